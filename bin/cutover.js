@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+// Runs the built program when the package was installed, else the sources as they are: Node strips
+// types by itself, but not for files below node_modules.
+import { existsSync } from 'node:fs';
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+  console.error(
+    `cutover needs Node 22.18 or newer; this is ${process.versions.node}. In a checkout, \`npm ci\` brings one: use \`npx cutover\` or the npm scripts.`,
+  );
+  process.exit(1);
+}
+const built = new URL('../dist/cli.js', import.meta.url);
+const source = new URL('../src/cli.ts', import.meta.url);
+const { run } = await import((existsSync(source) ? source : built).href);
+await run(process.argv);

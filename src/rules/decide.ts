@@ -1,0 +1,124 @@
+// Who serves one client, and which second service sees the same traffic. The one place where a
+// decision is made; every lane carries the value on.
+import type { Stage } from './stage.ts';
+
+/** Which service. Never changes meaning during a migration. */
+export type Side = 'legacy' | 'candidate';
+export const SIDES: readonly Side[] = ['legacy', 'candidate'];
+
+/** What to do with data of another user: report it, rewrite it, or withhold it. */
+export type IsolationMode = 'observe' | 'sanitize' | 'block';
+export const ISOLATION_MODES: readonly IsolationMode[] = ['observe', 'sanitize', 'block'];
+
+/** Why a decision came out as it did, in the order in which the questions are asked. */
+export const REASONS = {
+  bypass: 'an operator sends everything straight to legacy',
+  latched: 'a rollback holds the route on legacy until it is released',
+  killed: 'the kill flag is on',
+  'flags-unknown': 'no flags have been read yet',
+  'serve-flag-missing': 'the serve flag does not exist',
+  'serve-flag-unreadable':
+    'the serve flag is on but names no side: it needs the variants candidate and legacy',
+  anonymous: 'nobody is named, so no percentage can place the client; all or nothing applies',
+  'serve-flag': 'the serve flag placed this user',
+} as const;
+export type Reason = keyof typeof REASONS;
+
+/** The user whom a request is about. `aliases` are other names of the same user. */
+export interface Subject {
+  readonly id: string;
+  readonly aliases: readonly string[];
+}
+
+/** What the rules need to know of a route. */
+export interface RouteRules {
+  readonly name: string;
+  readonly writes: 'primary' | 'both';
+  /** Mode from configuration; without one it follows from who serves. */
+  readonly isolation?: IsolationMode | undefined;
+}
+
+/** What the flags say for one subject on one route, evaluated. */
+export interface FlagFacts {
+  /** `missing`: no such flag; `unreadable`: it is on without naming a side. */
+  readonly serve: Side | 'missing' | 'unreadable';
+  /** Is this subject's traffic shown to the other side? */
+  readonly shadow: boolean;
+  readonly kill: boolean;
+  readonly isolation?: IsolationMode | undefined;
+  /** Stage of the route with the kill flag looked through; see `stage.ts`. */
+  readonly stage: Stage;
+}
+
+/** What overrules every flag. */
+export interface Forced {
+  readonly bypass: boolean;
+  readonly latched: boolean;
+}
+
+export interface SecondLeg {
+  readonly side: Side;
+  /** `standby` is legacy behind a candidate primary: compared, never sampled out, the way back. */
+  readonly role: 'shadow' | 'standby';
+}
+
+export interface Decision {
+  readonly primary: Side;
+  readonly second: SecondLeg | null;
+  /** Where requests that change state go; `both` only on routes that ask for it. */
+  readonly writeTo: 'primary' | 'both';
+  readonly isolation: IsolationMode;
+  readonly reason: Reason;
+}
+
+/**
+ * Decides for one client. `facts` is null while no flags are known. Pure and total: whatever is
+ * unknown ends at legacy. Order: bypass, latch, kill flag, serve flag, shadow flag.
+ */
+export function decide(
+  subject: Subject | null,
+  route: RouteRules,
+  facts: FlagFacts | null,
+  forced: Forced,
+): Decision {
+  const [primary, reason] = whoServes(subject, facts, forced);
+  return Object.freeze({
+    primary,
+    second: forced.bypass || facts === null ? null : secondLeg(primary, facts),
+    writeTo: route.writes === 'both' && writesToBoth(primary, facts, forced) ? 'both' : 'primary',
+    isolation:
+      facts?.isolation ?? route.isolation ?? (primary === 'candidate' ? 'sanitize' : 'observe'),
+    reason,
+  });
+}
+
+function whoServes(
+  subject: Subject | null,
+  facts: FlagFacts | null,
+  forced: Forced,
+): readonly [Side, Reason] {
+  if (forced.bypass) return ['legacy', 'bypass'];
+  if (forced.latched) return ['legacy', 'latched'];
+  if (facts === null) return ['legacy', 'flags-unknown'];
+  if (facts.kill) return ['legacy', 'killed'];
+  if (facts.serve === 'missing') return ['legacy', 'serve-flag-missing'];
+  if (facts.serve === 'unreadable') return ['legacy', 'serve-flag-unreadable'];
+  // A share is dealt out by user id. Without one a draw would be random per connection, so nobody
+  // anonymous moves before everybody does.
+  if (subject === null) return [facts.stage.serve === 1000 ? 'candidate' : 'legacy', 'anonymous'];
+  return [facts.serve, 'serve-flag'];
+}
+
+function secondLeg(primary: Side, facts: FlagFacts): SecondLeg | null {
+  if (primary === 'legacy') return facts.shadow ? { side: 'candidate', role: 'shadow' } : null;
+  // Only `complete` gives up the way back; an odd combination of flags keeps it.
+  return facts.stage.name === 'complete' ? null : { side: 'legacy', role: 'standby' };
+}
+
+/** Both sides must know what was written in every stage from which there is a way to the other. */
+function writesToBoth(primary: Side, facts: FlagFacts | null, forced: Forced): boolean {
+  if (forced.bypass || facts === null) return false;
+  if (facts.stage.name === 'off') return false;
+  if (facts.stage.name === 'complete') return primary === 'legacy';
+  return true;
+}

@@ -1,0 +1,62 @@
+// What the lanes need of the rest of the program, and what they show of themselves. `main` connects
+// both ends; traffic imports neither control nor judge.
+import type { ErrorCode } from '../errors.ts';
+import type { Decision, Side, Subject } from '../rules/decide.ts';
+
+/** A decision with the revision of the flags it was made on, for logs and `explain`. */
+export interface Decided {
+  readonly decision: Decision;
+  readonly revision: string;
+}
+
+/** Asked once per request or connection. Synchronous, never throws, never waits. */
+export type Decider = (routeName: string, subject: Subject | null) => Decided;
+
+/** How a WebSocket session ended. */
+export type EndCause =
+  /** A close frame went through, from the client or from the service. */
+  | 'closed-by-client'
+  | 'closed-by-upstream'
+  /** TCP ended without a close frame. */
+  | 'client-lost'
+  | 'upstream-lost'
+  /** A peer took no bytes for `limits.stallMs`, or did not follow a close in `limits.closeMs`. */
+  | 'client-stalled'
+  | 'upstream-stalled'
+  /** The proxy ended it: shutdown, bypass. */
+  | 'ended-by-proxy';
+
+/** Told about every thing worth a metric. Called on the client's path: must be cheap. */
+export interface TrafficObserver {
+  /** The 101 went to the client; `handshakeMs` is from the client's request to there. */
+  sessionOpened(route: string, side: Side, reason: string, handshakeMs: number): void;
+  /** `code` is the close code that was seen, 1006 without one (RFC 6455 7.1.5). */
+  sessionClosed(route: string, side: Side, cause: EndCause, code: number): void;
+  /** The service itself refused the handshake with this HTTP status. */
+  handshakeRefused(route: string, side: Side, status: number): void;
+  /** Turned away or failed with a code of the error table; route `none` before one is known. */
+  failed(route: string, side: Side | 'none', code: ErrorCode): void;
+  /** A plain HTTP answer went out; `durationMs` from request to its last byte. */
+  requestDone(route: string, side: Side, status: number, durationMs: number): void;
+}
+
+/** Running totals of one route and side; plain numbers, counted on the client's path. */
+export interface LaneCounters {
+  sessionsOpen: number;
+  bytesToClient: number;
+  bytesToUpstream: number;
+  /** Data messages begun (text and binary, not continuations or control frames). */
+  messagesToClient: number;
+  messagesToUpstream: number;
+}
+
+/** What the operator's side can ask of traffic at any time. */
+export interface TrafficView {
+  /** One entry per route and side that has seen traffic. */
+  counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }>;
+  /** Open sessions of a route: whom each serves and from which side. */
+  sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }>;
+  /** Sessions whose handshake is under way. */
+  readonly connecting: number;
+  readonly draining: boolean;
+}
