@@ -1,4 +1,5 @@
-// The shape of the configuration, with every default and limit and its reason.
+// The shape of the configuration, with every default and limit and its reason. The descriptions are
+// what editors show: `cutover config schema` prints them.
 import { z } from 'zod';
 
 const milliseconds = (least = 1) =>
@@ -8,147 +9,205 @@ const milliseconds = (least = 1) =>
     .max(24 * 3_600_000);
 const host = z.string().min(1).max(253);
 const port = z.int().min(0).max(65_535);
+const file = z.string().min(1);
 /** Paths are compared and rewritten as the raw bytes of the request target, never decoded. */
 const rawPath = z.string().regex(/^\/[^\s?#]*$/, 'must start with / and hold no space, ? or #');
 const headerName = z
   .string()
   .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, 'must be an HTTP header name (RFC 9110 5.1)');
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it refuses.
-const headerValue = z
-  .string()
-  .regex(/^[^\x00-\x08\x0a-\x1f\x7f]*$/, 'must hold no control character');
-const cidr = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()]);
+const headerValue = z.string().regex(/^[\t\P{Cc}]*$/u, 'must hold no control character');
+const cidr = z.union(
+  [z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()],
+  'must be an IP address or a range such as 10.0.0.0/8',
+);
 
-const Tls = z.strictObject({
-  certFile: z.string().min(1),
-  keyFile: z.string().min(1),
-});
+const Tls = z
+  .strictObject({
+    certFile: file.describe('Certificate chain, PEM.'),
+    keyFile: file.describe('Private key of the certificate, PEM, without a passphrase.'),
+  })
+  .describe('Serve TLS; read again on SIGHUP.');
 
 const Upstream = z.strictObject({
-  /** Base URL, `http:` or `https:`; its path is put before every request's. */
-  url: z.url({ protocol: /^https?$/ }).refine(text => {
-    const url = new URL(text);
-    return url.username === '' && url.password === '' && url.search === '' && url.hash === '';
-  }, 'must hold no credentials, query or fragment'),
-  /** First rule whose prefix matches the raw path wins. */
-  rewrite: z.array(z.strictObject({ prefix: rawPath, to: rawPath })).default([]),
-  /** `preserve`: the client's Host goes on (what an Origin check compares with). */
-  hostHeader: z.enum(['preserve', 'upstream']).default('preserve'),
-  headers: z.record(headerName, headerValue).default({}),
-  /** Certificates of a private authority. Verification itself can not be switched off. */
-  caFile: z.string().min(1).optional(),
-  /** Until TCP (and TLS) stand. 3 s: a SYN sent again once, still within a client's patience. */
-  connectTimeoutMs: milliseconds().default(3_000),
-  /** From the request's last byte to the answer's head. 10 s: what most clients wait for a handshake. */
-  handshakeTimeoutMs: milliseconds().default(10_000),
-  /** The same for plain HTTP requests, whose work may take longer. */
-  responseTimeoutMs: milliseconds().default(60_000),
+  url: z
+    .url({ protocol: /^https?$/, error: 'must be an http: or https: URL' })
+    .refine(text => {
+      const url = URL.parse(text);
+      return url === null || `${url.username}${url.password}${url.search}${url.hash}` === '';
+    }, 'must hold no credentials, query or fragment')
+    .describe('Base URL, http: or https:; its path is put before that of every request.'),
+  rewrite: z
+    .array(z.strictObject({ prefix: rawPath, to: rawPath }))
+    .default([])
+    .describe('Path rewriting: the first rule whose prefix matches the raw path wins.'),
+  hostHeader: z
+    .enum(['preserve', 'upstream'])
+    .default('preserve')
+    .describe("preserve: the client's Host goes on (what an Origin check compares with)."),
+  headers: z
+    .record(headerName, headerValue)
+    .default({})
+    .describe('Headers set on every request to this service.'),
+  caFile: file
+    .optional()
+    .describe('Certificates of a private authority, PEM. Verification can not be switched off.'),
+  // 3 s: a SYN sent again once, still within a client's patience.
+  connectTimeoutMs: milliseconds().default(3_000).describe('Until TCP (and TLS) stand.'),
+  // 10 s: what most clients wait for a handshake.
+  handshakeTimeoutMs: milliseconds()
+    .default(10_000)
+    .describe("WebSocket: from the request's last byte to the answer's head."),
+  // Plain requests may have real work to do before the head.
+  responseTimeoutMs: milliseconds()
+    .default(60_000)
+    .describe("HTTP: from the request's last byte to the answer's head."),
 });
+
+const flag = z.string().min(1).optional();
 
 const Route = z.strictObject({
   name: z
     .string()
-    .regex(/^[a-z][a-z0-9-]{0,39}$/, 'must be lower case letters, digits and -, at most 40'),
-  /** Exact (`/ws`), or everything below (`/api/*`, which includes `/api`). First match wins. */
+    .regex(
+      /^[a-z][a-z0-9-]{0,39}$/,
+      'must start with a lower case letter and hold only lower case letters, digits and -, at most 40',
+    )
+    .describe('Names the route in flags, metrics and commands.'),
   path: z
     .string()
-    .regex(/^\/[^\s?#*]*\*?$/, 'must start with /; a * may stand at the end, after a /'),
+    .regex(
+      /^\/(?:[^\s?#*]*|(?:[^\s?#*]*\/)?\*)$/,
+      'must start with /; a * may stand after the last /',
+    )
+    .describe('Exact (/ws), or everything below (/api/*, includes /api). First match wins.'),
   protocol: z.enum(['websocket', 'http']),
-  writes: z.enum(['primary', 'both']).default('primary'),
-  isolation: z.enum(['observe', 'sanitize', 'block']).optional(),
-  /** Names of this route's flags; by default `<route>.serve` and so on. */
+  writes: z
+    .enum(['primary', 'both'])
+    .default('primary')
+    .describe('Where requests that change state go. Not both if the services share a database.'),
+  isolation: z
+    .enum(['observe', 'sanitize', 'block'])
+    .optional()
+    .describe("What to do with another user's data; by default it follows from who serves."),
   flags: z
-    .strictObject({
-      serve: z.string().min(1).optional(),
-      shadow: z.string().min(1).optional(),
-      kill: z.string().min(1).optional(),
-      isolation: z.string().min(1).optional(),
-    })
-    .default({}),
+    .strictObject({ serve: flag, shadow: flag, kill: flag, isolation: flag })
+    .default({})
+    .describe("Names of this route's flags; by default <route>.serve and so on."),
 });
 
 const IdentitySource = z.discriminatedUnion('from', [
-  /** `Sec-WebSocket-Protocol: jwt-auth, jwt.<token>`: the token as it is, or base64url of it. */
-  z.strictObject({ from: z.literal('subprotocol'), prefix: z.string().min(1).default('jwt.') }),
-  z.strictObject({ from: z.literal('bearer') }),
-  z.strictObject({
-    from: z.literal('query'),
-    names: z.array(z.string().min(1)).min(1).default(['token']),
-    /** Never sent a second time: no second leg is opened with it. */
-    singleUse: z.boolean().default(false),
-  }),
-  z.strictObject({ from: z.literal('cookie'), name: z.string().min(1) }),
-  /** The user's name itself, believed from `listen.trustedProxies` alone. */
-  z.strictObject({ from: z.literal('header'), name: headerName }),
+  z
+    .strictObject({ from: z.literal('subprotocol'), prefix: z.string().min(1).default('jwt.') })
+    .describe('Sec-WebSocket-Protocol: jwt.<token>; the token as it is, or base64url of it.'),
+  z.strictObject({ from: z.literal('bearer') }).describe('Authorization: Bearer <token>.'),
+  z
+    .strictObject({
+      from: z.literal('query'),
+      names: z.array(z.string().min(1)).min(1).default(['token']),
+      singleUse: z
+        .boolean()
+        .default(false)
+        .describe('Never sent a second time: no second leg is opened with it.'),
+    })
+    .describe('Parameters of the query; the first name that is there counts.'),
+  z.strictObject({ from: z.literal('cookie'), name: z.string().min(1) }).describe('A cookie.'),
+  z
+    .strictObject({ from: z.literal('header'), name: headerName })
+    .describe("The user's name itself, believed from listen.trustedProxies alone."),
 ]);
 
-const Verify = z.union([
-  z.literal('unverified'),
-  z.strictObject({
-    secretFile: z.string().min(1),
-    issuer: z.string().optional(),
-    audience: z.string().optional(),
-  }),
-  z.strictObject({
-    jwksFile: z.string().min(1),
-    issuer: z.string().optional(),
-    audience: z.string().optional(),
-  }),
-]);
+const issuer = z.string().min(1).optional().describe('The iss claim that is required.');
+const audience = z.string().min(1).optional().describe('The aud claim that is required.');
+const Verify = z.union(
+  [
+    z.literal('unverified'),
+    z.strictObject({ secretFile: file.describe('HS256 secret.'), issuer, audience }),
+    z.strictObject({ jwksFile: file.describe('Public keys, JSON (RFC 7517).'), issuer, audience }),
+  ],
+  'must be the word unverified, or hold secretFile or jwksFile (one of them; issuer and audience are optional)',
+);
 
 const Identity = z.strictObject({
-  /** Asked in this order; the first that is present counts, even if it turns out invalid. */
-  sources: z.array(IdentitySource).default([]),
-  /** Claim that names the user. */
-  claim: z.string().min(1).default('sub'),
-  /** Further claims that name the same user. */
-  aliases: z.array(z.string().min(1)).default([]),
-  /** HS256 by a secret, or RS/ES/PS/EdDSA by a key set; `unverified` only reads the claims. */
-  verify: Verify.default('unverified'),
-  /** `pass`: the service decides, the client counts as anonymous. `reject`: 401 before anything. */
-  invalid: z.enum(['pass', 'reject']).default('pass'),
-  absent: z.enum(['pass', 'reject']).default('pass'),
+  sources: z
+    .array(IdentitySource)
+    .default([])
+    .describe('Asked in this order; the first that is present counts, even if it is invalid.'),
+  claim: z.string().min(1).default('sub').describe('Claim that names the user.'),
+  aliases: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Further claims that name the same user.'),
+  verify: Verify.default('unverified').describe(
+    'HS256 by a secret, or RS/PS/ES/EdDSA by a key set; unverified only reads the claims.',
+  ),
+  invalid: z
+    .enum(['pass', 'reject'])
+    .default('pass')
+    .describe('pass: the service decides, the client counts as anonymous. reject: 401 at once.'),
+  absent: z.enum(['pass', 'reject']).default('pass').describe('The same without a credential.'),
 });
 
 const Limits = z.strictObject({
-  /** Open client WebSockets. 10,000: some 300 MB at two legs each; what a rollback is measured with. */
-  maxSessions: z.int().min(1).max(1_000_000).default(10_000),
-  /** Request head. 16 KiB is Node's own limit, and what most services take. */
-  maxHeaderBytes: z.int().min(1_024).max(1_048_576).default(16_384),
-  /** A client's request head must be complete by then; a slow drip gets 408. */
-  headersTimeoutMs: milliseconds(100).default(10_000),
-  /** Bytes that a client may send before its upgrade is answered; then it is not read on. */
-  earlyBytes: z.int().min(0).max(1_048_576).default(65_536),
-  /** The next message boundary must come by then when a message of ours is to be put in. */
-  boundaryMs: milliseconds().default(50),
-  /** A peer that takes no byte for so long while bytes are waiting is gone. */
-  stallMs: milliseconds(100).default(120_000),
-  /** After one end has closed, the other has so long to follow. */
-  closeMs: milliseconds(100).default(10_000),
-  /** From SIGTERM to exit. Closes are spread over it. */
-  drainMs: milliseconds(100).default(20_000),
+  // 10,000: some 300 MB at two legs each; what a rollback is measured with.
+  maxSessions: z.int().min(1).max(1_000_000).default(10_000).describe('Open client WebSockets.'),
+  // 16 KiB is Node's own limit, and what most services take.
+  maxHeaderBytes: z.int().min(1_024).max(1_048_576).default(16_384).describe('Request head.'),
+  headersTimeoutMs: milliseconds(100)
+    .default(10_000)
+    .describe("A client's request head must be complete by then; a slow drip gets 408."),
+  earlyBytes: z
+    .int()
+    .min(0)
+    .max(1_048_576)
+    .default(65_536)
+    .describe('Bytes a client may send before its upgrade is answered; then it is not read on.'),
+  boundaryMs: milliseconds()
+    .default(50)
+    .describe('The next message boundary must come by then when a message is to be put in.'),
+  stallMs: milliseconds(100)
+    .default(120_000)
+    .describe('A peer that takes no byte for so long while bytes are waiting is gone.'),
+  closeMs: milliseconds(100)
+    .default(10_000)
+    .describe('After one end has closed, the other has so long to follow.'),
+  drainMs: milliseconds(100)
+    .default(20_000)
+    .describe('From SIGTERM to exit. Closes are spread over it.'),
 });
 
 export const ConfigSchema = z.strictObject({
-  listen: z.strictObject({
-    host: host.default('0.0.0.0'),
-    port: port.default(8080),
-    tls: Tls.optional(),
-    /** Peers whose `X-Forwarded-*`, `x-request-id` and identity headers are believed. */
-    trustedProxies: z.array(cidr).default([]),
-  }),
-  admin: z.strictObject({ host: host.default('127.0.0.1'), port: port.default(8081) }).prefault({}),
-  /** Lock, admin token, later latch, audit and evidence. */
-  stateDir: z.string().min(1).default('state'),
-  upstreams: z.strictObject({ legacy: Upstream, candidate: Upstream }),
-  routes: z.array(Route).min(1),
-  identity: Identity.prefault({}),
+  listen: z
+    .strictObject({
+      host: host.default('0.0.0.0'),
+      port: port.default(8080),
+      tls: Tls.optional(),
+      trustedProxies: z
+        .array(cidr)
+        .default([])
+        .describe('Peers whose X-Forwarded-*, x-request-id and identity headers are believed.'),
+    })
+    .describe('Where clients connect.'),
+  admin: z
+    .strictObject({ host: host.default('127.0.0.1'), port: port.default(8081) })
+    .prefault({})
+    .describe('Where the operator connects.'),
+  stateDir: z
+    .string()
+    .min(1)
+    .default('state')
+    .describe('Lock, admin token, later latch, audit and evidence.'),
+  upstreams: z
+    .strictObject({ legacy: Upstream, candidate: Upstream })
+    .describe('The service that is to be replaced, and the one that is to replace it.'),
+  routes: z.array(Route).min(1).describe('What is migrated; every other path goes to legacy.'),
+  identity: Identity.prefault({}).describe('How a request names its user.'),
   flags: z
     .strictObject({
       provider: z.literal('file').default('file'),
       dir: z.string().min(1).default('flags'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Where the feature flags are.'),
   limits: Limits.prefault({}),
   log: z
     .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info') })
