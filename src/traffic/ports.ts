@@ -1,5 +1,6 @@
 // What the lanes need of the rest of the program, and what they show of themselves. `main` connects
 // both ends; traffic imports neither control nor judge.
+import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Decision, Side, Subject } from '../rules/decide.ts';
 
@@ -9,8 +10,14 @@ export interface Decided {
   readonly revision: string;
 }
 
-/** Asked once per request or connection. Synchronous, never throws, never waits. */
-export type Decider = (routeName: string, subject: Subject | null) => Decided;
+/**
+ * Asked once per request or connection; `route` is null where no route names the path. Synchronous,
+ * never throws, never waits.
+ */
+export type Decider = (route: RouteConfig | null, subject: Subject | null) => Decided;
+
+/** Stands for the route's name in counts and logs where there is none. */
+export const UNROUTED_NAME = 'unrouted';
 
 /** How a WebSocket session ended. */
 export type EndCause =

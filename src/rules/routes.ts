@@ -1,0 +1,24 @@
+// Which route a request belongs to: decided on the raw path, before anything decodes it.
+
+export interface RoutePattern {
+  readonly name: string;
+  /** `/ws` for exactly that path, `/api/*` for `/api` and everything below. */
+  readonly path: string;
+  readonly protocol: 'websocket' | 'http';
+}
+
+/** First route of that protocol whose pattern covers `path`; undefined: unrouted. */
+export function matchRoute<R extends RoutePattern>(
+  routes: readonly R[],
+  path: string,
+  protocol: RoutePattern['protocol'],
+): R | undefined {
+  return routes.find(route => route.protocol === protocol && covers(route.path, path));
+}
+
+/** True if `pattern` covers `path`, whole segments at a time. */
+export function covers(pattern: string, path: string): boolean {
+  if (!pattern.endsWith('*')) return path === pattern;
+  const prefix = pattern.slice(0, -2);
+  return path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === '/');
+}

@@ -1,0 +1,26 @@
+// Who is let in, and as whom: what the identity rules make of a request.
+import type { Subject } from '../rules/decide.ts';
+import type { TrafficContext } from './context.ts';
+import type { IdentityCache } from './identity.ts';
+import type { RequestFacts } from './upstream.ts';
+
+export type Admission =
+  | { readonly ok: true; readonly subject: Subject | null }
+  | { readonly ok: false };
+
+/**
+ * The subject of a request; null for anybody who names himself not, or not credibly, where the
+ * configuration lets the service decide. `rawTarget` is the request target as it came.
+ */
+export async function admit(
+  context: TrafficContext,
+  request: RequestFacts,
+  rawTarget: string,
+  cache?: IdentityCache,
+): Promise<Admission> {
+  const facts = { rawHeaders: request.headers, target: rawTarget, peer: request.hop.peer };
+  const who = await context.identifier.identify(facts, cache);
+  if (who.kind === 'user') return { ok: true, subject: who.subject };
+  const rule = who.kind === 'anonymous' ? context.identity.absent : context.identity.invalid;
+  return rule === 'pass' ? { ok: true, subject: null } : { ok: false };
+}

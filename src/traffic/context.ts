@@ -1,0 +1,34 @@
+// What one configuration means for traffic. Replaced as a whole by a reload; whoever began with one
+// keeps it to the end.
+import type { Loaded } from '../config/load.ts';
+import type { IdentityConfig, LimitsConfig, RouteConfig } from '../config/schema.ts';
+import type { Side } from '../rules/decide.ts';
+import { createIdentifier, type Identifier } from './identity.ts';
+import { peerList } from './peers.ts';
+import { type Upstream, upstreamOf } from './upstream.ts';
+
+export interface TrafficContext {
+  readonly routes: readonly RouteConfig[];
+  readonly upstreams: Readonly<Record<Side, Upstream>>;
+  readonly identity: IdentityConfig;
+  readonly identifier: Identifier;
+  readonly limits: LimitsConfig;
+  /** True for addresses of the operator's own proxies. */
+  readonly isTrusted: (address: string) => boolean;
+}
+
+export function contextOf(loaded: Loaded): TrafficContext {
+  const { config, secrets } = loaded;
+  const { trustedProxies } = config.listen;
+  return {
+    routes: config.routes,
+    upstreams: {
+      legacy: upstreamOf('legacy', config.upstreams.legacy, secrets.ca.legacy),
+      candidate: upstreamOf('candidate', config.upstreams.candidate, secrets.ca.candidate),
+    },
+    identity: config.identity,
+    identifier: createIdentifier(config.identity, secrets, trustedProxies),
+    limits: config.limits,
+    isTrusted: peerList(trustedProxies),
+  };
+}

@@ -1,0 +1,142 @@
+// A leg: one upstream connection of a WebSocket session, from dialling to the answer's head.
+import type net from 'node:net';
+import type { ErrorCode } from '../errors.ts';
+import type { Side } from '../rules/decide.ts';
+import { checkServerHandshake } from '../wire/handshake.ts';
+import { type AnswerHead, readAnswerHead } from '../wire/http-head.ts';
+import { connect, type Upstream } from './upstream.ts';
+
+/** One read buffer for every leg of the process: each read is copied before the next one. */
+const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
+/** An answer's head; four times what services usually allow for a request's. */
+const MOST_ANSWER_BYTES = 65_536;
+/** Informational answers before the real one (RFC 9110 15.2); more is nonsense. */
+const MOST_INTERIM_ANSWERS = 5;
+
+/** An upstream connection whose bytes go to whoever owns it at the time. */
+export class Leg {
+  readonly side: Side;
+  readonly socket: net.Socket;
+  /** Gets every read. The view holds only during the call. */
+  onBytes: (view: Buffer) => void;
+
+  constructor(upstream: Upstream, onBytes: (view: Buffer) => void) {
+    this.side = upstream.side;
+    this.onBytes = onBytes;
+    this.socket = connect(upstream, {
+      buffer: READ_BUFFER,
+      callback: (length, view) => {
+        this.onBytes((view as Buffer).subarray(0, length));
+        return true;
+      },
+    });
+  }
+}
+
+export interface LegRequest {
+  readonly upstream: Upstream;
+  /** The whole upgrade request. */
+  readonly head: Buffer;
+  /** Its `Sec-WebSocket-Key`, and the subprotocols that it offers. */
+  readonly key: string;
+  readonly offered: readonly string[];
+}
+
+export interface LegAnswer<Kind extends 'open' | 'refused'> {
+  readonly kind: Kind;
+  readonly leg: Leg;
+  readonly answer: AnswerHead;
+  /** What the service sent behind its answer's head. */
+  readonly early: Buffer;
+}
+
+export type LegOutcome =
+  | LegAnswer<'open'>
+  | LegAnswer<'refused'>
+  | { readonly kind: 'failed'; readonly code: ErrorCode; readonly detail: string };
+
+/**
+ * Dials a service, sends the upgrade request, reads the answer. Never rejects. An abort destroys
+ * the connection and settles as failed. Until the caller takes over `leg.onBytes`, at once after
+ * this settles, no byte is read.
+ */
+export function dialLeg(request: LegRequest, signal: AbortSignal): Promise<LegOutcome> {
+  return new Promise(resolve => {
+    const { upstream } = request;
+    let received = Buffer.alloc(0);
+    let interim = 0;
+    let settled = false;
+    const leg = new Leg(upstream, view => {
+      received = Buffer.concat([received, view]);
+      read();
+    });
+    const { socket } = leg;
+    let timer = setTimeout(onTimeout, upstream.config.connectTimeoutMs);
+
+    socket.once(upstream.secure ? 'secureConnect' : 'connect', () => {
+      clearTimeout(timer);
+      timer = setTimeout(onTimeout, upstream.config.handshakeTimeoutMs);
+      socket.write(request.head);
+    });
+    socket.on('error', onError);
+    socket.once('end', onEnd);
+    socket.once('close', onEnd);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+
+    function read(): void {
+      const answer = readAnswerHead(received, MOST_ANSWER_BYTES);
+      if (answer === 'incomplete') return;
+      if ('invalid' in answer) return fail('upstream-invalid', answer.invalid);
+      if (answer.status < 200 && answer.status !== 101) {
+        interim += 1;
+        if (interim > MOST_INTERIM_ANSWERS)
+          return fail('upstream-invalid', 'too many interim answers');
+        received = received.subarray(answer.bytes);
+        return read();
+      }
+      if (answer.status === 101) {
+        const wrong = checkServerHandshake(answer.headers, request.key, request.offered);
+        if (wrong !== null) return fail('upstream-invalid', wrong);
+      }
+      const early = received.subarray(answer.bytes);
+      settle({ kind: answer.status === 101 ? 'open' : 'refused', leg, answer, early });
+    }
+    function onTimeout(): void {
+      fail(
+        'upstream-timeout',
+        socket.connecting ? 'it did not accept the connection' : 'it did not answer',
+      );
+    }
+    function onError(error: NodeJS.ErrnoException): void {
+      fail(
+        received.length === 0 && socket.bytesWritten === 0
+          ? 'upstream-unreachable'
+          : 'upstream-closed',
+        error.code ?? error.message,
+      );
+    }
+    function onEnd(): void {
+      fail('upstream-closed', 'it closed the connection');
+    }
+    function onAbort(): void {
+      fail('upstream-closed', 'the client went away');
+    }
+    function fail(code: ErrorCode, detail: string): void {
+      if (settled) return;
+      socket.destroy();
+      settle({ kind: 'failed', code, detail });
+    }
+    function settle(outcome: LegOutcome): void {
+      if (settled) return;
+      settled = true;
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+      socket.off('end', onEnd);
+      socket.off('close', onEnd);
+      // An open leg outlives this function by hours: nothing of it may stay behind on the socket.
+      if (outcome.kind !== 'failed') socket.off('error', onError);
+      resolve(outcome);
+    }
+  });
+}

@@ -1,0 +1,41 @@
+// What the lanes read from a client's request, once: target, peer, ids.
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import { traceFields } from '../wire/forwarding.ts';
+import { fieldValues } from '../wire/headers.ts';
+import { parseRequestTarget } from '../wire/request-target.ts';
+import type { TrafficContext } from './context.ts';
+import { plainAddress } from './peers.ts';
+import type { RequestFacts } from './upstream.ts';
+
+/** Facts of a request; null if its target or Host could be read in two ways (RFC 9112 3.2). */
+export function readRequest(
+  request: IncomingMessage,
+  context: TrafficContext,
+): RequestFacts | null {
+  const headers = request.rawHeaders;
+  const hosts = fieldValues(headers, 'host');
+  const [host = ''] = hosts;
+  // HTTP/1.0 may come without Host (RFC 9112 3.2); 1.1 may not, and nothing may come with two.
+  if (hosts.length > 1 || (host === '' && request.httpVersion !== '1.0')) return null;
+  const target = parseRequestTarget(request.url ?? '', host);
+  if (target === null) return null;
+  const peer = plainAddress(request.socket.remoteAddress ?? '');
+  const hop = {
+    peer,
+    trusted: context.isTrusted(peer),
+    proto: (request.socket as TLSSocket).encrypted === true ? 'https' : 'http',
+    host,
+  } as const;
+  return { target, headers, hop, ...traceFields(headers, freshIds()) };
+}
+
+function freshIds(): { requestId: string; traceparent: string } {
+  const id = randomUUID();
+  // W3C Trace Context 3.2: version, trace id, parent id, flags (not sampled).
+  return {
+    requestId: id,
+    traceparent: `00-${id.replaceAll('-', '')}-${randomBytes(8).toString('hex')}-00`,
+  };
+}

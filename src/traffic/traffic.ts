@@ -1,0 +1,141 @@
+// The client's side of the proxy: one listener, and a lane for each kind of traffic.
+import http from 'node:http';
+import https from 'node:https';
+import type net from 'node:net';
+import type { Logger } from 'pino';
+import type { Loaded } from '../config/load.ts';
+import type { Side, Subject } from '../rules/decide.ts';
+import { asksForWebSocket } from '../wire/handshake.ts';
+import { refuseSocket } from './answer.ts';
+import { contextOf, type TrafficContext } from './context.ts';
+import { Counters } from './counters.ts';
+import { HttpLane } from './http-lane.ts';
+import type { Decider, LaneCounters, TrafficObserver, TrafficView } from './ports.ts';
+import { WebSocketLane } from './ws-lane.ts';
+
+/** How often node:http looks for requests that drip too slowly. */
+const SLOW_REQUEST_CHECK_MS = 1_000;
+
+export interface TrafficOptions {
+  readonly loaded: Loaded;
+  readonly decider: Decider;
+  readonly observer: TrafficObserver;
+  readonly logger: Logger;
+}
+
+export class Traffic implements TrafficView {
+  readonly #options: TrafficOptions;
+  readonly #counters = new Counters();
+  readonly #webSockets: WebSocketLane;
+  readonly #http: HttpLane;
+  readonly #server: http.Server;
+  #context: TrafficContext;
+
+  constructor(options: TrafficOptions) {
+    this.#options = options;
+    this.#context = contextOf(options.loaded);
+    const lane = { ...options, context: () => this.#context, counters: this.#counters };
+    this.#webSockets = new WebSocketLane(lane);
+    this.#http = new HttpLane(lane);
+    this.#server = this.#createServer();
+  }
+
+  get connecting(): number {
+    return this.#webSockets.connecting;
+  }
+
+  get draining(): boolean {
+    return this.#webSockets.draining;
+  }
+
+  counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }> {
+    return this.#counters.entries();
+  }
+
+  *sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }> {
+    for (const { facts, decision } of this.#webSockets.sessions) {
+      if (facts.route === route) yield { subject: facts.subject, side: decision.primary };
+    }
+  }
+
+  /**
+   * Listens at the configured address, beside another process that does the same (`reusePort`), so
+   * that a new version can take over. Resolves to the port in use.
+   */
+  listen(): Promise<number> {
+    const { host, port } = this.#options.loaded.config.listen;
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      // A port that the kernel chooses is nobody else's, and must not become so.
+      this.#server.listen(
+        { host, port, reusePort: port !== 0 && process.platform === 'linux' },
+        () => {
+          this.#server.off('error', reject);
+          this.#server.on('error', error =>
+            this.#options.logger.error({ err: error }, 'the listener failed'),
+          );
+          resolve((this.#server.address() as net.AddressInfo).port);
+        },
+      );
+    });
+  }
+
+  /** Puts a new configuration in force for what begins from now on. */
+  reload(loaded: Loaded): void {
+    this.#context = contextOf(loaded);
+    if (loaded.secrets.tls !== undefined && this.#server instanceof https.Server) {
+      this.#server.setSecureContext({ ...loaded.secrets.tls, minVersion: 'TLSv1.2' });
+    }
+  }
+
+  /** Stops accepting, ends sessions at a pace that fills `windowMs`, and waits for requests to finish. */
+  async drain(windowMs: number): Promise<void> {
+    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    await Promise.all([closed, this.#webSockets.drain(windowMs)]);
+  }
+
+  /** Cuts off whatever is left. */
+  close(): void {
+    this.#webSockets.close();
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  #createServer(): http.Server {
+    const { limits } = this.#options.loaded.config;
+    const { tls } = this.#options.loaded.secrets;
+    const options = {
+      maxHeaderSize: limits.maxHeaderBytes,
+      headersTimeout: limits.headersTimeoutMs,
+      // Uploads may take as long as they go on; the service decides.
+      requestTimeout: 0,
+      connectionsCheckingInterval: SLOW_REQUEST_CHECK_MS,
+      noDelay: true,
+      // Other upgrades (h2c) are plain requests with a field that does not go on.
+      shouldUpgradeCallback: (request: http.IncomingMessage) =>
+        asksForWebSocket(request.rawHeaders),
+    };
+    const server =
+      tls === undefined
+        ? http.createServer(options)
+        : https.createServer({ ...options, ...tls, minVersion: 'TLSv1.2' });
+    server.on('request', (request, response) => void this.#http.serve(request, response));
+    server.on(
+      'upgrade',
+      (request, socket, head) => void this.#webSockets.open(request, socket as net.Socket, head),
+    );
+    server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+      if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+      this.#options.observer.failed('none', 'none', 'bad-request');
+      refuseSocket(socket, 'bad-request', CLIENT_ERROR_STATUS[error.code ?? ''] ?? 400);
+    });
+    return server;
+  }
+}
+
+/** Parser errors with a status of their own (RFC 9110 15.5.9, RFC 6585 5). */
+const CLIENT_ERROR_STATUS: Readonly<Record<string, number>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+  HPE_HEADER_OVERFLOW: 431,
+};

@@ -1,0 +1,268 @@
+// The lane of WebSockets: from a client's upgrade request to an open session.
+//
+//   request ─► valid? ─► route ─► who is it? ─► decision ─► leg ─► 101 and a session
+//                 └──────────┴────────┴─────────────┴─────────┴──► a clear refusal
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type net from 'node:net';
+import type { Logger } from 'pino';
+import { ERRORS, type ErrorCode } from '../errors.ts';
+import type { Side } from '../rules/decide.ts';
+import { matchRoute } from '../rules/routes.ts';
+import { checkClientHandshake, offeredProtocols } from '../wire/handshake.ts';
+import { endToEnd, fieldValues } from '../wire/headers.ts';
+import { type AnswerHead, writeHead } from '../wire/http-head.ts';
+import { admit } from './admission.ts';
+import { refuseSocket } from './answer.ts';
+import type { TrafficContext } from './context.ts';
+import type { Counters } from './counters.ts';
+import { EarlyBytes } from './early-bytes.ts';
+import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
+import { type Decider, type TrafficObserver, UNROUTED_NAME } from './ports.ts';
+import { relayRefusal } from './refusal.ts';
+import { readRequest } from './request.ts';
+import { Session } from './session.ts';
+import {
+  fieldsFor,
+  type RequestFacts,
+  targetFor,
+  type Upstream,
+  watchForDeadPeer,
+} from './upstream.ts';
+
+/** Peers are looked at for progress so often; limits of theirs are seconds and more. */
+const SWEEP_MS = 1_000;
+/** Closes of a drain go out in slices of so long. */
+const PACE_MS = 20;
+
+export interface WebSocketLaneOptions {
+  readonly context: () => TrafficContext;
+  readonly decider: Decider;
+  readonly observer: TrafficObserver;
+  readonly counters: Counters;
+  readonly logger: Logger;
+}
+
+export class WebSocketLane {
+  readonly sessions = new Set<Session>();
+  connecting = 0;
+  draining = false;
+  readonly #options: WebSocketLaneOptions;
+  readonly #sweeper: NodeJS.Timeout;
+
+  constructor(options: WebSocketLaneOptions) {
+    this.#options = options;
+    this.#sweeper = setInterval(() => {
+      const now = performance.now();
+      for (const session of this.sessions) session.sweep(now);
+    }, SWEEP_MS);
+    this.#sweeper.unref();
+  }
+
+  /** Takes over a client's upgrade request. Every end of it is an answer or an open session. */
+  async open(incoming: IncomingMessage, client: net.Socket, head: Buffer): Promise<void> {
+    const context = this.#options.context();
+    const early = new EarlyBytes(client, head, context.limits.earlyBytes);
+    this.connecting += 1;
+    try {
+      await this.#open(incoming, client, context, early);
+    } catch (error) {
+      this.#options.logger.error({ err: error }, 'a WebSocket could not be opened');
+      this.#refuse(client, early, 'internal');
+    } finally {
+      this.connecting -= 1;
+    }
+  }
+
+  async #open(
+    incoming: IncomingMessage,
+    client: net.Socket,
+    context: TrafficContext,
+    early: EarlyBytes,
+  ): Promise<void> {
+    const startedAt = performance.now();
+    const wrong =
+      this.#turnAway(context) ??
+      checkClientHandshake(incoming.method ?? '', incoming.httpVersion, incoming.rawHeaders);
+    if (wrong !== null) return this.#refuse(client, early, wrong);
+    const request = readRequest(incoming, context);
+    if (request === null) return this.#refuse(client, early, 'bad-request');
+
+    const route = matchRoute(context.routes, request.target.path, 'websocket') ?? null;
+    const name = route?.name ?? UNROUTED_NAME;
+    const admitted = await admit(context, request, incoming.url ?? '');
+    if (!admitted.ok) return this.#refuse(client, early, 'unauthorized', name);
+
+    const decided = this.#options.decider(route, admitted.subject);
+    const { primary } = decided.decision;
+    const id = randomUUID();
+    const outcome = await dialLeg(legRequest(context.upstreams[primary], request, id), early.gone);
+    if (outcome.kind === 'failed') {
+      this.#options.logger.warn(
+        {
+          session: id,
+          requestId: request.requestId,
+          route: name,
+          side: primary,
+          code: outcome.code,
+          detail: outcome.detail,
+        },
+        'a service did not answer a handshake',
+      );
+      return this.#refuse(client, early, outcome.code, name, primary);
+    }
+    const fromClient = early.take();
+    if (outcome.kind === 'refused') {
+      return this.#passOnRefusal(client, context, name, outcome);
+    }
+    const session = new Session(
+      {
+        id,
+        route: name,
+        subject: admitted.subject,
+        decided,
+        requestId: request.requestId,
+        limits: context.limits,
+        counters: this.#options.counters.of(name, primary),
+        startedAt,
+      },
+      client,
+      outcome.leg,
+      ended => this.#onEnd(ended),
+    );
+    this.sessions.add(session);
+    watchForDeadPeer(client);
+    client.write(acceptance(outcome.answer));
+    session.start(fromClient, outcome.early);
+    this.#options.observer.sessionOpened(
+      name,
+      primary,
+      decided.decision.reason,
+      performance.now() - startedAt,
+    );
+    // Shutdown began while the handshake was under way: it goes the way of the others.
+    if (this.draining) session.end(ERRORS.draining.close, 'service restart');
+  }
+
+  /** Why no new session is taken in at all, or null. */
+  #turnAway(context: TrafficContext): ErrorCode | null {
+    if (this.draining) return 'draining';
+    // `connecting` counts the one that is asking.
+    return this.sessions.size + this.connecting > context.limits.maxSessions
+      ? 'too-many-sessions'
+      : null;
+  }
+
+  #passOnRefusal(
+    client: net.Socket,
+    context: TrafficContext,
+    route: string,
+    { leg, answer, early }: LegAnswer<'refused'>,
+  ): void {
+    this.#options.observer.handshakeRefused(route, leg.side, answer.status);
+    const { responseTimeoutMs } = context.upstreams[leg.side].config;
+    if (relayRefusal(client, leg, answer, early, responseTimeoutMs)) return;
+    this.#options.observer.failed(route, leg.side, 'upstream-invalid');
+    refuseSocket(client, 'upstream-invalid');
+  }
+
+  #refuse(
+    client: net.Socket,
+    early: EarlyBytes,
+    code: ErrorCode,
+    route = 'none',
+    side: Side | 'none' = 'none',
+  ): void {
+    early.take();
+    // A client that left is nobody's failure, and there is nobody to answer.
+    if (early.gone.aborted) return void client.destroy();
+    this.#options.observer.failed(route, side, code);
+    refuseSocket(client, code);
+  }
+
+  #onEnd(session: Session): void {
+    const { facts, decision, cause, code } = session;
+    this.sessions.delete(session);
+    this.#options.observer.sessionClosed(
+      facts.route,
+      decision.primary,
+      cause ?? 'client-lost',
+      code,
+    );
+    this.#options.logger.info(
+      {
+        session: facts.id,
+        requestId: facts.requestId,
+        route: facts.route,
+        side: decision.primary,
+        reason: decision.reason,
+        flags: facts.decided.revision,
+        cause,
+        code,
+        durationMs: Math.round(performance.now() - facts.startedAt),
+        messagesToClient: session.toClient.messages,
+        messagesToUpstream: session.toUpstream.messages,
+      },
+      'session ended',
+    );
+  }
+
+  /** Ends every open session with 1012, spread evenly over `windowMs`. Settles when none is left. */
+  async drain(windowMs: number): Promise<void> {
+    this.draining = true;
+    const sessions = [...this.sessions];
+    const startedAt = performance.now();
+    for (let next = 0; next < sessions.length; ) {
+      const due = Math.ceil(
+        (sessions.length * (performance.now() - startedAt + PACE_MS)) / windowMs,
+      );
+      for (; next < Math.min(due, sessions.length); next += 1) {
+        sessions[next]?.end(ERRORS.draining.close, 'service restart');
+      }
+      await new Promise(resolve => setTimeout(resolve, PACE_MS));
+    }
+    while (this.sessions.size > 0 || this.connecting > 0)
+      await new Promise(resolve => setTimeout(resolve, PACE_MS));
+  }
+
+  /** Cuts off what is left. */
+  close(): void {
+    clearInterval(this.#sweeper);
+    for (const session of this.sessions) session.destroy();
+  }
+}
+
+/** The client's own handshake as the service gets it: its key, subprotocols and credentials. */
+function legRequest(upstream: Upstream, request: RequestFacts, sessionId: string): LegRequest {
+  const fields = fieldsFor(
+    upstream,
+    request,
+    // No extension is offered: compressed frames could be neither followed nor compared.
+    name => name === 'sec-websocket-extensions',
+  );
+  return {
+    upstream,
+    key: fieldValues(request.headers, 'sec-websocket-key')[0] ?? '',
+    offered: offeredProtocols(request.headers),
+    head: writeHead(`GET ${targetFor(upstream, request.target)} HTTP/1.1`, [
+      ...fields,
+      'Upgrade',
+      'websocket',
+      'Connection',
+      'Upgrade',
+      'X-Cutover-Session',
+      sessionId,
+    ]),
+  };
+}
+
+/** The service's own 101 as the client gets it; it fits, since the service saw the client's key. */
+function acceptance(answer: AnswerHead): Buffer {
+  return writeHead('HTTP/1.1 101 Switching Protocols', [
+    'Upgrade',
+    'websocket',
+    'Connection',
+    'Upgrade',
+    ...endToEnd(answer.headers),
+  ]);
+}

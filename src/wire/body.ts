@@ -1,0 +1,111 @@
+// Where a message body ends (RFC 9112 6.3), followed through chunks cut anywhere, without keeping
+// or changing its bytes.
+import { fieldValues, listMembers, type RawHeaders } from './headers.ts';
+
+/** Longest chunk-size line with its extensions; a real one has a few bytes. */
+const MOST_LINE_BYTES = 1_024;
+/** Trailer section of a chunked body. */
+const MOST_TRAILER_BYTES = 16_384;
+
+export type BodyFraming =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly bytes: number }
+  | { readonly kind: 'chunked' }
+  | { readonly kind: 'until-close' };
+
+/** How an answer to a request other than HEAD or CONNECT is framed; null if it is ambiguous. */
+export function answerFraming(status: number, headers: RawHeaders): BodyFraming | null {
+  if (status < 200 || status === 204 || status === 304) return { kind: 'none' };
+  const codings = listMembers(headers, 'transfer-encoding');
+  const lengths = fieldValues(headers, 'content-length');
+  if (codings.length > 0) {
+    // Both at once is how one answer is made to look like two (RFC 9112 6.1).
+    return lengths.length === 0 && codings.length === 1 && codings[0]?.toLowerCase() === 'chunked'
+      ? { kind: 'chunked' }
+      : null;
+  }
+  if (lengths.length === 0) return { kind: 'until-close' };
+  const [length = ''] = lengths;
+  if (lengths.length > 1 || !/^[0-9]{1,15}$/.test(length)) return null;
+  return { kind: 'length', bytes: Number(length) };
+}
+
+/** Follows one body. `push` says how many of the bytes belong to it; `state` what came of it. */
+export class BodyTracker {
+  state: 'open' | 'complete' | 'invalid' = 'open';
+  readonly #framing: BodyFraming;
+  #left: number;
+  /** Chunked: which part comes next. */
+  #part: 'size' | 'data' | 'data-end' | 'trailer' = 'size';
+  #line = '';
+  #trailerBytes = 0;
+
+  constructor(framing: BodyFraming) {
+    this.#framing = framing;
+    this.#left = framing.kind === 'length' ? framing.bytes : 0;
+    if (framing.kind === 'none' || (framing.kind === 'length' && framing.bytes === 0))
+      this.state = 'complete';
+  }
+
+  /** Bytes of `bytes` that belong to the body. Less than all: it ended, or is invalid, there. */
+  push(bytes: Buffer): number {
+    if (this.state !== 'open') return 0;
+    if (this.#framing.kind === 'until-close') return bytes.length;
+    if (this.#framing.kind === 'length') {
+      const taken = Math.min(this.#left, bytes.length);
+      this.#left -= taken;
+      if (this.#left === 0) this.state = 'complete';
+      return taken;
+    }
+    return this.#pushChunked(bytes);
+  }
+
+  /** The connection ended: a body framed by that is complete, any other was cut short. */
+  end(): void {
+    if (this.state === 'open')
+      this.state = this.#framing.kind === 'until-close' ? 'complete' : 'invalid';
+  }
+
+  #pushChunked(bytes: Buffer): number {
+    let at = 0;
+    while (at < bytes.length && this.state === 'open') {
+      if (this.#part === 'data') {
+        const taken = Math.min(this.#left, bytes.length - at);
+        at += taken;
+        this.#left -= taken;
+        if (this.#left === 0) this.#part = 'data-end';
+        continue;
+      }
+      const newline = bytes.indexOf(0x0a, at);
+      const upTo = newline === -1 ? bytes.length : newline + 1;
+      this.#line += bytes.toString('latin1', at, upTo);
+      at = upTo;
+      if (this.#line.length > MOST_LINE_BYTES) this.state = 'invalid';
+      else if (newline !== -1) this.#endLine();
+    }
+    return at;
+  }
+
+  #endLine(): void {
+    const line = this.#line;
+    this.#line = '';
+    if (!/^[^\r\n]*\r\n$/.test(line)) {
+      this.state = 'invalid';
+    } else if (this.#part === 'size') {
+      // RFC 9112 7.1: hex digits, then extensions after a semicolon.
+      const size = /^([0-9A-Fa-f]{1,12})[\t ]*(?:;[^\r\n]*)?\r\n$/.exec(line)?.[1];
+      if (size === undefined) this.state = 'invalid';
+      else {
+        this.#left = Number.parseInt(size, 16);
+        this.#part = this.#left === 0 ? 'trailer' : 'data';
+      }
+    } else if (this.#part === 'data-end') {
+      if (line === '\r\n') this.#part = 'size';
+      else this.state = 'invalid';
+    } else {
+      this.#trailerBytes += line.length;
+      if (line === '\r\n') this.state = 'complete';
+      else if (this.#trailerBytes > MOST_TRAILER_BYTES) this.state = 'invalid';
+    }
+  }
+}

@@ -1,0 +1,167 @@
+// WebSocket frames (RFC 6455 5.2): following a byte stream from header to header, and writing the
+// few control frames that the proxy sends itself.
+
+export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
+
+/** Code reported when a close frame carried none, and when none came (RFC 6455 7.4.1). */
+export const NO_CODE = 1005;
+export const ABNORMAL = 1006;
+
+/** Which part of a frame comes next. */
+const PHASE = { first: 0, second: 1, length: 2, mask: 3, payload: 4 } as const;
+
+/** Where a call of `push` may stop early. */
+export type StopAt = 'never' | 'frame' | 'message';
+
+/**
+ * Follows the frames of one direction of a session through chunks cut anywhere. Looks at headers
+ * and at close codes only; keeps numbers, never bytes, so that an idle session costs next to
+ * nothing. A header that can not be followed (a length beyond 2^53) sets `lost`, for good.
+ */
+export class FrameTracker {
+  /** Data messages begun so far. */
+  messages = 0;
+  /** Code of the first close frame; `NO_CODE` if it had no body; null before one came whole. */
+  closeCode: number | null = null;
+  lost = false;
+
+  #phase: number = PHASE.first;
+  #inMessage = false;
+  #fin = false;
+  #opcode = 0;
+  #masked = false;
+  /** Bytes of the current part (length field, mask, payload) still to come. */
+  #left = 0;
+  #length = 0;
+  /** First two mask bytes and payload bytes, as far as a close code needs them. */
+  #mask = 0;
+  #code = 0;
+
+  /** True where a new message could begin, and one of ours could be put in. */
+  get atMessageBoundary(): boolean {
+    return this.#phase === PHASE.first && !this.#inMessage && !this.lost;
+  }
+
+  /** True between two frames: a control frame of ours could be put in (RFC 6455 5.4). */
+  get atFrameBoundary(): boolean {
+    return this.#phase === PHASE.first && !this.lost;
+  }
+
+  /**
+   * Takes the next bytes of the stream. Returns how many it consumed: all, or with `stop` those up
+   * to the first boundary of that kind that lies behind at least one byte.
+   */
+  push(bytes: Uint8Array, stop: StopAt = 'never'): number {
+    const end = bytes.length;
+    let at = 0;
+    while (at < end && !this.lost) {
+      if (this.#phase === PHASE.payload) {
+        const taken = Math.min(this.#left, end - at);
+        if (this.#opcode === OPCODE.close && this.closeCode === null)
+          this.#readCode(bytes, at, taken);
+        at += taken;
+        this.#left -= taken;
+        if (this.#left === 0) this.#endFrame();
+      } else {
+        this.#readHeader(bytes[at] as number);
+        at += 1;
+      }
+      if (stop === 'message' ? this.atMessageBoundary : stop === 'frame' && this.atFrameBoundary) {
+        return at;
+      }
+    }
+    return end;
+  }
+
+  #readHeader(byte: number): void {
+    switch (this.#phase) {
+      case PHASE.first:
+        this.#fin = byte >= 0x80;
+        this.#opcode = byte & 0x0f;
+        this.#phase = PHASE.second;
+        return;
+      case PHASE.second: {
+        this.#masked = byte >= 0x80;
+        this.#mask = 0;
+        const short = byte & 0x7f;
+        this.#length = short < 126 ? short : 0;
+        this.#left = short < 126 ? 0 : short === 126 ? 2 : 8;
+        if (this.#left > 0) this.#phase = PHASE.length;
+        else this.#endLength();
+        return;
+      }
+      case PHASE.length:
+        this.#length = this.#length * 256 + byte;
+        this.#left -= 1;
+        if (this.#left === 0) this.#endLength();
+        return;
+      default:
+        // Mask bytes: the first two are what a close code is hidden by.
+        if (this.#left > 2) this.#mask = (this.#mask << 8) | byte;
+        this.#left -= 1;
+        if (this.#left === 0) this.#beginPayload();
+    }
+  }
+
+  #endLength(): void {
+    if (this.#length > Number.MAX_SAFE_INTEGER) {
+      this.lost = true;
+    } else if (this.#masked) {
+      this.#left = 4;
+      this.#phase = PHASE.mask;
+    } else {
+      this.#beginPayload();
+    }
+  }
+
+  #beginPayload(): void {
+    if (this.#opcode < OPCODE.close) {
+      if (this.#opcode !== OPCODE.continuation) this.messages += 1;
+      this.#inMessage = !this.#fin;
+    }
+    this.#left = this.#length;
+    this.#phase = PHASE.payload;
+    if (this.#left === 0) this.#endFrame();
+  }
+
+  #readCode(bytes: Uint8Array, at: number, taken: number): void {
+    // The position within the payload is what is gone of it so far.
+    for (let i = 0, seen = this.#length - this.#left; i < taken && seen < 2; i += 1, seen += 1) {
+      this.#code = (this.#code << 8) | (bytes[at + i] as number);
+    }
+  }
+
+  #endFrame(): void {
+    this.#phase = PHASE.first;
+    if (this.#opcode === OPCODE.close && this.closeCode === null) {
+      this.closeCode = this.#length < 2 ? NO_CODE : (this.#code ^ this.#mask) & 0xffff;
+    }
+  }
+}
+
+/**
+ * A close frame. `mask` is four bytes for the direction from client to server, which must be masked
+ * (RFC 6455 5.3). `reason` is cut to the 123 bytes that fit, at a character's edge.
+ */
+export function closeFrame(code: number, reason = '', mask?: Uint8Array): Buffer {
+  const payload = Buffer.alloc(2 + Math.min(Buffer.byteLength(reason), 123));
+  payload.writeUInt16BE(code, 0);
+  const written = payload.write(reason, 2, 'utf8');
+  return controlFrame(OPCODE.close, payload.subarray(0, 2 + written), mask);
+}
+
+/** A control frame with at most 125 bytes of payload (RFC 6455 5.5). */
+export function controlFrame(opcode: number, payload: Uint8Array, mask?: Uint8Array): Buffer {
+  if (payload.length > 125) throw new RangeError('a control frame holds at most 125 bytes');
+  const head =
+    mask === undefined
+      ? [0x80 | opcode, payload.length]
+      : [0x80 | opcode, 0x80 | payload.length, ...mask];
+  const frame = Buffer.alloc(head.length + payload.length);
+  frame.set(head);
+  for (let i = 0; i < payload.length; i += 1) {
+    const byte = payload[i] as number;
+    frame[head.length + i] = mask === undefined ? byte : byte ^ (mask[i % 4] as number);
+  }
+  return frame;
+}

@@ -1,0 +1,61 @@
+// Header fields as they are on the wire: flat lists [name, value, name, value, …], as node:http's
+// `rawHeaders`, so that order, spelling and repetition survive.
+
+export type RawHeaders = readonly string[];
+
+/** Fields of one connection, never of the message (RFC 9110 7.6.1, RFC 9112 9; de facto the rest). */
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+
+/** What a `Connection` field may not take away: the message would change its meaning or length. */
+const NEVER_NOMINATED = new Set(['host', 'content-length', 'content-type']);
+
+/** All values of a field, in order. `name` in lower case. */
+export function fieldValues(headers: RawHeaders, name: string): string[] {
+  const values: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    if ((headers[i] as string).toLowerCase() === name) values.push(headers[i + 1] as string);
+  }
+  return values;
+}
+
+/** Members of a comma-separated list field, trimmed, empty ones left out (RFC 9110 5.6.1). */
+export function listMembers(headers: RawHeaders, name: string): string[] {
+  return fieldValues(headers, name)
+    .flatMap(value => value.split(','))
+    .map(member => member.trim())
+    .filter(member => member !== '');
+}
+
+/** True if a list field names `member`, letter case aside. */
+export function lists(headers: RawHeaders, name: string, member: string): boolean {
+  return listMembers(headers, name).some(found => found.toLowerCase() === member);
+}
+
+/**
+ * The fields that go on to the next hop: without those of this connection, those that `Connection`
+ * nominates, and those for which `drop` (lower case name) says so.
+ */
+export function endToEnd(
+  headers: RawHeaders,
+  drop: (name: string) => boolean = () => false,
+): string[] {
+  const nominated = new Set(listMembers(headers, 'connection').map(name => name.toLowerCase()));
+  for (const name of NEVER_NOMINATED) nominated.delete(name);
+  const kept: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = (headers[i] as string).toLowerCase();
+    if (HOP_BY_HOP.has(name) || nominated.has(name) || drop(name)) continue;
+    kept.push(headers[i] as string, headers[i + 1] as string);
+  }
+  return kept;
+}

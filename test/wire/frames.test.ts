@@ -1,0 +1,136 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { closeFrame, controlFrame, FrameTracker, NO_CODE, OPCODE } from '../../src/wire/frames.ts';
+
+interface Frame {
+  opcode: number;
+  fin: boolean;
+  length: number;
+  mask: number[] | null;
+}
+
+/** A frame written by the book (RFC 6455 5.2), with a length field no shorter than asked for. */
+function frame({ opcode, fin, length, mask }: Frame, payload = Buffer.alloc(length, 0x61)): Buffer {
+  const first = (fin ? 0x80 : 0) | opcode;
+  const masked = mask === null ? 0 : 0x80;
+  const head =
+    length < 126
+      ? Buffer.from([first, masked | length])
+      : length < 65_536
+        ? Buffer.from([first, masked | 126, length >> 8, length & 0xff])
+        : Buffer.concat([Buffer.from([first, masked | 127]), uint64(length)]);
+  const body = Buffer.from(payload);
+  if (mask !== null)
+    for (let i = 0; i < body.length; i += 1) body[i] = (body[i] ?? 0) ^ (mask[i % 4] ?? 0);
+  return Buffer.concat([head, Buffer.from(mask ?? []), body]);
+}
+
+function uint64(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(BigInt(value));
+  return bytes;
+}
+
+const frames = fc.array(
+  fc.record({
+    opcode: fc.constantFrom(0, 1, 2, 9, 10),
+    fin: fc.boolean(),
+    length: fc.oneof(fc.nat(130), fc.constantFrom(65_535, 65_536, 70_000)),
+    mask: fc.option(fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255), fc.nat(255))),
+  }),
+  { maxLength: 8 },
+);
+
+test('a stream cut anywhere has the same messages and ends as the whole stream', () => {
+  fc.assert(
+    fc.property(frames, fc.array(fc.integer({ min: 1, max: 40 })), (list, cuts) => {
+      const bytes = Buffer.concat(list.map(f => frame(f)));
+      const whole = new FrameTracker();
+      whole.push(bytes);
+      const pieces = new FrameTracker();
+      let at = 0;
+      for (const cut of cuts) at += pieces.push(bytes.subarray(at, at + cut));
+      pieces.push(bytes.subarray(at));
+      expect(pieces.messages).toBe(whole.messages);
+      expect(pieces.atMessageBoundary).toBe(whole.atMessageBoundary);
+      expect(whole.atFrameBoundary).toBe(true);
+      expect(whole.messages).toBe(list.filter(f => f.opcode === 1 || f.opcode === 2).length);
+    }),
+  );
+});
+
+test('pushing up to message ends, one call after the other, finds every one of them', () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(300), { minLength: 1, maxLength: 10 }), lengths => {
+      const list = lengths.map(length => frame({ opcode: 1, fin: true, length, mask: null }));
+      const bytes = Buffer.concat(list);
+      const tracker = new FrameTracker();
+      const ends: number[] = [];
+      for (let at = 0; at < bytes.length; ) {
+        at += tracker.push(bytes.subarray(at), 'message');
+        ends.push(at);
+      }
+      let sum = 0;
+      expect(ends).toEqual(list.map(f => (sum += f.length)));
+    }),
+  );
+});
+
+test('between two fragments lies a frame boundary, but no message boundary', () => {
+  const tracker = new FrameTracker();
+  const first = frame({ opcode: 1, fin: false, length: 5, mask: null });
+  const rest = frame({ opcode: 0, fin: true, length: 5, mask: null });
+  expect(tracker.push(Buffer.concat([first, rest]), 'frame')).toBe(first.length);
+  expect([tracker.atFrameBoundary, tracker.atMessageBoundary]).toEqual([true, false]);
+  tracker.push(frame({ opcode: 9, fin: true, length: 0, mask: null }));
+  expect(tracker.atMessageBoundary).toBe(false);
+  tracker.push(rest);
+  expect(tracker.atMessageBoundary).toBe(true);
+  expect(tracker.messages).toBe(1);
+});
+
+test('a close code is read masked or not, byte by byte too, and only the first one counts', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 65_535 }),
+      fc.option(fc.tuple(fc.nat(255), fc.nat(255), fc.nat(255), fc.nat(255))),
+      (code, mask) => {
+        const bytes = closeFrame(code, 'bye', mask === null ? undefined : Uint8Array.from(mask));
+        const tracker = new FrameTracker();
+        for (const byte of bytes) tracker.push(Uint8Array.of(byte));
+        tracker.push(closeFrame(4000));
+        expect(tracker.closeCode).toBe(code);
+      },
+    ),
+  );
+});
+
+test('a close frame without a body, or with one byte, has no code', () => {
+  for (const payload of ['', 'x']) {
+    const tracker = new FrameTracker();
+    tracker.push(controlFrame(OPCODE.close, Buffer.from(payload)));
+    expect(tracker.closeCode).toBe(NO_CODE);
+  }
+});
+
+test('a length beyond 2^53 ends tracking and nothing else', () => {
+  const tracker = new FrameTracker();
+  const bytes = Buffer.concat([Buffer.from([0x82, 127]), Buffer.alloc(8, 0xff), Buffer.alloc(100)]);
+  expect(tracker.push(bytes, 'message')).toBe(bytes.length);
+  expect(tracker.lost).toBe(true);
+  expect([tracker.atFrameBoundary, tracker.atMessageBoundary]).toEqual([false, false]);
+});
+
+test('garbage never throws and is always consumed whole', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 500 }), bytes => {
+      expect(new FrameTracker().push(bytes)).toBe(bytes.length);
+    }),
+  );
+});
+
+test('a reason that is too long for a control frame is cut between characters', () => {
+  const bytes = closeFrame(1012, 'ü'.repeat(100));
+  expect(bytes.length).toBeLessThanOrEqual(127);
+  expect(bytes.subarray(4).toString('utf8')).toBe('ü'.repeat(61));
+});
