@@ -1,6 +1,7 @@
 // Running totals per route and side. Plain numbers: they are touched for every read.
+
+import type { LaneCounters } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
-import type { LaneCounters } from './ports.ts';
 
 export class Counters {
   readonly #byRoute = new Map<string, Record<Side, LaneCounters>>();

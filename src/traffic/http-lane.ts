@@ -5,13 +5,13 @@ import https from 'node:https';
 import { pipeline } from 'node:stream';
 import type { Logger } from 'pino';
 import type { ErrorCode } from '../errors.ts';
+import { type Decider, type TrafficObserver, UNROUTED_NAME } from '../ports.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { endToEnd } from '../wire/headers.ts';
 import { admit } from './admission.ts';
 import { refuseRequest } from './answer.ts';
 import type { TrafficContext } from './context.ts';
 import { createIdentityCache, type IdentityCache } from './identity.ts';
-import { type Decider, type TrafficObserver, UNROUTED_NAME } from './ports.ts';
 import { readRequest } from './request.ts';
 import { fieldsFor, type RequestFacts, targetFor, type Upstream } from './upstream.ts';
 

@@ -4,10 +4,10 @@
 //   client ◄────── [tracker] ◄──onBytes── leg   the slower side holds the faster one back
 import type net from 'node:net';
 import type { LimitsConfig } from '../config/schema.ts';
+import type { Decided, EndCause, LaneCounters } from '../ports.ts';
 import type { Decision, Subject } from '../rules/decide.ts';
 import { ABNORMAL, closeFrame, FrameTracker } from '../wire/frames.ts';
 import type { Leg } from './leg.ts';
-import type { Decided, EndCause, LaneCounters } from './ports.ts';
 
 export interface SessionFacts {
   readonly id: string;

@@ -4,13 +4,13 @@ import https from 'node:https';
 import type net from 'node:net';
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
+import type { Decider, LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
 import type { Side, Subject } from '../rules/decide.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
 import { refuseSocket } from './answer.ts';
 import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
-import type { Decider, LaneCounters, TrafficObserver, TrafficView } from './ports.ts';
 import { WebSocketLane } from './ws-lane.ts';
 
 /** How often node:http looks for requests that drip too slowly. */

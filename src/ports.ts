@@ -1,8 +1,8 @@
-// What the lanes need of the rest of the program, and what they show of themselves. `main` connects
-// both ends; traffic imports neither control nor judge.
-import type { RouteConfig } from '../config/schema.ts';
-import type { ErrorCode } from '../errors.ts';
-import type { Decision, Side, Subject } from '../rules/decide.ts';
+// Where traffic and control meet: what the lanes need of the rest of the program, and what they show
+// of themselves. `main` connects both ends; neither imports the other.
+import type { RouteConfig } from './config/schema.ts';
+import type { ErrorCode } from './errors.ts';
+import type { Decision, Side, Subject } from './rules/decide.ts';
 
 /** A decision with the revision of the flags it was made on, for logs and `explain`. */
 export interface Decided {

@@ -1,0 +1,84 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { answerFraming, BodyTracker } from '../../src/wire/body.ts';
+
+test('an answer is framed by status, then coding, then length, then the connection', () => {
+  expect(answerFraming(204, ['Content-Length', '5'])).toEqual({ kind: 'none' });
+  expect(answerFraming(200, ['transfer-encoding', 'Chunked'])).toEqual({ kind: 'chunked' });
+  expect(answerFraming(200, ['Content-Length', '5'])).toEqual({ kind: 'length', bytes: 5 });
+  expect(answerFraming(200, [])).toEqual({ kind: 'until-close' });
+});
+
+test.each([
+  ['both framings', ['Content-Length', '5', 'Transfer-Encoding', 'chunked']],
+  ['two lengths', ['Content-Length', '5', 'Content-Length', '5']],
+  ['a signed length', ['Content-Length', '+5']],
+  ['a hexadecimal length', ['Content-Length', '0x5']],
+  ['an empty length', ['Content-Length', '']],
+  ['a coding that is not known', ['Transfer-Encoding', 'gzip, chunked']],
+])('%s is ambiguous', (_what, headers) => {
+  expect(answerFraming(200, headers)).toBeNull();
+});
+
+const cut = (bytes: Buffer, sizes: number[]): Buffer[] => {
+  const pieces: Buffer[] = [];
+  let at = 0;
+  for (const size of sizes) pieces.push(bytes.subarray(at, (at += size)));
+  return [...pieces, bytes.subarray(at)];
+};
+
+test('a chunked body ends at the same byte however it is cut, and what follows is not taken', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.string({ minLength: 1, maxLength: 30 }), { maxLength: 5 }),
+      fc.array(fc.nat(20)),
+      (chunks, sizes) => {
+        const body = `${chunks
+          .map(chunk => `${Buffer.byteLength(chunk).toString(16)};x=1\r\n${chunk}\r\n`)
+          .join('')}0\r\nTrailer: t\r\n\r\n`;
+        const tracker = new BodyTracker({ kind: 'chunked' });
+        const taken = cut(Buffer.from(`${body}HTTP/1.1 200 OK`), sizes).reduce(
+          (sum, b) => sum + tracker.push(b),
+          0,
+        );
+        expect([tracker.state, taken]).toEqual(['complete', Buffer.byteLength(body)]);
+      },
+    ),
+  );
+});
+
+test.each([
+  'x\r\n',
+  '-1\r\n',
+  '+1\r\n',
+  '0x1\r\n',
+  ' 1\r\n',
+  '1_0\r\n',
+  '1\n',
+  'fffffffffffff\r\n',
+  '1\r\nab\r\n',
+  '1;a\rb\r\n',
+])('chunk line %j is invalid', line => {
+  const tracker = new BodyTracker({ kind: 'chunked' });
+  tracker.push(Buffer.from(line));
+  expect(tracker.state).toBe('invalid');
+});
+
+test('a chunk extension without end is cut off', () => {
+  const tracker = new BodyTracker({ kind: 'chunked' });
+  tracker.push(Buffer.from(`1;${'a'.repeat(5_000)}`));
+  expect(tracker.state).toBe('invalid');
+});
+
+test('a connection that ends early leaves a framed body incomplete, and completes an unframed one', () => {
+  for (const [kind, state] of [
+    ['chunked', 'invalid'],
+    ['length', 'invalid'],
+    ['until-close', 'complete'],
+  ] as const) {
+    const tracker = new BodyTracker(kind === 'length' ? { kind, bytes: 10 } : { kind });
+    tracker.push(Buffer.from('5\r\nab'));
+    tracker.end();
+    expect([kind, tracker.state]).toEqual([kind, state]);
+  }
+});
