@@ -1,0 +1,98 @@
+// The SSOT side's one registry of connections, and the one place that writes to them.
+import type { BroadcastEvent } from './event.ts';
+import { type EventSocket, takesFrames } from './event-socket.ts';
+
+/** What became of one event for one user. */
+export interface Delivery {
+  readonly attempted: number;
+  /** Sockets whose operating system took the frame. */
+  readonly taken: number;
+}
+
+const NOBODY: Delivery = Object.freeze({ attempted: 0, taken: 0 });
+const ONE_TAKEN: Delivery = Object.freeze({ attempted: 1, taken: 1 });
+const ONE_FAILED: Delivery = Object.freeze({ attempted: 1, taken: 0 });
+
+export class ConnectionManager {
+  /** Nearly everybody has one socket, so that one stands alone; further ones make it a list. */
+  readonly #sockets = new Map<string, EventSocket | readonly EventSocket[]>();
+  #connections = 0;
+  #framesTaken = 0;
+  #framesFailed = 0;
+
+  add(userId: string, socket: EventSocket): void {
+    const present = this.#sockets.get(userId);
+    if (present === undefined) this.#sockets.set(userId, socket);
+    else this.#sockets.set(userId, [...listOf(present), socket]);
+    this.#connections++;
+  }
+
+  /** Harmless for a socket that is not there. */
+  remove(userId: string, socket: EventSocket): void {
+    const present = this.#sockets.get(userId);
+    if (present === undefined) return;
+    const before = listOf(present);
+    const [first, ...others] = before.filter(each => each !== socket);
+    if (first === undefined) this.#sockets.delete(userId);
+    else this.#sockets.set(userId, others.length === 0 ? first : [first, ...others]);
+    this.#connections -= before.length - (first === undefined ? 0 : 1 + others.length);
+  }
+
+  /** Does the user have a socket that takes frames at this moment? */
+  isReachable(userId: string): boolean {
+    const present = this.#sockets.get(userId);
+    return present !== undefined && listOf(present).some(takesFrames);
+  }
+
+  /** Sends to all of a user's sockets at once; settles when each has taken the frame or failed. */
+  async deliver(userId: string, event: BroadcastEvent): Promise<Delivery> {
+    const present = this.#sockets.get(userId);
+    if (present === undefined) return NOBODY;
+    const text = JSON.stringify(event);
+    if (!isList(present)) return (await this.#write(present, text)) ? ONE_TAKEN : ONE_FAILED;
+    const took = await Promise.all(present.map(socket => this.#write(socket, text)));
+    return { attempted: took.length, taken: took.filter(Boolean).length };
+  }
+
+  /** Sends to one socket: greetings, answers, replays. True if it took the frame. */
+  reply(socket: EventSocket, event: BroadcastEvent): Promise<boolean> {
+    return this.#write(socket, JSON.stringify(event));
+  }
+
+  get counts(): {
+    readonly users: number;
+    readonly connections: number;
+    readonly framesTaken: number;
+    readonly framesFailed: number;
+  } {
+    return {
+      users: this.#sockets.size,
+      connections: this.#connections,
+      framesTaken: this.#framesTaken,
+      framesFailed: this.#framesFailed,
+    };
+  }
+
+  #write(socket: EventSocket, text: string): Promise<boolean> {
+    return new Promise(settle => {
+      if (!takesFrames(socket)) {
+        this.#framesFailed++;
+        settle(false);
+        return;
+      }
+      socket.send(text, error => {
+        if (error) this.#framesFailed++;
+        else this.#framesTaken++;
+        settle(!error);
+      });
+    });
+  }
+}
+
+function isList(present: EventSocket | readonly EventSocket[]): present is readonly EventSocket[] {
+  return Array.isArray(present);
+}
+
+function listOf(present: EventSocket | readonly EventSocket[]): readonly EventSocket[] {
+  return isList(present) ? present : [present];
+}

@@ -1,0 +1,22 @@
+// What a service needs of a connection. A `ws` WebSocket is one as it is; an SSE response is made
+// one by `sse.ts`.
+
+/**
+ * A reader who is so far behind is not waited for: 4 MiB is some 8,000 events, and 1,000 such
+ * readers are as much as a service may cost.
+ */
+const MAX_BUFFERED_BYTES = 4 * 1024 * 1024;
+const OPEN = 1;
+
+export interface EventSocket {
+  /** As in the WebSocket API: 1 is open. */
+  readonly readyState: number;
+  readonly bufferedAmount: number;
+  /** `done` is called once: without an error when the operating system took the frame. */
+  send(text: string, done: (error?: Error | null) => void): void;
+}
+
+/** Is the socket open, and its reader keeping up? */
+export function takesFrames(socket: EventSocket): boolean {
+  return socket.readyState === OPEN && socket.bufferedAmount < MAX_BUFFERED_BYTES;
+}
