@@ -1,0 +1,190 @@
+// A configuration file, from its text to what the rest of the program runs on. All or nothing: a
+// file with a problem yields every problem, and no configuration.
+import { stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { type ConfigDocument, readDocument } from './document.ts';
+import { coerce, type Environment } from './environment.ts';
+import { type Explained, explain, valueAt } from './explain.ts';
+import { type Parts, soundParts } from './parts.ts';
+import { ConfigError, type Path, type Problem } from './problem.ts';
+import { type Config, ConfigSchema } from './schema.ts';
+import { readSmall, resolveSecrets, type Secrets } from './secrets.ts';
+import { contradictions, doubts } from './sense.ts';
+
+export interface Loaded {
+  /** Deeply frozen; all paths absolute. */
+  readonly config: Config;
+  /** Absolute path of the file. */
+  readonly file: string;
+  readonly secrets: Secrets;
+}
+
+export interface Checked {
+  readonly ok: boolean;
+  readonly problems: readonly Problem[];
+  /** Allowed, but probably not meant. */
+  readonly warnings: readonly Problem[];
+}
+
+interface Reading {
+  readonly config: Config | undefined;
+  readonly parts: Parts;
+  readonly document: ConfigDocument;
+  readonly problems: readonly Problem[];
+}
+
+/** Reads a file and the files it names. Throws `ConfigError` with every problem. */
+export async function loadConfig(file: string, env: Environment): Promise<Loaded> {
+  const { loaded, problems } = await examine(file, env);
+  if (loaded === undefined) throw new ConfigError(problems);
+  return loaded;
+}
+
+/** As `loadConfig`, with doubts, and without throwing for what is wrong in the file. */
+export async function checkConfig(file: string, env: Environment): Promise<Checked> {
+  const { problems, warnings } = await examine(file, env);
+  return { ok: problems.length === 0, problems, warnings };
+}
+
+/** The configuration in `text`, without looking at the files it names. Throws `ConfigError`. */
+export function parseConfig(text: string, file: string, env: Environment): Config {
+  const { config, problems } = read(text, file, env);
+  if (config === undefined || problems.length > 0) throw new ConfigError(problems);
+  return config;
+}
+
+interface Examined extends Omit<Checked, 'ok'> {
+  readonly loaded?: Loaded;
+}
+
+async function examine(file: string, env: Environment): Promise<Examined> {
+  const text = await readText(file);
+  if (typeof text !== 'string') return { problems: [text], warnings: [] };
+  const { config, parts, document, problems: found } = read(text, file, env);
+  const secrets = await resolveSecrets(parts, dirname(resolve(file)));
+  const problems = ordered([...found, ...placed(document, secrets.problems)]);
+  const readable = document.value !== undefined;
+  const doubtful = [...doubts(parts), ...secrets.warnings, ...(await flagDoubts(parts, file))];
+  const warnings = readable ? ordered(placed(document, doubtful)) : [];
+  if (config === undefined || problems.length > 0) return { problems, warnings };
+  const loaded = { config, file: resolve(file), secrets: secrets.secrets };
+  return { problems, warnings, loaded: Object.freeze(loaded) };
+}
+
+function read(text: string, file: string, env: Environment): Reading {
+  const document = readDocument(text, file, env);
+  const { value } = document;
+  if (value === undefined) {
+    return {
+      config: undefined,
+      parts: soundParts(undefined),
+      document,
+      problems: document.problems,
+    };
+  }
+  const parsed = parse(value, document);
+  const parts = soundParts(value);
+  const shows = (path: Path) => document.origin(path) === 'file';
+  const issues = parsed.error?.issues ?? [];
+  const explained = [
+    ...issues.flatMap(issue => explain(issue, value, shows)),
+    ...contradictions(parts),
+  ];
+  return {
+    config: parsed.data && freeze(absolutePaths(parsed.data, dirname(resolve(file)))),
+    parts,
+    document,
+    problems: ordered([...document.problems, ...placed(document, explained)]),
+  };
+}
+
+/** Parses; texts that are one `${VARIABLE}` become the number or boolean that is asked for. */
+function parse(value: unknown, document: ConfigDocument) {
+  const first = ConfigSchema.safeParse(value);
+  let changed = false;
+  for (const issue of first.error?.issues ?? []) {
+    if (issue.code !== 'invalid_type' || document.origin(issue.path) !== 'variable') continue;
+    const text = valueAt(value, issue.path);
+    const holder = valueAt(value, issue.path.slice(0, -1));
+    const last = issue.path.at(-1);
+    if (typeof text !== 'string' || last === undefined) continue;
+    if (typeof holder !== 'object' || holder === null) continue;
+    const better = coerce(text, issue.expected === 'boolean' ? 'boolean' : 'number');
+    if (better === undefined) continue;
+    changed = Reflect.set(holder, last, better);
+  }
+  return changed ? ConfigSchema.safeParse(value) : first;
+}
+
+/** Paths in a file are relative to the file, wherever the program was started. */
+function absolutePaths(config: Config, folder: string): Config {
+  const at = (path: string) => resolve(folder, path);
+  const { listen, upstreams, identity, flags } = config;
+  const upstream = <U extends Config['upstreams']['legacy']>(side: U) =>
+    side.caFile === undefined ? side : { ...side, caFile: at(side.caFile) };
+  const { tls } = listen;
+  const { verify } = identity;
+  return {
+    ...config,
+    listen: tls
+      ? { ...listen, tls: { certFile: at(tls.certFile), keyFile: at(tls.keyFile) } }
+      : listen,
+    stateDir: at(config.stateDir),
+    upstreams: { legacy: upstream(upstreams.legacy), candidate: upstream(upstreams.candidate) },
+    identity: {
+      ...identity,
+      verify:
+        verify === 'unverified'
+          ? verify
+          : 'secretFile' in verify
+            ? { ...verify, secretFile: at(verify.secretFile) }
+            : { ...verify, jwksFile: at(verify.jwksFile) },
+    },
+    flags: { ...flags, dir: at(flags.dir) },
+  };
+}
+
+async function readText(file: string): Promise<string | Problem> {
+  const whole = (message: string) => ({ file, line: 1, column: 1, field: '', message });
+  const content = await readSmall(resolve(file));
+  if (typeof content === 'string') return whole(`the configuration ${content}`);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(content);
+  } catch {
+    // The decoder says no more than this.
+    return whole('the configuration is not UTF-8 text');
+  }
+}
+
+/** The folder may be made later, by whoever deploys the flags; until then everybody is on legacy. */
+async function flagDoubts(parts: Parts, file: string): Promise<Explained[]> {
+  const dir = parts.flags?.dir;
+  if (dir === undefined) return [];
+  const path = resolve(dirname(resolve(file)), dir);
+  const found = await stat(path).then(
+    stats => stats.isDirectory(),
+    () => false,
+  );
+  const message = `there is no such folder: ${path}; until it is there, legacy serves everybody`;
+  return found ? [] : [{ path: ['flags', 'dir'], message }];
+}
+
+/** Whatever is wrong with a field whose variable is missing is only a consequence, and left out. */
+function placed(document: ConfigDocument, explained: readonly Explained[]): Problem[] {
+  const known = new Set(document.problems.map(({ field }) => field).filter(field => field !== ''));
+  return explained
+    .map(({ path, message, onKey }) => document.problem(path, message, onKey))
+    .filter(({ field }) => !known.has(field));
+}
+
+function ordered(problems: readonly Problem[]): Problem[] {
+  return problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    for (const inner of Object.values(value)) freeze(inner);
+    Object.freeze(value);
+  }
+  return value;
+}
