@@ -46,7 +46,9 @@ export function editKill(
   if (!edit.on) return old.enabled ? { ...old, enabled: false } : old;
   // A kill switch that hangs on another flag or reaches only some is none.
   const { dependencies: _, ...rest } = old;
+  const dependent = (old.dependencies ?? []).length > 0;
   const reachesAll = old.strategies.some(s => isBase(s) && reachOf(s) === 1000);
+  if (old.enabled && reachesAll && !dependent) return old;
   return {
     ...rest,
     enabled: true,

@@ -1,0 +1,96 @@
+// The flags as the rest of the program knows them: facts for a decision, stages, and changes of
+// stage, from files or from memory alike.
+import type { Logger } from 'pino';
+import type { RouteConfig } from '../../config/schema.ts';
+import type { FlagFacts, Subject } from '../../rules/decide.ts';
+import type { FlagProblem } from '../../rules/flag-problem.ts';
+import type { FeatureLike, SegmentLike } from '../../rules/flag-shape.ts';
+import type { Stage, StageTarget } from '../../rules/stage.ts';
+import { FlagEvaluation } from './evaluation.ts';
+import { openFileSource } from './file-source.ts';
+import { MemorySource } from './memory-source.ts';
+import type { FlagSource } from './source.ts';
+import { SourcedFlags } from './sourced-flags.ts';
+
+export interface StagePlan {
+  readonly route: string;
+  readonly before: Stage;
+  readonly after: Stage;
+  /** Flags that would be written, in order, and files that would be, by name. */
+  readonly flags: readonly string[];
+  readonly files: readonly string[];
+  /** Flags that single users out: the stage does not move those. */
+  readonly pinned: readonly string[];
+  /** What the change would do besides, such as deal users out anew. */
+  readonly problems: readonly FlagProblem[];
+}
+
+export interface StageChange {
+  readonly route: string;
+  readonly before: Stage;
+  readonly after: Stage;
+  readonly revision: string;
+  readonly files: readonly string[];
+}
+
+export interface StageOptions {
+  /** Release the kill flag too; without it a killed route refuses the change. */
+  readonly unkill?: boolean;
+}
+
+export interface FlagProvider {
+  /** Such as `file:9f2c41d07a3e`, a hash of the set; `none` while nothing is known. */
+  readonly revision: string;
+  /** Epoch ms; null while nothing is known. */
+  readonly loadedAt: number | null;
+  /** Null while nothing is known. Synchronous, never throws; all flags are of one set. */
+  facts(route: RouteConfig, subject: Subject | null): FlagFacts | null;
+  /** `mixed` without shares while nothing is known. */
+  stage(route: RouteConfig): Stage;
+  features(): readonly FeatureLike[];
+  /** Why the newest flags were refused, if they were, then lint and what the last change shuffled. */
+  problems(): readonly FlagProblem[];
+  /** What `setStage` would do. Throws as it does for a bad target or a killed route. */
+  planStage(route: RouteConfig, target: StageTarget, options?: StageOptions): StagePlan;
+  /**
+   * Edits the flags. Throws `CutoverError`: `invalid-argument` for shares that are not 0 to 1000,
+   * `conflict` when the kill flag is on, or flags can not be read or written.
+   */
+  setStage(route: RouteConfig, target: StageTarget, options?: StageOptions): Promise<StageChange>;
+  /** Throws the kill flag or releases it; other flags stay. */
+  setKill(route: RouteConfig, on: boolean): Promise<StageChange>;
+  /** `at` is epoch ms. Returns how to stop. */
+  onChange(listener: (change: { revision: string; at: number }) => void): () => void;
+  close(): Promise<void>;
+}
+
+/** Flags from a folder of files that is followed. Throws as `openFileSource` does. */
+export async function openFileFlags(options: {
+  readonly dir: string;
+  readonly routes: readonly RouteConfig[];
+  readonly logger: Logger;
+}): Promise<FlagProvider> {
+  return open(await openFileSource(options), options);
+}
+
+/** Flags held in memory; without `features` nothing is known until `apply`. */
+export async function openMemoryFlags(options: {
+  readonly features?: readonly FeatureLike[];
+  readonly segments?: readonly SegmentLike[];
+  readonly routes: readonly RouteConfig[];
+  readonly logger: Logger;
+}): Promise<FlagProvider & { apply: MemorySource['apply'] }> {
+  const source = new MemorySource();
+  if (options.features !== undefined) source.apply(options.features, options.segments);
+  const flags = await open(source, options);
+  return Object.assign(flags, { apply: source.apply.bind(source) });
+}
+
+async function open(
+  source: FlagSource,
+  { routes, logger }: { routes: readonly RouteConfig[]; logger: Logger },
+): Promise<SourcedFlags> {
+  const evaluation = new FlagEvaluation(logger);
+  await evaluation.start();
+  return new SourcedFlags(source, evaluation, routes, logger);
+}
