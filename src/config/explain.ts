@@ -39,8 +39,10 @@ export function explain(issue: Issue, root: unknown, shows: (path: Path) => bool
     }
     case 'invalid_value':
       return one(mustBeOneOf(issue.values.map(String), value, got));
-    case 'unrecognized_keys':
-      return issue.keys.map(key => unknownKey([...path, key], key, knownKeys(path, value)));
+    case 'unrecognized_keys': {
+      const known = knownKeys(path, value);
+      return issue.keys.map(key => unknownKey([...path, key], key, known));
+    }
     case 'too_small':
     case 'too_big': {
       const bound =
