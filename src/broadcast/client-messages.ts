@@ -89,7 +89,7 @@ export class ClientMessages {
   }
 
   #refuse(code: string, message: string): void {
-    const { side, socket } = { side: this.#side, socket: this.#connection.socket };
-    side.reply(socket, errorMessage(side.envelopes, code, message, nowMs()));
+    const event = errorMessage(this.#side.envelopes, code, message, nowMs());
+    this.#side.reply(this.#connection.socket, event);
   }
 }

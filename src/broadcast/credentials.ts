@@ -17,7 +17,8 @@ export function tokenVerifier(keys: Keys): TokenVerifier {
   return async token => {
     try {
       const { sub } = await verify(token);
-      return sub === '' ? undefined : sub;
+      // A key set's owner may sign anything; only a name that is a string is a user.
+      return typeof sub === 'string' && sub !== '' ? sub : undefined;
     } catch {
       // Whatever is wrong with a token, the answer is the same: nobody.
       return undefined;

@@ -1,5 +1,4 @@
 // What the server needs of a broadcaster, and how each of the two gives it.
-import { randomUUID } from 'node:crypto';
 import { createBroadcastService, type ServiceOptions } from './broadcast-service.ts';
 import { ConnectionManager } from './connection-manager.ts';
 import { type Envelopes, legacyEnvelopes, ssotEnvelopes } from './envelopes.ts';
@@ -31,10 +30,6 @@ export interface BroadcasterSide {
   broadcast(context: UserExecutionContext, event: BroadcastEvent): Promise<object>;
   isReachable(userId: string): boolean;
   stats(): object;
-}
-
-export function newConnection(userId: string, socket: EventSocket): Connection {
-  return { id: `conn_${randomUUID()}`, userId, socket };
 }
 
 export function ssotSide(options: ServiceOptions): BroadcasterSide {
@@ -79,11 +74,7 @@ export function legacySide(entry: LegacyEntry): BroadcasterSide {
     disconnect: ({ userId, id }) => legacy.disconnect(userId, id),
     reply: replyTo,
     async broadcast(context, event) {
-      const stamped =
-        event.timestamp === undefined
-          ? { ...event, timestamp: legacyEnvelopes.timestamp(nowMs()) }
-          : event;
-      const sent = await send(context, stamped);
+      const sent = await send(context, event);
       framesWritten += sent;
       return { sent };
     },
