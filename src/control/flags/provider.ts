@@ -23,6 +23,9 @@ export interface StagePlan {
   readonly pinned: readonly string[];
   /** What the change would do besides, such as deal users out anew. */
   readonly problems: readonly FlagProblem[];
+  /** All flags as they would be, and the segments that they refer to. */
+  readonly features: readonly FeatureLike[];
+  readonly segments: readonly SegmentLike[];
 }
 
 export interface StageChange {
@@ -52,6 +55,8 @@ export interface FlagProvider {
   problems(): readonly FlagProblem[];
   /** What `setStage` would do. Throws as it does for a bad target or a killed route. */
   planStage(route: RouteConfig, target: StageTarget, options?: StageOptions): StagePlan;
+  /** What `setKill` would do. */
+  planKill(route: RouteConfig, on: boolean): StagePlan;
   /**
    * Edits the flags. Throws `CutoverError`: `invalid-argument` for shares that are not 0 to 1000,
    * `conflict` when the kill flag is on, or flags can not be read or written.

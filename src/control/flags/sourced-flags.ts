@@ -76,20 +76,11 @@ export class SourcedFlags implements FlagProvider {
   }
 
   planStage(route: RouteConfig, target: StageTarget, options: StageOptions = {}): StagePlan {
-    const set = this.#source.current;
-    if (set === null) throw new CutoverError('conflict', 'no flags have been read yet');
-    const names = flagNames(route);
-    const edits = editsFor(lookup(set.features), route, target, options);
-    const after = withEdits(set, edits);
-    return {
-      route: route.name,
-      before: flagStage(lookup(set.features), names),
-      after: flagStage(lookup(after), names),
-      flags: edits.map(({ name }) => name),
-      files: [...new Set(edits.map(({ name }) => set.fileOf.get(name) ?? newFileOf(route)))],
-      pinned: pinnedFlags(lookup(after), names),
-      problems: withFiles(lintChange(set.features, after, [names]), set),
-    };
+    return this.#plan(route, flags => editsFor(flags, route, target, options));
+  }
+
+  planKill(route: RouteConfig, on: boolean): StagePlan {
+    return this.#plan(route, flags => killEdits(flags, flagNames(route), on));
   }
 
   setStage(
@@ -113,6 +104,25 @@ export class SourcedFlags implements FlagProvider {
     this.#listeners.clear();
     await this.#source.close();
     this.#evaluation.close();
+  }
+
+  #plan(route: RouteConfig, editsOf: (flags: FlagLookup) => FeatureLike[]): StagePlan {
+    const set = this.#source.current;
+    if (set === null) throw new CutoverError('conflict', 'no flags have been read yet');
+    const names = flagNames(route);
+    const edits = editsOf(lookup(set.features));
+    const after = withEdits(set, edits);
+    return {
+      route: route.name,
+      before: flagStage(lookup(set.features), names),
+      after: flagStage(lookup(after), names),
+      flags: edits.map(({ name }) => name),
+      files: [...new Set(edits.map(({ name }) => set.fileOf.get(name) ?? newFileOf(route)))],
+      pinned: pinnedFlags(lookup(after), names),
+      problems: withFiles(lintChange(set.features, after, [names]), set),
+      features: after,
+      segments: set.segments,
+    };
   }
 
   async #change(
