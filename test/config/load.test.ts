@@ -145,7 +145,7 @@ log: { level: loud }
       /got "berer"\); did you mean "bearer"/,
     );
     expect(identity('verify: { secretFile: x, isuer: y }')).toEqual([
-      '4:36 identity.verify.isuer: there is no key "isuer" here; did you mean "issuer"?',
+      '4:38 identity.verify.isuer: there is no key "isuer" here; did you mean "issuer"?',
     ]);
     expect(identity('verify: { secretFile: x, jwksFile: y }')[0]).toMatch(/one of them/);
     expect(identity('verify: hunter2')[0]).toMatch(/must be the word unverified, or hold/);
