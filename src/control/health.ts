@@ -1,0 +1,55 @@
+// Whether this process should get new connections, for whoever balances load, and why not.
+import type { FlagProblem } from '../rules/flag-problem.ts';
+import type { ProxyView } from './proxy-view.ts';
+
+const REASONS = {
+  starting: 'The listener is not open yet.',
+  draining: 'The proxy is shutting down; open sessions are being ended.',
+} as const;
+
+const WARNINGS = {
+  'flags-unknown': 'No flags have been read, so legacy serves everybody.',
+  'flags-refused': 'The newest flags are not valid; those before them stay in force.',
+  'state-awaited': 'Another process still holds the state folder; this one takes over.',
+  'reload-refused': 'The configuration on disk is not valid; the one before it stays in force.',
+} as const;
+
+export interface Remark<Code extends string> {
+  readonly code: Code;
+  readonly message: string;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** Why not; empty when ready. */
+  readonly reasons: readonly Remark<keyof typeof REASONS>[];
+  /** What does not keep clients from being served well, and still wants a look. */
+  readonly warnings: readonly Remark<keyof typeof WARNINGS>[];
+}
+
+type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload'>;
+
+/**
+ * Ready means: a new connection is served. Without flags everybody is on legacy, as before the
+ * migration, so that is a warning: taking all replicas out of rotation would be an outage.
+ */
+export function readiness(proxy: Asked): Readiness {
+  const traffic = proxy.traffic();
+  const reasons: Remark<keyof typeof REASONS>[] = [];
+  if (traffic === null) reasons.push({ code: 'starting', message: REASONS.starting });
+  if (traffic?.draining) reasons.push({ code: 'draining', message: REASONS.draining });
+  const warnings = [...warningCodes(proxy)].map(code => ({ code, message: WARNINGS[code] }));
+  return { ready: reasons.length === 0, reasons, warnings };
+}
+
+function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
+  if (proxy.flags.loadedAt === null) yield 'flags-unknown';
+  else if (proxy.flags.problems().some(isRefusal)) yield 'flags-refused';
+  if (proxy.state() === 'awaited') yield 'state-awaited';
+  if (proxy.lastReload()?.ok === false) yield 'reload-refused';
+}
+
+/** What keeps a set from being taken concerns a file or two; lint always concerns one flag. */
+function isRefusal({ level, flag, rule }: FlagProblem): boolean {
+  return level === 'error' && (flag === null || rule === 'duplicate');
+}

@@ -1,0 +1,240 @@
+// What is counted for Prometheus. Labels are route, side and closed lists: never a user, a path, or
+// anything else that a client could make up.
+import { readdir } from 'node:fs/promises';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
+import { REASONS } from '../rules/decide.ts';
+import type { FlagProvider } from './flags/provider.ts';
+
+/** From a handshake on loopback to one that meets the default time-out of 10 s. */
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/**
+ * Default metrics that walk over every socket on the event loop: at 10,000 sockets 14 ms of a
+ * scrape's 18 ms, in which no client is served.
+ */
+const WALKERS = [
+  'process_open_fds',
+  'nodejs_active_handles',
+  'nodejs_active_handles_total',
+  'nodejs_active_requests',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources',
+  'nodejs_active_resources_total',
+];
+
+export interface Metrics {
+  readonly observer: TrafficObserver;
+  readonly contentType: string;
+  /** Everything, in the Prometheus text format. */
+  text(): Promise<string>;
+  /** Failures so far: by route, then by code of the error table. */
+  failures(): Promise<ReadonlyMap<string, Readonly<Record<string, number>>>>;
+}
+
+export interface MetricsSources {
+  /** Null before the listener is open. */
+  readonly traffic: () => TrafficView | null;
+  readonly flags: Pick<FlagProvider, 'revision' | 'loadedAt' | 'problems'>;
+}
+
+/** A registry of its own, so that several proxies can live in one process. */
+export function createMetrics({ traffic, flags }: MetricsSources): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  processMetrics(registry);
+  flagMetrics(registry, flags);
+  trafficMetrics(registry, traffic);
+
+  const opened = new Counter({
+    name: 'cutover_sessions_opened_total',
+    help: 'WebSocket sessions that were opened, by the reason of the decision.',
+    labelNames: ['route', 'side', 'reason'],
+    registers,
+  });
+  const handshake = new Histogram({
+    name: 'cutover_handshake_seconds',
+    help: "From a client's upgrade request to the answer that reached it.",
+    labelNames: ['route', 'side'],
+    buckets: SECONDS,
+    registers,
+  });
+  const closed = new Counter({
+    name: 'cutover_sessions_closed_total',
+    help: 'WebSocket sessions that ended, by what ended them and close code (RFC 6455 7.4).',
+    labelNames: ['route', 'side', 'cause', 'code'],
+    registers,
+  });
+  const refused = new Counter({
+    name: 'cutover_handshakes_refused_total',
+    help: 'Handshakes that the service itself refused, by HTTP status.',
+    labelNames: ['route', 'side', 'status'],
+    registers,
+  });
+  const failed = new Counter({
+    name: 'cutover_failures_total',
+    help: 'Connections and requests that were turned away or failed, by code of the error table.',
+    labelNames: ['route', 'side', 'code'],
+    registers,
+  });
+  const requests = new Counter({
+    name: 'cutover_requests_total',
+    help: 'Plain HTTP requests that were answered, by class of the status.',
+    labelNames: ['route', 'side', 'status'],
+    registers,
+  });
+  const duration = new Histogram({
+    name: 'cutover_request_seconds',
+    help: "From a plain HTTP request to its answer's last byte.",
+    labelNames: ['route', 'side'],
+    buckets: SECONDS,
+    registers,
+  });
+
+  return {
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+    async failures() {
+      const { values } = await failed.get();
+      const byRoute = new Map<string, Record<string, number>>();
+      for (const { labels, value } of values) {
+        const route = String(labels.route);
+        const codes = byRoute.get(route) ?? {};
+        codes[String(labels.code)] = (codes[String(labels.code)] ?? 0) + value;
+        byRoute.set(route, codes);
+      }
+      return byRoute;
+    },
+    observer: {
+      sessionOpened(route, side, reason, handshakeMs) {
+        opened.inc({ route, side, reason: Object.hasOwn(REASONS, reason) ? reason : 'other' });
+        handshake.observe({ route, side }, handshakeMs / 1_000);
+      },
+      sessionClosed(route, side, cause, code) {
+        closed.inc({ route, side, cause, code: closeCodeClass(code) });
+      },
+      handshakeRefused(route, side, status) {
+        refused.inc({ route, side, status: status >= 100 && status < 600 ? status : 'other' });
+      },
+      failed(route, side, code) {
+        failed.inc({ route, side, code });
+      },
+      requestDone(route, side, status, durationMs) {
+        requests.inc({ route, side, status: statusClass(status) });
+        duration.observe({ route, side }, durationMs / 1_000);
+      },
+    },
+  };
+}
+
+/** Registered codes as they are; those that applications choose freely by their range. */
+export function closeCodeClass(code: number): string {
+  if (code >= 1000 && code <= 1015) return String(code);
+  if (code >= 3000 && code <= 3999) return '3xxx';
+  if (code >= 4000 && code <= 4999) return '4xxx';
+  return 'other';
+}
+
+function statusClass(status: number): string {
+  return status >= 100 && status < 600 ? `${Math.floor(status / 100)}xx` : 'other';
+}
+
+function processMetrics(register: Registry): void {
+  collectDefaultMetrics({ register });
+  for (const name of WALKERS) register.removeSingleMetric(name);
+  if (process.platform !== 'linux') return;
+  new Gauge({
+    name: 'process_open_fds',
+    help: 'Open file descriptors, counted off the event loop.',
+    registers: [register],
+    async collect() {
+      // Where /proc is not mounted there is no figure to give.
+      const fds = await readdir('/proc/self/fd').catch(() => null);
+      if (fds === null) this.remove();
+      else this.set(fds.length);
+    },
+  });
+}
+
+function flagMetrics(registry: Registry, flags: MetricsSources['flags']): void {
+  const registers = [registry];
+  new Gauge({
+    name: 'cutover_flags_age_seconds',
+    help: 'Since the flags in force were read; absent while none are known.',
+    registers,
+    collect() {
+      if (flags.loadedAt === null) this.remove();
+      else this.set((Date.now() - flags.loadedAt) / 1_000);
+    },
+  });
+  new Gauge({
+    name: 'cutover_flags_revision_info',
+    help: 'Always 1; the label tells the revision of the flags in force.',
+    labelNames: ['revision'],
+    registers,
+    collect() {
+      this.reset();
+      this.set({ revision: flags.revision }, 1);
+    },
+  });
+  new Gauge({
+    name: 'cutover_flag_problems',
+    help: 'Problems of the flags: refused files and lint.',
+    labelNames: ['level'],
+    registers,
+    collect() {
+      const problems = flags.problems();
+      for (const level of ['error', 'warning'] as const) {
+        this.set({ level }, problems.filter(problem => problem.level === level).length);
+      }
+    },
+  });
+}
+
+function trafficMetrics(registry: Registry, traffic: MetricsSources['traffic']): void {
+  const registers = [registry];
+  const counters = () => traffic()?.counters() ?? [];
+  new Gauge({
+    name: 'cutover_connecting',
+    help: 'WebSocket handshakes that are under way.',
+    registers,
+    collect() {
+      this.set(traffic()?.connecting ?? 0);
+    },
+  });
+  new Gauge({
+    name: 'cutover_sessions_open',
+    help: 'Open WebSocket sessions.',
+    labelNames: ['route', 'side'],
+    registers,
+    collect() {
+      this.reset();
+      for (const lane of counters()) {
+        this.set({ route: lane.route, side: lane.side }, lane.counters.sessionsOpen);
+      }
+    },
+  });
+  const total = (name: string, help: string, to: { [direction: string]: keyof LaneCounters }) =>
+    new Counter({
+      name,
+      help,
+      labelNames: ['route', 'side', 'direction'],
+      registers,
+      // The lanes keep the totals; here they are only shown.
+      collect() {
+        this.reset();
+        for (const { route, side, counters: counted } of counters()) {
+          for (const [direction, field] of Object.entries(to)) {
+            this.inc({ route, side, direction }, counted[field]);
+          }
+        }
+      },
+    });
+  total('cutover_bytes_total', 'Bytes that were passed on, by direction.', {
+    to_client: 'bytesToClient',
+    to_upstream: 'bytesToUpstream',
+  });
+  total('cutover_messages_total', 'WebSocket data messages that were begun, by direction.', {
+    to_client: 'messagesToClient',
+    to_upstream: 'messagesToUpstream',
+  });
+}

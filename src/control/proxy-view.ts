@@ -1,0 +1,35 @@
+// What the operator's side can ask of the running proxy. `main` fills it in; health, status and the
+// admin API read it.
+import type { Loaded } from '../config/load.ts';
+import type { Decider, TrafficView } from '../ports.ts';
+import type { FlagProvider } from './flags/provider.ts';
+
+export interface ReloadReport {
+  /** Epoch ms. */
+  readonly at: number;
+  /** False: the file was refused and the configuration before it stays in force. */
+  readonly ok: boolean;
+  /** Why it was refused, a sentence each. */
+  readonly problems: readonly string[];
+}
+
+export interface ProxyView {
+  /** Epoch ms. */
+  readonly startedAt: number;
+  readonly flags: FlagProvider;
+  /** The function that traffic asks. */
+  readonly decide: Decider;
+  /** The configuration in force, and since when (epoch ms). */
+  loaded(): Loaded;
+  loadedAt(): number;
+  /** The last attempt to read the configuration again; null if there was none. */
+  lastReload(): ReloadReport | null;
+  /** Null before the listener is open. */
+  traffic(): TrafficView | null;
+  /** As `http://127.0.0.1:8080`; null while not listening. */
+  addresses(): { readonly listen: string | null; readonly admin: string | null };
+  /** `awaited`: another process still holds the state folder while this one takes over. */
+  state(): 'held' | 'awaited';
+  /** Sentences for the operator, such as limits of the machine that are too low. */
+  warnings(): readonly string[];
+}

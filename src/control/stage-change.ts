@@ -1,0 +1,182 @@
+// A change of stage as an operator asks for it: checked for all routes first, then done, and told
+// in terms of who moves.
+import pino from 'pino';
+import type { RouteConfig } from '../config/schema.ts';
+import { CutoverError } from '../errors.ts';
+import type { Decider } from '../ports.ts';
+import { decide, UNROUTED } from '../rules/decide.ts';
+import type { FlagProblem } from '../rules/flag-problem.ts';
+import { type StageTarget, stageTarget } from '../rules/stage.ts';
+import { type FlagProvider, openMemoryFlags, type StagePlan } from './flags/provider.ts';
+import { countMoves, type Moves } from './moves.ts';
+import type { ProxyView } from './proxy-view.ts';
+import { type StageView, stageView } from './stage-view.ts';
+
+export interface StageRequest {
+  /** All routes without one. */
+  readonly route?: string | undefined;
+  /** A stage, or `killed`; without one only the kill flag is released. */
+  readonly stage?: string | undefined;
+  /** Of `canary` and `shadow`, in percent. */
+  readonly percent?: number | undefined;
+  /** Release the kill flag; a killed route refuses to change otherwise. */
+  readonly unkill?: boolean | undefined;
+  readonly dryRun?: boolean | undefined;
+}
+
+export interface RouteChange {
+  readonly route: string;
+  readonly before: StageView;
+  readonly after: StageView;
+  readonly moves: Moves;
+  /** Flag files that were written, or would be. */
+  readonly files: readonly string[];
+  /** Of the flags in force afterwards; on a dry run of those in force now. */
+  readonly revision: string;
+  /** Flags that single users out: those users stay where the flag puts them. */
+  readonly pinned: readonly string[];
+  readonly problems: readonly FlagProblem[];
+  readonly dryRun: boolean;
+}
+
+/** What is to be done with one route's flags. */
+type Wanted =
+  | { readonly kill: boolean }
+  | { readonly target: StageTarget; readonly options: { readonly unkill: boolean } };
+
+/**
+ * Changes the stage of one route or all. Nothing is changed if it is refused for one of them.
+ * Throws `CutoverError`: `invalid-argument`, `no-such-route`, `conflict` (killed; flags that can not
+ * be read or written).
+ */
+export async function changeStage(proxy: ProxyView, request: StageRequest): Promise<RouteChange[]> {
+  const wanted = wantedOf(request);
+  const { flags } = proxy;
+  const plans = routesOf(proxy, request.route).map(route => ({
+    route,
+    plan: planOf(flags, route, wanted),
+  }));
+  const changes: RouteChange[] = [];
+  for (const { route, plan } of plans) {
+    try {
+      changes.push(
+        request.dryRun
+          ? await preview(proxy, route, plan)
+          : await carryOut(proxy, route, plan, wanted),
+      );
+    } catch (error) {
+      throw afterSome(changes, route, error);
+    }
+  }
+  return changes;
+}
+
+/** Routes that a request names. Throws `CutoverError('no-such-route')`. */
+export function routesOf(
+  proxy: Pick<ProxyView, 'loaded'>,
+  name: string | undefined,
+): readonly RouteConfig[] {
+  const { routes } = proxy.loaded().config;
+  if (name === undefined) return routes;
+  const route = routes.find(candidate => candidate.name === name);
+  if (route !== undefined) return [route];
+  const known = routes.map(candidate => candidate.name).join(', ');
+  const message = `there is no route ${JSON.stringify(name.slice(0, 60))}; routes are ${known}`;
+  throw new CutoverError('no-such-route', message, { field: 'route' });
+}
+
+function wantedOf({ stage, percent, unkill = false }: StageRequest): Wanted {
+  if (stage === undefined) {
+    if (unkill && percent === undefined) return { kill: false };
+    const message = 'name a stage, or ask for unkill to release the kill flag alone';
+    throw new CutoverError('invalid-argument', message, { field: 'stage' });
+  }
+  if (stage === 'killed') {
+    const field = percent !== undefined ? 'percent' : unkill ? 'unkill' : undefined;
+    if (field === undefined) return { kill: true };
+    throw new CutoverError('invalid-argument', `stage killed does not go with ${field}`, { field });
+  }
+  try {
+    return { target: stageTarget(stage, percent), options: { unkill } };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const field = error.message.startsWith('no stage') ? 'stage' : 'percent';
+    throw new CutoverError('invalid-argument', error.message, { field, cause: error });
+  }
+}
+
+function planOf(flags: FlagProvider, route: RouteConfig, wanted: Wanted): StagePlan {
+  return 'kill' in wanted
+    ? flags.planKill(route, wanted.kill)
+    : flags.planStage(route, wanted.target, wanted.options);
+}
+
+async function carryOut(
+  proxy: ProxyView,
+  route: RouteConfig,
+  { pinned, problems }: StagePlan,
+  wanted: Wanted,
+): Promise<RouteChange> {
+  const { flags } = proxy;
+  const { before, after, files, revision } = await ('kill' in wanted
+    ? flags.setKill(route, wanted.kill)
+    : flags.setStage(route, wanted.target, wanted.options));
+  return {
+    route: route.name,
+    before: stageView(before),
+    after: stageView(after),
+    moves: await countMoves(route, { before, after }, proxy.traffic(), proxy.decide),
+    files,
+    revision,
+    pinned,
+    problems,
+    dryRun: false,
+  };
+}
+
+async function preview(
+  proxy: ProxyView,
+  route: RouteConfig,
+  plan: StagePlan,
+): Promise<RouteChange> {
+  const { before, after, files, pinned, problems, features, segments } = plan;
+  const logger = pino({ level: 'silent' });
+  const planned = await openMemoryFlags({ features, segments, routes: [route], logger });
+  try {
+    return {
+      route: route.name,
+      before: stageView(before),
+      after: stageView(after),
+      moves: await countMoves(route, plan, proxy.traffic(), withFlags(proxy.decide, planned)),
+      files,
+      revision: proxy.flags.revision,
+      pinned,
+      problems,
+      dryRun: true,
+    };
+  } finally {
+    await planned.close();
+  }
+}
+
+/** Decides by other flags, under what holds routes on legacy now: that comes before any flag. */
+function withFlags(now: Decider, flags: FlagProvider): Decider {
+  return (route, subject) => {
+    if (route === null) return { decision: UNROUTED, revision: flags.revision };
+    const { reason } = now(route, subject).decision;
+    const forced = { bypass: reason === 'bypass', latched: reason === 'latched' };
+    const decision = decide(subject, route, flags.facts(route, subject), forced);
+    return { decision, revision: flags.revision };
+  };
+}
+
+/** All routes could be changed a moment ago; if one can not after all, the answer says how far it got. */
+function afterSome(done: readonly RouteChange[], route: RouteConfig, error: unknown): unknown {
+  if (done.length === 0 || !(error instanceof CutoverError)) return error;
+  const names = done.map(change => change.route).join(', ');
+  return new CutoverError(
+    error.code,
+    `${names} changed, ${route.name} and those after it did not: ${error.message}`,
+    { cause: error },
+  );
+}

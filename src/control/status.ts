@@ -1,0 +1,141 @@
+// Everything that an operator wants to know at a glance, as one value.
+import type { RouteConfig } from '../config/schema.ts';
+import { type TrafficView, UNROUTED_NAME } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
+import { flagNames } from './flags/evaluation.ts';
+import { type Readiness, readiness } from './health.ts';
+import type { Metrics } from './metrics.ts';
+import type { ProxyView } from './proxy-view.ts';
+import { type StageView, stageView } from './stage-view.ts';
+import { VERSION } from './version.ts';
+
+/** A flags folder of garbage must not make an answer of megabytes; the count tells the rest. */
+const PROBLEMS_SHOWN = 50;
+
+export interface LaneStatus {
+  readonly openSessions: number;
+  /** WebSocket data messages since the start. */
+  readonly messagesToClient: number;
+  readonly messagesToUpstream: number;
+}
+
+export interface TrafficStatus {
+  readonly legacy: LaneStatus;
+  readonly candidate: LaneStatus;
+  /** By code of the error table, since the start. */
+  readonly failures: Readonly<Record<string, number>>;
+}
+
+export interface RouteStatus extends TrafficStatus {
+  readonly name: string;
+  readonly path: string;
+  readonly protocol: RouteConfig['protocol'];
+  readonly writes: RouteConfig['writes'];
+  readonly stage: StageView;
+  readonly flags: Omit<FlagNames, 'route'>;
+}
+
+export interface Status extends Readiness {
+  readonly version: string;
+  /** ISO 8601, as all times here. */
+  readonly startedAt: string;
+  readonly uptimeS: number;
+  readonly addresses: ReturnType<ProxyView['addresses']>;
+  readonly routes: readonly RouteStatus[];
+  /** Traffic on paths that no route names: neither flagged nor compared. */
+  readonly unrouted: TrafficStatus & { readonly note: string };
+  readonly flags: {
+    readonly provider: 'file';
+    readonly revision: string;
+    readonly loadedAt: string | null;
+    readonly ageMs: number | null;
+    readonly errors: number;
+    readonly lintWarnings: number;
+    /** The first 50. */
+    readonly problems: readonly FlagProblem[];
+  };
+  readonly connecting: number;
+  readonly draining: boolean;
+  readonly state: 'held' | 'awaited';
+  readonly config: {
+    readonly file: string;
+    readonly loadedAt: string;
+    readonly lastReload: { at: string; ok: boolean; problems: readonly string[] } | null;
+  };
+  /** What the machine or the configuration will not carry, a sentence each. */
+  readonly capacity: readonly string[];
+}
+
+/** `nowMs` is epoch ms. */
+export async function statusOf(
+  proxy: ProxyView,
+  metrics: Pick<Metrics, 'failures'>,
+  nowMs: number,
+): Promise<Status> {
+  const failures = await metrics.failures();
+  const traffic = proxy.traffic();
+  const { config, file } = proxy.loaded();
+  const reload = proxy.lastReload();
+  const trafficOf = (name: string): TrafficStatus => ({
+    ...lanesOf(traffic, name),
+    failures: failures.get(name) ?? {},
+  });
+  return {
+    version: VERSION,
+    startedAt: iso(proxy.startedAt),
+    uptimeS: Math.round((nowMs - proxy.startedAt) / 1_000),
+    ...readiness(proxy),
+    addresses: proxy.addresses(),
+    routes: config.routes.map(route => {
+      const { route: _, ...flags } = flagNames(route);
+      const { name, path, protocol, writes } = route;
+      const stage = stageView(proxy.flags.stage(route));
+      return { name, path, protocol, writes, stage, flags, ...trafficOf(name) };
+    }),
+    unrouted: {
+      note: 'neither flagged nor compared: legacy serves whatever no route names',
+      ...trafficOf(UNROUTED_NAME),
+    },
+    flags: flagStatus(proxy, nowMs),
+    connecting: traffic?.connecting ?? 0,
+    draining: traffic?.draining ?? false,
+    state: proxy.state(),
+    config: {
+      file,
+      loadedAt: iso(proxy.loadedAt()),
+      lastReload: reload && { ...reload, at: iso(reload.at) },
+    },
+    capacity: proxy.warnings(),
+  };
+}
+
+function flagStatus({ flags }: ProxyView, nowMs: number): Status['flags'] {
+  const { loadedAt } = flags;
+  const problems = flags.problems();
+  const errors = problems.filter(({ level }) => level === 'error').length;
+  return {
+    provider: 'file',
+    revision: flags.revision,
+    loadedAt: loadedAt === null ? null : iso(loadedAt),
+    ageMs: loadedAt === null ? null : nowMs - loadedAt,
+    errors,
+    lintWarnings: problems.length - errors,
+    problems: problems.slice(0, PROBLEMS_SHOWN),
+  };
+}
+
+function lanesOf(traffic: TrafficView | null, route: string): Record<Side, LaneStatus> {
+  const lanes: Partial<Record<Side, LaneStatus>> = {};
+  for (const { route: name, side, counters } of traffic?.counters() ?? []) {
+    if (name !== route) continue;
+    const { sessionsOpen, messagesToClient, messagesToUpstream } = counters;
+    lanes[side] = { openSessions: sessionsOpen, messagesToClient, messagesToUpstream };
+  }
+  const none: LaneStatus = { openSessions: 0, messagesToClient: 0, messagesToUpstream: 0 };
+  return { legacy: lanes.legacy ?? none, candidate: lanes.candidate ?? none };
+}
+
+function iso(atMs: number): string {
+  return new Date(atMs).toISOString();
+}
