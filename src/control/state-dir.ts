@@ -1,0 +1,106 @@
+// The folder for everything that outlives the process. One process writes there at a time.
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { CutoverError } from '../errors.ts';
+import { ensureAdminToken } from './admin-token.ts';
+import { takeLock } from './state-lock.ts';
+
+/** Short against a takeover, which waits for the old process to be told to stop. */
+const RETRY_MS = 50;
+
+export interface StateDir {
+  readonly path: string;
+  /** Reads the admin token, or makes it at first. Throws `CutoverError('conflict')`. */
+  adminToken(): Promise<string>;
+  /** Gives up the folder; further calls do nothing. */
+  release(): Promise<void>;
+}
+
+export interface StateDirOptions {
+  /** Waits so long for the present holder to let go, as a new version does that takes over. */
+  readonly takeOver?: { readonly waitMs: number };
+  /** Gets sentences that an operator should see. */
+  readonly warn?: (message: string) => void;
+}
+
+/**
+ * Opens the folder, makes it if it is not there, and locks it until `release` or the end of the
+ * process. Throws `CutoverError`: `state-locked` names the holder, `conflict` says why the folder
+ * can not be written.
+ */
+export async function openStateDir(dir: string, options: StateDirOptions = {}): Promise<StateDir> {
+  const { takeOver, warn = () => undefined } = options;
+  await makeFolder(dir);
+  const end = performance.now() + (takeOver?.waitMs ?? 0);
+  let lock = takeLock(join(dir, 'lock.sqlite'));
+  while (lock === undefined) {
+    const leftMs = end - performance.now();
+    if (leftMs <= 0) throw new CutoverError('state-locked', await lockedSentence(dir));
+    await pause(Math.min(RETRY_MS, leftMs));
+    lock = takeLock(join(dir, 'lock.sqlite'));
+  }
+  const held = lock;
+  const holder = join(dir, 'holder.json');
+  try {
+    const self = { pid: process.pid, startedAt: startedAt() };
+    await writeFile(holder, `${JSON.stringify(self)}\n`, { mode: 0o600 });
+  } catch (cause) {
+    held.release();
+    throw unwritable(dir, cause);
+  }
+  let released = false;
+  return {
+    path: dir,
+    adminToken: () => ensureAdminToken(dir, warn),
+    async release() {
+      if (released) return;
+      released = true;
+      try {
+        // Before the lock goes: afterwards the file may be the next holder's.
+        await rm(holder, { force: true });
+      } finally {
+        held.release();
+      }
+    },
+  };
+}
+
+async function makeFolder(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw unwritable(dir, cause);
+  }
+}
+
+function unwritable(dir: string, cause: unknown): CutoverError {
+  const code = cause instanceof Error && 'code' in cause ? ` (${cause.code})` : '';
+  return new CutoverError(
+    'conflict',
+    `${dir} can not be written${code}: make it a folder that this user may write, or set stateDir`,
+    { cause, field: 'stateDir' },
+  );
+}
+
+async function lockedSentence(dir: string): Promise<string> {
+  const who = await holderOf(dir);
+  return `${dir} is held by ${who}; stop it first, or give this one another stateDir`;
+}
+
+/** For the message only: the lock decides, the file may be missing or, for an instant, outdated. */
+async function holderOf(dir: string): Promise<string> {
+  try {
+    const found: unknown = JSON.parse(await readFile(join(dir, 'holder.json'), 'utf8'));
+    if (typeof found === 'object' && found !== null && 'pid' in found && 'startedAt' in found) {
+      return `process ${Number(found.pid)}, which started at ${String(found.startedAt).slice(0, 24)}`;
+    }
+  } catch {
+    // Nothing to tell, then.
+  }
+  return 'another process';
+}
+
+function startedAt(): string {
+  return new Date(performance.timeOrigin).toISOString();
+}
