@@ -35,7 +35,7 @@ const SYNTAX: Partial<Record<YAMLError['code'], string>> = {
 };
 
 const NO_YAML =
-  'this is not valid YAML; look at quotes, brackets and indentation (inside { } or [ ] a ${VARIABLE} must be in quotes)';
+  'this is not valid YAML; look at quotes, brackets and indentation (inside { } or [ ] a variable must be in quotes)';
 
 export interface ConfigDocument {
   /** Plain value; undefined if the text is no usable YAML. */

@@ -199,7 +199,7 @@ log: { level: loud }
 
   test('of a field whose variable is missing, only that is told', () => {
     expect(said(`listen: { port: "\${PORT}" }\n${UPSTREAMS}${ROUTE}`)).toEqual([
-      '1:17 listen.port: the environment variable PORT is not set; set it, or give a default: ${PORT:-…}',
+      `1:17 listen.port: the environment variable PORT is not set; set it, or give a default: \${PORT:-…}`,
     ]);
   });
 
