@@ -1,7 +1,13 @@
 // Why somebody is served by one side: the decision that traffic would get, and what it came from.
 import type { RouteConfig } from '../config/schema.ts';
 import type { Decider } from '../ports.ts';
-import { type Decision, type FlagFacts, REASONS, type Reason, type Subject } from '../rules/decide.ts';
+import {
+  type Decision,
+  type FlagFacts,
+  REASONS,
+  type Reason,
+  type Subject,
+} from '../rules/decide.ts';
 import { flagNames } from './flags/evaluation.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import { type StageView, stageView } from './stage-view.ts';

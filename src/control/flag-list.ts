@@ -47,10 +47,7 @@ export function listFlags(
     .sort((a, b) => rank(a) - rank(b));
 }
 
-function percentOf(
-  feature: FeatureLike,
-  role: (typeof ROLES)[number] | undefined,
-): number | null {
+function percentOf(feature: FeatureLike, role: (typeof ROLES)[number] | undefined): number | null {
   if (role === 'kill') return isKilled(feature) ? 100 : 0;
   if (role !== 'serve' && role !== 'shadow') return null;
   const share = shareOf(feature, role === 'serve' ? 'candidate' : 'on');

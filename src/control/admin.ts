@@ -1,0 +1,188 @@
+// The operator's way in: health and metrics for machines, /api/v1 for whoever holds the token. The
+// command line, scripts and the console know nothing else of a running proxy.
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import fastify, { type FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { CutoverError } from '../errors.ts';
+import { STAGES } from '../rules/stage.ts';
+import { createHostCheck, createTokenCheck } from './admin-access.ts';
+import { refuseBytes, SECURITY_HEADERS, sendError, sendFailure } from './admin-errors.ts';
+import { explain } from './explanation.ts';
+import { listFlags } from './flag-list.ts';
+import { readiness } from './health.ts';
+import type { Metrics } from './metrics.ts';
+import type { ProxyView } from './proxy-view.ts';
+import { changeStage, routesOf } from './stage-change.ts';
+import { stageView } from './stage-view.ts';
+import { statusOf } from './status.ts';
+
+const BODY_BYTES = 64 * 1024;
+/** An operator's request is small; one that takes longer is stuck or a slow drip. */
+const REQUEST_MS = 10_000;
+/** Idle connections of scrapers; short, because they hold up an exit. */
+const KEEP_ALIVE_MS = 5_000;
+
+const routeName = z.string().min(1).max(60);
+const StageBody = z.strictObject({
+  route: routeName.optional(),
+  stage: z.enum([...STAGES, 'killed']).optional(),
+  percent: z.number().optional(),
+  unkill: z.boolean().optional(),
+  dryRun: z.boolean().optional(),
+});
+const ExplainQuery = z.strictObject({
+  // As long as a name may be that identity takes from a token; nobody named: an anonymous client.
+  user: z.string().min(1).max(256).optional(),
+  route: routeName,
+});
+const RouteQuery = z.strictObject({ route: routeName.optional() });
+const NoQuery = z.strictObject({});
+
+export interface AdminOptions {
+  readonly proxy: ProxyView;
+  readonly metrics: Metrics;
+  /** The bearer token that /api/v1 asks for. */
+  readonly token: string;
+  readonly logger: Logger;
+}
+
+export interface Admin {
+  readonly server: Server;
+  /** Routes are in place; for requests without a listener. */
+  ready(): Promise<void>;
+  /** Listens at the configured admin address. Throws `CutoverError('conflict')` if it is taken. */
+  listen(): Promise<{ readonly port: number }>;
+  close(): Promise<void>;
+}
+
+export function createAdmin(options: AdminOptions): Admin {
+  const { proxy, logger } = options;
+  const app = createApp(options);
+  return {
+    server: app.server,
+    async ready() {
+      await app.ready();
+    },
+    async listen() {
+      const { host, port } = proxy.loaded().config.admin;
+      try {
+        await app.listen({ host, port });
+      } catch (error) {
+        throw listenFailure(error, host, port);
+      }
+      // With a host given, fastify listens on one TCP address.
+      const { port: bound } = app.server.address() as AddressInfo;
+      logger.info({ host, port: bound }, 'admin API listens');
+      return { port: bound };
+    },
+    async close() {
+      await app.close();
+    },
+  };
+}
+
+function createApp({ proxy, metrics, token, logger }: AdminOptions): FastifyInstance {
+  const app = fastify({
+    // Its log holds URLs, and those hold users.
+    logger: false,
+    bodyLimit: BODY_BYTES,
+    requestTimeout: REQUEST_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    forceCloseConnections: true,
+    clientErrorHandler: refuseBytes,
+    frameworkErrors: (error, _request, reply) => void sendFailure(reply, error, logger),
+  });
+  const isOurs = createHostCheck(proxy.loaded().config.admin.host);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers(SECURITY_HEADERS);
+    if (isOurs(request.headers.host)) return;
+    const message = 'The Host header names neither an IP address, localhost, nor admin.host.';
+    return sendError(reply, 'bad-request', { message });
+  });
+  app.setNotFoundHandler((_request, reply) => sendError(reply, 'not-found'));
+  app.setErrorHandler((error, _request, reply) => sendFailure(reply, error, logger));
+
+  app.get('/livez', async () => ({ alive: true }));
+  app.get('/readyz', async (_request, reply) => {
+    const answer = readiness(proxy);
+    return reply.code(answer.ready ? 200 : 503).send(answer);
+  });
+  app.get('/metrics', async (_request, reply) =>
+    reply.type(metrics.contentType).send(await metrics.text()),
+  );
+  app.register(async api => operatorApi(api, { proxy, metrics, token, logger }), {
+    prefix: '/api/v1',
+  });
+  return app;
+}
+
+function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: AdminOptions): void {
+  const { flags } = proxy;
+  const mayEnter = createTokenCheck(token);
+  api.addHook('onRequest', async (request, reply) => {
+    if (mayEnter(request.headers.authorization)) return;
+    return sendError(reply.header('www-authenticate', 'Bearer'), 'unauthorized');
+  });
+  // Its own, so that the hook above asks for the token before telling what exists.
+  api.setNotFoundHandler((_request, reply) => sendError(reply, 'not-found'));
+
+  api.get('/status', async request => {
+    NoQuery.parse(request.query);
+    return statusOf(proxy, metrics, Date.now());
+  });
+  api.get('/flags', async request => {
+    NoQuery.parse(request.query);
+    return {
+      revision: flags.revision,
+      flags: listFlags(flags.features(), proxy.loaded().config.routes),
+    };
+  });
+  api.get('/flags/lint', async request => {
+    NoQuery.parse(request.query);
+    return { revision: flags.revision, problems: flags.problems() };
+  });
+  api.get('/explain', async request => {
+    const { user = null, route } = ExplainQuery.parse(request.query);
+    const [found] = routesOf(proxy, route);
+    if (found === undefined) throw new CutoverError('no-such-route', undefined, { field: 'route' });
+    return explain(proxy, found, user);
+  });
+  api.get('/stage', async request => {
+    const { route } = RouteQuery.parse(request.query);
+    return {
+      revision: flags.revision,
+      routes: routesOf(proxy, route).map(found => ({
+        route: found.name,
+        stage: stageView(flags.stage(found)),
+      })),
+    };
+  });
+  api.post('/stage', async request => {
+    const changes = await changeStage(proxy, StageBody.parse(request.body));
+    for (const { route, before, after, files, revision, dryRun } of changes) {
+      if (dryRun) continue;
+      const stages = { before: before.text, after: after.text };
+      logger.info({ route, ...stages, files, revision }, 'an operator set the stage');
+    }
+    return { routes: changes };
+  });
+}
+
+function listenFailure(error: unknown, host: string, port: number): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const why =
+    code === 'EADDRINUSE'
+      ? 'another process listens there'
+      : code === 'EACCES'
+        ? 'this user may not use that port'
+        : code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
+          ? 'this machine has no such address'
+          : undefined;
+  if (why === undefined) return error;
+  return new CutoverError('conflict', `the admin address ${host}:${port} can not be had: ${why}`, {
+    cause: error,
+    field: 'admin',
+  });
+}

@@ -1,0 +1,144 @@
+// Builder of the operator's side for tests: real flag files, real metrics, real decisions, a stand-in
+// for the lanes that holds the sessions a test wants to be open.
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import pino from 'pino';
+import type { Loaded } from '../../src/config/load.ts';
+import { ConfigSchema } from '../../src/config/schema.ts';
+import { createDecider } from '../../src/control/decider.ts';
+import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
+import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
+import type { ProxyView, ReloadReport } from '../../src/control/proxy-view.ts';
+import type { LaneCounters, TrafficView } from '../../src/ports.ts';
+import type { Side, Subject } from '../../src/rules/decide.ts';
+import type { FeatureLike } from '../../src/rules/flag-shape.ts';
+import { stageEdits } from '../../src/rules/flag-stage.ts';
+import { stageTarget } from '../../src/rules/stage.ts';
+
+export const TOKEN = 'tok-0123456789abcdef0123456789abcdef';
+
+export const user = (id: string): Subject => ({ id, aliases: [] });
+export const users = (count: number): string[] => Array.from({ length: count }, (_, i) => `u${i}`);
+
+/** Flags of a route in a stage, as `cutover stage` would write them. */
+export function flagsFor(route: string, stage: string, percent?: number): readonly FeatureLike[] {
+  const names = {
+    route,
+    serve: `${route}.serve`,
+    shadow: `${route}.shadow`,
+    kill: `${route}.kill`,
+    isolation: `${route}.isolation`,
+  };
+  return stageEdits(() => undefined, names, stageTarget(stage, percent));
+}
+
+/** Lanes as the operator's side sees them. */
+export class FakeTraffic implements TrafficView {
+  connecting = 0;
+  draining = false;
+  readonly sessions: { route: string; subject: Subject | null; side: Side }[] = [];
+  readonly totals = new Map<string, LaneCounters>();
+
+  open(route: string, side: Side, ...ids: readonly string[]): void {
+    for (const id of ids) this.sessions.push({ route, side, subject: user(id) });
+    this.of(route, side).sessionsOpen += ids.length;
+  }
+
+  of(route: string, side: Side): LaneCounters {
+    const key = `${route} ${side}`;
+    const found = this.totals.get(key) ?? {
+      sessionsOpen: 0,
+      bytesToClient: 0,
+      bytesToUpstream: 0,
+      messagesToClient: 0,
+      messagesToUpstream: 0,
+    };
+    this.totals.set(key, found);
+    return found;
+  }
+
+  *counters() {
+    for (const [key, counters] of this.totals) {
+      const [route = '', side] = key.split(' ');
+      yield { route, side: side === 'candidate' ? 'candidate' : 'legacy', counters } as const;
+    }
+  }
+
+  *sessionsOf(route: string) {
+    for (const session of this.sessions) if (session.route === route) yield session;
+  }
+}
+
+export interface Operated {
+  dir: string;
+  proxy: ProxyView;
+  flags: FlagProvider;
+  metrics: Metrics;
+  traffic: FakeTraffic;
+  logged: string[];
+  logger: pino.Logger;
+  /** What a test may change about the proxy. */
+  state: {
+    traffic: TrafficView | null;
+    lock: 'held' | 'awaited';
+    lastReload: ReloadReport | null;
+    warnings: string[];
+  };
+  /** Writes a flag file of the folder. */
+  write(file: string, features: readonly FeatureLike[] | string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Routes `events` (websocket) and `api` (http); flags in `files`, by file name. */
+export async function operated(
+  files: Record<string, readonly FeatureLike[] | string> = {},
+): Promise<Operated> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'cutover-operator-'));
+  const write: Operated['write'] = (file, features) =>
+    writeFile(
+      path.join(dir, file),
+      typeof features === 'string' ? features : JSON.stringify({ version: 2, features }),
+    );
+  for (const [file, features] of Object.entries(files)) await write(file, features);
+  const config = ConfigSchema.parse({
+    listen: { host: '127.0.0.1', port: 0 },
+    admin: { port: 0 },
+    upstreams: {
+      legacy: { url: 'http://127.0.0.1:9001' },
+      candidate: { url: 'http://127.0.0.1:9002' },
+    },
+    routes: [
+      { name: 'events', path: '/ws', protocol: 'websocket' },
+      { name: 'api', path: '/api/*', protocol: 'http' },
+    ],
+    flags: { dir },
+  });
+  const loaded: Loaded = { config, file: '/etc/cutover.yaml', secrets: { ca: {} } };
+  const logged: string[] = [];
+  const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
+  const flags = await openFileFlags({ dir, routes: config.routes, logger });
+  const traffic = new FakeTraffic();
+  const state: Operated['state'] = { traffic, lock: 'held', lastReload: null, warnings: [] };
+  const metrics = createMetrics({ traffic: () => state.traffic, flags });
+  const startedAt = Date.now() - 5_000;
+  const proxy: ProxyView = {
+    startedAt,
+    flags,
+    decide: createDecider(flags),
+    loaded: () => loaded,
+    loadedAt: () => startedAt,
+    lastReload: () => state.lastReload,
+    traffic: () => state.traffic,
+    addresses: () => ({ listen: 'http://127.0.0.1:8080', admin: null }),
+    state: () => state.lock,
+    warnings: () => state.warnings,
+  };
+  return {
+    ...{ dir, proxy, flags, metrics, traffic, logged, logger, state, write },
+    close: async () => {
+      await flags.close();
+      await rm(dir, { recursive: true });
+    },
+  };
+}
