@@ -11,16 +11,15 @@ import {
   type VariantLike,
 } from './flag-shape.ts';
 
-const FEATURE_FIELDS =
-  'name type project description enabled stale impressionData strategies variants dependencies';
-const STRATEGY_FIELDS = 'name id title sortOrder parameters constraints segments variants';
-const CONSTRAINT_FIELDS = 'contextName operator inverted values value caseInsensitive';
-const VARIANT_FIELDS = 'name weight weightType stickiness payload overrides';
-const OPERATORS: ReadonlySet<string> = new Set(
-  (
-    'IN NOT_IN STR_ENDS_WITH STR_STARTS_WITH STR_CONTAINS NUM_EQ NUM_GT NUM_GTE NUM_LT NUM_LTE ' +
-    'DATE_AFTER DATE_BEFORE SEMVER_EQ SEMVER_GT SEMVER_LT SEMVER_GTE SEMVER_LTE REGEX IN_CIDR'
-  ).split(' '),
+const FEATURE_FIELDS = words(
+  'name type project description enabled stale impressionData strategies variants dependencies',
+);
+const STRATEGY_FIELDS = words('name id title sortOrder parameters constraints segments variants');
+const CONSTRAINT_FIELDS = words('contextName operator inverted values value caseInsensitive');
+const VARIANT_FIELDS = words('name weight weightType stickiness payload overrides');
+const OPERATORS = words(
+  'IN NOT_IN STR_ENDS_WITH STR_STARTS_WITH STR_CONTAINS NUM_EQ NUM_GT NUM_GTE NUM_LT NUM_LTE ' +
+    'DATE_AFTER DATE_BEFORE SEMVER_EQ SEMVER_GT SEMVER_LT SEMVER_GTE SEMVER_LTE REGEX IN_CIDR',
 );
 const ISOLATION_VARIANTS = ['observe', 'sanitize', 'block'];
 
@@ -71,11 +70,11 @@ function found(flag: string, findings: readonly Finding[]): FlagProblem[] {
 
 function lintFields(feature: FeatureLike): FlagProblem[] {
   const findings: Finding[] = [];
-  const check = (value: object, known: string, path: string) => {
+  const check = (value: object, known: ReadonlySet<string>, path: string) => {
     for (const field of Object.keys(value)) {
-      if (known.split(' ').includes(field)) continue;
+      if (known.has(field)) continue;
       const message = `the field "${field}" is not part of the format and does nothing`;
-      const fix = `remove it, or use one of: ${known.replaceAll(' ', ', ')}`;
+      const fix = `remove it, or use one of: ${[...known].join(', ')}`;
       findings.push(['warning', `${path}/${pointer(field)}`, 'unknown-field', message, fix]);
     }
   };
@@ -246,4 +245,8 @@ function lintGroups(
 
 function pointer(field: string): string {
   return field.replaceAll('~', '~0').replaceAll('/', '~1');
+}
+
+function words(text: string): ReadonlySet<string> {
+  return new Set(text.split(' '));
 }

@@ -3,7 +3,7 @@ import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FlagProblem } from '../../rules/flag-problem.ts';
 import type { FeatureLike, SegmentLike } from '../../rules/flag-shape.ts';
-import { type FlagDocument, parseFlagFile } from './flag-file.ts';
+import { type FlagDocument, type ParsedFlagFile, parseFlagFile } from './flag-file.ts';
 import { type FlagSet, flagSet } from './flag-set.ts';
 
 /** An Unleash answer of 5,000 flags is about 5 MB; nobody's real flags are near these limits. */
@@ -108,7 +108,7 @@ async function readStamped(
   for (const file of stamp.keys()) {
     const bytes = await readBounded(dir, file, budget);
     budget -= bytes.length;
-    const parsed = parseFlagFile(decode(bytes, file), file);
+    const parsed = await parse(decode(bytes, file), file);
     if ('document' in parsed) documents.set(file, parsed.document);
     else problems.push(...parsed.problems);
   }
@@ -148,6 +148,16 @@ function decode(bytes: Buffer, file: string): string {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
     throw new FolderFault('encoding', 'not UTF-8', 'save the file as UTF-8', file, error);
+  }
+}
+
+async function parse(text: string, file: string): Promise<ParsedFlagFile> {
+  try {
+    return await parseFlagFile(text, file);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const message = 'nested too deep to be looked through';
+    throw new FolderFault('unreadable', message, 'flags need no such depth', file, error);
   }
 }
 

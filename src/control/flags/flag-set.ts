@@ -16,30 +16,42 @@ export interface FlagSet {
   readonly fileOf: ReadonlyMap<string, string>;
 }
 
-/** Throws `RangeError` for content that is nested too deep to be walked. */
+const digests = new WeakMap<object, string>();
+
+/**
+ * Hash of a flag or segment, the same for every order of keys; kept for as long as the object
+ * lives. Throws `RangeError` for content that is nested too deep to be walked.
+ */
+export function digestOf(part: FeatureLike | SegmentLike): string {
+  let digest = digests.get(part);
+  if (digest === undefined) {
+    digest = createHash('sha256').update(canonical(part)).digest('base64');
+    digests.set(part, digest);
+  }
+  return digest;
+}
+
+/** Throws as `digestOf` does. */
 export function flagSet(
   kind: string,
   content: Omit<FlagSet, 'revision' | 'loadedAt'>,
   loadedAt: number,
 ): FlagSet {
-  const hash = createHash('sha256');
-  hash.update(canonical([...content.features].sort(by(({ name }) => name))));
-  hash.update(canonical([...content.segments].sort(by(({ id }) => id))));
-  const revision = `${kind}:${hash.digest('hex').slice(0, REVISION_DIGITS)}`;
-  return Object.freeze({ ...content, revision, loadedAt });
+  // Names are within the digests, so their order stands for the order of names.
+  const features = content.features.map(digestOf).sort().join();
+  const segments = content.segments.map(digestOf).sort().join();
+  const hash = createHash('sha256').update(`${features};${segments}`).digest('hex');
+  return Object.freeze({
+    ...content,
+    revision: `${kind}:${hash.slice(0, REVISION_DIGITS)}`,
+    loadedAt,
+  });
 }
 
 function canonical(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(by(([key]) => key)))
-      : inner,
-  );
-}
-
-function by<T>(key: (value: T) => string | number): (a: T, b: T) => number {
-  return (a, b) => {
-    const [x, y] = [key(a), key(b)];
-    return x < y ? -1 : x > y ? 1 : 0;
-  };
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+  const fields = Object.entries(value).filter(([, inner]) => inner !== undefined);
+  fields.sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${fields.map(([key, inner]) => `${JSON.stringify(key)}:${canonical(inner)}`).join()}}`;
 }

@@ -14,6 +14,13 @@ export interface FlagWrite {
   readonly text: string;
 }
 
+/** A new file beside the one whose place it takes, and what was there (null: nothing). */
+interface Staged {
+  readonly path: string;
+  readonly temp: string;
+  readonly old: { readonly bytes: Buffer; readonly mode: number } | null;
+}
+
 /** The document with these features in place of those of the same names, or at its end. */
 export function documentText(
   document: FlagDocument | undefined,
@@ -39,15 +46,15 @@ export async function writeFlagFiles(
   writes: readonly FlagWrite[],
   stillValid: () => Promise<boolean>,
 ): Promise<boolean> {
-  const staged: { file: string; path: string; temp: string; old: Buffer | null }[] = [];
+  const staged: Staged[] = [];
   let placed = 0;
   try {
     for (const { file, text } of writes) {
       const path = join(dir, file);
       const mode = await modeOf(path, file);
-      const old = mode === null ? null : await readFile(path);
+      const old = mode === null ? null : { bytes: await readFile(path), mode };
       const temp = join(dir, `.${file}.${randomBytes(6).toString('hex')}.tmp`);
-      staged.push({ file, path, temp, old });
+      staged.push({ path, temp, old });
       await writeDurably(temp, text, mode ?? NEW_FILE_MODE);
     }
     if (!(await stillValid())) return false;
@@ -58,7 +65,7 @@ export async function writeFlagFiles(
     await syncFolder(dir);
     return true;
   } catch (error) {
-    for (const { path, old } of staged.slice(0, placed).reverse()) await restore(path, old);
+    for (const done of staged.slice(0, placed).reverse()) await restore(done);
     throw asConflict(error, dir);
   } finally {
     await Promise.all(staged.slice(placed).map(({ temp }) => rm(temp, { force: true })));
@@ -91,13 +98,13 @@ async function writeDurably(path: string, data: string | Buffer, mode: number): 
   await chmod(path, mode);
 }
 
-async function restore(path: string, old: Buffer | null): Promise<void> {
+async function restore({ path, old }: Staged): Promise<void> {
   if (old === null) {
     await rm(path, { force: true });
     return;
   }
   const temp = join(dirname(path), `.restore.${randomBytes(6).toString('hex')}.tmp`);
-  await writeDurably(temp, old, NEW_FILE_MODE);
+  await writeDurably(temp, old.bytes, old.mode);
   await rename(temp, path);
 }
 
@@ -111,14 +118,10 @@ async function syncFolder(dir: string): Promise<void> {
 }
 
 function asConflict(error: unknown, dir: string): unknown {
-  if (error instanceof CutoverError) return error;
-  if (['EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT'].some(code => isCode(error, code))) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return new CutoverError('conflict', `the flags in ${dir} can not be written: ${reason}`, {
-      cause: error,
-    });
-  }
-  return error;
+  // Failures of the file system carry a code; anything else is a fault of ours.
+  if (error instanceof CutoverError || !(error instanceof Error && 'code' in error)) return error;
+  const message = `the flags in ${dir} can not be written: ${error.message}`;
+  return new CutoverError('conflict', message, { cause: error });
 }
 
 function isCode(error: unknown, code: string): boolean {

@@ -46,7 +46,10 @@ export interface FlagProvider {
   readonly revision: string;
   /** Epoch ms; null while nothing is known. */
   readonly loadedAt: number | null;
-  /** Null while nothing is known. Synchronous, never throws; all flags are of one set. */
+  /**
+   * Null while nothing is known. Synchronous, never throws; all flags are of one set. Settled once
+   * per set for each route object, so pass the configuration's own.
+   */
   facts(route: RouteConfig, subject: Subject | null): FlagFacts | null;
   /** `mixed` without shares while nothing is known. */
   stage(route: RouteConfig): Stage;

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import fc from 'fast-check';
+import pino from 'pino';
 import { expect, test } from 'vitest';
 import { openMemoryFlags } from '../../../src/control/flags/provider.ts';
 import { decide } from '../../../src/rules/decide.ts';
@@ -136,12 +137,27 @@ test('strategies without parameters and constraints without values are evaluated
 });
 
 test('a flag whose evaluation fails serves legacy and leaves the other users of the provider alone', async () => {
-  const broken = { ...pin(['ann'], 'candidate') };
+  const broken = pin(['ann'], 'candidate');
   const values: unknown = [42];
   Object.assign(broken, { constraints: [{ contextName: 'userId', operator: 'IN', values }] });
   const flags = await open([{ ...serve(1000), strategies: [broken] }, shadow(1000)]);
   expect(flags.facts(events, subject('ann'))).toMatchObject({ serve: 'legacy', shadow: false });
   expect(flags.facts(route('other'), subject('ann'))?.serve).toBe('missing');
+});
+
+test('failing evaluations are logged at a bounded rate and name no user', async () => {
+  const lines: string[] = [];
+  const broken = pin(['ann'], 'candidate');
+  const values: unknown = [42];
+  Object.assign(broken, { constraints: [{ contextName: 'userId', operator: 'IN', values }] });
+  const flags = await openMemoryFlags({
+    features: [feature('events.serve', { strategies: [broken] })],
+    routes: [events],
+    logger: pino({}, { write: line => lines.push(line) }),
+  });
+  for (let i = 0; i < 1_000; i++) flags.facts(events, subject('ann-the-user'));
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).not.toContain('ann');
 });
 
 test('a change of several flags is seen whole', async () => {
