@@ -1,0 +1,98 @@
+// Builder of a proxy's traffic side for tests: the real lanes on a real socket, with a decision and
+// an ear for what is reported.
+import pino from 'pino';
+import type { z } from 'zod';
+import type { Loaded } from '../../src/config/load.ts';
+import { ConfigSchema } from '../../src/config/schema.ts';
+import type { Decider } from '../../src/ports.ts';
+import type { Decision, Side } from '../../src/rules/decide.ts';
+import { Traffic } from '../../src/traffic/traffic.ts';
+
+type Input = z.input<typeof ConfigSchema>;
+
+export interface ProxyOptions {
+  /** Base URLs, or ports on 127.0.0.1. */
+  legacy: string | number;
+  candidate?: string | number;
+  routes?: Input['routes'];
+  identity?: Input['identity'];
+  limits?: Input['limits'];
+  upstream?: Partial<Input['upstreams']['legacy']>;
+  listen?: Partial<Input['listen']>;
+  secrets?: Partial<Loaded['secrets']>;
+  decider?: Decider;
+}
+
+/** One thing that the lanes reported. */
+export interface Report {
+  kind: 'opened' | 'closed' | 'refused' | 'failed' | 'request';
+  route: string;
+  side: Side | 'none';
+  /** Reason, cause, or code, whichever the kind has. */
+  what: string;
+  code?: number;
+}
+
+export interface TestProxy {
+  port: number;
+  traffic: Traffic;
+  reports: Report[];
+  /** Lines of the log, as text. */
+  logged: string[];
+  close(): Promise<void>;
+}
+
+const url = (place: string | number) =>
+  typeof place === 'number' ? `http://127.0.0.1:${place}` : place;
+
+/** A decision for one side, as a served user gets it. */
+export function decisionFor(primary: Side): Decision {
+  return { primary, second: null, writeTo: 'primary', isolation: 'observe', reason: 'serve-flag' };
+}
+
+export function loadedConfig(o: ProxyOptions): Loaded {
+  const config = ConfigSchema.parse({
+    listen: { host: '127.0.0.1', port: 0, ...o.listen },
+    upstreams: {
+      legacy: { url: url(o.legacy), ...o.upstream },
+      candidate: { url: url(o.candidate ?? o.legacy), ...o.upstream },
+    },
+    routes: o.routes ?? [
+      { name: 'events', path: '/ws', protocol: 'websocket' },
+      { name: 'api', path: '/api/*', protocol: 'http' },
+    ],
+    identity: o.identity ?? {},
+    limits: o.limits ?? {},
+  });
+  return { config, file: 'test.yaml', secrets: { ca: {}, ...o.secrets } };
+}
+
+export async function proxy(o: ProxyOptions): Promise<TestProxy> {
+  const reports: Report[] = [];
+  const logged: string[] = [];
+  const traffic = new Traffic({
+    loaded: loadedConfig(o),
+    decider: o.decider ?? (() => ({ decision: decisionFor('legacy'), revision: 'test' })),
+    logger: pino({ level: 'debug' }, { write: line => void logged.push(line) }),
+    observer: {
+      sessionOpened: (route, side, what) => reports.push({ kind: 'opened', route, side, what }),
+      sessionClosed: (route, side, what, code) =>
+        reports.push({ kind: 'closed', route, side, what, code }),
+      handshakeRefused: (route, side, code) =>
+        reports.push({ kind: 'refused', route, side, what: 'refused', code }),
+      failed: (route, side, what) => reports.push({ kind: 'failed', route, side, what }),
+      requestDone: (route, side, code) =>
+        reports.push({ kind: 'request', route, side, what: 'done', code }),
+    },
+  });
+  const port = await traffic.listen();
+  return {
+    port,
+    traffic,
+    reports,
+    logged,
+    close: async () => {
+      traffic.close();
+    },
+  };
+}

@@ -1,0 +1,290 @@
+import { randomBytes } from 'node:crypto';
+import net from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { closeFrame, controlFrame, FrameTracker } from '../../src/wire/frames.ts';
+import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import {
+  type RawEnd,
+  type RawServer,
+  rawClient,
+  rawServer,
+  upgradeRequest,
+} from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+interface Line {
+  service: RawServer;
+  front: TestProxy;
+  /** Both ends of one open session, with nothing received yet. */
+  client: RawEnd;
+  upstream: RawEnd;
+}
+
+async function session(options: Partial<ProxyOptions> = {}): Promise<Line> {
+  const service = await rawServer();
+  const front = await proxy({ legacy: service.port, ...options });
+  const client = await rawClient(front.port);
+  open.push(service, front, { close: () => client.socket.destroy() });
+  client.write(upgradeRequest());
+  const upstream = await service.next();
+  await upstream.accept();
+  await client.has('\r\n\r\n');
+  client.received = Buffer.alloc(0);
+  return { service, front, client, upstream };
+}
+
+const ended = (front: TestProxy) =>
+  until('the end is reported', () => front.reports.find(r => r.kind === 'closed'));
+
+test('bytes pass as they are, in both directions, whatever they are', async () => {
+  const { client, upstream } = await session();
+  // Reserved bits, unknown opcodes, unmasked client frames: the ends judge them, not the proxy.
+  const down = Buffer.concat([controlFrame(9, Buffer.from('ping')), randomBytes(300_000)]);
+  const up = Buffer.concat([controlFrame(10, Buffer.from('pong')), randomBytes(300_000)]);
+  upstream.write(down);
+  client.write(up);
+  await until('all has come down', () => client.received.length >= down.length);
+  await until('all has gone up', () => upstream.received.length >= up.length);
+  expect(client.received.equals(down)).toBe(true);
+  expect(upstream.received.equals(up)).toBe(true);
+});
+
+test.each([1000, 1001, 1008, 1011, 3000, 4999])(
+  'close code %i passes both ways and is reported',
+  async code => {
+    const { client, upstream, front } = await session();
+    const fromService = closeFrame(code, 'bye');
+    upstream.write(fromService);
+    await until('the close comes', () => client.received.equals(fromService));
+    const answer = closeFrame(code, '', Buffer.from('mask'));
+    client.write(answer);
+    await until('the answer comes', () => upstream.received.equals(answer));
+    upstream.socket.end();
+    await until('the client sees the end', () => client.ended);
+    client.socket.end();
+    expect(await ended(front)).toMatchObject({ what: 'closed-by-upstream', code });
+  },
+);
+
+test('a service that resets is the end for its client, after everything that it had sent', async () => {
+  const { client, upstream, front } = await session();
+  const frame = controlFrame(2, Buffer.from('last words'));
+  upstream.write(frame);
+  await until('it has arrived', () => client.received.equals(frame));
+  upstream.socket.resetAndDestroy();
+  await until('the client sees the end', () => client.ended || client.closed);
+  client.socket.end();
+  expect(await ended(front)).toMatchObject({ what: 'upstream-lost', code: 1006 });
+});
+
+test('a client that resets is let go at once, and so is its leg', async () => {
+  const { client, upstream, front } = await session();
+  client.socket.resetAndDestroy();
+  await until('the service sees the end', () => upstream.ended || upstream.closed);
+  upstream.socket.end();
+  expect(await ended(front)).toMatchObject({ what: 'client-lost', code: 1006 });
+});
+
+test('a half-closed client still gets what the service has to say', async () => {
+  const { client, upstream } = await session();
+  client.socket.end();
+  await until('the service sees the end', () => upstream.ended);
+  upstream.write('still talking');
+  await client.has('still talking');
+  upstream.socket.end();
+  await until('the client sees the end', () => client.ended);
+});
+
+test('an end that the other side does not follow is given up after closeMs', async () => {
+  const { client, front } = await session({ limits: { closeMs: 200 } });
+  client.socket.end();
+  expect(await ended(front)).toMatchObject({ what: 'client-lost' });
+  expect([...front.traffic.sessionsOf('events')]).toHaveLength(0);
+});
+
+test('hostile 43: a client that reads nothing holds the service back, and memory stays bounded', async () => {
+  const { client, upstream, front } = await session();
+  const upgradeAnswerBytes = upstream.socket.bytesWritten;
+  client.socket.pause();
+  const before = process.memoryUsage().rss;
+  const flood = controlFrame(2, Buffer.alloc(125, 1));
+  const megabyte = Buffer.concat(Array.from({ length: 8_256 }, () => flood));
+  let accepted = 0;
+  const pump = () => {
+    while (accepted < 200 && upstream.socket.write(megabyte)) accepted += 1;
+  };
+  upstream.socket.on('drain', pump);
+  pump();
+  // Held back: the service's own socket stays full while nothing moves on for a while.
+  let last = -1;
+  let since = performance.now();
+  await until('the service is held back', () => {
+    if (upstream.socket.bytesWritten - upstream.socket.writableLength !== last) {
+      last = upstream.socket.bytesWritten - upstream.socket.writableLength;
+      since = performance.now();
+    }
+    return upstream.socket.writableLength > 0 && performance.now() - since > 300;
+  });
+  expect(accepted).toBeLessThan(60);
+  expect(process.memoryUsage().rss - before).toBeLessThan(100e6);
+  expect(front.reports.some(r => r.kind === 'closed')).toBe(false);
+  // And goes on where it stopped, whole.
+  upstream.socket.off('drain', pump);
+  const tracker = new FrameTracker();
+  tracker.push(client.received);
+  let arrived = client.received.length;
+  client.socket.removeAllListeners('data').on('data', chunk => {
+    tracker.push(chunk);
+    arrived += chunk.length;
+  });
+  await until(
+    'everything arrives',
+    () => arrived === upstream.socket.bytesWritten - upgradeAnswerBytes,
+    20_000,
+  );
+  expect(tracker.messages).toBe(arrived / flood.length);
+});
+
+test('a client that takes nothing for stallMs while bytes wait is gone', async () => {
+  const { client, upstream, front } = await session({ limits: { stallMs: 300 } });
+  client.socket.pause();
+  const pump = () => {
+    while (upstream.socket.write(Buffer.alloc(65_536)));
+  };
+  upstream.socket.on('drain', pump);
+  pump();
+  expect(await ended(front)).toMatchObject({ what: 'client-stalled' });
+  await until('the service is let go', () => upstream.closed || upstream.ended);
+});
+
+/**
+ * The fault: all legs read into one buffer. A write that the kernel did not take at once still
+ * pointed into it when the next read, of another user's leg, overwrote it. Slow readers under a
+ * flood got other users' bytes, hundreds of thousands of them in seconds.
+ */
+test('under a flood, slow readers get their own bytes and nobody else’s', async () => {
+  const users = 40;
+  const service = await rawServer();
+  const front = await proxy({ legacy: service.port });
+  open.push(service, front);
+  const lines: { pump(): void; seen(): number; wrong(): number }[] = [];
+  for (let user = 0; user < users; user += 1) {
+    const socket = net.connect({ host: '127.0.0.1', port: front.port });
+    open.push({ close: () => socket.destroy() });
+    socket.write(upgradeRequest());
+    const upstream = await service.next();
+    await upstream.accept();
+    let head = '';
+    let seen = 0;
+    let wrong = 0;
+    socket.on('data', chunk => {
+      let body = chunk;
+      if (!head.endsWith('\r\n\r\n')) {
+        const all = head + chunk.toString('latin1');
+        const end = all.indexOf('\r\n\r\n');
+        body = end === -1 ? Buffer.alloc(0) : chunk.subarray(end + 4 - head.length);
+        head = end === -1 ? all : all.slice(0, end + 4);
+      }
+      for (const byte of body) if (byte !== user + 1) wrong += 1;
+      seen += body.length;
+      // Slow: every read is followed by a pause of some turns of the loop.
+      socket.pause();
+      setTimeout(() => socket.resume(), 5);
+    });
+    const pattern = Buffer.alloc(200_000, user + 1);
+    const pump = () => {
+      while (!upstream.socket.destroyed && upstream.socket.write(pattern));
+    };
+    upstream.socket.on('drain', pump);
+    lines.push({ pump, seen: () => seen, wrong: () => wrong });
+  }
+  for (const line of lines) line.pump();
+  await until('each has read 2 MB', () => lines.every(line => line.seen() > 2_000_000), 25_000);
+  expect(lines.map(line => line.wrong())).toEqual(lines.map(() => 0));
+});
+
+describe('a drain', () => {
+  test('closes between messages with 1012, and the answer to it reaches the service', async () => {
+    const { client, upstream, front } = await session();
+    const drained = front.traffic.drain(50);
+    await until('the close comes', () =>
+      client.received.equals(closeFrame(1012, 'service restart')),
+    );
+    const answer = closeFrame(1012, '', Buffer.from('mask'));
+    client.write(answer);
+    await until('the answer goes on', () => upstream.received.equals(answer));
+    upstream.socket.end();
+    await until('the client sees the end', () => client.ended);
+    client.socket.end();
+    await drained;
+    expect(await ended(front)).toMatchObject({ what: 'ended-by-proxy', code: 1012 });
+  });
+
+  test('lets a message that is under way come to its end first', async () => {
+    const { client, upstream, front } = await session({ limits: { boundaryMs: 10_000 } });
+    const message = controlFrame(1, Buffer.from('a whole message'));
+    upstream.write(message.subarray(0, 5));
+    await until('a part is there', () => client.received.length === 5);
+    void front.traffic.drain(50);
+    await until('nobody new is let in', () => front.traffic.draining);
+    upstream.write(Buffer.concat([message.subarray(5), controlFrame(1, Buffer.from('too late'))]));
+    const expected = Buffer.concat([message, closeFrame(1012, 'service restart')]);
+    await until('message and close come', () => client.received.length >= expected.length);
+    expect(client.received).toEqual(expected);
+  });
+
+  test('closes between two fragments when the message does not end in time', async () => {
+    const { client, upstream, front } = await session({ limits: { boundaryMs: 50 } });
+    const fragment = Buffer.from([0x01, 3, 0x61, 0x62, 0x63]);
+    upstream.write(fragment);
+    await until('the fragment is there', () => client.received.equals(fragment));
+    void front.traffic.drain(20);
+    const expected = Buffer.concat([fragment, closeFrame(1012, 'service restart')]);
+    await until('the close comes', () => client.received.equals(expected));
+  });
+
+  test('cuts the connection when a frame does not end in time', async () => {
+    const { client, upstream, front } = await session({ limits: { boundaryMs: 50 } });
+    const half = controlFrame(1, Buffer.from('half of it')).subarray(0, 6);
+    upstream.write(half);
+    await until('the half is there', () => client.received.equals(half));
+    void front.traffic.drain(20);
+    await until('the client is cut off', () => client.ended || client.closed);
+    expect(client.received).toEqual(half);
+  });
+
+  test('spreads the closes over its window and turns newcomers away', async () => {
+    const service = await rawServer();
+    const front = await proxy({ legacy: service.port });
+    open.push(service, front);
+    const clients = [];
+    for (let i = 0; i < 20; i += 1) {
+      const client = await rawClient(front.port);
+      open.push({ close: () => client.socket.destroy() });
+      client.write(upgradeRequest());
+      await (await service.next()).accept();
+      await client.has('101');
+      clients.push(client);
+    }
+    const late = await rawClient(front.port);
+    open.push({ close: () => late.socket.destroy() });
+    const startedAt = performance.now();
+    const closedAt: number[] = [];
+    for (const client of clients)
+      client.socket.once('data', () => closedAt.push(performance.now() - startedAt));
+    void front.traffic.drain(1_000);
+    late.write(upgradeRequest());
+    await until('all are told', () => closedAt.length === 20);
+    expect(closedAt[19]).toBeGreaterThan(500);
+    expect(closedAt[4]).toBeLessThan(800);
+    await until(
+      'the newcomer is turned away',
+      () => late.text.includes('draining') || late.closed || late.ended,
+    );
+  });
+});
