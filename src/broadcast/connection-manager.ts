@@ -9,7 +9,7 @@ export interface Delivery {
   readonly taken: number;
 }
 
-const NOBODY: Delivery = Object.freeze({ attempted: 0, taken: 0 });
+const NOBODY: Promise<Delivery> = Promise.resolve(Object.freeze({ attempted: 0, taken: 0 }));
 const ONE_TAKEN: Delivery = Object.freeze({ attempted: 1, taken: 1 });
 const ONE_FAILED: Delivery = Object.freeze({ attempted: 1, taken: 0 });
 
@@ -45,18 +45,17 @@ export class ConnectionManager {
   }
 
   /** Sends to all of a user's sockets at once; settles when each has taken the frame or failed. */
-  async deliver(userId: string, event: BroadcastEvent): Promise<Delivery> {
+  deliver(userId: string, event: BroadcastEvent): Promise<Delivery> {
     const present = this.#sockets.get(userId);
     if (present === undefined) return NOBODY;
     const text = JSON.stringify(event);
-    if (!isList(present)) return (await this.#write(present, text)) ? ONE_TAKEN : ONE_FAILED;
-    const took = await Promise.all(present.map(socket => this.#write(socket, text)));
-    return { attempted: took.length, taken: took.filter(Boolean).length };
+    if (!isList(present)) return this.#write(present, text, ONE_TAKEN, ONE_FAILED);
+    return this.#writeAll(present, text);
   }
 
   /** Sends to one socket: greetings, answers, replays. True if it took the frame. */
   reply(socket: EventSocket, event: BroadcastEvent): Promise<boolean> {
-    return this.#write(socket, JSON.stringify(event));
+    return this.#write(socket, JSON.stringify(event), true, false);
   }
 
   get counts(): {
@@ -73,17 +72,23 @@ export class ConnectionManager {
     };
   }
 
-  #write(socket: EventSocket, text: string): Promise<boolean> {
+  async #writeAll(sockets: readonly EventSocket[], text: string): Promise<Delivery> {
+    const took = await Promise.all(sockets.map(socket => this.#write(socket, text, true, false)));
+    return { attempted: took.length, taken: took.filter(Boolean).length };
+  }
+
+  /** Settles as `taken` or `failed`, so that the common case of one socket costs one promise. */
+  #write<T>(socket: EventSocket, text: string, taken: T, failed: T): Promise<T> {
     return new Promise(settle => {
       if (!takesFrames(socket)) {
         this.#framesFailed++;
-        settle(false);
+        settle(failed);
         return;
       }
       socket.send(text, error => {
         if (error) this.#framesFailed++;
         else this.#framesTaken++;
-        settle(!error);
+        settle(error ? failed : taken);
       });
     });
   }

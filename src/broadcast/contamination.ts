@@ -9,8 +9,6 @@ export interface Sanitised {
   readonly rewritten: readonly { readonly path: string; readonly foreign: unknown }[];
 }
 
-const NOTHING: Sanitised['rewritten'] = Object.freeze([]);
-
 /**
  * Points every routing field, at the root and in the declared envelopes, at the user who is to
  * receive the event. Compared as strings, exactly; empty, 0, null, false and absent name nobody.
@@ -20,33 +18,35 @@ export function preventCrossUserContamination(
   event: BroadcastEvent,
   targetUserId: string,
 ): Sanitised {
-  let rewritten: { path: string; foreign: unknown }[] | undefined;
-  let safe: Record<string, unknown> & BroadcastEvent = event;
-  for (const name of ROUTING_FIELDS) {
-    const foreign = event[name];
-    if (!namesAnother(foreign, targetUserId)) continue;
-    if (safe === event) safe = { ...event };
-    safe[name] = targetUserId;
-    rewritten ??= [];
-    rewritten.push({ path: name, foreign });
-  }
+  const rewritten: { path: string; foreign: unknown }[] = [];
+  let safe = namesSomebody(event) ? rewrite(event, targetUserId, '', rewritten) : event;
   for (const envelope of ENVELOPES) {
     const inner = event[envelope];
-    if (!isRecord(inner)) continue;
-    let safeInner: Record<string, unknown> | undefined;
-    for (const name of ROUTING_FIELDS) {
-      const foreign = inner[name];
-      if (!namesAnother(foreign, targetUserId)) continue;
-      safeInner ??= { ...inner };
-      safeInner[name] = targetUserId;
-      rewritten ??= [];
-      rewritten.push({ path: `${envelope}.${name}`, foreign });
-    }
-    if (safeInner === undefined) continue;
-    if (safe === event) safe = { ...event };
-    safe[envelope] = safeInner;
+    if (!isRecord(inner) || !namesSomebody(inner)) continue;
+    const safeInner = rewrite(inner, targetUserId, `${envelope}.`, rewritten);
+    if (safeInner !== inner) safe = { ...safe, [envelope]: safeInner };
   }
-  return { event: safe, rewritten: rewritten ?? NOTHING };
+  return { event: safe, rewritten };
+}
+
+/**
+ * Does the record have a routing field at all? Most have none. Written out because lookups by a
+ * name that the engine knows cost a fifth of those by a variable, on every event.
+ */
+function namesSomebody(record: Readonly<Record<string, unknown>>): boolean {
+  return Boolean(record.recipient_id || record.target_user_id || record.userId);
+}
+
+function rewrite<T extends Readonly<Record<string, unknown>>>(
+  record: T,
+  targetUserId: string,
+  prefix: string,
+  rewritten: { path: string; foreign: unknown }[],
+): T {
+  const foreign = ROUTING_FIELDS.filter(name => namesAnother(record[name], targetUserId));
+  if (foreign.length === 0) return record;
+  for (const name of foreign) rewritten.push({ path: prefix + name, foreign: record[name] });
+  return { ...record, ...Object.fromEntries(foreign.map(name => [name, targetUserId])) };
 }
 
 function namesAnother(value: unknown, userId: string): boolean {

@@ -94,6 +94,8 @@ function createApp({ proxy, metrics, token, logger }: AdminOptions): FastifyInst
     clientErrorHandler: refuseBytes,
     frameworkErrors: (error, _request, reply) => void sendFailure(reply, error, logger),
   });
+  // A page may send text/plain to another origin without asking first; nobody here needs it.
+  app.removeContentTypeParser('text/plain');
   const isOurs = createHostCheck(proxy.loaded().config.admin.host);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS);

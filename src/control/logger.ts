@@ -64,6 +64,16 @@ function options(level: Config['log']['level']): LoggerOptions {
     formatters: { level: label => ({ level: label }) },
     redact: { paths: NEVER.flatMap(field => [field, `*.${field}`]), censor: '[redacted]' },
     serializers: { err: loggedError },
+    // A line about an error without words of its own would get the error's message as it is.
+    hooks: {
+      logMethod([about, message, ...rest], method) {
+        const error = errorOf(about);
+        if (error === undefined || message !== undefined) {
+          return method.apply(this, [about, message, ...rest]);
+        }
+        method.call(this, about, messageOf(error));
+      },
+    },
   };
 }
 
@@ -88,6 +98,13 @@ function described(error: unknown, causes: number): LoggedError {
     stack: framesOf(error),
     ...(cause === undefined || causes === 0 ? {} : { cause: described(cause, causes - 1) }),
   };
+}
+
+function errorOf(about: unknown): Error | undefined {
+  if (about instanceof Error) return about;
+  const held =
+    typeof about === 'object' && about !== null && 'err' in about ? about.err : undefined;
+  return held instanceof Error ? held : undefined;
 }
 
 function messageOf(error: Error): string {

@@ -142,6 +142,7 @@ test('hostile 43: a client that reads nothing holds the service back, and memory
     tracker.push(chunk);
     arrived += chunk.length;
   });
+  client.socket.resume();
   await until(
     'everything arrives',
     () => arrived === upstream.socket.bytesWritten - upgradeAnswerBytes,
