@@ -145,6 +145,14 @@ test('a flag whose evaluation fails serves legacy and leaves the other users of 
   expect(flags.facts(route('other'), subject('ann'))?.serve).toBe('missing');
 });
 
+test('what is the same for everybody is settled once, until the flags change', async () => {
+  const flags = await open([serve(0), shadow(1000)]);
+  const facts = flags.facts(events, subject('ann'));
+  expect(flags.facts(events, subject('bob'))).toBe(facts);
+  flags.apply([serve(1000), shadow(1000)]);
+  expect(flags.facts(events, subject('bob'))).not.toBe(facts);
+});
+
 test('failing evaluations are logged at a bounded rate and name no user', async () => {
   const lines: string[] = [];
   const broken = pin(['ann'], 'candidate');

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { mkdir, rename, rm, symlink, truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -104,6 +105,40 @@ test('a ConfigMap that swaps its ..data link is followed', async () => {
   await mount('..v2', 20);
   await rm(join(dir, '..v1'), { recursive: true });
   await shareIs(flags, 20);
+});
+
+test('a ConfigMap that is swapped again and again is never seen half old, half new', async () => {
+  const { dir, remove } = await folder();
+  cleanups.push(remove);
+  const mount = async (round: number) => {
+    const version = `..v${round}`;
+    await mkdir(join(dir, version));
+    await writeFile(join(dir, version, 'a.json'), fileOf(serve(round)));
+    await writeFile(join(dir, version, 'b.json'), fileOf(shadow(round)));
+    await symlink(version, join(dir, '..data_tmp'));
+    await rename(join(dir, '..data_tmp'), join(dir, '..data'));
+  };
+  await mount(1);
+  for (const file of ['a.json', 'b.json']) await symlink(`..data/${file}`, join(dir, file));
+  const flags = await follow(dir);
+  const mixed: unknown[] = [];
+  flags.onChange(() => {
+    const { serve, shadow } = flags.stage(events);
+    if (serve !== shadow) mixed.push([serve, shadow]);
+  });
+  const rounds = 300;
+  for (let round = 2; round <= rounds; round++) await mount(round);
+  await shareIs(flags, rounds);
+  expect(mixed).toEqual([]);
+});
+
+test('an edit right after the start is not missed', async () => {
+  const { dir, flags } = await open({ 'events.json': fileOf(serve(10)) });
+  const start = performance.now();
+  // In the same turn, before the watch can be in place; the first sweep is two seconds away.
+  writeFileSync(join(dir, 'events.json'), fileOf(serve(20)));
+  await shareIs(flags, 20);
+  expect(performance.now() - start).toBeLessThan(1_500);
 });
 
 test('a change that the watch can not see is found by the sweep', async () => {

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import {
   chmod,
   mkdir,
@@ -10,6 +11,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { openFileSource } from '../../../src/control/flags/file-source.ts';
 import { type FlagProvider, openFileFlags } from '../../../src/control/flags/provider.ts';
 import { stageTarget } from '../../../src/rules/stage.ts';
 import {
@@ -103,6 +105,31 @@ test('flags in two files change as one: nobody sees the one without the other', 
     expect([after.name, files]).toEqual([name, order]);
   }
   expect(seen).toEqual(['live', 'off', 'complete', 'shadow']);
+});
+
+test('the file of the kill flag is written last when the kill flag is released', async () => {
+  const { flags } = await open({
+    'a.json': fileOf(shadow(0), kill(true)),
+    'b.json': fileOf(serve(0)),
+  });
+  const { files } = await flags.setStage(events, stageTarget('live'), { unkill: true });
+  expect(files).toEqual(['b.json', 'a.json']);
+});
+
+test('a file that somebody else changes during an edit is read again, and both changes stay', async () => {
+  const { dir, remove } = await folder({ 'events.json': fileOf(serve(0)) });
+  cleanups.push(remove);
+  const source = await openFileSource({ dir, logger: silent });
+  cleanups.push(() => source.close());
+  let plans = 0;
+  const { set } = await source.edit(({ features }) => {
+    plans += 1;
+    if (plans === 1) writeFileSync(join(dir, 'events.json'), fileOf(serve(0), feature('theirs')));
+    expect(features).toHaveLength(plans);
+    return { features: [serve(1)], newFile: 'new.json' };
+  });
+  expect(plans).toBe(2);
+  expect(set.features).toEqual([serve(1), feature('theirs')]);
 });
 
 test('changes that come at the same time are made one after another, and none is lost', async () => {
