@@ -4,7 +4,7 @@ import type { Environment } from './environment.ts';
 import { type Loaded, loadConfig } from './load.ts';
 import type { Config } from './schema.ts';
 
-/** Fields behind open sockets and the lock: only a new process can have others. */
+/** Fields behind open sockets, watches and the lock: only a new process can have others. */
 const FIXED: readonly (readonly [field: string, of: (config: Config) => string | number])[] = [
   ['listen.host', config => config.listen.host],
   ['listen.port', config => config.listen.port],
@@ -12,6 +12,8 @@ const FIXED: readonly (readonly [field: string, of: (config: Config) => string |
   ['admin.host', config => config.admin.host],
   ['admin.port', config => config.admin.port],
   ['stateDir', config => config.stateDir],
+  ['flags.dir', config => config.flags.dir],
+  ['limits.maxHeaderBytes', config => config.limits.maxHeaderBytes],
 ];
 
 /** Changed fields that need a restart, as `listen.port (8080 -> 8090)`; empty: all can be applied. */

@@ -2,6 +2,7 @@
 // command line, scripts and the console know nothing else of a running proxy.
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -23,6 +24,8 @@ const BODY_BYTES = 64 * 1024;
 const REQUEST_MS = 10_000;
 /** Idle connections of scrapers; short, because they hold up an exit. */
 const KEEP_ALIVE_MS = 5_000;
+/** Short against a takeover, which an operator waits for. */
+const RETRY_MS = 50;
 
 const routeName = z.string().min(1).max(60);
 const StageBody = z.strictObject({
@@ -52,8 +55,11 @@ export interface Admin {
   readonly server: Server;
   /** Routes are in place; for requests without a listener. */
   ready(): Promise<void>;
-  /** Listens at the configured admin address. Throws `CutoverError('conflict')` if it is taken. */
-  listen(): Promise<{ readonly port: number }>;
+  /**
+   * Listens at the configured admin address, which a process that drains may let go of within
+   * `retryMs`. Throws `CutoverError('conflict')` if it is taken.
+   */
+  listen(options?: { readonly retryMs?: number }): Promise<{ readonly port: number }>;
   close(): Promise<void>;
 }
 
@@ -65,12 +71,17 @@ export function createAdmin(options: AdminOptions): Admin {
     async ready() {
       await app.ready();
     },
-    async listen() {
+    async listen({ retryMs = 0 } = {}) {
       const { host, port } = proxy.loaded().config.admin;
-      try {
-        await app.listen({ host, port });
-      } catch (error) {
-        throw listenFailure(error, host, port);
+      const end = performance.now() + retryMs;
+      for (;;) {
+        try {
+          await app.listen({ host, port });
+          break;
+        } catch (error) {
+          if (!isTaken(error) || performance.now() > end) throw listenFailure(error, host, port);
+          await pause(RETRY_MS);
+        }
       }
       // With a host given, fastify listens on one TCP address.
       const { port: bound } = app.server.address() as AddressInfo;
@@ -170,6 +181,10 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     }
     return { routes: changes };
   });
+}
+
+function isTaken(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
 }
 
 function listenFailure(error: unknown, host: string, port: number): unknown {

@@ -141,7 +141,7 @@ async function preview(
 ): Promise<RouteChange> {
   const { before, after, files, pinned, problems, features, segments } = plan;
   const logger = pino({ level: 'silent' });
-  const planned = await openMemoryFlags({ features, segments, routes: [route], logger });
+  const planned = await openMemoryFlags({ features, segments, routes: () => [route], logger });
   try {
     return {
       route: route.name,

@@ -13,13 +13,15 @@ export interface StateDir {
   readonly path: string;
   /** Reads the admin token, or makes it at first. Throws `CutoverError('conflict')`. */
   adminToken(): Promise<string>;
+  /** True once this process has let go and another one holds the folder. */
+  isHeldByAnother(): Promise<boolean>;
   /** Gives up the folder; further calls do nothing. */
   release(): Promise<void>;
 }
 
 export interface StateDirOptions {
   /** Waits so long for the present holder to let go, as a new version does that takes over. */
-  readonly takeOver?: { readonly waitMs: number };
+  readonly takeOver?: { readonly waitMs: number; readonly signal?: AbortSignal };
   /** Gets sentences that an operator should see. */
   readonly warn?: (message: string) => void;
 }
@@ -36,7 +38,8 @@ export async function openStateDir(dir: string, options: StateDirOptions = {}): 
   let lock = takeLock(join(dir, 'lock.sqlite'));
   while (lock === undefined) {
     const leftMs = end - performance.now();
-    if (leftMs <= 0) throw new CutoverError('state-locked', await lockedSentence(dir));
+    if (leftMs <= 0 || takeOver?.signal?.aborted)
+      throw new CutoverError('state-locked', await lockedSentence(dir));
     await pause(Math.min(RETRY_MS, leftMs));
     lock = takeLock(join(dir, 'lock.sqlite'));
   }
@@ -53,6 +56,7 @@ export async function openStateDir(dir: string, options: StateDirOptions = {}): 
   return {
     path: dir,
     adminToken: () => ensureAdminToken(dir, warn),
+    isHeldByAnother: async () => released && (await readHolder(dir)) !== null,
     async release() {
       if (released) return;
       released = true;
@@ -88,17 +92,24 @@ async function lockedSentence(dir: string): Promise<string> {
   return `${dir} is held by ${who}; stop it first, or give this one another stateDir`;
 }
 
-/** For the message only: the lock decides, the file may be missing or, for an instant, outdated. */
 async function holderOf(dir: string): Promise<string> {
+  const holder = await readHolder(dir);
+  return holder === null
+    ? 'another process'
+    : `process ${holder.pid}, which started at ${holder.startedAt}`;
+}
+
+/** Who holds the folder by its own word: the lock decides, the file may for an instant be outdated. */
+async function readHolder(dir: string): Promise<{ pid: number; startedAt: string } | null> {
   try {
     const found: unknown = JSON.parse(await readFile(join(dir, 'holder.json'), 'utf8'));
     if (typeof found === 'object' && found !== null && 'pid' in found && 'startedAt' in found) {
-      return `process ${Number(found.pid)}, which started at ${String(found.startedAt).slice(0, 24)}`;
+      return { pid: Number(found.pid), startedAt: String(found.startedAt).slice(0, 24) };
     }
   } catch {
-    // Nothing to tell, then.
+    // Not there, or just being written: nobody is known.
   }
-  return 'another process';
+  return null;
 }
 
 function startedAt(): string {

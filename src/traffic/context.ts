@@ -13,6 +13,8 @@ export interface TrafficContext {
   readonly identity: IdentityConfig;
   readonly identifier: Identifier;
   readonly limits: LimitsConfig;
+  /** Fields that name the user outright, in lower case: believed and passed on from trusted peers only. */
+  readonly identityFields: ReadonlySet<string>;
   /** True for addresses of the operator's own proxies. */
   readonly isTrusted: (address: string) => boolean;
 }
@@ -29,6 +31,9 @@ export function contextOf(loaded: Loaded): TrafficContext {
     identity: config.identity,
     identifier: createIdentifier(config.identity, secrets, trustedProxies),
     limits: config.limits,
+    identityFields: new Set(
+      config.identity.sources.flatMap(s => (s.from === 'header' ? [s.name.toLowerCase()] : [])),
+    ),
     isTrusted: peerList(trustedProxies),
   };
 }

@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { traceFields } from '../wire/forwarding.ts';
-import { fieldValues } from '../wire/headers.ts';
+import { fieldValues, without } from '../wire/headers.ts';
 import { parseRequestTarget } from '../wire/request-target.ts';
 import type { TrafficContext } from './context.ts';
 import { plainAddress } from './peers.ts';
@@ -14,17 +14,21 @@ export function readRequest(
   request: IncomingMessage,
   context: TrafficContext,
 ): RequestFacts | null {
-  const headers = request.rawHeaders;
+  const peer = plainAddress(request.socket.remoteAddress ?? '');
+  const trusted = context.isTrusted(peer);
+  // A stranger's word for who he is must not reach a service that believes it.
+  const headers = trusted
+    ? request.rawHeaders
+    : without(request.rawHeaders, context.identityFields);
   const hosts = fieldValues(headers, 'host');
   const [host = ''] = hosts;
   // HTTP/1.0 may come without Host (RFC 9112 3.2); 1.1 may not, and nothing may come with two.
   if (hosts.length > 1 || (host === '' && request.httpVersion !== '1.0')) return null;
   const target = parseRequestTarget(request.url ?? '', host);
   if (target === null) return null;
-  const peer = plainAddress(request.socket.remoteAddress ?? '');
   const hop = {
     peer,
-    trusted: context.isTrusted(peer),
+    trusted,
     proto: (request.socket as TLSSocket).encrypted === true ? 'https' : 'http',
     host,
   } as const;

@@ -83,6 +83,7 @@ export class Traffic implements TrafficView {
   /** Puts a new configuration in force for what begins from now on. */
   reload(loaded: Loaded): void {
     this.#context = contextOf(loaded);
+    this.#server.headersTimeout = loaded.config.limits.headersTimeoutMs;
     if (loaded.secrets.tls !== undefined && this.#server instanceof https.Server) {
       this.#server.setSecureContext({ ...loaded.secrets.tls, minVersion: 'TLSv1.2' });
     }

@@ -41,6 +41,12 @@ export function lists(headers: RawHeaders, name: string, member: string): boolea
   return listMembers(headers, name).some(found => found.toLowerCase() === member);
 }
 
+/** All fields but those named (lower case). */
+export function without(headers: RawHeaders, names: ReadonlySet<string>): RawHeaders {
+  if (names.size === 0) return headers;
+  return headers.filter((_, i) => !names.has((headers[i - (i % 2)] as string).toLowerCase()));
+}
+
 /**
  * The fields that go on to the next hop: without those of this connection, those that `Connection`
  * nominates, and those for which `drop` (lower case name) says so.

@@ -117,7 +117,7 @@ export async function operated(
   const loaded: Loaded = { config, file: '/etc/cutover.yaml', secrets: { ca: {} } };
   const logged: string[] = [];
   const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
-  const flags = await openFileFlags({ dir, routes: config.routes, logger });
+  const flags = await openFileFlags({ dir, routes: () => config.routes, logger });
   const traffic = new FakeTraffic();
   const state: Operated['state'] = { traffic, lock: 'held', lastReload: null, warnings: [] };
   const metrics = createMetrics({ traffic: () => state.traffic, flags });

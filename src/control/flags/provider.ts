@@ -75,7 +75,8 @@ export interface FlagProvider {
 /** Flags from a folder of files that is followed. Throws as `openFileSource` does. */
 export async function openFileFlags(options: {
   readonly dir: string;
-  readonly routes: readonly RouteConfig[];
+  /** Those in force, asked for whenever flags are looked through. */
+  readonly routes: () => readonly RouteConfig[];
   readonly logger: Logger;
 }): Promise<FlagProvider> {
   return open(await openFileSource(options), options);
@@ -85,7 +86,8 @@ export async function openFileFlags(options: {
 export async function openMemoryFlags(options: {
   readonly features?: readonly FeatureLike[];
   readonly segments?: readonly SegmentLike[];
-  readonly routes: readonly RouteConfig[];
+  /** Those in force, asked for whenever flags are looked through. */
+  readonly routes: () => readonly RouteConfig[];
   readonly logger: Logger;
 }): Promise<FlagProvider & { apply: MemorySource['apply'] }> {
   const source = new MemorySource();
@@ -96,7 +98,7 @@ export async function openMemoryFlags(options: {
 
 async function open(
   source: FlagSource,
-  { routes, logger }: { routes: readonly RouteConfig[]; logger: Logger },
+  { routes, logger }: { routes: () => readonly RouteConfig[]; logger: Logger },
 ): Promise<SourcedFlags> {
   const evaluation = new FlagEvaluation(logger);
   await evaluation.start();

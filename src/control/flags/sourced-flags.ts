@@ -24,7 +24,7 @@ import type { FlagSource } from './source.ts';
 export class SourcedFlags implements FlagProvider {
   readonly #source: FlagSource;
   readonly #evaluation: FlagEvaluation;
-  readonly #routes: readonly RouteConfig[];
+  readonly #routes: () => readonly RouteConfig[];
   readonly #logger: Logger;
   readonly #listeners = new Set<(change: { revision: string; at: number }) => void>();
   #lint: { set: FlagSet; problems: readonly FlagProblem[] } | null = null;
@@ -33,7 +33,7 @@ export class SourcedFlags implements FlagProvider {
   constructor(
     source: FlagSource,
     evaluation: FlagEvaluation,
-    routes: readonly RouteConfig[],
+    routes: () => readonly RouteConfig[],
     logger: Logger,
   ) {
     this.#source = source;
@@ -69,7 +69,7 @@ export class SourcedFlags implements FlagProvider {
     if (set === null) return this.#source.problems;
     // Looked at when somebody asks: stages change faster than anybody reads lint.
     if (this.#lint?.set !== set) {
-      const found = lintFlags(set.features, this.#routes.map(flagNames));
+      const found = lintFlags(set.features, this.#routes().map(flagNames));
       this.#lint = { set, problems: withFiles(found, set) };
     }
     return [...this.#source.problems, ...this.#lint.problems, ...this.#shuffled];
@@ -142,7 +142,7 @@ export class SourcedFlags implements FlagProvider {
 
   #onSwap(set: FlagSet, before: FlagSet | null): void {
     this.#evaluation.swap(set);
-    const names = this.#routes.map(flagNames);
+    const names = this.#routes().map(flagNames);
     this.#shuffled =
       before === null ? [] : withFiles(lintChange(before.features, set.features, names), set);
     if (this.#shuffled.length > 0) {

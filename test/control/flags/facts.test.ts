@@ -22,7 +22,7 @@ const events = route();
 const open = (features?: readonly FeatureLike[]) =>
   openMemoryFlags({
     ...(features === undefined ? {} : { features }),
-    routes: [events],
+    routes: () => [events],
     logger: silent,
   });
 const factsWith = async (features: readonly FeatureLike[], id: string | null = 'ann') =>
@@ -109,7 +109,7 @@ test('configured names take the place of the usual ones', async () => {
   const named = route('events', { serve: 'другой флаг 🚦' });
   const flags = await openMemoryFlags({
     features: [serve(1000, 'другой флаг 🚦')],
-    routes: [named],
+    routes: () => [named],
     logger: silent,
   });
   expect(flags.facts(named, subject('ann'))?.serve).toBe('candidate');
@@ -118,7 +118,7 @@ test('configured names take the place of the usual ones', async () => {
 
 test('flags named like parts of every object do not exist unless somebody writes them', async () => {
   for (const name of ['__proto__', 'constructor', 'toString']) {
-    const flags = await openMemoryFlags({ features: [], routes: [], logger: silent });
+    const flags = await openMemoryFlags({ features: [], routes: () => [], logger: silent });
     expect(flags.facts(route('r', { serve: name }), subject('ann'))?.serve).toBe('missing');
     flags.apply([serve(1000, name)]);
     expect(flags.facts(route('r', { serve: name }), subject('ann'))?.serve).toBe('candidate');
@@ -160,7 +160,7 @@ test('failing evaluations are logged at a bounded rate and name no user', async 
   Object.assign(broken, { constraints: [{ contextName: 'userId', operator: 'IN', values }] });
   const flags = await openMemoryFlags({
     features: [feature('events.serve', { strategies: [broken] })],
-    routes: [events],
+    routes: () => [events],
     logger: pino({}, { write: line => lines.push(line) }),
   });
   for (let i = 0; i < 1_000; i++) flags.facts(events, subject('ann-the-user'));

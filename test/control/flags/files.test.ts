@@ -32,7 +32,7 @@ async function open(files: Readonly<Record<string, string>> = {}) {
 }
 
 async function follow(dir: string): Promise<FlagProvider> {
-  const flags = await openFileFlags({ dir, routes: [events], logger: silent });
+  const flags = await openFileFlags({ dir, routes: () => [events], logger: silent });
   cleanups.push(() => flags.close());
   return flags;
 }
@@ -43,7 +43,7 @@ const ruleIs = (flags: FlagProvider, rule: string) =>
   until(`the problem is ${rule}`, () => flags.problems().find(problem => problem.rule === rule));
 
 test('a folder that is not there is an error that names it', async () => {
-  const opening = openFileFlags({ dir: '/no/such/folder', routes: [], logger: silent });
+  const opening = openFileFlags({ dir: '/no/such/folder', routes: () => [], logger: silent });
   await expect(opening).rejects.toMatchObject({
     code: 'invalid-flags',
     field: 'flags.dir',

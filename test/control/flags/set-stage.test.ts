@@ -42,7 +42,7 @@ async function open(files: Readonly<Record<string, string>> = {}) {
 }
 
 async function follow(dir: string): Promise<FlagProvider> {
-  const flags = await openFileFlags({ dir, routes: [events], logger: silent });
+  const flags = await openFileFlags({ dir, routes: () => [events], logger: silent });
   cleanups.push(() => flags.close());
   return flags;
 }

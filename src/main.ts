@@ -1,0 +1,233 @@
+// Builds everything once, connects it, prints addresses, waits for signals, drains with a deadline.
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { type Loaded, loadConfig } from './config/load.ts';
+import { ConfigError, problemText } from './config/problem.ts';
+import { reloadConfig } from './config/reload.ts';
+import { type Admin, createAdmin } from './control/admin.ts';
+import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
+import { createDecider } from './control/decider.ts';
+import { type FlagProvider, openFileFlags } from './control/flags/provider.ts';
+import { createLogger } from './control/logger.ts';
+import { createMetrics } from './control/metrics.ts';
+import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
+import { openStateDir, type StateDir } from './control/state-dir.ts';
+import { Traffic } from './traffic/traffic.ts';
+
+/** A new version waits so long for the one before it to be told to stop. */
+const TAKE_OVER_MS = 120_000;
+/** Of the time for a drain, the part over which closes are spread; the rest is for their answers. */
+const CLOSING_SHARE = 0.7;
+/** A process that drains looks so often whether another one took over its state folder. */
+const SUCCESSOR_CHECK_MS = 50;
+
+export interface ProxyOptions {
+  readonly loaded: Loaded;
+  readonly env: NodeJS.ProcessEnv;
+  readonly logger: Logger;
+  /** Listen beside a running process, and take state folder and admin port when it lets go. */
+  readonly takeOver?: boolean;
+}
+
+export interface RunningProxy {
+  /** Address of the listener, as `http://host:port`. */
+  readonly listen: string;
+  readonly flags: FlagProvider;
+  /** Address of the admin API once it is open: at once, but for a takeover. */
+  readonly admin: Promise<string>;
+  /** Reads the configuration again. Never throws: a file that is refused changes nothing. */
+  reload(): Promise<ReloadReport>;
+  /**
+   * Ends it within `limits.drainMs`: no newcomers, sessions closed with 1012 at a pace, the state
+   * folder given up at once. The admin port answers (not ready) until another process needs it.
+   */
+  drain(): Promise<void>;
+  /** Cuts everything off and gives up what is held. */
+  close(): Promise<void>;
+}
+
+/** Starts a proxy. Throws `CutoverError` if it can not serve; nothing is left open then. */
+export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
+  const { env, logger, takeOver = false } = options;
+  const { config } = options.loaded;
+  const startedAt = Date.now();
+  const closing = new AbortController();
+  let loaded = options.loaded;
+  let loadedAt = startedAt;
+  let lastReload: ReloadReport | null = null;
+  let warnings: readonly string[] = await warningsFor(loaded);
+  let state: StateDir | null = null;
+  let flags: FlagProvider | null = null;
+  let traffic: Traffic | null = null;
+  let admin: Admin | null = null;
+  let adminAddress: string | null = null;
+
+  try {
+    if (!takeOver) await takeState();
+    const provider = await openFileFlags({
+      dir: config.flags.dir,
+      routes: () => loaded.config.routes,
+      logger,
+    });
+    flags = provider;
+    const decide = createDecider(provider);
+    const metrics = createMetrics({ traffic: () => traffic, flags: provider });
+    const lanes = new Traffic({ loaded, decider: decide, observer: metrics.observer, logger });
+    const scheme = config.listen.tls === undefined ? 'http' : 'https';
+    const listen = `${scheme}://${hostText(config.listen.host)}:${await lanes.listen()}`;
+    traffic = lanes;
+    logger.info({ address: listen, flags: provider.revision }, 'traffic listens');
+    for (const warning of warnings) logger.warn(warning);
+
+    const proxy: ProxyView = {
+      startedAt,
+      flags: provider,
+      decide,
+      loaded: () => loaded,
+      loadedAt: () => loadedAt,
+      lastReload: () => lastReload,
+      traffic: () => traffic,
+      addresses: () => ({ listen, admin: adminAddress }),
+      state: () => (state === null ? 'awaited' : 'held'),
+      warnings: () => warnings,
+    };
+    const adminOpen = openAdmin(proxy);
+    if (takeOver) {
+      // Clients are served meanwhile; whoever needs the address awaits it and gets the failure.
+      adminOpen.catch(error => logger.error({ err: error }, 'the admin port was not taken over'));
+    } else {
+      await adminOpen;
+    }
+    return { listen, flags: provider, admin: adminOpen, reload, drain, close };
+
+    async function openAdmin(view: ProxyView): Promise<string> {
+      const held = state ?? (await takeState());
+      admin = createAdmin({ proxy: view, metrics, token: await held.adminToken(), logger });
+      const { port } = await admin.listen(takeOver ? { retryMs: TAKE_OVER_MS } : {});
+      adminAddress = `http://${hostText(config.admin.host)}:${port}`;
+      return adminAddress;
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  async function takeState(): Promise<StateDir> {
+    state = await openStateDir(config.stateDir, {
+      warn: message => logger.warn(message),
+      ...(takeOver ? { takeOver: { waitMs: TAKE_OVER_MS, signal: closing.signal } } : {}),
+    });
+    return state;
+  }
+
+  async function reload(): Promise<ReloadReport> {
+    try {
+      const next = await reloadConfig(loaded, env);
+      traffic?.reload(next);
+      logger.level = next.config.log.level;
+      warnings = await warningsFor(next);
+      loaded = next;
+      loadedAt = Date.now();
+      lastReload = { at: loadedAt, ok: true, problems: [] };
+      logger.info('the configuration was read again');
+    } catch (error) {
+      const problems =
+        error instanceof ConfigError ? error.problems.map(problemText) : [sentence(error)];
+      lastReload = { at: Date.now(), ok: false, problems };
+      logger.error({ problems }, 'the configuration was refused; the one before stays in force');
+    }
+    return lastReload;
+  }
+
+  async function drain(): Promise<void> {
+    const { drainMs } = loaded.config.limits;
+    logger.info({ drainMs }, 'draining');
+    const drained = traffic?.drain(drainMs * CLOSING_SHARE);
+    closing.abort();
+    const held = state;
+    await held?.release();
+    if (held !== null) void makeWayFor(held);
+    await Promise.race([drained, pause(drainMs, undefined, { ref: false })]);
+    await close();
+  }
+
+  /** Closes the admin port as soon as another process holds the state folder and wants it. */
+  async function makeWayFor(held: StateDir): Promise<void> {
+    while (admin !== null && !(await held.isHeldByAnother())) await pause(SUCCESSOR_CHECK_MS);
+    await closeAdmin();
+  }
+
+  async function closeAdmin(): Promise<void> {
+    const open = admin;
+    admin = null;
+    adminAddress = null;
+    await open?.close();
+  }
+
+  async function close(): Promise<void> {
+    closing.abort();
+    await closeAdmin();
+    traffic?.close();
+    await flags?.close();
+    await state?.release();
+  }
+}
+
+/** What `cutover start` does; resolves to the exit code. */
+export async function start(options: {
+  readonly config: string;
+  readonly takeOver: boolean;
+  readonly env: NodeJS.ProcessEnv;
+}): Promise<number> {
+  const loaded = await loadConfig(options.config, options.env);
+  const logger = createLogger(loaded.config.log.level);
+  const proxy = await startProxy({ ...options, loaded, logger });
+  surviveStrays(logger);
+  process.on('SIGHUP', () => void proxy.reload());
+  const ended = nextSignal(['SIGTERM', 'SIGINT']);
+  logger.info({ pid: process.pid }, 'started');
+  const signal = await ended;
+  // A second one is from somebody who does not want to wait.
+  process.once(signal, () => process.exit(1));
+  await proxy.drain();
+  logger.info('ended');
+  return 0;
+}
+
+/** The first of these signals to come. */
+export function nextSignal(signals: readonly NodeJS.Signals[]): Promise<NodeJS.Signals> {
+  return new Promise(resolve => {
+    for (const signal of signals) {
+      const onSignal = (): void => {
+        for (const other of signals) process.off(other, onSignal);
+        resolve(signal);
+      };
+      process.on(signal, onSignal);
+    }
+  });
+}
+
+/**
+ * A fault that nobody caught ends the request or session that it belongs to, by its own time limits,
+ * and not those of everybody else. State is per connection; what is shared is swapped as a whole.
+ */
+function surviveStrays(logger: Logger): void {
+  process.on('uncaughtException', error => logger.error({ err: error }, 'uncaught exception'));
+  process.on('unhandledRejection', error => logger.error({ err: error }, 'unhandled rejection'));
+}
+
+async function warningsFor({ config }: Loaded): Promise<readonly string[]> {
+  return capacityWarnings({
+    maxSessions: config.limits.maxSessions,
+    upstreams: [config.upstreams.legacy.url, config.upstreams.candidate.url],
+    limits: await readSystemLimits(),
+  });
+}
+
+function hostText(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+function sentence(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
