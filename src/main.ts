@@ -12,6 +12,7 @@ import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
+import type { TrafficView } from './ports.ts';
 import { Traffic } from './traffic/traffic.ts';
 
 /** A new version waits so long for the one before it to be told to stop. */
@@ -33,6 +34,7 @@ export interface RunningProxy {
   /** Address of the listener, as `http://host:port`. */
   readonly listen: string;
   readonly flags: FlagProvider;
+  readonly traffic: TrafficView;
   /** Address of the admin API once it is open: at once, but for a takeover. */
   readonly admin: Promise<string>;
   /** Reads the configuration again. Never throws: a file that is refused changes nothing. */
@@ -98,7 +100,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     } else {
       await adminOpen;
     }
-    return { listen, flags: provider, admin: adminOpen, reload, drain, close };
+    return { listen, flags: provider, traffic: lanes, admin: adminOpen, reload, drain, close };
 
     async function openAdmin(view: ProxyView): Promise<string> {
       const held = state ?? (await takeState());

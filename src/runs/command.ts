@@ -1,0 +1,130 @@
+// `cutover demo`: what `npm start` runs.
+import { existsSync } from 'node:fs';
+import { Command, InvalidArgumentError } from 'commander';
+import pino from 'pino';
+import { nextSignal } from '../main.ts';
+import { type DemoReport, isFlawless, type RunningDemo, startDemo } from './demo.ts';
+
+const DEFAULT_CONFIG = 'cutover.yaml';
+const LINE_MS = 1_000;
+
+interface Flags {
+  readonly users: number;
+  readonly durationMs?: number;
+  readonly json?: boolean;
+}
+
+export function demoCommand(): Command {
+  return new Command('demo')
+    .description('run both reference services, the proxy, and users who come and go through it')
+    .option('--users <n>', 'how many synthetic users', wholeNumber, 50)
+    .option(
+      '--duration <time>',
+      'end by itself after so long (10s, 2m), in a folder and on ports of its own',
+      duration,
+    )
+    .option('--json', 'print the report as JSON at the end')
+    .addHelpText(
+      'after',
+      `
+Without --duration it runs until stopped, with ./${DEFAULT_CONFIG} if there is one, so that
+\`cutover status\`, \`cutover stage\` and an editor on the flag files reach it.
+Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
+    )
+    .action(async (options: { users: number; duration?: number; json?: boolean }) => {
+      const { users, duration: durationMs, json = false } = options;
+      process.exitCode = await demo({
+        users,
+        json,
+        ...(durationMs === undefined ? {} : { durationMs }),
+      });
+    });
+}
+
+async function demo({ users, durationMs, json }: Flags): Promise<number> {
+  const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
+  const running = await startDemo({
+    users,
+    env: process.env,
+    // Sessions come and go by the thousand; the demo shows them as a line.
+    logger: pino({ level: 'warn' }, pino.destination(2)),
+    ...(own ? {} : { config: DEFAULT_CONFIG }),
+  });
+  const say = (text: string) => void process.stdout.write(text);
+  if (!json) say(await introduction(running, own));
+  const liveLine = json ? undefined : setInterval(line(running, say), LINE_MS);
+  const stop = nextSignal(['SIGINT', 'SIGTERM']);
+  await (durationMs === undefined
+    ? stop
+    : Promise.race([stop, new Promise(resolve => setTimeout(resolve, durationMs))]));
+  clearInterval(liveLine);
+  if (!json) say('\nletting the visits under way end …\n');
+  const report = await running.end();
+  say(json ? `${JSON.stringify(report)}\n` : summary(report));
+  return isFlawless(report) ? 0 : 1;
+}
+
+async function introduction({ proxy, services }: RunningDemo, own: boolean): Promise<string> {
+  const tries = own
+    ? ''
+    : `
+Try, in another terminal:
+  npx cutover status                       what is going on
+  npx cutover stage canary 25%             a quarter of the users move to the candidate
+  npx cutover explain --user user_1007 --route events
+  npx cutover stage off                    everybody is back on legacy
+or edit flags/events.json and watch the line below. Ctrl-C ends it.
+`;
+  return `proxy      ${proxy.listen}
+admin API  ${await proxy.admin}
+legacy     ${services.legacy}
+candidate  ${services.candidate}
+${tries}
+`;
+}
+
+/** Rewrites one line on a terminal, prints one a second elsewhere. */
+function line(running: RunningDemo, say: (text: string) => void): () => void {
+  let before = running.report().eventsDelivered;
+  return () => {
+    const { eventsDelivered, lost, duplicated } = running.report();
+    const { p50, p99 } = running.recentLatency();
+    const { legacy, candidate } = running.online();
+    const rate = ((eventsDelivered - before) * 1000) / LINE_MS;
+    before = eventsDelivered;
+    const text = [
+      `${rate.toFixed(0).padStart(5)} events/s`,
+      `users: legacy ${legacy}, candidate ${candidate}`,
+      `p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms`,
+      `lost ${lost}, doubled ${duplicated}`,
+    ].join('   ');
+    say(process.stdout.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
+  };
+}
+
+function summary(report: DemoReport): string {
+  const { users, eventsSent, eventsDelivered, lost, duplicated, perSide, latencyMs, failures } =
+    report;
+  const went = Object.entries(failures).map(([how, n]) => `${how} ${n}`);
+  return `${users} users, ${eventsSent} events due, ${eventsDelivered} delivered, ${lost} lost, ${duplicated} doubled
+served by legacy ${perSide.legacy}, by candidate ${perSide.candidate}
+latency p50 ${latencyMs.p50.toFixed(1)} ms, p99 ${latencyMs.p99.toFixed(1)} ms
+visits that failed: ${went.join(', ')}
+`;
+}
+
+function wholeNumber(text: string): number {
+  const n = Number(text);
+  if (!Number.isInteger(n) || n < 1 || n > 100_000) {
+    throw new InvalidArgumentError('It takes a whole number from 1 to 100000.');
+  }
+  return n;
+}
+
+function duration(text: string): number {
+  const [, amount, unit] = /^(\d+)(ms|s|m|h)$/.exec(text) ?? [];
+  const ms =
+    Number(amount) * ({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''] ?? Number.NaN);
+  if (!(ms > 0)) throw new InvalidArgumentError('It takes a number and ms, s, m or h, as in 10s.');
+  return ms;
+}

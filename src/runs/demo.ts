@@ -1,0 +1,175 @@
+// The demo: both reference services, the proxy in front of them, and users who come and go through
+// it, with every event that is due to somebody accounted for.
+import { randomBytes } from 'node:crypto';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { type RunningBroadcaster, startBroadcaster } from '../broadcast/server.ts';
+import { mintToken } from '../broadcast/token.ts';
+import { loadConfig } from '../config/load.ts';
+import { type RunningProxy, startProxy } from '../main.ts';
+import type { Side } from '../rules/decide.ts';
+import { DeliveryBooks, type DeliveryReport, type Latency } from './delivery-books.ts';
+import { type Visit, visit } from './synthetic-user.ts';
+
+/** A user comes back so often: five events each time, as in "5 events per user and 10 s". */
+const CYCLE_MS = 10_000;
+/** And stays so long, so that most users are there at any time. */
+const STAY_MS = 9_000;
+/** Pause between the steps of an agent run: slow enough to be watched. */
+const AGENT_STEP_MS = 200;
+/** What was started may end, before the books are closed. */
+const LAST_RUNS_MS = 20_000;
+/** The package's own example configuration and flags. */
+const SHIPPED = path.join(import.meta.dirname, '../..');
+
+export interface DemoOptions {
+  readonly users: number;
+  readonly logger: Logger;
+  /** A configuration of the operator's; without one, a copy of the example in a folder of its own. */
+  readonly config?: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+export interface DemoReport extends DeliveryReport {
+  readonly users: number;
+  /** Visits that did not end well, by how. */
+  readonly failures: Readonly<Record<Exclude<Visit, 'done'>, number>>;
+}
+
+export interface RunningDemo {
+  readonly proxy: RunningProxy;
+  readonly services: Readonly<Record<Side, string>>;
+  /** Where it stands; what is lost shows some seconds later. */
+  report(): DemoReport;
+  /** Of the events since the last call of this. */
+  recentLatency(): Latency;
+  /** Users who are logged in, by who serves them. */
+  online(): Record<Side, number>;
+  /** Lets the visits under way end, closes the books and everything else. */
+  end(): Promise<DemoReport>;
+}
+
+export async function startDemo({ users, logger, config, env }: DemoOptions): Promise<RunningDemo> {
+  const books = new DeliveryBooks();
+  const secret = randomBytes(32).toString('base64url');
+  const failures = { 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 };
+  const stopping = new AbortController();
+  const opened: (() => Promise<unknown>)[] = [];
+  const closeAll = async () => {
+    for (const close of opened.splice(0).reverse()) await close();
+  };
+
+  try {
+    const ports =
+      config === undefined ? { legacy: 0, candidate: 0 } : await upstreamPorts(config, env);
+    const legacy = await startService('legacy');
+    const candidate = await startService('candidate');
+    const loaded =
+      config === undefined
+        ? await loadOwnCopy({ legacy: legacy.url, candidate: candidate.url })
+        : await loadConfig(config, env);
+    const proxy = await startProxy({ loaded, env, logger });
+    opened.push(proxy.close);
+    const visits = Array.from({ length: users }, (_, i) =>
+      comeAndGo(`user_${1001 + i}`, i / users, proxy.listen),
+    );
+    const settling = setInterval(() => books.settle(performance.now()), 500);
+
+    return {
+      proxy,
+      services: { legacy: legacy.url, candidate: candidate.url },
+      report: () => ({ users, ...books.report(), failures: { ...failures } }),
+      recentLatency: () => books.recentLatency(),
+      online: () => online(proxy),
+      end: async () => {
+        stopping.abort();
+        clearInterval(settling);
+        const late = new AbortController();
+        await Promise.race([
+          Promise.all(visits),
+          pause(LAST_RUNS_MS, undefined, { signal: late.signal }),
+        ]);
+        late.abort();
+        books.settle(Number.POSITIVE_INFINITY);
+        await closeAll();
+        return { users, ...books.report(), failures: { ...failures } };
+      },
+    };
+
+    async function startService(side: Side): Promise<RunningBroadcaster> {
+      const service = await startBroadcaster({
+        kind: side === 'legacy' ? 'legacy' : 'ssot',
+        port: ports[side],
+        keys: { secret },
+        agentDelayMs: AGENT_STEP_MS,
+        onWritten: (user, eventKey) => books.due(user, eventKey, side, performance.now()),
+      });
+      opened.push(() => service.close());
+      return service;
+    }
+
+    async function loadOwnCopy(urls: Record<Side, string>) {
+      const folder = await mkdtemp(path.join(tmpdir(), 'cutover-demo-'));
+      opened.push(() => rm(folder, { recursive: true, force: true }));
+      await cp(path.join(SHIPPED, 'cutover.yaml'), path.join(folder, 'cutover.yaml'));
+      await cp(path.join(SHIPPED, 'flags'), path.join(folder, 'flags'), { recursive: true });
+      return loadConfig(path.join(folder, 'cutover.yaml'), {
+        ...env,
+        CUTOVER_PORT: '0',
+        CUTOVER_ADMIN_PORT: '0',
+        CUTOVER_LEGACY: urls.legacy,
+        CUTOVER_CANDIDATE: urls.candidate,
+      });
+    }
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+
+  /** Visits once every cycle until the demo ends; `phase` (0 to 1) spreads the users over it. */
+  async function comeAndGo(user: string, phase: number, listen: string): Promise<void> {
+    const token = await mintToken(secret, user, { expiresInS: 30 * 24 * 3600 });
+    let next = performance.now() + phase * CYCLE_MS;
+    for (;;) {
+      await waitUntil(next, stopping.signal);
+      if (stopping.signal.aborted) return;
+      const onEvent = (eventKey: string) => books.read(user, eventKey, performance.now());
+      const leave = new AbortController();
+      void waitUntil(next + STAY_MS, stopping.signal).then(() => leave.abort());
+      const outcome = await visit({ id: user, token, listen, onEvent, leave: leave.signal });
+      if (outcome !== 'done') failures[outcome] += 1;
+      next = Math.max(next + CYCLE_MS, performance.now());
+    }
+  }
+}
+
+/** True if everything that was due came, once, and everybody got in. */
+export function isFlawless({ eventsSent, lost, duplicated, failures }: DemoReport): boolean {
+  return (
+    eventsSent > 0 && lost === 0 && duplicated === 0 && Object.values(failures).every(n => n === 0)
+  );
+}
+
+function online(proxy: RunningProxy): Record<Side, number> {
+  const users = { legacy: 0, candidate: 0 };
+  for (const { side, counters } of proxy.traffic.counters()) users[side] += counters.sessionsOpen;
+  return users;
+}
+
+/** The services listen where the configuration looks for them. */
+async function upstreamPorts(
+  config: string,
+  env: NodeJS.ProcessEnv,
+): Promise<Record<Side, number>> {
+  const { upstreams } = (await loadConfig(config, env)).config;
+  const portOf = (url: string) => Number(new URL(url).port) || 80;
+  return { legacy: portOf(upstreams.legacy.url), candidate: portOf(upstreams.candidate.url) };
+}
+
+async function waitUntil(atMs: number, signal: AbortSignal): Promise<void> {
+  const ms = atMs - performance.now();
+  if (ms > 0) await pause(ms, undefined, { signal }).catch(() => undefined);
+}
