@@ -1,0 +1,182 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  type Decision,
+  decide,
+  type FlagFacts,
+  type Forced,
+  ISOLATION_MODES,
+  REASONS,
+  type RouteRules,
+  type Subject,
+} from '../../src/rules/decide.ts';
+import { deriveStage, lookThroughKill } from '../../src/rules/stage.ts';
+
+const user: Subject = { id: 'user_1001', aliases: [] };
+const route: RouteRules = { name: 'events', writes: 'both' };
+const nothing: Forced = { bypass: false, latched: false };
+
+function facts(serve: number, shadow: number, given: Partial<FlagFacts> = {}): FlagFacts {
+  return {
+    serve: serve === 1000 ? 'candidate' : 'legacy',
+    shadow: shadow > 0,
+    kill: false,
+    stage: deriveStage(serve, shadow, false),
+    ...given,
+  };
+}
+
+describe('who serves', () => {
+  test.each<
+    [string, Subject | null, FlagFacts | null, Forced, Decision['primary'], Decision['reason']]
+  >([
+    [
+      'the bypass comes first',
+      user,
+      facts(1000, 1000),
+      { bypass: true, latched: true },
+      'legacy',
+      'bypass',
+    ],
+    [
+      'then the latch',
+      user,
+      facts(1000, 1000, { kill: true }),
+      { bypass: false, latched: true },
+      'legacy',
+      'latched',
+    ],
+    ['nothing known is legacy', user, null, nothing, 'legacy', 'flags-unknown'],
+    ['then the kill flag', user, facts(1000, 1000, { kill: true }), nothing, 'legacy', 'killed'],
+    [
+      'no serve flag is legacy',
+      user,
+      facts(0, 0, { serve: 'missing' }),
+      nothing,
+      'legacy',
+      'serve-flag-missing',
+    ],
+    [
+      'a flag that names no side is legacy',
+      user,
+      facts(0, 0, { serve: 'unreadable' }),
+      nothing,
+      'legacy',
+      'serve-flag-unreadable',
+    ],
+    [
+      'the serve flag places a user',
+      user,
+      facts(500, 1000, { serve: 'candidate' }),
+      nothing,
+      'candidate',
+      'serve-flag',
+    ],
+    [
+      'nobody anonymous moves before everybody',
+      null,
+      facts(999, 1000, { serve: 'candidate' }),
+      nothing,
+      'legacy',
+      'anonymous',
+    ],
+    ['and then he does', null, facts(1000, 1000), nothing, 'candidate', 'anonymous'],
+  ])('%s', (_what, subject, given, forced, primary, reason) => {
+    expect(decide(subject, route, given, forced)).toMatchObject({ primary, reason });
+  });
+});
+
+describe('the second leg', () => {
+  test.each<[string, FlagFacts | null, Forced, Decision['second']]>([
+    ['off: none', facts(0, 0), nothing, null],
+    [
+      'shadow: the candidate, as shadow',
+      facts(0, 1000),
+      nothing,
+      { side: 'candidate', role: 'shadow' },
+    ],
+    ['not sampled: none', facts(0, 100, { shadow: false }), nothing, null],
+    [
+      'canary, served by the candidate: legacy stands by',
+      facts(500, 1000, { serve: 'candidate' }),
+      nothing,
+      { side: 'legacy', role: 'standby' },
+    ],
+    [
+      'canary, not sampled: legacy stands by all the same',
+      facts(500, 100, { serve: 'candidate', shadow: false }),
+      nothing,
+      { side: 'legacy', role: 'standby' },
+    ],
+    [
+      'canary, served by legacy: as in shadow',
+      facts(500, 1000),
+      nothing,
+      { side: 'candidate', role: 'shadow' },
+    ],
+    ['live: legacy stands by', facts(1000, 1000), nothing, { side: 'legacy', role: 'standby' }],
+    ['complete: none, there is no way back', facts(1000, 0), nothing, null],
+    [
+      'latched: comparing goes on',
+      facts(1000, 1000),
+      { bypass: false, latched: true },
+      { side: 'candidate', role: 'shadow' },
+    ],
+    ['bypass: none', facts(0, 1000), { bypass: true, latched: false }, null],
+    ['nothing known: none', null, nothing, null],
+  ])('%s', (_what, given, forced, second) => {
+    expect(decide(user, route, given, forced).second).toEqual(second);
+  });
+});
+
+describe('writes', () => {
+  test.each<[string, FlagFacts | null, Forced, Decision['writeTo']]>([
+    ['off: to legacy', facts(0, 0), nothing, 'primary'],
+    ['shadow: to both, sampled or not', facts(0, 1, { shadow: false }), nothing, 'both'],
+    ['live: to both', facts(1000, 1000), nothing, 'both'],
+    ['complete: to the candidate', facts(1000, 0), nothing, 'primary'],
+    ['killed in canary: to both still', facts(500, 1000, { kill: true }), nothing, 'both'],
+    ['latched in live: to both still', facts(1000, 1000), { bypass: false, latched: true }, 'both'],
+    ['bypass: to legacy alone', facts(500, 1000), { bypass: true, latched: false }, 'primary'],
+  ])('%s', (_what, given, forced, writeTo) => {
+    expect(decide(user, route, given, forced).writeTo).toBe(writeTo);
+    expect(decide(user, { ...route, writes: 'primary' }, given, forced).writeTo).toBe('primary');
+  });
+});
+
+test('isolation is what the flag says, else the route, else it follows who serves', () => {
+  const of = (given: FlagFacts, rules: RouteRules = route) =>
+    decide(user, rules, given, nothing).isolation;
+  expect(of(facts(0, 0))).toBe('observe');
+  expect(of(facts(1000, 1000))).toBe('sanitize');
+  expect(of(facts(1000, 1000), { ...route, isolation: 'observe' })).toBe('observe');
+  expect(of(facts(1000, 1000, { isolation: 'block' }), { ...route, isolation: 'observe' })).toBe(
+    'block',
+  );
+});
+
+test('whatever comes in, a frozen decision with a documented reason comes out, and doubt means legacy', () => {
+  const share = fc.option(fc.integer({ min: 0, max: 1000 }), { nil: undefined });
+  const anyFacts = fc.option(
+    fc.record({
+      serve: fc.constantFrom('legacy', 'candidate', 'missing', 'unreadable'),
+      shadow: fc.boolean(),
+      kill: fc.boolean(),
+      isolation: fc.constantFrom(undefined, ...ISOLATION_MODES),
+      stage: fc
+        .tuple(share, share, fc.boolean())
+        .map(shares => lookThroughKill(deriveStage(...shares))),
+    }),
+  );
+  const forced = fc.record({ bypass: fc.boolean(), latched: fc.boolean() });
+  fc.assert(
+    fc.property(fc.option(fc.constant(user)), anyFacts, forced, (subject, given, force) => {
+      const decision = decide(subject, route, given, force);
+      expect(Object.isFrozen(decision)).toBe(true);
+      expect(Object.keys(REASONS)).toContain(decision.reason);
+      if (given === null || given.kill || force.bypass || force.latched)
+        expect(decision.primary).toBe('legacy');
+      expect(decision.second?.side).not.toBe(decision.primary);
+    }),
+  );
+});
