@@ -79,6 +79,19 @@ export function isoMicros(atMs: number): string {
   return `${formattedPrefix}.${String(micros - second * 1e6).padStart(6, '0')}+00:00`;
 }
 
+let renderedMs = Number.NaN;
+let rendered = '';
+
+/** The present millisecond in ISO 8601; made once for all who ask within it. */
+export function isoNow(): string {
+  const now = Date.now();
+  if (now !== renderedMs) {
+    renderedMs = now;
+    rendered = new Date(now).toISOString();
+  }
+  return rendered;
+}
+
 /**
  * When an event was sent, in milliseconds since the epoch (fraction: microseconds), from either
  * form of `timestamp`. `undefined` without a readable one.

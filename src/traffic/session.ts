@@ -43,6 +43,8 @@ export class Session {
   cut = false;
   /** A close of ours waits for the next message to end. */
   closeWaiting: Buffer | null = null;
+  /** Both sockets are closed, and it was reported. */
+  finished = false;
   readonly onEnd: (session: Session) => void;
   readonly #clientProgress: Progress;
   readonly #legProgress: Progress;
@@ -248,7 +250,9 @@ function legOnClose(this: SessionSocket): void {
 }
 
 function finishIfClosed(session: Session): void {
-  if (!session.client.closed || !session.leg.socket.closed) return;
+  // Both sockets may close in one turn: then each handler finds both closed.
+  if (session.finished || !session.client.closed || !session.leg.socket.closed) return;
+  session.finished = true;
   session.facts.counters.sessionsOpen -= 1;
   session.onEnd(session);
 }

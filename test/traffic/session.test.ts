@@ -90,6 +90,30 @@ test('a client that resets is let go at once, and so is its leg', async () => {
   expect(await ended(front)).toMatchObject({ what: 'client-lost', code: 1006 });
 });
 
+/**
+ * The fault: client and service closed in one turn of the loop, each close found both closed, and
+ * the session was counted out twice: after some hundred visits fewer than no sessions were open.
+ */
+test('a session ends once, even if both of its sockets close at the same moment', async () => {
+  const service = await rawServer();
+  const front = await proxy({ legacy: service.port });
+  open.push(service, front);
+  for (let i = 0; i < 30; i += 1) {
+    const client = await rawClient(front.port);
+    client.write(upgradeRequest());
+    const upstream = await service.next();
+    await upstream.accept();
+    await client.has('101');
+    client.socket.end(closeFrame(1000, '', Buffer.from('mask')));
+    upstream.socket.end(closeFrame(1000));
+  }
+  const ends = () => front.reports.filter(r => r.kind === 'closed').length;
+  await until('all have ended', () => ends() >= 30);
+  await until('nothing is left', () => service.connections.every(c => c.closed));
+  expect(ends()).toBe(30);
+  expect([...front.traffic.counters()].map(c => c.counters.sessionsOpen)).toEqual([0, 0]);
+});
+
 test('a half-closed client still gets what the service has to say', async () => {
   const { client, upstream } = await session();
   client.socket.end();
