@@ -32,6 +32,25 @@ export const ERRORS = {
     close: 1002,
     fault: 'client',
   },
+  loop: {
+    message:
+      'The request has passed this proxy before: a service, or its address, leads back here.',
+    status: 508,
+    close: 1011,
+    fault: 'operator',
+  },
+  method: {
+    message: 'The method is not allowed here.',
+    status: 405,
+    close: 1002,
+    fault: 'client',
+  },
+  expectation: {
+    message: 'Only the expectation 100-continue is understood.',
+    status: 417,
+    close: 1002,
+    fault: 'client',
+  },
   unauthorized: {
     message: 'A valid credential is required.',
     status: 401,

@@ -12,6 +12,7 @@ import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
+import { WriteSplits } from './control/write-splits.ts';
 import type { TrafficView } from './ports.ts';
 import { Traffic } from './traffic/traffic.ts';
 
@@ -63,6 +64,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let traffic: Traffic | null = null;
   let admin: Admin | null = null;
   let adminAddress: string | null = null;
+  const writes = new WriteSplits(logger);
 
   try {
     if (!takeOver) await takeState();
@@ -74,7 +76,13 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     flags = provider;
     const decide = createDecider(provider);
     const metrics = createMetrics({ traffic: () => traffic, flags: provider });
-    const lanes = new Traffic({ loaded, decider: decide, observer: metrics.observer, logger });
+    const lanes = new Traffic({
+      loaded,
+      decider: decide,
+      observer: metrics.observer,
+      ledger: writes,
+      logger,
+    });
     const scheme = config.listen.tls === undefined ? 'http' : 'https';
     const listen = `${scheme}://${hostText(config.listen.host)}:${await lanes.listen()}`;
     traffic = lanes;
@@ -119,6 +127,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       warn: message => logger.warn(message),
       ...(takeOver ? { takeOver: { waitMs: TAKE_OVER_MS, signal: closing.signal } } : {}),
     });
+    writes.keepIn(state.path);
     return state;
   }
 
@@ -171,6 +180,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await closeAdmin();
     traffic?.close();
     await flags?.close();
+    await writes.flush();
     await state?.release();
   }
 }

@@ -67,3 +67,32 @@ export interface TrafficView {
   readonly connecting: number;
   readonly draining: boolean;
 }
+
+/** Status of an answer, a code of the error table, or `overload`: it was not sent at all. */
+export type WriteOutcome = number | ErrorCode | 'overload';
+
+/**
+ * Why a write reached one service and not the other: `second-refused` and `primary-refused` go by
+ * their answers; `too-large` could not be held, `overload` found too many second writes under way.
+ */
+export type SplitCause = 'second-refused' | 'primary-refused' | 'too-large' | 'overload';
+
+/** A write that one side took and the other did not. No body, no path, no user. */
+export interface WriteSplit {
+  readonly route: string;
+  readonly cause: SplitCause;
+  /** The idempotency key that both got; null where the body was not held. */
+  readonly key: string | null;
+  /** SHA-256 of the body, hexadecimal, and its length. */
+  readonly digest: string | null;
+  readonly bytes: number | null;
+  readonly primary: { readonly side: Side; readonly outcome: WriteOutcome | null };
+  readonly second: { readonly side: Side; readonly outcome: WriteOutcome } | null;
+}
+
+/** Where the outcome of double writes is noted. Called on the client's path: must not wait. */
+export interface WriteLedger {
+  /** Both services took it, or neither did. */
+  agreed(route: string): void;
+  split(split: WriteSplit): void;
+}

@@ -80,11 +80,22 @@ const Route = z.strictObject({
       'must start with /; a * may stand after the last /',
     )
     .describe('Exact (/ws), or everything below (/api/*, includes /api). First match wins.'),
-  protocol: z.enum(['websocket', 'http']),
+  protocol: z
+    .enum(['websocket', 'http', 'sse'])
+    .describe('sse: HTTP whose answers are streams of events.'),
   writes: z
     .enum(['primary', 'both'])
     .default('primary')
     .describe('Where requests that change state go. Not both if the services share a database.'),
+  subject: z
+    .strictObject({
+      bodyPointer: z
+        .string()
+        .regex(/^(?:\/(?:[^~/]|~[01])*)+$/, 'must be a JSON pointer (RFC 6901), such as /user_id')
+        .describe('Where a JSON body of at most 1 MiB names the user.'),
+    })
+    .optional()
+    .describe('Whom a request is about, where that is not who sends it. Not for websocket.'),
   isolation: z
     .enum(['observe', 'sanitize', 'block'])
     .optional()
@@ -132,6 +143,12 @@ const Identity = z.strictObject({
     .array(IdentitySource)
     .default([])
     .describe('Asked in this order; the first that is present counts, even if it is invalid.'),
+  affinity: z
+    .enum(['connection', 'credential'])
+    .default('connection')
+    .describe(
+      'Connections to a service are reused for one client connection, or for one verified user.',
+    ),
   claim: z.string().min(1).default('sub').describe('Claim that names the user.'),
   aliases: z
     .array(z.string().min(1))
@@ -184,7 +201,11 @@ export const ConfigSchema = z.strictObject({
       trustedProxies: z
         .array(cidr)
         .default([])
-        .describe('Peers whose X-Forwarded-*, x-request-id and identity headers are believed.'),
+        .describe('Peers whose Forwarded, X-Forwarded-* and identity headers are believed.'),
+      showSide: z
+        .boolean()
+        .default(false)
+        .describe('Tell clients who served them, in x-cutover-side.'),
     })
     .describe('Where clients connect.'),
   admin: z

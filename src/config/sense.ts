@@ -1,15 +1,25 @@
 // What a configuration's shape can not say: fields that contradict each other, and settings that
 // are allowed but probably not meant.
 import { isIP } from 'node:net';
-import { covers } from '../rules/routes.ts';
+import { covers, kindOf } from '../rules/routes.ts';
 import type { Explained } from './explain.ts';
 import type { Parts } from './parts.ts';
 import type { RouteConfig } from './schema.ts';
 
 /** Contradictions, in whatever of the file could be read. */
 export function contradictions(parts: Parts): Explained[] {
-  const { listen, admin } = parts;
+  const { listen, admin, identity } = parts;
   const found = routeConflicts(parts.routes);
+  for (const [index, { protocol, subject, writes }] of parts.routes) {
+    if (protocol !== 'websocket') continue;
+    const message = 'is for requests with a body, which an upgrade has not';
+    if (subject) found.push({ path: ['routes', index, 'subject'], message });
+    if (writes === 'both') found.push({ path: ['routes', index, 'writes'], message });
+  }
+  if (identity?.affinity === 'credential' && identity.verify === 'unverified') {
+    const message = 'needs identity.verify: with names that anybody can claim, users would share';
+    found.push({ path: ['identity', 'affinity'], message });
+  }
   if (listen && admin && listen.port === admin.port && listen.port !== 0) {
     found.push({
       path: ['admin', 'port'],
@@ -61,7 +71,7 @@ function routeConflicts(routes: Parts['routes']): Explained[] {
       const [at, { path }] = shadow;
       const message =
         path === route.path
-          ? `must differ from routes[${at}], which has the same path and protocol`
+          ? `must differ from routes[${at}], which has the same path`
           : `is never reached: routes[${at}] covers it with "${path}"; put the narrower route first`;
       found.push({ path: ['routes', index, 'path'], message });
     }
@@ -69,9 +79,9 @@ function routeConflicts(routes: Parts['routes']): Explained[] {
   });
 }
 
-/** True if whatever `later` would match goes to `earlier`; protocols are apart. */
+/** True if whatever `later` would match goes to `earlier`; upgrades and requests are apart. */
 function shadows(earlier: RouteConfig, later: RouteConfig): boolean {
-  if (earlier.protocol !== later.protocol) return false;
+  if (kindOf(earlier) !== kindOf(later)) return false;
   if (!later.path.endsWith('*')) return covers(earlier.path, later.path);
   return earlier.path.endsWith('*') && covers(earlier.path, later.path.slice(0, -2) || '/');
 }

@@ -4,16 +4,24 @@ export interface RoutePattern {
   readonly name: string;
   /** `/ws` for exactly that path, `/api/*` for `/api` and everything below. */
   readonly path: string;
-  readonly protocol: 'websocket' | 'http';
+  readonly protocol: 'websocket' | 'http' | 'sse';
 }
 
-/** First route of that protocol whose pattern covers `path`; undefined: unrouted. */
+/** What a client asks for: an upgrade, or an answer. */
+export type RequestKind = 'websocket' | 'http';
+
+/** The kind of request that a route is for. */
+export function kindOf({ protocol }: Pick<RoutePattern, 'protocol'>): RequestKind {
+  return protocol === 'websocket' ? 'websocket' : 'http';
+}
+
+/** First route for that kind of request whose pattern covers `path`; undefined: unrouted. */
 export function matchRoute<R extends RoutePattern>(
   routes: readonly R[],
   path: string,
-  protocol: RoutePattern['protocol'],
+  kind: RequestKind,
 ): R | undefined {
-  return routes.find(route => route.protocol === protocol && covers(route.path, path));
+  return routes.find(route => kindOf(route) === kind && covers(route.path, path));
 }
 
 /** True if `pattern` covers `path`, whole segments at a time. */

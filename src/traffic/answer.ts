@@ -11,7 +11,9 @@ const REASON: Readonly<Record<number, string>> = {
   400: 'Bad Request',
   401: 'Unauthorized',
   404: 'Not Found',
+  405: 'Method Not Allowed',
   408: 'Request Timeout',
+  417: 'Expectation Failed',
   409: 'Conflict',
   422: 'Unprocessable Content',
   426: 'Upgrade Required',
@@ -20,11 +22,13 @@ const REASON: Readonly<Record<number, string>> = {
   502: 'Bad Gateway',
   503: 'Service Unavailable',
   504: 'Gateway Timeout',
+  508: 'Loop Detected',
 };
 
 /** Fields that an error needs besides its body. */
 function extraFields(code: ErrorCode): string[] {
   if (code === 'upgrade-version') return ['Sec-WebSocket-Version', '13'];
+  if (code === 'method') return ['Allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'];
   if (code === 'unauthorized') return ['WWW-Authenticate', 'Bearer'];
   return [];
 }

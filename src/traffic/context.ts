@@ -15,6 +15,8 @@ export interface TrafficContext {
   readonly limits: LimitsConfig;
   /** Fields that name the user outright, in lower case: believed and passed on from trusted peers only. */
   readonly identityFields: ReadonlySet<string>;
+  /** Clients are told who served them. */
+  readonly showSide: boolean;
   /** True for addresses of the operator's own proxies. */
   readonly isTrusted: (address: string) => boolean;
 }
@@ -34,6 +36,7 @@ export function contextOf(loaded: Loaded): TrafficContext {
     identityFields: new Set(
       config.identity.sources.flatMap(s => (s.from === 'header' ? [s.name.toLowerCase()] : [])),
     ),
+    showSide: config.listen.showSide,
     isTrusted: peerList(trustedProxies),
   };
 }

@@ -62,6 +62,15 @@ export function spendsTicket(sources: readonly Source[], target: string): boolea
   );
 }
 
+/** Values of all query parameters that can hold a credential. `query` with its `?`, or empty. */
+export function queryCredentials(sources: readonly Source[], query: string): string[] {
+  if (query === '') return [];
+  const given = parameters(query);
+  return sources.flatMap(source =>
+    source.from === 'query' ? source.names.flatMap(name => given.getAll(name)) : [],
+  );
+}
+
 function at(
   source: Source,
   facts: IdentityFacts,

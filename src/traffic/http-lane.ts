@@ -1,34 +1,67 @@
-// The lane of plain HTTP: one upstream request for each client's, streamed both ways, on a connection
-// of its own that nobody else ever uses.
-import http, { type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http';
-import https from 'node:https';
-import { pipeline } from 'node:stream';
+// The lane of HTTP, streams of events included: from a client's request to a service's answer.
+//
+//   request ─► readable? ─► route ─► who is it? ─► decision ─► one service, or both if it writes
+//                 └───────────┴──────────┴────────────┴─────────► a clear refusal
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
+import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
-import { type Decider, type TrafficObserver, UNROUTED_NAME } from '../ports.ts';
+import { type Decider, type TrafficObserver, UNROUTED_NAME, type WriteLedger } from '../ports.ts';
+import type { Decision, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
-import { endToEnd } from '../wire/headers.ts';
-import { admit } from './admission.ts';
+import { type Admission, admit } from './admission.ts';
+import { ClientLink, credentialsOf, type ServiceConnection } from './affinity.ts';
 import { refuseRequest } from './answer.ts';
+import { subjectInBody } from './body-subject.ts';
+import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
-import { createIdentityCache, type IdentityCache } from './identity.ts';
+import { DoubleWriter } from './double-write.ts';
+import { exchange } from './exchange.ts';
+import { hasBody, holdBody } from './held-body.ts';
 import { readRequest } from './request.ts';
-import { fieldsFor, type RequestFacts, targetFor, type Upstream } from './upstream.ts';
+import type { RequestFacts } from './upstream.ts';
+
+/** Methods that change nothing (RFC 9110 9.2.1), and so are never sent to two services as writes. */
+const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+/** Clients are looked at for progress so often. */
+const SWEEP_MS = 1_000;
 
 export interface HttpLaneOptions {
   readonly context: () => TrafficContext;
   readonly decider: Decider;
   readonly observer: TrafficObserver;
+  readonly ledger: WriteLedger;
   readonly logger: Logger;
+}
+
+/** One request, with what is known of it. */
+interface Call {
+  readonly incoming: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly context: TrafficContext;
+  readonly request: RequestFacts;
+  readonly route: RouteConfig | null;
+  readonly link: ClientLink;
 }
 
 export class HttpLane {
   readonly #options: HttpLaneOptions;
-  /** Verified credentials, for as long as a client's connection lives and not a moment longer. */
-  readonly #identities = new WeakMap<object, IdentityCache>();
+  readonly #writer: DoubleWriter;
+  readonly #links = new WeakMap<Socket, ClientLink>();
+  readonly #answers = new Set<ClientAnswer>();
+  readonly #sweeper: NodeJS.Timeout;
 
   constructor(options: HttpLaneOptions) {
     this.#options = options;
+    this.#writer = new DoubleWriter(options.ledger);
+    this.#sweeper = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
+    this.#sweeper.unref();
+  }
+
+  /** Second writes that have no answer yet; a shutdown waits for them. */
+  get writesUnderWay(): number {
+    return this.#writer.underWay;
   }
 
   /** Serves one request. Every end of it is an answer or a cut connection. */
@@ -36,136 +69,130 @@ export class HttpLane {
     try {
       await this.#serve(incoming, response);
     } catch (error) {
+      if (incoming.destroyed && !incoming.complete) return void response.destroy();
       this.#options.logger.error({ err: error }, 'a request could not be served');
-      this.#fail(response, 'none', 'none', 'internal');
+      this.#refuse(response, 'none', 'none', 'internal');
     }
+  }
+
+  close(): void {
+    clearInterval(this.#sweeper);
   }
 
   async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-    const startedAt = performance.now();
     const context = this.#options.context();
     const request = readRequest(incoming, context);
-    if (request === null) return this.#fail(response, 'none', 'none', 'bad-request');
+    if (typeof request === 'string') return this.#refuse(response, 'none', 'none', request);
+    // It would show the fields that proxies add, credentials among them (RFC 9110 9.3.8).
+    if (incoming.method === 'TRACE') return this.#refuse(response, 'none', 'none', 'method');
+
     const route = matchRoute(context.routes, request.target.path, 'http') ?? null;
-    const name = route?.name ?? UNROUTED_NAME;
-    const admitted = await admit(
+    const call = {
+      incoming,
+      response,
       context,
       request,
-      incoming.url ?? '',
-      this.#identitiesOf(incoming),
-    );
-    if (!admitted.ok) return this.#fail(response, name, 'none', 'unauthorized');
-    const { decision } = this.#options.decider(route, admitted.subject);
-    const upstream = context.upstreams[decision.primary];
-    response.on('close', () => {
-      this.#options.observer.requestDone(
-        name,
-        upstream.side,
-        response.statusCode,
-        performance.now() - startedAt,
-      );
-    });
-    forward(incoming, response, request, upstream, (code, detail) => {
-      this.#options.logger.warn(
-        { requestId: request.requestId, route: name, side: upstream.side, code, detail },
-        'a service did not answer a request',
-      );
-      this.#fail(response, name, upstream.side, code);
-    });
+      route,
+      link: this.#linkOf(incoming.socket),
+    };
+    const admitted = await admit(context, request, incoming.url ?? '', call.link.identities);
+    if (!admitted.ok) return this.#refuse(response, nameOf(route), 'none', 'unauthorized');
+    await this.#dispatch(call, admitted);
   }
 
-  #identitiesOf(incoming: IncomingMessage): IdentityCache {
-    let cache = this.#identities.get(incoming.socket);
-    if (cache === undefined) {
-      cache = createIdentityCache();
-      this.#identities.set(incoming.socket, cache);
+  /** Decides and sends. The body is held only where it is needed whole: to name the user, to go twice. */
+  async #dispatch(
+    call: Call,
+    { subject: caller }: Extract<Admission, { ok: true }>,
+  ): Promise<void> {
+    const { incoming, route } = call;
+    const isWrite = !SAFE.has(incoming.method ?? '');
+    const mayGoTwice = isWrite && route?.writes === 'both';
+    const pointer = route?.subject?.bodyPointer;
+    askForBody(call);
+    const held = mayGoTwice || pointer !== undefined ? await holdBody(incoming) : null;
+    const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
+    const { decision } = this.#options.decider(route, subject);
+    const answer = this.#answerTo(call, decision.primary);
+    const primary = this.#connection(call, decision.primary);
+    const request = { method: incoming.method ?? 'GET', request: call.request };
+    if (mayGoTwice && decision.writeTo === 'both') {
+      if (held !== null) {
+        const second = this.#connection(call, otherSide(decision));
+        const double = {
+          route: nameOf(route),
+          primary,
+          second,
+          sink: answer,
+          request: { ...request, body: held },
+        };
+        return answer.follow(this.#writer.write(double));
+      }
+      this.#writer.tooLarge(nameOf(route), decision.primary);
     }
-    return cache;
+    const body = held ?? (hasBody(incoming) ? incoming : null);
+    answer.follow(exchange(primary, { ...request, body }, answer));
   }
 
-  #fail(
-    response: ServerResponse,
-    route: string,
-    side: Upstream['side'] | 'none',
-    code: ErrorCode,
-  ): void {
+  #connection({ context, request, link }: Call, side: Side): ServiceConnection {
+    return link.connection(context.upstreams[side], credentialsOf(request, context));
+  }
+
+  #answerTo({ response, route, request, context }: Call, side: Side): ClientAnswer {
+    const startedAt = performance.now();
+    const log = { requestId: request.requestId, route: nameOf(route), side };
+    const answer = new ClientAnswer({
+      response,
+      extra: context.showSide ? ['X-Cutover-Side', side] : [],
+      onFailure: (code, detail) => {
+        this.#options.logger.warn({ ...log, code, detail }, 'a service did not answer a request');
+        this.#refuse(response, nameOf(route), side, code);
+      },
+      onBrokenOff: (code, detail) => {
+        this.#options.logger.warn({ ...log, code, detail }, 'an answer broke off');
+        this.#options.observer.failed(nameOf(route), side, code);
+      },
+    });
+    this.#answers.add(answer);
+    response.on('close', () => {
+      this.#answers.delete(answer);
+      const ms = performance.now() - startedAt;
+      this.#options.observer.requestDone(nameOf(route), side, response.statusCode, ms);
+    });
+    return answer;
+  }
+
+  #linkOf(socket: Socket): ClientLink {
+    let link = this.#links.get(socket);
+    if (link === undefined) {
+      const fresh = new ClientLink();
+      this.#links.set(socket, fresh);
+      socket.once('close', () => fresh.close());
+      link = fresh;
+    }
+    return link;
+  }
+
+  #refuse(response: ServerResponse, route: string, side: Side | 'none', code: ErrorCode): void {
     this.#options.observer.failed(route, side, code);
     refuseRequest(response, code);
   }
+
+  #sweep(nowMs: number): void {
+    const { stallMs } = this.#options.context().limits;
+    for (const answer of this.#answers) answer.sweep(nowMs, stallMs);
+  }
 }
 
-function forward(
-  incoming: IncomingMessage,
-  response: ServerResponse,
-  request: RequestFacts,
-  upstream: Upstream,
-  fail: (code: ErrorCode, detail: string) => void,
-): void {
-  const outgoing = send(upstream, incoming.method ?? 'GET', request, incoming);
-  const timer = setTimeout(
-    () => outgoing.destroy(new Error('timeout')),
-    upstream.config.responseTimeoutMs,
-  );
-  let answered = false;
-
-  outgoing.on('response', answer => {
-    answered = true;
-    clearTimeout(timer);
-    response.writeHead(
-      answer.statusCode ?? 502,
-      answer.statusMessage ?? '',
-      endToEnd(answer.rawHeaders),
-    );
-    response.flushHeaders();
-    // An answer that breaks off is cut off here too: no end is put where there was none.
-    pipeline(answer, response, error => {
-      if (error) response.destroy();
-    });
-  });
-  outgoing.on('error', (error: NodeJS.ErrnoException) => {
-    clearTimeout(timer);
-    if (answered || response.destroyed) return void response.destroy();
-    fail(failureOf(error), error.code ?? error.message);
-  });
-  response.on('close', () => {
-    clearTimeout(timer);
-    outgoing.destroy();
-  });
-  pipeline(incoming, outgoing, error => {
-    if (error) outgoing.destroy();
-  });
+function nameOf(route: RouteConfig | null): string {
+  return route?.name ?? UNROUTED_NAME;
 }
 
-function send(
-  upstream: Upstream,
-  method: string,
-  request: RequestFacts,
-  incoming: IncomingMessage,
-): ClientRequest {
-  const { host, port, secure, ca } = upstream;
-  const fields = [...fieldsFor(upstream, request), 'Connection', 'close'];
-  // The body keeps its framing: a length stands in the fields, anything else came in chunks.
-  if (incoming.headers['transfer-encoding'] !== undefined)
-    fields.push('Transfer-Encoding', 'chunked');
-  const options = {
-    host,
-    port,
-    method,
-    path: targetFor(upstream, request.target),
-    headers: fields,
-    // No pool: a connection is never shared by users, nor used twice.
-    agent: false as const,
-    setDefaultHeaders: false,
-  };
-  return secure
-    ? https.request({ ...options, ...(ca === undefined ? {} : { ca }), minVersion: 'TLSv1.2' })
-    : http.request(options);
+function otherSide({ primary }: Decision): Side {
+  return primary === 'legacy' ? 'candidate' : 'legacy';
 }
 
-function failureOf(error: NodeJS.ErrnoException): ErrorCode {
-  if (error.message === 'timeout') return 'upstream-timeout';
-  if (error.code?.startsWith('HPE_')) return 'upstream-invalid';
-  return error.code === 'ECONNRESET' || error.code === 'EPIPE'
-    ? 'upstream-closed'
-    : 'upstream-unreachable';
+/** Says 100 once it is settled that the body will be read (RFC 9110 10.1.1). */
+function askForBody({ incoming, response }: Call): void {
+  if (incoming.headers.expect !== undefined) response.writeContinue();
 }

@@ -3,17 +3,20 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { traceFields } from '../wire/forwarding.ts';
-import { fieldValues, without } from '../wire/headers.ts';
+import { fieldValues, listMembers, without } from '../wire/headers.ts';
 import { parseRequestTarget } from '../wire/request-target.ts';
 import type { TrafficContext } from './context.ts';
 import { plainAddress } from './peers.ts';
-import type { RequestFacts } from './upstream.ts';
+import { type RequestFacts, VIA_NAME } from './upstream.ts';
 
-/** Facts of a request; null if its target or Host could be read in two ways (RFC 9112 3.2). */
+/**
+ * Facts of a request, or what is wrong with it: `bad-request` if its target or Host could be read in
+ * two ways (RFC 9112 3.2), `loop` if it has been here before.
+ */
 export function readRequest(
   request: IncomingMessage,
   context: TrafficContext,
-): RequestFacts | null {
+): RequestFacts | 'bad-request' | 'loop' {
   const peer = plainAddress(request.socket.remoteAddress ?? '');
   const trusted = context.isTrusted(peer);
   // A stranger's word for who he is must not reach a service that believes it.
@@ -23,9 +26,10 @@ export function readRequest(
   const hosts = fieldValues(headers, 'host');
   const [host = ''] = hosts;
   // HTTP/1.0 may come without Host (RFC 9112 3.2); 1.1 may not, and nothing may come with two.
-  if (hosts.length > 1 || (host === '' && request.httpVersion !== '1.0')) return null;
+  if (hosts.length > 1 || (host === '' && request.httpVersion !== '1.0')) return 'bad-request';
   const target = parseRequestTarget(request.url ?? '', host);
-  if (target === null) return null;
+  if (target === null) return 'bad-request';
+  if (listMembers(headers, 'via').some(hop => hop.endsWith(` ${VIA_NAME}`))) return 'loop';
   const hop = {
     peer,
     trusted,

@@ -8,6 +8,7 @@ import type { Decided, EndCause, LaneCounters } from '../ports.ts';
 import type { Decision, Subject } from '../rules/decide.ts';
 import { ABNORMAL, closeFrame, FrameTracker } from '../wire/frames.ts';
 import type { Leg } from './leg.ts';
+import { Progress } from './progress.ts';
 
 export interface SessionFacts {
   readonly id: string;
@@ -18,12 +19,6 @@ export interface SessionFacts {
   readonly limits: LimitsConfig;
   readonly counters: LaneCounters;
   readonly startedAt: number;
-}
-
-/** How far a peer has got with what was written to it; see `Session.sweep`. */
-interface Progress {
-  pending: number;
-  sinceMs: number;
 }
 
 const kSession = Symbol('session');
@@ -59,8 +54,8 @@ export class Session {
     this.client = client;
     this.leg = leg;
     this.onEnd = onEnd;
-    this.#clientProgress = { pending: 0, sinceMs: facts.startedAt };
-    this.#legProgress = { pending: 0, sinceMs: facts.startedAt };
+    this.#clientProgress = new Progress(facts.startedAt);
+    this.#legProgress = new Progress(facts.startedAt);
   }
 
   get decision(): Decision {
@@ -114,11 +109,10 @@ export class Session {
   sweep(nowMs: number): void {
     const { closeMs, stallMs } = this.facts.limits;
     const ending = this.cause !== null;
-    if (isStuck(this.client, this.#clientProgress, nowMs, ending ? closeMs : stallMs, ending)) {
+    const limitMs = ending ? closeMs : stallMs;
+    if (this.#clientProgress.isStuck(this.client, nowMs, limitMs, ending)) {
       this.#giveUp('client-stalled');
-    } else if (
-      isStuck(this.leg.socket, this.#legProgress, nowMs, ending ? closeMs : stallMs, ending)
-    ) {
+    } else if (this.#legProgress.isStuck(this.leg.socket, nowMs, limitMs, ending)) {
       this.#giveUp('upstream-stalled');
     }
   }
@@ -132,22 +126,6 @@ export class Session {
     this.cause = 'ended-by-proxy';
     this.code = code;
   }
-}
-
-/** True if nothing moved for `limitMs`: bytes wait and are not taken, or an end is not answered. */
-function isStuck(
-  socket: net.Socket,
-  progress: Progress,
-  nowMs: number,
-  limitMs: number,
-  ending: boolean,
-): boolean {
-  const pending = socket.writableLength;
-  if (pending !== progress.pending || (pending === 0 && !ending)) {
-    progress.pending = pending;
-    progress.sinceMs = nowMs;
-  }
-  return nowMs - progress.sinceMs >= limitMs;
 }
 
 function forwardToClient(session: Session, view: Buffer): void {

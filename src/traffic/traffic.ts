@@ -2,12 +2,13 @@
 import http from 'node:http';
 import https from 'node:https';
 import type net from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
-import type { Decider, LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
+import type { Decider, LaneCounters, TrafficObserver, TrafficView, WriteLedger } from '../ports.ts';
 import type { Side, Subject } from '../rules/decide.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
-import { refuseSocket } from './answer.ts';
+import { refuseRequest, refuseSocket } from './answer.ts';
 import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
@@ -15,11 +16,14 @@ import { WebSocketLane } from './ws-lane.ts';
 
 /** How often node:http looks for requests that drip too slowly. */
 const SLOW_REQUEST_CHECK_MS = 1_000;
+/** A shutdown waits for second writes, and looks so often. */
+const SECOND_WRITE_CHECK_MS = 20;
 
 export interface TrafficOptions {
   readonly loaded: Loaded;
   readonly decider: Decider;
   readonly observer: TrafficObserver;
+  readonly ledger: WriteLedger;
   readonly logger: Logger;
 }
 
@@ -94,11 +98,13 @@ export class Traffic implements TrafficView {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     await Promise.all([closed, this.#webSockets.drain(windowMs)]);
+    while (this.#http.writesUnderWay > 0) await pause(SECOND_WRITE_CHECK_MS);
   }
 
   /** Cuts off whatever is left. */
   close(): void {
     this.#webSockets.close();
+    this.#http.close();
     this.#server.close();
     this.#server.closeAllConnections();
   }
@@ -122,6 +128,12 @@ export class Traffic implements TrafficView {
         ? http.createServer(options)
         : https.createServer({ ...options, ...tls, minVersion: 'TLSv1.2' });
     server.on('request', (request, response) => void this.#http.serve(request, response));
+    // The lane says 100 when it reads the body, not before it knows where that goes.
+    server.on('checkContinue', (request, response) => void this.#http.serve(request, response));
+    server.on('checkExpectation', (_request, response) => {
+      this.#options.observer.failed('none', 'none', 'expectation');
+      refuseRequest(response, 'expectation');
+    });
     server.on(
       'upgrade',
       (request, socket, head) => void this.#webSockets.open(request, socket as net.Socket, head),

@@ -1,4 +1,5 @@
 // One of the two services: where it is, what is sent to it, and how a connection to it is opened.
+import { randomBytes } from 'node:crypto';
 import net from 'node:net';
 import tls from 'node:tls';
 import type { UpstreamConfig } from '../config/schema.ts';
@@ -12,6 +13,9 @@ import { type RequestTarget, rewritePath } from '../wire/request-target.ts';
  * gone within 60 s.
  */
 const KEEPALIVE = { idleMs: 30_000, betweenMs: 10_000, probes: 3 } as const;
+
+/** This process in a Via field (RFC 9110 7.6.3); its own, so that it knows what it sent itself. */
+export const VIA_NAME = `cutover-${randomBytes(4).toString('hex')}`;
 
 export interface Upstream {
   readonly side: Side;
@@ -74,6 +78,8 @@ export function fieldsFor(
       name => name === 'host' || isProxyField(name) || ownNames.has(name) || drop(name),
     ),
     ...forwardingFields(request.headers, hop),
+    'Via',
+    `1.1 ${VIA_NAME}`,
     'X-Request-Id',
     request.requestId,
     'Traceparent',
@@ -87,8 +93,9 @@ export function fieldsFor(
  * come; whoever keeps or passes them on must copy them first (a pending write would be overwritten
  * by the next read: another user's bytes).
  */
-export function connect(upstream: Upstream, onread: net.OnReadOpts): net.Socket {
+export function connect(upstream: Upstream, onread?: net.OnReadOpts): net.Socket {
   const { host, port } = upstream;
+  const reading = onread === undefined ? {} : { onread };
   const socket = upstream.secure
     ? tls.connect({
         host,
@@ -97,9 +104,9 @@ export function connect(upstream: Upstream, onread: net.OnReadOpts): net.Socket 
         ...(net.isIP(host) === 0 ? { servername: host } : {}),
         minVersion: 'TLSv1.2',
         ALPNProtocols: ['http/1.1'],
-        ...{ onread },
+        ...reading,
       })
-    : net.connect({ host, port, allowHalfOpen: true, onread });
+    : net.connect({ host, port, allowHalfOpen: true, ...reading });
   socket.setNoDelay(true);
   watchForDeadPeer(socket);
   return socket;

@@ -86,7 +86,7 @@ export class WebSocketLane {
       checkClientHandshake(incoming.method ?? '', incoming.httpVersion, incoming.rawHeaders);
     if (wrong !== null) return this.#refuse(client, early, wrong);
     const request = readRequest(incoming, context);
-    if (request === null) return this.#refuse(client, early, 'bad-request');
+    if (typeof request === 'string') return this.#refuse(client, early, request);
 
     const route = matchRoute(context.routes, request.target.path, 'websocket') ?? null;
     const name = route?.name ?? UNROUTED_NAME;
@@ -132,7 +132,7 @@ export class WebSocketLane {
     );
     this.sessions.add(session);
     watchForDeadPeer(client);
-    client.write(acceptance(outcome.answer));
+    client.write(acceptance(outcome.answer, context.showSide ? ['X-Cutover-Side', primary] : []));
     session.start(fromClient, outcome.early);
     this.#options.observer.sessionOpened(
       name,
@@ -257,12 +257,13 @@ function legRequest(upstream: Upstream, request: RequestFacts, sessionId: string
 }
 
 /** The service's own 101 as the client gets it; it fits, since the service saw the client's key. */
-function acceptance(answer: AnswerHead): Buffer {
+function acceptance(answer: AnswerHead, extra: readonly string[]): Buffer {
   return writeHead('HTTP/1.1 101 Switching Protocols', [
     'Upgrade',
     'websocket',
     'Connection',
     'Upgrade',
     ...endToEnd(answer.headers),
+    ...extra,
   ]);
 }

@@ -40,7 +40,11 @@ export function isProxyField(name: string): boolean {
 export function forwardingFields(headers: RawHeaders, hop: Hop): string[] {
   const claimed = (name: string) => (hop.trusted ? fieldValues(headers, name).join(', ') : '');
   const before = claimed('x-forwarded-for');
+  const forwarded = claimed('forwarded');
+  // RFC 7239 4: added to where a trusted proxy uses it; services read one form or the other.
+  const own = `for=${hop.peer.includes(':') ? `"[${hop.peer}]"` : hop.peer};proto=${hop.proto}`;
   return [
+    ...(forwarded === '' ? [] : ['Forwarded', `${forwarded}, ${own}`]),
     'X-Forwarded-For',
     before === '' ? hop.peer : `${before}, ${hop.peer}`,
     'X-Forwarded-Proto',

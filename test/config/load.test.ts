@@ -50,7 +50,12 @@ async function checked(text: string, env = {}) {
 describe('a sound file', () => {
   test('gets every default, and can not be changed any more', () => {
     const config = parseConfig(LEAST, '/etc/c.yaml', {});
-    expect(config.listen).toEqual({ host: '0.0.0.0', port: 8080, trustedProxies: [] });
+    expect(config.listen).toEqual({
+      host: '0.0.0.0',
+      port: 8080,
+      trustedProxies: [],
+      showSide: false,
+    });
     expect(config.admin).toEqual({ host: '127.0.0.1', port: 8081 });
     expect(config.limits.maxSessions).toBe(10_000);
     expect(() => Object.assign(config.listen, { port: 1 })).toThrow(TypeError);
@@ -94,8 +99,8 @@ test('cutover.yaml, the example, is sound as it is', async () => {
   expect(config.listen).toMatchObject({ host: '127.0.0.1', port: 18_080 });
   expect(config.routes.map(({ name, path, protocol }) => [name, path, protocol])).toEqual([
     ['events', '/ws', 'websocket'],
-    ['sse', '/events', 'http'],
-    ['api', '/api/*', 'http'],
+    ['sse', '/events', 'sse'],
+    ['broadcast', '/broadcast', 'http'],
   ]);
   expect(config.upstreams.legacy.url).toBe('http://127.0.0.1:9001');
   expect(config.upstreams.candidate.url).toBe('http://127.0.0.1:9002');
@@ -117,14 +122,14 @@ log: { level: loud }
       '3:3 listen.hots: there is no key "hots" here; did you mean "host"?',
       '6:11 routes[0].name: must start with a lower case letter and hold only lower case letters, digits and -, at most 40',
       '7:11 routes[0].path: must start with /; a * may stand after the last /',
-      '8:15 routes[0].protocol: must be one of "websocket", "http" (got "websockets"); did you mean "websocket"?',
+      '8:15 routes[0].protocol: must be one of "websocket", "http", "sse" (got "websockets"); did you mean "websocket"?',
       '9:15 log.level: must be one of "debug", "info", "warn", "error", "silent" (got "loud")',
     ]);
   });
 
   test('is a missing field, told where it should stand', () => {
     expect(said(`listen: {}\n${UPSTREAMS}routes:\n  - name: a\n    path: /a\n`)).toEqual([
-      '4:5 routes[0].protocol: is missing; it must be one of "websocket", "http"',
+      '4:5 routes[0].protocol: is missing; it must be one of "websocket", "http", "sse"',
     ]);
     expect(said('')).toEqual(['1:1: must be a mapping (key: value) (got nothing)']);
   });
@@ -160,7 +165,7 @@ log: { level: loud }
       'routes[1].name: must be unique; routes[0] has the name "a" too',
     ]);
     expect(routes('name: a, path: /x', 'name: b, path: /x')).toEqual([
-      'routes[1].path: must differ from routes[0], which has the same path and protocol',
+      'routes[1].path: must differ from routes[0], which has the same path',
     ]);
     for (const narrower of ['/x', '/x/y', '/x/y/*']) {
       expect(routes('name: a, path: /x/*', `name: b, path: ${narrower}`)).toEqual([

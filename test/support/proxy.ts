@@ -4,7 +4,7 @@ import pino from 'pino';
 import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
-import type { Decider } from '../../src/ports.ts';
+import type { Decider, WriteSplit } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { Traffic } from '../../src/traffic/traffic.ts';
 
@@ -37,6 +37,9 @@ export interface TestProxy {
   port: number;
   traffic: Traffic;
   reports: Report[];
+  /** Outcomes of double writes. */
+  splits: WriteSplit[];
+  agreed: string[];
   /** Lines of the log, as text. */
   logged: string[];
   close(): Promise<void>;
@@ -70,10 +73,13 @@ export function loadedConfig(o: ProxyOptions): Loaded {
 export async function proxy(o: ProxyOptions): Promise<TestProxy> {
   const reports: Report[] = [];
   const logged: string[] = [];
+  const splits: WriteSplit[] = [];
+  const agreed: string[] = [];
   const traffic = new Traffic({
     loaded: loadedConfig(o),
     decider: o.decider ?? (() => ({ decision: decisionFor('legacy'), revision: 'test' })),
     logger: pino({ level: 'debug' }, { write: line => void logged.push(line) }),
+    ledger: { agreed: route => void agreed.push(route), split: split => void splits.push(split) },
     observer: {
       sessionOpened: (route, side, what) => reports.push({ kind: 'opened', route, side, what }),
       sessionClosed: (route, side, what, code) =>
@@ -90,6 +96,8 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     port,
     traffic,
     reports,
+    splits,
+    agreed,
     logged,
     close: async () => {
       traffic.close();

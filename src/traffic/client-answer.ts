@@ -1,0 +1,94 @@
+// A service's answer on its way to the client: streamed, held back where the client is slow, and
+// never given an end that the service did not give it.
+import type { ServerResponse } from 'node:http';
+import type { ErrorCode } from '../errors.ts';
+import { endToEnd } from '../wire/headers.ts';
+import { writeHead } from '../wire/http-head.ts';
+import type { AnswerSink, Exchange } from './exchange.ts';
+import { Progress } from './progress.ts';
+
+export interface ClientAnswerOptions {
+  readonly response: ServerResponse;
+  /** Added to the answer's fields. */
+  readonly extra: readonly string[];
+  /** The exchange failed before an answer had begun. */
+  readonly onFailure: (code: ErrorCode, detail: string) => void;
+  /** The answer broke off in the middle; the client's connection is cut. */
+  readonly onBrokenOff: (code: ErrorCode, detail: string) => void;
+}
+
+export class ClientAnswer implements AnswerSink {
+  readonly #options: ClientAnswerOptions;
+  readonly #response: ServerResponse;
+  readonly #progress = new Progress(performance.now());
+  #exchange: Exchange | null = null;
+  #hasBegun = false;
+
+  constructor(options: ClientAnswerOptions) {
+    this.#options = options;
+    this.#response = options.response;
+    this.#response.on('drain', () => this.#exchange?.resume());
+    this.#response.on('close', () => {
+      // What a slow client held back must not wait for one that is gone.
+      if (!this.#response.writableFinished) this.#exchange?.abort();
+      this.#exchange?.resume();
+    });
+  }
+
+  /** The exchange that feeds this answer. */
+  follow(exchange: Exchange): void {
+    this.#exchange = exchange;
+    if (this.#response.destroyed) exchange.abort();
+  }
+
+  /** Cuts off a client that takes nothing for `limitMs`. */
+  sweep(nowMs: number, limitMs: number): void {
+    if (this.#progress.isStuck(this.#response, nowMs, limitMs)) this.#response.destroy();
+  }
+
+  interim(status: number, headers: readonly string[]): void {
+    const { socket, req, headersSent } = this.#response;
+    // Null while an answer before this one is under way on the same connection (pipelining).
+    if (socket === null || headersSent || req.httpVersion !== '1.1') return;
+    socket.write(writeHead(`HTTP/1.1 ${status} Interim`, endToEnd(headers)));
+  }
+
+  head(status: number, reason: string, headers: readonly string[]): void {
+    const response = this.#response;
+    if (response.destroyed) return;
+    // Only what the service says.
+    response.sendDate = false;
+    response.writeHead(status, reason, [...endToEnd(headers), ...this.#options.extra]);
+    // A stream may be silent at first, and its head must not wait for its body; where a body came with
+    // the head, both go out in one write.
+    process.nextTick(() => {
+      if (!this.#hasBegun) response.flushHeaders();
+    });
+  }
+
+  data(chunk: Buffer): boolean {
+    this.#hasBegun = true;
+    return this.#response.destroyed || this.#response.write(chunk);
+  }
+
+  end(trailers: readonly string[]): void {
+    this.#hasBegun = true;
+    if (trailers.length > 0) this.#response.addTrailers(pairs(endToEnd(trailers)));
+    this.#response.end();
+  }
+
+  fail(code: ErrorCode, detail: string): void {
+    if (this.#response.destroyed) return;
+    if (!this.#response.headersSent) return this.#options.onFailure(code, detail);
+    // Neither a last chunk nor the missing bytes: the client sees that it is not all.
+    this.#options.onBrokenOff(code, detail);
+    this.#response.destroy();
+  }
+}
+
+function pairs(fields: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let i = 0; i < fields.length; i += 2)
+    list.push([fields[i] as string, fields[i + 1] as string]);
+  return list;
+}
