@@ -1,0 +1,237 @@
+import http from 'node:http';
+import type net from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+interface Got {
+  key: string | undefined;
+  body: string;
+  user: string | undefined;
+}
+
+/** A service that notes what it got and answers as told. */
+async function service(answer: (got: Got, response: http.ServerResponse) => void) {
+  const got: Got[] = [];
+  const server = http.createServer((request, response) => {
+    let body = '';
+    request.on('data', chunk => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      const entry = {
+        key: request.headers['idempotency-key'] as string | undefined,
+        body,
+        user: undefined,
+      };
+      got.push(entry);
+      answer(entry, response);
+    });
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const close = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+  open.push({ close });
+  return { got, port: (server.address() as net.AddressInfo).port, close };
+}
+
+const ok = (_got: Got, response: http.ServerResponse) => response.end('taken');
+
+async function withBoth(
+  legacy: { port: number },
+  candidate: { port: number },
+  options: Partial<ProxyOptions> = {},
+): Promise<TestProxy> {
+  const front = await proxy({
+    legacy: legacy.port,
+    candidate: candidate.port,
+    routes: [
+      {
+        name: 'broadcast',
+        path: '/broadcast',
+        protocol: 'http',
+        writes: 'both',
+        subject: { bodyPointer: '/user_id' },
+      },
+    ],
+    decider: (_route, subject) => ({
+      decision: {
+        ...decisionFor(subject?.id.startsWith('c') ? 'candidate' : 'legacy'),
+        writeTo: 'both',
+      },
+      revision: 'test',
+    }),
+    ...options,
+  });
+  open.push(front);
+  return front;
+}
+
+async function post(front: TestProxy, body: string, headers: Record<string, string> = {}) {
+  const answer = await fetch(`http://127.0.0.1:${front.port}/broadcast`, {
+    method: 'POST',
+    body,
+    headers,
+  });
+  return {
+    status: answer.status,
+    text: await answer.text(),
+    side: answer.headers.get('x-cutover-side'),
+  };
+}
+
+test('a write reaches both services with one idempotency key, and the answer is of whoever serves its user', async () => {
+  const legacy = await service((_g, r) => r.end('from legacy'));
+  const candidate = await service((_g, r) => r.end('from candidate'));
+  const front = await withBoth(legacy, candidate, { listen: { showSide: true } });
+  const one = await post(front, '{"user_id":"c1","event":{"n":1}}');
+  expect(one).toEqual({ status: 200, text: 'from candidate', side: 'candidate' });
+  const two = await post(front, '{"user_id":"l1"}', { 'idempotency-key': 'mine' });
+  expect(two).toEqual({ status: 200, text: 'from legacy', side: 'legacy' });
+  await until('both have both', () => legacy.got.length === 2 && candidate.got.length === 2);
+  expect(legacy.got.map(g => g.body)).toEqual(candidate.got.map(g => g.body));
+  const keyOf = (got: Got[], body: string) => got.find(g => g.body.includes(body))?.key;
+  expect(keyOf(legacy.got, 'c1')).toMatch(/^[0-9a-f-]{36}$/);
+  expect(keyOf(candidate.got, 'c1')).toBe(keyOf(legacy.got, 'c1'));
+  expect([keyOf(legacy.got, 'l1'), keyOf(candidate.got, 'l1')]).toEqual(['mine', 'mine']);
+  await until('both are noted as agreed', () => front.agreed.length === 2);
+  expect(front.splits).toEqual([]);
+});
+
+test('a second service that hangs adds nothing to the answer', async () => {
+  const legacy = await service(ok);
+  const candidate = await service(() => undefined);
+  const front = await withBoth(legacy, candidate, { upstream: { responseTimeoutMs: 500 } });
+  const answer = await post(front, '{"user_id":"l1"}');
+  expect(answer.status).toBe(200);
+  // It came while the other one had not answered: nothing is noted yet.
+  expect([front.splits.length, front.agreed.length]).toEqual([0, 0]);
+  await until('the split is noted', () => front.splits.length === 1);
+  expect(front.splits[0]).toMatchObject({
+    route: 'broadcast',
+    cause: 'second-refused',
+    primary: { side: 'legacy', outcome: 200 },
+    second: { side: 'candidate', outcome: 'upstream-timeout' },
+  });
+});
+
+describe('what only one service took', () => {
+  test.each([
+    [
+      'the second refuses',
+      ok,
+      (_g: Got, r: http.ServerResponse) => r.writeHead(500).end(),
+      'second-refused',
+    ],
+    [
+      'the primary refuses',
+      (_g: Got, r: http.ServerResponse) => r.writeHead(422).end(),
+      ok,
+      'primary-refused',
+    ],
+  ])(
+    '%s: a split, with digest and key, without the body',
+    async (_what, forLegacy, forCandidate, cause) => {
+      const front = await withBoth(await service(forLegacy), await service(forCandidate));
+      await post(front, '{"user_id":"l1","secret":"s3cr3t"}');
+      await until('the split is noted', () => front.splits.length === 1);
+      expect(front.splits[0]).toMatchObject({ cause, bytes: 34 });
+      expect(front.splits[0]?.digest).toMatch(/^[0-9a-f]{64}$/);
+      expect(JSON.stringify([front.splits, front.logged])).not.toMatch(/s3cr3t|l1"/);
+    },
+  );
+
+  test('neither takes it: no split', async () => {
+    const refuse = (_g: Got, r: http.ServerResponse) => r.writeHead(400).end();
+    const front = await withBoth(await service(refuse), await service(refuse));
+    await post(front, '{"user_id":"l1"}');
+    await until('it is noted as agreed', () => front.agreed.length === 1);
+  });
+
+  test('a service that is not there: a split, and the client has its answer', async () => {
+    const gone = await service(ok);
+    gone.close();
+    const front = await withBoth(await service(ok), gone);
+    expect((await post(front, '{"user_id":"l1"}')).status).toBe(200);
+    await until(
+      'the split is noted',
+      () => front.splits[0]?.second?.outcome === 'upstream-unreachable',
+    );
+  });
+});
+
+test('a body of more than 1 MiB goes to the primary alone, whole, and is counted', async () => {
+  const legacy = await service(ok);
+  const candidate = await service(ok);
+  const front = await withBoth(legacy, candidate);
+  const body = 'x'.repeat(3_000_000);
+  expect((await post(front, body)).status).toBe(200);
+  // Without a length beforehand as well: held until it is too much, then let go.
+  const chunked = await fetch(`http://127.0.0.1:${front.port}/broadcast`, {
+    method: 'POST',
+    body: new Blob([body]).stream(),
+    duplex: 'half',
+  } as RequestInit);
+  expect(chunked.status).toBe(200);
+  expect(legacy.got.map(g => g.body.length)).toEqual([3_000_000, 3_000_000]);
+  expect(candidate.got).toEqual([]);
+  expect(front.splits.map(s => s.cause)).toEqual(['too-large', 'too-large']);
+});
+
+test('reads go to one service only', async () => {
+  const legacy = await service(ok);
+  const candidate = await service(ok);
+  const front = await withBoth(legacy, candidate);
+  await fetch(`http://127.0.0.1:${front.port}/broadcast`);
+  expect([legacy.got.length, candidate.got.length]).toEqual([1, 0]);
+});
+
+test('a client that leaves takes the write from neither service', async () => {
+  let release = () => undefined as unknown;
+  const legacy = await service((_g, r) => {
+    release = () => r.end();
+  });
+  const candidate = await service(ok);
+  const front = await withBoth(legacy, candidate);
+  const leaving = new AbortController();
+  const answer = fetch(`http://127.0.0.1:${front.port}/broadcast`, {
+    method: 'POST',
+    body: '{"user_id":"l1"}',
+    signal: leaving.signal,
+  }).catch(() => 'left');
+  await until('both have it', () => legacy.got.length === 1 && candidate.got.length === 1);
+  leaving.abort();
+  expect(await answer).toBe('left');
+  release();
+  await until('both took it', () => front.agreed.length === 1);
+});
+
+test('a body that names nobody, or is no JSON, is nobody’s', async () => {
+  const seen: (string | null)[] = [];
+  const legacy = await service(ok);
+  const front = await withBoth(legacy, legacy, {
+    decider: (_route, subject) => {
+      seen.push(subject?.id ?? null);
+      return { decision: decisionFor('legacy'), revision: 'test' };
+    },
+  });
+  for (const body of [
+    '{"user_id":"u"}',
+    '{"user_id":7}',
+    '{}',
+    '[]',
+    '{"user_id":',
+    '{"user_id":{}}',
+    '',
+  ]) {
+    await post(front, body);
+  }
+  expect(seen).toEqual(['u', '7', null, null, null, null, null]);
+});
