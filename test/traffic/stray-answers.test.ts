@@ -1,7 +1,8 @@
 // The fault: proxies that share idle connections among users. A service that sends one answer too
 // many fills a shared connection with somebody's body, and the next user gets it. Through shared
 // pools 45 to 62 users of 200 got another one's body.
-import net from 'node:net';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { afterEach, expect, test } from 'vitest';
 import { proxy } from '../support/proxy.ts';
 import { rawClient } from '../support/raw.ts';
@@ -12,30 +13,34 @@ afterEach(async () => {
   for (const thing of open.splice(0).reverse()) await thing.close();
 });
 
-/** Answers every request with the user's name, and then once more without being asked. */
-function straying(): Promise<{ port: number; connections: number; close(): void }> {
-  const state = { port: 0, connections: 0, close: () => server.close() };
-  const server = net.createServer(socket => {
-    state.connections += 1;
-    let received = '';
-    socket.on('error', () => undefined);
-    socket.on('data', chunk => {
-      received += chunk.toString('latin1');
-      for (let end = received.indexOf('\r\n\r\n'); end !== -1; end = received.indexOf('\r\n\r\n')) {
-        const user = /x-user: (\S+)/i.exec(received.slice(0, end))?.[1] ?? '';
-        received = received.slice(end + 4);
-        const answer = `HTTP/1.1 200 OK\r\nContent-Length: ${user.length}\r\n\r\n${user}`;
-        socket.write(answer);
-        setTimeout(() => socket.write(answer), Math.random() * 4);
-      }
-    });
+/**
+ * In a thread of its own, so that strays arrive while the proxy is busy: answers every request with
+ * the user's name, and then once more without being asked.
+ */
+const SERVICE = `
+const net = require('node:net');
+const { parentPort } = require('node:worker_threads');
+const server = net.createServer(socket => {
+  let received = '';
+  socket.on('error', () => undefined);
+  socket.on('data', chunk => {
+    received += chunk.toString('latin1');
+    for (let end; (end = received.indexOf('\\r\\n\\r\\n')) !== -1; ) {
+      const user = /x-user: (\\S+)/i.exec(received.slice(0, end))[1];
+      received = received.slice(end + 4);
+      const answer = 'HTTP/1.1 200 OK\\r\\nContent-Length: ' + user.length + '\\r\\n\\r\\n' + user;
+      socket.write(answer);
+      setTimeout(() => socket.write(answer), 1 + Math.random() * 4);
+    }
   });
-  return new Promise(resolve => {
-    server.listen(0, '127.0.0.1', () => {
-      state.port = (server.address() as net.AddressInfo).port;
-      resolve(state);
-    });
-  });
+});
+server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
+`;
+
+async function straying(): Promise<{ port: number; close(): unknown }> {
+  const worker = new Worker(SERVICE, { eval: true });
+  const [port] = (await once(worker, 'message')) as [number];
+  return { port, close: () => worker.terminate() };
 }
 
 test.each([
