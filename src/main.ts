@@ -5,6 +5,7 @@ import { type Loaded, loadConfig } from './config/load.ts';
 import { ConfigError, problemText } from './config/problem.ts';
 import { reloadConfig } from './config/reload.ts';
 import { type Admin, createAdmin } from './control/admin.ts';
+import { Bypass } from './control/bypass.ts';
 import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
 import { createDecider } from './control/decider.ts';
 import { type FlagProvider, openFileFlags } from './control/flags/provider.ts';
@@ -74,13 +75,18 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       logger,
     });
     flags = provider;
-    const decide = createDecider(provider);
+    const bypass = await Bypass.open(config.stateDir);
+    const decide = createDecider(provider, () => ({
+      bypass: bypass.engaged !== null,
+      latched: false,
+    }));
     const metrics = createMetrics({ traffic: () => traffic, flags: provider });
     const lanes = new Traffic({
       loaded,
       decider: decide,
       observer: metrics.observer,
       ledger: writes,
+      bypassed: () => bypass.engaged !== null,
       logger,
     });
     const scheme = config.listen.tls === undefined ? 'http' : 'https';

@@ -10,14 +10,12 @@ export interface Decided {
   readonly revision: string;
 }
 
-/**
- * Asked once per request or connection; `route` is null where no route names the path. Synchronous,
- * never throws, never waits.
- */
-export type Decider = (route: RouteConfig | null, subject: Subject | null) => Decided;
+/** Asked once per request or connection. Synchronous, never throws, never waits. */
+export type Decider = (route: RouteConfig, subject: Subject | null) => Decided;
 
-/** Stands for the route's name in counts and logs where there is none. */
+/** Stand for the route's name in counts and logs: where no route names the path, and in a bypass. */
 export const UNROUTED_NAME = 'unrouted';
+export const BYPASS_NAME = 'bypass';
 
 /** How a WebSocket session ended. */
 export type EndCause =

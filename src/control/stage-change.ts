@@ -4,7 +4,7 @@ import pino from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
 import type { Decider } from '../ports.ts';
-import { decide, UNROUTED } from '../rules/decide.ts';
+import { decide } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
 import { type StageTarget, stageTarget } from '../rules/stage.ts';
 import { type FlagProvider, openMemoryFlags, type StagePlan } from './flags/provider.ts';
@@ -162,7 +162,6 @@ async function preview(
 /** Decides by other flags, under what holds routes on legacy now: that comes before any flag. */
 function withFlags(now: Decider, flags: FlagProvider): Decider {
   return (route, subject) => {
-    if (route === null) return { decision: UNROUTED, revision: flags.revision };
     const { reason } = now(route, subject).decision;
     const forced = { bypass: reason === 'bypass', latched: reason === 'latched' };
     const decision = decide(subject, route, flags.facts(route, subject), forced);

@@ -12,7 +12,6 @@ export const ISOLATION_MODES: readonly IsolationMode[] = ['observe', 'sanitize',
 
 /** Why a decision came out as it did, in the order in which the questions are asked. */
 export const REASONS = {
-  unrouted: 'no route names this path; it is neither flagged nor compared',
   bypass: 'an operator sends everything straight to legacy',
   latched: 'a rollback holds the route on legacy until it is released',
   killed: 'the kill flag is on',
@@ -92,15 +91,6 @@ export function decide(
     reason,
   });
 }
-
-/** For a path that no route names. */
-export const UNROUTED: Decision = Object.freeze({
-  primary: 'legacy',
-  second: null,
-  writeTo: 'primary',
-  isolation: 'observe',
-  reason: 'unrouted',
-});
 
 function whoServes(
   subject: Subject | null,

@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
-import { type Decider, type TrafficObserver, UNROUTED_NAME, type WriteLedger } from '../ports.ts';
+import type { Decider, TrafficObserver, WriteLedger } from '../ports.ts';
 import type { Decision, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { type Admission, admit } from './admission.ts';
@@ -33,6 +33,8 @@ export interface HttpLaneOptions {
   readonly observer: TrafficObserver;
   readonly ledger: WriteLedger;
   readonly logger: Logger;
+  /** Takes what no route names. */
+  readonly unrouted: (incoming: IncomingMessage, response: ServerResponse) => void;
 }
 
 /** One request, with what is known of it. */
@@ -41,7 +43,7 @@ interface Call {
   readonly response: ServerResponse;
   readonly context: TrafficContext;
   readonly request: RequestFacts;
-  readonly route: RouteConfig | null;
+  readonly route: RouteConfig;
   readonly link: ClientLink;
 }
 
@@ -86,7 +88,8 @@ export class HttpLane {
     // It would show the fields that proxies add, credentials among them (RFC 9110 9.3.8).
     if (incoming.method === 'TRACE') return this.#refuse(response, 'none', 'none', 'method');
 
-    const route = matchRoute(context.routes, request.target.path, 'http') ?? null;
+    const route = matchRoute(context.routes, request.target.path, 'http');
+    if (route === undefined) return this.#options.unrouted(incoming, response);
     const call = {
       incoming,
       response,
@@ -96,7 +99,7 @@ export class HttpLane {
       link: this.#linkOf(incoming.socket),
     };
     const admitted = await admit(context, request, incoming.url ?? '', call.link.identities);
-    if (!admitted.ok) return this.#refuse(response, nameOf(route), 'none', 'unauthorized');
+    if (!admitted.ok) return this.#refuse(response, route.name, 'none', 'unauthorized');
     await this.#dispatch(call, admitted);
   }
 
@@ -107,8 +110,8 @@ export class HttpLane {
   ): Promise<void> {
     const { incoming, route } = call;
     const isWrite = !SAFE.has(incoming.method ?? '');
-    const mayGoTwice = isWrite && route?.writes === 'both';
-    const pointer = route?.subject?.bodyPointer;
+    const mayGoTwice = isWrite && route.writes === 'both';
+    const pointer = route.subject?.bodyPointer;
     askForBody(call);
     const held = mayGoTwice || pointer !== undefined ? await holdBody(incoming) : null;
     const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
@@ -120,7 +123,7 @@ export class HttpLane {
       if (held !== null) {
         const second = this.#connection(call, otherSide(decision));
         const double = {
-          route: nameOf(route),
+          route: route.name,
           primary,
           second,
           sink: answer,
@@ -128,7 +131,7 @@ export class HttpLane {
         };
         return answer.follow(this.#writer.write(double));
       }
-      this.#writer.tooLarge(nameOf(route), decision.primary);
+      this.#writer.tooLarge(route.name, decision.primary);
     }
     const body = held ?? (hasBody(incoming) ? incoming : null);
     answer.follow(exchange(primary, { ...request, body }, answer));
@@ -140,24 +143,24 @@ export class HttpLane {
 
   #answerTo({ response, route, request, context }: Call, side: Side): ClientAnswer {
     const startedAt = performance.now();
-    const log = { requestId: request.requestId, route: nameOf(route), side };
+    const log = { requestId: request.requestId, route: route.name, side };
     const answer = new ClientAnswer({
       response,
       extra: context.showSide ? ['X-Cutover-Side', side] : [],
       onFailure: (code, detail) => {
         this.#options.logger.warn({ ...log, code, detail }, 'a service did not answer a request');
-        this.#refuse(response, nameOf(route), side, code);
+        this.#refuse(response, route.name, side, code);
       },
       onBrokenOff: (code, detail) => {
         this.#options.logger.warn({ ...log, code, detail }, 'an answer broke off');
-        this.#options.observer.failed(nameOf(route), side, code);
+        this.#options.observer.failed(route.name, side, code);
       },
     });
     this.#answers.add(answer);
     response.on('close', () => {
       this.#answers.delete(answer);
       const ms = performance.now() - startedAt;
-      this.#options.observer.requestDone(nameOf(route), side, response.statusCode, ms);
+      this.#options.observer.requestDone(route.name, side, response.statusCode, ms);
     });
     return answer;
   }
@@ -182,10 +185,6 @@ export class HttpLane {
     const { stallMs } = this.#options.context().limits;
     for (const answer of this.#answers) answer.sweep(nowMs, stallMs);
   }
-}
-
-function nameOf(route: RouteConfig | null): string {
-  return route?.name ?? UNROUTED_NAME;
 }
 
 function otherSide({ primary }: Decision): Side {

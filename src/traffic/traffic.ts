@@ -5,10 +5,19 @@ import type net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
-import type { Decider, LaneCounters, TrafficObserver, TrafficView, WriteLedger } from '../ports.ts';
+import {
+  BYPASS_NAME,
+  type Decider,
+  type LaneCounters,
+  type TrafficObserver,
+  type TrafficView,
+  UNROUTED_NAME,
+  type WriteLedger,
+} from '../ports.ts';
 import type { Side, Subject } from '../rules/decide.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
 import { refuseRequest, refuseSocket } from './answer.ts';
+import { BypassLane } from './bypass-lane.ts';
 import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
@@ -25,6 +34,8 @@ export interface TrafficOptions {
   readonly observer: TrafficObserver;
   readonly ledger: WriteLedger;
   readonly logger: Logger;
+  /** True while an operator sends everything straight to legacy. */
+  readonly bypassed: () => boolean;
 }
 
 export class Traffic implements TrafficView {
@@ -32,6 +43,7 @@ export class Traffic implements TrafficView {
   readonly #counters = new Counters();
   readonly #webSockets: WebSocketLane;
   readonly #http: HttpLane;
+  readonly #bypass: BypassLane;
   readonly #server: http.Server;
   #context: TrafficContext;
 
@@ -39,8 +51,16 @@ export class Traffic implements TrafficView {
     this.#options = options;
     this.#context = contextOf(options.loaded);
     const lane = { ...options, context: () => this.#context, counters: this.#counters };
-    this.#webSockets = new WebSocketLane(lane);
-    this.#http = new HttpLane(lane);
+    const bypass = new BypassLane(lane);
+    this.#bypass = bypass;
+    this.#webSockets = new WebSocketLane({
+      ...lane,
+      unrouted: (incoming, client, head) => bypass.upgrade(incoming, client, head, UNROUTED_NAME),
+    });
+    this.#http = new HttpLane({
+      ...lane,
+      unrouted: (incoming, response) => bypass.web(incoming, response, UNROUTED_NAME),
+    });
     this.#server = this.#createServer();
   }
 
@@ -105,8 +125,19 @@ export class Traffic implements TrafficView {
   close(): void {
     this.#webSockets.close();
     this.#http.close();
+    this.#bypass.close();
     this.#server.close();
     this.#server.closeAllConnections();
+  }
+
+  #serve(request: http.IncomingMessage, response: http.ServerResponse): void {
+    if (this.#options.bypassed()) this.#bypass.web(request, response, BYPASS_NAME);
+    else void this.#http.serve(request, response);
+  }
+
+  #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
+    if (this.#options.bypassed()) this.#bypass.upgrade(request, socket, head, BYPASS_NAME);
+    else void this.#webSockets.open(request, socket, head);
   }
 
   #createServer(): http.Server {
@@ -127,16 +158,15 @@ export class Traffic implements TrafficView {
       tls === undefined
         ? http.createServer(options)
         : https.createServer({ ...options, ...tls, minVersion: 'TLSv1.2' });
-    server.on('request', (request, response) => void this.#http.serve(request, response));
+    server.on('request', (request, response) => this.#serve(request, response));
     // The lane says 100 when it reads the body, not before it knows where that goes.
-    server.on('checkContinue', (request, response) => void this.#http.serve(request, response));
+    server.on('checkContinue', (request, response) => this.#serve(request, response));
     server.on('checkExpectation', (_request, response) => {
       this.#options.observer.failed('none', 'none', 'expectation');
       refuseRequest(response, 'expectation');
     });
-    server.on(
-      'upgrade',
-      (request, socket, head) => void this.#webSockets.open(request, socket as net.Socket, head),
+    server.on('upgrade', (request, socket, head) =>
+      this.#open(request, socket as net.Socket, head),
     );
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();

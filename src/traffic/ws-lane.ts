@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import type net from 'node:net';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
-import { type Decider, type TrafficObserver, UNROUTED_NAME } from '../ports.ts';
+import type { Decider, TrafficObserver } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { checkClientHandshake, offeredProtocols } from '../wire/handshake.ts';
@@ -41,6 +41,8 @@ export interface WebSocketLaneOptions {
   readonly observer: TrafficObserver;
   readonly counters: Counters;
   readonly logger: Logger;
+  /** Takes what no route names. */
+  readonly unrouted: (incoming: IncomingMessage, client: net.Socket, head: Buffer) => void;
 }
 
 export class WebSocketLane {
@@ -88,8 +90,13 @@ export class WebSocketLane {
     const request = readRequest(incoming, context);
     if (typeof request === 'string') return this.#refuse(client, early, request);
 
-    const route = matchRoute(context.routes, request.target.path, 'websocket') ?? null;
-    const name = route?.name ?? UNROUTED_NAME;
+    const route = matchRoute(context.routes, request.target.path, 'websocket');
+    if (route === undefined) {
+      const head = early.take();
+      if (early.gone.aborted) return void client.destroy();
+      return this.#options.unrouted(incoming, client, head);
+    }
+    const { name } = route;
     const admitted = await admit(context, request, incoming.url ?? '');
     if (!admitted.ok) return this.#refuse(client, early, 'unauthorized', name);
 

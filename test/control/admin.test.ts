@@ -163,7 +163,7 @@ describe('reading', () => {
     const [events] = op.proxy.loaded().config.routes;
     for (const id of users(20)) {
       const { body } = await authorized(`/api/v1/explain?user=${id}&route=events`).expect(200);
-      const { decision, revision } = op.proxy.decide(events ?? null, user(id));
+      const { decision, revision } = op.proxy.decide(given(events), user(id));
       expect(body.decision).toEqual(decision);
       expect(body).toMatchObject({
         reason: 'serve-flag',
@@ -201,9 +201,9 @@ describe('setting the stage', () => {
       dryRun: false,
       moves: { openSessions: 200, wouldMoveToLegacy: 0, shareBefore: 0, shareAfter: 12.5 },
     });
-    const [events = null] = op.proxy.loaded().config.routes;
+    const [events] = op.proxy.loaded().config.routes;
     const moved = users(200).filter(
-      id => op.proxy.decide(events, user(id)).decision.primary === 'candidate',
+      id => op.proxy.decide(given(events), user(id)).decision.primary === 'candidate',
     );
     expect(moved.length).toBeGreaterThan(5);
     expect(change?.moves.wouldMoveToCandidate).toBe(moved.length);
@@ -414,3 +414,8 @@ test('two admin APIs at one address: the second is told that the address is take
   expect(failure).toMatchObject({ code: 'conflict' });
   await second.close();
 });
+
+function given<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('it is not there');
+  return value;
+}

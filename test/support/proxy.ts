@@ -21,6 +21,7 @@ export interface ProxyOptions {
   listen?: Partial<Input['listen']>;
   secrets?: Partial<Loaded['secrets']>;
   decider?: Decider;
+  bypassed?: () => boolean;
 }
 
 /** One thing that the lanes reported. */
@@ -77,6 +78,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
   const agreed: string[] = [];
   const traffic = new Traffic({
     loaded: loadedConfig(o),
+    bypassed: o.bypassed ?? (() => false),
     decider: o.decider ?? (() => ({ decision: decisionFor('legacy'), revision: 'test' })),
     logger: pino({ level: 'debug' }, { write: line => void logged.push(line) }),
     ledger: { agreed: route => void agreed.push(route), split: split => void splits.push(split) },

@@ -1,0 +1,98 @@
+// The bypass: while it is engaged, everything new goes straight to legacy. Kept in the state folder,
+// so that a restart in the middle of an emergency does not end it.
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CutoverError } from '../errors.ts';
+
+const FILE = 'bypass.json';
+
+export interface Engaged {
+  readonly reason: string;
+  /** ISO 8601. */
+  readonly at: string;
+}
+
+export class Bypass {
+  readonly #file: string;
+  readonly #now: () => Date;
+  #engaged: Engaged | null;
+
+  private constructor(file: string, engaged: Engaged | null, now: () => Date) {
+    this.#file = file;
+    this.#engaged = engaged;
+    this.#now = now;
+  }
+
+  /** As it was left. A file that can not be read as one counts as engaged: legacy is the safe side. */
+  static async open(folder: string, now: () => Date = () => new Date()): Promise<Bypass> {
+    const file = join(folder, FILE);
+    return new Bypass(file, await readEngaged(file, now), now);
+  }
+
+  /** Why and since when; null while it is off. */
+  get engaged(): Engaged | null {
+    return this.#engaged;
+  }
+
+  /**
+   * Engages it, at once. Returns whether it was kept on disk as well: if not, it holds until the
+   * process ends.
+   */
+  async engage(reason: string): Promise<{ readonly kept: boolean; readonly engaged: Engaged }> {
+    const engaged = { reason, at: this.#now().toISOString() };
+    this.#engaged = engaged;
+    try {
+      await writeDurably(this.#file, `${JSON.stringify(engaged)}\n`);
+      return { kept: true, engaged };
+    } catch {
+      // Told to whoever asked; going to legacy needs no disk.
+      return { kept: false, engaged };
+    }
+  }
+
+  /** Ends it. Throws `CutoverError('conflict')`, and it stays, if a restart would bring it back. */
+  async release(): Promise<void> {
+    try {
+      await rm(this.#file, { force: true });
+    } catch (cause) {
+      throw new CutoverError(
+        'conflict',
+        `the bypass stays: ${FILE} in the state folder can not be removed`,
+        { cause },
+      );
+    }
+    this.#engaged = null;
+  }
+}
+
+async function readEngaged(file: string, now: () => Date): Promise<Engaged | null> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    return {
+      reason: 'the file that says whether it is engaged can not be read',
+      at: now().toISOString(),
+    };
+  }
+  try {
+    const { reason, at } = JSON.parse(text) as Partial<Engaged>;
+    if (typeof reason === 'string' && typeof at === 'string') return { reason, at };
+  } catch {
+    // Torn: somebody was engaging it when the power went.
+  }
+  return { reason: 'the file that says whether it is engaged is damaged', at: now().toISOString() };
+}
+
+async function writeDurably(file: string, text: string): Promise<void> {
+  const fresh = `${file}.new`;
+  const handle = await open(fresh, 'w', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(fresh, file);
+}
