@@ -57,7 +57,10 @@ export function createBroadcastService(
 export class WebSocketBroadcastService {
   readonly flags: ServiceFlags;
   readonly #connections: ConnectionManager;
-  readonly #quirks: ReadonlySet<Quirk>;
+  readonly #gatesForms: boolean;
+  readonly #pretends: boolean;
+  readonly #leaksIds: boolean;
+  readonly #overwritesSuffix: boolean;
   readonly #options: ServiceOptions;
   readonly #undelivered = new Undelivered();
   readonly #startedMs = nowMs();
@@ -74,7 +77,11 @@ export class WebSocketBroadcastService {
   constructor(connections: ConnectionManager, options: ServiceOptions) {
     this.#connections = connections;
     this.#options = options;
-    this.#quirks = options.quirks ?? new Set();
+    const has = (quirk: Quirk) => options.quirks?.has(quirk) ?? false;
+    this.#gatesForms = has('format-gate');
+    this.#pretends = has('false-success');
+    this.#leaksIds = has('leak-ids');
+    this.#overwritesSuffix = has('overwrite-user-id-suffix');
     this.flags = {
       enable_contamination_detection: true,
       enable_performance_monitoring: true,
@@ -105,7 +112,7 @@ export class WebSocketBroadcastService {
    * `timestamp` gets one. Rejects only under the quirk `format-gate` (`RangeError`).
    */
   async broadcastToUser(userId: string, event: BroadcastEvent): Promise<BroadcastResult> {
-    if (this.#quirks.has('format-gate')) assertGatedForm(userId);
+    if (this.#gatesForms) assertGatedForm(userId);
     const isTimed =
       this.flags.enable_performance_monitoring && this.#broadcasts % TIMED_EVERY === 0;
     const startedMs = isTimed ? nowMs() : 0;
@@ -118,7 +125,7 @@ export class WebSocketBroadcastService {
       safe = sanitised.event;
       if (sanitised.rewritten.length > 0) errors = this.#report(event.type, sanitised.rewritten);
     }
-    if (this.#quirks.has('overwrite-user-id-suffix')) safe = overwriteUserIdSuffix(safe, userId);
+    if (this.#overwritesSuffix) safe = overwriteUserIdSuffix(safe, userId);
 
     const delivery = await this.#connections.deliver(userId, safe);
 
@@ -176,7 +183,7 @@ export class WebSocketBroadcastService {
     const fields = rewritten.map(({ path }) => path);
     this.#options.log?.({ msg: 'contamination prevented', event_type: eventType, fields });
     return rewritten.map(({ path, foreign }) =>
-      this.#quirks.has('leak-ids')
+      this.#leaksIds
         ? `${path} named ${String(foreign)} and was set to the target user`
         : `${path} named another user and was set to the target user`,
     );
@@ -189,7 +196,7 @@ export class WebSocketBroadcastService {
     delivery: Delivery,
     errors: readonly string[],
   ): BroadcastResult {
-    const pretend = this.#quirks.has('false-success');
+    const pretend = this.#pretends;
     const taken = pretend ? delivery.attempted : delivery.taken;
     return {
       user_id: userId,

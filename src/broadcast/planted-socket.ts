@@ -1,6 +1,6 @@
 // A socket on whose way faults happen. Everything that is not hit passes unchanged and in order.
 import { type BroadcastEvent, field, isEvent } from './event.ts';
-import type { EventSocket } from './event-socket.ts';
+import { type Done, type EventSocket, type Frame, TEXT_FRAME } from './event-socket.ts';
 import { alter, type FaultKind, runOf } from './fault.ts';
 
 /** How long a slow user waits: longer than anybody's patience for one event. */
@@ -10,10 +10,8 @@ const REORDER_MS = 2_000;
 /** Frames that a slow or reordered user can have waiting; then they go out at once. */
 const MAX_HELD = 1_000;
 
-type Done = (error?: Error | null) => void;
-
 interface Held {
-  readonly text: string;
+  readonly frame: Frame;
   readonly done: Done;
 }
 
@@ -63,24 +61,25 @@ export class PlantedSocket implements EventSocket {
     return this.#socket.bufferedAmount;
   }
 
-  send(text: string, done: Done): void {
+  send(frame: Frame, _options: typeof TEXT_FRAME, done: Done): void {
     if (this.#slow !== undefined) {
-      this.#slow.frames.push({ text, done });
+      this.#slow.frames.push({ frame, done });
       if (this.#slow.frames.length > MAX_HELD) this.#speedUp();
       return;
     }
-    const event: unknown = JSON.parse(text);
-    if (isEvent(event) && (this.#swap(event, text, done) || this.#plant(event, text, done))) return;
-    this.#socket.send(text, done);
+    const event: unknown = JSON.parse(String(frame));
+    if (isEvent(event) && (this.#swap(event, frame, done) || this.#plant(event, frame, done)))
+      return;
+    this.#socket.send(frame, TEXT_FRAME, done);
   }
 
   /** Past all faults: what another user's event arrives by. */
-  sendPlainly(text: string, done: Done): void {
-    this.#socket.send(text, done);
+  sendPlainly(frame: Frame, done: Done): void {
+    this.#socket.send(frame, TEXT_FRAME, done);
   }
 
   /** Plants the fault that the event draws. False when it draws none or there is nothing to hit. */
-  #plant(event: BroadcastEvent, text: string, done: Done): boolean {
+  #plant(event: BroadcastEvent, frame: Frame, done: Done): boolean {
     const kind = this.#planter.draw(this.userId, event);
     switch (kind) {
       case undefined:
@@ -91,15 +90,15 @@ export class PlantedSocket implements EventSocket {
         return true;
       case 'duplicate':
         this.#record(kind, event, {});
-        this.#socket.send(text, done);
-        this.#socket.send(text, ignore);
+        this.#socket.send(frame, TEXT_FRAME, done);
+        this.#socket.send(frame, TEXT_FRAME, ignore);
         return true;
       case 'reorder':
-        return this.#holdForSwap(event, text, done);
+        return this.#holdForSwap(event, frame, done);
       case 'slow':
         this.#record(kind, event, { delay_ms: SLOW_MS });
         this.#slow = {
-          frames: [{ text, done }],
+          frames: [{ frame, done }],
           timer: setTimeout(() => this.#speedUp(), SLOW_MS).unref(),
         };
         return true;
@@ -108,13 +107,13 @@ export class PlantedSocket implements EventSocket {
         this.#planter.crash();
         return true;
       case 'misroute':
-        return this.#misroute(event, text, done);
+        return this.#misroute(event, frame, done);
       default: {
         const other = this.#planter.someoneElse(this.userId, event)?.userId ?? 'user_of_nobody';
         const altered = alter(kind, event, this.userId, other);
         if (altered === undefined) return false;
         this.#record(kind, event, altered.detail);
-        this.#socket.send(JSON.stringify(altered.event), done);
+        this.#socket.send(JSON.stringify(altered.event), TEXT_FRAME, done);
         return true;
       }
     }
@@ -124,30 +123,30 @@ export class PlantedSocket implements EventSocket {
     this.#planter.record(kind, this.userId, event, detail);
   }
 
-  #misroute(event: BroadcastEvent, text: string, done: Done): boolean {
+  #misroute(event: BroadcastEvent, frame: Frame, done: Done): boolean {
     const other = this.#planter.someoneElse(this.userId, event);
     if (other === undefined) return false;
     this.#record('misroute', event, { to: other.userId });
-    other.sendPlainly(text, done);
+    other.sendPlainly(frame, done);
     return true;
   }
 
-  #holdForSwap(event: BroadcastEvent, text: string, done: Done): boolean {
+  #holdForSwap(event: BroadcastEvent, frame: Frame, done: Done): boolean {
     // The last event of a run, or one outside of any, has nothing to change places with.
     const isLast = event.type === 'agent_completed' || field(event, 'run_id') === undefined;
     if (this.#swapped !== undefined || isLast) return false;
     const timer = setTimeout(() => {
       this.#swapped = undefined;
-      this.#socket.send(text, done);
+      this.#socket.send(frame, TEXT_FRAME, done);
     }, REORDER_MS).unref();
-    this.#swapped = { event, text, done: ignore, timer };
+    this.#swapped = { event, frame, done: ignore, timer };
     // The service waits for each event of a run before it makes the next; it must believe this one.
     done();
     return true;
   }
 
   /** Lets the held event go after this one, if both are of one run. */
-  #swap(event: BroadcastEvent, text: string, done: Done): boolean {
+  #swap(event: BroadcastEvent, frame: Frame, done: Done): boolean {
     const held = this.#swapped;
     if (held === undefined || runOf(this.userId, held.event) !== runOf(this.userId, event)) {
       return false;
@@ -155,8 +154,8 @@ export class PlantedSocket implements EventSocket {
     this.#swapped = undefined;
     clearTimeout(held.timer);
     this.#record('reorder', held.event, { overtaken_by: event.type });
-    this.#socket.send(text, done);
-    this.#socket.send(held.text, held.done);
+    this.#socket.send(frame, TEXT_FRAME, done);
+    this.#socket.send(held.frame, TEXT_FRAME, held.done);
     return true;
   }
 
@@ -166,7 +165,7 @@ export class PlantedSocket implements EventSocket {
     clearTimeout(waiting.timer);
     this.#slow = undefined;
     // By the ordinary way, where an event that waits to change places is not forgotten.
-    for (const { text, done } of waiting.frames) this.send(text, done);
+    for (const { frame, done } of waiting.frames) this.send(frame, TEXT_FRAME, done);
   }
 }
 

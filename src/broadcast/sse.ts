@@ -20,8 +20,8 @@ export function sseSocket(response: ServerResponse): EventSocket {
       return response.writableLength;
     },
     // JSON text has no raw line breaks, so one line always carries the whole event.
-    send(text, done) {
-      response.write(`data: ${text}\n\n`, done);
+    send(frame, _options, done) {
+      response.write(`data: ${frame}\n\n`, done);
     },
   };
 }

@@ -113,6 +113,11 @@ export class Traffic implements TrafficView {
     }
   }
 
+  /** Ends the sessions that are open now, at a pace that fills `windowMs`; resolves to how many. */
+  endOpen(windowMs: number): Promise<number> {
+    return this.#webSockets.endOpen(windowMs);
+  }
+
   /** Stops accepting, ends sessions at a pace that fills `windowMs`, and waits for requests to finish. */
   async drain(windowMs: number): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));

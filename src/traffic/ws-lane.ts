@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type net from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
 import type { Decider, TrafficObserver } from '../ports.ts';
@@ -214,22 +215,27 @@ export class WebSocketLane {
     );
   }
 
-  /** Ends every open session with 1012, spread evenly over `windowMs`. Settles when none is left. */
+  /** Lets nobody in any more and ends every session over `windowMs`. Settles when none is left. */
   async drain(windowMs: number): Promise<void> {
     this.draining = true;
+    await this.endOpen(windowMs);
+    while (this.sessions.size > 0 || this.connecting > 0) await pause(PACE_MS);
+  }
+
+  /**
+   * Ends the sessions that are open now with 1012, spread evenly over `windowMs`: clients that all
+   * reconnect at once are an outage of their own. Resolves to how many, once all are told.
+   */
+  async endOpen(windowMs: number): Promise<number> {
     const sessions = [...this.sessions];
     const startedAt = performance.now();
     for (let next = 0; next < sessions.length; ) {
-      const due = Math.ceil(
-        (sessions.length * (performance.now() - startedAt + PACE_MS)) / windowMs,
-      );
-      for (; next < Math.min(due, sessions.length); next += 1) {
-        sessions[next]?.end(ERRORS.draining.close, 'service restart');
-      }
-      await new Promise(resolve => setTimeout(resolve, PACE_MS));
+      const elapsedMs = performance.now() - startedAt + PACE_MS;
+      const due = Math.min(Math.ceil((sessions.length * elapsedMs) / windowMs), sessions.length);
+      for (; next < due; next += 1) sessions[next]?.end(ERRORS.draining.close, 'service restart');
+      await pause(PACE_MS);
     }
-    while (this.sessions.size > 0 || this.connecting > 0)
-      await new Promise(resolve => setTimeout(resolve, PACE_MS));
+    return sessions.length;
   }
 
   /** Cuts off what is left. */

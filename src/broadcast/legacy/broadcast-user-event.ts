@@ -1,6 +1,6 @@
 // Third legacy implementation: a convenience function over a third registry.
 import type { BroadcastEvent } from '../event.ts';
-import { type EventSocket, takesFrames } from '../event-socket.ts';
+import { type EventSocket, TEXT_FRAME, takesFrames } from '../event-socket.ts';
 import type { UserExecutionContext } from '../user-context.ts';
 import { boundToThread, boundToUser } from './entry.ts';
 
@@ -36,7 +36,7 @@ export class ManagedConnections {
       if (socket === undefined || !takesFrames(socket)) continue;
       const text = JSON.stringify(event);
       const taken = await new Promise<boolean>(settle => {
-        socket.send(text, error => settle(!error));
+        socket.send(text, TEXT_FRAME, error => settle(!error));
       });
       if (taken) written++;
     }

@@ -1,6 +1,6 @@
 // First legacy implementation: the singleton router, with a registry of its own.
 import type { BroadcastEvent } from '../event.ts';
-import { type EventSocket, takesFrames } from '../event-socket.ts';
+import { type EventSocket, TEXT_FRAME, takesFrames } from '../event-socket.ts';
 
 interface ConnectionInfo {
   readonly connectionId: string;
@@ -75,7 +75,7 @@ export class WebSocketEventRouter {
     if (info === undefined || !takesFrames(info.socket)) return false;
     const text = JSON.stringify(event);
     const written = await new Promise<boolean>(settle => {
-      info.socket.send(text, error => settle(!error));
+      info.socket.send(text, TEXT_FRAME, error => settle(!error));
     });
     info.lastActivity = new Date();
     return written;

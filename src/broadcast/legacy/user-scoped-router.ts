@@ -1,6 +1,6 @@
 // Second legacy implementation: a router bound to one user's context, over a second registry.
 import type { BroadcastEvent } from '../event.ts';
-import { type EventSocket, takesFrames } from '../event-socket.ts';
+import { type EventSocket, TEXT_FRAME, takesFrames } from '../event-socket.ts';
 import type { UserExecutionContext } from '../user-context.ts';
 import { boundToUser } from './entry.ts';
 
@@ -54,6 +54,6 @@ async function sendTo(socket: EventSocket, event: BroadcastEvent): Promise<boole
   if (!takesFrames(socket)) return false;
   const text = JSON.stringify(event);
   return new Promise(settle => {
-    socket.send(text, error => settle(!error));
+    socket.send(text, TEXT_FRAME, error => settle(!error));
   });
 }
