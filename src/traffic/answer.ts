@@ -74,3 +74,13 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
   ]);
   response.end(body);
 }
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * Sends the head of an answer whose body has not begun. `flushHeaders` would write it as UTF-8, and
+ * fields with bytes beyond ASCII would arrive as others (Node 24.21).
+ */
+export function sendHead(response: ServerResponse): void {
+  if (!response.destroyed && !response.writableEnded) response.write(NOTHING);
+}

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { ErrorCode } from '../errors.ts';
 import type { TrafficObserver } from '../ports.ts';
 import { endToEnd } from '../wire/headers.ts';
-import { refuseRequest, refuseSocket } from './answer.ts';
+import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { readRequest } from './request.ts';
@@ -61,7 +61,7 @@ export class BypassLane {
         answer.statusMessage ?? '',
         endToEnd(answer.rawHeaders),
       );
-      response.flushHeaders();
+      sendHead(response);
       // What breaks off here breaks off there: no end is put where there was none.
       pipeline(answer, response, error => {
         if (error) response.destroy();

@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
 import { endToEnd } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
+import { sendHead } from './answer.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 import { Progress } from './progress.ts';
 
@@ -62,7 +63,7 @@ export class ClientAnswer implements AnswerSink {
     // A stream may be silent at first, and its head must not wait for its body; where a body came with
     // the head, both go out in one write.
     process.nextTick(() => {
-      if (!this.#hasBegun) response.flushHeaders();
+      if (!this.#hasBegun) sendHead(response);
     });
   }
 

@@ -1,0 +1,394 @@
+// Cases of bad input and faults by their numbers, for requests that a route names (the HTTP lane) and
+// for those that none names (the bypass).
+import { afterEach, describe, expect, test } from 'vitest';
+import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import {
+  type RawEnd,
+  type RawServer,
+  rawClient,
+  rawServer,
+  upgradeRequest,
+} from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+async function withService(
+  options: Partial<ProxyOptions> = {},
+): Promise<{ service: RawServer; front: TestProxy; client: RawEnd }> {
+  const service = await rawServer();
+  const front = await proxy({ legacy: service.port, ...options });
+  const client = await connected(front);
+  open.unshift(service, front);
+  return { service, front, client };
+}
+
+async function connected(front: TestProxy): Promise<RawEnd> {
+  const client = await rawClient(front.port);
+  open.push({ close: () => client.socket.destroy() });
+  return client;
+}
+
+const get = (path: string, fields = '') => `GET ${path} HTTP/1.1\r\nHost: h\r\n${fields}\r\n`;
+/** The upstream connection of the next request, with its head. */
+async function asked(service: RawServer): Promise<RawEnd> {
+  const upstream = await service.next();
+  await upstream.has('\r\n\r\n');
+  return upstream;
+}
+const lines = (end: RawEnd) => end.text.split('\r\n').map(line => line.toLowerCase());
+
+describe.each([
+  ['the HTTP lane', '/api/x'],
+  ['the bypass', '/x'],
+])('%s', (_lane, path) => {
+  test('24: fields of the connection, and those it nominates, do not go on', async () => {
+    const { service, client } = await withService();
+    client.write(
+      get(
+        path,
+        'Connection: X-Auth-User, close\r\nX-Auth-User: me\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Authorization: p\r\nX-Kept: yes\r\n',
+      ),
+    );
+    const upstream = await asked(service);
+    expect(
+      lines(upstream).filter(line => /^(x-auth-user|keep-alive|te|proxy-)/.test(line)),
+    ).toEqual([]);
+    expect(lines(upstream)).toContain('x-kept: yes');
+  });
+
+  test('24: what is nominated can not take away what the proxy adds', async () => {
+    const { service, client } = await withService();
+    client.write(get(path, 'Connection: X-Forwarded-For, X-Request-Id\r\n'));
+    const upstream = await asked(service);
+    expect(lines(upstream)).toContain('x-forwarded-for: 127.0.0.1');
+    expect(lines(upstream).some(line => line.startsWith('x-request-id: '))).toBe(true);
+  });
+
+  test('25: nobody outside says where a request came from', async () => {
+    const { service, client } = await withService();
+    client.write(
+      get(
+        path,
+        'X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Cutover-Role: shadow\r\n',
+      ),
+    );
+    const upstream = await asked(service);
+    expect(upstream.text).not.toMatch(/6\.6\.6\.6|shadow/);
+    expect(lines(upstream)).toContain('x-forwarded-for: 127.0.0.1');
+  });
+
+  test('26: a proxy in front of itself answers 508, at once and once', async () => {
+    const front = await proxy({ legacy: 'http://127.0.0.1:9' });
+    open.push(front);
+    const looping = await proxy({ legacy: front.port });
+    open.push(looping);
+    const client = await connected(looping);
+    client.write(get(path));
+    await client.has('"code":"loop"');
+    expect(client.text).toMatch(/^HTTP\/1\.1 508 /);
+  });
+
+  test('46: clients that leave before or during an answer leave no socket at the service', async () => {
+    const { service, front } = await withService();
+    const clients = await Promise.all(Array.from({ length: 50 }, () => connected(front)));
+    for (const client of clients) client.write(get(path));
+    await until(
+      'the service has all',
+      () => service.connections.filter(c => c.text.includes('\r\n\r\n')).length === 50,
+    );
+    for (const upstream of service.connections.slice(0, 25)) {
+      upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome');
+    }
+    await until(
+      'half have begun',
+      () => clients.filter(c => c.text.includes('some')).length === 25,
+    );
+    for (const client of clients) client.socket.resetAndDestroy();
+    await until('the service is let go', () => service.connections.every(c => c.ended || c.closed));
+  });
+
+  test.each([
+    ['with a length', 'Content-Length: 100\r\n\r\nhalf'],
+    ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n'],
+  ])('47: an answer %s that breaks off is cut off, without an end', async (_what, rest) => {
+    const { service, client } = await withService();
+    client.write(get(path));
+    const upstream = await asked(service);
+    upstream.write(`HTTP/1.1 200 OK\r\n${rest}`);
+    await client.has('half');
+    upstream.socket.end();
+    await until('the client is cut off', () => client.ended || client.closed);
+    expect(client.text).not.toContain('\r\n0\r\n');
+    expect(client.text.endsWith('half') || client.text.endsWith('half\r\n')).toBe(true);
+  });
+
+  test('47: an answer that ends with its connection is whole after an end, cut off after a reset', async () => {
+    for (const how of ['end', 'reset'] as const) {
+      const { service, client } = await withService();
+      client.write(get(path));
+      const upstream = await asked(service);
+      upstream.write('HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf');
+      await client.has('half');
+      if (how === 'end') upstream.socket.end();
+      else upstream.socket.resetAndDestroy();
+      if (how === 'end') await client.has('\r\n0\r\n\r\n');
+      else await until('the client is cut off', () => client.ended || client.closed);
+      expect(client.text.includes('\r\n0\r\n')).toBe(how === 'end');
+    }
+  });
+
+  test('48: what a service sends beyond its answer reaches nobody, and its connection is given up', async () => {
+    const { service, client } = await withService();
+    client.write(get(path));
+    const upstream = await asked(service);
+    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n';
+    upstream.write(`${answer}mine${answer}evil`);
+    await client.has('mine');
+    await until('the connection is given up', () => upstream.ended || upstream.closed);
+    client.write(get(path));
+    (await asked(service)).write(`${answer}next`);
+    await client.has('next');
+    expect(client.text).not.toContain('evil');
+  });
+
+  test('77: fields keep their order, spelling and repetition, both ways, with bytes beyond ASCII', async () => {
+    const { service, client } = await withService();
+    client.write(get(path, 'X-Zed: 1\r\nx-zed: 2\r\nX-Latin: \xe4\xf6\r\n'));
+    const upstream = await asked(service);
+    expect(upstream.text).toMatch(/x-zed: 1\r\n(?:.*\r\n)*x-zed: 2\r\n/i);
+    expect(upstream.text).toMatch(/x-latin: \xe4\xf6\r\n/i);
+    upstream.write(
+      'HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-Latin: \xfc\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n',
+    );
+    await client.has('\r\n\r\n');
+    expect(client.text).toContain('Set-Cookie: a=1\r\nX-Latin: \xfc\r\nSet-Cookie: b=2\r\n');
+  });
+
+  test('77: bytes beyond ASCII are the same in a head that goes out before its body', async () => {
+    const { service, client } = await withService();
+    client.write(get(path));
+    (await asked(service)).write('HTTP/1.1 200 OK\r\nX-Latin: \xfc\r\n\r\n');
+    await client.has('\r\n\r\n');
+    expect(client.text).toContain('X-Latin: \xfc\r\n');
+  });
+
+  test('15: the path goes on as the bytes that came', async () => {
+    for (const suffix of ['/../b', '/%2e%2e/%2F', ';v=1', '/a\\b', '?a=/../x&b=%zz', '//c']) {
+      const { service, client } = await withService();
+      client.write(get(path + suffix));
+      expect((await asked(service)).text.startsWith(`GET ${path}${suffix} HTTP/1.1\r\n`)).toBe(
+        true,
+      );
+    }
+  });
+});
+
+describe('the HTTP lane', () => {
+  test('21: 100 is said once the body is wanted, and the body then goes on', async () => {
+    const { service, client } = await withService();
+    client.write(
+      'POST /api/x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n',
+    );
+    await client.has('HTTP/1.1 100 Continue\r\n\r\n');
+    client.write('body');
+    const upstream = await asked(service);
+    await upstream.has('body');
+    expect(upstream.text.toLowerCase()).not.toContain('expect');
+    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    await client.has('\r\n\r\nok');
+  });
+
+  test('21: any other expectation is refused with 417', async () => {
+    const { client } = await withService();
+    client.write(get('/api/x', 'Expect: miracles\r\n'));
+    await client.has('"code":"expectation"');
+    expect(client.text).toMatch(/^HTTP\/1\.1 417 /);
+  });
+
+  test('21: a service that answers without waiting for the body is not kept waiting', async () => {
+    const { service, client } = await withService();
+    client.write('POST /api/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nbegin');
+    (await asked(service)).write(
+      'HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig',
+    );
+    await client.has('\r\n\r\nbig');
+    expect(client.text).toMatch(/^HTTP\/1\.1 413 /);
+  });
+
+  test('22: interim answers are passed on and are not taken for the answer', async () => {
+    const { service, client } = await withService();
+    client.write(get('/api/x'));
+    const upstream = await asked(service);
+    upstream.write('HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n');
+    await client.has('</a.css>');
+    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    await client.has('\r\n\r\nok');
+    expect(client.text).toMatch(/^HTTP\/1\.1 103 .*\r\n(.*\r\n)*\r\nHTTP\/1\.1 200 OK\r\n/);
+  });
+
+  test('23: trailers of an answer stay trailers', async () => {
+    const { service, client } = await withService();
+    client.write(get('/api/x'));
+    (await asked(service)).write(
+      'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n',
+    );
+    await client.has('X-Sum: 7');
+    expect(client.text.indexOf('X-Sum: 7')).toBeGreaterThan(client.text.indexOf('\r\n0\r\n'));
+  });
+
+  test('45: a slow client holds the service back, and an upload the client', async () => {
+    const { service, client } = await withService();
+    client.write(get('/api/x'));
+    const upstream = await asked(service);
+    client.socket.pause();
+    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n');
+    const block = Buffer.alloc(1_000_000);
+    let given = 0;
+    while (given < 100 && upstream.socket.write(block)) given += 1;
+    const stuck = () => upstream.socket.bytesWritten - upstream.socket.writableLength;
+    let last = -1;
+    let since = performance.now();
+    const pump = () => {
+      while (given < 100 && upstream.socket.write(block)) given += 1;
+    };
+    upstream.socket.on('drain', pump);
+    await until('the service is held back', () => {
+      if (stuck() !== last) {
+        last = stuck();
+        since = performance.now();
+      }
+      return performance.now() - since > 300;
+    });
+    expect(stuck()).toBeLessThan(60_000_000);
+  });
+
+  test('50: a connection that closes in the moment of its next use is replaced, once, for reads', async () => {
+    const { service, client } = await withService();
+    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+    client.write(get('/api/x'));
+    const first = await asked(service);
+    first.write(answer);
+    await client.has('\r\n\r\nok');
+    client.received = Buffer.alloc(0);
+    first.received = Buffer.alloc(0);
+    client.write(get('/api/y'));
+    await first.has('GET /api/y');
+    first.socket.resetAndDestroy();
+    (await asked(service)).write(answer);
+    await client.has('\r\n\r\nok');
+  });
+
+  test('50: a write is never sent twice', async () => {
+    const { service, client } = await withService();
+    client.write(get('/api/x'));
+    const first = await asked(service);
+    first.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    await client.has('\r\n\r\nok');
+    client.received = Buffer.alloc(0);
+    client.write('POST /api/y HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx');
+    await first.has('POST /api/y');
+    first.socket.resetAndDestroy();
+    await client.has('"code":"upstream-closed"');
+    expect(client.text).toMatch(/^HTTP\/1\.1 502 /);
+    expect(service.connections).toHaveLength(1);
+  });
+
+  test('20: TRACE would show what proxies add, and is refused', async () => {
+    const { client, service } = await withService();
+    client.write('TRACE /api/x HTTP/1.1\r\nHost: h\r\nCookie: a\r\n\r\n');
+    await client.has('"code":"method"');
+    expect(client.text).toMatch(/^HTTP\/1\.1 405 /);
+    expect(service.connections).toHaveLength(0);
+  });
+
+  test('a stream that is silent for longer than every time limit goes on', async () => {
+    const { service, client } = await withService({
+      upstream: { responseTimeoutMs: 300, connectTimeoutMs: 300, handshakeTimeoutMs: 300 },
+      limits: { headersTimeoutMs: 300, stallMs: 300, closeMs: 300 },
+      routes: [{ name: 'sse', path: '/events', protocol: 'sse' }],
+    });
+    client.write(get('/events', 'Last-Event-ID: 41\r\nAccept: text/event-stream\r\n'));
+    const upstream = await asked(service);
+    expect(lines(upstream)).toContain('last-event-id: 41');
+    upstream.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n');
+    // The head comes before any event does.
+    await client.has('text/event-stream\r\n');
+    const silentUntil = performance.now() + 2_500;
+    await until('the silence is over', () => performance.now() > silentUntil);
+    expect(client.ended || client.closed).toBe(false);
+    upstream.write('data: one\n\n');
+    await client.has('data: one\n\n');
+    upstream.write('data: two\n\n');
+    await client.has('data: two\n\n');
+    client.socket.destroy();
+    await until('the service is let go', () => upstream.ended || upstream.closed);
+  });
+});
+
+test('30: clients that reset a pending upgrade on an unrouted path leave no socket behind', async () => {
+  const { service, front } = await withService();
+  const clients = await Promise.all(Array.from({ length: 20 }, () => connected(front)));
+  for (const client of clients) client.write(upgradeRequest('/elsewhere'));
+  await until('the service has all', () => service.connections.length === 20);
+  for (const client of clients) client.socket.resetAndDestroy();
+  await until('the service is let go', () => service.connections.every(c => c.ended || c.closed));
+});
+
+test('an unrouted WebSocket passes to legacy, bytes as they are', async () => {
+  const { service, front, client } = await withService();
+  client.write(upgradeRequest('/elsewhere?x=1'));
+  const upstream = await asked(service);
+  expect(upstream.text.startsWith('GET /elsewhere?x=1 HTTP/1.1\r\n')).toBe(true);
+  await upstream.accept(Buffer.from('first'));
+  await client.has('first');
+  client.write('from the client');
+  await upstream.has('from the client');
+  expect([...front.traffic.counters()]).toContainEqual(
+    expect.objectContaining({
+      route: 'unrouted',
+      side: 'legacy',
+      counters: expect.objectContaining({ sessionsOpen: 1 }),
+    }),
+  );
+});
+
+test('while the bypass is engaged, everything new goes straight to legacy, and open sessions stay', async () => {
+  let engaged = false;
+  const candidate = await rawServer();
+  open.push(candidate);
+  const { service, front } = await withService({
+    candidate: candidate.port,
+    bypassed: () => engaged,
+    decider: () => ({
+      decision: {
+        primary: 'candidate',
+        second: null,
+        writeTo: 'primary',
+        isolation: 'observe',
+        reason: 'serve-flag',
+      },
+      revision: 'test',
+    }),
+  });
+  const before = await connected(front);
+  before.write(upgradeRequest());
+  const stays = await asked(candidate);
+  await stays.accept();
+  await before.has('101');
+  engaged = true;
+  const webSocket = await connected(front);
+  webSocket.write(upgradeRequest());
+  await (await asked(service)).accept();
+  await webSocket.has('101');
+  const plain = await connected(front);
+  plain.write(get('/api/x'));
+  (await asked(service)).write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+  await plain.has('\r\n\r\nok');
+  stays.write('still here');
+  await before.has('still here');
+  expect(candidate.connections).toHaveLength(1);
+});
