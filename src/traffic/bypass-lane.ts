@@ -56,6 +56,7 @@ export class BypassLane {
     });
     this.#proxy.on('proxyRes', (answer, _incoming, response) => {
       if (response instanceof Socket) return;
+      response.sendDate = false;
       response.writeHead(
         answer.statusCode ?? 502,
         answer.statusMessage ?? '',
