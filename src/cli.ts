@@ -1,0 +1,84 @@
+// `cutover <command>`. Commands that start something load it; all others ask a running proxy over its
+// admin API, or read files.
+import { Command } from 'commander';
+import { configCommand } from './cli/config-command.ts';
+import { explainCommand } from './cli/explain-command.ts';
+import { reportFailure } from './cli/failure.ts';
+import { flagsCommand } from './cli/flags-command.ts';
+import { stageCommand } from './cli/stage-command.ts';
+import { startCommand } from './cli/start-command.ts';
+import { statusCommand } from './cli/status-command.ts';
+import { VERSION } from './control/version.ts';
+
+const HELP = `
+First steps:
+  cutover demo                     two services, a proxy and 50 users, to try everything on
+  cutover config check             is ./cutover.yaml right?
+  cutover start                    run the proxy
+  cutover stage                    where does the migration stand?
+  cutover stage canary 5%          let the candidate serve 5% of the users
+  cutover explain --user U --route R
+
+Ends with 0 if all is well, 1 if something was refused or is not valid, 2 if nobody answers or the
+command was not understood. Colours are left out where NO_COLOR is set.`;
+
+/** Guests: only the one that is asked for is loaded. */
+const GUESTS = {
+  demo: {
+    description: 'run both reference services, the proxy and synthetic users',
+    load: async () => (await import('./runs/command.ts')).demoCommand(),
+  },
+  broadcaster: {
+    description: 'run one of the reference services: legacy or ssot',
+    load: async () => (await import('./broadcast/command.ts')).broadcasterCommand(),
+  },
+} as const;
+
+/** Runs a command line (`process.argv`) and sets the exit code. */
+export async function run(argv: readonly string[]): Promise<void> {
+  // `cutover status | head` closes our stdout early; that is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? 0 : 1);
+  });
+  try {
+    const program = await createProgram(argv.slice(2));
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = reportFailure(error);
+  }
+}
+
+async function createProgram(words: readonly string[]): Promise<Command> {
+  const program = new Command('cutover')
+    .description(
+      'moves live HTTP and WebSocket users from a legacy service to its replacement, and back',
+    )
+    .version(VERSION, '--version', 'print the version')
+    .helpOption('-h, --help', 'explain a command')
+    .showHelpAfterError('(add --help for what is possible)')
+    .addHelpText('after', HELP)
+    .exitOverride()
+    .addCommand(startCommand());
+  for (const [name, guest] of Object.entries(GUESTS)) {
+    const asked = words[0] === name || (words[0] === 'help' && words[1] === name);
+    program.addCommand(
+      asked ? await guest.load() : new Command(name).description(guest.description),
+    );
+  }
+  program
+    .addCommand(stageCommand())
+    .addCommand(statusCommand())
+    .addCommand(explainCommand())
+    .addCommand(flagsCommand())
+    .addCommand(configCommand());
+  adopt(program);
+  return program;
+}
+
+/** Commands that were made apart fail like the program: by an exception, not by leaving the process. */
+function adopt(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent);
+    adopt(command);
+  }
+}

@@ -1,0 +1,25 @@
+// How a command fails: one sentence on stderr and an exit code that scripts can rely on.
+import { CommanderError } from 'commander';
+import { CutoverError } from '../errors.ts';
+
+/** 1: refused or invalid. 2: nobody answers, or the command was not understood. */
+export type FailureCode = 1 | 2;
+
+export class CommandFailure extends Error {
+  readonly exitCode: FailureCode;
+
+  constructor(exitCode: FailureCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.exitCode = exitCode;
+  }
+}
+
+/** Tells on stderr what went wrong, never how the program got there, and returns the exit code. */
+export function reportFailure(error: unknown): number {
+  // Commander has said it already; help and version end here too, with 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  const known = error instanceof CommandFailure || error instanceof CutoverError;
+  const message = error instanceof Error ? error.message : 'unknown failure';
+  process.stderr.write(`${known ? '' : 'this should not have happened: '}${message}\n`);
+  return error instanceof CommandFailure ? error.exitCode : 1;
+}

@@ -1,0 +1,31 @@
+// The configuration as a command reads it for itself: to find the proxy, its flags and its routes.
+import { readFile } from 'node:fs/promises';
+import { parseConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { CommandFailure } from './failure.ts';
+
+export const DEFAULT_CONFIG = 'cutover.yaml';
+
+/** Reads a configuration that somebody named. Throws `CommandFailure` or `ConfigError`. */
+export async function readConfig(file: string): Promise<Config> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    const why = missing ? 'there is no such file' : 'it can not be read';
+    throw new CommandFailure(2, `${file}: ${why}; name the configuration with --config`, error);
+  }
+  return parseConfig(text, file, process.env);
+}
+
+/** As `readConfig`; without a name the default file, and null if that is not there. */
+export async function readConfigIfThere(file: string | undefined): Promise<Config | null> {
+  if (file !== undefined) return readConfig(file);
+  try {
+    return await readConfig(DEFAULT_CONFIG);
+  } catch (error) {
+    if (error instanceof CommandFailure) return null;
+    throw error;
+  }
+}

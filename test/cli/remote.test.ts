@@ -1,0 +1,213 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Admin, createAdmin } from '../../src/control/admin.ts';
+import { cutover } from '../support/command.ts';
+import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
+
+let op: Operated;
+let admin: Admin;
+let env: Record<string, string>;
+const [ESC] = '\u001b';
+
+beforeEach(async () => {
+  op = await operated({ 'events.json': flagsFor('events', 'shadow') });
+  admin = createAdmin({ ...op, token: TOKEN });
+  const { port } = await admin.listen();
+  const tokenFile = path.join(op.dir, 'admin.token');
+  await writeFile(tokenFile, `${TOKEN}\n`);
+  env = { CUTOVER_ADMIN: `http://127.0.0.1:${port}`, CUTOVER_TOKEN_FILE: tokenFile };
+});
+afterEach(async () => {
+  await admin.close();
+  await op.close();
+});
+
+const run = (...words: string[]) => cutover(words, { env, cwd: op.dir });
+
+describe('stage', () => {
+  test('shows where every route stands, for people and for programs', async () => {
+    const told = await run('stage');
+    expect(told).toMatchObject({ code: 0, stderr: '' });
+    expect(told.stdout).toMatch(
+      /^route {3}stage {3}candidate {2}shadow\nevents {2}shadow {2}0% +100%\n/,
+    );
+    expect(told.stdout).not.toContain(ESC);
+    const json = JSON.parse((await run('stage', '--json')).stdout);
+    expect(json.routes[0]).toMatchObject({ route: 'events', stage: { name: 'shadow' } });
+  });
+
+  test.each(['12.5%', '12.5'])(
+    'canary %s edits the flag files and says what moved',
+    async percent => {
+      op.traffic.open('events', 'legacy', ...users(100));
+      const { code, stdout, stderr } = await run('stage', 'canary', percent, '--route', 'events');
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toContain('events: shadow -> canary 12.5%');
+      expect(stdout).toContain('candidate serves 0% -> 12.5% of the users');
+      expect(stdout).toMatch(
+        /100 open sessions stay in place; .* \d+ would move to candidate, 0 to/,
+      );
+      expect(stdout).toContain('wrote events.json');
+      const file = JSON.parse(await readFile(path.join(op.dir, 'events.json'), 'utf8'));
+      const serve = file.features.find((flag: { name: string }) => flag.name === 'events.serve');
+      expect(serve.strategies[0].variants[0].weight).toBe(125);
+    },
+  );
+
+  test('--dry-run tells whom it would move and changes nothing', async () => {
+    const before = op.flags.revision;
+    const { code, stdout } = await run('stage', 'live', '--route', 'events', '--dry-run');
+    expect(code).toBe(0);
+    expect(stdout).toContain('(dry run: nothing was changed)');
+    expect(stdout).toContain('would write events.json');
+    expect(op.flags.revision).toBe(before);
+  });
+
+  test('killed refuses a stage until --unkill', async () => {
+    await run('stage', 'killed', '--route', 'events');
+    const refused = await run('stage', 'live', '--route', 'events');
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toMatch(/^kill flag events\.kill is on.*\n$/);
+    const released = await run('stage', '--unkill', '--route', 'events');
+    expect(released.stdout).toContain('killed (shadow beneath) -> shadow');
+  });
+
+  test.each([
+    [['stage', 'canary', 'many'], 1, /^"many" is no percentage; write it as 12\.5% or 12\.5\n$/],
+    [['stage', 'canary', '100%'], 1, /^100 % is not possible; allowed is 0\.1 to 99\.9.*\n$/],
+    [['stage', 'canary'], 1, /^stage canary needs a percentage.*\n$/],
+    [['stage', 'sideways'], 1, /^stage: .*"off"\|"shadow"\|"canary".*\n$/],
+    [
+      ['stage', 'live', '--route', 'nope'],
+      1,
+      /^there is no route "nope"; routes are events, api\n$/,
+    ],
+    [['stage', '--dry-run'], 2, /^--dry-run goes with a stage\n$/],
+    [['stage', 'live', '--bogus'], 2, /^error: unknown option '--bogus'\n\(add --help/],
+    [['stage', 'canary', '5', 'now'], 2, /^error: too many arguments/],
+    [['explain', '--user', 'u1'], 2, /^error: required option '--route <name>' not specified\n/],
+    [['explain', '--route', 'nope'], 1, /^there is no route "nope"; routes are events, api\n$/],
+    [['stage', '--config', 'nowhere.yaml', '--admin', 'a b'], 2, /^"a b" is no address/],
+  ])('%j ends with %i and one sentence', async (words, code, stderr) => {
+    const before = op.flags.revision;
+    const ran = await run(...words);
+    expect(ran).toMatchObject({ code, stdout: '' });
+    expect(ran.stderr).toMatch(stderr);
+    expect(ran.stderr).not.toContain('    at ');
+    expect(op.flags.revision).toBe(before);
+  });
+});
+
+describe('looking', () => {
+  test('status shows routes, sessions, failures, flags and warnings', async () => {
+    op.traffic.open('events', 'legacy', 'a', 'b');
+    op.metrics.observer.failed('events', 'candidate', 'upstream-timeout');
+    op.state.warnings = ['1,024 file descriptors are too few for 10,000 sessions'];
+    const { code, stdout } = await run('status');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^cutover 0\.1\.0, up \d+ s, ready\n/);
+    expect(stdout).toMatch(/^events +\/ws +shadow +2 +0 +upstream-timeout 1$/m);
+    expect(stdout).toMatch(/^flags +file:[0-9a-f]{12}, read \d+ s ago, 0 errors, 1 warning /m);
+    expect(stdout).toMatch(/^warning +1,024 file descriptors/m);
+    const json = JSON.parse((await run('status', '--json')).stdout);
+    expect(json).toMatchObject({ ready: true, routes: [{ name: 'events' }, { name: 'api' }] });
+  });
+
+  test('explain tells decision, reason, stage and flags', async () => {
+    const { code, stdout } = await run('explain', '--user', 'u1', '--route', 'events');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^u1 on events: legacy, candidate as shadow\nbecause the serve flag/);
+    expect(stdout).toMatch(/^ {2}events\.serve +legacy$/m);
+    const json = await run('explain', '--user', 'u1', '--route', 'events', '--json');
+    expect(JSON.parse(json.stdout)).toMatchObject({ user: 'u1', reason: 'serve-flag' });
+  });
+
+  test('flags list shows what each is for; control characters in a file do not reach the terminal', async () => {
+    const flags = flagsFor('events', 'shadow').map(flag => ({
+      ...flag,
+      description: `${ESC}[2Jx`,
+    }));
+    await op.write('events.json', flags);
+    const before = op.flags.revision;
+    await expect.poll(() => op.flags.revision, { timeout: 10_000 }).not.toBe(before);
+    const { code, stdout } = await run('flags', 'list');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^events\.shadow +on +events shadow +100% +- +\?\[2Jx$/m);
+    expect(stdout).not.toContain(ESC);
+    const json = JSON.parse((await run('flags', 'list', '--json')).stdout);
+    expect(json.flags[0]).toMatchObject({ name: 'events.serve', role: 'serve', percent: 0 });
+  });
+});
+
+describe('finding the proxy', () => {
+  const config = (port: number) =>
+    `listen: {}\nadmin: { port: ${port} }\nstateDir: .\nupstreams:\n  legacy: { url: 'http://127.0.0.1:1' }\n  candidate: { url: 'http://127.0.0.1:2' }\nroutes: [{ name: events, path: /ws, protocol: websocket }]\n`;
+  const port = () => (admin.server.address() as AddressInfo).port;
+
+  test('address and token come from ./cutover.yaml, from --config, or from options', async () => {
+    await writeFile(path.join(op.dir, 'cutover.yaml'), config(port()));
+    await writeFile(path.join(op.dir, 'other.yaml'), config(port()));
+    const { CUTOVER_TOKEN_FILE = '' } = env;
+    env = {};
+    expect(await run('stage')).toMatchObject({ code: 0, stderr: '' });
+    expect((await run('stage', '--config', 'other.yaml')).code).toBe(0);
+    const place = ['--admin', `127.0.0.1:${port()}`, '--token-file', CUTOVER_TOKEN_FILE];
+    expect((await cutover(['stage', ...place], { cwd: '/' })).code).toBe(0);
+  });
+
+  test('no proxy there: 2, and what to do', async () => {
+    await admin.close();
+    const ran = await run('status');
+    expect(ran).toMatchObject({ code: 2, stdout: '' });
+    expect(ran.stderr).toMatch(
+      /^no proxy answers at http:.* \(connection refused\); is it running\?/,
+    );
+  });
+
+  test('a token that is not that of the proxy: 1, naming the file and not the token', async () => {
+    await writeFile(env.CUTOVER_TOKEN_FILE ?? '', 'another-token');
+    const ran = await run('status');
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toContain(env.CUTOVER_TOKEN_FILE);
+    expect(ran.stderr).not.toContain('another-token');
+  });
+
+  test.each([
+    ['no token file', { CUTOVER_TOKEN_FILE: '/nowhere/admin.token' }, /admin\.token is not there/],
+    ['a folder as token file', { CUTOVER_TOKEN_FILE: '/' }, /can not be read/],
+    ['an empty token file', { CUTOVER_TOKEN_FILE: '/dev/null' }, /holds no admin token/],
+    [
+      'no configuration',
+      { CUTOVER_TOKEN_FILE: undefined },
+      /^cutover\.yaml: there is no such file/,
+    ],
+  ])('%s: 2, and which file it is about', async (_, change, stderr) => {
+    const changed = Object.entries({ ...env, ...change }).filter(entry => entry[1] !== undefined);
+    env = Object.fromEntries(changed) as Record<string, string>;
+    const ran = await run('status');
+    expect(ran).toMatchObject({ code: 2, stdout: '' });
+    expect(ran.stderr).toMatch(stderr);
+  });
+
+  test('something else listens there: 2; a redirect does not get the token', async () => {
+    const asked: (string | undefined)[] = [];
+    const other = http.createServer((request, response) => {
+      asked.push(request.headers.authorization);
+      if (request.url === '/elsewhere') response.end('{"routes": []}');
+      else if (request.url?.endsWith('/flags')) response.end('<html>');
+      else response.writeHead(302, { location: '/elsewhere' }).end();
+    });
+    await new Promise<void>(resolve => other.listen(0, '127.0.0.1', resolve));
+    env.CUTOVER_ADMIN = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+    const html = await run('flags', 'list');
+    expect(html).toMatchObject({ code: 2, stdout: '' });
+    expect(html.stderr).toContain('is not the admin API of a proxy');
+    const moved = await run('stage');
+    expect(moved).toMatchObject({ code: 2, stdout: '' });
+    expect(asked).toHaveLength(2);
+    other.close();
+  });
+});
