@@ -132,10 +132,10 @@ function lintText({ dir, flags, problems, revision }: Lint): string {
 }
 
 function listText({ flags, revision }: Listing): string {
-  const rows = flags.map(({ name, enabled, route, role, percent, pins, description }) => [
+  const rows = flags.map(({ name, enabled, routes, role, percent, pins, description }) => [
     plain(name),
     enabled ? 'on' : 'off',
-    route === null ? '-' : `${route} ${role}`,
+    role === null ? '-' : `${role} of ${routes.join(', ')}`,
     percent === null ? '-' : `${percent}%`,
     pins === 0 ? '-' : String(pins),
     plain(description),

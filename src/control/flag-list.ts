@@ -9,8 +9,8 @@ const ROLES = ['serve', 'shadow', 'kill', 'isolation'] as const;
 export interface ListedFlag {
   readonly name: string;
   readonly enabled: boolean;
-  /** The route that reads the flag, and as what; null for flags of somebody else. */
-  readonly route: string | null;
+  /** The routes that read the flag, and as what; none and null for flags of somebody else. */
+  readonly routes: readonly string[];
   readonly role: (typeof ROLES)[number] | null;
   /** Percent of the users: whom the candidate serves, who is shadowed, who is killed. */
   readonly percent: number | null;
@@ -24,10 +24,14 @@ export function listFlags(
   features: readonly FeatureLike[],
   routes: readonly RouteConfig[],
 ): ListedFlag[] {
-  const uses = new Map<string, { route: string; role: (typeof ROLES)[number] }>();
+  const uses = new Map<string, { routes: string[]; role: (typeof ROLES)[number] }>();
   for (const route of routes) {
     const names = flagNames(route);
-    for (const role of ROLES) uses.set(names[role], { route: route.name, role });
+    for (const role of ROLES) {
+      const use = uses.get(names[role]) ?? { routes: [], role };
+      use.routes.push(route.name);
+      uses.set(names[role], use);
+    }
   }
   const order = [...uses.keys()];
   const rank = ({ name }: ListedFlag) => (uses.has(name) ? order.indexOf(name) : order.length);
@@ -37,7 +41,7 @@ export function listFlags(
       return {
         name: feature.name,
         enabled: feature.enabled,
-        route: use?.route ?? null,
+        routes: use?.routes ?? [],
         role: use?.role ?? null,
         percent: percentOf(feature, use?.role),
         pins: feature.strategies.filter(strategy => !isBase(strategy)).length,

@@ -135,7 +135,7 @@ describe('looking', () => {
     await expect.poll(() => op.flags.revision, { timeout: 10_000 }).not.toBe(before);
     const { code, stdout } = await run('flags', 'list');
     expect(code).toBe(0);
-    expect(stdout).toMatch(/^events\.shadow +on +events shadow +100% +- +\?\[2Jx$/m);
+    expect(stdout).toMatch(/^events\.shadow +on +shadow of events +100% +- +\?\[2Jx$/m);
     expect(stdout).not.toContain(ESC);
     const json = JSON.parse((await run('flags', 'list', '--json')).stdout);
     expect(json.flags[0]).toMatchObject({ name: 'events.serve', role: 'serve', percent: 0 });

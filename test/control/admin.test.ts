@@ -135,7 +135,7 @@ describe('reading', () => {
     expect(body.flags).toContainEqual(
       expect.objectContaining({
         name: 'events.shadow',
-        route: 'events',
+        routes: ['events'],
         role: 'shadow',
         percent: 100,
       }),
