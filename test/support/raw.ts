@@ -56,6 +56,8 @@ export class RawEnd {
 export interface RawServer {
   port: number;
   connections: RawEnd[];
+  /** Moves to that port of 127.0.0.1. */
+  listenAt(port: number): Promise<void>;
   /** Waits for the next connection that nobody has taken yet. */
   next(): Promise<RawEnd>;
   close(): void;
@@ -72,6 +74,11 @@ export async function rawServer(): Promise<RawServer> {
   return {
     port: (server.address() as net.AddressInfo).port,
     connections,
+    listenAt: async port => {
+      await new Promise(resolve => server.close(resolve));
+      server.listen(port, '127.0.0.1');
+      await once(server, 'listening');
+    },
     next: async () => {
       const end = await until('a connection comes in', () => connections[taken]);
       taken += 1;
