@@ -1,0 +1,235 @@
+// What only a whole process can show: shutdown, takeover by a new version, reload, and too few
+// descriptors.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { WebSocket } from 'ws';
+import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
+import { cutover } from '../support/command.ts';
+import { ask, type ProxyProcess, proxyProcess } from '../support/process.ts';
+import { rawClient } from '../support/raw.ts';
+import { goldenPath, login, place } from '../support/stack.ts';
+import { until } from '../support/until.ts';
+
+const keys = { secret: 'a secret of the tests, long enough for HS256' };
+const open: { close(): unknown }[] = [];
+let legacy: RunningBroadcaster;
+let candidate: RunningBroadcaster;
+
+beforeEach(async () => {
+  legacy = await startBroadcaster({ kind: 'legacy', keys });
+  candidate = await startBroadcaster({ kind: 'ssot', keys });
+  open.push(legacy, candidate);
+});
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+async function folderWith(config = ''): Promise<string> {
+  const where = await place({ legacy: legacy.url, candidate: candidate.url }, { config });
+  open.push(where);
+  return where.folder;
+}
+
+async function running(
+  folder: string,
+  words: string[] = [],
+  env: Record<string, string> = {},
+): Promise<ProxyProcess> {
+  const proxy = await proxyProcess(folder, words, env);
+  open.push(proxy);
+  return proxy;
+}
+
+const closeOf = async (socket: WebSocket): Promise<number> =>
+  ((await once(socket, 'close')) as [number])[0];
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<string> {
+  const probe = await startBroadcaster({ kind: 'legacy', keys });
+  await probe.close();
+  return String(probe.port);
+}
+
+describe('hostile 72: shutdown', () => {
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s: not ready, sessions closed with 1012 at a pace, exit 0',
+    async signal => {
+      const folder = await folderWith('limits: { drainMs: 3000 }');
+      const proxy = await running(folder);
+      const admin = await proxy.admin();
+      expect((await fetch(`${admin}/readyz`)).status).toBe(200);
+      const sockets = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => login(proxy.listen, `user_${i}`)),
+      );
+      const startedAt = performance.now();
+      const closes = sockets.map(async socket => ({
+        code: await closeOf(socket),
+        at: performance.now() - startedAt,
+      }));
+      proxy.child.kill(signal);
+      const notReady = await until('it says that it is not ready', async () => {
+        const answer = await fetch(`${admin}/readyz`).catch(() => undefined);
+        return answer?.status === 503 ? answer.json() : undefined;
+      });
+      expect(notReady).toMatchObject({ ready: false, reasons: [{ code: 'draining' }] });
+      const ends = await Promise.all(closes);
+      expect(ends.map(end => end.code)).toEqual(ends.map(() => 1012));
+      const last = Math.max(...ends.map(end => end.at));
+      expect(last).toBeGreaterThan(1_000);
+      expect(last).toBeLessThan(4_000);
+      expect(await proxy.ended()).toBe(0);
+    },
+  );
+
+  test('a client that ignores the close does not hold it up', async () => {
+    const folder = await folderWith('limits: { drainMs: 1000 }');
+    const proxy = await running(folder);
+    const deaf = await login(proxy.listen, 'user_1');
+    deaf.pause();
+    open.push({ close: () => deaf.terminate() });
+    proxy.child.kill('SIGTERM');
+    expect(await proxy.ended()).toBe(0);
+  });
+
+  test('a second signal ends it at once', async () => {
+    const folder = await folderWith('limits: { drainMs: 60000 }');
+    const proxy = await running(folder);
+    const deaf = await login(proxy.listen, 'user_1');
+    deaf.pause();
+    open.push({ close: () => deaf.terminate() });
+    proxy.child.kill('SIGTERM');
+    await until('it drains', () => proxy.log().includes('"draining"'));
+    proxy.child.kill('SIGTERM');
+    expect(await proxy.ended()).toBe(1);
+  });
+});
+
+describe('a new version', () => {
+  test('takes over: nobody fails to get in, lock and admin port change hands, the old one ends', async () => {
+    const env = { PORT: await freePort(), ADMIN_PORT: await freePort() };
+    const folder = await folderWith('limits: { drainMs: 2000 }');
+    const old = await running(folder, [], env);
+    const admin = await old.admin();
+    const before = await Promise.all(
+      Array.from({ length: 10 }, (_, i) => login(old.listen, `user_${i}`)),
+    );
+    const next = await running(folder, ['--take-over'], env);
+    const closes = before.map(closeOf);
+    let visits = 0;
+    const failed: string[] = [];
+    const stopping = new AbortController();
+    const coming = (async () => {
+      while (!stopping.signal.aborted) {
+        visits += 1;
+        const outcome = await goldenPath(next.listen, `visitor_${visits}`);
+        // Whoever the old process took in is told to come again: that is no failure to get in.
+        if (outcome === 'login-failed') failed.push(outcome);
+      }
+    })();
+    await until('some have come', () => visits > 5);
+    old.child.kill('SIGTERM');
+    expect(await Promise.all(closes)).toEqual(before.map(() => 1012));
+    expect(await old.ended()).toBe(0);
+    await next.admin();
+    await until('the new one answers', async () => {
+      const answer = await ask(folder, admin, '/api/v1/status').catch(() => undefined);
+      return answer?.status === 200;
+    });
+    const holder = JSON.parse(await readFile(path.join(folder, 'state', 'holder.json'), 'utf8'));
+    expect(holder.pid).toBe(next.child.pid);
+    const seen = visits;
+    await until('more have come', () => visits > seen + 5);
+    stopping.abort();
+    await coming;
+    console.log(`takeover: ${visits} visits, ${failed.length} failed to get in`);
+    expect(failed).toEqual([]);
+  });
+
+  test('that was not told to take over is refused, and told by whom the folder is held', async () => {
+    const folder = await folderWith();
+    const old = await running(folder);
+    const ran = await cutover(['start', '--config', 'cutover.yaml'], { cwd: folder });
+    expect(ran.code).toBe(1);
+    expect(ran.stderr).toContain(`process ${old.child.pid}`);
+  });
+});
+
+describe('hostile 73: SIGHUP', () => {
+  test('with a bad file keeps the old configuration and tells; with a good one new connections use it', async () => {
+    const folder = await folderWith();
+    const file = path.join(folder, 'cutover.yaml');
+    const good = await readFile(file, 'utf8');
+    const proxy = await running(folder);
+    const admin = await proxy.admin();
+    const stays = await login(proxy.listen, 'user_1');
+    const reloads = async () =>
+      (
+        (await ask(folder, admin, '/api/v1/status')).body.config as {
+          lastReload: { ok: boolean; problems: string[] } | null;
+        }
+      ).lastReload;
+
+    await writeFile(file, `${good}\nlimitz: {}\n`);
+    proxy.child.kill('SIGHUP');
+    await until('it was refused', async () => (await reloads())?.ok === false);
+    expect((await reloads())?.problems.join()).toContain('limitz');
+    expect(await goldenPath(proxy.listen, 'user_2')).toBe('done');
+
+    // Both services change places: legacy's address is the other one's now.
+    await writeFile(file, good.replace(legacy.url, candidate.url));
+    const due = candidate.counts.due;
+    proxy.child.kill('SIGHUP');
+    await until('it was taken', async () => (await reloads())?.ok === true);
+    expect(await goldenPath(proxy.listen, 'user_3')).toBe('done');
+    expect(candidate.counts.due).toBe(due + 5);
+    expect(stays.readyState).toBe(stays.OPEN);
+
+    await writeFile(file, good.replace('port: "${PORT:-0}"', 'port: 1'));
+    proxy.child.kill('SIGHUP');
+    await until('it was refused', async () => (await reloads())?.ok === false);
+    expect((await reloads())?.problems.join()).toContain('listen.port');
+    stays.close();
+  });
+});
+
+describe('hostile 70: too few descriptors', () => {
+  test('newcomers wait or are refused, sessions live on, and all is well again when clients leave', async () => {
+    const folder = await folderWith();
+    const bin = path.join(import.meta.dirname, '../../bin/cutover.js');
+    const child = spawn(
+      'bash',
+      ['-c', `ulimit -n 128; exec "${process.execPath}" "${bin}" start --config cutover.yaml`],
+      {
+        cwd: folder,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    open.push({ close: () => child.kill('SIGKILL') });
+    let log = '';
+    child.stdout.on('data', chunk => void (log += chunk));
+    const listen = await until(
+      'it listens',
+      () => /"address":"(http[^"]+)","flags"/.exec(log)?.[1],
+      20_000,
+    );
+    const early = await login(listen, 'user_1');
+    const crowd = await Promise.all(
+      Array.from({ length: 200 }, () => rawClient(Number(new URL(listen).port)).catch(() => null)),
+    );
+    // The session that was open is served as before.
+    const pong = once(early, 'message');
+    early.send(JSON.stringify({ type: 'ping', message_id: 'p' }));
+    expect(String((await pong)[0])).toContain('pong');
+    for (const end of crowd) end?.socket.destroy();
+    await until(
+      'newcomers get in again',
+      async () => (await goldenPath(listen, 'user_2')) === 'done',
+      20_000,
+    );
+    expect(child.exitCode).toBeNull();
+    early.close();
+  });
+});
