@@ -143,12 +143,6 @@ const Identity = z.strictObject({
     .array(IdentitySource)
     .default([])
     .describe('Asked in this order; the first that is present counts, even if it is invalid.'),
-  affinity: z
-    .enum(['connection', 'credential'])
-    .default('connection')
-    .describe(
-      'Connections to a service are reused for one client connection, or for one verified user.',
-    ),
   claim: z.string().min(1).default('sub').describe('Claim that names the user.'),
   aliases: z
     .array(z.string().min(1))

@@ -8,17 +8,13 @@ import type { RouteConfig } from './schema.ts';
 
 /** Contradictions, in whatever of the file could be read. */
 export function contradictions(parts: Parts): Explained[] {
-  const { listen, admin, identity } = parts;
+  const { listen, admin } = parts;
   const found = routeConflicts(parts.routes);
   for (const [index, { protocol, subject, writes }] of parts.routes) {
     if (protocol !== 'websocket') continue;
     const message = 'is for requests with a body, which an upgrade has not';
     if (subject) found.push({ path: ['routes', index, 'subject'], message });
     if (writes === 'both') found.push({ path: ['routes', index, 'writes'], message });
-  }
-  if (identity?.affinity === 'credential' && identity.verify === 'unverified') {
-    const message = 'needs identity.verify: with names that anybody can claim, users would share';
-    found.push({ path: ['identity', 'affinity'], message });
   }
   if (listen && admin && listen.port === admin.port && listen.port !== 0) {
     found.push({
