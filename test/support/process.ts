@@ -25,7 +25,9 @@ export async function proxyProcess(
   const child = startCommand(['start', '--config', 'cutover.yaml', ...words], { cwd: folder, env });
   let log = '';
   for (const stream of [child.stdout, child.stderr])
-    stream?.on('data', chunk => void (log += chunk));
+    stream?.on('data', chunk => {
+      log += chunk;
+    });
   let end: { how: number | string | null } | undefined;
   child.on('exit', (code, signal) => {
     end = { how: code ?? signal };

@@ -23,7 +23,10 @@ test.each([
 const cut = (bytes: Buffer, sizes: number[]): Buffer[] => {
   const pieces: Buffer[] = [];
   let at = 0;
-  for (const size of sizes) pieces.push(bytes.subarray(at, (at += size)));
+  for (const size of sizes) {
+    pieces.push(bytes.subarray(at, at + size));
+    at += size;
+  }
   return [...pieces, bytes.subarray(at)];
 };
 
