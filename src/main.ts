@@ -199,10 +199,12 @@ export async function start(options: {
 }): Promise<number> {
   const loaded = await loadConfig(options.config, options.env);
   const logger = createLogger(loaded.config.log.level);
-  const proxy = await startProxy({ ...options, loaded, logger });
-  surviveStrays(logger);
-  process.on('SIGHUP', () => void proxy.reload());
+  // Before anything is served: a signal that nobody listens for would end the process at once.
   const ended = nextSignal(['SIGTERM', 'SIGINT']);
+  const starting = startProxy({ ...options, loaded, logger });
+  process.on('SIGHUP', () => void starting.then(proxy => proxy.reload()));
+  const proxy = await starting;
+  surviveStrays(logger);
   logger.info({ pid: process.pid }, 'started');
   const signal = await ended;
   // A second one is from somebody who does not want to wait.

@@ -1,7 +1,7 @@
 // The client's side of the proxy: one listener, and a lane for each kind of traffic.
 import http from 'node:http';
 import https from 'node:https';
-import type net from 'node:net';
+import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
@@ -27,6 +27,8 @@ import { WebSocketLane } from './ws-lane.ts';
 const SLOW_REQUEST_CHECK_MS = 1_000;
 /** A shutdown waits for second writes, and looks so often. */
 const SECOND_WRITE_CHECK_MS = 20;
+/** In a shutdown a client that is connected has so long to say what it wants. */
+const IDLE_GRACE_MS = 500;
 
 export interface TrafficOptions {
   readonly loaded: Loaded;
@@ -120,8 +122,12 @@ export class Traffic implements TrafficView {
 
   /** Stops accepting, ends sessions at a pace that fills `windowMs`, and waits for requests to finish. */
   async drain(windowMs: number): Promise<void> {
-    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
-    this.#server.closeIdleConnections();
+    // http's own `close` would cut off clients that were accepted a moment ago and have not spoken yet.
+    const closed = new Promise<void>(resolve => {
+      net.Server.prototype.close.call(this.#server, () => resolve());
+    });
+    const closeIdle = setInterval(() => this.#server.closeIdleConnections(), IDLE_GRACE_MS);
+    void closed.then(() => clearInterval(closeIdle));
     await Promise.all([closed, this.#webSockets.drain(windowMs)]);
     while (this.#http.writesUnderWay > 0) await pause(SECOND_WRITE_CHECK_MS);
   }

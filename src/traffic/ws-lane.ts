@@ -148,13 +148,13 @@ export class WebSocketLane {
       decided.decision.reason,
       performance.now() - startedAt,
     );
-    // Shutdown began while the handshake was under way: it goes the way of the others.
+    // A connection that was accepted before the shutdown: told to come again, as the others are, by a
+    // code that clients know, and not refused as if the service were down.
     if (this.draining) session.end(ERRORS.draining.close, 'service restart');
   }
 
   /** Why no new session is taken in at all, or null. */
   #turnAway(context: TrafficContext): ErrorCode | null {
-    if (this.draining) return 'draining';
     // `connecting` counts the one that is asking.
     return this.sessions.size + this.connecting > context.limits.maxSessions
       ? 'too-many-sessions'
