@@ -43,6 +43,8 @@ export class WriteSplits implements WriteLedger {
   /** From now on records are kept in that folder, those before included. */
   keepIn(folder: string): void {
     this.#folder = folder;
+    // A line that a crash cut off must not swallow the next record.
+    this.#waiting.unshift('\n');
     this.#write();
   }
 
