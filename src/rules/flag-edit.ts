@@ -23,8 +23,9 @@ export interface ShareEdit {
 
 /**
  * Gives `variant` that share. Pins (strategies with constraints or segments) come first, in their
- * order; the rest is one base strategy whose first variant is `variant`, so that whoever is in at a
- * share is in at every greater one. A feature that has the share already is returned as it is.
+ * order; the rest is one base strategy whose first variant is `variant` (or the second of the two, if
+ * it was), so that whoever is in at a share is in at every greater one. A feature that has the share
+ * already is returned as it is.
  */
 export function editShare(feature: FeatureLike | undefined, edit: ShareEdit): FeatureLike {
   if (feature !== undefined && shareOf(feature, edit.variant) === edit.share) return feature;
@@ -80,6 +81,13 @@ function baseStrategy(feature: FeatureLike, edit: ShareEdit): StrategyLike {
     ...variants.find(candidate => candidate.name === fresh.name),
     ...fresh,
   });
+  const dealt = [
+    variantOf({ name: variant, weight: share, weightType: 'fix', stickiness: 'userId' }),
+    variantOf({ name: other, weight: 1000 - share, weightType: 'variable', stickiness: 'userId' }),
+  ];
+  // Of two variants either order nests; another one than before would deal all users out anew.
+  const kept =
+    variants.length === 2 && variants[0]?.name === other && variants[1]?.name === variant;
   return {
     ...old,
     name: 'flexibleRollout',
@@ -90,14 +98,6 @@ function baseStrategy(feature: FeatureLike, edit: ShareEdit): StrategyLike {
       groupId: typeof groupId === 'string' && groupId !== '' ? groupId : name,
     },
     constraints: [],
-    variants: [
-      variantOf({ name: variant, weight: share, weightType: 'fix', stickiness: 'userId' }),
-      variantOf({
-        name: other,
-        weight: 1000 - share,
-        weightType: 'variable',
-        stickiness: 'userId',
-      }),
-    ],
+    variants: kept ? dealt.reverse() : dealt,
   };
 }
