@@ -8,7 +8,8 @@ import { type Admin, createAdmin } from './control/admin.ts';
 import { Bypass } from './control/bypass.ts';
 import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
 import { createDecider } from './control/decider.ts';
-import { type FlagProvider, openFileFlags } from './control/flags/provider.ts';
+import { openFlags } from './control/flags/open-flags.ts';
+import type { FlagProvider } from './control/flags/provider.ts';
 import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
@@ -69,11 +70,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 
   try {
     if (!takeOver) await takeState();
-    const provider = await openFileFlags({
-      dir: config.flags.dir,
-      routes: () => loaded.config.routes,
-      logger,
-    });
+    const provider = await openFlags(() => loaded, logger);
     flags = provider;
     const bypass = await Bypass.open(config.stateDir);
     const decide = createDecider(provider, () => ({

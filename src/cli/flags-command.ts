@@ -1,7 +1,7 @@
 // `cutover flags`: what the flags are, and what is wrong with them.
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { flagName, type RouteConfig } from '../config/schema.ts';
+import { type Config, flagName, type RouteConfig } from '../config/schema.ts';
 import type { ListedFlag } from '../control/flag-list.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
 import type { FeatureLike } from '../rules/flag-shape.ts';
@@ -63,9 +63,13 @@ async function runLint(
   { config: file, json = false }: { config?: string; json?: boolean },
 ): Promise<void> {
   const config = await readConfigIfThere(file);
-  const found = await lint(dir ?? config?.flags.dir ?? DEFAULT_DIR, config?.routes ?? null);
+  const found = await lint(dir ?? folderOf(config) ?? DEFAULT_DIR, config?.routes ?? null);
   print(found, json, lintText);
   if (found.problems.some(({ level }) => level === 'error')) process.exitCode = 1;
+}
+
+function folderOf(config: Config | null): string | undefined {
+  return config?.flags.provider === 'file' ? config.flags.dir : undefined;
 }
 
 async function lint(dir: string, routes: readonly RouteConfig[] | null): Promise<Lint> {

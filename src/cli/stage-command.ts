@@ -31,7 +31,7 @@ interface StageOptions extends AdminPlace {
 
 export function stageCommand(): Command {
   return remoteCommand('stage')
-    .description("show or set the migration's stage, by editing the flag files")
+    .description("show or set the migration's stage, in the flag files or in Unleash")
     .argument('[stage]', 'off, shadow, canary, live, complete or killed')
     .argument('[percent]', 'for canary and shadow, such as 12.5%')
     .option('--route <name>', 'this route alone (default: all)')
@@ -95,7 +95,7 @@ function changeText(change: RouteChange): string {
     `  ${open} stay${moves.openSessions === 1 ? 's' : ''} in place; by connecting anew ${moves.wouldMoveToCandidate} would move to candidate, ${moves.wouldMoveToLegacy} to legacy`,
     files.length > 0
       ? `  ${dryRun ? 'would write' : 'wrote'} ${files.join(', ')}; flags ${revision}`
-      : `  no file needed a change; flags ${revision}`,
+      : `  no flag needed a change; flags ${revision}`,
   ];
   if (pinned.length > 0) lines.push(`  single users are pinned by ${pinned.join(', ')}`);
   for (const { flag, message } of problems) {

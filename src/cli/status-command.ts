@@ -74,6 +74,11 @@ function factsTable(status: Status): string {
     ],
     ['config', `${config.file}, loaded ${config.loadedAt}`],
   ];
+  if (flags.lastFetch !== null) {
+    const { ok, error, confirmedAt } = flags.lastFetch;
+    const confirmed = `confirmed ${confirmedAt ?? 'not yet'}`;
+    rows.push(['', `${flags.provider} server: ${ok ? confirmed : `${error}; ${confirmed}`}`]);
+  }
   if (lastReload !== null && !lastReload.ok) {
     rows.push(['', `reload at ${lastReload.at} refused: ${lastReload.problems.join('; ')}`]);
   }

@@ -56,7 +56,9 @@ export function explain(issue: Issue, root: unknown, shows: (path: Path) => bool
       return [{ path, message: issue.issues[0]?.message ?? issue.message, onKey: true }];
     case 'invalid_union': {
       if ('options' in issue && Array.isArray(issue.options)) {
-        return one(mustBeOneOf(issue.options.map(String), value, got));
+        // A discriminator that may be left out is there as `undefined`.
+        const options = issue.options.filter(option => option !== undefined);
+        return one(mustBeOneOf(options.map(String), value, got));
       }
       const branch = closestBranch(issue.errors);
       if (branch === undefined) return one(issue.message);

@@ -52,7 +52,8 @@ function branches(schema: JsonSchema): JsonSchema[] {
 function constantsFit(shape: JsonSchema, value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return true;
   return Object.entries(shape.properties ?? {}).every(([key, property]) => {
-    const constant = typeof property === 'object' ? property.const : undefined;
-    return constant === undefined || new Map(Object.entries(value)).get(key) === constant;
+    if (typeof property !== 'object' || property.const === undefined) return true;
+    const given = new Map(Object.entries(value)).get(key) ?? property.default;
+    return given === property.const;
   });
 }

@@ -7,7 +7,7 @@ import { coerce, type Environment } from './environment.ts';
 import { type Explained, explain, valueAt } from './explain.ts';
 import { type Parts, soundParts } from './parts.ts';
 import { ConfigError, type Path, type Problem } from './problem.ts';
-import { type Config, ConfigSchema } from './schema.ts';
+import { type Config, ConfigSchema, type UnleashConfig } from './schema.ts';
 import { readSmall, resolveSecrets, type Secrets } from './secrets.ts';
 import { contradictions, doubts } from './sense.ts';
 
@@ -140,7 +140,18 @@ function absolutePaths(config: Config, folder: string): Config {
             ? { ...verify, secretFile: at(verify.secretFile) }
             : { ...verify, jwksFile: at(verify.jwksFile) },
     },
-    flags: { ...flags, dir: at(flags.dir) },
+    flags: flags.provider === 'file' ? { ...flags, dir: at(flags.dir) } : unleashPaths(flags, at),
+  };
+}
+
+function unleashPaths(flags: UnleashConfig, at: (path: string) => string): UnleashConfig {
+  const { tokenFile, hookTokenFile, backupDir, admin } = flags;
+  return {
+    ...flags,
+    tokenFile: at(tokenFile),
+    ...(hookTokenFile === undefined ? {} : { hookTokenFile: at(hookTokenFile) }),
+    ...(backupDir === undefined ? {} : { backupDir: at(backupDir) }),
+    ...(admin === undefined ? {} : { admin: { ...admin, tokenFile: at(admin.tokenFile) } }),
   };
 }
 
@@ -158,9 +169,9 @@ async function readText(file: string): Promise<string | Problem> {
 
 /** The folder may be made later, by whoever deploys the flags; until then everybody is on legacy. */
 async function flagDoubts(parts: Parts, file: string): Promise<Explained[]> {
-  const dir = parts.flags?.dir;
-  if (dir === undefined) return [];
-  const path = resolve(dirname(resolve(file)), dir);
+  const { flags } = parts;
+  if (flags?.provider !== 'file') return [];
+  const path = resolve(dirname(resolve(file)), flags.dir);
   const found = await stat(path).then(
     stats => stats.isDirectory(),
     () => false,

@@ -12,9 +12,22 @@ const FIXED: readonly (readonly [field: string, of: (config: Config) => string |
   ['admin.host', config => config.admin.host],
   ['admin.port', config => config.admin.port],
   ['stateDir', config => config.stateDir],
-  ['flags.dir', config => config.flags.dir],
+  ...flagFields(),
   ['limits.maxHeaderBytes', config => config.limits.maxHeaderBytes],
 ];
+
+/** Whatever says where flags are; contents of token files may change. */
+function flagFields(): typeof FIXED {
+  const names = ['provider', 'dir', 'url', 'tokenFile', 'appName', 'environment', 'project'];
+  const more = ['pollMs', 'timeoutMs', 'maxBytes', 'backupDir', 'hookTokenFile', 'admin'];
+  return [...names, ...more].map(name => [
+    `flags.${name}`,
+    ({ flags }) => {
+      const value = new Map<string, unknown>(Object.entries(flags)).get(name);
+      return typeof value === 'object' ? JSON.stringify(value) : String(value ?? 'none');
+    },
+  ]);
+}
 
 /** Changed fields that need a restart, as `listen.port (8080 -> 8090)`; empty: all can be applied. */
 export function reloadable(current: Config, next: Config): readonly string[] {

@@ -28,14 +28,21 @@ const Tls = z
   })
   .describe('Serve TLS; read again on SIGHUP.');
 
+const serviceUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http: or https: URL' })
+  .refine(text => {
+    const url = URL.parse(text);
+    return url === null || `${url.username}${url.password}${url.search}${url.hash}` === '';
+  }, 'must hold no credentials, query or fragment');
+/** Goes into a header or a path of the flag server. */
+const printable = z
+  .string()
+  .regex(/^[\x21-\x7e]{1,100}$/, 'must be 1 to 100 printable ASCII characters without spaces');
+
 const Upstream = z.strictObject({
-  url: z
-    .url({ protocol: /^https?$/, error: 'must be an http: or https: URL' })
-    .refine(text => {
-      const url = URL.parse(text);
-      return url === null || `${url.username}${url.password}${url.search}${url.hash}` === '';
-    }, 'must hold no credentials, query or fragment')
-    .describe('Base URL, http: or https:; its path is put before that of every request.'),
+  url: serviceUrl.describe(
+    'Base URL, http: or https:; its path is put before that of every request.',
+  ),
   rewrite: z
     .array(z.strictObject({ prefix: rawPath, to: rawPath }))
     .default([])
@@ -158,6 +165,53 @@ const Identity = z.strictObject({
   absent: z.enum(['pass', 'reject']).default('pass').describe('The same without a credential.'),
 });
 
+const FileFlags = z.strictObject({
+  // Optional and then defaulted: so a section without `provider` still tells which of the two it is.
+  provider: z.literal('file').optional().default('file'),
+  dir: z.string().min(1).default('flags').describe('Folder of flag files.'),
+});
+
+const UnleashFlags = z.strictObject({
+  provider: z.literal('unleash'),
+  url: serviceUrl.describe("The Unleash server's base URL, without /api."),
+  tokenFile: file.describe('Client (backend) token; it also says which environment counts.'),
+  appName: printable.default('cutover').describe('By which the server lists this proxy.'),
+  environment: printable
+    .optional()
+    .describe("What constraints on the environment compare with; the flags are the token's."),
+  project: printable.optional().describe('Ask for the flags of this project alone.'),
+  // 1 s: a toggle is felt within two, and a server has one cheap request (mostly 304) per proxy and
+  // second. Faster is what hooks are for.
+  pollMs: milliseconds(1_000).default(1_000).describe('Between two looks at the server.'),
+  // A sleeping server takes a second to answer; whoever asks for less only sees failures.
+  timeoutMs: milliseconds(1_000)
+    .default(5_000)
+    .describe('The whole answer must be there by then, its last byte included.'),
+  // 5,000 flags are about 5 MB; as for flag files.
+  maxBytes: z
+    .int()
+    .min(1_024)
+    .max(256 * 1024 * 1024)
+    .default(16 * 1024 * 1024)
+    .describe('A longer answer is refused (counted uncompressed).'),
+  backupDir: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Where the last good flags are kept for a start without the server (stateDir).'),
+  hookTokenFile: file
+    .optional()
+    .describe('Token for POST /hooks/unleash on the admin port, which fetches at once.'),
+  admin: z
+    .strictObject({
+      tokenFile: file.describe('Token that may change flags.'),
+      environment: printable.default('development'),
+      project: printable.default('default'),
+    })
+    .optional()
+    .describe('With it `cutover stage` changes the flags in Unleash; else it says what to set.'),
+});
+
 const Limits = z.strictObject({
   // 10,000: some 300 MB at two legs each; what a rollback is measured with.
   maxSessions: z.int().min(1).max(1_000_000).default(10_000).describe('Open client WebSockets.'),
@@ -217,12 +271,9 @@ export const ConfigSchema = z.strictObject({
   routes: z.array(Route).min(1).describe('What is migrated; every other path goes to legacy.'),
   identity: Identity.prefault({}).describe('How a request names its user.'),
   flags: z
-    .strictObject({
-      provider: z.literal('file').default('file'),
-      dir: z.string().min(1).default('flags'),
-    })
+    .discriminatedUnion('provider', [FileFlags, UnleashFlags])
     .prefault({})
-    .describe('Where the feature flags are.'),
+    .describe('Where the feature flags are: in files, or on an Unleash server.'),
   limits: Limits.prefault({}),
   log: z
     .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info') })
@@ -233,6 +284,8 @@ export type Config = z.output<typeof ConfigSchema>;
 export type UpstreamConfig = Config['upstreams']['legacy'];
 export type RouteConfig = Config['routes'][number];
 export type IdentityConfig = Config['identity'];
+export type FlagsConfig = Config['flags'];
+export type UnleashConfig = Extract<FlagsConfig, { provider: 'unleash' }>;
 export type LimitsConfig = Config['limits'];
 export type FlagRole = 'serve' | 'shadow' | 'kill' | 'isolation';
 

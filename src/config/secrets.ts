@@ -14,6 +14,10 @@ import type { Path } from './problem.ts';
 const MAX_FILE_BYTES = 1_048_576;
 /** RFC 7518 3.2: an HS256 key is as long as the hash's output, or longer. */
 const HS256_BYTES = 32;
+/** What goes into an Authorization header and comes out the same. */
+const TOKEN = /^[\x21-\x7e]{1,1024}$/;
+/** 120 bits and more when they are drawn at random. */
+const HOOK_CHARACTERS = 24;
 /** A certificate that ends sooner is worth a word at every check. */
 const EXPIRES_SOON_MS = 14 * 24 * 3_600_000;
 
@@ -28,6 +32,12 @@ export interface Secrets {
   readonly jwks?: JSONWebKeySet;
   /** PEM texts; the pair has been tried. */
   readonly tls?: { readonly cert: string; readonly key: string };
+  /** Of an Unleash server: to read flags, to change them, and what its webhook shows. */
+  readonly unleash?: {
+    readonly client: string;
+    readonly admin?: string;
+    readonly hook?: string;
+  };
   /** PEM texts of private authorities. */
   readonly ca: { readonly legacy?: string; readonly candidate?: string };
 }
@@ -104,7 +114,25 @@ export async function resolveSecrets(
     else jwks = keys;
   }
 
+  const token = async (path: Path, name: string | undefined): Promise<string | undefined> => {
+    const text = (await read(path, name))?.toString('latin1').trim();
+    if (text === undefined || TOKEN.test(text)) return text;
+    const wrong = text === '' ? 'names an empty file' : 'names a file that holds no token';
+    problems.push({ path, message: `${wrong}; put the token in it, and nothing else` });
+    return undefined;
+  };
+  const flags = parts.flags?.provider === 'unleash' ? parts.flags : undefined;
+  const client = await token(['flags', 'tokenFile'], flags?.tokenFile);
+  const admin = await token(['flags', 'admin', 'tokenFile'], flags?.admin?.tokenFile);
+  const hook = await token(['flags', 'hookTokenFile'], flags?.hookTokenFile);
+  const unleash = client && { client, ...(admin && { admin }), ...(hook && { hook }) };
+  if (hook !== undefined && hook.length < HOOK_CHARACTERS) {
+    const message = `holds fewer than ${HOOK_CHARACTERS} characters, which can be guessed`;
+    warnings.push({ path: ['flags', 'hookTokenFile'], message });
+  }
+
   const secrets = {
+    ...(unleash && { unleash }),
     ...(identitySecret && { identitySecret }),
     ...(jwks && { jwks }),
     ...(tls && { tls }),

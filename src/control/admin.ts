@@ -27,6 +27,9 @@ const KEEP_ALIVE_MS = 5_000;
 /** Short against a takeover, which an operator waits for. */
 const RETRY_MS = 50;
 
+/** Calls of machines that have a token of their own. */
+const HOOKS = '/hooks';
+
 const routeName = z.string().min(1).max(60);
 const StageBody = z.strictObject({
   route: routeName.optional(),
@@ -105,12 +108,14 @@ function createApp({ proxy, metrics, token, logger }: AdminOptions): FastifyInst
     clientErrorHandler: refuseBytes,
     frameworkErrors: (error, _request, reply) => void sendFailure(reply, error, logger),
   });
+  app.register(async hooks => flagHook(hooks, proxy), { prefix: HOOKS });
   // A page may send text/plain to another origin without asking first; nobody here needs it.
   app.removeContentTypeParser('text/plain');
   const isOurs = createHostCheck(proxy.loaded().config.admin.host);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS);
-    if (isOurs(request.headers.host)) return;
+    // A server elsewhere calls the hook by whatever name it knows us by; it has to show a token.
+    if (request.routeOptions.url?.startsWith(HOOKS) || isOurs(request.headers.host)) return;
     const message = 'The Host header names neither an IP address, localhost, nor admin.host.';
     return sendError(reply, 'bad-request', { message });
   });
@@ -129,6 +134,31 @@ function createApp({ proxy, metrics, token, logger }: AdminOptions): FastifyInst
     prefix: '/api/v1',
   });
   return app;
+}
+
+/** What Unleash calls when flags change, so that nobody waits for the next look at it. */
+function flagHook(hooks: FastifyInstance, { flags, loaded }: ProxyView): void {
+  // Its events say what changed, at any length; all of it is asked for anew.
+  hooks.removeAllContentTypeParsers();
+  hooks.addContentTypeParser('*', (_request, body, done) => {
+    body.resume();
+    done(null);
+  });
+  hooks.post('/unleash', async (request, reply) => {
+    const { remote } = flags;
+    // Asked each time: SIGHUP may have brought another one.
+    const token = loaded().secrets.unleash?.hook;
+    if (remote === null || token === undefined) return sendError(reply, 'not-found');
+    if (!createTokenCheck(token)(request.headers.authorization)) {
+      return sendError(reply.header('www-authenticate', 'Bearer'), 'unauthorized');
+    }
+    const before = flags.revision;
+    const { error } = await remote.refetch();
+    if (error !== null) {
+      return sendError(reply, 'upstream-unreachable', { message: `Unleash: ${error}` });
+    }
+    return { revision: flags.revision, changed: flags.revision !== before };
+  });
 }
 
 function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: AdminOptions): void {

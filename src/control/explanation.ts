@@ -27,7 +27,10 @@ export interface Explanation {
   readonly sentence: string;
   readonly stage: StageView;
   readonly flags: {
+    readonly provider: FlagProvider['provider'];
     readonly revision: string;
+    /** Since the flags were read; null while none are known. */
+    readonly ageMs: number | null;
     readonly serve: FlagAnswer<FlagFacts['serve']>;
     readonly shadow: FlagAnswer<boolean>;
     readonly kill: FlagAnswer<boolean>;
@@ -45,6 +48,7 @@ export function explain(
   const { decision, revision } = sources.decide(route, subject);
   const facts = sources.flags.facts(route, subject);
   const names = flagNames(route);
+  const { loadedAt } = sources.flags;
   return {
     route: route.name,
     user,
@@ -53,7 +57,9 @@ export function explain(
     sentence: REASONS[decision.reason],
     stage: stageView(sources.flags.stage(route)),
     flags: {
+      provider: sources.flags.provider,
       revision,
+      ageMs: loadedAt === null ? null : Date.now() - loadedAt,
       serve: { name: names.serve, says: facts?.serve ?? null },
       shadow: { name: names.shadow, says: facts?.shadow ?? null },
       kill: { name: names.kill, says: facts?.kill ?? null },

@@ -1,5 +1,6 @@
 // Whether this process should get new connections, for whoever balances load, and why not.
 import type { FlagProblem } from '../rules/flag-problem.ts';
+import type { FetchOutcome } from './flags/unleash-fetch.ts';
 import type { ProxyView } from './proxy-view.ts';
 
 const REASONS = {
@@ -9,10 +10,24 @@ const REASONS = {
 
 const WARNINGS = {
   'flags-unknown': 'No flags have been read, so legacy serves everybody.',
+  'flags-unconfirmed':
+    'The flag server has not answered since the start; flags of an earlier run are in force.',
+  'flags-unauthorized':
+    'The flag server refuses the token; the flags that were known before stay in force.',
+  'flags-unreachable':
+    'The flag server can not be asked; the flags that were known before stay in force.',
   'flags-refused': 'The newest flags are not valid; those before them stay in force.',
   'state-awaited': 'Another process still holds the state folder; this one takes over.',
   'reload-refused': 'The configuration on disk is not valid; the one before it stays in force.',
 } as const;
+
+/** Ends of a fetch that say nothing about flags. */
+const UNREACHABLE: ReadonlySet<FetchOutcome | undefined> = new Set<FetchOutcome>([
+  'unreachable',
+  'timeout',
+  'status',
+  'redirect',
+]);
 
 export interface Remark<Code extends string> {
   readonly code: Code;
@@ -44,12 +59,18 @@ export function readiness(proxy: Asked): Readiness {
 
 function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
   if (proxy.flags.loadedAt === null) yield 'flags-unknown';
-  else if (proxy.flags.problems().some(isRefusal)) yield 'flags-refused';
+  else if (proxy.flags.remote?.confirmedAt === null) yield 'flags-unconfirmed';
+  const outcome = proxy.flags.remote?.lastFetch?.outcome;
+  if (outcome === 'unauthorized') yield 'flags-unauthorized';
+  else if (UNREACHABLE.has(outcome)) yield 'flags-unreachable';
+  else if (proxy.flags.loadedAt !== null && proxy.flags.problems().some(isRefusal)) {
+    yield 'flags-refused';
+  }
   if (proxy.state() === 'awaited') yield 'state-awaited';
   if (proxy.lastReload()?.ok === false) yield 'reload-refused';
 }
 
-/** What keeps a set from being taken concerns a file or two; lint always concerns one flag. */
+/** What keeps a set from being taken concerns files or the format; lint what a valid flag means. */
 function isRefusal({ level, flag, rule }: FlagProblem): boolean {
-  return level === 'error' && (flag === null || rule === 'duplicate');
+  return level === 'error' && (flag === null || rule === 'duplicate' || rule === 'schema');
 }

@@ -5,6 +5,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
 import { REASONS } from '../rules/decide.ts';
 import type { FlagProvider } from './flags/provider.ts';
+import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
 
 /** From a handshake on loopback to one that meets the default time-out of 10 s. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -34,7 +35,8 @@ export interface Metrics {
 export interface MetricsSources {
   /** Null before the listener is open. */
   readonly traffic: () => TrafficView | null;
-  readonly flags: Pick<FlagProvider, 'revision' | 'loadedAt' | 'problems'>;
+  readonly flags: Pick<FlagProvider, 'revision' | 'loadedAt' | 'problems'> &
+    Partial<Pick<FlagProvider, 'remote'>>;
 }
 
 /** A registry of its own, so that several proxies can live in one process. */
@@ -43,6 +45,7 @@ export function createMetrics({ traffic, flags }: MetricsSources): Metrics {
   const registers = [registry];
   processMetrics(registry);
   flagMetrics(registry, flags);
+  fetchMetrics(registry, flags);
   trafficMetrics(registry, traffic);
 
   const opened = new Counter({
@@ -186,6 +189,32 @@ function flagMetrics(registry: Registry, flags: MetricsSources['flags']): void {
       for (const level of ['error', 'warning'] as const) {
         this.set({ level }, problems.filter(problem => problem.level === level).length);
       }
+    },
+  });
+}
+
+/** There without a flag server too, at nothing, so that alerts and dashboards find them. */
+function fetchMetrics(registry: Registry, { remote = null }: MetricsSources['flags']): void {
+  const registers = [registry];
+  new Counter({
+    name: 'cutover_flag_fetches_total',
+    help: 'Looks at the flag server, by how they ended.',
+    labelNames: ['outcome'],
+    registers,
+    // The source keeps the totals; here they are only shown.
+    collect() {
+      this.reset();
+      for (const outcome of FETCH_OUTCOMES) this.inc({ outcome }, remote?.fetches[outcome] ?? 0);
+    },
+  });
+  new Gauge({
+    name: 'cutover_flags_unconfirmed_seconds',
+    help: 'Since the flag server last confirmed the flags in force; absent until it has.',
+    registers,
+    collect() {
+      const confirmedAt = remote?.confirmedAt ?? null;
+      if (confirmedAt === null) this.remove();
+      else this.set((Date.now() - confirmedAt) / 1_000);
     },
   });
 }

@@ -4,6 +4,7 @@ import { type TrafficView, UNROUTED_NAME } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
 import { flagNames } from './flags/evaluation.ts';
+import type { ProviderKind, RemoteFlags } from './flags/source.ts';
 import { type Readiness, readiness } from './health.ts';
 import type { Metrics } from './metrics.ts';
 import type { ProxyView } from './proxy-view.ts';
@@ -46,10 +47,17 @@ export interface Status extends Readiness {
   /** Traffic on paths that no route names: neither flagged nor compared. */
   readonly unrouted: TrafficStatus & { readonly note: string };
   readonly flags: {
-    readonly provider: 'file';
+    readonly provider: ProviderKind;
     readonly revision: string;
     readonly loadedAt: string | null;
     readonly ageMs: number | null;
+    /** Of a flag server; null for files. `confirmedAt`: when it last had these very flags. */
+    readonly lastFetch: {
+      readonly at: string;
+      readonly ok: boolean;
+      readonly error: string | null;
+      readonly confirmedAt: string | null;
+    } | null;
     readonly errors: number;
     readonly lintWarnings: number;
     /** The first 50. */
@@ -115,14 +123,22 @@ function flagStatus({ flags }: ProxyView, nowMs: number): Status['flags'] {
   const problems = flags.problems();
   const errors = problems.filter(({ level }) => level === 'error').length;
   return {
-    provider: 'file',
+    provider: flags.provider,
     revision: flags.revision,
     loadedAt: loadedAt === null ? null : iso(loadedAt),
     ageMs: loadedAt === null ? null : nowMs - loadedAt,
+    lastFetch: lastFetchOf(flags.remote),
     errors,
     lintWarnings: problems.length - errors,
     problems: problems.slice(0, PROBLEMS_SHOWN),
   };
+}
+
+function lastFetchOf(remote: RemoteFlags | null): Status['flags']['lastFetch'] {
+  if (remote === null || remote.lastFetch === null) return null;
+  const { at, ok, error } = remote.lastFetch;
+  const { confirmedAt } = remote;
+  return { at: iso(at), ok, error, confirmedAt: confirmedAt === null ? null : iso(confirmedAt) };
 }
 
 function lanesOf(traffic: TrafficView | null, route: string): Record<Side, LaneStatus> {

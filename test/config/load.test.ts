@@ -70,7 +70,7 @@ describe('a sound file', () => {
     );
     const { config } = await loadConfig(file, {});
     expect(config.stateDir).toBe(join(folder, 'deep/var'));
-    expect(config.flags.dir).toBe(join(folder, 'f'));
+    expect(config.flags).toMatchObject({ dir: join(folder, 'f') });
     expect(config.identity.verify).toEqual({ secretFile: join(folder, 'deep/keys/jwt') });
   });
 

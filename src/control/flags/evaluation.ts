@@ -63,10 +63,16 @@ export class FlagEvaluation {
   #loggedAt = Number.NEGATIVE_INFINITY;
   #unlogged = 0;
 
-  constructor(logger: Logger) {
+  /** `appName` and `environment` are what constraints on them are compared with. */
+  constructor(
+    logger: Logger,
+    context: { appName?: string | undefined; environment?: string | undefined } = {},
+  ) {
+    const { appName = 'cutover', environment } = context;
     this.#logger = logger;
     this.#unleash = new Unleash({
-      appName: 'cutover',
+      appName,
+      ...(environment === undefined ? {} : { environment }),
       instanceId: 'cutover',
       // Required, and never called: repository and metrics are what would.
       url: 'http://flags.invalid/',

@@ -50,6 +50,8 @@ export async function openFileSource(options: FileSourceOptions): Promise<FlagSo
 }
 
 class FileSource implements FlagSource {
+  readonly kind = 'file';
+  readonly remote = null;
   readonly #dir: string;
   readonly #logger: Logger;
   readonly #now: () => number;

@@ -80,6 +80,9 @@ const FlagFile = z.strictObject({
   meta: z.unknown().optional(),
 });
 
+/** A newer server may say more about its answer than an author means to write into a file. */
+export const SERVER_ANSWER = z.looseObject(FlagFile.shape);
+
 export interface FlagDocument {
   readonly features: readonly FeatureLike[];
   readonly segments?: readonly SegmentLike[] | undefined;
@@ -93,7 +96,11 @@ export type ParsedFlagFile =
  * Reads a flag file. The document is the parsed JSON itself: key order and unknown fields are as
  * they were. Problems carry `file`, and for broken JSON line and column.
  */
-export async function parseFlagFile(text: string, file: string): Promise<ParsedFlagFile> {
+export async function parseFlagFile(
+  text: string,
+  file: string | undefined,
+  whole: typeof FlagFile | typeof SERVER_ANSWER = FlagFile,
+): Promise<ParsedFlagFile> {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -103,7 +110,7 @@ export async function parseFlagFile(text: string, file: string): Promise<ParsedF
   const problems: FlagProblem[] = [];
   const report = (path: readonly PropertyKey[], message: string) =>
     problems.length < MAX_PROBLEMS_PER_FILE && problems.push(schemaProblem(file, path, message));
-  if (!matches<Shell>(FlagFile, value, [], report)) return { problems };
+  if (!matches<Shell>(whole, value, [], report)) return { problems };
   const features: FeatureLike[] = [];
   for (const [i, feature] of value.features.entries()) {
     if (i % FEATURES_PER_TURN === FEATURES_PER_TURN - 1) await setImmediate();
@@ -130,7 +137,11 @@ function matches<T>(
   return false;
 }
 
-function schemaProblem(file: string, path: readonly PropertyKey[], message: string): FlagProblem {
+function schemaProblem(
+  file: string | undefined,
+  path: readonly PropertyKey[],
+  message: string,
+): FlagProblem {
   return {
     level: 'error',
     flag: null,
@@ -142,7 +153,7 @@ function schemaProblem(file: string, path: readonly PropertyKey[], message: stri
   };
 }
 
-function syntaxProblem(text: string, file: string, error: unknown): FlagProblem {
+function syntaxProblem(text: string, file: string | undefined, error: unknown): FlagProblem {
   const reason = error instanceof Error ? error.message : String(error);
   return {
     level: 'error',
@@ -150,7 +161,10 @@ function syntaxProblem(text: string, file: string, error: unknown): FlagProblem 
     file,
     path: '',
     rule: 'syntax',
-    message: text.trim() === '' ? 'the file is empty' : describe(text, reason),
+    message:
+      text.trim() !== ''
+        ? describe(text, reason)
+        : `the ${file === undefined ? 'answer' : 'file'} is empty`,
     fix: 'write valid JSON (RFC 8259)',
   };
 }

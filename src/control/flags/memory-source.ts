@@ -5,6 +5,8 @@ import type { EditResult, FlagEdits, FlagSource } from './source.ts';
 
 /** A source whose content is given by `apply`. Null content at first: nothing is known. */
 export class MemorySource implements FlagSource {
+  readonly kind = 'memory';
+  readonly remote = null;
   readonly problems = [];
   readonly #listeners = new Set<(set: FlagSet, before: FlagSet | null) => void>();
   #set: FlagSet | null = null;

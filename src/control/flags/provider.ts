@@ -9,14 +9,15 @@ import type { Stage, StageTarget } from '../../rules/stage.ts';
 import { FlagEvaluation } from './evaluation.ts';
 import { openFileSource } from './file-source.ts';
 import { MemorySource } from './memory-source.ts';
-import type { FlagSource } from './source.ts';
+import type { FlagSource, ProviderKind, RemoteFlags } from './source.ts';
 import { SourcedFlags } from './sourced-flags.ts';
+import { openUnleashSource, type UnleashSourceOptions } from './unleash-source.ts';
 
 export interface StagePlan {
   readonly route: string;
   readonly before: Stage;
   readonly after: Stage;
-  /** Flags that would be written, in order, and files that would be, by name. */
+  /** Flags that would be written, in order, and where (files, or `unleash:<flag>`). */
   readonly flags: readonly string[];
   readonly files: readonly string[];
   /** Flags that single users out: the stage does not move those. */
@@ -42,6 +43,9 @@ export interface StageOptions {
 }
 
 export interface FlagProvider {
+  readonly provider: ProviderKind;
+  /** The server that flags come from; null where there is none. */
+  readonly remote: RemoteFlags | null;
   /** Such as `file:9f2c41d07a3e`, a hash of the set; `none` while nothing is known. */
   readonly revision: string;
   /** Epoch ms; null while nothing is known. */
@@ -82,6 +86,18 @@ export async function openFileFlags(options: {
   return open(await openFileSource(options), options);
 }
 
+/** Flags from an Unleash server that is followed. Throws as `openUnleashSource` does. */
+export async function openUnleashFlags(
+  options: UnleashSourceOptions & {
+    /** What constraints on the environment are compared with. */
+    readonly environment?: string | undefined;
+    /** Those in force, asked for whenever flags are looked through. */
+    readonly routes: () => readonly RouteConfig[];
+  },
+): Promise<FlagProvider> {
+  return open(await openUnleashSource(options), options);
+}
+
 /** Flags held in memory; without `features` nothing is known until `apply`. */
 export async function openMemoryFlags(options: {
   readonly features?: readonly FeatureLike[];
@@ -98,9 +114,15 @@ export async function openMemoryFlags(options: {
 
 async function open(
   source: FlagSource,
-  { routes, logger }: { routes: () => readonly RouteConfig[]; logger: Logger },
+  options: {
+    readonly routes: () => readonly RouteConfig[];
+    readonly logger: Logger;
+    readonly appName?: string;
+    readonly environment?: string | undefined;
+  },
 ): Promise<SourcedFlags> {
-  const evaluation = new FlagEvaluation(logger);
+  const { routes, logger, appName, environment } = options;
+  const evaluation = new FlagEvaluation(logger, { appName, environment });
   await evaluation.start();
   return new SourcedFlags(source, evaluation, routes, logger);
 }

@@ -19,7 +19,7 @@ import { deriveStage, type Stage, type StageTarget } from '../../rules/stage.ts'
 import { type FlagEvaluation, flagNames } from './evaluation.ts';
 import type { FlagSet } from './flag-set.ts';
 import type { FlagProvider, StageChange, StageOptions, StagePlan } from './provider.ts';
-import type { FlagSource } from './source.ts';
+import type { FlagSource, ProviderKind, RemoteFlags } from './source.ts';
 
 export class SourcedFlags implements FlagProvider {
   readonly #source: FlagSource;
@@ -42,6 +42,14 @@ export class SourcedFlags implements FlagProvider {
     this.#logger = logger;
     if (source.current !== null) this.#onSwap(source.current, null);
     source.onSwap((set, before) => this.#onSwap(set, before));
+  }
+
+  get provider(): ProviderKind {
+    return this.#source.kind;
+  }
+
+  get remote(): RemoteFlags | null {
+    return this.#source.remote;
   }
 
   get revision(): string {
@@ -117,12 +125,17 @@ export class SourcedFlags implements FlagProvider {
       before: flagStage(lookup(set.features), names),
       after: flagStage(lookup(after), names),
       flags: edits.map(({ name }) => name),
-      files: [...new Set(edits.map(({ name }) => set.fileOf.get(name) ?? newFileOf(route)))],
+      files: [...new Set(edits.map(({ name }) => this.#placeOf(name, set, route)))],
       pinned: pinnedFlags(lookup(after), names),
       problems: withFiles(lintChange(set.features, after, [names]), set),
       features: after,
       segments: set.segments,
     };
+  }
+
+  #placeOf(flag: string, { fileOf }: FlagSet, route: RouteConfig): string {
+    if (this.#source.kind === 'unleash') return `unleash:${flag}`;
+    return fileOf.get(flag) ?? newFileOf(route);
   }
 
   async #change(
@@ -134,7 +147,11 @@ export class SourcedFlags implements FlagProvider {
     const { set, files } = await this.#source.edit(newest => {
       const flags = lookup(newest.features);
       before = flagStage(flags, names);
-      return { features: plan(flags), newFile: newFileOf(route) };
+      return {
+        features: plan(flags),
+        newFile: newFileOf(route),
+        holds: ({ features }) => plan(lookup(features)).length === 0,
+      };
     });
     const after = flagStage(lookup(set.features), names);
     return { route: route.name, before, after, revision: set.revision, files };

@@ -126,7 +126,7 @@ test('a file that somebody else changes during an edit is read again, and both c
     plans += 1;
     if (plans === 1) writeFileSync(join(dir, 'events.json'), fileOf(serve(0), feature('theirs')));
     expect(features).toHaveLength(plans);
-    return { features: [serve(1)], newFile: 'new.json' };
+    return { features: [serve(1)], newFile: 'new.json', holds: () => true };
   });
   expect(plans).toBe(2);
   expect(set.features).toEqual([serve(1), feature('theirs')]);
