@@ -1,4 +1,4 @@
-// `cutover flags`: what the flags are, and what is wrong with them.
+// `cutover flags`: what the flags are, what is wrong with them, and where they go.
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { type Config, flagName, type RouteConfig } from '../config/schema.ts';
@@ -6,6 +6,7 @@ import type { ListedFlag } from '../control/flag-list.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
 import type { FeatureLike } from '../rules/flag-shape.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
+import { pullCommand, pushCommand } from './flag-server-commands.ts';
 import { readConfigIfThere } from './local-config.ts';
 import { paint, plain, print, table } from './output.ts';
 
@@ -41,9 +42,11 @@ export function flagsCommand(): Command {
     .addHelpText('after', LINT_HELP)
     .action(runLint);
   return new Command('flags')
-    .description('list or check the feature flags')
+    .description('list or check the feature flags, or take them to or from an Unleash server')
     .addCommand(list)
-    .addCommand(lint);
+    .addCommand(lint)
+    .addCommand(pullCommand())
+    .addCommand(pushCommand());
 }
 
 interface Listing {
