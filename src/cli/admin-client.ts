@@ -10,6 +10,8 @@ import { DEFAULT_CONFIG, readConfig } from './local-config.ts';
 
 /** An admin API answers in milliseconds; one that has not by then hangs. */
 const ANSWER_MS = 10_000;
+/** A change of flags on a server is answered when the server shows it, route by route. */
+const CHANGE_MS = 60_000;
 const ErrorAnswer = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
 
 export interface AdminPlace {
@@ -50,7 +52,8 @@ export class AdminClient {
 
   post<T>(path: string, body: object): Promise<T> {
     const headers = { 'content-type': 'application/json' };
-    return this.#ask<T>(path, { method: 'POST', headers, body: JSON.stringify(body) });
+    const signal = AbortSignal.timeout(CHANGE_MS);
+    return this.#ask<T>(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
   }
 
   async #ask<T>(path: string, init: RequestInit): Promise<T> {
@@ -71,11 +74,11 @@ export class AdminClient {
   async #fetch(path: string, init: RequestInit): Promise<Response> {
     try {
       return await fetch(`${this.#url}/api/v1${path}`, {
+        signal: AbortSignal.timeout(ANSWER_MS),
         ...init,
         headers: { ...init.headers, authorization: `Bearer ${this.#token}` },
         // The token is for this address alone.
         redirect: 'error',
-        signal: AbortSignal.timeout(ANSWER_MS),
       });
     } catch (error) {
       const message = `no proxy answers at ${this.#url} (${whyNot(error)}); is it running? cutover start, or name its address with --admin`;
@@ -136,6 +139,6 @@ function whyNot(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   if (code === 'ECONNREFUSED') return 'connection refused';
-  if (error instanceof Error && error.name === 'TimeoutError') return 'no answer in 10 s';
+  if (error instanceof Error && error.name === 'TimeoutError') return 'no answer in time';
   return typeof code === 'string' ? code : 'the connection failed';
 }

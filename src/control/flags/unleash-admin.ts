@@ -23,7 +23,6 @@ const AdminStrategy = z.looseObject({
   segments: z.array(z.int()).nullish(),
 });
 const AdminFeature = z.looseObject({
-  archived: z.boolean().nullish(),
   environments: z.array(
     z.looseObject({
       name: z.string(),
@@ -135,9 +134,6 @@ export class UnleashAdmin {
     if (status === 404) return null;
     const { data } = status === 200 ? AdminFeature.safeParse(body) : {};
     if (data === undefined) throw refused(`read flag ${name}`, status, body);
-    if (data.archived === true) {
-      throw new CutoverError('conflict', `flag ${name} is archived in Unleash; revive it there`);
-    }
     const { environment, project } = this.#options;
     const found = data.environments.find(candidate => candidate.name === environment);
     if (found === undefined) {
@@ -155,11 +151,16 @@ export class UnleashAdmin {
   }
 
   async #create({ name, type, description }: FeatureLike): Promise<Present> {
-    await this.#call('POST', this.#features(), {
+    const { status, body } = await this.#ask('POST', this.#features(), {
       name,
       type: type ?? 'release',
       ...(description ? { description } : {}),
     });
+    // An archived flag can not be read, and its name can not be had again.
+    if (status === 409 && /archived/i.test(JSON.stringify(body))) {
+      throw new CutoverError('conflict', `flag ${name} is archived in Unleash; revive it there`);
+    }
+    if (status !== 201) throw refused(`create flag ${name}`, status, body);
     return { enabled: false, strategies: [], dependent: false };
   }
 
