@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { lintChange } from '../../src/rules/flag-change.ts';
 import { editKill, editShare } from '../../src/rules/flag-edit.ts';
 import { type FeatureLike, isKilled, shareOf } from '../../src/rules/flag-shape.ts';
 import { everybody, feature, kill, pin, serve } from '../support/flags.ts';
@@ -115,4 +116,20 @@ test('a thrown kill switch kills everybody, whatever it was limited to before', 
   expect(isKilled(editKill(thrown, { name, on: false }))).toBe(false);
   const on = kill(true);
   expect(editKill(on, { name, on: true })).toBe(on);
+});
+
+test('two variants keep their order, so that an edit deals nobody out anew', () => {
+  const variants = [
+    { name: 'legacy', weight: 900, stickiness: 'userId' },
+    { name: 'candidate', weight: 100, stickiness: 'userId' },
+  ];
+  const parameters = { rollout: '100', stickiness: 'userId', groupId: 'events.serve' };
+  const old = feature('events.serve', {
+    strategies: [{ name: 'flexibleRollout', parameters, variants }],
+  });
+  const edited = editShare(old, edit(200));
+  expect(edited.strategies[0]?.variants?.map(({ name }) => name)).toEqual(['legacy', 'candidate']);
+  expect(shareOf(edited, 'candidate')).toBe(200);
+  const names = { route: 'events', serve: 'events.serve', shadow: 's', kill: 'k', isolation: 'i' };
+  expect(lintChange([old], [edited], [names])).toEqual([]);
 });
