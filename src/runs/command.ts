@@ -12,6 +12,14 @@ interface Flags {
   readonly users: number;
   readonly durationMs?: number;
   readonly json?: boolean;
+  readonly unleash?: boolean;
+}
+
+interface DemoWords {
+  readonly users: number;
+  readonly duration?: number;
+  readonly json?: boolean;
+  readonly unleash?: boolean;
 }
 
 export function demoCommand(): Command {
@@ -23,6 +31,7 @@ export function demoCommand(): Command {
       'end by itself after so long (10s, 2m), in a folder and on ports of its own',
       duration,
     )
+    .option('--unleash', 'let a real Unleash server decide (in a checkout; takes 10 s more)')
     .option('--json', 'print the report as JSON at the end')
     .addHelpText(
       'after',
@@ -31,20 +40,22 @@ Without --duration it runs until stopped, with ./${DEFAULT_CONFIG} if there is o
 \`cutover status\`, \`cutover stage\` and an editor on the flag files reach it.
 Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
     )
-    .action(async (options: { users: number; duration?: number; json?: boolean }) => {
-      const { users, duration: durationMs, json = false } = options;
+    .action(async (options: DemoWords) => {
+      const { users, duration: durationMs, json = false, unleash = false } = options;
       process.exitCode = await demo({
         users,
         json,
+        unleash,
         ...(durationMs === undefined ? {} : { durationMs }),
       });
     });
 }
 
-async function demo({ users, durationMs, json }: Flags): Promise<number> {
+async function demo({ users, durationMs, json, unleash = false }: Flags): Promise<number> {
   const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
   const running = await startDemo({
     users,
+    unleash,
     env: process.env,
     // Sessions come and go by the thousand; the demo shows them as a line.
     logger: pino({ level: 'warn' }, pino.destination(2)),
@@ -64,7 +75,11 @@ async function demo({ users, durationMs, json }: Flags): Promise<number> {
   return isFlawless(report) ? 0 : 1;
 }
 
-async function introduction({ proxy, services }: RunningDemo, own: boolean): Promise<string> {
+async function introduction(demo: RunningDemo, own: boolean): Promise<string> {
+  const { proxy, services, unleash } = demo;
+  const where =
+    unleash === null ? '' : `Unleash    ${unleash} (user admin, password unleash4all)\n`;
+  const edit = unleash === null ? 'edit flags/events.json' : 'change events.serve in Unleash';
   const tries = own
     ? ''
     : `
@@ -73,13 +88,13 @@ Try, in another terminal:
   npx cutover stage canary 25%             a quarter of the users move to the candidate
   npx cutover explain --user user_1007 --route events
   npx cutover stage off                    everybody is back on legacy
-or edit flags/events.json and watch the line below. Ctrl-C ends it.
+or ${edit} and watch the line below. Ctrl-C ends it.
 `;
   return `proxy      ${proxy.listen}
 admin API  ${await proxy.admin}
 legacy     ${services.legacy}
 candidate  ${services.candidate}
-${tries}
+${where}${tries}
 `;
 }
 

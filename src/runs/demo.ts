@@ -8,11 +8,13 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type RunningBroadcaster, startBroadcaster } from '../broadcast/server.ts';
 import { mintToken } from '../broadcast/token.ts';
-import { loadConfig } from '../config/load.ts';
+import { type Loaded, loadConfig } from '../config/load.ts';
+import { ConfigSchema } from '../config/schema.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
 import type { Side } from '../rules/decide.ts';
 import { DeliveryBooks, type DeliveryReport, type Latency } from './delivery-books.ts';
 import { type Visit, visit } from './synthetic-user.ts';
+import { startUnleashServer, type UnleashServer } from './unleash-server.ts';
 
 /** A user comes back so often: five events each time, as in "5 events per user and 10 s". */
 const CYCLE_MS = 10_000;
@@ -30,6 +32,8 @@ export interface DemoOptions {
   readonly logger: Logger;
   /** A configuration of the operator's; without one, a copy of the example in a folder of its own. */
   readonly config?: string;
+  /** Let a real Unleash server decide in place of flag files. */
+  readonly unleash?: boolean;
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -42,6 +46,8 @@ export interface DemoReport extends DeliveryReport {
 export interface RunningDemo {
   readonly proxy: RunningProxy;
   readonly services: Readonly<Record<Side, string>>;
+  /** Address of the Unleash server; null with flag files. */
+  readonly unleash: string | null;
   /** Where it stands; what is lost shows some seconds later. */
   report(): DemoReport;
   /** Of the events since the last call of this. */
@@ -52,7 +58,8 @@ export interface RunningDemo {
   end(): Promise<DemoReport>;
 }
 
-export async function startDemo({ users, logger, config, env }: DemoOptions): Promise<RunningDemo> {
+export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
+  const { users, logger, config, env } = options;
   const books = new DeliveryBooks();
   const secret = randomBytes(32).toString('base64url');
   const failures = { 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 };
@@ -67,10 +74,14 @@ export async function startDemo({ users, logger, config, env }: DemoOptions): Pr
       config === undefined ? { legacy: 0, candidate: 0 } : await upstreamPorts(config, env);
     const legacy = await startService('legacy');
     const candidate = await startService('candidate');
-    const loaded =
+    const read =
       config === undefined
         ? await loadOwnCopy({ legacy: legacy.url, candidate: candidate.url })
         : await loadConfig(config, env);
+    const unleash = options.unleash ? await startUnleashServer() : null;
+    if (unleash !== null) opened.push(unleash.close);
+    await unleash?.prepare(read.config.routes);
+    const loaded = unleash === null ? read : decidedBy(unleash, read);
     const proxy = await startProxy({ loaded, env, logger });
     opened.push(proxy.close);
     const visits = Array.from({ length: users }, (_, i) =>
@@ -81,6 +92,7 @@ export async function startDemo({ users, logger, config, env }: DemoOptions): Pr
     return {
       proxy,
       services: { legacy: legacy.url, candidate: candidate.url },
+      unleash: unleash?.url ?? null,
       report: () => ({ users, ...books.report(), failures: { ...failures } }),
       recentLatency: () => books.recentLatency(),
       online: () => online(proxy),
@@ -151,6 +163,24 @@ export function isFlawless({ eventsSent, lost, duplicated, failures }: DemoRepor
   return (
     eventsSent > 0 && lost === 0 && duplicated === 0 && Object.values(failures).every(n => n === 0)
   );
+}
+
+/** The same configuration with the flags of that server. */
+function decidedBy({ url, clientToken, adminToken }: UnleashServer, loaded: Loaded): Loaded {
+  // Through the schema, for the defaults; the tokens are here already.
+  const inFile = { tokenFile: 'unused' };
+  const flags = ConfigSchema.shape.flags.parse({
+    ...inFile,
+    provider: 'unleash',
+    url,
+    admin: inFile,
+  });
+  const unleash = { client: clientToken, admin: adminToken };
+  return {
+    ...loaded,
+    config: { ...loaded.config, flags },
+    secrets: { ...loaded.secrets, unleash },
+  };
 }
 
 function online(proxy: RunningProxy): Record<Side, number> {
