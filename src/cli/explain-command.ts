@@ -6,7 +6,7 @@ import type { Explanation } from '../control/explanation.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { CommandFailure } from './failure.ts';
 import { readConfigIfThere } from './local-config.ts';
-import { paint, plain, print, table } from './output.ts';
+import { duration, paint, plain, print, table } from './output.ts';
 
 const HELP = `
 Without --user it is about somebody who names himself not. With --flags the files of a folder are
@@ -97,7 +97,10 @@ function explanationText(explanation: Explanation): string {
         ['stage', stage.text],
         ['writes to', decision.writeTo],
         ['isolation', decision.isolation],
-        ['flags', flags.revision],
+        [
+          'flags',
+          `${flags.revision}${flags.ageMs === null ? '' : `, read ${duration(flags.ageMs / 1_000)} ago`}`,
+        ],
         ...answers.map(([name, says]) => [`  ${name}`, says]),
       ],
     ),

@@ -72,13 +72,9 @@ function factsTable(status: Status): string {
       'flags',
       `${flags.revision}, ${age}, ${counted(flags.errors, 'error')}, ${counted(flags.lintWarnings, 'warning')}${flags.errors + flags.lintWarnings > 0 ? ' (cutover flags lint)' : ''}`,
     ],
+    ...serverRow(flags),
     ['config', `${config.file}, loaded ${config.loadedAt}`],
   ];
-  if (flags.lastFetch !== null) {
-    const { ok, error, confirmedAt } = flags.lastFetch;
-    const confirmed = `confirmed ${confirmedAt ?? 'not yet'}`;
-    rows.push(['', `${flags.provider} server: ${ok ? confirmed : `${error}; ${confirmed}`}`]);
-  }
   if (lastReload !== null && !lastReload.ok) {
     rows.push(['', `reload at ${lastReload.at} refused: ${lastReload.problems.join('; ')}`]);
   }
@@ -86,6 +82,13 @@ function factsTable(status: Status): string {
     rows.push([paint('yellow', 'warning'), message]);
   }
   return table([], rows);
+}
+
+function serverRow({ provider, lastFetch }: Status['flags']): string[][] {
+  if (lastFetch === null) return [];
+  const { ok, error, confirmedAt } = lastFetch;
+  const confirmed = `confirmed ${confirmedAt ?? 'not yet'}`;
+  return [['', `${provider} server: ${ok ? confirmed : `${error}; ${confirmed}`}`]];
 }
 
 function counted(count: number, noun: string): string {
