@@ -27,7 +27,7 @@ export function contradictions(parts: Parts): Explained[] {
 
 /** Settings that work, but seldom as somebody wants it. */
 export function doubts(parts: Parts): Explained[] {
-  const { listen, admin, legacy, candidate, identity } = parts;
+  const { listen, admin, legacy, candidate, identity, flags } = parts;
   const found: Explained[] = [];
   const doubt = (path: Explained['path'], message: string) => found.push({ path, message });
   if (admin && !isLoopback(admin.host)) {
@@ -35,6 +35,12 @@ export function doubts(parts: Parts): Explained[] {
   }
   if (legacy && candidate && new URL(legacy.url).href === new URL(candidate.url).href) {
     doubt(['upstreams', 'candidate', 'url'], 'is the same as that of legacy: nothing can migrate');
+  }
+  if (flags?.provider === 'unleash') {
+    const { protocol, hostname } = new URL(flags.url);
+    if (protocol === 'http:' && !isLoopback(hostname)) {
+      doubt(['flags', 'url'], 'is http: the token for the flags crosses the network in the clear');
+    }
   }
   if (identity && identity.sources.length === 0) {
     doubt(['identity', 'sources'], 'is empty: everybody is anonymous, no share can move anybody');
@@ -84,5 +90,5 @@ function shadows(earlier: RouteConfig, later: RouteConfig): boolean {
 
 function isLoopback(host: string): boolean {
   if (isIP(host) === 4) return host.startsWith('127.');
-  return host === '::1' || host === 'localhost';
+  return host === '::1' || host === '[::1]' || host === 'localhost';
 }

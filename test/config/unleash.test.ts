@@ -121,7 +121,9 @@ test('a token file that is missing, empty, or no token is told without its conte
   await put(text('{ provider: unleash, url: http://u, tokenFile: hook, hookTokenFile: hook }'));
   const { ok, warnings } = await checkConfig(file, {});
   expect(ok).toBe(true);
-  expect(warnings.map(({ message }) => message).join()).toContain('fewer than 24 characters');
+  const doubtful = warnings.map(({ field, message }) => `${field}: ${message}`).join('\n');
+  expect(doubtful).toContain('flags.hookTokenFile: holds fewer than 24 characters');
+  expect(doubtful).toContain('flags.url: is http:');
 });
 
 test('another server needs a restart; another token in the same file does not', async () => {

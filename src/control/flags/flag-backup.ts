@@ -2,7 +2,6 @@
 // serves whom, so it is ours alone, and one that somebody else could have put there is refused.
 import { createHash } from 'node:crypto';
 import { constants, mkdir, open, rename, rm } from 'node:fs/promises';
-import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 
 const OTHERS_MAY_WRITE = 0o022;
@@ -30,7 +29,8 @@ export async function writeBackup(file: string, backup: Backup): Promise<void> {
   const { from, fetchedAt, text } = backup;
   const head = JSON.stringify({ from, fetchedAt, sha256: digest(text) });
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const draft = `${file}.new`;
+  // With the process id: while one process takes over from another, both may be at it.
+  const draft = `${file}.${process.pid}.new`;
   // A draft of an earlier crash may be anybody's by now.
   await rm(draft, { force: true });
   const handle = await open(draft, 'wx', MODE);
@@ -57,7 +57,7 @@ export async function readBackup(
     try {
       const stats = await handle.stat();
       if (!stats.isFile()) return { refused: 'it is no regular file' };
-      if (stats.uid !== userInfo().uid) return { refused: 'it belongs to another user' };
+      if (stats.uid !== process.getuid?.()) return { refused: 'it belongs to another user' };
       if ((stats.mode & OTHERS_MAY_WRITE) !== 0) return { refused: 'other users may write it' };
       if (stats.size > maxBytes + MAX_HEAD_BYTES) return { refused: 'it is too large' };
       bytes = await handle.readFile();

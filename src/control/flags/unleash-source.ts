@@ -136,8 +136,15 @@ class UnleashSource implements FlagSource, RemoteFlags {
     this.#closing.abort();
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#listeners.clear();
-    await Promise.all([this.#running, this.#waiting, this.#lastEdit]);
-    await this.#saving;
+    // Half an edit is worse than a moment's wait, and a server that hangs is not waited for.
+    const { timeoutMs } = this.#options;
+    const patience = pause(timeoutMs, undefined, { ref: false });
+    await Promise.all([
+      this.#running,
+      this.#waiting,
+      this.#saving,
+      Promise.race([this.#lastEdit, patience]),
+    ]);
   }
 
   /** One request at a time; whoever asks during one wants an answer that begins after his question. */

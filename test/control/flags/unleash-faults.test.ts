@@ -1,12 +1,23 @@
 // Whatever an Unleash server does, the last good flags stay in force, and the proxy says what is
 // wrong. Rows 56 to 59 and 61 of the list of hostile cases.
-import { chmod, chown, mkdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import pino from 'pino';
 import { afterEach, describe, expect, test } from 'vitest';
 import { pollDelayMs } from '../../../src/control/flags/poll-delay.ts';
 import { type FlagProvider, openUnleashFlags } from '../../../src/control/flags/provider.ts';
+import { UnleashAdmin } from '../../../src/control/flags/unleash-admin.ts';
 import { readiness } from '../../../src/control/health.ts';
 import {
   feature,
@@ -358,9 +369,9 @@ describe('a start without the server (56)', () => {
   });
 
   test('the backup is readable by nobody else, and its writing leaves nothing behind', async () => {
-    const { backup, first } = await secondLife();
+    const { backup, dir, first } = await secondLife();
     expect((await stat(backup)).mode & 0o777).toBe(0o600);
-    await expect(stat(`${backup}.new`)).rejects.toThrow('ENOENT');
+    expect(await readdir(dir)).toEqual(['flags.backup']);
     const text = await readFile(backup, 'utf8');
     expect(text).not.toContain('a-secret');
     expect(first.revision).not.toBe('none');
@@ -484,6 +495,70 @@ describe('a stage without a token for changes', () => {
     await expect(
       flags.setStage(events, { serve: 500, shadow: 0, kill: false }),
     ).resolves.toMatchObject({ files: [] });
+  });
+});
+
+describe('a stage with a token for changes', () => {
+  /** A server whose admin API takes what `refuses` does not name; what it took is in `calls`. */
+  async function changeable(refuses: (call: string) => boolean = () => false) {
+    const place = await scene();
+    const calls: string[] = [];
+    const taken = json({ features: [serve(0), shadow(0), kill(false)] });
+    place.stub.answer((request, response) => {
+      const { method = '', url = '' } = request;
+      if (url.startsWith('/api/client')) return taken(request, response);
+      if (method === 'GET') {
+        const environments = [{ name: 'development', enabled: false, strategies: [] }];
+        return response.end(JSON.stringify({ environments }));
+      }
+      const call = `${method} ${url.slice('/api/admin/projects/default/features/'.length)}`;
+      calls.push(call);
+      return response.writeHead(refuses(call) ? 403 : 200).end();
+    });
+    const admin = new UnleashAdmin({
+      url: place.stub.url,
+      token: () => 'admin',
+      project: 'default',
+      environment: 'development',
+      timeoutMs: 1_000,
+    });
+    return { ...place, calls, flags: await place.follow({ admin }) };
+  }
+
+  test('is written in the safe order, a flag at a time, and each is turned on last', async () => {
+    const { flags, calls } = await changeable(call =>
+      call.includes('serve/environments/development/on'),
+    );
+    const change = flags.setStage(events, { serve: 1000, shadow: 1000, kill: false });
+    await expect(change).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(
+        /^events\.shadow changed in Unleash, events\.serve did not: .*\(403\): the token of flags\.admin may not/,
+      ),
+    });
+    const at = 'environments/development';
+    expect(calls).toEqual([
+      `POST events.shadow/${at}/strategies`,
+      `POST events.shadow/${at}/on`,
+      `POST events.serve/${at}/strategies`,
+      `POST events.serve/${at}/on`,
+    ]);
+  });
+
+  test('that the server takes and never shows is not called done', async () => {
+    const { flags, calls } = await changeable();
+    await expect(flags.setKill(events, true)).rejects.toThrow(
+      /took the change, and 8 s later does not show it/,
+    );
+    expect(calls.at(-1)).toBe('POST events.kill/environments/development/on');
+    expect(flags.stage(events).kill).toBe(false);
+  });
+
+  test('is not written at all while the flags are not known', async () => {
+    const { flags, stub, calls } = await changeable();
+    stub.answer(status(500));
+    await expect(flags.setKill(events, true)).rejects.toThrow('the flags in Unleash are not known');
+    expect(calls).toEqual([]);
   });
 });
 
