@@ -7,11 +7,11 @@ import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import type { ErrorCode } from '../errors.ts';
 import type { TrafficObserver } from '../ports.ts';
-import { endToEnd } from '../wire/headers.ts';
 import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { readRequest } from './request.ts';
+import { fieldsToClient } from './shown-side.ts';
 import { fieldsFor, type RequestFacts, targetFor, type Upstream } from './upstream.ts';
 
 /** What the system's errors mean; any other: legacy could not be reached. */
@@ -52,6 +52,11 @@ export class BypassLane {
       outgoing.path = this.#passageOf(incoming).path;
       // Otherwise a client that leaves before the answer leaves legacy's socket behind.
       client.on('close', () => outgoing.destroy());
+      const showSide = (answer: IncomingMessage): void => {
+        // The library writes these to the client itself.
+        if (this.#options.context().showSide) answer.headers['x-cutover-side'] = 'legacy';
+      };
+      outgoing.once('upgrade', showSide).once('response', showSide);
       this.#limit(outgoing);
     });
     this.#proxy.on('proxyRes', (answer, _incoming, response) => {
@@ -60,7 +65,7 @@ export class BypassLane {
       response.writeHead(
         answer.statusCode ?? 502,
         answer.statusMessage ?? '',
-        endToEnd(answer.rawHeaders),
+        fieldsToClient(answer.rawHeaders, this.#options.context(), 'legacy'),
       );
       sendHead(response);
       // What breaks off here breaks off there: no end is put where there was none.

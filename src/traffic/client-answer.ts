@@ -10,8 +10,8 @@ import { Progress } from './progress.ts';
 
 export interface ClientAnswerOptions {
   readonly response: ServerResponse;
-  /** Added to the answer's fields. */
-  readonly extra: readonly string[];
+  /** The fields of the service's answer as the client gets them. */
+  readonly fields: (headers: readonly string[]) => string[];
   /** The exchange failed before an answer had begun. */
   readonly onFailure: (code: ErrorCode, detail: string) => void;
   /** The answer broke off in the middle; the client's connection is cut. */
@@ -59,7 +59,7 @@ export class ClientAnswer implements AnswerSink {
     if (response.destroyed) return;
     // Only what the service says.
     response.sendDate = false;
-    response.writeHead(status, reason, [...endToEnd(headers), ...this.#options.extra]);
+    response.writeHead(status, reason, this.#options.fields(headers));
     // A stream may be silent at first, and its head must not wait for its body; where a body came with
     // the head, both go out in one write.
     process.nextTick(() => {

@@ -20,6 +20,7 @@ import { DoubleWriter } from './double-write.ts';
 import { exchange } from './exchange.ts';
 import { hasBody, holdBody } from './held-body.ts';
 import { readRequest } from './request.ts';
+import { fieldsToClient } from './shown-side.ts';
 import type { RequestFacts } from './upstream.ts';
 
 /** Methods that change nothing (RFC 9110 9.2.1), and so are never sent to two services as writes. */
@@ -146,7 +147,7 @@ export class HttpLane {
     const log = { requestId: request.requestId, route: route.name, side };
     const answer = new ClientAnswer({
       response,
-      extra: context.showSide ? ['X-Cutover-Side', side] : [],
+      fields: headers => fieldsToClient(headers, context, side),
       onFailure: (code, detail) => {
         this.#options.logger.warn({ ...log, code, detail }, 'a service did not answer a request');
         this.#refuse(response, route.name, side, code);

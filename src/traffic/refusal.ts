@@ -2,19 +2,22 @@
 // short stays cut short.
 import type net from 'node:net';
 import { answerFraming, BodyTracker } from '../wire/body.ts';
-import { endToEnd } from '../wire/headers.ts';
 import { type AnswerHead, writeHead } from '../wire/http-head.ts';
 import type { Leg } from './leg.ts';
 
 /**
- * Sends `answer` and its body to the client and closes both ends. Settles when both are closed.
- * Returns false, with nothing sent, if the body's length is ambiguous. `limitMs` bounds the whole.
+ * Sends the answer, with `fields` for its own, and its body, which begins with `early`, to the client
+ * and closes both ends. Returns false, with nothing sent, if the body's length is ambiguous. `limitMs`
+ * bounds the whole.
  */
 export function relayRefusal(
   client: net.Socket,
   leg: Leg,
-  answer: AnswerHead,
-  early: Buffer,
+  {
+    answer,
+    fields,
+    early,
+  }: { readonly answer: AnswerHead; readonly fields: readonly string[]; readonly early: Buffer },
   limitMs: number,
 ): boolean {
   const framing = answerFraming(answer.status, answer.headers);
@@ -32,7 +35,7 @@ export function relayRefusal(
   upstream.on('error', onEnd).on('end', onEnd).on('close', onEnd);
   client.write(
     writeHead(`HTTP/1.1 ${answer.status} ${answer.reason}`, [
-      ...endToEnd(answer.headers),
+      ...fields,
       ...(framing.kind === 'chunked' ? ['Transfer-Encoding', 'chunked'] : []),
       'Connection',
       'close',

@@ -12,8 +12,8 @@ import type { Decider, TrafficObserver } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { checkClientHandshake, offeredProtocols } from '../wire/handshake.ts';
-import { endToEnd, fieldValues } from '../wire/headers.ts';
-import { type AnswerHead, writeHead } from '../wire/http-head.ts';
+import { fieldValues } from '../wire/headers.ts';
+import { writeHead } from '../wire/http-head.ts';
 import { admit } from './admission.ts';
 import { refuseSocket } from './answer.ts';
 import type { TrafficContext } from './context.ts';
@@ -23,6 +23,7 @@ import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
 import { relayRefusal } from './refusal.ts';
 import { readRequest } from './request.ts';
 import { Session } from './session.ts';
+import { fieldsToClient } from './shown-side.ts';
 import {
   fieldsFor,
   type RequestFacts,
@@ -140,7 +141,7 @@ export class WebSocketLane {
     );
     this.sessions.add(session);
     watchForDeadPeer(client);
-    client.write(acceptance(outcome.answer, context.showSide ? ['X-Cutover-Side', primary] : []));
+    client.write(acceptance(fieldsToClient(outcome.answer.headers, context, primary)));
     session.start(fromClient, outcome.early);
     this.#options.observer.sessionOpened(
       name,
@@ -169,7 +170,8 @@ export class WebSocketLane {
   ): void {
     this.#options.observer.handshakeRefused(route, leg.side, answer.status);
     const { responseTimeoutMs } = context.upstreams[leg.side].config;
-    if (relayRefusal(client, leg, answer, early, responseTimeoutMs)) return;
+    const fields = fieldsToClient(answer.headers, context, leg.side);
+    if (relayRefusal(client, leg, { answer, fields, early }, responseTimeoutMs)) return;
     this.#options.observer.failed(route, leg.side, 'upstream-invalid');
     refuseSocket(client, 'upstream-invalid');
   }
@@ -270,13 +272,12 @@ function legRequest(upstream: Upstream, request: RequestFacts, sessionId: string
 }
 
 /** The service's own 101 as the client gets it; it fits, since the service saw the client's key. */
-function acceptance(answer: AnswerHead, extra: readonly string[]): Buffer {
+function acceptance(fields: readonly string[]): Buffer {
   return writeHead('HTTP/1.1 101 Switching Protocols', [
     'Upgrade',
     'websocket',
     'Connection',
     'Upgrade',
-    ...endToEnd(answer.headers),
-    ...extra,
+    ...fields,
   ]);
 }
