@@ -14,13 +14,18 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   ports: ['config', 'errors', 'rules', 'wire', '*'],
   traffic: ['traffic', 'ports', 'config', 'errors', 'rules', 'wire', '*'],
   control: ['control', 'ports', 'config', 'errors', 'rules', 'wire', '*'],
-  main: ['control', 'traffic', 'ports', 'config', 'errors', 'rules', 'wire', '*'],
+  judge: ['judge', 'ports', 'config', 'errors', 'rules', 'wire', '*'],
+  main: ['control', 'traffic', 'judge', 'ports', 'config', 'errors', 'rules', 'wire', '*'],
   cli: ['cli', 'main', 'config', 'errors', 'control', 'rules', 'runs', 'broadcast', '*'],
   broadcast: ['broadcast', 'rules', 'wire', '*'],
   runs: ['runs', 'broadcast', 'main', 'config', 'control', 'ports', 'errors', 'rules', 'wire', '*'],
 };
 /** The pure parts may use these, which hold no socket, file, clock, randomness or timer. */
-const PURE = new Set(['node:crypto:createHash', 'node:buffer']);
+const PURE = new Set([
+  'node:crypto:createHash',
+  'node:buffer',
+  'node:string_decoder:StringDecoder',
+]);
 
 function imports(file: string): { from: string; what: string }[] {
   const text = readFileSync(file, 'utf8');

@@ -7,6 +7,9 @@ export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, 
 export const NO_CODE = 1005;
 export const ABNORMAL = 1006;
 
+/** A control frame holds no more (RFC 6455 5.5). */
+const MOST_CONTROL_BYTES = 125;
+
 /** Which part of a frame comes next. */
 const PHASE = { first: 0, second: 1, length: 2, mask: 3, payload: 4 } as const;
 
@@ -36,6 +39,14 @@ export class FrameTracker {
   /** First two mask bytes and payload bytes, as far as a close code needs them. */
   #mask = 0;
   #code = 0;
+  readonly #onPing: ((payload: Buffer) => void) | null;
+  /** Payload of the ping that is being read; null where nobody asks for it. */
+  #ping: Buffer | null = null;
+
+  /** `onPing` gets the payload of every ping that may be answered (RFC 6455 5.5.2): 125 bytes at most. */
+  constructor(onPing: ((payload: Buffer) => void) | null = null) {
+    this.#onPing = onPing;
+  }
 
   /** True where a new message could begin, and one of ours could be put in. */
   get atMessageBoundary(): boolean {
@@ -59,6 +70,8 @@ export class FrameTracker {
         const taken = Math.min(this.#left, end - at);
         if (this.#opcode === OPCODE.close && this.closeCode === null)
           this.#readCode(bytes, at, taken);
+        if (this.#ping !== null)
+          this.#ping.set(bytes.subarray(at, at + taken), this.#ping.length - this.#left);
         at += taken;
         this.#left -= taken;
         if (this.#left === 0) this.#endFrame();
@@ -121,6 +134,13 @@ export class FrameTracker {
     }
     this.#left = this.#length;
     this.#phase = PHASE.payload;
+    if (
+      this.#onPing !== null &&
+      this.#opcode === OPCODE.ping &&
+      this.#length <= MOST_CONTROL_BYTES
+    ) {
+      this.#ping = Buffer.alloc(this.#length);
+    }
     if (this.#left === 0) this.#endFrame();
   }
 
@@ -135,6 +155,11 @@ export class FrameTracker {
     this.#phase = PHASE.first;
     if (this.#opcode === OPCODE.close && this.closeCode === null) {
       this.closeCode = this.#length < 2 ? NO_CODE : (this.#code ^ this.#mask) & 0xffff;
+    }
+    if (this.#ping !== null) {
+      const payload = this.#ping;
+      this.#ping = null;
+      this.#onPing?.(payload);
     }
   }
 }
@@ -152,16 +177,29 @@ export function closeFrame(code: number, reason = '', mask?: Uint8Array): Buffer
 
 /** A control frame with at most 125 bytes of payload (RFC 6455 5.5). */
 export function controlFrame(opcode: number, payload: Uint8Array, mask?: Uint8Array): Buffer {
-  if (payload.length > 125) throw new RangeError('a control frame holds at most 125 bytes');
-  const head =
-    mask === undefined
-      ? [0x80 | opcode, payload.length]
-      : [0x80 | opcode, 0x80 | payload.length, ...mask];
-  const frame = Buffer.alloc(head.length + payload.length);
-  frame.set(head);
-  for (let i = 0; i < payload.length; i += 1) {
-    const byte = payload[i] as number;
-    frame[head.length + i] = mask === undefined ? byte : byte ^ (mask[i % 4] as number);
+  if (payload.length > MOST_CONTROL_BYTES) {
+    throw new RangeError(`a control frame holds at most ${MOST_CONTROL_BYTES} bytes`);
+  }
+  return wholeFrame(opcode, payload, mask);
+}
+
+/** A message in one frame. `mask` as for `closeFrame`. */
+export function wholeFrame(opcode: number, payload: Uint8Array, mask?: Uint8Array): Buffer {
+  const { length } = payload;
+  const extended = length < 126 ? 0 : length < 65_536 ? 2 : 8;
+  const head = 2 + extended;
+  const body = head + (mask === undefined ? 0 : 4);
+  const frame = Buffer.allocUnsafe(body + length);
+  frame[0] = 0x80 | opcode;
+  frame[1] =
+    (mask === undefined ? 0 : 0x80) | (extended === 0 ? length : extended === 2 ? 126 : 127);
+  if (extended === 2) frame.writeUInt16BE(length, 2);
+  else if (extended === 8) frame.writeBigUInt64BE(BigInt(length), 2);
+  frame.set(payload, body);
+  if (mask === undefined) return frame;
+  frame.set(mask, head);
+  for (let i = 0; i < length; i += 1) {
+    frame[body + i] = (frame[body + i] as number) ^ (mask[i & 3] as number);
   }
   return frame;
 }

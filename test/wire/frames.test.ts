@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { closeFrame, controlFrame, FrameTracker, NO_CODE, OPCODE } from '../../src/wire/frames.ts';
+import {
+  closeFrame,
+  controlFrame,
+  FrameTracker,
+  NO_CODE,
+  OPCODE,
+  wholeFrame,
+} from '../../src/wire/frames.ts';
 
 interface Frame {
   opcode: number;
@@ -134,3 +141,33 @@ test('a reason that is too long for a control frame is cut between characters', 
   expect(bytes.length).toBeLessThanOrEqual(127);
   expect(bytes.subarray(4).toString('utf8')).toBe('ü'.repeat(61));
 });
+
+test('pings are handed over wherever the stream is cut', () => {
+  const pings: string[] = [];
+  const tracker = new FrameTracker(payload => void pings.push(payload.toString()));
+  const stream = Buffer.concat([
+    wholeFrame(OPCODE.text, Buffer.from('a text')),
+    wholeFrame(OPCODE.ping, Buffer.from('one')),
+    wholeFrame(OPCODE.ping, Buffer.alloc(0)),
+    wholeFrame(OPCODE.pong, Buffer.from('not this')),
+    wholeFrame(OPCODE.ping, Buffer.from('two')),
+  ]);
+  for (const byte of stream) tracker.push(Buffer.from([byte]));
+  expect(pings).toEqual(['one', '', 'two']);
+  tracker.push(stream);
+  expect(pings).toHaveLength(6);
+});
+
+test.each([0, 125, 126, 65_535, 65_536])(
+  'a message of %i bytes is one frame by the book',
+  length => {
+    const payload = Buffer.alloc(length, 'a');
+    expect(wholeFrame(OPCODE.text, payload)).toEqual(
+      frame({ opcode: 1, fin: true, length, mask: null }),
+    );
+    const mask = [1, 2, 3, 4];
+    expect(wholeFrame(OPCODE.text, payload, Buffer.from(mask))).toEqual(
+      frame({ opcode: 1, fin: true, length, mask }),
+    );
+  },
+);
