@@ -1,8 +1,10 @@
 // Where traffic and control meet: what the lanes need of the rest of the program, and what they show
 // of themselves. `main` connects both ends; neither imports the other.
+import type { MessagePort } from 'node:worker_threads';
 import type { RouteConfig } from './config/schema.ts';
 import type { ErrorCode } from './errors.ts';
 import type { Decision, Side, Subject } from './rules/decide.ts';
+import type { EvidenceDrop } from './rules/evidence-batch.ts';
 
 /** A decision with the revision of the flags it was made on, for logs and `explain`. */
 export interface Decided {
@@ -93,4 +95,20 @@ export interface WriteLedger {
   /** Both services took it, or neither did. */
   agreed(route: string): void;
   split(split: WriteSplit): void;
+}
+
+/** Where findings are kept, in a thread of its own. */
+export interface EvidenceSink {
+  /**
+   * A line for a judge's thread, to be handed over in a transfer list; an `EvidenceLine` speaks on it.
+   * A judge that begins anew needs another one. May be opened before the state folder is held.
+   */
+  openLine(): MessagePort;
+  /** Running totals of examples, as of the last batch. */
+  readonly counts: EvidenceCounts;
+}
+
+export interface EvidenceCounts {
+  readonly kept: number;
+  readonly dropped: Readonly<Record<EvidenceDrop, number>>;
 }

@@ -1,0 +1,46 @@
+// What kept findings are grouped by: route, event type, verdict, and within it the kind and the place
+// of the difference, so that ten thousand events that differ alike are one line to whoever reads them.
+import type { DifferenceKind, Finding, UnjudgedReason, Verdict } from './verdict.ts';
+
+/** Of one finding; an event that differs in more places is fixed by looking at the first ones. */
+const MOST_GROUPS_OF_ONE = 16;
+/** Of a path; deeper places of one subtree differ for one reason. */
+const MOST_SEGMENTS = 12;
+/** Stands for an array index, or for a key that is data rather than the name of a field. */
+export const ANY = '*';
+/** Event type of what finds no room under its own. */
+export const OTHER = '(other)';
+/** Names of fields as people write them; longer, or with many digits, a key is an id. */
+const FIELD_NAME = /^(?=.{1,40}$)[$_@A-Za-z][$_@A-Za-z.:-]*(?:\d{1,3}[$_@A-Za-z.:-]*)*$/;
+
+export interface EvidenceGroup {
+  readonly route: string;
+  readonly eventType: string;
+  readonly verdict: Verdict;
+  /** Of a difference, or why nothing can be said; empty where the verdict says it all. */
+  readonly kind: DifferenceKind | UnjudgedReason | '';
+  /** JSON pointer with array indexes generalised to `*`; empty for the event as a whole. */
+  readonly path: string;
+}
+
+/** The groups that a finding belongs to: one for every kind of difference and place, at least one. */
+export function groupsOf(finding: Finding): readonly EvidenceGroup[] {
+  const { route, eventType, verdict, because, differences } = finding;
+  const whole = { route, eventType, verdict, kind: because ?? '', path: '' } as const;
+  // A finding that is both, such as a duplicate that also differs, is told by its verdict.
+  if (verdict !== 'mismatch' && verdict !== 'noise') return [whole];
+  const found: EvidenceGroup[] = [];
+  for (const { kind, path } of differences) {
+    if (found.length >= MOST_GROUPS_OF_ONE) break;
+    const place = generalPath(path);
+    if (found.some(group => group.kind === kind && group.path === place)) continue;
+    found.push({ route, eventType, verdict, kind, path: place });
+  }
+  return found.length > 0 ? found : [whole];
+}
+
+// A JSON pointer without what differs from event to event: /items/3/price is /items/*/price.
+export function generalPath(pointer: string): string {
+  const segments = pointer.split('/').slice(1, 1 + MOST_SEGMENTS);
+  return segments.map(segment => `/${FIELD_NAME.test(segment) ? segment : ANY}`).join('');
+}

@@ -1,0 +1,134 @@
+// Runs and sessions that are under way, and whether anything in them diverged. The rate of divergence
+// is one of runs or sessions, not of events: the events of a run have one cause and are not
+// independent, so a thousand of them prove no more than one.
+import { OTHER } from './evidence-group.ts';
+import type { Finding, Verdict } from './verdict.ts';
+
+/** A unit is over when nothing of it has come for so long: an agent's run pauses for a model's answer. */
+const IDLE_MS = 60_000;
+/**
+ * A session that never rests is counted once per so long, or it would never be counted. Neither this
+ * nor the time above depends on what was found, so that neither favours a verdict.
+ */
+const LONGEST_MS = 10 * 60_000;
+/** Some 300 bytes each; runs of 10,000 users at once, twice over. */
+const MOST_OPEN = 20_000;
+/** Types of one route; a client that makes up types must not fill the memory. */
+const MOST_TYPES = 100;
+const HOUR_MS = 3_600_000;
+
+/** What each verdict says of its unit; what proves nothing leaves the unit as it was. */
+const SAYS: Readonly<Record<Verdict, 'clean' | 'diverged' | 'nothing'>> = {
+  match: 'clean',
+  noise: 'clean',
+  'failed-alike': 'nothing',
+  unjudged: 'nothing',
+  mismatch: 'diverged',
+  missing: 'diverged',
+  extra: 'diverged',
+  duplicate: 'diverged',
+  'out-of-order': 'diverged',
+  contaminated: 'diverged',
+};
+
+/** Units that ended in one hour, of one route and event type. */
+export interface UnitCount {
+  readonly route: string;
+  /** Null: of the route as a whole, where a unit diverges if any of its events does. */
+  readonly eventType: string | null;
+  /** Hours since the epoch. */
+  readonly hour: number;
+  readonly units: number;
+  readonly diverged: number;
+}
+
+interface Unit {
+  readonly route: string;
+  readonly firstAt: number;
+  lastAt: number;
+  /** Whether it diverged, by event type. */
+  readonly types: Map<string, boolean>;
+}
+
+/**
+ * Counts a unit when it ends: idle for a minute, or ten minutes after it began. One that comes back
+ * after that is counted as another unit, so the windows of a long session count several times; they
+ * are less independent than the figures suppose. When more are open than are held, the oldest one is
+ * ended early, and `crowdedOut` says so.
+ */
+export class UnitTracker {
+  readonly #open = new Map<string, Unit>();
+  readonly #types = new Map<string, Set<string>>();
+  #ended = new Map<string, { -readonly [K in keyof UnitCount]: UnitCount[K] }>();
+  /** Units that were ended early, to make room. */
+  crowdedOut = 0;
+
+  /** Units that are under way. */
+  get open(): number {
+    return this.#open.size;
+  }
+
+  add({ route, eventType, unit, verdict, at }: Finding): void {
+    const says = SAYS[verdict];
+    if (says === 'nothing') return;
+    const key = `${route}\n${unit}`;
+    let found = this.#open.get(key);
+    if (found !== undefined && isOver(found, at)) {
+      this.#end(key, found, found.lastAt);
+      found = undefined;
+    }
+    if (found === undefined) {
+      if (this.#open.size >= MOST_OPEN) this.#crowdOut();
+      found = { route, firstAt: at, lastAt: at, types: new Map() };
+      this.#open.set(key, found);
+    }
+    found.lastAt = Math.max(found.lastAt, at);
+    const type = this.#typeOf(route, eventType);
+    if (says === 'diverged') found.types.set(type, true);
+    else if (!found.types.has(type)) found.types.set(type, false);
+  }
+
+  /** Units that ended since the last time. `nowMs` is epoch ms; infinity ends all. */
+  take(nowMs: number): readonly UnitCount[] {
+    for (const [key, unit] of this.#open)
+      if (isOver(unit, nowMs)) this.#end(key, unit, unit.lastAt);
+    const ended = [...this.#ended.values()];
+    this.#ended = new Map();
+    return ended;
+  }
+
+  #crowdOut(): void {
+    const [oldest] = this.#open;
+    if (oldest === undefined) return;
+    this.crowdedOut += 1;
+    this.#end(...oldest, oldest[1].lastAt);
+  }
+
+  #end(key: string, { route, types }: Unit, at: number): void {
+    this.#open.delete(key);
+    const hour = Math.floor(at / HOUR_MS);
+    for (const [type, diverged] of types) this.#count(route, type, hour, diverged);
+    this.#count(route, null, hour, [...types.values()].includes(true));
+  }
+
+  #count(route: string, eventType: string | null, hour: number, diverged: boolean): void {
+    const key = `${route}\n${hour}\n${eventType === null ? '' : `-${eventType}`}`;
+    const counted = this.#ended.get(key) ?? { route, eventType, hour, units: 0, diverged: 0 };
+    counted.units += 1;
+    if (diverged) counted.diverged += 1;
+    this.#ended.set(key, counted);
+  }
+
+  #typeOf(route: string, eventType: string): string {
+    const types = this.#types.get(route) ?? new Set();
+    this.#types.set(route, types);
+    if (types.has(eventType)) return eventType;
+    if (types.size >= MOST_TYPES) return OTHER;
+    types.add(eventType);
+    return eventType;
+  }
+}
+
+function isOver({ firstAt, lastAt }: Unit, nowMs: number): boolean {
+  return nowMs - lastAt > IDLE_MS || nowMs - firstAt > LONGEST_MS;
+}
