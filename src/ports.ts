@@ -100,10 +100,11 @@ export interface WriteLedger {
 /** Where findings are kept, in a thread of its own. */
 export interface EvidenceSink {
   /**
-   * A line for a judge's thread, to be handed over in a transfer list; an `EvidenceLine` speaks on it.
-   * A judge that begins anew needs another one. May be opened before the state folder is held.
+   * Calls `hand` with a line for a judge's thread, to be given over in a transfer list and to
+   * `EvidenceLine.use`: at once, and again whenever the store's thread had to begin anew. The result
+   * ends that. A judge that begins anew is supplied anew.
    */
-  openLine(): MessagePort;
+  supply(hand: (line: MessagePort) => void): () => void;
   /** Running totals of examples, as of the last batch. */
   readonly counts: EvidenceCounts;
 }
