@@ -5,6 +5,8 @@ import type { RouteConfig } from './config/schema.ts';
 import type { ErrorCode } from './errors.ts';
 import type { Decision, Side, Subject } from './rules/decide.ts';
 import type { EvidenceDrop } from './rules/evidence-batch.ts';
+import type { FrameTracker, StopAt } from './wire/frames.ts';
+import type { RawHeaders } from './wire/headers.ts';
 
 /** A decision with the revision of the flags it was made on, for logs and `explain`. */
 export interface Decided {
@@ -112,4 +114,60 @@ export interface EvidenceSink {
 export interface EvidenceCounts {
   readonly kept: number;
   readonly dropped: Readonly<Record<EvidenceDrop, number>>;
+}
+
+/** A session or stream whose two sides are to be compared. */
+export interface StreamFacts {
+  readonly route: string;
+  readonly id: string;
+  readonly format: 'websocket' | 'sse';
+  readonly subject: Subject | null;
+}
+
+/** Copies of one session's streams for the judge. Called on the client's path: copies, never waits. */
+export interface StreamTap {
+  /**
+   * Lets `tracker` follow the bytes, copies what it consumed, and returns how much that was (see
+   * `FrameTracker.push`). When the judge is behind, bytes are left out up to a message boundary.
+   */
+  follow(side: Side, view: Buffer, tracker: FrameTracker, stop?: StopAt): number;
+  /** The same for a stream without frames. */
+  bytes(side: Side, view: Buffer): void;
+  /** From now on this side's stream is there, from its beginning. */
+  legOpened(side: Side): void;
+  /** Nothing more comes from that side. */
+  legClosed(side: Side): void;
+  /** Both are at their end. Further calls do nothing. */
+  close(): void;
+}
+
+/** A service's answer to one request, as far as it is compared. */
+export interface AnswerSample {
+  readonly status: number;
+  readonly headers: RawHeaders;
+  /** Null where there was more than is held for comparing. */
+  readonly body: Buffer | null;
+  /** `cut`: it broke off. `failed`: there was none, `status` is 0. */
+  readonly end: 'complete' | 'cut' | 'failed';
+  readonly code: ErrorCode | null;
+  /** From the request to the answer's last byte, ms. */
+  readonly ms: number;
+}
+
+/** One request that both services answered, or were to. */
+export interface ExchangeSample {
+  readonly route: string;
+  readonly id: string;
+  readonly subject: Subject | null;
+  readonly method: string;
+  /** A write that went to both: compared by a rule of its own. */
+  readonly isWrite: boolean;
+  readonly legacy: AnswerSample;
+  readonly candidate: AnswerSample;
+}
+
+/** Where the lanes hand over what is to be compared. */
+export interface Tap {
+  stream(facts: StreamFacts): StreamTap;
+  exchange(sample: ExchangeSample): void;
 }

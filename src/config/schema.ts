@@ -103,6 +103,23 @@ const Route = z.strictObject({
     })
     .optional()
     .describe('Whom a request is about, where that is not who sends it. Not for websocket.'),
+  mirror: z
+    .union(
+      [z.enum(['none', 'all']), z.strictObject({ types: z.array(z.string().min(1)).min(1) })],
+      'must be none, all, or types: [type, ...]',
+    )
+    .default('none')
+    .describe(
+      "Which of a client's messages the second leg gets as well, by their type. For websocket.",
+    ),
+  preamble: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Types of client messages that set a session up; every leg gets them, first.'),
+  shadowMark: z
+    .boolean()
+    .default(false)
+    .describe('Tell the service which WebSockets are shadows, in x-cutover-role.'),
   isolation: z
     .enum(['observe', 'sanitize', 'block'])
     .optional()

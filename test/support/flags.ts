@@ -10,7 +10,10 @@ import type { FeatureLike, StrategyLike, VariantLike } from '../../src/rules/fla
 export const silent = pino({ level: 'silent' });
 
 export function route(name = 'events', flags: RouteConfig['flags'] = {}): RouteConfig {
-  return { name, path: `/${name}`, protocol: 'websocket', writes: 'primary', flags };
+  return {
+    ...{ name, path: `/${name}`, protocol: 'websocket', writes: 'primary', flags },
+    ...{ mirror: 'none', preamble: [], shadowMark: false },
+  };
 }
 
 export function subject(id: string) {

@@ -1,0 +1,114 @@
+// What goes from the lanes to the judge thread: copies of bytes, one record a read, many records a
+// batch, and notes about streams in between, in the order in which things happened.
+import type { ExchangeSample, StreamFacts } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+
+/** Size of a batch: what a busy process copies in 5 ms, and enough for four full reads. */
+export const BATCH_BYTES = 262_144;
+/** Side, flags, stream, length, messages left out, time. */
+const RECORD_BYTES = 24;
+/** The longest piece that one record holds. */
+export const MOST_RECORD_BYTES = BATCH_BYTES - RECORD_BYTES;
+
+/** Bytes are missing before this record, which begins at a message boundary. */
+const AFTER_GAP = 1;
+
+/** Said about a stream, or whole answers; `at` is the offset in the batch at which it counts. */
+export type Note =
+  | {
+      readonly at: number;
+      readonly kind: 'open';
+      readonly stream: number;
+      readonly facts: StreamFacts;
+    }
+  | {
+      readonly at: number;
+      readonly kind: 'leg-opened';
+      readonly stream: number;
+      readonly side: Side;
+      readonly time: number;
+    }
+  | {
+      readonly at: number;
+      readonly kind: 'leg-closed';
+      readonly stream: number;
+      readonly side: Side;
+      /** Messages that began in a gap that lasts to the end. */
+      readonly leftOut: number;
+      readonly time: number;
+    }
+  | { readonly at: number; readonly kind: 'close'; readonly stream: number; readonly time: number }
+  | {
+      readonly at: number;
+      readonly kind: 'exchange';
+      readonly sample: ExchangeSample;
+      readonly time: number;
+    }
+  /** An exchange was left out, because the judge is behind. */
+  | { readonly at: number; readonly kind: 'exchange-left-out'; readonly route: string };
+
+export interface Batch {
+  readonly kind: 'batch';
+  readonly bytes: ArrayBuffer;
+  readonly length: number;
+  readonly notes: readonly Note[];
+  /** Bytes of the bodies in its exchanges. */
+  readonly exchangeBytes: number;
+  /** When it was sent, epoch ms of a clock that never steps. */
+  readonly time: number;
+}
+
+export interface Piece {
+  readonly stream: number;
+  readonly side: Side;
+  readonly afterGap: boolean;
+  /** Messages that began in the gap before it. */
+  readonly leftOut: number;
+  /** Epoch ms. */
+  readonly time: number;
+  /** Lies in the batch. */
+  readonly bytes: Buffer;
+}
+
+/** Writes a record at `offset`; returns the offset behind it, or -1 if it does not fit. */
+export function writePiece(batch: Buffer, offset: number, piece: Piece): number {
+  const { bytes, side } = piece;
+  const end = offset + RECORD_BYTES + bytes.length;
+  if (end > batch.length) return -1;
+  batch[offset] = side === 'legacy' ? 0 : 1;
+  batch[offset + 1] = piece.afterGap ? AFTER_GAP : 0;
+  batch.writeUInt32LE(piece.stream, offset + 4);
+  batch.writeUInt32LE(bytes.length, offset + 8);
+  batch.writeUInt32LE(piece.leftOut, offset + 12);
+  batch.writeDoubleLE(piece.time, offset + 16);
+  bytes.copy(batch, offset + RECORD_BYTES);
+  return end;
+}
+
+/** Hands over records and notes in order. */
+export function readBatch(
+  { bytes, length, notes }: Pick<Batch, 'bytes' | 'length' | 'notes'>,
+  reader: { piece(piece: Piece): void; note(note: Note): void },
+): void {
+  const batch = Buffer.from(bytes, 0, length);
+  let next = 0;
+  let offset = 0;
+  for (;;) {
+    for (let note = notes[next]; note !== undefined && note.at <= offset; note = notes[next]) {
+      next += 1;
+      reader.note(note);
+    }
+    if (offset >= length) return;
+    const from = offset + RECORD_BYTES;
+    const end = from + batch.readUInt32LE(offset + 8);
+    reader.piece({
+      side: batch[offset] === 0 ? 'legacy' : 'candidate',
+      afterGap: batch[offset + 1] === AFTER_GAP,
+      stream: batch.readUInt32LE(offset + 4),
+      leftOut: batch.readUInt32LE(offset + 12),
+      time: batch.readDoubleLE(offset + 16),
+      bytes: batch.subarray(from, end),
+    });
+    offset = end;
+  }
+}

@@ -1,0 +1,261 @@
+// The judge's ear in the lanes: copies bytes into batches for as long as the judge keeps up, and counts
+// what it leaves out when it does not. Never waits, never throws on a client's path.
+import type { ExchangeSample, StreamFacts, StreamTap, Tap } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+import type { FrameTracker, StopAt } from '../wire/frames.ts';
+import { BATCH_BYTES, type Batch, MOST_RECORD_BYTES, type Note, writePiece } from './batch.ts';
+
+/** Batches that the judge may have in hand: 8 MiB, a fifth of a second of 40 MB/s. */
+const MOST_BATCHES = 32;
+/** Bodies of exchanges that it may have in hand; they are not copied into batches. */
+const MOST_EXCHANGE_BYTES = 16 * 1024 * 1024;
+/** A batch that is not full waits so long for more; a verdict is not needed sooner. */
+const FLUSH_MS = 5;
+
+/** Messages of one route that were handed over or left out, by side. */
+export type Handed = Record<Side, number>;
+
+export interface BatchTapOptions {
+  /** Gives a batch to the judge; the bytes are no longer ours. */
+  readonly send: (batch: Batch) => void;
+  /** Epoch ms of a clock that never steps. */
+  readonly now: () => number;
+}
+
+export class BatchTap implements Tap {
+  readonly #options: BatchTapOptions;
+  readonly #streams = new Map<number, TappedStream>();
+  readonly #handed = new Map<string, Handed>();
+  readonly #free: ArrayBuffer[] = [];
+  #inHand = 0;
+  #exchangeBytesInHand = 0;
+  #exchangeBytes = 0;
+  #batch: Buffer | null = null;
+  #length = 0;
+  #notes: Note[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #lastNumber = 0;
+  /** Bytes that were left out because the judge was behind. */
+  bytesLeftOut = 0;
+
+  constructor(options: BatchTapOptions) {
+    this.#options = options;
+  }
+
+  get openStreams(): number {
+    return this.#streams.size;
+  }
+
+  /** What the books of a route must add up to. */
+  handed(route: string): Handed {
+    let handed = this.#handed.get(route);
+    if (handed === undefined) {
+      handed = { legacy: 0, candidate: 0 };
+      this.#handed.set(route, handed);
+    }
+    return handed;
+  }
+
+  stream(facts: StreamFacts): StreamTap {
+    this.#lastNumber = (this.#lastNumber + 1) % 2 ** 32;
+    const stream = new TappedStream(this, this.#lastNumber, facts, this.handed(facts.route));
+    this.#streams.set(stream.number, stream);
+    this.note({ kind: 'open', stream: stream.number, facts });
+    return stream;
+  }
+
+  exchange(sample: ExchangeSample): void {
+    const handed = this.handed(sample.route);
+    handed.legacy += 1;
+    handed.candidate += 1;
+    const bytes = (sample.legacy.body?.length ?? 0) + (sample.candidate.body?.length ?? 0);
+    if (this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
+      this.bytesLeftOut += bytes;
+      return this.note({ kind: 'exchange-left-out', route: sample.route });
+    }
+    this.#exchangeBytes += bytes;
+    this.#exchangeBytesInHand += bytes;
+    this.note({ kind: 'exchange', sample, time: this.now() });
+  }
+
+  now(): number {
+    return this.#options.now();
+  }
+
+  /** Notes are few and small, and without them the judge would be lost: they are never left out. */
+  note(note: Note extends infer N ? (N extends Note ? Omit<N, 'at'> : never) : never): void {
+    this.#notes.push({ ...note, at: this.#length } as Note);
+    this.#flushSoon();
+  }
+
+  /** False: there is no room, and the bytes are left out. */
+  piece(stream: number, side: Side, bytes: Buffer, afterGap: boolean, leftOut: number): boolean {
+    for (let tries = 0; tries < 2; tries += 1) {
+      const batch = this.#batch ?? this.#takeBatch();
+      if (batch === null) break;
+      const end = writePiece(batch, this.#length, {
+        ...{ stream, side, bytes, afterGap, leftOut },
+        time: this.now(),
+      });
+      if (end !== -1) {
+        this.#length = end;
+        this.#flushSoon();
+        return true;
+      }
+      this.flush();
+    }
+    this.bytesLeftOut += bytes.length;
+    return false;
+  }
+
+  /** The judge is done with a batch and gives its memory back. */
+  returned(bytes: ArrayBuffer, exchangeBytes: number): void {
+    this.#inHand -= 1;
+    this.#exchangeBytesInHand -= exchangeBytes;
+    if (bytes.byteLength === BATCH_BYTES) this.#free.push(bytes);
+  }
+
+  /** A new judge knows nothing: it is told of every stream that is open, and of a gap in each. */
+  beginAnew(): void {
+    this.#inHand = 0;
+    this.#exchangeBytesInHand = 0;
+    this.#exchangeBytes = 0;
+    this.#batch = null;
+    this.#length = 0;
+    this.#notes = [];
+    for (const stream of this.#streams.values()) stream.beginAnew();
+  }
+
+  flush(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (this.#length === 0 && this.#notes.length === 0) return;
+    const bytes = this.#batch?.buffer as ArrayBuffer | undefined;
+    const batch = {
+      kind: 'batch',
+      bytes: bytes ?? new ArrayBuffer(0),
+      length: this.#length,
+      notes: this.#notes,
+      exchangeBytes: this.#exchangeBytes,
+      time: this.now(),
+    } as const;
+    this.#batch = null;
+    this.#length = 0;
+    this.#notes = [];
+    this.#exchangeBytes = 0;
+    this.#inHand += 1;
+    this.#options.send(batch);
+  }
+
+  forget(stream: number): void {
+    this.#streams.delete(stream);
+  }
+
+  #takeBatch(): Buffer | null {
+    // Batches of notes alone count as well: they are in the judge's hand all the same.
+    if (this.#inHand >= MOST_BATCHES) return null;
+    this.#batch = Buffer.from(this.#free.pop() ?? new ArrayBuffer(BATCH_BYTES));
+    return this.#batch;
+  }
+
+  #flushSoon(): void {
+    this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS).unref();
+  }
+}
+
+const NO_GAP = -1;
+
+class TappedStream implements StreamTap {
+  readonly number: number;
+  readonly #tap: BatchTap;
+  readonly #facts: StreamFacts;
+  readonly #handed: Handed;
+  readonly #open: Record<Side, boolean> = { legacy: false, candidate: false };
+  /** Number of the side's messages before its gap; `NO_GAP` while there is none. */
+  readonly #gapFrom: Record<Side, number> = { legacy: NO_GAP, candidate: NO_GAP };
+  readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
+  #closed = false;
+
+  constructor(tap: BatchTap, number: number, facts: StreamFacts, handed: Handed) {
+    this.#tap = tap;
+    this.number = number;
+    this.#facts = facts;
+    this.#handed = handed;
+  }
+
+  follow(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt = 'never'): number {
+    const before = tracker.messages;
+    const taken =
+      this.#gapFrom[side] === NO_GAP
+        ? this.#copy(side, view, tracker, stop)
+        : this.#pickUp(side, view, tracker, stop);
+    this.#handed[side] += tracker.messages - before;
+    this.#messages[side] = tracker.messages;
+    return taken;
+  }
+
+  #copy(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt): number {
+    const before = tracker.messages;
+    const taken = tracker.push(view, stop);
+    if (!this.#tap.piece(this.number, side, view.subarray(0, taken), false, 0)) {
+      this.#gapFrom[side] = before;
+    }
+    return taken;
+  }
+
+  /** In a gap: goes on at the first boundary, if there is room again. */
+  #pickUp(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt): number {
+    const start = tracker.atMessageBoundary ? 0 : tracker.push(view, 'message');
+    if (!tracker.atMessageBoundary || start === view.length) return start;
+    const leftOut = tracker.messages - this.#gapFrom[side];
+    if (stop !== 'never' && start > 0) return start;
+    const rest = view.subarray(start);
+    const taken = tracker.push(rest, stop);
+    if (this.#tap.piece(this.number, side, rest.subarray(0, taken), true, leftOut)) {
+      this.#gapFrom[side] = NO_GAP;
+    }
+    return start + taken;
+  }
+
+  bytes(side: Side, view: Buffer): void {
+    for (let at = 0; at < view.length; at += MOST_RECORD_BYTES) {
+      const part = view.subarray(at, at + MOST_RECORD_BYTES);
+      const afterGap = this.#gapFrom[side] !== NO_GAP;
+      const taken = this.#tap.piece(this.number, side, part, afterGap, 0);
+      this.#gapFrom[side] = taken ? NO_GAP : 0;
+    }
+  }
+
+  legOpened(side: Side): void {
+    this.#open[side] = true;
+    this.#gapFrom[side] = NO_GAP;
+    this.#messages[side] = 0;
+    this.#tap.note({ kind: 'leg-opened', stream: this.number, side, time: this.#tap.now() });
+  }
+
+  legClosed(side: Side): void {
+    if (!this.#open[side]) return;
+    this.#open[side] = false;
+    const gapFrom = this.#gapFrom[side];
+    const leftOut = gapFrom === NO_GAP ? 0 : this.#messages[side] - gapFrom;
+    this.#tap.note({
+      ...{ kind: 'leg-closed', stream: this.number, side, leftOut, time: this.#tap.now() },
+    });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#tap.forget(this.number);
+    this.#tap.note({ kind: 'close', stream: this.number, time: this.#tap.now() });
+  }
+
+  beginAnew(): void {
+    this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
+    for (const side of ['legacy', 'candidate'] as const) {
+      if (!this.#open[side]) continue;
+      this.#tap.note({ kind: 'leg-opened', stream: this.number, side, time: this.#tap.now() });
+      this.#gapFrom[side] = this.#messages[side];
+    }
+  }
+}
