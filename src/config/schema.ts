@@ -120,6 +120,12 @@ const Route = z.strictObject({
     .boolean()
     .default(false)
     .describe('Tell the service which WebSockets are shadows, in x-cutover-role.'),
+  affinity: z
+    .enum(['connection', 'credential'])
+    .default('connection')
+    .describe(
+      "HTTP: which requests share connections to a service: a client connection's with one credential, or all of one verified user's with it (behind a balancer that mixes users).",
+    ),
   isolation: z
     .enum(['observe', 'sanitize', 'block'])
     .optional()

@@ -10,11 +10,15 @@ import type { RouteConfig } from './schema.ts';
 export function contradictions(parts: Parts): Explained[] {
   const { listen, admin } = parts;
   const found = routeConflicts(parts.routes);
-  for (const [index, { protocol, subject, writes }] of parts.routes) {
+  for (const [index, { protocol, subject, writes, affinity }] of parts.routes) {
     if (protocol !== 'websocket') continue;
     const message = 'is for requests with a body, which an upgrade has not';
     if (subject) found.push({ path: ['routes', index, 'subject'], message });
     if (writes === 'both') found.push({ path: ['routes', index, 'writes'], message });
+    if (affinity === 'credential') {
+      const alone = 'is for http and sse: a WebSocket has a connection of its own';
+      found.push({ path: ['routes', index, 'affinity'], message: alone });
+    }
   }
   if (listen && admin && listen.port === admin.port && listen.port !== 0) {
     found.push({
@@ -50,6 +54,13 @@ export function doubts(parts: Parts): Explained[] {
     doubt(
       ['identity', 'verify'],
       'is unverified: a client can name himself as he likes, which decides who serves him',
+    );
+  }
+  for (const [index, { affinity }] of parts.routes) {
+    if (affinity !== 'credential' || identity?.verify !== 'unverified') continue;
+    doubt(
+      ['routes', index, 'affinity'],
+      'does nothing: only verified users share connections, and identity.verify is unverified',
     );
   }
   const header = identity?.sources.findIndex(({ from }) => from === 'header') ?? -1;

@@ -5,7 +5,12 @@ import type { IdentityCache } from './identity.ts';
 import type { RequestFacts } from './upstream.ts';
 
 export type Admission =
-  | { readonly ok: true; readonly subject: Subject | null }
+  | {
+      readonly ok: true;
+      readonly subject: Subject | null;
+      /** The token that was verified; null if none was. */
+      readonly proof: string | null;
+    }
   | { readonly ok: false };
 
 /**
@@ -20,7 +25,7 @@ export async function admit(
 ): Promise<Admission> {
   const facts = { rawHeaders: request.headers, target: rawTarget, peer: request.hop.peer };
   const who = await context.identifier.identify(facts, cache);
-  if (who.kind === 'user') return { ok: true, subject: who.subject };
+  if (who.kind === 'user') return { ok: true, subject: who.subject, proof: who.proof };
   const rule = who.kind === 'anonymous' ? context.identity.absent : context.identity.invalid;
-  return rule === 'pass' ? { ok: true, subject: null } : { ok: false };
+  return rule === 'pass' ? { ok: true, subject: null, proof: null } : { ok: false };
 }

@@ -5,8 +5,8 @@ import type { ErrorCode } from '../errors.ts';
 import type { SplitCause, WriteLedger, WriteOutcome } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { fieldValues } from '../wire/headers.ts';
-import type { ServiceConnection } from './affinity.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
+import type { ServiceConnection } from './service-connection.ts';
 
 /** Second writes under way in the process; beyond that a slow second service only loses its copies. */
 const MOST_UNDER_WAY = 1_000;
@@ -50,6 +50,7 @@ export class DoubleWriter {
       noting(sink, outcome => noted(primary.upstream.side, outcome)),
     );
     if (this.#underWay >= MOST_UNDER_WAY) {
+      second.free();
       noted(second.upstream.side, 'overload');
     } else {
       this.#underWay += 1;

@@ -2,7 +2,7 @@
 import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { ErrorCode } from '../errors.ts';
-import { CUT_OFF, type ServiceConnection } from './affinity.ts';
+import { CUT_OFF, type ServiceConnection } from './service-connection.ts';
 import { fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
 
 /** Methods that may be sent again when it is unknown whether the first try arrived (RFC 9110 9.2.2). */
@@ -66,7 +66,10 @@ export function exchange(
     onResponseData: (answer, chunk) => {
       if (!sink.data(chunk)) answer.pause();
     },
-    onResponseEnd: answer => sink.end(rawFields(answer.rawTrailers)),
+    onResponseEnd: answer => {
+      connection.free();
+      sink.end(rawFields(answer.rawTrailers));
+    },
     onResponseError: (_answer, error) => fail(error),
   };
   send();
@@ -89,12 +92,13 @@ export function exchange(
   }
 
   function fail(error: unknown): void {
-    if (aborted) return;
-    if (mayRepeat && !begun && wasClosed(error)) {
+    if (!aborted && mayRepeat && !begun && wasClosed(error)) {
       mayRepeat = false;
       send();
       return;
     }
+    connection.free();
+    if (aborted) return;
     const { code, detail } = failureOf(error);
     sink.fail(code, detail);
   }

@@ -11,7 +11,7 @@ import type { Decider, TrafficObserver, WriteLedger } from '../ports.ts';
 import type { Decision, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { type Admission, admit } from './admission.ts';
-import { ClientLink, credentialsOf, type ServiceConnection } from './affinity.ts';
+import { ClientLink, credentialsOf } from './affinity.ts';
 import { refuseRequest } from './answer.ts';
 import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
@@ -20,6 +20,8 @@ import { DoubleWriter } from './double-write.ts';
 import { exchange } from './exchange.ts';
 import { hasBody, holdBody } from './held-body.ts';
 import { readRequest } from './request.ts';
+import type { ServiceConnection } from './service-connection.ts';
+import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
 import type { RequestFacts } from './upstream.ts';
 
@@ -52,6 +54,7 @@ export class HttpLane {
   readonly #options: HttpLaneOptions;
   readonly #writer: DoubleWriter;
   readonly #links = new WeakMap<Socket, ClientLink>();
+  readonly #shared = new SharedConnections();
   readonly #answers = new Set<ClientAnswer>();
   readonly #sweeper: NodeJS.Timeout;
 
@@ -80,6 +83,7 @@ export class HttpLane {
 
   close(): void {
     clearInterval(this.#sweeper);
+    this.#shared.close();
   }
 
   async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -107,7 +111,7 @@ export class HttpLane {
   /** Decides and sends. The body is held only where it is needed whole: to name the user, to go twice. */
   async #dispatch(
     call: Call,
-    { subject: caller }: Extract<Admission, { ok: true }>,
+    { subject: caller, proof }: Extract<Admission, { ok: true }>,
   ): Promise<void> {
     const { incoming, route } = call;
     const isWrite = !SAFE.has(incoming.method ?? '');
@@ -118,11 +122,11 @@ export class HttpLane {
     const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
     const { decision } = this.#options.decider(route, subject);
     const answer = this.#answerTo(call, decision.primary);
-    const primary = this.#connection(call, decision.primary);
+    const primary = this.#connection(call, proof, decision.primary);
     const request = { method: incoming.method ?? 'GET', request: call.request };
     if (mayGoTwice && decision.writeTo === 'both') {
       if (held !== null) {
-        const second = this.#connection(call, otherSide(decision));
+        const second = this.#connection(call, proof, otherSide(decision));
         const double = {
           route: route.name,
           primary,
@@ -138,8 +142,17 @@ export class HttpLane {
     answer.follow(exchange(primary, { ...request, body }, answer));
   }
 
-  #connection({ context, request, link }: Call, side: Side): ServiceConnection {
-    return link.connection(context.upstreams[side], credentialsOf(request, context));
+  #connection(
+    { context, request, route, link }: Call,
+    proof: string | null,
+    side: Side,
+  ): ServiceConnection {
+    const upstream = context.upstreams[side];
+    const credentials = credentialsOf(request, context);
+    // Without proof two people could show the same bytes: a cookie for a language, or nothing at all.
+    return route.affinity === 'credential' && proof !== null
+      ? this.#shared.take(upstream, proof, credentials)
+      : link.connection(upstream, credentials);
   }
 
   #answerTo({ response, route, request, context }: Call, side: Side): ClientAnswer {

@@ -26,6 +26,8 @@ export type Identified =
       readonly expiresAt: number | null;
       /** The request carries a ticket that must not be sent a second time. */
       readonly singleUse: boolean;
+      /** The token whose signature was checked here; null if none was. */
+      readonly proof: string | null;
     }
   /** No credential at any source. */
   | { readonly kind: 'anonymous' }
@@ -88,24 +90,25 @@ export function createIdentifier(
       if (credential.kind === 'name') {
         if (!isName(text)) return invalid('malformed');
         const subject = { id: text, aliases: [] };
-        return { kind: 'user', subject, expiresAt: null, singleUse };
+        return { kind: 'user', subject, expiresAt: null, singleUse, proof: null };
       }
       if (credential.kind === 'ticket' && text.split('.').length !== 3) return invalid('opaque');
 
+      const proof = verifier === null ? null : text;
       const proved = cache?.proved;
       if (
         proved?.by === identifier &&
         proved.token === text &&
         isCurrent(proved.claims.expiresAt, now())
       ) {
-        return { kind: 'user', ...proved.claims, singleUse };
+        return { kind: 'user', ...proved.claims, singleUse, proof };
       }
       const conclude = (result: JWTPayload | InvalidToken): Identified => {
         if (typeof result === 'string') return invalid(result);
         const claims = claimsOf(result, config);
         if (claims === null) return invalid('claim-missing');
         if (cache) cache.proved = { by: identifier, token: text, claims };
-        return { kind: 'user', ...claims, singleUse };
+        return { kind: 'user', ...claims, singleUse, proof };
       };
       if (verifier === null) return conclude(readUnverified(text, now()));
       verifications++;

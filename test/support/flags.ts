@@ -12,7 +12,7 @@ export const silent = pino({ level: 'silent' });
 export function route(name = 'events', flags: RouteConfig['flags'] = {}): RouteConfig {
   return {
     ...{ name, path: `/${name}`, protocol: 'websocket', writes: 'primary', flags },
-    ...{ mirror: 'none', preamble: [], shadowMark: false },
+    ...{ mirror: 'none', preamble: [], shadowMark: false, affinity: 'connection' },
   };
 }
 

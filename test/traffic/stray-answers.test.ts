@@ -3,9 +3,10 @@
 // pools 45 to 62 users of 200 got another one's body.
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { SignJWT } from 'jose';
 import { afterEach, expect, test } from 'vitest';
 import { proxy } from '../support/proxy.ts';
-import { rawClient } from '../support/raw.ts';
+import { type RawEnd, rawClient } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -43,23 +44,39 @@ async function straying(): Promise<{ port: number; close(): unknown }> {
   return { port, close: () => worker.terminate() };
 }
 
+const SECRET = new TextEncoder().encode('a secret of the tests, long enough for HS256');
+const tokenOf = (user: string) =>
+  new SignJWT({ sub: user }).setProtectedHeader({ alg: 'HS256' }).sign(SECRET);
+
+/** 200 requests, one after another; the n-th is by user n % users, on client connection `at(n)`. */
 test.each([
-  ['each on a connection of his own', 200],
-  ['ten on each connection, as behind a balancer', 20],
-])('200 users, %s, get no body but their own', async (_what, connections) => {
-  const service = await straying();
-  const front = await proxy({ legacy: service.port });
-  open.push(service, front);
-  const wrong: string[] = [];
-  let answers = 0;
-  for (let i = 0; i < connections; i += 1) {
-    const client = await rawClient(front.port);
-    open.push({ close: () => client.socket.destroy() });
-    for (let k = 0; k < 200 / connections; k += 1) {
-      const user = `user-${i}-${k}`;
+  ['200 users, each on a connection of his own', 200, n => n, 'connection'],
+  ['200 users, ten on each connection', 200, n => Math.floor(n / 10), 'connection'],
+  ['20 users, each over all of 7 connections', 20, n => Math.floor(n / 4) % 7, 'connection'],
+  ['20 users over 7 connections, who share', 20, n => Math.floor(n / 4) % 7, 'credential'],
+] as [string, number, (n: number) => number, 'connection' | 'credential'][])(
+  '%s, get no body but their own',
+  async (_what, users, at, affinity) => {
+    const service = await straying();
+    const front = await proxy({
+      legacy: service.port,
+      routes: [{ name: 'api', path: '/api/*', protocol: 'http', affinity }],
+      identity: { sources: [{ from: 'bearer' }], verify: { secretFile: 'secret' } },
+      secrets: { ca: {}, identitySecret: SECRET },
+    });
+    open.push(service, front);
+    const tokens = await Promise.all(Array.from({ length: users }, (_, i) => tokenOf(`user-${i}`)));
+    const clients: RawEnd[] = [];
+    const wrong: string[] = [];
+    let answers = 0;
+    for (let n = 0; n < 200; n += 1) {
+      const user = `user-${n % users}`;
+      const client = clients[at(n)] ?? (await rawClient(front.port));
+      if (clients[at(n)] === undefined) open.push({ close: () => client.socket.destroy() });
+      clients[at(n)] = client;
       client.received = Buffer.alloc(0);
       client.write(
-        `GET /api/me HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${user}\r\nX-User: ${user}\r\n\r\n`,
+        `GET /api/me HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${tokens[n % users]}\r\nX-User: ${user}\r\n\r\n`,
       );
       await until(
         'an answer comes',
@@ -74,7 +91,7 @@ test.each([
       const busyUntil = performance.now() + 3;
       while (performance.now() < busyUntil);
     }
-  }
-  expect(wrong).toEqual([]);
-  expect(answers).toBe(200);
-});
+    expect(wrong).toEqual([]);
+    expect(answers).toBe(200);
+  },
+);
