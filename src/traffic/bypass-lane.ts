@@ -1,25 +1,30 @@
 // The emergency lane: straight to legacy by a plain http-proxy. It shares no code with the other
 // lanes but the rules about header fields, so that a fault of theirs is not one of its own.
-import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
-import { Socket } from 'node:net';
+import { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
-import type { ErrorCode } from '../errors.ts';
+import { ERRORS, type ErrorCode } from '../errors.ts';
 import type { TrafficObserver } from '../ports.ts';
+import { fieldValues } from '../wire/headers.ts';
 import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
+import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
+import { paced } from './pace.ts';
 import { readRequest } from './request.ts';
 import { fieldsToClient } from './shown-side.ts';
 import { fieldsFor, type RequestFacts, targetFor, type Upstream } from './upstream.ts';
 
-/** What the system's errors mean; any other: legacy could not be reached. */
+/** What the system's errors mean, and the library's; any other: legacy could not be reached. */
 const FAILURES: Readonly<Record<string, ErrorCode>> = {
   ECONNRESET: 'upstream-closed',
   EPIPE: 'upstream-closed',
   ETIMEDOUT: 'upstream-timeout',
+  ECONNECT_TIMEOUT: 'upstream-timeout',
 };
+const UPGRADE = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
 export interface BypassLaneOptions {
   readonly context: () => TrafficContext;
@@ -28,50 +33,39 @@ export interface BypassLaneOptions {
   readonly logger: Logger;
 }
 
-/** What a request was let in as, kept until the library asks for it. */
+/** A request, while the library has it. */
 interface Passage {
+  /** What it is counted as. */
   readonly name: string;
   readonly path: string;
+  /** Legacy has begun to answer: what fails from then on can not be answered by us as well. */
+  answered: boolean;
+  /** Its answer on the way to the client; null before it, once it broke off, and for a WebSocket. */
+  response: ServerResponse | null;
 }
 
 export class BypassLane {
   readonly #options: BypassLaneOptions;
   readonly #proxy = httpProxy.createProxyServer({ agent: false, selfHandleResponse: true });
   readonly #passages = new WeakMap<IncomingMessage, Passage>();
-  /** WebSockets that pass through; closed only by their ends, or by the end of the process. */
-  readonly #sockets = new Set<Socket>();
+  /** Clients that asked for a WebSocket; null until it is open. */
+  readonly #sockets = new Map<Socket, BypassedSocket | null>();
+  #draining = false;
 
   constructor(options: BypassLaneOptions) {
     this.#options = options;
     this.#proxy.on('proxyReq', (outgoing, incoming) => {
       // The library resolves paths; legacy is to get the bytes that came.
       outgoing.path = this.#passageOf(incoming).path;
-      this.#limit(outgoing);
+      keepFraming(outgoing, incoming);
+      limitWait(outgoing, incoming, this.#legacy.config.responseTimeoutMs);
+    });
+    this.#proxy.on('proxyRes', (answer, incoming, response) => {
+      if (response instanceof ServerResponse) this.#passOn(answer, incoming, response);
     });
     this.#proxy.on('proxyReqWs', (outgoing, incoming, client) => {
       outgoing.path = this.#passageOf(incoming).path;
-      // Otherwise a client that leaves before the answer leaves legacy's socket behind.
-      client.on('close', () => outgoing.destroy());
-      const showSide = (answer: IncomingMessage): void => {
-        // The library writes these to the client itself.
-        if (this.#options.context().showSide) answer.headers['x-cutover-side'] = 'legacy';
-      };
-      outgoing.once('upgrade', showSide).once('response', showSide);
-      this.#limit(outgoing);
-    });
-    this.#proxy.on('proxyRes', (answer, _incoming, response) => {
-      if (response instanceof Socket) return;
-      response.sendDate = false;
-      response.writeHead(
-        answer.statusCode ?? 502,
-        answer.statusMessage ?? '',
-        fieldsToClient(answer.rawHeaders, this.#options.context(), 'legacy'),
-      );
-      sendHead(response);
-      // What breaks off here breaks off there: no end is put where there was none.
-      pipeline(answer, response, error => {
-        if (error) response.destroy();
-      });
+      this.#followUpgrade(outgoing, incoming, client);
     });
     this.#proxy.on('error', (error, incoming, client) => this.#fail(error, incoming, client));
   }
@@ -86,71 +80,129 @@ export class BypassLane {
       return refuseRequest(response, request);
     }
     response.on('close', () => {
+      if (!response.headersSent) return;
       observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
     });
     if (incoming.headers.expect !== undefined) response.writeContinue();
-    const { legacy } = context().upstreams;
-    this.#prepare(incoming, request, legacy, name);
-    this.#proxy.web(incoming, response, {
-      ...targetOptions(legacy),
-      connectTimeout: legacy.config.connectTimeoutMs,
-    });
+    this.#prepare(incoming, request, name);
+    this.#proxy.web(incoming, response, targetOptions(this.#legacy));
   }
 
   /** Passes an upgrade on. `head` is what came behind the request. */
   upgrade(incoming: IncomingMessage, client: Socket, head: Buffer, name: string): void {
-    const { context, observer, counters } = this.#options;
-    const request = readRequest(incoming, context());
+    const { context, observer } = this.#options;
+    const { limits } = context();
+    const request =
+      this.#sockets.size >= limits.maxSessions
+        ? 'too-many-sessions'
+        : readRequest(incoming, context());
     if (typeof request === 'string') {
       observer.failed(name, 'none', request);
       return refuseSocket(client, request);
     }
-    const { legacy } = context().upstreams;
-    const lane = counters.of(name, 'legacy');
-    this.#sockets.add(client);
-    lane.sessionsOpen += 1;
-    client.once('close', () => {
-      this.#sockets.delete(client);
-      lane.sessionsOpen -= 1;
-    });
-    this.#prepare(incoming, request, legacy, name, [
-      'Connection',
-      'Upgrade',
-      'Upgrade',
-      'websocket',
-    ]);
-    this.#proxy.ws(incoming, client, head, {
-      ...targetOptions(legacy),
-      connectTimeout: legacy.config.connectTimeoutMs,
-    });
+    this.#sockets.set(client, null);
+    client.once('close', () => this.#sockets.delete(client));
+    this.#prepare(incoming, request, name, UPGRADE);
+    this.#proxy.ws(incoming, client, head, targetOptions(this.#legacy));
+  }
+
+  /** Ends the WebSockets that are open, and those that open from now on, over `windowMs`. */
+  async drain(windowMs: number): Promise<void> {
+    this.#draining = true;
+    const open = [...this.#sockets.values()].filter(socket => socket !== null);
+    await paced(open, windowMs, endForRestart);
   }
 
   /** Cuts off what is left. */
   close(): void {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const client of this.#sockets.keys()) client.destroy();
+  }
+
+  get #legacy(): Upstream {
+    return this.#options.context().upstreams.legacy;
   }
 
   /** Gives the request the fields that legacy is to get, and the path, which the library asks for. */
   #prepare(
     incoming: IncomingMessage,
     request: RequestFacts,
-    legacy: Upstream,
     name: string,
     extra: readonly string[] = [],
   ): void {
-    this.#passages.set(incoming, { name, path: targetFor(legacy, request.target) });
-    const fields = [...fieldsFor(legacy, request, field => field === 'expect'), ...extra];
+    const path = targetFor(this.#legacy, request.target);
+    this.#passages.set(incoming, { name, path, answered: false, response: null });
+    const fields = [...fieldsFor(this.#legacy, request, field => field === 'expect'), ...extra];
     // The body keeps its framing: a length stands in the fields, anything else came in chunks.
-    if (incoming.headers['transfer-encoding'] !== undefined)
-      fields.push('Transfer-Encoding', 'chunked');
-    const headers = new Map<string, string[]>();
-    for (let i = 0; i < fields.length; i += 2) {
-      const key = (fields[i] as string).toLowerCase();
-      headers.set(key, [...(headers.get(key) ?? []), fields[i + 1] as string]);
-    }
-    incoming.headers = Object.fromEntries(
-      [...headers].map(([key, values]) => [key, values.length === 1 ? values[0] : values]),
-    );
+    if (isChunked(incoming)) fields.push('Transfer-Encoding', 'chunked');
+    // The library looks for names in lower case.
+    incoming.headers = byName(fields, name => name.toLowerCase());
+  }
+
+  #fieldsOf(answer: IncomingMessage): string[] {
+    return fieldsToClient(answer.rawHeaders, this.#options.context(), 'legacy');
+  }
+
+  /** Passes legacy's answer on. What breaks off there breaks off here: no end where there was none. */
+  #passOn(answer: IncomingMessage, incoming: IncomingMessage, response: ServerResponse): void {
+    const passage = this.#passageOf(incoming);
+    passage.answered = true;
+    passage.response = response;
+    response.sendDate = false;
+    // What is left of the request has no reader, so nothing may follow it.
+    if (!incoming.complete) response.shouldKeepAlive = false;
+    const { statusCode = 502, statusMessage = '' } = answer;
+    response.writeHead(statusCode, statusMessage, this.#fieldsOf(answer));
+    sendHead(response);
+    pipeline(answer, response, error => {
+      // A client that left before the end is nobody's failure.
+      if (!error || error.code === 'ERR_STREAM_PREMATURE_CLOSE') return;
+      this.#cutOff(passage, error);
+    });
+  }
+
+  /** Listens to what comes of an upgrade. Called before the library listens itself. */
+  #followUpgrade(outgoing: ClientRequest, incoming: IncomingMessage, client: Socket): void {
+    const passage = this.#passageOf(incoming);
+    // Otherwise a client that leaves before the answer leaves legacy's socket behind.
+    client.once('close', () => outgoing.destroy());
+    outgoing.once('upgrade', answer => {
+      passage.answered = true;
+      answer.headers = byName([...UPGRADE, ...this.#fieldsOf(answer)]);
+    });
+    outgoing.once('socket', () => {
+      // The library listens by now. It would give a refusal that breaks off no end at all.
+      outgoing.removeAllListeners('response');
+      outgoing.once('response', answer => this.#refuse(answer, incoming, client));
+      outgoing.once('upgrade', (_answer, upstream) => this.#open(client, upstream, passage.name));
+      limitWait(outgoing, incoming, this.#legacy.config.handshakeTimeoutMs);
+    });
+  }
+
+  #open(client: Socket, upstream: Socket, name: string): void {
+    // It left in the very moment of the answer; its end has been told already.
+    if (client.destroyed) return void upstream.destroy();
+    const lane = this.#options.counters.of(name, 'legacy');
+    lane.sessionsOpen += 1;
+    client.once('close', () => {
+      lane.sessionsOpen -= 1;
+    });
+    const socket = new BypassedSocket(client, upstream, this.#options.context().limits);
+    this.#sockets.set(client, socket);
+    if (this.#draining) endForRestart(socket);
+  }
+
+  /** Legacy's own answer to an upgrade that it does not grant. */
+  #refuse(answer: IncomingMessage, incoming: IncomingMessage, client: Socket): void {
+    const { name } = this.#passageOf(incoming);
+    this.#options.observer.handshakeRefused(name, 'legacy', answer.statusCode ?? 502);
+    const response = new ServerResponse(incoming);
+    response.shouldKeepAlive = false;
+    response.assignSocket(client);
+    response.once('finish', () => client.destroySoon());
+    client.setTimeout(this.#legacy.config.responseTimeoutMs, () => client.destroy());
+    // What the client sends meanwhile has no reader.
+    client.resume();
+    this.#passOn(answer, incoming, response);
   }
 
   #fail(
@@ -158,21 +210,31 @@ export class BypassLane {
     incoming: IncomingMessage,
     client: ServerResponse | Socket,
   ): void {
-    const { name } = this.#passageOf(incoming);
+    // A client that left is nobody's failure.
+    if (incoming.socket.destroyed) return;
+    const passage = this.#passageOf(incoming);
+    const { name } = passage;
+    if (passage.answered) return this.#cutOff(passage, error);
     const code = FAILURES[error.code ?? ''] ?? 'upstream-unreachable';
     this.#options.logger.warn({ route: name, code, detail: error.code }, 'legacy did not answer');
     this.#options.observer.failed(name, 'legacy', code);
-    if (client instanceof Socket) refuseSocket(client, code);
-    else refuseRequest(client, code);
+    if (client instanceof ServerResponse) refuseRequest(client, code);
+    else refuseSocket(client, code);
   }
 
-  /** Legacy must begin to answer in time; after that it may be silent for as long as it likes. */
-  #limit(outgoing: ClientRequest): void {
-    const { responseTimeoutMs } = this.#options.context().upstreams.legacy.config;
-    const late = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' });
-    const timer = setTimeout(() => outgoing.destroy(late), responseTimeoutMs);
-    for (const event of ['response', 'upgrade', 'close'])
-      outgoing.once(event, () => clearTimeout(timer));
+  /**
+   * An answer broke off. One that ends with its connection looks whole after a reset, but for the
+   * error, so it is cut here and not left to its stream.
+   */
+  #cutOff(passage: Passage, error: NodeJS.ErrnoException): void {
+    const { name, response } = passage;
+    if (response === null || response.writableEnded) return;
+    // Told once, whoever notices first.
+    passage.response = null;
+    response.destroy();
+    const { logger, observer } = this.#options;
+    logger.warn({ route: name, side: 'legacy', detail: error.code }, 'an answer broke off');
+    observer.failed(name, 'legacy', 'upstream-closed');
   }
 
   #passageOf(incoming: IncomingMessage): Passage {
@@ -182,9 +244,64 @@ export class BypassLane {
   }
 }
 
-function targetOptions({ secure, host, port, ca }: Upstream) {
+function endForRestart(socket: BypassedSocket): void {
+  socket.end(ERRORS.draining.close, 'service restart');
+}
+
+function targetOptions({ secure, host, port, ca, config }: Upstream) {
   return {
     target: { protocol: secure ? 'https:' : 'http:', host, hostname: host, port },
+    connectTimeout: config.connectTimeoutMs,
     ...(ca === undefined ? {} : { ca: ca.toString() }),
   };
+}
+
+/**
+ * The library says of a DELETE or OPTIONS without a length that it has length 0, and sends a chunked
+ * body all the same: legacy would take that for the next request.
+ */
+function keepFraming(outgoing: ClientRequest, incoming: IncomingMessage): void {
+  if (fieldValues(incoming.rawHeaders, 'content-length').length > 0) return;
+  if (outgoing.hasHeader('content-length')) outgoing.removeHeader('content-length');
+  if (isChunked(incoming)) outgoing.setHeader('Transfer-Encoding', 'chunked');
+}
+
+function isChunked(incoming: IncomingMessage): boolean {
+  return fieldValues(incoming.rawHeaders, 'transfer-encoding').length > 0;
+}
+
+/**
+ * Legacy must begin to answer within `limitMs` of the request's last byte, and take the next bytes of
+ * an upload within that time; after that it may be silent for as long as it likes.
+ */
+function limitWait(outgoing: ClientRequest, incoming: IncomingMessage, limitMs: number): void {
+  const late = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' });
+  const timer = setTimeout(() => {
+    // An upload takes as long as its client likes.
+    if (incoming.complete || outgoing.writableNeedDrain) outgoing.destroy(late);
+    else timer.refresh();
+  }, limitMs);
+  const again = () => timer.refresh();
+  const stop = () => {
+    clearTimeout(timer);
+    // It would start anew.
+    outgoing.off('drain', again).off('finish', again);
+  };
+  outgoing.on('drain', again).on('finish', again);
+  for (const event of ['response', 'upgrade', 'close']) outgoing.once(event, stop);
+}
+
+/** Fields as an object, which is what the library takes; those that are repeated as a list. */
+function byName(
+  fields: readonly string[],
+  spell: (name: string) => string = name => name,
+): Record<string, string | string[]> {
+  const grouped = new Map<string, string[]>();
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = spell(fields[i] as string);
+    grouped.set(name, [...(grouped.get(name) ?? []), fields[i + 1] as string]);
+  }
+  return Object.fromEntries(
+    [...grouped].map(([name, values]) => [name, values.length === 1 ? (values[0] ?? '') : values]),
+  );
 }

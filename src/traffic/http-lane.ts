@@ -90,8 +90,6 @@ export class HttpLane {
     const context = this.#options.context();
     const request = readRequest(incoming, context);
     if (typeof request === 'string') return this.#refuse(response, 'none', 'none', request);
-    // It would show the fields that proxies add, credentials among them (RFC 9110 9.3.8).
-    if (incoming.method === 'TRACE') return this.#refuse(response, 'none', 'none', 'method');
 
     const route = matchRoute(context.routes, request.target.path, 'http');
     if (route === undefined) return this.#options.unrouted(incoming, response);
@@ -173,6 +171,8 @@ export class HttpLane {
     this.#answers.add(answer);
     response.on('close', () => {
       this.#answers.delete(answer);
+      // A client may leave before there is an answer.
+      if (!response.headersSent) return;
       const ms = performance.now() - startedAt;
       this.#options.observer.requestDone(route.name, side, response.statusCode, ms);
     });

@@ -11,12 +11,14 @@ import { type RequestFacts, VIA_NAME } from './upstream.ts';
 
 /**
  * Facts of a request, or what is wrong with it: `bad-request` if its target or Host could be read in
- * two ways (RFC 9112 3.2), `loop` if it has been here before.
+ * two ways (RFC 9112 3.2), `loop` if it has been here before, `method` for TRACE, whose answer would
+ * show the fields that proxies add, credentials among them (RFC 9110 9.3.8).
  */
 export function readRequest(
   request: IncomingMessage,
   context: TrafficContext,
-): RequestFacts | 'bad-request' | 'loop' {
+): RequestFacts | 'bad-request' | 'loop' | 'method' {
+  if (request.method === 'TRACE') return 'method';
   const peer = plainAddress(request.socket.remoteAddress ?? '');
   const trusted = context.isTrusted(peer);
   // A stranger's word for who he is must not reach a service that believes it.

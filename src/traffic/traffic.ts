@@ -128,7 +128,7 @@ export class Traffic implements TrafficView {
     });
     const closeIdle = setInterval(() => this.#server.closeIdleConnections(), IDLE_GRACE_MS);
     void closed.then(() => clearInterval(closeIdle));
-    await Promise.all([closed, this.#webSockets.drain(windowMs)]);
+    await Promise.all([closed, this.#webSockets.drain(windowMs), this.#bypass.drain(windowMs)]);
     while (this.#http.writesUnderWay > 0) await pause(SECOND_WRITE_CHECK_MS);
   }
 

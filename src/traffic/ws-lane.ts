@@ -20,6 +20,7 @@ import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { EarlyBytes } from './early-bytes.ts';
 import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
+import { paced } from './pace.ts';
 import { relayRefusal } from './refusal.ts';
 import { readRequest } from './request.ts';
 import { Session } from './session.ts';
@@ -34,8 +35,8 @@ import {
 
 /** Peers are looked at for progress so often; limits of theirs are seconds and more. */
 const SWEEP_MS = 1_000;
-/** Closes of a drain go out in slices of so long. */
-const PACE_MS = 20;
+/** A drain looks so often whether all have gone. */
+const DRAIN_CHECK_MS = 20;
 
 export interface WebSocketLaneOptions {
   readonly context: () => TrafficContext;
@@ -221,7 +222,7 @@ export class WebSocketLane {
   async drain(windowMs: number): Promise<void> {
     this.draining = true;
     await this.endOpen(windowMs);
-    while (this.sessions.size > 0 || this.connecting > 0) await pause(PACE_MS);
+    while (this.sessions.size > 0 || this.connecting > 0) await pause(DRAIN_CHECK_MS);
   }
 
   /**
@@ -230,13 +231,9 @@ export class WebSocketLane {
    */
   async endOpen(windowMs: number): Promise<number> {
     const sessions = [...this.sessions];
-    const startedAt = performance.now();
-    for (let next = 0; next < sessions.length; ) {
-      const elapsedMs = performance.now() - startedAt + PACE_MS;
-      const due = Math.min(Math.ceil((sessions.length * elapsedMs) / windowMs), sessions.length);
-      for (; next < due; next += 1) sessions[next]?.end(ERRORS.draining.close, 'service restart');
-      await pause(PACE_MS);
-    }
+    await paced(sessions, windowMs, session =>
+      session.end(ERRORS.draining.close, 'service restart'),
+    );
     return sessions.length;
   }
 

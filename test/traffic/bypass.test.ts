@@ -1,0 +1,337 @@
+// The emergency lane, for what no route names and for everything while an operator engages it: bad input
+// and faults by their numbers, and how it ends.
+import { afterEach, describe, expect, test } from 'vitest';
+import { closeFrame } from '../../src/wire/frames.ts';
+import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import {
+  type RawEnd,
+  type RawServer,
+  rawClient,
+  rawServer,
+  upgradeRequest,
+} from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+/** What is in front of the lane: paths that no route names, or an operator's word. */
+const WAYS = [
+  { way: 'unrouted', engaged: false, http: '/x', webSocket: '/elsewhere' },
+  { way: 'engaged', engaged: true, http: '/api/x', webSocket: '/ws' },
+] as const;
+type Way = (typeof WAYS)[number];
+
+interface Place {
+  service: RawServer;
+  front: TestProxy;
+  client: RawEnd;
+}
+
+async function place({ engaged }: Way, options: Partial<ProxyOptions> = {}): Promise<Place> {
+  const service = await rawServer();
+  const front = await proxy({ legacy: service.port, bypassed: () => engaged, ...options });
+  open.push(front, service);
+  return { service, front, client: await connected(front) };
+}
+
+async function connected(front: TestProxy): Promise<RawEnd> {
+  const client = await rawClient(front.port);
+  open.push({ close: () => client.socket.destroy() });
+  return client;
+}
+
+/** The upstream connection of the next request, with its head. */
+async function asked(service: RawServer): Promise<RawEnd> {
+  const upstream = await service.next();
+  await upstream.has('\r\n\r\n');
+  return upstream;
+}
+
+async function webSocket({ service, client }: Place, path: string): Promise<RawEnd> {
+  client.write(upgradeRequest(path));
+  const upstream = await service.next();
+  await upstream.accept();
+  await client.has('\r\n\r\n');
+  client.received = Buffer.alloc(0);
+  return upstream;
+}
+
+const gone = (end: RawEnd) => end.ended || end.closed;
+const fields = ({ text }: RawEnd) => text.toLowerCase().split('\r\n\r\n')[0]?.split('\r\n') ?? [];
+const failures = ({ reports }: TestProxy) =>
+  reports.filter(({ kind }) => kind === 'failed').map(({ what }) => what);
+/** A text frame of a server: not masked. */
+const frame = (text: string) =>
+  Buffer.concat([Buffer.from([0x81, text.length]), Buffer.from(text)]);
+
+describe.each(WAYS)('$way', way => {
+  const NOT_FOR_LEGACY =
+    'Connection: X-Auth-User, Upgrade\r\nX-Auth-User: me\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Authorization: p\r\n';
+  const CLAIMS =
+    'X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\nX-Cutover-Role: shadow\r\n';
+
+  test('24, 25: what an upgrade says of its connection or claims of its origin does not go on', async () => {
+    const { service, client } = await place(way);
+    client.write(upgradeRequest(way.webSocket, `${NOT_FOR_LEGACY}${CLAIMS}X-Kept: yes\r\n`));
+    const upstream = await asked(service);
+    expect(fields(upstream).filter(f => /^(x-auth-user|keep-alive|te|proxy-)/.test(f))).toEqual([]);
+    expect(upstream.text).not.toMatch(/6\.6\.6\.6|shadow/);
+    expect(fields(upstream)).toEqual(
+      expect.arrayContaining(['connection: upgrade', 'x-forwarded-for: 127.0.0.1', 'x-kept: yes']),
+    );
+  });
+
+  test('24: fields of the connection to legacy, and those it nominates, do not reach the client', async () => {
+    const own = 'Connection: X-Secret\r\nX-Secret: s\r\nKeep-Alive: timeout=9\r\nX-Kept: Yes\r\n';
+    for (const how of ['answers', 'refuses', 'accepts'] as const) {
+      const { service, client } = await place(way);
+      if (how === 'answers') client.write(`GET ${way.http} HTTP/1.1\r\nHost: h\r\n\r\n`);
+      else client.write(upgradeRequest(way.webSocket));
+      const upstream = await asked(service);
+      if (how === 'accepts') {
+        await upstream.accept(Buffer.alloc(0), own.replace('X-Secret', 'Upgrade, X-Secret'));
+      } else {
+        upstream.write(`HTTP/1.1 403 No\r\n${own}Content-Length: 4\r\n\r\nbody`);
+        await client.has('\r\n\r\nbody');
+      }
+      await client.has('\r\n\r\n');
+      expect(client.text).toContain('\r\nX-Kept: Yes\r\n');
+      expect(client.text).not.toMatch(/x-secret|timeout=9/i);
+    }
+  });
+
+  test('30: clients that reset a pending upgrade leave no socket at legacy, and are nobody’s failure', async () => {
+    const { service, front } = await place(way);
+    const clients = await Promise.all(Array.from({ length: 20 }, () => connected(front)));
+    for (const client of clients) client.write(upgradeRequest(way.webSocket));
+    await until('legacy has all', () => service.connections.length === 20);
+    for (const client of clients) client.socket.resetAndDestroy();
+    await until('legacy is let go', () => service.connections.every(gone));
+    expect(failures(front)).toEqual([]);
+  });
+
+  test('46: WebSocket clients that are lost leave no socket, even where legacy does not follow', async () => {
+    const at = await place(way, { limits: { closeMs: 200 } });
+    const sessions = () =>
+      [...at.front.traffic.counters()].reduce(
+        (sum, { counters }) => sum + counters.sessionsOpen,
+        0,
+      );
+    for (const how of ['resetAndDestroy', 'destroy'] as const) {
+      const client = await connected(at.front);
+      // It keeps its own half open after ours has ended.
+      const upstream = await webSocket({ ...at, client }, way.webSocket);
+      expect(sessions()).toBe(1);
+      client.socket[how]();
+      await until('legacy is let go', () => gone(upstream));
+      await until('it is counted out', () => sessions() === 0);
+    }
+    expect(failures(at.front)).toEqual([]);
+  });
+
+  test('46: an upload that breaks off is broken off at legacy, and counts as nothing', async () => {
+    const { service, front, client } = await place(way);
+    client.write(
+      `POST ${way.http} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n`,
+    );
+    const upstream = await asked(service);
+    await upstream.has('half');
+    client.socket.destroy();
+    await until('legacy sees the end', () => gone(upstream));
+    expect(upstream.text).not.toContain('\r\n0\r\n');
+    expect(front.reports.filter(({ side }) => side === 'legacy')).toEqual([]);
+  });
+
+  test.each([
+    ['with a length', 'Content-Length: 100\r\n\r\nhalf', 'end'],
+    ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'end'],
+    ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'resetAndDestroy'],
+    ['in chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'garbage'],
+    ['that ends with its connection', 'Connection: close\r\n\r\nhalf', 'resetAndDestroy'],
+  ] as const)(
+    '47: an answer %s that breaks off is cut off and followed by nothing, for a request and for an upgrade (%#)',
+    async (_what, rest, how) => {
+      for (const path of [way.http, way.webSocket]) {
+        const { service, front, client } = await place(way);
+        if (path === way.http) client.write(`GET ${path} HTTP/1.1\r\nHost: h\r\n\r\n`);
+        else client.write(upgradeRequest(path));
+        const upstream = await asked(service);
+        upstream.write(`HTTP/1.1 403 Forbidden\r\n${rest}`);
+        await client.has('half');
+        if (how === 'garbage') upstream.write('no chunk\r\n');
+        else upstream.socket[how]();
+        await until('the client is cut off', () => gone(client));
+        expect(client.text).toMatch(/\r\n\r\n(4\r\n)?half(\r\n)?$/);
+        await until('it is counted', () => failures(front).length > 0);
+        expect(failures(front)).toEqual(['upstream-closed']);
+      }
+    },
+  );
+
+  test('47: a WebSocket whose service is lost is lost, and nothing is put into its stream', async () => {
+    const at = await place(way);
+    const upstream = await webSocket(at, way.webSocket);
+    upstream.write(frame('last'));
+    await at.client.has('last');
+    upstream.socket.resetAndDestroy();
+    await until('the client is cut off', () => gone(at.client));
+    expect(at.client.received).toEqual(frame('last'));
+  });
+
+  test('48: what legacy sends beyond its answer reaches nobody, and no connection is used twice', async () => {
+    const { service, client } = await place(way);
+    const answer = (body: string) => `HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n${body}`;
+    for (const [body, stray] of [
+      ['mine', 'evil'],
+      ['next', 'evil'],
+    ] as const) {
+      client.write(`GET ${way.http} HTTP/1.1\r\nHost: h\r\n\r\n`);
+      const upstream = await asked(service);
+      upstream.write(answer(body) + answer(stray));
+      await client.has(body);
+      await until('the connection is given up', () => gone(upstream));
+    }
+    expect(service.connections).toHaveLength(2);
+    expect(client.text).not.toContain('evil');
+  });
+
+  test('a chunked DELETE stays one request: its body can not pass for a second one', async () => {
+    const { service, client } = await place(way);
+    const hidden = 'GET /admin HTTP/1.1\r\nHost: h\r\n\r\n';
+    client.write(
+      `DELETE ${way.http} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n${hidden.length.toString(16)}\r\n${hidden}\r\n0\r\n\r\n`,
+    );
+    const upstream = await asked(service);
+    await upstream.has('\r\n0\r\n\r\n');
+    expect(fields(upstream)).toContain('transfer-encoding: chunked');
+    expect(fields(upstream).some(field => field.startsWith('content-length'))).toBe(false);
+  });
+
+  test('a DELETE without a body goes on without one', async () => {
+    const { service, client } = await place(way);
+    client.write(`DELETE ${way.http} HTTP/1.1\r\nHost: h\r\n\r\n`);
+    const upstream = await asked(service);
+    expect(upstream.text).not.toMatch(/content-length|transfer-encoding/i);
+  });
+
+  test('20: TRACE would show what proxies add, and is refused', async () => {
+    const { service, client } = await place(way);
+    client.write(`TRACE ${way.http} HTTP/1.1\r\nHost: h\r\nCookie: a\r\n\r\n`);
+    await client.has('"code":"method"');
+    expect(service.connections).toHaveLength(0);
+  });
+
+  test('an upload may take longer than an answer; when it is whole, legacy has its time', async () => {
+    const { service, client } = await place(way, { upstream: { responseTimeoutMs: 300 } });
+    client.write(`POST ${way.http} HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\nslow`);
+    const upstream = await asked(service);
+    const slowUntil = performance.now() + 1_000;
+    await until('the limit is past, three times', () => performance.now() > slowUntil);
+    expect(gone(client)).toBe(false);
+    client.write('ness');
+    await upstream.has('slowness');
+    await client.has('"code":"upstream-timeout"');
+    expect(client.text).toMatch(/^HTTP\/1\.1 504 /);
+    await until('legacy is let go', () => gone(upstream));
+  });
+
+  test('after an answer that did not wait for the upload, the connection is not used again', async () => {
+    const { service, client } = await place(way);
+    client.write(`POST ${way.http} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nbegin`);
+    const upstream = await asked(service);
+    upstream.write('HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig');
+    await client.has('\r\n\r\nbig');
+    expect(fields(client)).toContain('connection: close');
+    await until('it ends', () => gone(client));
+  });
+
+  test('an upgrade that legacy does not answer in time is a 504', async () => {
+    const { service, client } = await place(way, { upstream: { handshakeTimeoutMs: 200 } });
+    client.write(upgradeRequest(way.webSocket));
+    const upstream = await asked(service);
+    await client.has('"code":"upstream-timeout"');
+    await until('legacy is let go', () => gone(upstream));
+  });
+
+  test('no more WebSockets than sessions are allowed', async () => {
+    const at = await place(way, { limits: { maxSessions: 1 } });
+    await webSocket(at, way.webSocket);
+    const second = await connected(at.front);
+    second.write(upgradeRequest(way.webSocket));
+    await second.has('"code":"too-many-sessions"');
+  });
+});
+
+describe('a shutdown', () => {
+  const [unrouted] = WAYS;
+  const notice = closeFrame(1012, 'service restart');
+
+  test('ends its WebSockets with 1012, at a pace, and waits for the answers', async () => {
+    const at = await place(unrouted);
+    const pairs: { client: RawEnd; upstream: RawEnd }[] = [];
+    for (let i = 0; i < 10; i += 1) {
+      const client = await connected(at.front);
+      pairs.push({ client, upstream: await webSocket({ ...at, client }, '/elsewhere') });
+    }
+    const startedAt = performance.now();
+    let drained = false;
+    const draining = at.front.traffic.drain(1_000).then(() => {
+      drained = true;
+    });
+    const told: number[] = [];
+    for (const { client, upstream } of pairs) {
+      await until('it is told', () => client.received.equals(notice));
+      told.push(performance.now() - startedAt);
+      // Legacy gets the client's answer, and closes as services do.
+      client.write('the answer to the close');
+      await upstream.has('the answer to the close');
+      expect(drained).toBe(false);
+      upstream.socket.end();
+      await until('it ends', () => gone(client));
+      client.socket.end();
+    }
+    expect(told[9]).toBeGreaterThan(500);
+    at.client.socket.destroy();
+    await draining;
+  });
+
+  test('lets the message under way come to its end first, and nothing after it', async () => {
+    const at = await place(unrouted);
+    const upstream = await webSocket(at, '/elsewhere');
+    const [whole, after] = [frame('the message under way'), frame('too late')];
+    upstream.write(whole.subarray(0, 7));
+    await until('the beginning comes', () => at.client.received.length === 7);
+    void at.front.traffic.drain(1);
+    upstream.write(Buffer.concat([whole.subarray(7), after]));
+    await until('it is told', () => at.client.received.length >= whole.length + notice.length);
+    expect(at.client.received).toEqual(Buffer.concat([whole, notice]));
+  });
+
+  test('ends it between two fragments where the message does not end in time, and cuts it off in a frame', async () => {
+    for (const [begun, follows] of [
+      [Buffer.from([0x01, 1, 97]), notice],
+      [Buffer.from([0x81, 2, 97]), Buffer.alloc(0)],
+    ] as const) {
+      const at = await place(unrouted, { limits: { closeMs: 300 } });
+      const upstream = await webSocket(at, '/elsewhere');
+      upstream.write(begun);
+      await until('the beginning comes', () => at.client.received.length === begun.length);
+      void at.front.traffic.drain(1);
+      // A client that does not answer the close is not waited for.
+      await until('it ends', () => gone(at.client));
+      expect(at.client.received).toEqual(Buffer.concat([begun, follows]));
+    }
+  });
+
+  test('ends one that opens while it goes on', async () => {
+    const at = await place(unrouted);
+    at.client.write(upgradeRequest('/elsewhere'));
+    const upstream = await asked(at.service);
+    void at.front.traffic.drain(1);
+    await upstream.accept();
+    await until('it is told', () => at.client.text.endsWith(notice.toString('latin1')));
+  });
+});
