@@ -147,6 +147,9 @@ export class Traffic implements TrafficView {
   }
 
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
+    // http took its own listener off with the upgrade; between the owners that follow, and while a
+    // refusal goes out, there may be none.
+    socket.on('error', ignoreError);
     if (this.#options.bypassed()) this.#bypass.upgrade(request, socket, head, BYPASS_NAME);
     else void this.#webSockets.open(request, socket, head);
   }
@@ -186,6 +189,10 @@ export class Traffic implements TrafficView {
     });
     return server;
   }
+}
+
+function ignoreError(): void {
+  // A socket that fails closes next, and that is what its owners go by.
 }
 
 /** Parser errors with a status of their own (RFC 9110 15.5.9, RFC 6585 5). */
