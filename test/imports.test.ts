@@ -23,6 +23,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
 /** The pure parts may use these, which hold no socket, file, clock, randomness or timer. */
 const PURE = new Set([
   'node:crypto:createHash',
+  'node:crypto:hash',
   'node:buffer',
   'node:string_decoder:StringDecoder',
 ]);

@@ -10,8 +10,8 @@ const MOST_SEGMENTS = 12;
 export const ANY = '*';
 /** Event type of what finds no room under its own. */
 export const OTHER = '(other)';
-/** Names of fields as people write them; longer, or with many digits, a key is an id. */
-const FIELD_NAME = /^(?=.{1,40}$)[$_@A-Za-z][$_@A-Za-z.:-]*(?:\d{1,3}[$_@A-Za-z.:-]*)*$/;
+/** Names of fields as people write them; longer, or with more than three digits, a key is an id. */
+const FIELD_NAME = /^(?=.{1,40}$)(?!(?:\D*\d){4})[$_@A-Za-z][\w$.:-]*$/;
 
 export interface EvidenceGroup {
   readonly route: string;

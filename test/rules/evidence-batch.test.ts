@@ -1,0 +1,130 @@
+// What the judge hands over: complete counts, few examples, and never much at once.
+import { expect, test } from 'vitest';
+import { type EvidenceBatch, EvidenceBatcher } from '../../src/rules/evidence-batch.ts';
+import { generalPath, groupsOf } from '../../src/rules/evidence-group.ts';
+import type { Difference, Finding } from '../../src/rules/verdict.ts';
+
+function finding(rest: Partial<Finding> = {}): Finding {
+  return {
+    ...{
+      verdict: 'mismatch',
+      because: null,
+      route: 'events',
+      eventType: 'a',
+      key: null,
+      unit: 'r',
+    },
+    ...{ session: 's', legacy: { a: 1 }, candidate: { a: 2 }, sides: ['legacy', 'candidate'] },
+    ...{ differences: [value('/a')], at: 0, ...rest },
+  };
+}
+
+const value = (path: string): Difference => ({ kind: 'value', path, legacy: 1, candidate: 2 });
+
+function batchOf(...findings: Finding[]): EvidenceBatch {
+  const batcher = new EvidenceBatcher();
+  for (const each of findings) batcher.add(each);
+  return batcher.take([]) ?? expect.fail();
+}
+
+test.each([
+  ['/items/3/price', '/items/*/price'],
+  ['/0', '/*'],
+  ['', ''],
+  ['/seen/user_1001', '/seen/*'],
+  ['/by/0b7f6a3e-6f0c-4a34-9f43-8a0a0f1d2c3b/x', '/by/*/x'],
+  ['/to/alice@example.com', '/to/*'],
+  ['/headers/content-type', '/headers/content-type'],
+  ['/sha256/$ref/@id/__proto__', '/sha256/$ref/@id/__proto__'],
+  [`/${'x'.repeat(41)}`, '/*'],
+  ['/a/b/c/d/e/f/g/h/i/j/k/l/m/n', '/a/b/c/d/e/f/g/h/i/j/k/l'],
+])('the path %s is grouped as %s', (path, general) => {
+  expect(generalPath(path)).toBe(general);
+});
+
+test('a finding is in a group for every kind and place of its differences, once', () => {
+  const differences = [value('/items/1'), value('/items/2'), value('/b')];
+  expect(groupsOf(finding({ differences })).map(({ kind, path }) => `${kind} ${path}`)).toEqual([
+    'value /items/*',
+    'value /b',
+  ]);
+  const unjudged = finding({ verdict: 'unjudged', because: 'too-deep', differences: [] });
+  expect(groupsOf(unjudged)).toEqual([
+    { route: 'events', eventType: 'a', verdict: 'unjudged', kind: 'too-deep', path: '' },
+  ]);
+  expect(groupsOf(finding({ verdict: 'missing' })).map(({ path }) => path)).toEqual(['']);
+  const many = Array.from({ length: 100 }, (_, i) =>
+    value(`/${'x'.repeat(1 + (i % 40))}/${i % 3}`),
+  );
+  expect(groupsOf(finding({ differences: many }))).toHaveLength(16);
+});
+
+test('all are counted, with the times of the first and the last; two examples are handed over', () => {
+  const batch = batchOf(
+    ...Array.from({ length: 1_000 }, (_, at) => finding({ at, unit: `r${at}` })),
+  );
+  expect(batch.groups).toMatchObject([{ count: 1_000, firstAt: 0, lastAt: 999 }]);
+  expect(batch.examples.map(({ finding: { unit } }) => unit)).toEqual(['r0', 'r511']);
+  expect(batch.examples.map(({ groups }) => groups)).toEqual([[0], [0]]);
+});
+
+test('one rare kind among many frequent ones has its example', () => {
+  const rare = finding({ differences: [value('/rare')], unit: 'rare' });
+  const frequent = Array.from({ length: 50_000 }, () => finding());
+  const batch = batchOf(...frequent.slice(0, 30_000), rare, ...frequent);
+  expect(batch.examples.map(({ finding: { unit } }) => unit)).toContain('rare');
+});
+
+test('an example in two groups is handed over once', () => {
+  const batch = batchOf(finding({ differences: [value('/a'), value('/b')] }));
+  expect(batch.examples).toMatchObject([{ groups: [0, 1] }]);
+});
+
+test('groups that are made up without end share one', () => {
+  const made = Array.from({ length: 5_000 }, (_, i) => finding({ eventType: `type ${i}` }));
+  const { groups } = batchOf(...made);
+  expect(groups).toHaveLength(1_001);
+  expect(groups.at(-1)).toMatchObject({ eventType: '(other)', path: '', count: 4_000 });
+});
+
+test('what is too large or too deep is handed over without its events, and counted', () => {
+  const deep = JSON.parse(`${'['.repeat(10_000)}${']'.repeat(10_000)}`);
+  const batch = batchOf(
+    finding({ legacy: 'x'.repeat(200_000), differences: [value('/large')] }),
+    finding({ candidate: deep, differences: [value('/deep')] }),
+    finding(),
+  );
+  expect(batch.examples.map(({ cut }) => cut)).toEqual([true, true, false]);
+  expect(batch.examples[0]?.finding).toMatchObject({ legacy: undefined, differences: [] });
+  expect(batch.dropped).toEqual({ 'too-large': 2 });
+  structuredClone(batch);
+});
+
+test('a batch stays below 4 MiB of events, the first of each group first', () => {
+  const big = 'x'.repeat(50_000);
+  const groups = Array.from(
+    { length: 60 },
+    (_, i) => `/p${'q'.repeat(i % 30)}${i < 30 ? 'a' : 'b'}`,
+  );
+  const findings = [0, 1].flatMap(() =>
+    groups.map(path => finding({ legacy: big, differences: [value(path)] })),
+  );
+  const batch = batchOf(...findings);
+  expect(batch.examples).toHaveLength(120);
+  expect(batch.examples.slice(0, 60).every(({ cut }) => !cut)).toBe(true);
+  expect(batch.dropped['batch-full']).toBeGreaterThan(20);
+});
+
+test('nothing found is no batch; what was taken is not taken again', () => {
+  const batcher = new EvidenceBatcher();
+  expect(batcher.take([])).toBeNull();
+  batcher.add(finding());
+  expect(batcher.take([])?.groups).toHaveLength(1);
+  expect(batcher.take([])).toBeNull();
+  expect(
+    batcher.take([{ route: 'r', eventType: null, hour: 0, units: 1, diverged: 0 }]),
+  ).toMatchObject({
+    groups: [],
+    units: [{ units: 1 }],
+  });
+});

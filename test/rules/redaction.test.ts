@@ -1,0 +1,342 @@
+// What is kept of a finding can be compared, and can not be read.
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { keyedHash } from '../../src/rules/keyed-hash.ts';
+import { Redactor } from '../../src/rules/redaction.ts';
+import type { Difference, Finding } from '../../src/rules/verdict.ts';
+
+const hash = keyedHash(new Uint8Array(32).fill(7));
+
+function redactor(paths: string[] = [], userFields: string[] = []): Redactor {
+  return new Redactor({ paths, envelopes: ['data', 'payload'], userFields, hash });
+}
+
+function finding(
+  legacy: unknown,
+  candidate: unknown,
+  differences: readonly Difference[] = [],
+): Finding {
+  return {
+    ...{
+      verdict: 'mismatch',
+      because: null,
+      route: 'events',
+      eventType: 'x',
+      key: null,
+      unit: 'r',
+    },
+    ...{ session: 's', legacy, candidate, sides: ['legacy', 'candidate'], differences, at: 0 },
+  };
+}
+
+function redact(given: Finding, rules = redactor()): Finding {
+  const examples = [{ finding: given, groups: [], cut: false }];
+  const batch = rules.batch({ groups: [], examples, units: [], dropped: {} });
+  return batch.examples[0]?.finding ?? expect.fail();
+}
+
+const JWT = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c2VyXzEwMDEifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ';
+
+describe('what is taken for sensitive', () => {
+  test.each([
+    ['user_id', 'user_1001', 'user'],
+    ['userId', 'u', 'user'],
+    ['Target-User-ID', 4711, 'user'],
+    ['recipient_ids', ['a', 'b'], 'user'],
+    ['owner_id', 'x', 'user'],
+    ['source_user_id', 'x', 'user'],
+    ['password', 'a', 'credential'],
+    ['apiKey', 'a', 'credential'],
+    ['X-Api-Key', 'a', 'credential'],
+    ['set-cookie', ['a=b'], 'credential'],
+    ['refreshToken', 'a', 'credential'],
+    ['secrets', { db: 'a' }, 'credential'],
+    ['ticket', 123, 'credential'],
+    ['email', 'not even one', 'email'],
+    ['contactEmail', 'x', 'email'],
+  ])('a field %s', (name, value, redaction) => {
+    const text = JSON.stringify(redactor().value({ [name]: value }));
+    expect(text).toContain(`"$r":"${redaction}"`);
+    for (const raw of [value].flat().filter(part => typeof part !== 'object')) {
+      expect(text).not.toContain(`:${JSON.stringify(raw)}`);
+    }
+  });
+
+  test.each([
+    ['a JSON Web Token', JWT],
+    ['a bearer token', 'Bearer abcdef-123'],
+    ['basic credentials', 'Basic dXNlcjpwYXNz'],
+    ['a key of its issuer', `sk-${'a'.repeat(24)}`],
+    ['a long hexadecimal number', '0123456789abcdef0123456789abcdef'],
+    ['long base64', 'aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3=='],
+    ['a password in a URL', 'postgres://admin:hunter2@db/x', 'hunter2'],
+    ['a token in a query', 'GET /ws?token=abc123&x=1', 'abc123'],
+    ['JSON in a text', '{"password": "open sesame", "x": 1}', 'sesame'],
+    ['JSON in JSON in a text', '{\\"password\\": \\"open sesame\\"}', 'sesame'],
+    ['a header in a text', 'authorization: Digest a b c\r\nx: y', 'Digest'],
+    ['a private key', '-----BEGIN RSA PRIVATE KEY-----\nAAA\n', 'AAA'],
+    ['an e-mail address', 'alice.o+x@sub.example.com'],
+    ['an e-mail address in a URL', 'to=alice%40example.com', 'alice'],
+  ])('%s in a text, which is shown without it', (_, secret, part = secret) => {
+    const value = redactor().value({ note: `before ${secret}` });
+    expect(value).toMatchObject({ note: { t: 'string', n: 7 + secret.length } });
+    expect(JSON.stringify(value)).not.toContain(part);
+    expect(JSON.stringify(value)).toContain('"s":"before ');
+  });
+
+  test.each([
+    'the tokens: 512 of them',
+    'a secretary',
+    'basic understanding of it',
+    '2025-09-15T16:20:02+00:00',
+    '0b7f6a3e-6f0c-4a34-9f43-8a0a0f1d2c3b',
+    '/usr/local/lib/node_modules/some/very/long/path/of/files',
+    'tool_executing',
+  ])('not %j', text => {
+    expect(redactor().value({ note: text })).toEqual({ note: text });
+  });
+
+  test.each([
+    ['tokens', 512],
+    ['max_tokens', 4096],
+    ['secret', null],
+    ['user_id', ''],
+    ['token', true],
+    ['run_id', 'run_9'],
+    ['thread_id', 'thread_55'],
+  ])('not a field %s that is %j', (name, value) => {
+    expect(redactor().value({ [name]: value })).toEqual({ [name]: value });
+  });
+
+  test('configured paths, read through envelopes; what * stands for is data too', () => {
+    const event = {
+      message: 'a',
+      data: { message: 'b', other: 'c' },
+      balances: { alice: { amount: 170, open: true }, bob: { amount: 180, open: false } },
+    };
+    const rules = redactor(['/message', '/balances/*']);
+    const text = JSON.stringify(rules.value(event));
+    expect(text).toContain('"other":"c"');
+    expect(text).not.toMatch(/"a"|"b"|alice|bob|170|180|true|false|"n":[45]/);
+    expect(text).toContain('"amount"');
+  });
+
+  test('further fields that name users', () => {
+    const value = redactor([], ['login']).value({ login: 'alice', said: 'alice here' });
+    expect(JSON.stringify(value)).not.toContain('alice');
+  });
+
+  test('a user id wherever else it stands in the pair: texts, keys, names, differences', () => {
+    const given: Finding = {
+      ...finding(
+        { user_id: 'user_1001', data: { said: 'I am user_1001.', seen: { user_1001: 1 } } },
+        { data: { said: 'user_1001' } },
+        [
+          { kind: 'value', path: '/said', legacy: 'I am user_1001.', candidate: 'user_1001' },
+          { kind: 'missing', path: '/seen/user_1001', legacy: 1 },
+        ],
+      ),
+      key: 'k1:said:user_1001',
+      unit: 'run-user_1001',
+      eventType: 'said-user_1001',
+    };
+    const kept = redact(given);
+    expect(JSON.stringify(kept)).not.toContain('user_1001');
+    expect(kept.key).toBe(`k1:said:<user ${hash('user_1001')}>`);
+    expect(kept.differences[0]).toMatchObject({
+      legacy: { $r: 'user', s: `I am <user ${hash('user_1001')}>.` },
+      candidate: { $r: 'user', t: 'string', n: 9, h: hash('user_1001') },
+    });
+    expect(kept.differences[1]?.path).toBe(`/seen/$r:user:${hash('user_1001')}`);
+  });
+
+  test("a difference that tells its place in another form than the event's own", () => {
+    const given = finding({ data: { note: 'private' } }, { data: { note: 'secret' } }, [
+      { kind: 'value', path: '/note', legacy: 'private', candidate: 'secret' },
+    ]);
+    expect(JSON.stringify(redact(given, redactor(['/data/note'])))).not.toMatch(/private|secret/);
+  });
+
+  test('the groups of a batch, and the types of its units', () => {
+    const rules = redactor();
+    const legacy = { user_id: 'alice', seen: { alice: 1 } };
+    const group = {
+      ...{ route: 'r', eventType: 'to bob@example.com', verdict: 'mismatch' as const },
+    };
+    const batch = rules.batch({
+      groups: [{ ...group, kind: 'missing', path: '/seen/alice', count: 1, firstAt: 0, lastAt: 0 }],
+      examples: [{ finding: finding(legacy, {}), groups: [0], cut: false }],
+      units: [{ route: 'r', eventType: 'bob@example.com', hour: 0, units: 1, diverged: 0 }],
+      dropped: {},
+    });
+    expect(JSON.stringify(batch)).not.toMatch(/alice|bob/);
+  });
+});
+
+describe('what is left in its place', () => {
+  test('class, type, length and keyed hash', () => {
+    expect(redactor().value({ user_id: 'user_1001' })).toEqual({
+      user_id: { $r: 'user', t: 'string', n: 9, h: hash('user_1001') },
+    });
+  });
+
+  test('a number and its text differ in type alone', () => {
+    const { a_user_id: a, b_user_id: b } = redactor().value({
+      a_user_id: 1001,
+      b_user_id: '1001',
+    }) as Record<string, { t: string; h: string }>;
+    expect([a?.t, b?.t]).toEqual(['number', 'string']);
+    expect(a?.h).toBe(b?.h);
+  });
+
+  test('an event that holds what looks like a redacted value is told from one', () => {
+    const forged = { $r: 'email', t: 'string', n: 1, h: 'x', '$$r:user:x': 1 };
+    expect(redactor().value(forged)).toEqual({
+      ...{ $$r: 'email', t: 'string', n: 1, h: 'x', '$$$r:user:x': 1 },
+    });
+  });
+
+  test('bytes, what is too long or too deep, and numbers that JSON has not', () => {
+    const deep = JSON.parse(`${'['.repeat(5_000)}${']'.repeat(5_000)}`);
+    const value = redactor().value({
+      bytes: new Uint8Array([1, 2]),
+      long: 'lorem '.repeat(10_000),
+      deep,
+      big: 2n ** 70n,
+      endless: Number.POSITIVE_INFINITY,
+    }) as Record<string, { s?: string }>;
+    expect(value).toMatchObject({
+      bytes: { $r: 'binary', n: 2 },
+      long: { $r: 'long', t: 'string', n: 60_000 },
+      big: { $r: 'long', t: 'number', s: String(2n ** 70n) },
+      endless: { $r: 'long', t: 'number', s: 'Infinity' },
+    });
+    expect(value.long?.s?.length).toBeLessThan(600);
+    const text = JSON.stringify(value);
+    expect(text).toContain('{"$r":"deep","t":"array","n":1}');
+    expect(text.length).toBeLessThan(2_000);
+  });
+
+  test('a secret at the end of what is shown of a long text is not cut in two', () => {
+    for (let length = 1_500; length < 2_100; length += 7) {
+      const value = redactor().value({
+        x: `${'<'.repeat(length)} alice@example.com ${'>'.repeat(9_000)}`,
+      });
+      expect(JSON.stringify(value)).not.toContain('alic');
+    }
+    // So many that the whole of what is searched is shown.
+    const filler = `${`${JWT} `.repeat(17)}${' '.repeat(16)}`;
+    for (let shift = 0; shift < 400; shift += 1) {
+      const value = redactor().value({
+        x: `${filler}${' '.repeat(shift)}alice@example.com${'>'.repeat(9_000)}`,
+      });
+      expect(JSON.stringify(value)).not.toContain('alic');
+    }
+  });
+
+  test('a key named __proto__ is a key', () => {
+    const value = redactor().value(JSON.parse('{"__proto__": {"user_id": "alice"}}'));
+    expect(JSON.stringify(value)).toMatch(/^\{"__proto__":\{"user_id":\{"\$r":"user"/);
+  });
+});
+
+describe('of any two events', () => {
+  const id = fc.stringMatching(/^[a-z]{3}_[0-9]{4,8}$/);
+  const secret = fc.stringMatching(/^[A-Za-z0-9]{12,20}$/);
+  const name = fc.oneof(
+    fc.constantFrom('type', 'note', 'data', 'items', 'user_id', 'token', '$r', '__proto__', 'h'),
+    fc.string({ maxLength: 6 }),
+  );
+  const json = (leaf: fc.Arbitrary<unknown>) =>
+    fc.letrec(tie => ({
+      value: fc.oneof(
+        { depthSize: 'small', withCrossShrink: true },
+        leaf,
+        fc.array(tie('value'), { maxLength: 4 }),
+        fc.dictionary(name, tie('value'), { maxKeys: 5, noNullPrototype: true }),
+      ),
+    })).value;
+  const plainLeaf = fc.oneof(
+    fc.string(),
+    fc.string({ unit: 'binary' }),
+    fc.emailAddress(),
+    fc.constantFrom('', 'a', 'b', null, true, false, 0, 1, 2 ** 53, '<user 1>'),
+    fc.integer(),
+    fc.double({ noNaN: true, noDefaultInfinity: true }).map(x => (x === 0 ? 0 : x)),
+  );
+  const sameJson = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+
+  test('they are equal after it exactly if they were before', () => {
+    const pair = fc.oneof(
+      json(plainLeaf).map(value => [value, value] as const),
+      fc.tuple(json(plainLeaf), json(plainLeaf)),
+      fc.tuple(plainLeaf, plainLeaf).map(([a, b]) => [{ user_id: a }, { user_id: b }] as const),
+      fc
+        .tuple(plainLeaf, plainLeaf, fc.emailAddress())
+        .map(([a, b, mail]) => [{ note: `${a} ${mail}` }, { note: `${b} ${mail}` }] as const),
+    );
+    fc.assert(
+      fc.property(pair, ([a, b]) => {
+        const kept = redact(finding(structuredClone(a), structuredClone(b)));
+        expect(sameJson(kept.legacy, kept.candidate)).toBe(sameJson(a, b));
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test('no e-mail address, secret or user id survives anywhere', () => {
+    const planted = fc.record({ id, secret, mail: fc.emailAddress() });
+    const texts = ({ id, secret, mail }: { id: string; secret: string; mail: string }) =>
+      fc.constantFrom(
+        ...[`${id}`, `by ${id}, today`, `<${mail}>`, mail, `cc ${mail} and ${id}`],
+        ...[`Bearer ${secret}`, `?token=${secret}&x=1`, `secret ${secret}.`, secret],
+      );
+    fc.assert(
+      fc.property(
+        planted.chain(given =>
+          fc.record({
+            given: fc.constant(given),
+            legacy: json(fc.oneof(texts(given), fc.integer())),
+            candidate: json(fc.oneof(texts(given), fc.integer())),
+            text: texts(given),
+          }),
+        ),
+        ({ given, legacy, candidate, text }) => {
+          const marked = { user_id: given.id, auth: { api_key: given.secret }, legacy };
+          const kept = redact({
+            ...finding(marked, candidate, [
+              { kind: 'value', path: '/somewhere', legacy, candidate: text },
+              { kind: 'extra', path: `/seen/${given.id}`, candidate },
+            ]),
+            key: `k1:x:${text}`,
+            unit: text,
+            eventType: text,
+          });
+          const written = JSON.stringify(kept);
+          for (const raw of Object.values(given)) expect(written).not.toContain(raw);
+        },
+      ),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test('whatever text there is, it is read in linear time', () => {
+    const nasty = [
+      'a@',
+      'a.',
+      '@a',
+      'Bearer ',
+      'eyJaaaaaaaa.',
+      '://',
+      'token="',
+      '\\"',
+      'A1a',
+      '%40',
+    ];
+    for (const part of nasty) {
+      const started = performance.now();
+      redactor().value({ x: part.repeat(100_000), [part.repeat(100_000)]: 1 });
+      expect(performance.now() - started, part).toBeLessThan(1_000);
+    }
+  });
+});

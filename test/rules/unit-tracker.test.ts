@@ -1,0 +1,102 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { UnitTracker } from '../../src/rules/unit-tracker.ts';
+import { type Finding, VERDICTS, type Verdict } from '../../src/rules/verdict.ts';
+
+const MINUTE = 60_000;
+
+function finding(verdict: Verdict, unit = 'run_1', at = 0, eventType = 'a'): Finding {
+  return {
+    ...{ verdict, because: null, route: 'events', eventType, key: null, unit, session: 's', at },
+    ...{ legacy: {}, candidate: {}, sides: [], differences: [] },
+  };
+}
+
+/** What is counted of the route as a whole and of each type, all hours together. */
+function counted(tracker: UnitTracker, nowMs = Number.POSITIVE_INFINITY): Record<string, string> {
+  const counts: Record<string, [number, number]> = {};
+  for (const { eventType, units, diverged } of tracker.take(nowMs)) {
+    const sum = counts[eventType ?? '*'] ?? [0, 0];
+    counts[eventType ?? '*'] = [sum[0] + diverged, sum[1] + units];
+  }
+  return Object.fromEntries(Object.entries(counts).map(([type, [d, n]]) => [type, `${d} of ${n}`]));
+}
+
+test('a run diverges once, however many of its events do, and by the types that do', () => {
+  const tracker = new UnitTracker();
+  for (const verdict of ['match', 'mismatch', 'match', 'missing'] as const) {
+    tracker.add(finding(verdict, 'run_1', 0, 'a'));
+    tracker.add(finding('match', 'run_1', 0, 'b'));
+    tracker.add(finding('noise', 'run_2', 0, 'a'));
+  }
+  expect(counted(tracker)).toEqual({ '*': '1 of 2', a: '1 of 2', b: '0 of 1' });
+});
+
+test.each(Object.keys(VERDICTS) as Verdict[])('%s counts as what it says', verdict => {
+  const tracker = new UnitTracker();
+  tracker.add(finding(verdict));
+  const nothing = ['failed-alike', 'unjudged'].includes(verdict);
+  const clean = ['match', 'noise'].includes(verdict);
+  expect(counted(tracker)['*']).toBe(nothing ? undefined : clean ? '0 of 1' : '1 of 1');
+});
+
+test('a unit is counted when it is over: idle for a minute, or ten minutes old', () => {
+  const tracker = new UnitTracker();
+  tracker.add(finding('match', 'run', 0));
+  for (let at = 0; at <= 9 * MINUTE; at += MINUTE / 2) tracker.add(finding('match', 'session', at));
+  expect(counted(tracker, MINUTE)['*']).toBeUndefined();
+  expect(counted(tracker, MINUTE + 1)['*']).toBe('0 of 1');
+  expect(counted(tracker, 10 * MINUTE)['*']).toBeUndefined();
+  expect(counted(tracker, 10 * MINUTE + 1)['*']).toBe('0 of 1');
+  expect(tracker.open).toBe(0);
+});
+
+test('when it is counted does not depend on what was found', () => {
+  for (const verdict of ['match', 'mismatch'] as const) {
+    const tracker = new UnitTracker();
+    tracker.add(finding(verdict));
+    expect(tracker.take(MINUTE)).toEqual([]);
+    expect(tracker.take(MINUTE + 1)).toHaveLength(2);
+  }
+});
+
+test('a unit that comes back after its end is counted as another one', () => {
+  const tracker = new UnitTracker();
+  tracker.add(finding('mismatch', 'run', 0));
+  tracker.add(finding('match', 'run', 2 * MINUTE));
+  expect(counted(tracker)['*']).toBe('1 of 2');
+});
+
+test('units of different hours are counted apart', () => {
+  const tracker = new UnitTracker();
+  tracker.add(finding('match', 'a', 59 * MINUTE));
+  tracker.add(finding('match', 'b', 60 * MINUTE));
+  expect(tracker.take(Number.POSITIVE_INFINITY).map(({ hour }) => hour)).toEqual([0, 0, 1, 1]);
+});
+
+test('more units than are held: the oldest ends early, and that is counted; types that are made up share one', () => {
+  const tracker = new UnitTracker();
+  for (let i = 0; i < 21_000; i += 1) tracker.add(finding('match', `run_${i}`, 0, `type_${i}`));
+  expect(tracker.open).toBe(20_000);
+  expect(tracker.crowdedOut).toBe(1_000);
+  const counts = counted(tracker);
+  expect(counts['*']).toBe('0 of 21000');
+  expect(Object.keys(counts)).toHaveLength(102);
+  expect(counts['(other)']).toBe('0 of 20900');
+});
+
+test('however findings interleave, every unit is counted once, and diverges if anything in it does', () => {
+  const verdicts = fc.constantFrom<Verdict>('match', 'noise', 'mismatch', 'extra', 'unjudged');
+  const events = fc.array(fc.tuple(fc.nat(5), verdicts), { maxLength: 60 });
+  fc.assert(
+    fc.property(events, given => {
+      const tracker = new UnitTracker();
+      for (const [unit, verdict] of given) tracker.add(finding(verdict, `run_${unit}`));
+      const judged = given.filter(([, verdict]) => verdict !== 'unjudged');
+      const units = new Set(judged.map(([unit]) => unit));
+      const bad = judged.filter(([, verdict]) => ['mismatch', 'extra'].includes(verdict));
+      const diverged = new Set(bad.map(([unit]) => unit));
+      expect(counted(tracker)['*'] ?? '0 of 0').toBe(`${diverged.size} of ${units.size}`);
+    }),
+  );
+});
