@@ -3,7 +3,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { RouteConfig } from './config/schema.ts';
 import type { ErrorCode } from './errors.ts';
-import type { Decision, Side, Subject } from './rules/decide.ts';
+import type { Decision, SecondLeg, Side, Subject } from './rules/decide.ts';
 import type { EvidenceDrop } from './rules/evidence-batch.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
 import type { RawHeaders } from './wire/headers.ts';
@@ -35,6 +35,24 @@ export type EndCause =
   /** The proxy ended it: shutdown, bypass. */
   | 'ended-by-proxy';
 
+/**
+ * Why a second leg is not there: `refused` and `failed` at its handshake; `closed` by its service;
+ * `slow` did not take what clients said, `flooding` sent far more than the primary; `broken`: nobody
+ * was asked, because its service keeps failing; `busy`: too many are under way; `single-use` the credential is good for one service
+ * only; `ended` with its session, `unwanted` by a change of flags.
+ */
+export type SecondLegEnd =
+  | 'refused'
+  | 'failed'
+  | 'closed'
+  | 'slow'
+  | 'flooding'
+  | 'broken'
+  | 'busy'
+  | 'single-use'
+  | 'ended'
+  | 'unwanted';
+
 /** Told about every thing worth a metric. Called on the client's path: must be cheap. */
 export interface TrafficObserver {
   /** The 101 went to the client; `handshakeMs` is from the client's request to there. */
@@ -45,6 +63,8 @@ export interface TrafficObserver {
   handshakeRefused(route: string, side: Side, status: number): void;
   /** Turned away or failed with a code of the error table; route `none` before one is known. */
   failed(route: string, side: Side | 'none', code: ErrorCode): void;
+  /** A second leg could not be had, or is over. */
+  secondLegEnded(route: string, side: Side, role: SecondLeg['role'], end: SecondLegEnd): void;
   /** A plain HTTP answer went out; `durationMs` from request to its last byte. */
   requestDone(route: string, side: Side, status: number, durationMs: number): void;
 }
@@ -57,6 +77,8 @@ export interface LaneCounters {
   /** Data messages begun (text and binary, not continuations or control frames). */
   messagesToClient: number;
   messagesToUpstream: number;
+  /** Shadows and standbys of sessions that the other side serves. */
+  secondLegsOpen: number;
 }
 
 /** What the operator's side can ask of traffic at any time. */
@@ -170,4 +192,6 @@ export interface ExchangeSample {
 export interface Tap {
   stream(facts: StreamFacts): StreamTap;
   exchange(sample: ExchangeSample): void;
+  /** A request that was to be compared and was sent to one service only. */
+  unpaired(route: string, side: Side): void;
 }

@@ -79,6 +79,12 @@ export function createMetrics({ traffic, flags }: MetricsSources): Metrics {
     labelNames: ['route', 'side', 'code'],
     registers,
   });
+  const secondLegs = new Counter({
+    name: 'cutover_second_legs_ended_total',
+    help: 'Second legs of sessions that could not be had or are over, by side, role and cause.',
+    labelNames: ['route', 'side', 'role', 'cause'],
+    registers,
+  });
   const requests = new Counter({
     name: 'cutover_requests_total',
     help: 'Plain HTTP requests that were answered, by class of the status.',
@@ -120,6 +126,9 @@ export function createMetrics({ traffic, flags }: MetricsSources): Metrics {
       },
       failed(route, side, code) {
         failed.inc({ route, side, code });
+      },
+      secondLegEnded(route, side, role, cause) {
+        secondLegs.inc({ route, side, role, cause });
       },
       requestDone(route, side, status, durationMs) {
         requests.inc({ route, side, status: statusClass(status) });
@@ -239,6 +248,18 @@ function trafficMetrics(registry: Registry, traffic: MetricsSources['traffic']):
       this.reset();
       for (const lane of counters()) {
         this.set({ route: lane.route, side: lane.side }, lane.counters.sessionsOpen);
+      }
+    },
+  });
+  new Gauge({
+    name: 'cutover_second_legs_open',
+    help: 'Open second legs of sessions, by the side that is compared or stands by.',
+    labelNames: ['route', 'side'],
+    registers,
+    collect() {
+      this.reset();
+      for (const lane of counters()) {
+        this.set({ route: lane.route, side: lane.side }, lane.counters.secondLegsOpen);
       }
     },
   });

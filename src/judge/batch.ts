@@ -45,7 +45,9 @@ export type Note =
       readonly time: number;
     }
   /** An exchange was left out, because the judge is behind. */
-  | { readonly at: number; readonly kind: 'exchange-left-out'; readonly route: string };
+  | { readonly at: number; readonly kind: 'exchange-left-out'; readonly route: string }
+  /** A request that only one service was sent. */
+  | { readonly at: number; readonly kind: 'unpaired'; readonly route: string; readonly side: Side };
 
 export interface Batch {
   readonly kind: 'batch';

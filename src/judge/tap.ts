@@ -78,6 +78,11 @@ export class BatchTap implements Tap {
     this.note({ kind: 'exchange', sample, time: this.now() });
   }
 
+  unpaired(route: string, side: Side): void {
+    this.handed(route)[side] += 1;
+    this.note({ kind: 'unpaired', route, side });
+  }
+
   now(): number {
     return this.#options.now();
   }

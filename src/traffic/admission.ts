@@ -10,6 +10,8 @@ export type Admission =
       readonly subject: Subject | null;
       /** The token that was verified; null if none was. */
       readonly proof: string | null;
+      /** The request carries a credential that is good for one service only. */
+      readonly singleUse: boolean;
     }
   | { readonly ok: false };
 
@@ -25,7 +27,8 @@ export async function admit(
 ): Promise<Admission> {
   const facts = { rawHeaders: request.headers, target: rawTarget, peer: request.hop.peer };
   const who = await context.identifier.identify(facts, cache);
-  if (who.kind === 'user') return { ok: true, subject: who.subject, proof: who.proof };
+  const singleUse = who.kind !== 'anonymous' && who.singleUse;
+  if (who.kind === 'user') return { ok: true, subject: who.subject, proof: who.proof, singleUse };
   const rule = who.kind === 'anonymous' ? context.identity.absent : context.identity.invalid;
-  return rule === 'pass' ? { ok: true, subject: null, proof: null } : { ok: false };
+  return rule === 'pass' ? { ok: true, subject: null, proof: null, singleUse } : { ok: false };
 }

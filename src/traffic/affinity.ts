@@ -21,6 +21,12 @@ interface Held {
 export class ClientLink {
   readonly identities = createIdentityCache();
   readonly #held = new Map<Upstream['side'], Held>();
+  #onClose: (() => void) | null = null;
+
+  /** Called once, when the client has gone. */
+  onClose(listener: () => void): void {
+    this.#onClose = listener;
+  }
 
   /** The connection for a request with these credentials; another one for any others. */
   connection(upstream: Upstream, credentials: string): ServiceConnection {
@@ -39,6 +45,7 @@ export class ClientLink {
   close(): void {
     for (const { close } of this.#held.values()) close();
     this.#held.clear();
+    this.#onClose?.();
   }
 }
 

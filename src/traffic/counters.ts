@@ -30,5 +30,6 @@ function none(): LaneCounters {
     bytesToUpstream: 0,
     messagesToClient: 0,
     messagesToUpstream: 0,
+    secondLegsOpen: 0,
   };
 }

@@ -2,9 +2,10 @@
 // as that has one; what the other one says is only noted.
 import { createHash, randomUUID } from 'node:crypto';
 import type { ErrorCode } from '../errors.ts';
-import type { SplitCause, WriteLedger, WriteOutcome } from '../ports.ts';
+import type { AnswerSample, SplitCause, WriteLedger, WriteOutcome } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { fieldValues } from '../wire/headers.ts';
+import { bothSides, NOBODY, sampling } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
 import type { ServiceConnection } from './service-connection.ts';
 
@@ -17,6 +18,8 @@ export interface DoubleWriteOptions {
   readonly second: ServiceConnection;
   readonly request: Omit<ExchangeRequest, 'body' | 'extra'> & { readonly body: Buffer };
   readonly sink: AnswerSink;
+  /** Told what both answered. */
+  readonly answered: (samples: Readonly<Record<Side, AnswerSample>>) => void;
 }
 
 /** Sends writes to both services and reports to the ledger what only one of them took. */
@@ -34,7 +37,7 @@ export class DoubleWriter {
   }
 
   /** Neither exchange ends with its client: what one service took, the other is to get as well. */
-  write({ route, primary, second, request, sink }: DoubleWriteOptions): Exchange {
+  write({ route, primary, second, request, sink, answered }: DoubleWriteOptions): Exchange {
     const key = idempotencyKey(request);
     const both: ExchangeRequest = {
       ...request,
@@ -44,10 +47,14 @@ export class DoubleWriter {
       primary.upstream.side,
       second.upstream.side,
     ]);
+    const sample = bothSides(answered);
     const first = exchange(
       primary,
       both,
-      noting(sink, outcome => noted(primary.upstream.side, outcome)),
+      sampling(
+        noting(sink, outcome => noted(primary.upstream.side, outcome)),
+        sample(primary.upstream.side),
+      ),
     );
     if (this.#underWay >= MOST_UNDER_WAY) {
       second.free();
@@ -57,10 +64,13 @@ export class DoubleWriter {
       exchange(
         second,
         both,
-        noting(NOBODY, outcome => {
-          this.#underWay -= 1;
-          noted(second.upstream.side, outcome);
-        }),
+        sampling(
+          noting(NOBODY, outcome => {
+            this.#underWay -= 1;
+            noted(second.upstream.side, outcome);
+          }),
+          sample(second.upstream.side),
+        ),
       );
     }
     return { resume: first.resume, abort: () => undefined };
@@ -145,11 +155,3 @@ function noting(sink: AnswerSink, note: (outcome: WriteOutcome) => void): Answer
     },
   };
 }
-
-const NOBODY: AnswerSink = {
-  interim: () => undefined,
-  head: () => undefined,
-  data: () => true,
-  end: () => undefined,
-  fail: () => undefined,
-};

@@ -7,20 +7,22 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { Decider, TrafficObserver, WriteLedger } from '../ports.ts';
-import type { Decision, Side, Subject } from '../rules/decide.ts';
+import type { AnswerSample, Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
+import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, credentialsOf } from './affinity.ts';
 import { refuseRequest } from './answer.ts';
+import { bothSides, NOBODY, sampling, streaming } from './answer-sample.ts';
 import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import { DoubleWriter } from './double-write.ts';
-import { exchange } from './exchange.ts';
+import { type AnswerSink, exchange } from './exchange.ts';
 import { hasBody, holdBody } from './held-body.ts';
 import { readRequest } from './request.ts';
 import type { ServiceConnection } from './service-connection.ts';
+import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
 import type { RequestFacts } from './upstream.ts';
@@ -35,6 +37,7 @@ export interface HttpLaneOptions {
   readonly decider: Decider;
   readonly observer: TrafficObserver;
   readonly ledger: WriteLedger;
+  readonly tap: Tap;
   readonly logger: Logger;
   /** Takes what no route names. */
   readonly unrouted: (incoming: IncomingMessage, response: ServerResponse) => void;
@@ -53,6 +56,7 @@ interface Call {
 export class HttpLane {
   readonly #options: HttpLaneOptions;
   readonly #writer: DoubleWriter;
+  readonly #shadows: ShadowRequests;
   readonly #links = new WeakMap<Socket, ClientLink>();
   readonly #shared = new SharedConnections();
   readonly #answers = new Set<ClientAnswer>();
@@ -61,6 +65,7 @@ export class HttpLane {
   constructor(options: HttpLaneOptions) {
     this.#options = options;
     this.#writer = new DoubleWriter(options.ledger);
+    this.#shadows = new ShadowRequests(options.observer);
     this.#sweeper = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
     this.#sweeper.unref();
   }
@@ -109,7 +114,7 @@ export class HttpLane {
   /** Decides and sends. The body is held only where it is needed whole: to name the user, to go twice. */
   async #dispatch(
     call: Call,
-    { subject: caller, proof }: Extract<Admission, { ok: true }>,
+    { subject: caller, proof, singleUse }: Extract<Admission, { ok: true }>,
   ): Promise<void> {
     const { incoming, route } = call;
     const isWrite = !SAFE.has(incoming.method ?? '');
@@ -131,13 +136,70 @@ export class HttpLane {
           second,
           sink: answer,
           request: { ...request, body: held },
+          answered: this.#comparing(call, subject, true),
         };
         return answer.follow(this.#writer.write(double));
       }
       this.#writer.tooLarge(route.name, decision.primary);
     }
     const body = held ?? (hasBody(incoming) ? incoming : null);
-    answer.follow(exchange(primary, { ...request, body }, answer));
+    const plan = isWrite || body !== null ? null : decision.second;
+    const sink = plan === null ? answer : this.#show(call, { plan, subject, singleUse, answer });
+    answer.follow(exchange(primary, { ...request, body }, sink));
+  }
+
+  /** Shows a request to the other service as well. Returns where the primary's answer goes. */
+  #show(
+    call: Call,
+    shown: {
+      readonly plan: SecondLeg;
+      readonly subject: Subject | null;
+      readonly singleUse: boolean;
+      readonly answer: ClientAnswer;
+    },
+  ): AnswerSink {
+    const { incoming, response, context, request, route, link } = call;
+    const { plan, subject, singleUse, answer } = shown;
+    const sample = bothSides(this.#comparing(call, subject, false));
+    const primary: Side = plan.side === 'legacy' ? 'candidate' : 'legacy';
+    const stream =
+      route.protocol === 'sse'
+        ? this.#options.tap.stream({
+            ...{ route: route.name, id: request.requestId, format: 'sse', subject },
+          })
+        : null;
+    const watched = (sink: AnswerSink, side: Side): AnswerSink =>
+      stream === null
+        ? sampling(sink, sample(side))
+        : streaming(sink, { tap: stream, side, head: sample(side) });
+    const shadow = this.#shadows.send({
+      ...{ route: route.name, plan, link, request, singleUse },
+      upstream: context.upstreams[plan.side],
+      credentials: credentialsOf(request, context),
+      method: incoming.method ?? 'GET',
+      sink: watched(NOBODY, plan.side),
+    });
+    if (stream !== null) {
+      // A stream lasts as long as its client; a plain answer is compared even if nobody waits for it.
+      response.once('close', () => {
+        shadow?.abort();
+        stream.close();
+      });
+    }
+    if (shadow === null && stream === null) {
+      this.#options.tap.unpaired(route.name, primary);
+      return answer;
+    }
+    return watched(answer, primary);
+  }
+
+  #comparing({ incoming, request, route }: Call, subject: Subject | null, isWrite: boolean) {
+    return (samples: Readonly<Record<Side, AnswerSample>>): void =>
+      this.#options.tap.exchange({
+        ...{ route: route.name, id: request.requestId, subject, isWrite },
+        method: incoming.method ?? 'GET',
+        ...samples,
+      });
   }
 
   #connection(

@@ -4,7 +4,7 @@
 //   client messages ─► (mirrored) ─► second leg ─► copies for the judge
 //                                        └─ pings are answered here
 import { randomBytes } from 'node:crypto';
-import type { StreamTap } from '../ports.ts';
+import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
 import { closeFrame, controlFrame, FrameTracker, OPCODE, wholeFrame } from '../wire/frames.ts';
 import { dialLeg, type Leg, type LegRequest } from './leg.ts';
@@ -18,23 +18,6 @@ const FLOOD_FACTOR = 4;
 const GOODBYE_MS = 2_000;
 /** After the session has ended nobody waits: what comes in this time is still compared. */
 const NORMAL_CLOSE = 1000;
-
-/**
- * Why a second leg is not there: `refused` and `failed` at its handshake; `closed` by its service;
- * `slow` did not take what clients said, `flooding` sent far more than the primary; `broken` nobody
- * was asked, because its service keeps failing; `single-use` the credential is good for one service
- * only; `ended` with its session, `unwanted` by a change of flags.
- */
-export type SecondLegEnd =
-  | 'refused'
-  | 'failed'
-  | 'closed'
-  | 'slow'
-  | 'flooding'
-  | 'broken'
-  | 'single-use'
-  | 'ended'
-  | 'unwanted';
 
 export interface SecondLegOptions {
   readonly role: Role['role'];

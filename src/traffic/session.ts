@@ -2,11 +2,13 @@
 //
 //   client ──data──► [tracker] ──► leg          as they came, one write a read;
 //   client ◄────── [tracker] ◄──onBytes── leg   the slower side holds the faster one back
+//                      └─ copies for the judge, where there is a second leg to compare with
 import type net from 'node:net';
 import type { LimitsConfig } from '../config/schema.ts';
 import type { Decided, EndCause, LaneCounters } from '../ports.ts';
 import type { Decision, Subject } from '../rules/decide.ts';
 import { ABNORMAL, closeFrame, FrameTracker } from '../wire/frames.ts';
+import type { Comparison } from './comparison.ts';
 import type { Leg } from './leg.ts';
 import { Progress } from './progress.ts';
 
@@ -40,6 +42,8 @@ export class Session {
   closeWaiting: Buffer | null = null;
   /** Both sockets are closed, and it was reported. */
   finished = false;
+  /** Null where nothing is compared. */
+  comparison: Comparison | null = null;
   readonly onEnd: (session: Session) => void;
   readonly #clientProgress: Progress;
   readonly #legProgress: Progress;
@@ -74,6 +78,7 @@ export class Session {
     upstream.on('drain', legOnDrain);
     upstream.on('end', legOnEnd).on('error', legOnError).on('close', legOnClose);
     this.facts.counters.sessionsOpen += 1;
+    this.comparison?.primaryOpened(leg.side);
     if (fromLeg.length > 0) forwardToClient(this, fromLeg);
     if (fromClient.length > 0) clientOnData.call(client, fromClient);
     client.resume();
@@ -110,6 +115,7 @@ export class Session {
     const { closeMs, stallMs } = this.facts.limits;
     const ending = this.cause !== null;
     const limitMs = ending ? closeMs : stallMs;
+    this.comparison?.sweep(nowMs);
     if (this.#clientProgress.isStuck(this.client, nowMs, limitMs, ending)) {
       this.#giveUp('client-stalled');
     } else if (this.#legProgress.isStuck(this.leg.socket, nowMs, limitMs, ending)) {
@@ -134,7 +140,10 @@ function forwardToClient(session: Session, view: Buffer): void {
   const { counters } = session.facts;
   const before = toClient.messages;
   const stop = session.closeWaiting === null ? 'never' : 'message';
-  const taken = toClient.push(view, stop);
+  const taken =
+    session.comparison === null
+      ? toClient.push(view, stop)
+      : session.comparison.fromPrimary(session.leg.side, view, toClient, stop);
   counters.messagesToClient += toClient.messages - before;
   counters.bytesToClient += taken;
   // The view lies in the read buffer that all legs share: what is written must be a copy.
@@ -173,6 +182,7 @@ function clientOnData(this: SessionSocket, chunk: Buffer): void {
   const { counters } = session.facts;
   const before = toUpstream.messages;
   toUpstream.push(chunk);
+  session.comparison?.fromClient(chunk);
   counters.messagesToUpstream += toUpstream.messages - before;
   counters.bytesToUpstream += chunk.length;
   if (toUpstream.closeCode !== null) noteClose(session, 'closed-by-client', toUpstream.closeCode);
@@ -210,6 +220,7 @@ function legOnDrain(this: SessionSocket): void {
 
 function legOnEnd(this: SessionSocket): void {
   const session = sessionOf(this);
+  session.comparison?.primaryClosed(session.leg.side);
   noteClose(session, 'upstream-lost', ABNORMAL);
   session.client.end();
 }
@@ -224,6 +235,7 @@ function legOnClose(this: SessionSocket): void {
   // The client still gets what the service had sent.
   session.client.resume();
   session.client.destroySoon();
+  session.comparison?.primaryClosed(session.leg.side);
   finishIfClosed(session);
 }
 
@@ -231,6 +243,7 @@ function finishIfClosed(session: Session): void {
   // Both sockets may close in one turn: then each handler finds both closed.
   if (session.finished || !session.client.closed || !session.leg.socket.closed) return;
   session.finished = true;
+  session.comparison?.end();
   session.facts.counters.sessionsOpen -= 1;
   session.onEnd(session);
 }

@@ -9,6 +9,7 @@ import {
   BYPASS_NAME,
   type Decider,
   type LaneCounters,
+  type Tap,
   type TrafficObserver,
   type TrafficView,
   UNROUTED_NAME,
@@ -35,6 +36,7 @@ export interface TrafficOptions {
   readonly decider: Decider;
   readonly observer: TrafficObserver;
   readonly ledger: WriteLedger;
+  readonly tap: Tap;
   readonly logger: Logger;
   /** True while an operator sends everything straight to legacy. */
   readonly bypassed: () => boolean;

@@ -7,15 +7,18 @@ import type { IncomingMessage } from 'node:http';
 import type net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS, type ErrorCode } from '../errors.ts';
-import type { Decider, TrafficObserver } from '../ports.ts';
+import type { Decided, Decider, Tap, TrafficObserver } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { checkClientHandshake, offeredProtocols } from '../wire/handshake.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
-import { admit } from './admission.ts';
+import { type Admission, admit } from './admission.ts';
 import { refuseSocket } from './answer.ts';
+import { Breaker } from './breaker.ts';
+import { Comparison } from './comparison.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { EarlyBytes } from './early-bytes.ts';
@@ -43,6 +46,7 @@ export interface WebSocketLaneOptions {
   readonly decider: Decider;
   readonly observer: TrafficObserver;
   readonly counters: Counters;
+  readonly tap: Tap;
   readonly logger: Logger;
   /** Takes what no route names. */
   readonly unrouted: (incoming: IncomingMessage, client: net.Socket, head: Buffer) => void;
@@ -53,6 +57,7 @@ export class WebSocketLane {
   connecting = 0;
   draining = false;
   readonly #options: WebSocketLaneOptions;
+  readonly #breakers = { legacy: new Breaker(), candidate: new Breaker() };
   readonly #sweeper: NodeJS.Timeout;
 
   constructor(options: WebSocketLaneOptions) {
@@ -106,7 +111,10 @@ export class WebSocketLane {
     const decided = this.#options.decider(route, admitted.subject);
     const { primary } = decided.decision;
     const id = randomUUID();
+    // Both are dialled at once, so that the second one hears all that the client says; nobody waits for it.
+    const comparison = this.#compare({ context, request, route, admitted, decided, id });
     const outcome = await dialLeg(legRequest(context.upstreams[primary], request, id), early.gone);
+    if (outcome.kind !== 'open') comparison?.end();
     if (outcome.kind === 'failed') {
       this.#options.logger.warn(
         {
@@ -140,6 +148,7 @@ export class WebSocketLane {
       outcome.leg,
       ended => this.#onEnd(ended),
     );
+    session.comparison = comparison;
     this.sessions.add(session);
     watchForDeadPeer(client);
     client.write(acceptance(fieldsToClient(outcome.answer.headers, context, primary)));
@@ -153,6 +162,37 @@ export class WebSocketLane {
     // A connection that was accepted before the shutdown: told to come again, as the others are, by a
     // code that clients know, and not refused as if the service were down.
     if (this.draining) session.end(ERRORS.draining.close, 'service restart');
+  }
+
+  #compare(call: {
+    readonly context: TrafficContext;
+    readonly request: RequestFacts;
+    readonly route: RouteConfig;
+    readonly admitted: Extract<Admission, { ok: true }>;
+    readonly decided: Decided;
+    readonly id: string;
+  }): Comparison | null {
+    const { context, request, route, admitted, decided, id } = call;
+    const plan = decided.decision.second;
+    if (plan === null) return null;
+    const { tap, counters, observer } = this.#options;
+    const { subject, singleUse } = admitted;
+    return new Comparison({
+      route,
+      plan,
+      singleUse,
+      observer,
+      breakers: this.#breakers,
+      tap: tap.stream({ route: route.name, id, format: 'websocket', subject }),
+      counters: side => counters.of(route.name, side),
+      request: ({ side, role }) =>
+        legRequest(
+          context.upstreams[side],
+          request,
+          id,
+          route.shadowMark && role === 'shadow' ? ['X-Cutover-Role', 'shadow'] : [],
+        ),
+    });
   }
 
   /** Why no new session is taken in at all, or null. */
@@ -245,7 +285,12 @@ export class WebSocketLane {
 }
 
 /** The client's own handshake as the service gets it: its key, subprotocols and credentials. */
-function legRequest(upstream: Upstream, request: RequestFacts, sessionId: string): LegRequest {
+function legRequest(
+  upstream: Upstream,
+  request: RequestFacts,
+  sessionId: string,
+  marks: readonly string[] = [],
+): LegRequest {
   const fields = fieldsFor(
     upstream,
     request,
@@ -264,6 +309,7 @@ function legRequest(upstream: Upstream, request: RequestFacts, sessionId: string
       'Upgrade',
       'X-Cutover-Session',
       sessionId,
+      ...marks,
     ]),
   };
 }

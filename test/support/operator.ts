@@ -53,6 +53,7 @@ export class FakeTraffic implements TrafficView {
       bytesToUpstream: 0,
       messagesToClient: 0,
       messagesToUpstream: 0,
+      secondLegsOpen: 0,
     };
     this.totals.set(key, found);
     return found;

@@ -4,9 +4,10 @@ import pino from 'pino';
 import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
-import type { Decider, WriteSplit } from '../../src/ports.ts';
+import type { Decider, Tap, WriteSplit } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { Traffic } from '../../src/traffic/traffic.ts';
+import { Ear } from './ear.ts';
 
 type Input = z.input<typeof ConfigSchema>;
 
@@ -22,11 +23,12 @@ export interface ProxyOptions {
   secrets?: Partial<Loaded['secrets']>;
   decider?: Decider;
   bypassed?: () => boolean;
+  tap?: Tap;
 }
 
 /** One thing that the lanes reported. */
 export interface Report {
-  kind: 'opened' | 'closed' | 'refused' | 'failed' | 'request';
+  kind: 'opened' | 'closed' | 'refused' | 'failed' | 'second-ended' | 'request';
   route: string;
   side: Side | 'none';
   /** Reason, cause, or code, whichever the kind has. */
@@ -81,6 +83,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     bypassed: o.bypassed ?? (() => false),
     decider: o.decider ?? (() => ({ decision: decisionFor('legacy'), revision: 'test' })),
     logger: pino({ level: 'debug' }, { write: line => void logged.push(line) }),
+    tap: o.tap ?? new Ear(),
     ledger: { agreed: route => void agreed.push(route), split: split => void splits.push(split) },
     observer: {
       sessionOpened: (route, side, what) => reports.push({ kind: 'opened', route, side, what }),
@@ -89,6 +92,8 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       handshakeRefused: (route, side, code) =>
         reports.push({ kind: 'refused', route, side, what: 'refused', code }),
       failed: (route, side, what) => reports.push({ kind: 'failed', route, side, what }),
+      secondLegEnded: (route, side, _role, what) =>
+        reports.push({ kind: 'second-ended', route, side, what }),
       requestDone: (route, side, code) =>
         reports.push({ kind: 'request', route, side, what: 'done', code }),
     },

@@ -1,0 +1,129 @@
+// Requests that the other service is shown too: its answers are compared and thrown away, and nobody
+// waits for them.
+import type { SecondLegEnd, TrafficObserver } from '../ports.ts';
+import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
+import { ClientLink } from './affinity.ts';
+import { Breaker } from './breaker.ts';
+import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
+import type { ServiceConnection } from './service-connection.ts';
+import type { RequestFacts, Upstream } from './upstream.ts';
+
+/** Requests and streams under way in the process; beyond that a slow service loses its copies. */
+const MOST_UNDER_WAY = 500;
+/** HTTP shadows are marked, so that a service can tell them from a client's own (its statistics, its mails). */
+const MARK = ['X-Cutover-Role', 'shadow'] as const;
+
+export interface ShadowRequest {
+  readonly route: string;
+  readonly plan: Plan;
+  readonly upstream: Upstream;
+  /** What the client's own connection to the proxy stands for; its shadows share no other's. */
+  readonly link: ClientLink;
+  readonly credentials: string;
+  readonly method: string;
+  readonly request: RequestFacts;
+  readonly singleUse: boolean;
+  readonly sink: AnswerSink;
+}
+
+/** A client connection's own connection for shadows, used for one at a time. */
+interface Lane {
+  readonly link: ClientLink;
+  busy: boolean;
+}
+
+export class ShadowRequests {
+  readonly #breakers: Readonly<Record<Side, Breaker>> = {
+    legacy: new Breaker(),
+    candidate: new Breaker(),
+  };
+  readonly #lanes = new WeakMap<ClientLink, Lane>();
+  readonly #observer: TrafficObserver;
+  #underWay = 0;
+
+  constructor(observer: TrafficObserver) {
+    this.#observer = observer;
+  }
+
+  get underWay(): number {
+    return this.#underWay;
+  }
+
+  /** Sends it, or counts why not and returns null. Give up by `abort`; the sink then hears nothing. */
+  send(shadow: ShadowRequest): Pick<Exchange, 'abort'> | null {
+    const { route, plan, upstream, method, request, singleUse } = shadow;
+    const breaker = this.#breakers[plan.side];
+    const left = (why: SecondLegEnd): null => {
+      this.#observer.secondLegEnded(route, plan.side, plan.role, why);
+      return null;
+    };
+    if (singleUse) return left('single-use');
+    if (this.#underWay >= MOST_UNDER_WAY) return left('busy');
+    if (!breaker.mayTry()) return left('broken');
+    const { connection, done } = this.#connection(shadow.link, upstream, shadow.credentials);
+    this.#underWay += 1;
+    let over = false;
+    const finish = (why: SecondLegEnd): void => {
+      if (over) return;
+      over = true;
+      this.#underWay -= 1;
+      done();
+      this.#observer.secondLegEnded(route, plan.side, plan.role, why);
+    };
+    const { sink } = shadow;
+    const sent = exchange(
+      connection,
+      { method, request, body: null, extra: MARK },
+      {
+        interim: sink.interim,
+        head(status, reason, headers) {
+          breaker.succeeded();
+          sink.head(status, reason, headers);
+        },
+        data: sink.data,
+        end(trailers) {
+          finish('ended');
+          sink.end(trailers);
+        },
+        fail(code, detail) {
+          breaker.failed();
+          finish('failed');
+          sink.fail(code, detail);
+        },
+      },
+    );
+    return {
+      abort: () => {
+        finish('ended');
+        sent.abort();
+      },
+    };
+  }
+
+  /** The client connection's lane for shadows if it is free, else a connection for this one alone. */
+  #connection(
+    link: ClientLink,
+    upstream: Upstream,
+    credentials: string,
+  ): { connection: ServiceConnection; done: () => void } {
+    let lane = this.#lanes.get(link);
+    if (lane === undefined) {
+      const fresh = { link: new ClientLink(), busy: false };
+      this.#lanes.set(link, fresh);
+      link.onClose(() => fresh.link.close());
+      lane = fresh;
+    }
+    const free = lane;
+    if (free.busy) {
+      const alone = new ClientLink();
+      return { connection: alone.connection(upstream, credentials), done: () => alone.close() };
+    }
+    free.busy = true;
+    return {
+      connection: free.link.connection(upstream, credentials),
+      done: () => {
+        free.busy = false;
+      },
+    };
+  }
+}

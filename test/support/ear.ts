@@ -1,0 +1,68 @@
+// Stands where the judge listens: keeps what the lanes hand over, for tests of the lanes.
+import type { ExchangeSample, StreamFacts, StreamTap, Tap } from '../../src/ports.ts';
+import type { Side } from '../../src/rules/decide.ts';
+import type { FrameTracker, StopAt } from '../../src/wire/frames.ts';
+import { MessageReader } from '../../src/wire/message-reader.ts';
+
+/** What was heard of one stream. */
+export class HeardStream implements StreamTap {
+  readonly facts: StreamFacts;
+  readonly bytesOf: Record<Side, Buffer[]> = { legacy: [], candidate: [] };
+  /** `open legacy`, `close candidate`, `end`, in order. */
+  readonly notes: string[] = [];
+
+  constructor(facts: StreamFacts) {
+    this.facts = facts;
+  }
+
+  follow(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt = 'never'): number {
+    const taken = tracker.push(view, stop);
+    this.bytesOf[side].push(Buffer.from(view.subarray(0, taken)));
+    return taken;
+  }
+
+  bytes(side: Side, view: Buffer): void {
+    this.bytesOf[side].push(Buffer.from(view));
+  }
+
+  legOpened(side: Side): void {
+    this.notes.push(`open ${side}`);
+  }
+
+  legClosed(side: Side): void {
+    this.notes.push(`close ${side}`);
+  }
+
+  close(): void {
+    this.notes.push('end');
+  }
+
+  /** Whole messages of a side, as text. */
+  messages(side: Side): string[] {
+    const texts: string[] = [];
+    const message = (_opcode: number, payload: Buffer) => void texts.push(payload.toString());
+    const reader = new MessageReader({ message, tooLong: () => undefined }, 1e7);
+    reader.push(Buffer.concat(this.bytesOf[side]));
+    return texts;
+  }
+}
+
+export class Ear implements Tap {
+  readonly streams: HeardStream[] = [];
+  readonly exchanges: ExchangeSample[] = [];
+  readonly unpairedOnes: string[] = [];
+
+  stream(facts: StreamFacts): StreamTap {
+    const stream = new HeardStream(facts);
+    this.streams.push(stream);
+    return stream;
+  }
+
+  exchange(sample: ExchangeSample): void {
+    this.exchanges.push(sample);
+  }
+
+  unpaired(route: string, side: Side): void {
+    this.unpairedOnes.push(`${route} ${side}`);
+  }
+}
