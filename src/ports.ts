@@ -5,6 +5,7 @@ import type { RouteConfig } from './config/schema.ts';
 import type { ErrorCode } from './errors.ts';
 import type { Decision, SecondLeg, Side, Subject } from './rules/decide.ts';
 import type { EvidenceDrop } from './rules/evidence-batch.ts';
+import type { Books } from './rules/pairing/books.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
 import type { RawHeaders } from './wire/headers.ts';
 
@@ -194,4 +195,17 @@ export interface Tap {
   exchange(sample: ExchangeSample): void;
   /** A request that was to be compared and was sent to one service only. */
   unpaired(route: string, side: Side): void;
+}
+
+/** What the operator's side can ask of the judge. */
+export interface JudgeView {
+  /** False while a thread that failed is replaced. */
+  readonly running: boolean;
+  readonly restarts: number;
+  /** Events or answers at which comparing itself failed. */
+  readonly failures: number;
+  readonly lagMs: number;
+  readonly bytesLeftOut: number;
+  books(): ReadonlyMap<string, Books>;
+  booksOf(session: string): Promise<Books | null>;
 }

@@ -56,6 +56,10 @@ export class BatchTap implements Tap {
     return handed;
   }
 
+  allHanded(): Iterable<readonly [route: string, handed: Handed]> {
+    return this.#handed;
+  }
+
   stream(facts: StreamFacts): StreamTap {
     this.#lastNumber = (this.#lastNumber + 1) % 2 ** 32;
     const stream = new TappedStream(this, this.#lastNumber, facts, this.handed(facts.route));

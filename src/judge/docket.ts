@@ -1,0 +1,198 @@
+// All sessions that are being compared, and the books of their routes. Lives in the judge's thread;
+// knows neither threads nor sockets.
+import type { StreamFacts } from '../ports.ts';
+import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
+import { IdClasses } from '../rules/compare/ids.ts';
+import { type CompareRules, DEFAULT_RULES } from '../rules/compare/rules.ts';
+import { SIDES, type Side } from '../rules/decide.ts';
+import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
+import { Pairing } from '../rules/pairing/pairing.ts';
+import type { Finding } from '../rules/verdict.ts';
+import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
+import { JudgedStream } from './judged-stream.ts';
+
+/** An event waits so long for its pair: services that are further apart are not the same to a user. */
+export const WINDOW_MS = 5_000;
+/** Events of one session that wait at a time; a user's agents send some dozens a second. */
+const MOST_PENDING = 2_000;
+
+/** By route, the rules in force for what begins from now on. */
+export type RouteRules = Readonly<Record<string, CompareRules>>;
+
+export interface DocketOptions {
+  readonly rules: RouteRules;
+  readonly onFinding: (finding: Finding) => void;
+  /** The judge's own failures, contained per piece or answer. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+/** Ids that one user's sessions share. */
+interface SharedIds {
+  readonly ids: IdClasses;
+  streams: number;
+}
+
+export class Docket {
+  readonly #options: DocketOptions;
+  readonly #streams = new Map<number, JudgedStream>();
+  /** Of sessions that are over, and of exchanges. */
+  readonly #closed = new Map<string, Books>();
+  readonly #ids = new Map<string, SharedIds>();
+  readonly #compiled = new Map<string, CompiledRules>();
+
+  constructor(options: DocketOptions) {
+    this.#options = options;
+    this.setRules(options.rules);
+  }
+
+  get openStreams(): number {
+    return this.#streams.size;
+  }
+
+  setRules(rules: RouteRules): void {
+    for (const [route, of] of Object.entries(rules)) this.#compiled.set(route, compileRules(of));
+  }
+
+  take(batch: Pick<Batch, 'bytes' | 'length' | 'notes'>): void {
+    readBatch(batch, {
+      piece: piece => this.#piece(piece),
+      note: note => this.#note(note),
+    });
+  }
+
+  /** Gives their verdict to events that waited long enough. */
+  sweep(time: number): void {
+    for (const stream of this.#streams.values()) {
+      if (stream.pairing.pending > 0) stream.pairing.sweep(time);
+    }
+  }
+
+  /** Books by route; of one session, by its id. */
+  books(): Map<string, Books> {
+    const all = new Map<string, Books>();
+    const add = (route: string, books: Books): void => {
+      const sum = all.get(route) ?? emptyBooks();
+      all.set(route, sum);
+      addBooks(sum, books);
+    };
+    for (const [route, books] of this.#closed) add(route, books);
+    for (const { facts, pairing } of this.#streams.values()) add(facts.route, pairing.books);
+    return all;
+  }
+
+  booksOf(session: string): Books | null {
+    for (const { facts, pairing } of this.#streams.values()) {
+      if (facts.id === session) return pairing.books;
+    }
+    return null;
+  }
+
+  /** Everything gets its verdict. */
+  close(time: number): void {
+    for (const number of [...this.#streams.keys()]) this.#close(number, time);
+  }
+
+  #piece(piece: Piece): void {
+    const stream = this.#streams.get(piece.stream);
+    if (stream === undefined) return;
+    try {
+      stream.piece(piece);
+    } catch (error) {
+      this.#options.onFailure(error);
+      // Whatever it was, the events around it are not judged, and nobody else's are touched.
+      stream.pairing.gap(piece.side, piece.time, 'judge-restart');
+    }
+  }
+
+  #note(note: Note): void {
+    switch (note.kind) {
+      case 'open':
+        return this.#open(note.stream, note.facts);
+      case 'leg-opened':
+        return this.#streams.get(note.stream)?.legOpened(note.side, note.time);
+      case 'leg-closed':
+        return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
+      case 'close':
+        return this.#close(note.stream, note.time);
+      case 'unpaired':
+        return this.#unjudged(note.route, note.side, 'no-second');
+      case 'exchange-left-out':
+        for (const side of SIDES) this.#unjudged(note.route, side, 'overload');
+        return;
+      case 'exchange':
+        return;
+    }
+  }
+
+  #open(number: number, facts: StreamFacts): void {
+    const { route, id, subject } = facts;
+    const pairing = new Pairing({
+      route,
+      session: id,
+      rules: this.#rulesOf(route),
+      subject: subject === null ? [] : [subject.id, ...subject.aliases],
+      ids: this.#idsOf(facts).ids,
+      windowMs: WINDOW_MS,
+      maxPending: MOST_PENDING,
+      onFinding: this.#options.onFinding,
+    });
+    this.#streams.set(number, new JudgedStream(facts, pairing));
+  }
+
+  #close(number: number, time: number): void {
+    const stream = this.#streams.get(number);
+    if (stream === undefined) return;
+    this.#streams.delete(number);
+    try {
+      stream.end(time);
+    } catch (error) {
+      this.#options.onFailure(error);
+    }
+    addBooks(this.#closedOf(stream.facts.route), stream.pairing.books);
+    const key = idKey(stream.facts);
+    const shared = this.#ids.get(key);
+    if (shared === undefined) return;
+    shared.streams -= 1;
+    if (shared.streams === 0) this.#ids.delete(key);
+  }
+
+  #unjudged(route: string, side: Side, because: 'no-second' | 'overload'): void {
+    const books = this.#closedOf(route)[side];
+    books.seen += 1;
+    books.unjudged[because] += 1;
+  }
+
+  #rulesOf(route: string): CompiledRules {
+    let rules = this.#compiled.get(route);
+    if (rules === undefined) {
+      rules = compileRules(DEFAULT_RULES);
+      this.#compiled.set(route, rules);
+    }
+    return rules;
+  }
+
+  #closedOf(route: string): Books {
+    let books = this.#closed.get(route);
+    if (books === undefined) {
+      books = emptyBooks();
+      this.#closed.set(route, books);
+    }
+    return books;
+  }
+
+  #idsOf(facts: StreamFacts): SharedIds {
+    const key = idKey(facts);
+    let shared = this.#ids.get(key);
+    if (shared === undefined) {
+      shared = { ids: new IdClasses(), streams: 0 };
+      this.#ids.set(key, shared);
+    }
+    shared.streams += 1;
+    return shared;
+  }
+}
+
+/** Sessions of one user on one route share what is known of his ids; nobody anonymous shares anything. */
+function idKey({ route, subject, id }: StreamFacts): string {
+  return JSON.stringify(subject === null ? [route, null, id] : [route, subject.id]);
+}

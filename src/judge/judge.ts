@@ -1,0 +1,217 @@
+// The judge as the rest of the program knows it: a thread that compares what the lanes hand over. It
+// may be slow, and it may fail; whoever is served does not notice, and the books say what was missed.
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Logger } from 'pino';
+import type { EvidenceSink, JudgeView, Tap } from '../ports.ts';
+import { SIDES } from '../rules/decide.ts';
+import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
+import type { Batch } from './batch.ts';
+import type { RouteRules } from './docket.ts';
+import { BatchTap } from './tap.ts';
+import type { FromJudge, ToJudge } from './thread.ts';
+
+/** 10,000 sessions with their events in the window are some 200 MB; beyond twice that it begins anew. */
+const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 512 } as const;
+/** Windows are swept and books read so often. */
+const TICK_MS = 100;
+/** A thread that says nothing for so long is stuck: two events of 1 MiB take it less than a second. */
+const STUCK_MS = 15_000;
+/** After a failure the next thread begins at once, the one after that more slowly. */
+const RESTART_MS = 1_000;
+/** At the end it has so long to close the books and hand over evidence. */
+const CLOSE_MS = 3_000;
+
+export interface JudgeOptions {
+  readonly rules: RouteRules;
+  readonly evidence: EvidenceSink | null;
+  readonly logger: Logger;
+}
+
+export class Judge implements JudgeView {
+  readonly #options: JudgeOptions;
+  readonly #tap: BatchTap;
+  readonly #ticker: NodeJS.Timeout;
+  /** Of threads that failed, and what was lost with them. */
+  readonly #before = new Map<string, Books>();
+  readonly #asked = new Map<number, (books: Books | null) => void>();
+  #rules: RouteRules;
+  #books: ReadonlyMap<string, Books> = new Map();
+  #worker: Worker | null = null;
+  #stopSupply: () => void = () => undefined;
+  #heardAt = performance.now();
+  #closing: PromiseWithResolvers<void> | null = null;
+  #asks = 0;
+  restarts = 0;
+  failures = 0;
+  /** How far the thread is behind, ms. */
+  lagMs = 0;
+
+  constructor(options: JudgeOptions) {
+    this.#options = options;
+    this.#rules = options.rules;
+    this.#tap = new BatchTap({
+      send: batch => this.#send(batch),
+      now: steadyNow,
+    });
+    this.#start();
+    this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref();
+  }
+
+  get tap(): Tap {
+    return this.#tap;
+  }
+
+  get running(): boolean {
+    return this.#worker !== null;
+  }
+
+  get bytesLeftOut(): number {
+    return this.#tap.bytesLeftOut;
+  }
+
+  /** Books by route, as of the last report. */
+  books(): ReadonlyMap<string, Books> {
+    const all = new Map<string, Books>();
+    for (const books of [this.#before, this.#books]) {
+      for (const [route, of] of books) {
+        const sum = all.get(route) ?? emptyBooks();
+        all.set(route, sum);
+        addBooks(sum, of);
+      }
+    }
+    return all;
+  }
+
+  /** Books of an open session; null if there is none, or nothing of it is compared. */
+  booksOf(session: string): Promise<Books | null> {
+    if (this.#worker === null) return Promise.resolve(null);
+    this.#asks += 1;
+    const ask = this.#asks;
+    return new Promise(resolve => {
+      this.#asked.set(ask, resolve);
+      this.#tell({ kind: 'session', id: session, ask });
+    });
+  }
+
+  /** For what begins from now on. */
+  setRules(rules: RouteRules): void {
+    this.#rules = rules;
+    this.#tell({ kind: 'rules', rules });
+  }
+
+  /** Closes the books, hands over what evidence there is, and ends the thread. */
+  async close(): Promise<void> {
+    if (this.#closing !== null) return this.#closing.promise;
+    this.#closing = Promise.withResolvers<void>();
+    clearInterval(this.#ticker);
+    this.#tap.flush();
+    const worker = this.#worker;
+    if (worker === null) return;
+    this.#tell({ kind: 'close', time: steadyNow() });
+    const deadline = setTimeout(() => void worker.terminate(), CLOSE_MS);
+    await this.#closing.promise;
+    clearTimeout(deadline);
+  }
+
+  #start(): void {
+    // Sources run as they are, and so does what was built of them.
+    const thread = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
+    const worker = new Worker(thread, {
+      workerData: this.#rules,
+      resourceLimits: RESOURCE_LIMITS,
+    });
+    this.#worker = worker;
+    this.#heardAt = performance.now();
+    worker.unref();
+    worker.on('message', (said: FromJudge) => this.#hear(said));
+    worker.on('error', error => this.#options.logger.error({ err: error }, 'the judge failed'));
+    worker.on('exit', () => this.#onExit());
+    this.#stopSupply =
+      this.#options.evidence?.supply(line => {
+        const told: ToJudge = { kind: 'evidence', line };
+        worker.postMessage(told, [line]);
+      }) ?? (() => undefined);
+  }
+
+  #hear(said: FromJudge): void {
+    this.#heardAt = performance.now();
+    switch (said.kind) {
+      case 'done':
+        return this.#tap.returned(said.bytes, said.exchangeBytes);
+      case 'report':
+        this.#books = said.books;
+        this.failures = said.failures;
+        this.lagMs = Math.max(0, steadyNow() - said.time);
+        return;
+      case 'session':
+        this.#asked.get(said.ask)?.(said.books);
+        this.#asked.delete(said.ask);
+        return;
+      case 'failure':
+        this.#options.logger.error({ err: said.error }, 'the judge could not compare something');
+        return;
+      case 'closed':
+        return;
+    }
+  }
+
+  /** A thread that failed: what it had in hand is counted as not judged, and the next one begins. */
+  #onExit(): void {
+    this.#worker = null;
+    this.#stopSupply();
+    for (const answer of this.#asked.values()) answer(null);
+    this.#asked.clear();
+    if (this.#closing !== null) return this.#closing.resolve();
+    this.#writeOff();
+    this.restarts += 1;
+    this.#tap.beginAnew();
+    const delay = this.restarts === 1 ? 0 : RESTART_MS;
+    setTimeout(() => {
+      if (this.#closing === null) this.#start();
+    }, delay).unref();
+  }
+
+  #writeOff(): void {
+    for (const [route, books] of this.#books) {
+      const sum = this.#before.get(route) ?? emptyBooks();
+      this.#before.set(route, sum);
+      addBooks(sum, books);
+    }
+    this.#books = new Map();
+    for (const [route, handed] of this.#tap.allHanded()) {
+      const books = this.#before.get(route) ?? emptyBooks();
+      this.#before.set(route, books);
+      for (const side of SIDES) {
+        const of = books[side];
+        const unseen = Math.max(0, handed[side] - of.seen);
+        of.seen += unseen;
+        of.unjudged['judge-restart'] += unseen + of.pending;
+        of.pending = 0;
+      }
+    }
+  }
+
+  #tick(): void {
+    this.#tap.flush();
+    this.#tell({ kind: 'tick', time: steadyNow() });
+    if (this.#worker === null || performance.now() - this.#heardAt < STUCK_MS) return;
+    this.#options.logger.error('the judge is stuck and begins anew');
+    void this.#worker.terminate();
+  }
+
+  #send(batch: Batch): void {
+    if (this.#worker === null) return;
+    const told: ToJudge = batch;
+    this.#worker.postMessage(told, [batch.bytes]);
+  }
+
+  #tell(told: ToJudge): void {
+    this.#worker?.postMessage(told);
+  }
+}
+
+/** Epoch ms of a clock that never steps. */
+function steadyNow(): number {
+  return performance.timeOrigin + performance.now();
+}

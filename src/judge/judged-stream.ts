@@ -1,0 +1,108 @@
+// One session as the judge sees it: bytes of both sides become messages, messages become events, and
+// the pairing says what became of each.
+import type { StreamFacts } from '../ports.ts';
+import { SIDES, type Side } from '../rules/decide.ts';
+import type { Pairing } from '../rules/pairing/pairing.ts';
+import { MessageReader } from '../wire/message-reader.ts';
+import { SseReader } from '../wire/sse-reader.ts';
+import type { Piece } from './batch.ts';
+import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
+
+/** Longer events are not compared. As much as the services advertise, and sixteen are held at most. */
+const MOST_EVENT_BYTES = 1_048_576;
+
+/** Reads one side's bytes. */
+interface Reader {
+  push(bytes: Buffer): void;
+  /** Bytes are missing. Returns how many events that had begun are lost with them. */
+  gap(): number;
+  readonly lost: boolean;
+}
+
+export class JudgedStream {
+  readonly facts: StreamFacts;
+  readonly pairing: Pairing;
+  readonly #readers: Partial<Record<Side, Reader>> = {};
+  /** When the piece that is being read came. */
+  #time = 0;
+
+  constructor(facts: StreamFacts, pairing: Pairing) {
+    this.facts = facts;
+    this.pairing = pairing;
+  }
+
+  legOpened(side: Side, time: number): void {
+    this.#readers[side] = this.#reader(side);
+    this.pairing.legOpened(side, time);
+  }
+
+  legClosed(side: Side, leftOut: number, time: number): void {
+    if (leftOut > 0) this.#gap(side, leftOut, time);
+    delete this.#readers[side];
+    this.pairing.legClosed(side, time);
+  }
+
+  piece({ side, bytes, afterGap, leftOut, time }: Piece): void {
+    const reader = this.#readers[side];
+    if (reader === undefined || reader.lost) return;
+    if (afterGap) this.#gap(side, leftOut, time);
+    this.#time = time;
+    reader.push(bytes);
+    if (reader.lost) this.pairing.gap(side, time, 'unframeable');
+  }
+
+  end(time: number): void {
+    for (const side of SIDES) {
+      if (this.#readers[side] !== undefined) this.legClosed(side, 0, time);
+    }
+    this.pairing.end(time);
+  }
+
+  #gap(side: Side, leftOut: number, time: number): void {
+    const torn = this.#readers[side]?.gap() ?? 0;
+    this.pairing.gap(side, time);
+    for (let i = 0; i < leftOut + torn; i += 1) this.pairing.unjudged(side, 'overload', time);
+  }
+
+  #event(side: Side, decoded: Decoded): void {
+    if ('value' in decoded) this.pairing.event(side, decoded.value, this.#time);
+    else this.pairing.unjudged(side, decoded.because, this.#time);
+  }
+
+  #reader(side: Side): Reader {
+    const tooLong = () => this.pairing.unjudged(side, 'too-large', this.#time);
+    if (this.facts.format === 'sse') {
+      const reader = new SseReader(
+        { event: event => this.#event(side, decodeSse(event)), tooLong },
+        MOST_EVENT_BYTES,
+      );
+      return {
+        push: bytes => reader.push(bytes),
+        // Events of a stream are not counted in the lanes: how many are lost is not known.
+        gap: () => {
+          reader.skipToNextEvent();
+          return 1;
+        },
+        lost: false,
+      };
+    }
+    const reader = new MessageReader(
+      {
+        message: (opcode, payload) => this.#event(side, decodeMessage(opcode, payload)),
+        tooLong,
+      },
+      MOST_EVENT_BYTES,
+    );
+    return {
+      push: bytes => reader.push(bytes),
+      gap: () => {
+        const torn = reader.inMessage ? 1 : 0;
+        reader.reset();
+        return torn;
+      },
+      get lost() {
+        return reader.lost;
+      },
+    };
+  }
+}

@@ -1,0 +1,85 @@
+// The judge's thread: takes batches, gives their memory back, and says now and then how the books stand.
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import type { Books } from '../rules/pairing/books.ts';
+import type { Batch } from './batch.ts';
+import { Docket, type RouteRules } from './docket.ts';
+import { EvidenceLine } from './evidence-line.ts';
+
+/** What the thread is told. */
+export type ToJudge =
+  | Batch
+  | { readonly kind: 'tick'; readonly time: number }
+  | { readonly kind: 'rules'; readonly rules: RouteRules }
+  | { readonly kind: 'evidence'; readonly line: MessagePort }
+  | { readonly kind: 'session'; readonly id: string; readonly ask: number }
+  | { readonly kind: 'close'; readonly time: number };
+
+/** What it says. */
+export type FromJudge =
+  | { readonly kind: 'done'; readonly bytes: ArrayBuffer; readonly exchangeBytes: number }
+  | {
+      readonly kind: 'report';
+      readonly books: ReadonlyMap<string, Books>;
+      readonly openStreams: number;
+      readonly failures: number;
+      /** Of the last batch that was read, epoch ms. */
+      readonly time: number;
+    }
+  | { readonly kind: 'session'; readonly ask: number; readonly books: Books | null }
+  | { readonly kind: 'failure'; readonly error: unknown }
+  | { readonly kind: 'closed' };
+
+/** Failures that are told one by one; the rest is only counted. */
+const MOST_TOLD = 20;
+
+const port = parentPort;
+if (port === null) throw new Error('this is the judge thread; start it by `Judge`');
+const evidence = new EvidenceLine();
+let failures = 0;
+let last = 0;
+const docket = new Docket({
+  rules: workerData as RouteRules,
+  onFinding: finding => evidence.add(finding),
+  onFailure: error => {
+    failures += 1;
+    if (failures <= MOST_TOLD) say({ kind: 'failure', error });
+  },
+});
+
+port.on('message', (told: ToJudge) => {
+  switch (told.kind) {
+    case 'batch': {
+      last = told.time;
+      docket.take(told);
+      const { bytes, exchangeBytes } = told;
+      return port.postMessage({ kind: 'done', bytes, exchangeBytes } satisfies FromJudge, [bytes]);
+    }
+    case 'tick':
+      last = told.time;
+      docket.sweep(told.time);
+      evidence.flush(told.time);
+      return report();
+    case 'rules':
+      return docket.setRules(told.rules);
+    case 'evidence':
+      return evidence.use(told.line);
+    case 'session':
+      return say({ kind: 'session', ask: told.ask, books: docket.booksOf(told.id) });
+    case 'close':
+      docket.close(told.time);
+      report();
+      return void evidence.close().then(() => {
+        say({ kind: 'closed' });
+        port.close();
+      });
+  }
+});
+
+function report(): void {
+  const books = docket.books();
+  say({ kind: 'report', books, openStreams: docket.openStreams, failures, time: last });
+}
+
+function say(what: FromJudge): void {
+  port?.postMessage(what);
+}
