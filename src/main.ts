@@ -15,6 +15,8 @@ import { createMetrics } from './control/metrics.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
 import { WriteSplits } from './control/write-splits.ts';
+import { rulesByRoute } from './judge/docket.ts';
+import { Judge } from './judge/judge.ts';
 import type { TrafficView } from './ports.ts';
 import { Traffic } from './traffic/traffic.ts';
 
@@ -67,6 +69,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let admin: Admin | null = null;
   let adminAddress: string | null = null;
   const writes = new WriteSplits(logger);
+  const judge = new Judge({ rules: rulesByRoute(config.routes), evidence: null, logger });
 
   try {
     if (!takeOver) await takeState();
@@ -83,12 +86,14 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       decider: decide,
       observer: metrics.observer,
       ledger: writes,
+      tap: judge.tap,
       bypassed: () => bypass.engaged !== null,
       logger,
     });
     const scheme = config.listen.tls === undefined ? 'http' : 'https';
     const listen = `${scheme}://${hostText(config.listen.host)}:${await lanes.listen()}`;
     traffic = lanes;
+    provider.onChange(() => void lanes.reconsider());
     logger.info({ address: listen, flags: provider.revision }, 'traffic listens');
     for (const warning of warnings) logger.warn(warning);
 
@@ -100,6 +105,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       loadedAt: () => loadedAt,
       lastReload: () => lastReload,
       traffic: () => traffic,
+      judge,
       addresses: () => ({ listen, admin: adminAddress }),
       state: () => (state === null ? 'awaited' : 'held'),
       warnings: () => warnings,
@@ -138,6 +144,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     try {
       const next = await reloadConfig(loaded, env);
       traffic?.reload(next);
+      judge.setRules(rulesByRoute(next.config.routes));
       logger.level = next.config.log.level;
       warnings = await warningsFor(next);
       loaded = next;
@@ -182,6 +189,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     closing.abort();
     await closeAdmin();
     traffic?.close();
+    await judge.close();
     await flags?.close();
     await writes.flush();
     await state?.release();

@@ -156,8 +156,8 @@ export interface StreamTap {
   follow(side: Side, view: Buffer, tracker: FrameTracker, stop?: StopAt): number;
   /** The same for a stream without frames. */
   bytes(side: Side, view: Buffer): void;
-  /** From now on this side's stream is there, from its beginning. */
-  legOpened(side: Side): void;
+  /** From now on this side's stream is there; with `tracker` from the next message boundary on. */
+  legOpened(side: Side, tracker?: FrameTracker): void;
   /** Nothing more comes from that side. */
   legClosed(side: Side): void;
   /** Both are at their end. Further calls do nothing. */

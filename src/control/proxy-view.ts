@@ -1,7 +1,7 @@
 // What the operator's side can ask of the running proxy. `main` fills it in; health, status and the
 // admin API read it.
 import type { Loaded } from '../config/load.ts';
-import type { Decider, TrafficView } from '../ports.ts';
+import type { Decider, JudgeView, TrafficView } from '../ports.ts';
 import type { FlagProvider } from './flags/provider.ts';
 
 export interface ReloadReport {
@@ -24,6 +24,7 @@ export interface ProxyView {
   loadedAt(): number;
   /** The last attempt to read the configuration again; null if there was none. */
   lastReload(): ReloadReport | null;
+  readonly judge: JudgeView;
   /** Null before the listener is open. */
   traffic(): TrafficView | null;
   /** As `http://127.0.0.1:8080`; null while not listening. */

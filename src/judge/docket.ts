@@ -1,5 +1,6 @@
 // All sessions that are being compared, and the books of their routes. Lives in the judge's thread;
 // knows neither threads nor sockets.
+import type { RouteConfig } from '../config/schema.ts';
 import type { StreamFacts } from '../ports.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
@@ -18,6 +19,11 @@ const MOST_PENDING = 2_000;
 
 /** By route, the rules in force for what begins from now on. */
 export type RouteRules = Readonly<Record<string, CompareRules>>;
+
+/** The rules of every route of a configuration. */
+export function rulesByRoute(routes: readonly RouteConfig[]): RouteRules {
+  return Object.fromEntries(routes.map(({ name }) => [name, DEFAULT_RULES]));
+}
 
 export interface DocketOptions {
   readonly rules: RouteRules;

@@ -235,10 +235,12 @@ class TappedStream implements StreamTap {
     }
   }
 
-  legOpened(side: Side): void {
+  legOpened(side: Side, tracker?: FrameTracker): void {
+    const messages = tracker?.messages ?? 0;
+    const isInside = tracker !== undefined && !tracker.atMessageBoundary;
     this.#open[side] = true;
-    this.#gapFrom[side] = NO_GAP;
-    this.#messages[side] = 0;
+    this.#gapFrom[side] = isInside ? messages : NO_GAP;
+    this.#messages[side] = messages;
     this.#tap.note({ kind: 'leg-opened', stream: this.number, side, time: this.#tap.now() });
   }
 

@@ -51,8 +51,9 @@ export class Comparison {
     return this.#plan;
   }
 
-  primaryOpened(side: Side): void {
-    this.#options.tap.legOpened(side);
+  /** The primary's stream from here on; `tracker` is where it stands. */
+  primaryOpened(side: Side, tracker: FrameTracker): void {
+    this.#options.tap.legOpened(side, tracker);
   }
 
   primaryClosed(side: Side): void {

@@ -107,7 +107,7 @@ export class SecondLeg {
     leg.socket.on('error', () => undefined);
     leg.socket.on('end', () => leg.socket.end());
     leg.socket.on('close', () => this.#end('closed'));
-    this.#options.tap.legOpened(this.side);
+    this.#options.tap.legOpened(this.side, this.#tracker);
     this.#options.onOpen();
     for (const frame of this.#early) leg.socket.write(frame);
     this.#early = [];

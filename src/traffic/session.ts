@@ -4,23 +4,32 @@
 //   client ◄────── [tracker] ◄──onBytes── leg   the slower side holds the faster one back
 //                      └─ copies for the judge, where there is a second leg to compare with
 import type net from 'node:net';
-import type { LimitsConfig } from '../config/schema.ts';
+import type { RouteConfig } from '../config/schema.ts';
 import type { Decided, EndCause, LaneCounters } from '../ports.ts';
 import type { Decision, Subject } from '../rules/decide.ts';
 import { ABNORMAL, closeFrame, FrameTracker } from '../wire/frames.ts';
 import type { Comparison } from './comparison.ts';
+import type { TrafficContext } from './context.ts';
 import type { Leg } from './leg.ts';
 import { Progress } from './progress.ts';
+import type { RequestFacts } from './upstream.ts';
 
-export interface SessionFacts {
+/** What a session began with, and what another leg is dialled with later. */
+export interface Opening {
   readonly id: string;
-  readonly route: string;
+  /** The configuration that it began with, and keeps. */
+  readonly context: TrafficContext;
+  readonly route: RouteConfig;
+  readonly request: RequestFacts;
   readonly subject: Subject | null;
+  /** The credential is good for one service only. */
+  readonly singleUse: boolean;
   readonly decided: Decided;
-  readonly requestId: string;
-  readonly limits: LimitsConfig;
-  readonly counters: LaneCounters;
   readonly startedAt: number;
+}
+
+export interface SessionFacts extends Opening {
+  readonly counters: LaneCounters;
 }
 
 const kSession = Symbol('session');
@@ -43,7 +52,7 @@ export class Session {
   /** Both sockets are closed, and it was reported. */
   finished = false;
   /** Null where nothing is compared. */
-  comparison: Comparison | null = null;
+  comparison: Comparison | null;
   readonly onEnd: (session: Session) => void;
   readonly #clientProgress: Progress;
   readonly #legProgress: Progress;
@@ -52,9 +61,11 @@ export class Session {
     facts: SessionFacts,
     client: net.Socket,
     leg: Leg,
+    comparison: Comparison | null,
     onEnd: (session: Session) => void,
   ) {
     this.facts = facts;
+    this.comparison = comparison;
     this.client = client;
     this.leg = leg;
     this.onEnd = onEnd;
@@ -78,10 +89,16 @@ export class Session {
     upstream.on('drain', legOnDrain);
     upstream.on('end', legOnEnd).on('error', legOnError).on('close', legOnClose);
     this.facts.counters.sessionsOpen += 1;
-    this.comparison?.primaryOpened(leg.side);
+    this.comparison?.primaryOpened(leg.side, this.toClient);
     if (fromLeg.length > 0) forwardToClient(this, fromLeg);
     if (fromClient.length > 0) clientOnData.call(client, fromClient);
     client.resume();
+  }
+
+  /** From now on it is compared with that. */
+  compare(comparison: Comparison | null): void {
+    this.comparison = comparison;
+    comparison?.primaryOpened(this.leg.side, this.toClient);
   }
 
   /**
@@ -100,7 +117,7 @@ export class Session {
       if (this.closeWaiting === null) return;
       if (this.toClient.atFrameBoundary) putClose(this, frame);
       else this.client.destroy();
-    }, this.facts.limits.boundaryMs).unref();
+    }, this.facts.context.limits.boundaryMs).unref();
   }
 
   /** Cuts the session off at once. */
@@ -112,7 +129,7 @@ export class Session {
 
   /** Called about once a second: gives up peers that take nothing, or do not follow a close. */
   sweep(nowMs: number): void {
-    const { closeMs, stallMs } = this.facts.limits;
+    const { closeMs, stallMs } = this.facts.context.limits;
     const ending = this.cause !== null;
     const limitMs = ending ? closeMs : stallMs;
     this.comparison?.sweep(nowMs);

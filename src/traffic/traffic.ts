@@ -82,7 +82,7 @@ export class Traffic implements TrafficView {
 
   *sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }> {
     for (const { facts, decision } of this.#webSockets.sessions) {
-      if (facts.route === route) yield { subject: facts.subject, side: decision.primary };
+      if (facts.route.name === route) yield { subject: facts.subject, side: decision.primary };
     }
   }
 
@@ -115,6 +115,11 @@ export class Traffic implements TrafficView {
     if (loaded.secrets.tls !== undefined && this.#server instanceof https.Server) {
       this.#server.setSecureContext({ ...loaded.secrets.tls, minVersion: 'TLSv1.2' });
     }
+  }
+
+  /** Flags have changed: second legs are opened and closed as the decision says now. */
+  async reconsider(): Promise<void> {
+    await this.#webSockets.reconsider();
   }
 
   /** Ends the sessions that are open now, at a pace that fills `windowMs`; resolves to how many. */

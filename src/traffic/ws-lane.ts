@@ -7,15 +7,14 @@ import type { IncomingMessage } from 'node:http';
 import type net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS, type ErrorCode } from '../errors.ts';
-import type { Decided, Decider, Tap, TrafficObserver } from '../ports.ts';
-import type { Side } from '../rules/decide.ts';
+import type { Decider, Tap, TrafficObserver } from '../ports.ts';
+import type { SecondLeg, Side } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { checkClientHandshake, offeredProtocols } from '../wire/handshake.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
-import { type Admission, admit } from './admission.ts';
+import { admit } from './admission.ts';
 import { refuseSocket } from './answer.ts';
 import { Breaker } from './breaker.ts';
 import { Comparison } from './comparison.ts';
@@ -26,20 +25,17 @@ import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
 import { paced } from './pace.ts';
 import { relayRefusal } from './refusal.ts';
 import { readRequest } from './request.ts';
-import { Session } from './session.ts';
+import { type Opening, Session } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
-import {
-  fieldsFor,
-  type RequestFacts,
-  targetFor,
-  type Upstream,
-  watchForDeadPeer,
-} from './upstream.ts';
+import { fieldsFor, targetFor, watchForDeadPeer } from './upstream.ts';
 
 /** Peers are looked at for progress so often; limits of theirs are seconds and more. */
 const SWEEP_MS = 1_000;
 /** A drain looks so often whether all have gone. */
 const DRAIN_CHECK_MS = 20;
+
+/** A decision takes up to 5 µs; 200 of them hold up clients for no more than a millisecond. */
+const SLICE = 200;
 
 export interface WebSocketLaneOptions {
   readonly context: () => TrafficContext;
@@ -59,6 +55,7 @@ export class WebSocketLane {
   readonly #options: WebSocketLaneOptions;
   readonly #breakers = { legacy: new Breaker(), candidate: new Breaker() };
   readonly #sweeper: NodeJS.Timeout;
+  #reconsidering = 0;
 
   constructor(options: WebSocketLaneOptions) {
     this.#options = options;
@@ -110,10 +107,15 @@ export class WebSocketLane {
 
     const decided = this.#options.decider(route, admitted.subject);
     const { primary } = decided.decision;
-    const id = randomUUID();
+    const { subject, singleUse } = admitted;
+    const opening: Opening = {
+      ...{ id: randomUUID(), context, route, request, subject, singleUse, decided, startedAt },
+    };
+    const { id } = opening;
     // Both are dialled at once, so that the second one hears all that the client says; nobody waits for it.
-    const comparison = this.#compare({ context, request, route, admitted, decided, id });
-    const outcome = await dialLeg(legRequest(context.upstreams[primary], request, id), early.gone);
+    const { second } = decided.decision;
+    const comparison = second === null ? null : this.#compare(opening, second);
+    const outcome = await dialLeg(legRequest(opening, primary), early.gone);
     if (outcome.kind !== 'open') comparison?.end();
     if (outcome.kind === 'failed') {
       this.#options.logger.warn(
@@ -134,21 +136,12 @@ export class WebSocketLane {
       return this.#passOnRefusal(client, context, name, outcome);
     }
     const session = new Session(
-      {
-        id,
-        route: name,
-        subject: admitted.subject,
-        decided,
-        requestId: request.requestId,
-        limits: context.limits,
-        counters: this.#options.counters.of(name, primary),
-        startedAt,
-      },
+      { ...opening, counters: this.#options.counters.of(name, primary) },
       client,
       outcome.leg,
+      comparison,
       ended => this.#onEnd(ended),
     );
-    session.comparison = comparison;
     this.sessions.add(session);
     watchForDeadPeer(client);
     client.write(acceptance(fieldsToClient(outcome.answer.headers, context, primary)));
@@ -164,34 +157,15 @@ export class WebSocketLane {
     if (this.draining) session.end(ERRORS.draining.close, 'service restart');
   }
 
-  #compare(call: {
-    readonly context: TrafficContext;
-    readonly request: RequestFacts;
-    readonly route: RouteConfig;
-    readonly admitted: Extract<Admission, { ok: true }>;
-    readonly decided: Decided;
-    readonly id: string;
-  }): Comparison | null {
-    const { context, request, route, admitted, decided, id } = call;
-    const plan = decided.decision.second;
-    if (plan === null) return null;
+  #compare(opening: Opening, plan: SecondLeg): Comparison {
+    const { id, route, subject, singleUse } = opening;
     const { tap, counters, observer } = this.#options;
-    const { subject, singleUse } = admitted;
     return new Comparison({
-      route,
-      plan,
-      singleUse,
-      observer,
+      ...{ route, plan, singleUse, observer },
       breakers: this.#breakers,
       tap: tap.stream({ route: route.name, id, format: 'websocket', subject }),
       counters: side => counters.of(route.name, side),
-      request: ({ side, role }) =>
-        legRequest(
-          context.upstreams[side],
-          request,
-          id,
-          route.shadowMark && role === 'shadow' ? ['X-Cutover-Role', 'shadow'] : [],
-        ),
+      request: ({ side, role }) => legRequest(opening, side, role),
     });
   }
 
@@ -233,18 +207,14 @@ export class WebSocketLane {
 
   #onEnd(session: Session): void {
     const { facts, decision, cause, code } = session;
+    const route = facts.route.name;
     this.sessions.delete(session);
-    this.#options.observer.sessionClosed(
-      facts.route,
-      decision.primary,
-      cause ?? 'client-lost',
-      code,
-    );
+    this.#options.observer.sessionClosed(route, decision.primary, cause ?? 'client-lost', code);
     this.#options.logger.info(
       {
         session: facts.id,
-        requestId: facts.requestId,
-        route: facts.route,
+        requestId: facts.request.requestId,
+        route,
         side: decision.primary,
         reason: decision.reason,
         flags: facts.decided.revision,
@@ -277,6 +247,32 @@ export class WebSocketLane {
     return sessions.length;
   }
 
+  /**
+   * Asks for the decision of every open session anew. Who serves stays; what is compared with follows.
+   * Gives way to traffic often; a change in the middle of it begins it anew.
+   */
+  async reconsider(): Promise<void> {
+    this.#reconsidering += 1;
+    const run = this.#reconsidering;
+    let looked = 0;
+    for (const session of this.sessions) {
+      looked += 1;
+      if (looked % SLICE === 0) await new Promise(resolve => setImmediate(resolve));
+      if (run !== this.#reconsidering) return;
+      this.#reconsider(session);
+    }
+  }
+
+  #reconsider(session: Session): void {
+    if (session.cause !== null) return;
+    const { route, subject } = session.facts;
+    const decided = this.#options.decider(route, subject);
+    const { primary, second } = decided.decision;
+    if (primary !== session.leg.side) return;
+    if (session.comparison !== null) return session.comparison.change(second);
+    if (second !== null) session.compare(this.#compare(session.facts, second));
+  }
+
   /** Cuts off what is left. */
   close(): void {
     clearInterval(this.#sweeper);
@@ -286,11 +282,11 @@ export class WebSocketLane {
 
 /** The client's own handshake as the service gets it: its key, subprotocols and credentials. */
 function legRequest(
-  upstream: Upstream,
-  request: RequestFacts,
-  sessionId: string,
-  marks: readonly string[] = [],
+  { context, request, route, id }: Opening,
+  side: Side,
+  role?: SecondLeg['role'],
 ): LegRequest {
+  const upstream = context.upstreams[side];
   const fields = fieldsFor(
     upstream,
     request,
@@ -308,8 +304,8 @@ function legRequest(
       'Connection',
       'Upgrade',
       'X-Cutover-Session',
-      sessionId,
-      ...marks,
+      id,
+      ...(route.shadowMark && role === 'shadow' ? ['X-Cutover-Role', 'shadow'] : []),
     ]),
   };
 }

@@ -10,7 +10,7 @@ import { createDecider } from '../../src/control/decider.ts';
 import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
 import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
 import type { ProxyView, ReloadReport } from '../../src/control/proxy-view.ts';
-import type { LaneCounters, TrafficView } from '../../src/ports.ts';
+import type { JudgeView, LaneCounters, TrafficView } from '../../src/ports.ts';
 import type { Side, Subject } from '../../src/rules/decide.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
 import { stageEdits } from '../../src/rules/flag-stage.ts';
@@ -70,6 +70,13 @@ export class FakeTraffic implements TrafficView {
     for (const session of this.sessions) if (session.route === route) yield session;
   }
 }
+
+/** A judge that nobody has handed anything. */
+export const NOTHING_JUDGED: JudgeView = {
+  ...{ running: true, restarts: 0, failures: 0, lagMs: 0, bytesLeftOut: 0 },
+  books: () => new Map(),
+  booksOf: async () => null,
+};
 
 export interface Operated {
   dir: string;
@@ -131,6 +138,7 @@ export async function operated(
     loadedAt: () => startedAt,
     lastReload: () => state.lastReload,
     traffic: () => state.traffic,
+    judge: NOTHING_JUDGED,
     addresses: () => ({ listen: 'http://127.0.0.1:8080', admin: null }),
     state: () => state.lock,
     warnings: () => state.warnings,
