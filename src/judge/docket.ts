@@ -62,7 +62,7 @@ export class Docket {
   take(batch: Pick<Batch, 'bytes' | 'length' | 'notes'>): void {
     readBatch(batch, {
       piece: piece => this.#piece(piece),
-      note: note => this.#note(note),
+      note: note => this.#contained(note),
     });
   }
 
@@ -107,6 +107,14 @@ export class Docket {
       this.#options.onFailure(error);
       // Whatever it was, the events around it are not judged, and nobody else's are touched.
       stream.pairing.gap(piece.side, piece.time, 'judge-restart');
+    }
+  }
+
+  #contained(note: Note): void {
+    try {
+      this.#note(note);
+    } catch (error) {
+      this.#options.onFailure(error);
     }
   }
 
