@@ -7,6 +7,12 @@ import { writeHead } from '../wire/http-head.ts';
 /** A client that does not take a short answer within that time is not waited for. */
 const ANSWER_MS = 5_000;
 
+/** CONNECT and TRACE are the two that no lane takes. */
+const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
+
+/** Connections on which nothing is taken for a request any more. */
+const refused = new WeakSet<Duplex>();
+
 const REASON: Readonly<Record<number, string>> = {
   400: 'Bad Request',
   401: 'Unauthorized',
@@ -28,7 +34,7 @@ const REASON: Readonly<Record<number, string>> = {
 /** Fields that an error needs besides its body. */
 function extraFields(code: ErrorCode): string[] {
   if (code === 'upgrade-version') return ['Sec-WebSocket-Version', '13'];
-  if (code === 'method') return ['Allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'];
+  if (code === 'method') return ['Allow', ALLOWED];
   if (code === 'unauthorized') return ['WWW-Authenticate', 'Bearer'];
   return [];
 }
@@ -39,7 +45,7 @@ export function refuseSocket(
   code: ErrorCode,
   status: number = ERRORS[code].status,
 ): void {
-  if (socket.destroyed) return;
+  if (socket.destroyed || socket.writableEnded) return;
   const body = errorBody(code);
   const head = writeHead(`HTTP/1.1 ${status} ${REASON[status] ?? 'Error'}`, [
     'Content-Type',
@@ -55,6 +61,40 @@ export function refuseSocket(
   setTimeout(() => socket.destroy(), ANSWER_MS).unref();
 }
 
+/**
+ * Refuses what came on a client's socket while `answer` may still be under way on it: no byte of the
+ * refusal gets into that answer, which is whole before its connection closes.
+ */
+export function refuseBehind(
+  socket: Duplex,
+  answer: ServerResponse | undefined,
+  code: ErrorCode,
+  status?: number,
+): void {
+  refused.add(socket);
+  if (!isUnderWay(answer)) return refuseSocket(socket, code, status);
+  // The request that it answers has come whole: what is refused is another one, behind it.
+  if (answer.req.complete || answer.writableEnded) {
+    answer.once('close', () => refuseSocket(socket, code, status));
+  } else if (!answer.headersSent && answer.socket === socket) {
+    refuseSocket(socket, code, status);
+  } else {
+    // The rest of the request is missing, and there is no room left to say so.
+    socket.destroy();
+  }
+}
+
+/** True until the last byte of an answer has been handed to its connection. */
+export function isUnderWay(answer: ServerResponse | undefined): answer is ServerResponse {
+  return answer !== undefined && !answer.writableFinished && !answer.destroyed;
+}
+
+/** Answers `OPTIONS *`, which is about the server as such: the proxy itself (RFC 9110 9.3.7). */
+export function answerOptions(response: ServerResponse): void {
+  response.writeHead(204, ['Allow', ALLOWED]);
+  response.end();
+}
+
 /** Answers a request, or cuts the answer off where one has begun. */
 export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
   if (response.headersSent) {
@@ -68,11 +108,19 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
     'Content-Length',
     String(Buffer.byteLength(body)),
     ...extraFields(code),
-    // What is left of the request is not read, so nothing may follow it.
     'Connection',
     'close',
   ]);
   response.end(body);
+  refused.add(response.req.socket);
+}
+
+/**
+ * True once a request on that connection was refused. Where it ended may be in doubt, so what follows
+ * is no request, even if node:http has read it as one already.
+ */
+export function wasRefused(socket: Duplex): boolean {
+  return refused.has(socket);
 }
 
 const NOTHING = Buffer.alloc(0);

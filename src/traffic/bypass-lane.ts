@@ -23,6 +23,7 @@ const FAILURES: Readonly<Record<string, ErrorCode>> = {
   EPIPE: 'upstream-closed',
   ETIMEDOUT: 'upstream-timeout',
   ECONNECT_TIMEOUT: 'upstream-timeout',
+  EPROTO: 'upstream-invalid',
 };
 const UPGRADE = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
@@ -54,9 +55,15 @@ export class BypassLane {
 
   constructor(options: BypassLaneOptions) {
     this.#options = options;
-    this.#proxy.on('proxyReq', (outgoing, incoming) => {
+    this.#proxy.on('proxyReq', (outgoing, incoming, client) => {
       // The library resolves paths; legacy is to get the bytes that came.
       outgoing.path = this.#passageOf(incoming).path;
+      // Nobody asked for another protocol. Without a listener neither answer nor error would come.
+      outgoing.once('upgrade', (_answer, socket) => {
+        socket.destroy();
+        const unasked = Object.assign(new Error('unasked upgrade'), { code: 'EPROTO' });
+        this.#fail(unasked, incoming, client);
+      });
       keepFraming(outgoing, incoming);
       limitWait(outgoing, incoming, this.#legacy.config.responseTimeoutMs);
     });

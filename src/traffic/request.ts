@@ -2,23 +2,23 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
+import { requestFraming } from '../wire/body.ts';
 import { traceFields } from '../wire/forwarding.ts';
 import { fieldValues, listMembers, without } from '../wire/headers.ts';
-import { parseRequestTarget } from '../wire/request-target.ts';
+import { isHost, parseRequestTarget } from '../wire/request-target.ts';
 import type { TrafficContext } from './context.ts';
 import { plainAddress } from './peers.ts';
 import { type RequestFacts, VIA_NAME } from './upstream.ts';
 
 /**
- * Facts of a request, or what is wrong with it: `bad-request` if its target or Host could be read in
- * two ways (RFC 9112 3.2), `loop` if it has been here before, `method` for TRACE, whose answer would
- * show the fields that proxies add, credentials among them (RFC 9110 9.3.8).
+ * Facts of a request, or what is wrong with it: `bad-request` if its target, its Host or the end of
+ * its body could be read in two ways (RFC 9112 3.2, 6.3), `method` if no lane takes it, `loop` if it
+ * has been here before. node:http lets through what is refused here.
  */
 export function readRequest(
   request: IncomingMessage,
   context: TrafficContext,
 ): RequestFacts | 'bad-request' | 'loop' | 'method' {
-  if (request.method === 'TRACE') return 'method';
   const peer = plainAddress(request.socket.remoteAddress ?? '');
   const trusted = context.isTrusted(peer);
   // A stranger's word for who he is must not reach a service that believes it.
@@ -27,8 +27,14 @@ export function readRequest(
     : without(request.rawHeaders, context.identityFields);
   const hosts = fieldValues(headers, 'host');
   const [host = ''] = hosts;
+  const { httpVersion } = request;
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'bad-request';
   // HTTP/1.0 may come without Host (RFC 9112 3.2); 1.1 may not, and nothing may come with two.
-  if (hosts.length > 1 || (host === '' && request.httpVersion !== '1.0')) return 'bad-request';
+  if (hosts.length === 0 ? httpVersion === '1.1' : hosts.length > 1 || !isHost(host))
+    return 'bad-request';
+  if (requestFraming(httpVersion, request.rawHeaders) === null) return 'bad-request';
+  // It would show the fields that proxies add, credentials among them (RFC 9110 9.3.8).
+  if (request.method === 'TRACE') return 'method';
   const target = parseRequestTarget(request.url ?? '', host);
   if (target === null) return 'bad-request';
   if (listMembers(headers, 'via').some(hop => hop.endsWith(` ${VIA_NAME}`))) return 'loop';

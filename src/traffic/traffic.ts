@@ -2,9 +2,11 @@
 import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
+import type { ErrorCode } from '../errors.ts';
 import {
   BYPASS_NAME,
   type Decider,
@@ -17,7 +19,7 @@ import {
 } from '../ports.ts';
 import type { Side, Subject } from '../rules/decide.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
-import { refuseRequest, refuseSocket } from './answer.ts';
+import { answerOptions, isUnderWay, refuseBehind, refuseRequest, wasRefused } from './answer.ts';
 import { BypassLane } from './bypass-lane.ts';
 import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
@@ -49,6 +51,8 @@ export class Traffic implements TrafficView {
   readonly #http: HttpLane;
   readonly #bypass: BypassLane;
   readonly #server: http.Server;
+  /** The last answer begun on each client connection: what can not be read behind it waits for it. */
+  readonly #answers = new WeakMap<Duplex, http.ServerResponse>();
   #context: TrafficContext;
 
   constructor(options: TrafficOptions) {
@@ -149,16 +153,27 @@ export class Traffic implements TrafficView {
   }
 
   #serve(request: http.IncomingMessage, response: http.ServerResponse): void {
-    if (this.#options.bypassed()) this.#bypass.web(request, response, BYPASS_NAME);
+    if (wasRefused(request.socket)) return;
+    this.#answers.set(request.socket, response);
+    if (request.method === 'OPTIONS' && request.url === '*') answerOptions(response);
+    else if (this.#options.bypassed()) this.#bypass.web(request, response, BYPASS_NAME);
     else void this.#http.serve(request, response);
   }
 
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
-    // http took its own listener off with the upgrade; between the owners that follow, and while a
-    // refusal goes out, there may be none.
-    socket.on('error', ignoreError);
-    if (this.#options.bypassed()) this.#bypass.upgrade(request, socket, head, BYPASS_NAME);
+    if (wasRefused(socket)) return;
+    // No protocol can change while answers in the old one are due (RFC 9110 7.8).
+    if (isUnderWay(this.#answers.get(socket))) this.#turnAway(socket, 'bad-upgrade');
+    else if (this.#options.bypassed()) this.#bypass.upgrade(request, socket, head, BYPASS_NAME);
     else void this.#webSockets.open(request, socket, head);
+  }
+
+  /** Refuses what came on a connection and is no request to any lane. */
+  #turnAway(socket: Duplex, code: ErrorCode, status?: number): void {
+    // Every further read of what can not be read is an error again.
+    if (wasRefused(socket)) return;
+    this.#options.observer.failed('none', 'none', code);
+    refuseBehind(socket, this.#answers.get(socket), code, status);
   }
 
   #createServer(): http.Server {
@@ -179,6 +194,11 @@ export class Traffic implements TrafficView {
       tls === undefined
         ? http.createServer(options)
         : https.createServer({ ...options, ...tls, minVersion: 'TLSv1.2' });
+    // http takes its own listener off with an upgrade; between the owners that follow, and while a
+    // refusal goes out, there may be none.
+    server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: net.Socket) =>
+      socket.on('error', ignoreError),
+    );
     server.on('request', (request, response) => this.#serve(request, response));
     // The lane says 100 when it reads the body, not before it knows where that goes.
     server.on('checkContinue', (request, response) => this.#serve(request, response));
@@ -189,10 +209,11 @@ export class Traffic implements TrafficView {
     server.on('upgrade', (request, socket, head) =>
       this.#open(request, socket as net.Socket, head),
     );
+    // No tunnels here (RFC 9110 9.3.6).
+    server.on('connect', (_request, socket) => this.#turnAway(socket, 'method'));
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-      this.#options.observer.failed('none', 'none', 'bad-request');
-      refuseSocket(socket, 'bad-request', CLIENT_ERROR_STATUS[error.code ?? ''] ?? 400);
+      this.#turnAway(socket, 'bad-request', CLIENT_ERROR_STATUS[error.code ?? '']);
     });
     return server;
   }

@@ -72,7 +72,8 @@ export function fieldsFor(
   const ownNames = new Set(Object.keys(own).map(name => name.toLowerCase()));
   return [
     'Host',
-    upstream.config.hostHeader === 'preserve' ? hop.host : upstream.authority,
+    // A client of HTTP/1.0 may have named no host.
+    (upstream.config.hostHeader === 'preserve' && hop.host) || upstream.authority,
     ...endToEnd(
       request.headers,
       name => name === 'host' || isProxyField(name) || ownNames.has(name) || drop(name),

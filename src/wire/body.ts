@@ -30,6 +30,32 @@ export function answerFraming(status: number, headers: RawHeaders): BodyFraming 
   return { kind: 'length', bytes: Number(length) };
 }
 
+/**
+ * How a request's body is framed; null if two readers could see its end in two places, or if its
+ * coding would have to be undone on the way (RFC 9112 6.1, 6.3).
+ */
+export function requestFraming(httpVersion: string, headers: RawHeaders): BodyFraming | null {
+  const codings = fieldValues(headers, 'transfer-encoding');
+  const lengths = fieldValues(headers, 'content-length');
+  if (codings.length > 0) {
+    // HTTP/1.0 has no chunks: whoever speaks it and sends them may mean something else by them.
+    return httpVersion === '1.1' &&
+      lengths.length === 0 &&
+      codings.length === 1 &&
+      codings[0]?.toLowerCase() === 'chunked'
+      ? { kind: 'chunked' }
+      : null;
+  }
+  if (lengths.length === 0) return { kind: 'none' };
+  const [length = ''] = lengths;
+  // No leading zeros, which some read as octal; nothing that a number would round.
+  return lengths.length === 1 &&
+    /^(?:0|[1-9][0-9]{0,15})$/.test(length) &&
+    Number.isSafeInteger(Number(length))
+    ? { kind: 'length', bytes: Number(length) }
+    : null;
+}
+
 /** Follows one body. `push` says how many of the bytes belong to it; `state` what came of it. */
 export class BodyTracker {
   state: 'open' | 'complete' | 'invalid' = 'open';

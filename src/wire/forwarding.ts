@@ -21,7 +21,7 @@ export interface Hop {
   /** True if the peer is a proxy of the operator's: what it claims is passed on and added to. */
   readonly trusted: boolean;
   readonly proto: 'http' | 'https';
-  /** The client's own Host. */
+  /** The client's own Host; empty if it sent none. */
   readonly host: string;
 }
 
@@ -41,6 +41,7 @@ export function forwardingFields(headers: RawHeaders, hop: Hop): string[] {
   const claimed = (name: string) => (hop.trusted ? fieldValues(headers, name).join(', ') : '');
   const before = claimed('x-forwarded-for');
   const forwarded = claimed('forwarded');
+  const forHost = claimed('x-forwarded-host') || hop.host;
   // RFC 7239 4: added to where a trusted proxy uses it; services read one form or the other.
   const own = `for=${hop.peer.includes(':') ? `"[${hop.peer}]"` : hop.peer};proto=${hop.proto}`;
   return [
@@ -49,8 +50,7 @@ export function forwardingFields(headers: RawHeaders, hop: Hop): string[] {
     before === '' ? hop.peer : `${before}, ${hop.peer}`,
     'X-Forwarded-Proto',
     claimed('x-forwarded-proto') || hop.proto,
-    'X-Forwarded-Host',
-    claimed('x-forwarded-host') || hop.host,
+    ...(forHost === '' ? [] : ['X-Forwarded-Host', forHost]),
   ];
 }
 

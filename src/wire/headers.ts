@@ -59,8 +59,16 @@ export function endToEnd(
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = (headers[i] as string).toLowerCase();
-    if (HOP_BY_HOP.has(name) || nominated.has(name) || drop(name)) continue;
+    if (isOfConnection(name) || nominated.has(name) || drop(name)) continue;
     kept.push(headers[i] as string, headers[i + 1] as string);
   }
   return kept;
+}
+
+/** True for fields of the connection, and for what services that take _ for - would take for one. */
+function isOfConnection(name: string): boolean {
+  if (HOP_BY_HOP.has(name)) return true;
+  if (!name.includes('_')) return false;
+  const plain = name.replaceAll('_', '-');
+  return HOP_BY_HOP.has(plain) || plain === 'content-length';
 }

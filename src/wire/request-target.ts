@@ -5,6 +5,10 @@
 const TARGET = /^[\x21\x22\x24-\x7e]+$/;
 const ABSOLUTE = /^https?:\/\/([^/?#]*)(.*)$/i;
 
+/** `uri-host [":" port]` (RFC 9110 7.2), without the comma, by which two Hosts are made into one. */
+const HOST =
+  /^(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?$/;
+
 export interface RequestTarget {
   /** Path as it came, never decoded or resolved. */
   readonly path: string;
@@ -33,6 +37,11 @@ export function parseRequestTarget(raw: string, host: string): RequestTarget | n
   return mark === -1
     ? { path: target, query: '' }
     : { path: target.slice(0, mark), query: target.slice(mark) };
+}
+
+/** True if `text` can stand in a Host field. */
+export function isHost(text: string): boolean {
+  return HOST.test(text);
 }
 
 /** True if `path` is `prefix` or lies below it. A prefix matches whole segments, never parts. */

@@ -1,12 +1,36 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { answerFraming, BodyTracker } from '../../src/wire/body.ts';
+import { answerFraming, BodyTracker, requestFraming } from '../../src/wire/body.ts';
 
 test('an answer is framed by status, then coding, then length, then the connection', () => {
   expect(answerFraming(204, ['Content-Length', '5'])).toEqual({ kind: 'none' });
   expect(answerFraming(200, ['transfer-encoding', 'Chunked'])).toEqual({ kind: 'chunked' });
   expect(answerFraming(200, ['Content-Length', '5'])).toEqual({ kind: 'length', bytes: 5 });
   expect(answerFraming(200, [])).toEqual({ kind: 'until-close' });
+});
+
+test('a request is framed by coding, then length, and otherwise has no body', () => {
+  expect(requestFraming('1.1', ['transfer-encoding', 'Chunked'])).toEqual({ kind: 'chunked' });
+  expect(requestFraming('1.0', ['Content-Length', '10'])).toEqual({ kind: 'length', bytes: 10 });
+  expect(requestFraming('1.1', ['Content-Length', '0'])).toEqual({ kind: 'length', bytes: 0 });
+  expect(requestFraming('1.1', [])).toEqual({ kind: 'none' });
+});
+
+test.each([
+  ['Content-Length', '5', 'Transfer-Encoding', 'chunked'],
+  ['Content-Length', '5', 'Content-Length', '5'],
+  ['Content-Length', '05'],
+  ['Content-Length', '9007199254740992'],
+  ['Content-Length', '5 '],
+  ['Transfer-Encoding', 'chunked', 'Transfer-Encoding', 'chunked'],
+  ['Transfer-Encoding', 'gzip, chunked'],
+  ['Transfer-Encoding', ''],
+])('a request with %s: %s %s %s is ambiguous', (...headers) => {
+  expect(requestFraming('1.1', headers)).toBeNull();
+});
+
+test('chunks in HTTP/1.0 are ambiguous', () => {
+  expect(requestFraming('1.0', ['Transfer-Encoding', 'chunked'])).toBeNull();
 });
 
 test.each([

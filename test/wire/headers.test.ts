@@ -22,6 +22,11 @@ test('fields of the connection, and those that it nominates, stay behind; the re
   expect(endToEnd(headers)).toEqual(['Host', 'h', 'Set-Cookie', 'a', 'set-cookie', 'b']);
 });
 
+test('what a service could take for a field of the connection, since _ is - to it, stays behind', () => {
+  const headers = ['Transfer_Encoding', 'chunked', 'content_length', '3', 'X_Y', 'z'];
+  expect(endToEnd(headers)).toEqual(['X_Y', 'z']);
+});
+
 test('nobody can nominate away what a message means', () => {
   const headers = ['Connection', 'host, content-length', 'Host', 'h', 'Content-Length', '3'];
   expect(endToEnd(headers)).toEqual(['Host', 'h', 'Content-Length', '3']);
@@ -46,6 +51,11 @@ test('a stranger claims nothing about where a request came from; a trusted proxy
     'X-Forwarded-Host',
     'h',
   ]);
+});
+
+test('a client of HTTP/1.0 that named no host is not said to have named one', () => {
+  const hop = { peer: '192.0.2.1', proto: 'http', host: '', trusted: false } as const;
+  expect(forwardingFields([], hop)).not.toContain('X-Forwarded-Host');
 });
 
 test('fields that only a proxy may set are known with underscores too', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseRequestTarget, rewritePath } from '../../src/wire/request-target.ts';
+import { isHost, parseRequestTarget, rewritePath } from '../../src/wire/request-target.ts';
 
 test('path and query are the bytes that came, undecoded and unresolved', () => {
   for (const path of ['/ws', '//evil/x', '/a/../b', '/%2e%2e/%2F', '/a;b=c', '/a\\b', '/"']) {
@@ -30,4 +30,29 @@ test('a rewrite replaces whole leading segments, and the base path comes first',
   expect(rewritePath('/wsx', rules, '')).toBe('/root/wsx');
   expect(rewritePath('/ws', [], '')).toBe('/ws');
   expect(rewritePath('/ws', [{ prefix: '/ws', to: '/' }], '')).toBe('/');
+});
+
+test.each(['h', 'a.test:8080', '[::1]:1', '127.0.0.1', 'a_b', 'x%20y', 'h:'])(
+  '%j is a host',
+  text => {
+    expect(isHost(text)).toBe(true);
+  },
+);
+
+test.each([
+  '',
+  'a,b',
+  'a b',
+  'a/b',
+  'u@a',
+  'a:b',
+  'a:1:2',
+  '[::1',
+  '::1',
+  '\xe4',
+  'a\n',
+  '%zz',
+  ' a',
+])('%j is no host', text => {
+  expect(isHost(text)).toBe(false);
 });

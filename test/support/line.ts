@@ -1,0 +1,47 @@
+// A bare service, the proxy in front of it and bare clients, gone when the test is over.
+import { onTestFinished } from 'vitest';
+import { type ProxyOptions, proxy, type TestProxy } from './proxy.ts';
+import { type RawEnd, type RawServer, rawClient, rawServer } from './raw.ts';
+
+export interface Line {
+  readonly service: RawServer;
+  readonly front: TestProxy;
+  /** A new client connection. */
+  client(): Promise<RawEnd>;
+}
+
+export async function line(options: Partial<ProxyOptions> = {}): Promise<Line> {
+  const service = await rawServer();
+  onTestFinished(() => service.close());
+  const front = await proxy({ legacy: service.port, ...options });
+  onTestFinished(() => front.close());
+  return { service, front, client: () => clientOf(front.port) };
+}
+
+/** A bare client of whatever listens on `port`. */
+export async function clientOf(port: number): Promise<RawEnd> {
+  const end = await rawClient(port);
+  onTestFinished(() => void end.socket.destroy());
+  return end;
+}
+
+/** The next connection that the service gets, once it has a whole head. */
+export async function asked(service: RawServer): Promise<RawEnd> {
+  const upstream = await service.next();
+  await upstream.has('\r\n\r\n');
+  return upstream;
+}
+
+/** An answer with this body. */
+export function ok(body = 'ok'): string {
+  return `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+/**
+ * The two lanes that a request can take, each with a path that leads into it: one that a route names,
+ * and one that none does.
+ */
+export const LANES = [
+  ['the HTTP lane', '/api/x'],
+  ['the bypass', '/x'],
+] as const;
