@@ -112,7 +112,9 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
     'close',
   ]);
   response.end(body);
-  refused.add(response.req.socket);
+  // Null once the connection is gone.
+  const socket = response.req.socket as Duplex | null;
+  if (socket !== null) refused.add(socket);
 }
 
 /**
