@@ -20,8 +20,10 @@ import { Judge } from './judge/judge.ts';
 import type { TrafficView } from './ports.ts';
 import { Traffic } from './traffic/traffic.ts';
 
-/** A new version waits so long for the one before it to be told to stop. */
-const TAKE_OVER_MS = 120_000;
+/** A new version that waits for the one before it to be told to stop looks so often, */
+const TAKE_OVER_CHECK_MS = 50;
+/** and says so often what it waits for. */
+const TAKE_OVER_REMIND_MS = 60_000;
 /** Of the time for a drain, the part over which closes are spread; the rest is for their answers. */
 const CLOSING_SHARE = 0.7;
 /** A process that drains looks so often whether another one took over its state folder. */
@@ -110,21 +112,41 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       state: () => (state === null ? 'awaited' : 'held'),
       warnings: () => warnings,
     };
-    const adminOpen = openAdmin(proxy);
-    if (takeOver) {
-      // Clients are served meanwhile; whoever needs the address awaits it and gets the failure.
-      adminOpen.catch(error => logger.error({ err: error }, 'the admin port was not taken over'));
-    } else {
-      await adminOpen;
-    }
+    const adminOpen = takeOver ? takeOverAdmin() : openAdmin();
+    // Clients are served meanwhile; whoever needs the address awaits it.
+    if (takeOver) adminOpen.catch(() => undefined);
+    else await adminOpen;
     return { listen, flags: provider, traffic: lanes, admin: adminOpen, reload, drain, close };
 
-    async function openAdmin(view: ProxyView): Promise<string> {
+    async function openAdmin(): Promise<string> {
       const held = state ?? (await takeState());
-      admin = createAdmin({ proxy: view, metrics, token: await held.adminToken(), logger });
-      const { port } = await admin.listen(takeOver ? { retryMs: TAKE_OVER_MS } : {});
+      const token = await held.adminToken();
+      closing.signal.throwIfAborted();
+      admin ??= createAdmin({ proxy, metrics, token, logger });
+      const { port } = await admin.listen();
       adminAddress = `http://${hostText(config.admin.host)}:${port}`;
       return adminAddress;
+    }
+
+    /**
+     * Tries until it succeeds, whatever is in the way: a proxy that serves clients and can not be
+     * administered is nothing to stop at. Rejects when this proxy is closed.
+     */
+    async function takeOverAdmin(): Promise<string> {
+      let remindAt = 0;
+      for (;;) {
+        closing.signal.throwIfAborted();
+        try {
+          return await openAdmin();
+        } catch (error) {
+          const now = performance.now();
+          if (now >= remindAt) {
+            remindAt = now + TAKE_OVER_REMIND_MS;
+            logger.warn({ reason: sentence(error) }, 'the takeover waits');
+          }
+        }
+        await pause(TAKE_OVER_CHECK_MS, undefined, { signal: closing.signal });
+      }
     }
   } catch (error) {
     await close();
@@ -132,12 +154,12 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
 
   async function takeState(): Promise<StateDir> {
-    state = await openStateDir(config.stateDir, {
-      warn: message => logger.warn(message),
-      ...(takeOver ? { takeOver: { waitMs: TAKE_OVER_MS, signal: closing.signal } } : {}),
-    });
-    writes.keepIn(state.path);
-    return state;
+    const held = await openStateDir(config.stateDir, { warn: message => logger.warn(message) });
+    if (closing.signal.aborted) await held.release();
+    closing.signal.throwIfAborted();
+    state = held;
+    writes.keepIn(held.path);
+    return held;
   }
 
   async function reload(): Promise<ReloadReport> {

@@ -2,7 +2,6 @@
 // command line, scripts and the console know nothing else of a running proxy.
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -24,8 +23,6 @@ const BODY_BYTES = 64 * 1024;
 const REQUEST_MS = 10_000;
 /** Idle connections of scrapers; short, because they hold up an exit. */
 const KEEP_ALIVE_MS = 5_000;
-/** Short against a takeover, which an operator waits for. */
-const RETRY_MS = 50;
 
 /** Calls of machines that have a token of their own. */
 const HOOKS = '/hooks';
@@ -59,10 +56,10 @@ export interface Admin {
   /** Routes are in place; for requests without a listener. */
   ready(): Promise<void>;
   /**
-   * Listens at the configured admin address, which a process that drains may let go of within
-   * `retryMs`. Throws `CutoverError('conflict')` if it is taken.
+   * Listens at the configured admin address. Throws `CutoverError('conflict')` if it can not be had;
+   * it may be asked again then.
    */
-  listen(options?: { readonly retryMs?: number }): Promise<{ readonly port: number }>;
+  listen(): Promise<{ readonly port: number }>;
   close(): Promise<void>;
 }
 
@@ -74,17 +71,12 @@ export function createAdmin(options: AdminOptions): Admin {
     async ready() {
       await app.ready();
     },
-    async listen({ retryMs = 0 } = {}) {
+    async listen() {
       const { host, port } = proxy.loaded().config.admin;
-      const end = performance.now() + retryMs;
-      for (;;) {
-        try {
-          await app.listen({ host, port });
-          break;
-        } catch (error) {
-          if (!isTaken(error) || performance.now() > end) throw listenFailure(error, host, port);
-          await pause(RETRY_MS);
-        }
+      try {
+        await app.listen({ host, port });
+      } catch (error) {
+        throw listenFailure(error, host, port);
       }
       // With a host given, fastify listens on one TCP address.
       const { port: bound } = app.server.address() as AddressInfo;
@@ -211,10 +203,6 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     }
     return { routes: changes };
   });
-}
-
-function isTaken(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
 }
 
 function listenFailure(error: unknown, host: string, port: number): unknown {

@@ -1,13 +1,9 @@
 // The folder for everything that outlives the process. One process writes there at a time.
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { CutoverError } from '../errors.ts';
 import { ensureAdminToken } from './admin-token.ts';
 import { takeLock } from './state-lock.ts';
-
-/** Short against a takeover, which waits for the old process to be told to stop. */
-const RETRY_MS = 50;
 
 export interface StateDir {
   readonly path: string;
@@ -20,8 +16,6 @@ export interface StateDir {
 }
 
 export interface StateDirOptions {
-  /** Waits so long for the present holder to let go, as a new version does that takes over. */
-  readonly takeOver?: { readonly waitMs: number; readonly signal?: AbortSignal };
   /** Gets sentences that an operator should see. */
   readonly warn?: (message: string) => void;
 }
@@ -32,18 +26,10 @@ export interface StateDirOptions {
  * can not be written.
  */
 export async function openStateDir(dir: string, options: StateDirOptions = {}): Promise<StateDir> {
-  const { takeOver, warn = () => undefined } = options;
+  const { warn = () => undefined } = options;
   await makeFolder(dir);
-  const end = performance.now() + (takeOver?.waitMs ?? 0);
-  let lock = takeLock(join(dir, 'lock.sqlite'));
-  while (lock === undefined) {
-    const leftMs = end - performance.now();
-    if (leftMs <= 0 || takeOver?.signal?.aborted)
-      throw new CutoverError('state-locked', await lockedSentence(dir));
-    await pause(Math.min(RETRY_MS, leftMs));
-    lock = takeLock(join(dir, 'lock.sqlite'));
-  }
-  const held = lock;
+  const held = takeLock(join(dir, 'lock.sqlite'));
+  if (held === undefined) throw new CutoverError('state-locked', await lockedSentence(dir));
   const holder = join(dir, 'holder.json');
   try {
     const self = { pid: process.pid, startedAt: startedAt() };

@@ -1,12 +1,9 @@
 // Holds a state folder until it is told to let go, or is killed; for tests that need a process.
 import { openStateDir } from '../../src/control/state-dir.ts';
 
-const [dir = '', waitMs] = process.argv.slice(2);
+const [dir = ''] = process.argv.slice(2);
 try {
-  const state = await openStateDir(
-    dir,
-    waitMs === undefined ? {} : { takeOver: { waitMs: Number(waitMs) } },
-  );
+  const state = await openStateDir(dir);
   process.once('SIGTERM', () => {
     state.release().then(() => process.exit(0));
   });

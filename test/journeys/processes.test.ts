@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
 import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
 import { cutover } from '../support/command.ts';
+import { freePort } from '../support/free-port.ts';
 import { ask, type ProxyProcess, proxyProcess } from '../support/process.ts';
 import { rawClient } from '../support/raw.ts';
 import { goldenPath, login, place } from '../support/stack.ts';
@@ -45,13 +46,6 @@ async function running(
 
 const closeOf = async (socket: WebSocket): Promise<number> =>
   ((await once(socket, 'close')) as [number])[0];
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<string> {
-  const probe = await startBroadcaster({ kind: 'legacy', keys });
-  await probe.close();
-  return String(probe.port);
-}
 
 describe('hostile 72: shutdown', () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
@@ -109,7 +103,7 @@ describe('hostile 72: shutdown', () => {
 
 describe('a new version', () => {
   test('takes over: clients get in throughout, lock and admin port change hands, the old one ends', async () => {
-    const env = { PORT: await freePort(), ADMIN_PORT: await freePort() };
+    const env = { PORT: String(await freePort()), ADMIN_PORT: String(await freePort()) };
     const folder = await folderWith('limits: { drainMs: 2000 }');
     const old = await running(folder, [], env);
     const admin = await old.admin();

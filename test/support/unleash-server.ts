@@ -1,12 +1,12 @@
 // The real Unleash server of this run of tests, and what a person would do in its pages.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createServer } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { inject } from 'vitest';
 import { UnleashAdmin } from '../../src/control/flags/unleash-admin.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
+import { freePort } from './free-port.ts';
 
 const WORKSPACE = path.join(import.meta.dirname, '../../unleash');
 const PROJECT = '/api/admin/projects/default/features';
@@ -132,12 +132,4 @@ export async function ownInstance(shared: RealUnleash): Promise<Instance> {
     },
     restart: start,
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise(resolve => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }
