@@ -6,6 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
 import type { BroadcasterKind } from '../src/broadcast/side.ts';
+import { middle, paired, quantile } from './figures.ts';
 
 export const USERS = 1_000;
 /** Events per user in one burst: 5,000 events are a tenth of a second's work. */
@@ -200,16 +201,4 @@ function figuresOf(heap: readonly Sample[], cpu: readonly number[]): Figures {
     processHeapKb: median(sample => sample.processHeapBytes) / 1024,
     cpuUsPerEvent: quantile(cpu, 0.5),
   };
-}
-
-function paired(ours: readonly number[], theirs: readonly number[]): number[] {
-  return ours.map((each, index) => each / (theirs[index] ?? Number.NaN));
-}
-
-function middle(values: readonly number[]): readonly [number, number] {
-  return [quantile(values, 0.25), quantile(values, 0.75)];
-}
-
-function quantile(values: readonly number[], q: number): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(q * (values.length - 1))] ?? Number.NaN;
 }

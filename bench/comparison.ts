@@ -1,0 +1,173 @@
+// What turns of all peers amount to: medians, spreads, ratios to Cutover, and whether the machine let
+// them be told.
+import os from 'node:os';
+import { median, middle, paired } from './figures.ts';
+import { PEERS, type PeerName } from './peers.ts';
+import { type Busy, LEAST_ROUNDS, MOST_BUSY } from './rounds.ts';
+
+/** Others' share of the CPUs beyond which a latency says more about them than about the proxy. */
+const MOST_FOREIGN = 0.1;
+/** Quartiles of a ratio further apart than this share of its median tell nothing. */
+const MOST_SPREAD = 0.2;
+
+export type Contestant = 'direct' | PeerName;
+/** Without a proxy first: what is left when one is taken away. */
+export const CONTESTANTS: readonly Contestant[] = ['direct', ...PEERS];
+
+/** What one turn of one contestant gave. A unit is an event or a request that reached its client. */
+export interface Turn {
+  /** Null without a proxy. */
+  readonly cpuUsPerUnit: number | null;
+  readonly unitsPerSec: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  /** While the latencies were taken. */
+  readonly busy: Busy;
+}
+
+export interface Figures {
+  readonly cpuUsPerUnit: number | null;
+  readonly unitsPerSec: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly kbPerSocket: number | null;
+}
+
+type Range = readonly [number, number];
+const RATIOS = {
+  toPipe: 'pipe',
+  toNginx: 'nginx',
+  toHaproxy: 'haproxy',
+  toHttpProxy: 'http-proxy',
+} as const;
+type RatioName = keyof typeof RATIOS;
+
+export interface Comparison {
+  readonly peers: Readonly<Partial<Record<Contestant, Figures>>>;
+  /** Cutover's CPU per unit over the peer's, in the same round; null where there is no such peer. */
+  readonly ratios: Readonly<Record<RatioName, number | null>>;
+  /** First and third quartiles. */
+  readonly spread: {
+    readonly peers: Readonly<
+      Partial<Record<Contestant, { cpuUsPerUnit: Range | null; p99Ms: Range }>>
+    >;
+    readonly ratios: Readonly<Record<RatioName, Range | null>>;
+  };
+  /** Turns of each contestant. */
+  readonly rounds: number;
+  /** Whether the machine was quiet enough; `foreign` is the others' median share of the CPUs. */
+  readonly noise: {
+    readonly foreign: number;
+    readonly cpu: 'quiet enough' | 'too noisy to tell';
+    readonly latency: 'quiet enough' | 'too noisy to tell';
+  };
+  readonly targets: readonly Target[];
+  readonly machine: string;
+}
+
+/** A figure that is to be reached. */
+export interface Target {
+  readonly what: string;
+  readonly value: number;
+  readonly most: number;
+  readonly met: boolean;
+}
+
+export type TargetsOf = (
+  peers: Comparison['peers'],
+  ratios: Comparison['ratios'],
+) => readonly Omit<Target, 'met'>[];
+
+/** True while there are too few quiet turns for latencies to be told. */
+export function wantsMoreRounds(turns: ReadonlyMap<Contestant, readonly Turn[]>): boolean {
+  return [...turns.values()].some(all => all.filter(isQuiet).length < LEAST_ROUNDS);
+}
+
+export function compare(
+  turns: ReadonlyMap<Contestant, readonly Turn[]>,
+  kbPerSocket: ReadonlyMap<Contestant, number>,
+  targetsOf: TargetsOf,
+): Comparison {
+  const peers: Partial<Record<Contestant, Figures>> = {};
+  const spread: Partial<Record<Contestant, { cpuUsPerUnit: Range | null; p99Ms: Range }>> = {};
+  for (const [name, all] of turns) {
+    const quiet = all.filter(isQuiet);
+    const timed = quiet.length < LEAST_ROUNDS ? all : quiet;
+    const cpu = cpuOf(all);
+    const p99 = timed.map(turn => turn.p99Ms);
+    peers[name] = {
+      cpuUsPerUnit: cpu.length === 0 ? null : rounded(median(cpu)),
+      unitsPerSec: Math.round(median(all.map(turn => turn.unitsPerSec))),
+      p50Ms: rounded(median(timed.map(turn => turn.p50Ms))),
+      p99Ms: rounded(median(p99)),
+      kbPerSocket: nullable(kbPerSocket.get(name)),
+    };
+    spread[name] = { cpuUsPerUnit: cpu.length === 0 ? null : range(cpu), p99Ms: range(p99) };
+  }
+  const ours = cpuOf(turns.get('cutover') ?? []);
+  const ratio = mapRatios(name =>
+    paired(ours, cpuOf(turns.get(name) ?? [])).filter(Number.isFinite),
+  );
+  const ratios = mapRatios((_, key) => nullable(median(ratio[key])));
+  const ratioSpread = mapRatios((_, key) => (ratio[key].length === 0 ? null : range(ratio[key])));
+  const isWide = Object.values(ratio).some(each => {
+    const [low, high] = middle(each);
+    return high - low > MOST_SPREAD * median(each);
+  });
+  return {
+    peers,
+    ratios,
+    spread: { peers: spread, ratios: ratioSpread },
+    rounds: Math.max(...[...turns.values()].map(all => all.length)),
+    noise: {
+      foreign: rounded(median([...turns.values()].flat().map(turn => turn.busy.foreign))),
+      cpu: isWide ? 'too noisy to tell' : 'quiet enough',
+      latency: wantsMoreRounds(turns) ? 'too noisy to tell' : 'quiet enough',
+    },
+    targets: targetsOf(peers, ratios).map(each => ({ ...each, met: each.value <= each.most })),
+    machine: `${os.cpus()[0]?.model.trim()} x ${os.availableParallelism()}, Linux ${os.release()}, Node ${process.version}`,
+  };
+}
+
+/** For people. */
+export function printComparison(result: Comparison): void {
+  console.table(result.peers);
+  console.log('CPU of Cutover to that of', result.ratios, 'quartiles', result.spread.ratios);
+  for (const { what, value, most, met } of result.targets)
+    console.log(`${met ? 'met   ' : 'MISSED'}  ${what}: ${value} of at most ${most}`);
+  console.log(`${result.rounds} rounds; ${result.machine}`);
+  const { foreign, cpu, latency } = result.noise;
+  console.log(
+    `others used ${Math.round(foreign * 100)} % of the CPUs; CPU figures: ${cpu}; latencies: ${latency}`,
+  );
+}
+
+function isQuiet({ busy }: Turn): boolean {
+  return busy.total <= MOST_BUSY && busy.foreign <= MOST_FOREIGN;
+}
+
+function cpuOf(turns: readonly Turn[]): number[] {
+  return turns.flatMap(({ cpuUsPerUnit }) => cpuUsPerUnit ?? []);
+}
+
+function mapRatios<T>(of: (peer: PeerName, key: RatioName) => T): Record<RatioName, T> {
+  const entries = Object.entries(RATIOS) as [RatioName, PeerName][];
+  return Object.fromEntries(entries.map(([key, peer]) => [key, of(peer, key)])) as Record<
+    RatioName,
+    T
+  >;
+}
+
+function range(values: readonly number[]): Range {
+  const [low, high] = middle(values);
+  return [rounded(low), rounded(high)];
+}
+
+function nullable(value = Number.NaN): number | null {
+  return Number.isNaN(value) ? null : rounded(value);
+}
+
+/** Three figures are more than a turn can tell. */
+export function rounded(value: number): number {
+  return Number(value.toPrecision(3));
+}

@@ -1,0 +1,86 @@
+// Upstream of the WebSocket benchmark: accepts upgrades on bare sockets and sends events at a pace.
+// It listens at one port for each peer, by which it knows through whom a connection came.
+import { once } from 'node:events';
+import net from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { acceptFor } from '../src/wire/handshake.ts';
+import { eventFrame, nowUs } from './event.ts';
+import { serveQuestions } from './worker.ts';
+
+export type ServerQuestion =
+  /** Answers with the port. */
+  | { readonly listen: true }
+  /** Sends to the connections of this port in turn; answers at once with how many there are. */
+  | { readonly sendTo: number; readonly perSecond: number }
+  /** Ends the sending; answers with the number of events that were sent. */
+  | { readonly stop: true }
+  /** One event to each connection of this port; answers with how many. */
+  | { readonly greet: number };
+
+/** Events are due every millisecond, as many as the pace asks for. */
+const TICK_MS = 1;
+
+const connections = new Map<number, Set<net.Socket>>();
+let sending: { running: boolean; readonly done: Promise<number> } | null = null;
+
+serveQuestions<ServerQuestion, number>(async question => {
+  if ('listen' in question) return listen();
+  if ('greet' in question) return greet(socketsOf(question.greet));
+  if ('sendTo' in question) {
+    const sockets = socketsOf(question.sendTo);
+    const state = { running: true };
+    sending = Object.assign(state, { done: send(sockets, question.perSecond, state) });
+    return sockets.length;
+  }
+  if (sending === null) throw new Error('nothing is being sent');
+  sending.running = false;
+  return sending.done;
+});
+
+async function listen(): Promise<number> {
+  const accepted = new Set<net.Socket>();
+  const server = net.createServer({ noDelay: true }, socket => {
+    let head = '';
+    socket.on('data', function onData(chunk) {
+      head += chunk.toString('latin1');
+      if (!head.includes('\r\n\r\n')) return;
+      socket.off('data', onData).resume();
+      const key = /^sec-websocket-key: *(\S+)/im.exec(head)?.[1] ?? '';
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptFor(key)}\r\n\r\n`,
+      );
+      accepted.add(socket);
+    });
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => accepted.delete(socket));
+  });
+  server.listen({ host: '127.0.0.1', port: 0, backlog: 4_096 });
+  await once(server, 'listening');
+  const { port } = server.address() as net.AddressInfo;
+  connections.set(port, accepted);
+  return port;
+}
+
+function socketsOf(port: number): net.Socket[] {
+  return [...(connections.get(port) ?? [])];
+}
+
+function greet(sockets: readonly net.Socket[]): number {
+  for (const socket of sockets) socket.write(eventFrame(nowUs()));
+  return sockets.length;
+}
+
+async function send(
+  sockets: readonly net.Socket[],
+  perSecond: number,
+  state: { running: boolean },
+): Promise<number> {
+  const startedAt = performance.now();
+  let sent = 0;
+  while (state.running) {
+    const due = Math.floor(((performance.now() - startedAt) / 1_000) * perSecond);
+    for (; sent < due; sent += 1) sockets[sent % sockets.length]?.write(eventFrame(nowUs()));
+    await pause(TICK_MS);
+  }
+  return sent;
+}

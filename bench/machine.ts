@@ -1,0 +1,63 @@
+// What Linux says of processes and of the machine: CPU time, resident size, who else is busy.
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** /proc counts CPU time in hundredths of a second (USER_HZ), on every Linux. */
+const TICK_US = 10_000;
+/** Places in /proc/PID/stat behind the command's closing parenthesis: see proc(5). */
+const STAT = { ppid: 1, utime: 11, stime: 12 } as const;
+
+/** The process and all that descend from it. */
+export function processTree(root: number): number[] {
+  const children = new Map<number, number[]>();
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    const stat = Number.isInteger(pid) ? statOf(pid) : null;
+    if (stat === null) continue;
+    const parent = Number(stat[STAT.ppid]);
+    children.set(parent, [...(children.get(parent) ?? []), pid]);
+  }
+  const tree = [root];
+  for (const pid of tree) tree.push(...(children.get(pid) ?? []));
+  return tree;
+}
+
+/** CPU time of the processes so far, all threads, user and system, in µs. */
+export function cpuUs(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    const stat = statOf(pid);
+    if (stat === null) throw new Error(`process ${pid} is gone`);
+    ticks += Number(stat[STAT.utime]) + Number(stat[STAT.stime]);
+  }
+  return ticks * TICK_US;
+}
+
+/** Resident size of the processes, in bytes. */
+export function residentBytes(pids: readonly number[]): number {
+  const kilobytes = pids.map(pid =>
+    Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]),
+  );
+  return kilobytes.reduce((sum, kb) => sum + kb, 0) * 1024;
+}
+
+/** CPU time that all CPUs together were not idle so far, stolen time included, in µs. */
+export function machineBusyUs(): number {
+  const [, user, nice, system, , , irq, softirq, steal] = readFileSync('/proc/stat', 'latin1')
+    .split('\n', 1)
+    .flatMap(line => line.split(/ +/))
+    .map(Number) as number[];
+  return (
+    [user, nice, system, irq, softirq, steal].reduce<number>((a, b) => a + (b ?? 0), 0) * TICK_US
+  );
+}
+
+function statOf(pid: number): string[] | null {
+  try {
+    const line = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The command may hold spaces and parentheses of its own.
+    return line.slice(line.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    // It ended meanwhile.
+    return null;
+  }
+}
