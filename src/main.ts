@@ -10,6 +10,7 @@ import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
 import { createDecider } from './control/decider.ts';
 import { openFlags } from './control/flags/open-flags.ts';
 import type { FlagProvider } from './control/flags/provider.ts';
+import { legsOn } from './control/legs-on.ts';
 import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
@@ -78,9 +79,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const provider = await openFlags(() => loaded, logger);
     flags = provider;
     const bypass = await Bypass.open(config.stateDir);
-    const decide = createDecider(provider, () => ({
+    const decide = createDecider(provider, route => ({
       bypass: bypass.engaged !== null,
       latched: false,
+      legsOn: legsOn(route, loaded.config.routes, traffic),
     }));
     const metrics = createMetrics({ traffic: () => traffic, flags: provider });
     const lanes = new Traffic({

@@ -73,12 +73,16 @@ export interface TrafficObserver {
 /** Running totals of one route and side; plain numbers, counted on the client's path. */
 export interface LaneCounters {
   sessionsOpen: number;
+  /** Answers under way that are streams of events. */
+  streamsOpen: number;
   bytesToClient: number;
   bytesToUpstream: number;
+  /** Plain HTTP requests that were answered. */
+  requests: number;
   /** Data messages begun (text and binary, not continuations or control frames). */
   messagesToClient: number;
   messagesToUpstream: number;
-  /** Shadows and standbys of sessions that the other side serves. */
+  /** Shadows and standbys of sessions and streams that the other side serves. */
   secondLegsOpen: number;
 }
 
@@ -88,6 +92,8 @@ export interface TrafficView {
   counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }>;
   /** Open sessions of a route: whom each serves and from which side. */
   sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }>;
+  /** True while a session or stream of the route is open that has a leg there. */
+  hasLeg(route: string, side: Side): boolean;
   /** Sessions whose handshake is under way. */
   readonly connecting: number;
   readonly draining: boolean;
@@ -100,7 +106,8 @@ export type WriteOutcome = number | ErrorCode | 'overload';
  * Why a write reached one service and not the other: `second-refused` and `primary-refused` go by
  * their answers; `too-large` could not be held, `overload` found too many second writes under way.
  */
-export type SplitCause = 'second-refused' | 'primary-refused' | 'too-large' | 'overload';
+export const SPLIT_CAUSES = ['second-refused', 'primary-refused', 'too-large', 'overload'] as const;
+export type SplitCause = (typeof SPLIT_CAUSES)[number];
 
 /** A write that one side took and the other did not. No body, no path, no user. */
 export interface WriteSplit {
@@ -115,8 +122,10 @@ export interface WriteSplit {
   readonly second: { readonly side: Side; readonly outcome: WriteOutcome } | null;
 }
 
-/** Where the outcome of double writes is noted. Called on the client's path: must not wait. */
+/** Where writes are noted. Called on the client's path: must not wait. */
 export interface WriteLedger {
+  /** A write goes out; one to `both` ends by `agreed` or by `split`. */
+  begun(route: string, to: Decision['writeTo']): void;
   /** Both services took it, or neither did. */
   agreed(route: string): void;
   split(split: WriteSplit): void;

@@ -163,7 +163,7 @@ async function preview(
 function withFlags(now: Decider, flags: FlagProvider): Decider {
   return (route, subject) => {
     const { reason } = now(route, subject).decision;
-    const forced = { bypass: reason === 'bypass', latched: reason === 'latched' };
+    const forced = { bypass: reason === 'bypass', latched: reason === 'latched', legsOn: [] };
     const decision = decide(subject, route, flags.facts(route, subject), forced);
     return { decision, revision: flags.revision };
   };

@@ -1,9 +1,12 @@
-// Writes that one service took and the other did not: counted, and kept as lines of JSON in the state
-// folder, oldest dropped first.
-import { appendFile, readFile, rename, stat } from 'node:fs/promises';
+// What became of writes: counted, and where only one service took one, kept as a line of JSON in the
+// state folder, oldest dropped first.
+import { appendFile, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { SplitCause, WriteLedger, WriteSplit } from '../ports.ts';
+import { z } from 'zod';
+import { SPLIT_CAUSES, type SplitCause, type WriteLedger, type WriteSplit } from '../ports.ts';
+import { type Decision, SIDES } from '../rules/decide.ts';
+import { lastLines } from './last-lines.ts';
 
 const FILE = 'write-splits.jsonl';
 /** The file before the present one; together they hold the last 40,000 records or so. */
@@ -19,9 +22,27 @@ export interface KeptSplit extends WriteSplit {
 
 /** Running totals of one route. */
 export interface WriteCounts {
-  /** Double writes that both services took, or neither. */
+  /** Writes to the service alone that served the user. */
+  primary: number;
+  /** Writes to both services. */
+  both: number;
+  /** Of those, the ones that both services took, or neither. */
   agreed: number;
   readonly splits: Partial<Record<SplitCause, number>>;
+}
+
+/** Writes to both services whose end is not known yet. */
+export function inFlight({ both, agreed, splits }: Readonly<WriteCounts>): number {
+  // What was too large went to one service only.
+  const parted = SPLIT_CAUSES.filter(cause => cause !== 'too-large');
+  return both - agreed - parted.reduce((sum, cause) => sum + (splits[cause] ?? 0), 0);
+}
+
+export interface LastSplits {
+  /** Newest first. */
+  readonly splits: readonly KeptSplit[];
+  /** Lines on the way there that are no records: cut off by a crash, or edited. */
+  readonly unreadable: number;
 }
 
 export class WriteSplits implements WriteLedger {
@@ -30,6 +51,8 @@ export class WriteSplits implements WriteLedger {
   readonly #counts = new Map<string, WriteCounts>();
   /** Null until the state folder is held: two processes must not write one file. */
   #folder: string | null = null;
+  /** The file may end in a line that a crash cut off, which must not swallow the next record. */
+  #atLineStart = false;
   #waiting: string[] = [];
   #writing: Promise<void> | null = null;
   /** Records that could not be kept: no room to wait, or the disk refused. They are counted above. */
@@ -43,9 +66,11 @@ export class WriteSplits implements WriteLedger {
   /** From now on records are kept in that folder, those before included. */
   keepIn(folder: string): void {
     this.#folder = folder;
-    // A line that a crash cut off must not swallow the next record.
-    this.#waiting.unshift('\n');
     this.#write();
+  }
+
+  begun(route: string, to: Decision['writeTo']): void {
+    this.#of(route)[to] += 1;
   }
 
   agreed(route: string): void {
@@ -65,20 +90,21 @@ export class WriteSplits implements WriteLedger {
     return this.#counts;
   }
 
-  /** The last `most` records, newest first. */
-  async last(most: number): Promise<KeptSplit[]> {
+  /** The last `most` records, of one route or all. */
+  async last(most: number, route?: string): Promise<LastSplits> {
     await this.flush();
-    if (this.#folder === null) return [];
-    const found: KeptSplit[] = [];
-    for (const name of [FILE, OLDER_FILE]) {
-      const lines = (await readIfThere(join(this.#folder, name))).split('\n').reverse();
-      for (const line of lines) {
-        if (found.length >= most) return found;
+    const splits: KeptSplit[] = [];
+    let unreadable = 0;
+    for (const name of this.#folder === null ? [] : [FILE, OLDER_FILE]) {
+      for await (const line of lastLines(join(this.#folder ?? '', name))) {
+        if (splits.length >= most) return { splits, unreadable };
+        if (line === '') continue;
         const record = parsed(line);
-        if (record !== null) found.push(record);
+        if (record === null) unreadable += 1;
+        else if (route === undefined || record.route === route) splits.push(record);
       }
     }
-    return found;
+    return { splits, unreadable };
   }
 
   /** Waits until what was recorded so far is written, or refused by the disk. */
@@ -89,7 +115,7 @@ export class WriteSplits implements WriteLedger {
   #of(route: string): WriteCounts {
     let counts = this.#counts.get(route);
     if (counts === undefined) {
-      counts = { agreed: 0, splits: {} };
+      counts = { primary: 0, both: 0, agreed: 0, splits: {} };
       this.#counts.set(route, counts);
     }
     return counts;
@@ -99,8 +125,12 @@ export class WriteSplits implements WriteLedger {
     if (this.#writing !== null || this.#folder === null || this.#waiting.length === 0) return;
     const batch = this.#waiting;
     this.#waiting = [];
-    this.#writing = append(this.#folder, batch.join(''))
+    this.#writing = append(this.#folder, `${this.#atLineStart ? '' : '\n'}${batch.join('')}`)
+      .then(() => {
+        this.#atLineStart = true;
+      })
       .catch(error => {
+        this.#atLineStart = false;
         this.unkept += batch.length;
         this.#logger.error({ err: error, records: batch.length }, 'write-splits could not be kept');
       })
@@ -121,20 +151,24 @@ async function append(folder: string, text: string): Promise<void> {
   await appendFile(file, text, { mode: 0o600 });
 }
 
-async function readIfThere(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw error;
-  }
-}
+const Outcome = z.union([z.number(), z.string()]);
+const Side = z.enum(SIDES);
+const Kept = z.object({
+  at: z.string(),
+  route: z.string(),
+  cause: z.enum(SPLIT_CAUSES),
+  key: z.string().nullable(),
+  digest: z.string().nullable(),
+  bytes: z.number().nullable(),
+  primary: z.object({ side: Side, outcome: Outcome.nullable() }),
+  second: z.object({ side: Side, outcome: Outcome }).nullable(),
+});
 
-/** Null for what is no record: the empty end, or a line that a crash cut off. */
+/** Null for what is no record. */
 function parsed(line: string): KeptSplit | null {
   try {
-    const record: unknown = JSON.parse(line);
-    return typeof record === 'object' && record !== null ? (record as KeptSplit) : null;
+    // Outcomes are told as they were written: a version after this one may know more of them.
+    return Kept.parse(JSON.parse(line)) as KeptSplit;
   } catch {
     return null;
   }

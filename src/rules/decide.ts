@@ -50,10 +50,12 @@ export interface FlagFacts {
   readonly stage: Stage;
 }
 
-/** What overrules every flag. */
+/** What comes before any flag. */
 export interface Forced {
   readonly bypass: boolean;
   readonly latched: boolean;
+  /** Sides on which something open of the route has a leg: they must go on hearing of writes. */
+  readonly legsOn: readonly Side[];
 }
 
 export interface SecondLeg {
@@ -115,9 +117,14 @@ function secondLeg(primary: Side, facts: FlagFacts): SecondLeg | null {
   return facts.stage.name === 'complete' ? null : { side: 'legacy', role: 'standby' };
 }
 
-/** Both sides must know what was written in every stage from which there is a way to the other. */
+/**
+ * Both sides must know what was written in every stage from which there is a way to the other, and as
+ * long as somebody is still being served there.
+ */
 function writesToBoth(primary: Side, facts: FlagFacts | null, forced: Forced): boolean {
-  if (forced.bypass || facts === null) return false;
+  if (forced.bypass) return false;
+  if (forced.legsOn.some(side => side !== primary)) return true;
+  if (facts === null) return false;
   if (facts.stage.name === 'off') return false;
   if (facts.stage.name === 'complete') return primary === 'legacy';
   return true;

@@ -4,12 +4,16 @@
 //
 //   200 users one after another, a service that sends a stray answer after each: through shared pools
 //   45 to 62 of them got somebody else's body; so, none.
+import type { Side } from '../rules/decide.ts';
 import { fieldValues } from '../wire/headers.ts';
 import type { TrafficContext } from './context.ts';
 import { queryCredentials } from './credential.ts';
 import { createIdentityCache } from './identity.ts';
 import { type ServiceConnection, serviceClient } from './service-connection.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
+
+/** A second write must not stand in the way of an answer: each has a connection of its own. */
+export type ConnectionUse = 'primary' | 'second';
 
 interface Held {
   readonly credentials: string;
@@ -20,7 +24,7 @@ interface Held {
 /** What belongs to one client connection: who it proved to be, and its connections to services. */
 export class ClientLink {
   readonly identities = createIdentityCache();
-  readonly #held = new Map<Upstream['side'], Held>();
+  readonly #held = new Map<`${Side} ${ConnectionUse}`, Held>();
   #onClose: (() => void) | null = null;
 
   /** Called once, when the client has gone. */
@@ -29,15 +33,20 @@ export class ClientLink {
   }
 
   /** The connection for a request with these credentials; another one for any others. */
-  connection(upstream: Upstream, credentials: string): ServiceConnection {
-    const held = this.#held.get(upstream.side);
+  connection(
+    upstream: Upstream,
+    credentials: string,
+    use: ConnectionUse = 'primary',
+  ): ServiceConnection {
+    const key = `${upstream.side} ${use}` as const;
+    const held = this.#held.get(key);
     if (held?.credentials === credentials && held.connection.upstream === upstream)
       return held.connection;
     held?.close();
     const client = serviceClient(upstream);
     const connection = { dispatcher: client, upstream, requests: 0, free: () => undefined };
     // What is under way comes to its end; the link no longer knows of it.
-    this.#held.set(upstream.side, { credentials, connection, close: () => void client.close() });
+    this.#held.set(key, { credentials, connection, close: () => void client.close() });
     return connection;
   }
 

@@ -6,8 +6,9 @@ import { pipeline } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
-import type { TrafficObserver } from '../ports.ts';
+import type { TrafficObserver, WriteLedger } from '../ports.ts';
 import { fieldValues } from '../wire/headers.ts';
+import { isWrite } from '../wire/http-method.ts';
 import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
@@ -25,12 +26,15 @@ const FAILURES: Readonly<Record<string, ErrorCode>> = {
   ECONNECT_TIMEOUT: 'upstream-timeout',
   EPROTO: 'upstream-invalid',
 };
+/** No route is asked here; the answer says what it is. */
+const EVENT_STREAM = /^text\/event-stream\b/i;
 const UPGRADE = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
 export interface BypassLaneOptions {
   readonly context: () => TrafficContext;
   readonly observer: TrafficObserver;
   readonly counters: Counters;
+  readonly ledger: WriteLedger;
   readonly logger: Logger;
 }
 
@@ -80,14 +84,17 @@ export class BypassLane {
   /** Passes a request on. `name` is what it is counted as. */
   web(incoming: IncomingMessage, response: ServerResponse, name: string): void {
     const startedAt = performance.now();
-    const { context, observer } = this.#options;
+    const { context, observer, counters, ledger } = this.#options;
     const request = readRequest(incoming, context());
     if (typeof request === 'string') {
       observer.failed(name, 'none', request);
       return refuseRequest(response, request);
     }
+    if (isWrite(incoming.method ?? '')) ledger.begun(name, 'primary');
     response.on('close', () => {
+      // A client may leave before there is an answer.
       if (!response.headersSent) return;
+      counters.of(name, 'legacy').requests += 1;
       observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
     });
     if (incoming.headers.expect !== undefined) response.writeContinue();
@@ -152,6 +159,7 @@ export class BypassLane {
   /** Passes legacy's answer on. What breaks off there breaks off here: no end where there was none. */
   #passOn(answer: IncomingMessage, incoming: IncomingMessage, response: ServerResponse): void {
     const passage = this.#passageOf(incoming);
+    const { name } = passage;
     passage.answered = true;
     passage.response = response;
     response.sendDate = false;
@@ -160,6 +168,13 @@ export class BypassLane {
     const { statusCode = 502, statusMessage = '' } = answer;
     response.writeHead(statusCode, statusMessage, this.#fieldsOf(answer));
     sendHead(response);
+    if (EVENT_STREAM.test(answer.headers['content-type'] ?? '')) {
+      const lane = this.#options.counters.of(name, 'legacy');
+      lane.streamsOpen += 1;
+      response.once('close', () => {
+        lane.streamsOpen -= 1;
+      });
+    }
     pipeline(answer, response, error => {
       // A client that left before the end is nobody's failure.
       if (!error || error.code === 'ERR_STREAM_PREMATURE_CLOSE') return;

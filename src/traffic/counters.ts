@@ -15,6 +15,12 @@ export class Counters {
     return both[side];
   }
 
+  /** True while a session or stream is open that has a leg there. */
+  hasLeg(route: string, side: Side): boolean {
+    const lane = this.#byRoute.get(route)?.[side];
+    return lane !== undefined && lane.sessionsOpen + lane.streamsOpen + lane.secondLegsOpen > 0;
+  }
+
   *entries(): Iterable<{ route: string; side: Side; counters: LaneCounters }> {
     for (const [route, both] of this.#byRoute) {
       yield { route, side: 'legacy', counters: both.legacy };
@@ -26,6 +32,8 @@ export class Counters {
 function none(): LaneCounters {
   return {
     sessionsOpen: 0,
+    streamsOpen: 0,
+    requests: 0,
     bytesToClient: 0,
     bytesToUpstream: 0,
     messagesToClient: 0,

@@ -1,7 +1,6 @@
 // A request that changes state, given to both services. The client gets the primary's answer, as soon
 // as that has one; what the other one says is only noted.
 import { createHash, randomUUID } from 'node:crypto';
-import type { ErrorCode } from '../errors.ts';
 import type { AnswerSample, SplitCause, WriteLedger, WriteOutcome } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { fieldValues } from '../wire/headers.ts';
@@ -11,6 +10,10 @@ import type { ServiceConnection } from './service-connection.ts';
 
 /** Second writes under way in the process; beyond that a slow second service only loses its copies. */
 const MOST_UNDER_WAY = 1_000;
+/** And their bodies together: each may be 1 MiB. */
+const MOST_UNDER_WAY_BYTES = 64 * 1_048_576;
+/** A client's own key may be as long as a header; records hold its beginning. */
+const MOST_KEY_CHARS = 255;
 
 export interface DoubleWriteOptions {
   readonly route: string;
@@ -22,10 +25,13 @@ export interface DoubleWriteOptions {
   readonly answered: (samples: Readonly<Record<Side, AnswerSample>>) => void;
 }
 
+type Noted = (outcome: WriteOutcome) => void;
+
 /** Sends writes to both services and reports to the ledger what only one of them took. */
 export class DoubleWriter {
   readonly #ledger: WriteLedger;
   #underWay = 0;
+  #underWayBytes = 0;
 
   constructor(ledger: WriteLedger) {
     this.#ledger = ledger;
@@ -39,41 +45,14 @@ export class DoubleWriter {
   /** Neither exchange ends with its client: what one service took, the other is to get as well. */
   write({ route, primary, second, request, sink, answered }: DoubleWriteOptions): Exchange {
     const key = idempotencyKey(request);
-    const both: ExchangeRequest = {
-      ...request,
-      extra: key.given ? [] : ['Idempotency-Key', key.value],
-    };
-    const noted = this.#note(route, key.value, request.body, [
-      primary.upstream.side,
-      second.upstream.side,
-    ]);
+    const both: ExchangeRequest = { ...request, extra: ['Idempotency-Key', key] };
+    const noted = this.#note(route, key, request.body, primary, second);
     const sample = bothSides(answered);
-    const first = exchange(
-      primary,
-      both,
-      sampling(
-        noting(sink, outcome => noted(primary.upstream.side, outcome)),
-        sample(primary.upstream.side),
-      ),
-    );
-    if (this.#underWay >= MOST_UNDER_WAY) {
-      second.free();
-      noted(second.upstream.side, 'overload');
-    } else {
-      this.#underWay += 1;
-      exchange(
-        second,
-        both,
-        sampling(
-          noting(NOBODY, outcome => {
-            this.#underWay -= 1;
-            noted(second.upstream.side, outcome);
-          }),
-          sample(second.upstream.side),
-        ),
-      );
-    }
-    return { resume: first.resume, abort: () => undefined };
+    const toClient = sampling(sink, sample(primary.upstream.side));
+    const answer = answering(primary, both, toClient, noted.primary);
+    const toNobody = sampling(NOBODY, sample(second.upstream.side));
+    this.#sendSecond(second, both, request.body.length, toNobody, noted.second);
+    return answer;
   }
 
   /** A body that could not be held went to the primary alone. */
@@ -89,24 +68,82 @@ export class DoubleWriter {
     });
   }
 
-  /** Waits for both outcomes, then says whether they part. */
-  #note(route: string, key: string, body: Buffer, [primary, second]: [Side, Side]) {
-    const outcomes = new Map<Side, WriteOutcome>();
-    return (side: Side, outcome: WriteOutcome): void => {
-      outcomes.set(side, outcome);
-      const [a, b] = [outcomes.get(primary), outcomes.get(second)];
-      if (a === undefined || b === undefined) return;
-      const cause = splitCause(a, b);
+  #sendSecond(
+    connection: ServiceConnection,
+    request: ExchangeRequest,
+    bytes: number,
+    sink: AnswerSink,
+    noted: Noted,
+  ): void {
+    if (this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES) {
+      connection.free();
+      return noted('overload');
+    }
+    this.#underWay += 1;
+    this.#underWayBytes += bytes;
+    const patience = new Patience(connection.upstream.config.responseTimeoutMs);
+    const done = (): void => {
+      patience.end();
+      this.#underWay -= 1;
+      this.#underWayBytes -= bytes;
+    };
+    const sent = exchange(connection, request, {
+      ...sink,
+      head(status, reason, headers) {
+        noted(status);
+        sink.head(status, reason, headers);
+        patience.begin(() => {
+          sent.abort();
+          done();
+        });
+      },
+      end(trailers) {
+        done();
+        sink.end(trailers);
+      },
+      fail(code, detail) {
+        noted(code);
+        done();
+        sink.fail(code, detail);
+      },
+    });
+  }
+
+  /** Waits for both outcomes, the first word of each, then says whether they part. */
+  #note(
+    route: string,
+    key: string,
+    body: Buffer,
+    primary: ServiceConnection,
+    second: ServiceConnection,
+  ): Readonly<Record<'primary' | 'second', Noted>> {
+    let first: WriteOutcome | undefined;
+    let other: WriteOutcome | undefined;
+    let told = false;
+    const tell = (): void => {
+      if (told || first === undefined || other === undefined) return;
+      told = true;
+      const cause = splitCause(first, other);
       if (cause === null) return this.#ledger.agreed(route);
       this.#ledger.split({
         route,
         cause,
-        key,
+        key: key.slice(0, MOST_KEY_CHARS),
         digest: createHash('sha256').update(body).digest('hex'),
         bytes: body.length,
-        primary: { side: primary, outcome: a },
-        second: { side: second, outcome: b },
+        primary: { side: primary.upstream.side, outcome: first },
+        second: { side: second.upstream.side, outcome: other },
       });
+    };
+    return {
+      primary: outcome => {
+        first ??= outcome;
+        tell();
+      },
+      second: outcome => {
+        other ??= outcome;
+        tell();
+      },
     };
   }
 }
@@ -124,34 +161,66 @@ function took(outcome: WriteOutcome): boolean {
 }
 
 /** The client's own key, if it sent one, so that a repeat of his is known as one. */
-function idempotencyKey({ request }: Pick<ExchangeRequest, 'request'>): {
-  value: string;
-  given: boolean;
-} {
+function idempotencyKey({ request }: Pick<ExchangeRequest, 'request'>): string {
   const [value = '', ...more] = fieldValues(request.headers, 'idempotency-key');
-  return value !== '' && more.length === 0
-    ? { value, given: true }
-    : { value: randomUUID(), given: false };
+  return value !== '' && more.length === 0 ? value : randomUUID();
 }
 
-/** `sink`, with a word about how it went. */
-function noting(sink: AnswerSink, note: (outcome: WriteOutcome) => void): AnswerSink {
-  let status: number | null = null;
-  return {
-    interim: (code, headers) => sink.interim(code, headers),
-    head(code, reason, headers) {
-      status = code;
-      sink.head(code, reason, headers);
+/**
+ * The exchange whose answer the client gets. With a status the service has decided, even if the rest
+ * of its answer is lost; only then may it end with its client.
+ */
+function answering(
+  connection: ServiceConnection,
+  request: ExchangeRequest,
+  sink: AnswerSink,
+  noted: Noted,
+): Exchange {
+  const patience = new Patience(connection.upstream.config.responseTimeoutMs);
+  let decided = false;
+  let left = false;
+  const endSoon = (): void => patience.begin(() => sent.abort());
+  const sent = exchange(connection, request, {
+    ...sink,
+    head(status, reason, headers) {
+      decided = true;
+      noted(status);
+      sink.head(status, reason, headers);
+      if (left) endSoon();
     },
-    data: chunk => sink.data(chunk),
     end(trailers) {
-      note(status ?? 'internal');
+      patience.end();
       sink.end(trailers);
     },
-    fail(code: ErrorCode, detail) {
-      // With a status the service has decided, even if the rest of its answer was lost.
-      note(status ?? code);
+    fail(code, detail) {
+      patience.end();
+      noted(code);
       sink.fail(code, detail);
     },
+  });
+  return {
+    resume: sent.resume,
+    abort() {
+      left = true;
+      if (decided) endSoon();
+    },
   };
+}
+
+/** How long the rest of an answer may take that nobody waits for: it may have no end. */
+class Patience {
+  readonly #limitMs: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+  }
+
+  begin(giveUp: () => void): void {
+    this.#timer ??= setTimeout(giveUp, this.#limitMs).unref();
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
 }

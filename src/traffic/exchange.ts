@@ -2,6 +2,7 @@
 import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { ErrorCode } from '../errors.ts';
+import { fieldValues } from '../wire/headers.ts';
 import { CUT_OFF, type ServiceConnection } from './service-connection.ts';
 import { fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
 
@@ -13,7 +14,7 @@ export interface ExchangeRequest {
   readonly request: RequestFacts;
   /** Null for a request without one. A stream is read once. */
   readonly body: Readable | Buffer | null;
-  /** Further fields, flat. */
+  /** Further fields, flat; the client's own of these names give way. */
   readonly extra?: readonly string[];
 }
 
@@ -49,7 +50,10 @@ export function exchange(
   const options: Dispatcher.DispatchOptions = {
     path: targetFor(upstream, request.target),
     method: method as Dispatcher.HttpMethod,
-    headers: [...fieldsFor(upstream, request, isForUs), ...extra],
+    headers: [
+      ...fieldsFor(upstream, request, name => isForUs(name) || fieldValues(extra, name).length > 0),
+      ...extra,
+    ],
     body,
   };
   const handler: Dispatcher.DispatchHandler = {

@@ -10,13 +10,15 @@ import type { ErrorCode } from '../errors.ts';
 import type { AnswerSample, Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
 import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
+import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
-import { ClientLink, credentialsOf } from './affinity.ts';
+import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
 import { refuseRequest } from './answer.ts';
 import { bothSides, NOBODY, sampling, streaming } from './answer-sample.ts';
 import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
+import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
 import { hasBody, holdBody } from './held-body.ts';
@@ -27,8 +29,6 @@ import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
 import type { RequestFacts } from './upstream.ts';
 
-/** Methods that change nothing (RFC 9110 9.2.1), and so are never sent to two services as writes. */
-const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** Clients are looked at for progress so often. */
 const SWEEP_MS = 1_000;
 
@@ -36,6 +36,7 @@ export interface HttpLaneOptions {
   readonly context: () => TrafficContext;
   readonly decider: Decider;
   readonly observer: TrafficObserver;
+  readonly counters: Counters;
   readonly ledger: WriteLedger;
   readonly tap: Tap;
   readonly logger: Logger;
@@ -117,33 +118,31 @@ export class HttpLane {
     { subject: caller, proof, singleUse }: Extract<Admission, { ok: true }>,
   ): Promise<void> {
     const { incoming, route } = call;
-    const isWrite = !SAFE.has(incoming.method ?? '');
-    const mayGoTwice = isWrite && route.writes === 'both';
+    const writes = isWrite(incoming.method ?? '');
+    const mayGoTwice = writes && route.writes === 'both';
     const pointer = route.subject?.bodyPointer;
     askForBody(call);
     const held = mayGoTwice || pointer !== undefined ? await holdBody(incoming) : null;
     const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
     const { decision } = this.#options.decider(route, subject);
     const answer = this.#answerTo(call, decision.primary);
-    const primary = this.#connection(call, proof, decision.primary);
+    const primary = this.#connection(call, proof, decision.primary, 'primary');
     const request = { method: incoming.method ?? 'GET', request: call.request };
-    if (mayGoTwice && decision.writeTo === 'both') {
-      if (held !== null) {
-        const second = this.#connection(call, proof, otherSide(decision));
-        const double = {
-          route: route.name,
-          primary,
-          second,
-          sink: answer,
-          request: { ...request, body: held },
-          answered: this.#comparing(call, subject, true),
-        };
-        return answer.follow(this.#writer.write(double));
-      }
-      this.#writer.tooLarge(route.name, decision.primary);
+    const goesTwice = mayGoTwice && decision.writeTo === 'both';
+    if (writes) {
+      const to = goesTwice && held !== null ? 'both' : 'primary';
+      this.#options.ledger.begun(route.name, to);
     }
+    if (goesTwice && held !== null) {
+      const second = this.#connection(call, proof, otherSide(decision), 'second');
+      const whole = { ...request, body: held };
+      const answered = this.#comparing(call, subject, true);
+      const double = { route: route.name, primary, second, sink: answer, request: whole, answered };
+      return answer.follow(this.#writer.write(double));
+    }
+    if (goesTwice) this.#writer.tooLarge(route.name, decision.primary);
     const body = held ?? (hasBody(incoming) ? incoming : null);
-    const plan = isWrite || body !== null ? null : decision.second;
+    const plan = writes || body !== null ? null : decision.second;
     const sink = plan === null ? answer : this.#show(call, { plan, subject, singleUse, answer });
     answer.follow(exchange(primary, { ...request, body }, sink));
   }
@@ -180,8 +179,12 @@ export class HttpLane {
       sink: watched(NOBODY, plan.side),
     });
     if (stream !== null) {
+      const lane = this.#options.counters.of(route.name, plan.side);
+      const legs = shadow === null ? 0 : 1;
+      lane.secondLegsOpen += legs;
       // A stream lasts as long as its client; a plain answer is compared even if nobody waits for it.
       response.once('close', () => {
+        lane.secondLegsOpen -= legs;
         shadow?.abort();
         stream.close();
       });
@@ -206,13 +209,14 @@ export class HttpLane {
     { context, request, route, link }: Call,
     proof: string | null,
     side: Side,
+    use: ConnectionUse,
   ): ServiceConnection {
     const upstream = context.upstreams[side];
     const credentials = credentialsOf(request, context);
     // Without proof two people could show the same bytes: a cookie for a language, or nothing at all.
     return route.affinity === 'credential' && proof !== null
       ? this.#shared.take(upstream, proof, credentials)
-      : link.connection(upstream, credentials);
+      : link.connection(upstream, credentials, use);
   }
 
   #answerTo({ response, route, request, context }: Call, side: Side): ClientAnswer {
@@ -231,10 +235,14 @@ export class HttpLane {
       },
     });
     this.#answers.add(answer);
+    const lane = this.#options.counters.of(route.name, side);
+    if (route.protocol === 'sse') lane.streamsOpen += 1;
     response.on('close', () => {
       this.#answers.delete(answer);
+      if (route.protocol === 'sse') lane.streamsOpen -= 1;
       // A client may leave before there is an answer.
       if (!response.headersSent) return;
+      lane.requests += 1;
       const ms = performance.now() - startedAt;
       this.#options.observer.requestDone(route.name, side, response.statusCode, ms);
     });

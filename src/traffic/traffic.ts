@@ -84,6 +84,10 @@ export class Traffic implements TrafficView {
     return this.#counters.entries();
   }
 
+  hasLeg(route: string, side: Side): boolean {
+    return this.#counters.hasLeg(route, side);
+  }
+
   *sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }> {
     for (const { facts, decision } of this.#webSockets.sessions) {
       if (facts.route.name === route) yield { subject: facts.subject, side: decision.primary };

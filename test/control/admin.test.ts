@@ -393,6 +393,7 @@ describe('bad input', () => {
         throw new Error('inner detail');
       },
       sessionsOf: () => [],
+      hasLeg: () => false,
     };
     const { text } = await authorized('/api/v1/status').expect(500);
     expect(JSON.parse(text).error).toEqual({ code: 'internal', message: 'The proxy failed.' });

@@ -8,13 +8,16 @@ import {
   ISOLATION_MODES,
   REASONS,
   type RouteRules,
+  type Side,
   type Subject,
 } from '../../src/rules/decide.ts';
 import { deriveStage, lookThroughKill } from '../../src/rules/stage.ts';
 
 const user: Subject = { id: 'user_1001', aliases: [] };
 const route: RouteRules = { name: 'events', writes: 'both' };
-const nothing: Forced = { bypass: false, latched: false };
+const nothing: Forced = { bypass: false, latched: false, legsOn: [] };
+
+const legsOn = (...sides: Side[]): Forced => ({ ...nothing, legsOn: sides });
 
 function facts(serve: number, shadow: number, given: Partial<FlagFacts> = {}): FlagFacts {
   return {
@@ -34,7 +37,7 @@ describe('who serves', () => {
       'the bypass comes first',
       user,
       facts(1000, 1000),
-      { bypass: true, latched: true },
+      { ...nothing, bypass: true, latched: true },
       'legacy',
       'bypass',
     ],
@@ -42,7 +45,7 @@ describe('who serves', () => {
       'then the latch',
       user,
       facts(1000, 1000, { kill: true }),
-      { bypass: false, latched: true },
+      { ...nothing, latched: true },
       'legacy',
       'latched',
     ],
@@ -119,10 +122,10 @@ describe('the second leg', () => {
     [
       'latched: comparing goes on',
       facts(1000, 1000),
-      { bypass: false, latched: true },
+      { ...nothing, latched: true },
       { side: 'candidate', role: 'shadow' },
     ],
-    ['bypass: none', facts(0, 1000), { bypass: true, latched: false }, null],
+    ['bypass: none', facts(0, 1000), { ...nothing, bypass: true }, null],
     ['nothing known: none', null, nothing, null],
   ])('%s', (_what, given, forced, second) => {
     expect(decide(user, route, given, forced).second).toEqual(second);
@@ -136,8 +139,24 @@ describe('writes', () => {
     ['live: to both', facts(1000, 1000), nothing, 'both'],
     ['complete: to the candidate', facts(1000, 0), nothing, 'primary'],
     ['killed in canary: to both still', facts(500, 1000, { kill: true }), nothing, 'both'],
-    ['latched in live: to both still', facts(1000, 1000), { bypass: false, latched: true }, 'both'],
-    ['bypass: to legacy alone', facts(500, 1000), { bypass: true, latched: false }, 'primary'],
+    ['latched in live: to both still', facts(1000, 1000), { ...nothing, latched: true }, 'both'],
+    ['bypass: to legacy alone', facts(500, 1000), { ...nothing, bypass: true }, 'primary'],
+    ['off, a session on the candidate: to both', facts(0, 0), legsOn('candidate'), 'both'],
+    ['off, sessions on legacy alone: to legacy', facts(0, 0), legsOn('legacy'), 'primary'],
+    [
+      'complete, a session on legacy: to both',
+      facts(1000, 0),
+      legsOn('legacy', 'candidate'),
+      'both',
+    ],
+    ['complete, none on legacy: to the candidate', facts(1000, 0), legsOn('candidate'), 'primary'],
+    [
+      'bypass, a session on the candidate: to legacy alone',
+      facts(0, 0),
+      { ...legsOn('candidate'), bypass: true },
+      'primary',
+    ],
+    ['nothing known, a session on the candidate: to both', null, legsOn('candidate'), 'both'],
   ])('%s', (_what, given, forced, writeTo) => {
     expect(decide(user, route, given, forced).writeTo).toBe(writeTo);
     expect(decide(user, { ...route, writes: 'primary' }, given, forced).writeTo).toBe('primary');
@@ -168,7 +187,11 @@ test('whatever comes in, a frozen decision with a documented reason comes out, a
         .map(shares => lookThroughKill(deriveStage(...shares))),
     }),
   );
-  const forced = fc.record({ bypass: fc.boolean(), latched: fc.boolean() });
+  const forced = fc.record({
+    bypass: fc.boolean(),
+    latched: fc.boolean(),
+    legsOn: fc.subarray<Side>(['legacy', 'candidate']),
+  });
   fc.assert(
     fc.property(fc.option(fc.constant(user)), anyFacts, forced, (subject, given, force) => {
       const decision = decide(subject, route, given, force);

@@ -49,6 +49,8 @@ export class FakeTraffic implements TrafficView {
     const key = `${route} ${side}`;
     const found = this.totals.get(key) ?? {
       sessionsOpen: 0,
+      streamsOpen: 0,
+      requests: 0,
       bytesToClient: 0,
       bytesToUpstream: 0,
       messagesToClient: 0,
@@ -57,6 +59,11 @@ export class FakeTraffic implements TrafficView {
     };
     this.totals.set(key, found);
     return found;
+  }
+
+  hasLeg(route: string, side: Side): boolean {
+    const { sessionsOpen, streamsOpen, secondLegsOpen } = this.of(route, side);
+    return sessionsOpen + streamsOpen + secondLegsOpen > 0;
   }
 
   *counters() {

@@ -43,6 +43,8 @@ export interface TestProxy {
   /** Outcomes of double writes. */
   splits: WriteSplit[];
   agreed: string[];
+  /** Writes that went out, as `<route> <to>`. */
+  begun: string[];
   /** Lines of the log, as text. */
   logged: string[];
   close(): Promise<void>;
@@ -78,13 +80,18 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
   const logged: string[] = [];
   const splits: WriteSplit[] = [];
   const agreed: string[] = [];
+  const begun: string[] = [];
   const traffic = new Traffic({
     loaded: loadedConfig(o),
     bypassed: o.bypassed ?? (() => false),
     decider: o.decider ?? (() => ({ decision: decisionFor('legacy'), revision: 'test' })),
     logger: pino({ level: 'debug' }, { write: line => void logged.push(line) }),
     tap: o.tap ?? new Ear(),
-    ledger: { agreed: route => void agreed.push(route), split: split => void splits.push(split) },
+    ledger: {
+      begun: (route, to) => void begun.push(`${route} ${to}`),
+      agreed: route => void agreed.push(route),
+      split: split => void splits.push(split),
+    },
     observer: {
       sessionOpened: (route, side, what) => reports.push({ kind: 'opened', route, side, what }),
       sessionClosed: (route, side, what, code) =>
@@ -105,6 +112,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     reports,
     splits,
     agreed,
+    begun,
     logged,
     close: async () => {
       traffic.close();

@@ -2,6 +2,7 @@ import http from 'node:http';
 import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import { rawClient } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -234,4 +235,137 @@ test('a body that names nobody, or is no JSON, is nobody’s', async () => {
     await post(front, body);
   }
   expect(seen).toEqual(['u', '7', null, null, null, null, null]);
+});
+
+/** One client connection, as a backend holds it. */
+async function backend(front: TestProxy) {
+  const client = await rawClient(front.port);
+  open.push({ close: () => client.socket.destroy() });
+  return {
+    client,
+    post(body: string, fields = '') {
+      client.received = Buffer.alloc(0);
+      client.write(
+        `POST /broadcast HTTP/1.1\r\nHost: h\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`,
+      );
+    },
+  };
+}
+
+test('a second write that hangs holds up no later write to that service on the same client connection', async () => {
+  const legacy = await service(ok);
+  const candidate = await service((got, r) => {
+    if (got.body.includes('"c1"')) r.end('from candidate');
+  });
+  const front = await withBoth(legacy, candidate);
+  const { client, post: send } = await backend(front);
+  send('{"user_id":"l1"}');
+  await client.has('taken');
+  await until('the candidate holds its copy', () => candidate.got.length === 1);
+  // The same service serves this user, and must not keep him waiting for what is nobody's answer.
+  send('{"user_id":"c1"}');
+  await client.has('from candidate');
+});
+
+test('second writes of one client connection reach their service in order', async () => {
+  const legacy = await service(ok);
+  const waiting: (() => unknown)[] = [];
+  const candidate = await service((_g, r) => waiting.push(() => r.end()));
+  const front = await withBoth(legacy, candidate);
+  const { client, post: send } = await backend(front);
+  for (const n of [1, 2, 3]) {
+    send(`{"user_id":"l1","n":${n}}`);
+    await client.has('taken');
+  }
+  for (const n of [1, 2, 3]) {
+    await until('the next one is there', () => candidate.got.length === n);
+    expect(candidate.got[n - 1]?.body).toContain(`"n":${n}`);
+    waiting[n - 1]?.();
+  }
+});
+
+test('a second answer without end is noted by its status and then given up', async () => {
+  let closed = 0;
+  const legacy = await service(ok);
+  const candidate = await service((_g, r) => {
+    r.on('close', () => {
+      closed += 1;
+    });
+    r.writeHead(200).write('more to come');
+  });
+  const front = await withBoth(legacy, candidate, { upstream: { responseTimeoutMs: 300 } });
+  expect((await post(front, '{"user_id":"l1"}')).status).toBe(200);
+  await until('both took it', () => front.agreed.length === 1);
+  await until('the candidate is let go', () => closed === 1);
+  // A shutdown waits for second writes; this one is over.
+  await front.traffic.drain(1);
+});
+
+test('an answer without end is given up some time after its client has left', async () => {
+  let closed = 0;
+  const legacy = await service((_g, r) => {
+    r.on('close', () => {
+      closed += 1;
+    });
+    r.writeHead(200).write('a stream');
+  });
+  const front = await withBoth(legacy, await service(ok), { upstream: { responseTimeoutMs: 300 } });
+  const { client, post: send } = await backend(front);
+  send('{"user_id":"l1"}');
+  await client.has('a stream');
+  client.socket.destroy();
+  await until('legacy is let go', () => closed === 1);
+  await until('both took it', () => front.agreed.length === 1);
+});
+
+test.each([
+  ['taken out by Connection', 'Connection: Idempotency-Key\r\nIdempotency-Key: mine\r\n', /^mine$/],
+  ['given twice', 'Idempotency-Key: a\r\nIdempotency-Key: b\r\n', /^[0-9a-f-]{36}$/],
+  ['empty', 'Idempotency-Key:\r\n', /^[0-9a-f-]{36}$/],
+  ['very long', `Idempotency-Key: ${'k'.repeat(4_000)}\r\n`, /^k{4000}$/],
+])(
+  'both services get one key, the same, where the client’s own is %s',
+  async (_what, fields, key) => {
+    const refuse = (_g: Got, r: http.ServerResponse) => r.writeHead(500).end();
+    const [legacy, candidate] = [await service(ok), await service(refuse)];
+    const front = await withBoth(legacy, candidate);
+    const { post: send } = await backend(front);
+    send('{"user_id":"l1"}', fields);
+    await until('the split is noted', () => front.splits.length === 1);
+    expect(legacy.got[0]?.key).toMatch(key);
+    expect(candidate.got[0]?.key).toBe(legacy.got[0]?.key);
+    expect(front.splits[0]?.key).toBe(legacy.got[0]?.key?.slice(0, 255));
+  },
+);
+
+/** Catches a hang; 136 MB go over loopback. */
+const LIMIT_MS = 120_000;
+
+test(
+  'bodies that wait for a hung second service take 64 MiB at most; further copies are counted as overload',
+  async () => {
+    const legacy = await service(ok);
+    const candidate = await service(() => undefined);
+    const front = await withBoth(legacy, candidate);
+    const body = `{"user_id":"l1","x":"${'x'.repeat(1_000_000)}"}`;
+    for (let i = 0; i < 68; i += 1) expect((await post(front, body)).status).toBe(200);
+    await until('one is noted', () => front.splits.length > 0);
+    expect(front.splits[0]).toMatchObject({
+      cause: 'overload',
+      primary: { side: 'legacy', outcome: 200 },
+      second: { side: 'candidate', outcome: 'overload' },
+    });
+    expect(front.splits).toHaveLength(1);
+  },
+  LIMIT_MS,
+);
+
+test('every write is counted by where it goes, reads are not', async () => {
+  const legacy = await service(ok);
+  const front = await withBoth(legacy, await service(ok));
+  await post(front, '{"user_id":"l1"}');
+  await post(front, 'x'.repeat(2_000_000));
+  await fetch(`http://127.0.0.1:${front.port}/broadcast`);
+  await fetch(`http://127.0.0.1:${front.port}/elsewhere`, { method: 'DELETE' });
+  expect(front.begun).toEqual(['broadcast both', 'broadcast primary', 'unrouted primary']);
 });
