@@ -1,0 +1,328 @@
+// A session's second leg: it hears what the client says, its answers go to the judge alone, and whatever
+// it does the client does not notice.
+import { afterEach, describe, expect, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import type { Decider } from '../../src/ports.ts';
+import type { Decision, SecondLeg } from '../../src/rules/decide.ts';
+import { controlFrame, wholeFrame } from '../../src/wire/frames.ts';
+import { Ear, type HeardStream } from '../support/ear.ts';
+import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import { rawServer } from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+const SHADOW: SecondLeg = { side: 'candidate', role: 'shadow' };
+const STANDBY: SecondLeg = { side: 'legacy', role: 'standby' };
+const decides = (decision: Partial<Decision>): Decider => {
+  const decided = { decision: { ...decisionFor('legacy'), ...decision }, revision: 'test' };
+  return () => decided;
+};
+const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
+
+/** A service that notes what it is told, and answers with its name. */
+async function service(name: string) {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  const heard: string[] = [];
+  const headers: NodeJS.Dict<string | string[]>[] = [];
+  const sockets: WebSocket[] = [];
+  server.on('connection', (socket, request) => {
+    sockets.push(socket);
+    headers.push(request.headers);
+    socket.send(`hello from ${name}`);
+    socket.on('message', data => {
+      heard.push(String(data));
+      socket.send(`${name}: ${data}`);
+    });
+  });
+  await until('it listens', () => server.address() !== null);
+  const close = () => {
+    for (const socket of server.clients) socket.terminate();
+    server.close();
+  };
+  open.push({ close });
+  return { port: (server.address() as { port: number }).port, heard, headers, sockets, close };
+}
+
+/** A client that is in, with what it reads. */
+async function enter(front: TestProxy) {
+  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`);
+  const read: string[] = [];
+  let code: number | null = null;
+  socket.on('message', data => void read.push(String(data)));
+  socket.on('close', ended => {
+    code = ended;
+  });
+  await until('the client is in', () => socket.readyState === WebSocket.OPEN);
+  open.push({ close: () => socket.terminate() });
+  return { socket, read, code: () => code };
+}
+
+async function both(options: Partial<ProxyOptions> = {}) {
+  const [legacy, candidate] = [await service('legacy'), await service('candidate')];
+  const ear = new Ear();
+  const front = await proxy({
+    legacy: legacy.port,
+    candidate: candidate.port,
+    routes: [ROUTE],
+    decider: decides({ second: SHADOW }),
+    tap: ear,
+    ...options,
+  });
+  open.push(front);
+  return { legacy, candidate, ear, front };
+}
+
+const secondEnded = (front: TestProxy) =>
+  until('its end is reported', () => front.reports.find(r => r.kind === 'second-ended'));
+const firstStream = (ear: Ear): Promise<HeardStream> =>
+  until('the judge hears of a session', () => ear.streams[0]);
+
+test('the client hears its own service alone, and the judge hears both', async () => {
+  const { legacy, candidate, ear, front } = await both();
+  const { socket, read } = await enter(front);
+  socket.send('one');
+  socket.send(Buffer.from('two'));
+  await until(
+    'both have heard it',
+    () => legacy.heard.length === 2 && candidate.heard.length === 2,
+  );
+  const stream = await firstStream(ear);
+  await until('all is copied', () => stream.messages('candidate').length === 3);
+  await until(
+    'and all delivered',
+    () => read.length === 3 && stream.messages('legacy').length === 3,
+  );
+  expect(candidate.heard).toEqual(['one', 'two']);
+  expect(read).toEqual(['hello from legacy', 'legacy: one', 'legacy: two']);
+  expect(stream.messages('legacy')).toEqual(read);
+  expect(stream.messages('candidate')).toEqual([
+    'hello from candidate',
+    'candidate: one',
+    'candidate: two',
+  ]);
+  expect(candidate.headers[0]?.['x-cutover-session']).toBe(
+    legacy.headers[0]?.['x-cutover-session'],
+  );
+  expect(candidate.headers[0]?.['x-cutover-role']).toBeUndefined();
+});
+
+test.each([
+  ['none', 'none', []],
+  ['all', 'all', ['{"type":"join"}', '{"type":"ping"}', 'plain']],
+  ['some types', { types: ['ping'] }, ['{"type":"ping"}']],
+] as const)('of what the client says the second leg gets: %s', async (_name, mirror, due) => {
+  const { legacy, candidate, front } = await both({
+    routes: [{ ...ROUTE, mirror: mirror as never }],
+  });
+  const { socket } = await enter(front);
+  for (const text of ['{"type":"join"}', '{"type":"ping"}', 'plain']) socket.send(text);
+  await until('the primary has it', () => legacy.heard.length === 3);
+  await until('the second has what is due', () => candidate.heard.length >= due.length);
+  expect(candidate.heard).toEqual(due);
+});
+
+test('a preamble goes to the second leg whatever is mirrored, and first to one dialled later', async () => {
+  const decided = { decision: decisionFor('legacy') as Decision, revision: 'one' };
+  const { candidate, front } = await both({
+    routes: [{ ...ROUTE, mirror: 'none', preamble: ['join'] }],
+    decider: () => ({ ...decided, decision: { ...decided.decision, second: SHADOW } }),
+  });
+  const { socket } = await enter(front);
+  socket.send('{"type":"join","room":1}');
+  socket.send('{"type":"chat"}');
+  await until('it has joined', () => candidate.heard.length === 1);
+  expect(candidate.heard).toEqual(['{"type":"join","room":1}']);
+});
+
+test('a second leg is marked as a shadow only where the route asks for it', async () => {
+  const { candidate, legacy, front } = await both({ routes: [{ ...ROUTE, shadowMark: true }] });
+  await enter(front);
+  await until('both are in', () => candidate.headers.length === 1);
+  expect(candidate.headers[0]?.['x-cutover-role']).toBe('shadow');
+  expect(legacy.headers[0]?.['x-cutover-role']).toBeUndefined();
+});
+
+test("the second leg's pings are answered here, and the client's pongs stay with its primary", async () => {
+  const { legacy, candidate, front } = await both();
+  await enter(front);
+  const pongs: Record<string, string[]> = { legacy: [], candidate: [] };
+  await until('both are in', () => candidate.sockets.length === 1);
+  legacy.sockets[0]?.on('pong', data => pongs.legacy?.push(String(data)));
+  candidate.sockets[0]?.on('pong', data => pongs.candidate?.push(String(data)));
+  candidate.sockets[0]?.ping('from the candidate');
+  legacy.sockets[0]?.ping('from legacy');
+  await until(
+    'both have a pong',
+    () => pongs.legacy?.length === 1 && pongs.candidate?.length === 1,
+  );
+  expect(pongs).toEqual({ legacy: ['from legacy'], candidate: ['from the candidate'] });
+});
+
+test('when the client leaves, so does the second leg, and the judge is told', async () => {
+  const { candidate, ear, front } = await both();
+  const { socket } = await enter(front);
+  const stream = await firstStream(ear);
+  await until('the second is in', () => candidate.sockets.length === 1);
+  socket.close(1000);
+  await until('the judge has the end', () => stream.notes.includes('end'));
+  await until('the second is gone', () => candidate.sockets[0]?.readyState === WebSocket.CLOSED);
+  expect(stream.notes).toEqual(expect.arrayContaining(['close legacy', 'close candidate']));
+  expect((await secondEnded(front)).what).toBe('ended');
+});
+
+describe('the client does not notice a second service that', () => {
+  /** The client is served as if nothing were. */
+  async function serves(front: TestProxy): Promise<void> {
+    const { socket, read } = await enter(front);
+    socket.send('still there?');
+    await until('it is served', () => read.includes('legacy: still there?'));
+    expect(socket.readyState).toBe(WebSocket.OPEN);
+  }
+
+  test('is down; after five failures nobody asks it for a while', async () => {
+    const { candidate, front } = await both();
+    candidate.close();
+    for (let i = 0; i < 5; i += 1) await serves(front);
+    const ends = () => front.reports.filter(r => r.kind === 'second-ended').map(r => r.what);
+    await until('five are told', () => ends().length === 5);
+    await serves(front);
+    await until('the sixth is told', () => ends().length === 6);
+    expect(ends()).toEqual(['failed', 'failed', 'failed', 'failed', 'failed', 'broken']);
+  });
+
+  test('refuses', async () => {
+    const [legacy, candidate] = [await service('legacy'), await rawServer()];
+    const front = await proxy({
+      legacy: legacy.port,
+      candidate: candidate.port,
+      routes: [ROUTE],
+      decider: decides({ second: SHADOW }),
+    });
+    open.push(candidate, front);
+    void candidate
+      .next()
+      .then(end => end.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'));
+    await serves(front);
+    expect((await secondEnded(front)).what).toBe('refused');
+  });
+
+  test('never answers its handshake', async () => {
+    const [legacy, candidate] = [await service('legacy'), await rawServer()];
+    const front = await proxy({
+      legacy: legacy.port,
+      candidate: candidate.port,
+      routes: [ROUTE],
+      decider: decides({ second: SHADOW }),
+      upstream: { handshakeTimeoutMs: 200 },
+    });
+    open.push(candidate, front);
+    await serves(front);
+    expect((await secondEnded(front)).what).toBe('failed');
+  });
+
+  test('floods: the shadow is broken off (51)', async () => {
+    const { candidate, front } = await both();
+    const { socket, read } = await enter(front);
+    await until('the second is in', () => candidate.sockets.length === 1);
+    const flood = Buffer.alloc(1_048_576, 'x');
+    const pour = setInterval(() => {
+      for (let i = 0; i < 8; i += 1) candidate.sockets[0]?.send(flood);
+    }, 20);
+    open.push({ close: () => clearInterval(pour) });
+    expect((await secondEnded(front)).what).toBe('flooding');
+    socket.send('still there?');
+    await until('the client is served', () => read.includes('legacy: still there?'));
+  });
+
+  test('does not read: what waits for it is bounded, and it is broken off (44)', async () => {
+    const [legacy, candidate] = [await service('legacy'), await rawServer()];
+    const front = await proxy({
+      legacy: legacy.port,
+      candidate: candidate.port,
+      routes: [ROUTE],
+      decider: decides({ second: SHADOW }),
+    });
+    open.push(candidate, front);
+    const { socket, read } = await enter(front);
+    const end = await candidate.next();
+    await end.accept();
+    end.socket.pause();
+    const text = 'a'.repeat(500_000);
+    for (let i = 0; i < 40; i += 1) socket.send(text);
+    expect((await secondEnded(front)).what).toBe('slow');
+    await until('the primary has heard all', () => legacy.heard.length === 40);
+    await until('and the client its answers', () => read.length === 41);
+  });
+
+  test('speaks nonsense', async () => {
+    const [legacy, candidate] = [await service('legacy'), await rawServer()];
+    const front = await proxy({
+      legacy: legacy.port,
+      candidate: candidate.port,
+      routes: [ROUTE],
+      decider: decides({ second: SHADOW }),
+    });
+    open.push(candidate, front);
+    void candidate.next().then(async end => {
+      await end.accept(Buffer.from([0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
+      end.write(controlFrame(9, Buffer.from('lost')));
+      end.write(wholeFrame(1, Buffer.alloc(100_000)));
+    });
+    await serves(front);
+  });
+});
+
+test('a standby that is lost is dialled again', async () => {
+  const { legacy, ear, front } = await both({
+    decider: decides({ primary: 'candidate', second: STANDBY }),
+  });
+  const { socket, read } = await enter(front);
+  await until('it stands by', () => legacy.sockets.length === 1);
+  legacy.sockets[0]?.terminate();
+  await until('it stands by again', () => legacy.sockets.length === 2, 10_000);
+  const stream = await firstStream(ear);
+  await until('the judge knows', () => stream.notes.filter(n => n === 'open legacy').length === 2);
+  socket.send('hi');
+  await until('it hears the client', () => legacy.heard.includes('hi'));
+  await until('the client has its answer', () => read.length === 2);
+  expect(read).toEqual(['hello from candidate', 'candidate: hi']);
+});
+
+test('a ticket that is good for one service is not shown to a second one', async () => {
+  const { candidate, front } = await both({
+    identity: { sources: [{ from: 'query', names: ['ticket'], singleUse: true }] },
+  });
+  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws?ticket=abc`);
+  open.push({ close: () => socket.terminate() });
+  await until('the client is in', () => socket.readyState === WebSocket.OPEN);
+  expect((await secondEnded(front)).what).toBe('single-use');
+  expect(candidate.sockets).toHaveLength(0);
+});
+
+test('an open session is compared from when the decision says so, and no longer when it does not', async () => {
+  let second: SecondLeg | null = null;
+  const { candidate, ear, front } = await both({
+    decider: () => ({ decision: { ...decisionFor('legacy'), second }, revision: 'test' }),
+  });
+  const { socket, read } = await enter(front);
+  socket.send('before');
+  await until('it is served', () => read.length === 2);
+  second = SHADOW;
+  await front.traffic.reconsider();
+  await until('the second is in', () => candidate.sockets.length === 1);
+  socket.send('during');
+  await until('both have it', () => candidate.heard.length === 1 && read.length === 3);
+  const stream = await firstStream(ear);
+  expect(stream.messages('legacy')).toEqual(['legacy: during']);
+  second = null;
+  await front.traffic.reconsider();
+  await until('the second has left', () => candidate.sockets[0]?.readyState === WebSocket.CLOSED);
+  expect((await secondEnded(front)).what).toBe('unwanted');
+  socket.send('after');
+  await until('the client is still served', () => read.includes('legacy: after'));
+  expect(candidate.heard).toEqual(['during']);
+});

@@ -1,0 +1,188 @@
+// HTTP that the other service is shown too: compared, marked, and never waited for.
+
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
+import { afterEach, expect, test } from 'vitest';
+import type { Decision, SecondLeg } from '../../src/rules/decide.ts';
+import { Ear } from '../support/ear.ts';
+import { decisionFor, type ProxyOptions, proxy } from '../support/proxy.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+type Answer = (request: http.IncomingMessage, response: http.ServerResponse) => void;
+
+async function service(answer: Answer) {
+  const got: http.IncomingMessage[] = [];
+  let aborted = 0;
+  const server = http.createServer((request, response) => {
+    got.push(request);
+    response.on('close', () => {
+      if (!response.writableFinished) aborted += 1;
+    });
+    request.resume();
+    answer(request, response);
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  open.push({
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  });
+  return { got, aborted: () => aborted, port: (server.address() as AddressInfo).port };
+}
+
+const SHADOW: SecondLeg = { side: 'candidate', role: 'shadow' };
+const says =
+  (text: string): Answer =>
+  (_request, response) =>
+    response.setHeader('x-who', text).end(text);
+
+async function both(
+  answers: { legacy: Answer; candidate: Answer },
+  { decision, ...options }: Partial<ProxyOptions> & { decision?: Partial<Decision> } = {},
+) {
+  const [legacy, candidate] = [await service(answers.legacy), await service(answers.candidate)];
+  const ear = new Ear();
+  const front = await proxy({
+    legacy: legacy.port,
+    candidate: candidate.port,
+    routes: [
+      { name: 'stream', path: '/events', protocol: 'sse' },
+      { name: 'api', path: '/*', protocol: 'http', writes: 'both' },
+    ],
+    decider: () => ({
+      decision: { ...decisionFor('legacy'), second: SHADOW, ...decision },
+      revision: 'test',
+    }),
+    tap: ear,
+    ...options,
+  });
+  open.push(front);
+  const url = `http://127.0.0.1:${front.port}`;
+  return { legacy, candidate, ear, front, url };
+}
+
+test('a safe request is answered by its own service, and both answers go to the judge', async () => {
+  const { candidate, ear, url } = await both({
+    legacy: says('legacy'),
+    candidate: says('candidate'),
+  });
+  const answer = await fetch(`${url}/a?b=1`);
+  expect(await answer.text()).toBe('legacy');
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample).toMatchObject({ route: 'api', method: 'GET', isWrite: false });
+  expect(sample?.legacy).toMatchObject({ status: 200, end: 'complete', code: null });
+  expect([sample?.legacy.body, sample?.candidate.body].map(String)).toEqual([
+    'legacy',
+    'candidate',
+  ]);
+  expect(candidate.got[0]?.url).toBe('/a?b=1');
+  expect(candidate.got[0]?.headers['x-cutover-role']).toBe('shadow');
+});
+
+test.each(['POST', 'PUT', 'DELETE'])('%s is not shown to the other service (52)', async method => {
+  const { legacy, candidate, ear, url } = await both(
+    { legacy: says('legacy'), candidate: says('candidate') },
+    { routes: [{ name: 'api', path: '/*', protocol: 'http' }] },
+  );
+  await fetch(url, { method, body: 'x' });
+  await fetch(url);
+  await until('the safe one is compared', () => ear.exchanges.length === 1);
+  expect(legacy.got).toHaveLength(2);
+  expect(candidate.got.map(request => request.method)).toEqual(['GET']);
+});
+
+test('a write that goes to both is compared as a pair of answers, without a mark', async () => {
+  const { candidate, ear, url } = await both(
+    { legacy: says('legacy'), candidate: says('candidate') },
+    { decision: { second: null, writeTo: 'both' } },
+  );
+  await fetch(url, { method: 'POST', body: 'x' });
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample).toMatchObject({ method: 'POST', isWrite: true });
+  expect(candidate.got[0]?.headers['x-cutover-role']).toBeUndefined();
+});
+
+test('a shadow that hangs keeps nobody waiting, and one that fails is told (51)', async () => {
+  const { candidate, ear, front, url } = await both({
+    legacy: says('legacy'),
+    candidate: (request, response) => {
+      if (request.url === '/fails') response.destroy();
+    },
+  });
+  for (let i = 0; i < 20; i += 1) expect(await (await fetch(url)).text()).toBe('legacy');
+  await until('all were shown', () => candidate.got.length === 20);
+  expect(await (await fetch(`${url}/fails`)).text()).toBe('legacy');
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample?.candidate).toMatchObject({ status: 0, end: 'failed', code: 'upstream-closed' });
+  expect(front.reports.some(r => r.kind === 'second-ended' && r.what === 'failed')).toBe(true);
+});
+
+test('a shadow that breaks off is cut, not complete, and the client has it all (47)', async () => {
+  const { ear, url } = await both({
+    legacy: says('legacy'),
+    candidate: (_request, response) => {
+      response.writeHead(200, { 'content-length': '100' }).write('half');
+      setImmediate(() => response.destroy());
+    },
+  });
+  expect(await (await fetch(url)).text()).toBe('legacy');
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample?.candidate).toMatchObject({ status: 200, end: 'cut' });
+});
+
+test('what is too long to be held is delivered and not held', async () => {
+  const long: Answer = (_request, response) => response.end(Buffer.alloc(3_000_000, 'x'));
+  const { ear, url } = await both({ legacy: long, candidate: says('short') });
+  expect((await (await fetch(url)).text()).length).toBe(3_000_000);
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample?.legacy.body).toBeNull();
+  expect(String(sample?.candidate.body)).toBe('short');
+});
+
+test('compressed bodies are handed over as they came, with their fields (76)', async () => {
+  const zipped: Answer = (_request, response) =>
+    response.setHeader('content-encoding', 'gzip').end(gzipSync('text'));
+  const { ear, url } = await both({ legacy: says('text'), candidate: zipped });
+  await fetch(url);
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample?.candidate.headers).toContain('gzip');
+});
+
+test('with nobody to show it to, a request counts as unpaired', async () => {
+  const { ear, url } = await both(
+    { legacy: says('legacy'), candidate: says('candidate') },
+    { identity: { sources: [{ from: 'query', names: ['ticket'], singleUse: true }] } },
+  );
+  await (await fetch(`${url}/?ticket=abc`)).text();
+  await until('it is counted', () => ear.unpairedOnes.length === 1);
+  expect(ear.exchanges).toHaveLength(0);
+});
+
+test('both streams of events go to the judge, and the shadow ends with its client', async () => {
+  const streams: Answer = (request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(`data: from ${request.headers['x-cutover-role'] ?? 'the primary'}\n\n`);
+  };
+  const { candidate, ear, url } = await both({ legacy: streams, candidate: streams });
+  const aborter = new AbortController();
+  const answer = await fetch(`${url}/events`, { signal: aborter.signal });
+  const reader = answer.body?.getReader();
+  expect(Buffer.from((await reader?.read())?.value ?? '').toString()).toBe(
+    'data: from the primary\n\n',
+  );
+  const stream = await until('the judge hears of it', () => ear.streams[0]);
+  await until('both are copied', () => stream.bytesOf.candidate.length > 0);
+  expect(Buffer.concat(stream.bytesOf.legacy).toString()).toBe('data: from the primary\n\n');
+  expect(Buffer.concat(stream.bytesOf.candidate).toString()).toBe('data: from shadow\n\n');
+  expect(stream.facts.format).toBe('sse');
+  aborter.abort();
+  await until('the shadow has ended', () => candidate.aborted() === 1);
+  await until('the judge is told', () => stream.notes.includes('end'));
+});
