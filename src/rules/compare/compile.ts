@@ -1,12 +1,121 @@
 // Rules made ready for use: looked through once for what may not be excused, then a plan per type.
+import { checkRules, covers, UNKEYED } from './check.ts';
+import type { NoiseProfile } from './noise.ts';
+import { type Place, type Placed, placeOf, stepsOf } from './place.ts';
 import type { CompareRules } from './rules.ts';
 
-/** Made by `compileRules` alone. */
-export interface CompiledRules {
-  readonly rules: CompareRules;
+/** How events of one type are recognised and compared. */
+export interface TypePlan {
+  /** Of the fields at the root; for each envelope of those in it. */
+  readonly root: Place;
+  readonly envelopes: readonly Envelope[];
+  /** Pointers, as steps. Of `keyFirst` the first that an event has counts. */
+  readonly keyAll: readonly Pointer[];
+  readonly keyFirst: readonly Pointer[];
+  /** Fields that are not part of the digest that stands in for a key. */
+  readonly undigested: ReadonlySet<string>;
+  /** The first that an event has names its lane. */
+  readonly lanes: readonly LanePointer[];
+  readonly isReply: boolean;
+  readonly isFailure: boolean;
+  /** Where an event says when it was sent, and that it is sent again; null: nowhere. */
+  readonly stamp: Pointer | null;
+  readonly replay: Pointer | null;
 }
 
-/** Throws `RangeError` that names the field (`allow[3].path`) and what would be right. */
-export function compileRules(rules: CompareRules): CompiledRules {
-  return { rules };
+export interface Envelope {
+  readonly name: string;
+  readonly fields: Place;
+}
+
+export type Pointer = readonly string[];
+
+export interface LanePointer {
+  /** Its place among all lane pointers: values of different ones are different lanes. */
+  readonly level: number;
+  readonly pointer: Pointer;
+}
+
+/** Made by `compileRules` alone. */
+export class CompiledRules {
+  readonly rules: CompareRules;
+  readonly #named: ReadonlyMap<string, TypePlan>;
+  readonly #others: TypePlan;
+
+  constructor(rules: CompareRules, profile: NoiseProfile | null) {
+    this.rules = rules;
+    const types = new Set([
+      ...rules.allow.flatMap(({ types }) => types ?? []),
+      ...rules.replies,
+      ...rules.failures,
+      ...(profile?.fields.map(({ eventType }) => eventType) ?? []),
+    ]);
+    this.#named = new Map([...types].map(type => [type, planOf(rules, profile, type)]));
+    this.#others = planOf(rules, profile, null);
+  }
+
+  planOf(type: string): TypePlan {
+    return this.#named.get(type) ?? this.#others;
+  }
+}
+
+/**
+ * Throws `RangeError` that names the field (`allow[3].path`) and what would be right. A noise profile
+ * excuses the values at its paths, and never those that name a user.
+ */
+export function compileRules(
+  rules: CompareRules,
+  profile: NoiseProfile | null = null,
+): CompiledRules {
+  checkRules(rules, profile);
+  return new CompiledRules(rules, profile);
+}
+
+function planOf(rules: CompareRules, profile: NoiseProfile | null, type: string | null): TypePlan {
+  const { envelopes, key, lanes } = rules;
+  const applying = rules.allow.filter(
+    ({ types }) => types === undefined || (type !== null && types.includes(type)),
+  );
+  const placed: Placed[] = [
+    ...applying.map(allowance => ({ steps: stepsOf(allowance.path), allowance })),
+    ...(profile?.fields ?? [])
+      .filter(({ eventType }) => eventType === type)
+      .map(({ path }) => ({ steps: stepsOf(path), allowance: 'noisy' as const })),
+  ];
+  const isInEnvelope = ({ steps }: Placed) =>
+    steps.length > 1 && envelopes.includes(steps[0] ?? '');
+  const anywhere = placed.filter(each => !isInEnvelope(each));
+  const unfit = applying.filter(({ as }) => UNKEYED.has(as)).map(({ path }) => stepsOf(path));
+  const isFit = (pointer: string) => !unfit.some(steps => covers(steps, pointer, envelopes));
+  const bare = (path: string) => {
+    const steps = stepsOf(path);
+    return (envelopes.includes(steps[0] ?? '') ? steps[1] : undefined) ?? steps[0] ?? '';
+  };
+  const pointerOf = (as: 'time' | 'replay') => {
+    const found = applying.find(each => each.as === as && !each.path.includes('*'));
+    return found === undefined ? null : stepsOf(found.path);
+  };
+  return {
+    root: placeOf(anywhere),
+    envelopes: envelopes.map(name => ({
+      name,
+      fields: placeOf([
+        ...anywhere,
+        ...placed
+          .filter(each => isInEnvelope(each) && each.steps[0] === name)
+          .map(({ steps, allowance }) => ({ steps: steps.slice(1), allowance })),
+      ]),
+    })),
+    keyAll: key.all.map(stepsOf),
+    keyFirst: key.first.filter(isFit).map(stepsOf),
+    undigested: new Set([...applying.map(({ path }) => path), ...key.except].map(bare)),
+    lanes: lanes
+      .map((path, level) => ({ level, path }))
+      .filter(({ path }) => isFit(path))
+      .map(({ level, path }) => ({ level, pointer: stepsOf(path) })),
+    isReply: type !== null && rules.replies.includes(type),
+    isFailure: type !== null && rules.failures.includes(type),
+    stamp: pointerOf('time'),
+    replay: pointerOf('replay'),
+  };
 }

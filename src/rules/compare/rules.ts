@@ -81,6 +81,15 @@ export const PROVENANCE_FIELDS: readonly string[] = [
   'owner_id',
 ];
 
+/** Does a field of this name name a user? */
+export function isUserField(name: string): boolean {
+  return (
+    ROUTING_FIELDS.includes(name) ||
+    PROVENANCE_FIELDS.includes(name) ||
+    /(?:^|_)user_id$|(?:^u|U)serId$/.test(name)
+  );
+}
+
 /** Where a route says nothing else. */
 export const DEFAULT_RULES: CompareRules = {
   envelopes: ['data', 'payload'],

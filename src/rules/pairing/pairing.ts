@@ -1,10 +1,36 @@
 // Pairs the two streams of one session: which event of legacy is which of the candidate, and what
 // became of those that are nobody's.
+//
+//   event ──► same key waiting on the other side? ──► same content? ──► pair ──► order ──► verdict
+//                 │ no                                   │ no
+//                 └──────────► waits in its lane ◄───────┘
+//                                │ both sides came past it, or it waited long enough
+//                                └──► a changed event's pair, duplicate, missing, extra, unjudged
+import { fingerprint } from '../compare/canonical.ts';
+import { type Comparison, compare, isSame } from '../compare/compare.ts';
 import type { CompiledRules } from '../compare/compile.ts';
 import type { IdClasses } from '../compare/ids.ts';
-import type { Side } from '../decide.ts';
-import type { Finding, UnjudgedReason } from '../verdict.ts';
+import { SIDES, type Side } from '../decide.ts';
+import type { Difference, Finding, UnjudgedReason, Verdict } from '../verdict.ts';
+import { Arrivals } from './arrivals.ts';
 import { type Books, emptyBooks } from './books.ts';
+import { withExactIntegers } from './exact.ts';
+import type { Lane } from './lane.ts';
+import { Legs, otherSide } from './legs.ts';
+import { isLikely } from './likeness.ts';
+import type { Pair } from './order.ts';
+import { PairedContent } from './paired-content.ts';
+import { type Pending, Waiting } from './pending.ts';
+
+/**
+ * After so long without news an event that differs from what it should pair with is taken for changed.
+ * Above twice the jitter that is to be expected; and above twice what was seen of late, see `#lagMs`.
+ */
+const QUIET_MS = 800;
+/** Events of one key that are looked through for the same content. */
+const MOST_ALIKE = 8;
+/** Events that could not be read and have found no counterpart; more say nothing more. */
+const MOST_UNREAD = 64;
 
 export interface PairingOptions {
   readonly route: string;
@@ -22,14 +48,34 @@ export interface PairingOptions {
   readonly onFinding: (finding: Finding) => void;
 }
 
+interface Unread {
+  readonly because: UnjudgedReason;
+  readonly at: number;
+}
+
 /** One per session. All times are epoch milliseconds and never go back. */
 export class Pairing {
   readonly books: Books = emptyBooks();
-
-  readonly options: PairingOptions;
+  readonly #options: PairingOptions;
+  readonly #arrivals: Arrivals;
+  readonly #legs: Legs;
+  readonly #content: PairedContent;
+  readonly #waiting: Readonly<Record<Side, Waiting>> = {
+    legacy: new Waiting(),
+    candidate: new Waiting(),
+  };
+  readonly #unread: Readonly<Record<Side, Unread[]>> = { legacy: [], candidate: [] };
+  /** Largest distance between the two of a pair: since `#sinceMs`, and in the window before that. */
+  #lagMs = 0;
+  #lagBeforeMs = 0;
+  #sinceMs = Number.NEGATIVE_INFINITY;
+  #now = 0;
 
   constructor(options: PairingOptions) {
-    this.options = options;
+    this.#options = options;
+    this.#arrivals = new Arrivals(options.rules, options.session);
+    this.#legs = new Legs(options.windowMs);
+    this.#content = new PairedContent(options.windowMs);
   }
 
   /** Events that have no verdict yet, of both sides. */
@@ -39,39 +85,358 @@ export class Pairing {
 
   /**
    * An event that arrived. `value` is parsed JSON where the message is a JSON object or array, else
-   * the message's text. `contaminated`: another user's data was found in it.
+   * the message's text. `contaminated`: another user's data was found in it. With `text`, the message
+   * as it came, integers beyond 2^53 are compared to the last digit; without it they are not
+   * comparable where they look equal.
    */
-  event(_side: Side, _value: unknown, _atMs: number, _contaminated = false): void {
-    throw new Error('comes next');
+  event(
+    side: Side,
+    value: unknown,
+    atMs: number,
+    contaminated = false,
+    text: string | null = null,
+  ): void {
+    this.#now = atMs;
+    const books = this.books[side];
+    books.seen++;
+    books.pending++;
+    const event = this.#arrivals.take(side, value, atMs, contaminated, text);
+    this.#legs.arrived(event);
+    if (this.#findPair(event)) return;
+    this.#waiting[side].add(event);
+    event.lane?.waiting[side].push(event);
+    this.#makeRoom();
   }
 
   /** An event that arrived and can not be read. One unmatched event of the other side is excused. */
-  unjudged(_side: Side, _because: UnjudgedReason, _atMs: number): void {
-    throw new Error('comes next');
+  unjudged(side: Side, because: UnjudgedReason, atMs: number): void {
+    this.#now = atMs;
+    this.books[side].seen++;
+    this.books[side].unjudged[because]++;
+    this.#options.onFinding({
+      verdict: 'unjudged',
+      because,
+      route: this.#options.route,
+      eventType: '',
+      key: null,
+      unit: this.#options.session,
+      session: this.#options.session,
+      legacy: side === 'legacy' ? undefined : null,
+      candidate: side === 'candidate' ? undefined : null,
+      sides: [side],
+      differences: [],
+      at: atMs,
+    });
+    // Its counterpart may have been no more readable.
+    if (this.#takeUnread(otherSide(side), atMs) !== null) return;
+    const unread = this.#unread[side];
+    unread.push({ because, at: atMs });
+    if (unread.length > MOST_UNREAD) unread.shift();
   }
 
-  /** Events of this side were lost on the way here: lanes are `unjudged` until the next common event. */
-  gap(_side: Side, _atMs: number, _because: UnjudgedReason = 'overload'): void {
-    throw new Error('comes next');
+  /**
+   * Copies of this side's events were lost on the way here, `leftOut` of them: lanes are unjudged
+   * until the next common event. Also, with `judge-restart`, when pairing begins anew in mid-stream.
+   */
+  gap(side: Side, atMs: number, because: UnjudgedReason = 'overload', leftOut = 0): void {
+    this.#now = atMs;
+    this.books[side].seen += leftOut;
+    this.books[side].unjudged[because] += leftOut;
+    this.#legs.gap(side, this.#arrivals.lastNo(side), atMs, because);
   }
 
   /** Events of this side may come from now on. Also when a leg is dialled again. */
-  legOpened(_side: Side, _atMs: number): void {
-    throw new Error('comes next');
+  legOpened(side: Side, atMs: number): void {
+    this.#now = atMs;
+    this.#legs.opened(side, atMs);
   }
 
   /** No more events of this side, until it is opened again. */
-  legClosed(_side: Side, _atMs: number): void {
-    throw new Error('comes next');
+  legClosed(side: Side, atMs: number): void {
+    this.#now = atMs;
+    // Before: what the leg did and did not send while it was there still counts.
+    this.#giveUp(otherSide(side), 'no-second');
+    this.#legs.closed(side);
   }
 
   /** Gives their verdict to events that waited long enough. Call every 100 ms; cheap when nothing waits. */
-  sweep(_atMs: number): void {
-    throw new Error('comes next');
+  sweep(atMs: number): void {
+    this.#now = atMs;
+    this.#content.sweep(atMs);
+    const { windowMs } = this.#options;
+    if (atMs - this.#sinceMs > windowMs) {
+      this.#lagBeforeMs = this.#lagMs;
+      this.#lagMs = 0;
+      this.#sinceMs = atMs;
+      this.#arrivals.sweep(atMs - 2 * windowMs);
+    }
+    if (this.#waiting.legacy.size + this.#waiting.candidate.size === 0) return;
+    const quietMs = Math.min(windowMs, Math.max(QUIET_MS, 2 * this.#lagMs, 2 * this.#lagBeforeMs));
+    this.#settleQuiet(atMs - quietMs, SIDES);
+    for (const side of SIDES) {
+      const patienceMs = this.#legs.isOpen(otherSide(side)) ? windowMs : quietMs;
+      const waiting = this.#waiting[side];
+      for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
+        if (event.at > atMs - patienceMs) break;
+        this.#resolveAlone(event);
+      }
+    }
   }
 
   /** The session is over: everything gets its verdict, `pending` becomes 0. */
-  end(_atMs: number): void {
-    throw new Error('comes next');
+  end(atMs: number): void {
+    this.#now = atMs;
+    for (const side of SIDES) this.#giveUp(side, 'session-ended');
+  }
+
+  /** Pairs the event with one of the other side that has its key and its content, if one waits. */
+  #findPair(event: Pending): boolean {
+    let other = this.#waiting[otherSide(event.side)].find(event.match) ?? null;
+    for (let tried = 0; other !== null && tried < MOST_ALIKE; tried++) {
+      const comparison = this.#compare(event, other);
+      // What could not be compared to its end will not be the next time.
+      if (isSame(comparison) || (comparison.stopped !== null && !hasFindings(comparison))) {
+        this.#pair(event, other, comparison);
+        return true;
+      }
+      other = other.alike;
+    }
+    return false;
+  }
+
+  #compare(a: Pending, b: Pending): Comparison {
+    const [legacy, candidate] = a.side === 'legacy' ? [a, b] : [b, a];
+    const found = compare(legacy.plan, legacy.value, candidate.value, this.#options);
+    if (!found.inexact || !isSame(found)) return found;
+    const left = legacy.text === null ? undefined : withExactIntegers(legacy.text);
+    const right = candidate.text === null ? undefined : withExactIntegers(candidate.text);
+    if (left !== undefined && right !== undefined) {
+      return compare(legacy.plan, left, right, this.#options);
+    }
+    return { ...found, stopped: 'not-comparable' };
+  }
+
+  #pair(a: Pending, b: Pending, comparison: Comparison): void {
+    const [legacy, candidate] = a.side === 'legacy' ? [a, b] : [b, a];
+    this.#remove(legacy);
+    this.#remove(candidate);
+    const lag = Math.abs(legacy.at - candidate.at);
+    if (lag > this.#lagMs) this.#lagMs = lag;
+    this.#legs.paired(legacy, candidate);
+    this.#content.note(fingerprint(candidate.plan, candidate.value), this.#now);
+    if (hasFindings(comparison)) {
+      this.#content.note(fingerprint(legacy.plan, legacy.value), this.#now);
+    }
+    for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
+      this.#options.ids.learn(idClass, left, right);
+    }
+    const pair: Pair = { legacy, candidate, comparison, isLate: false };
+    const { lane } = legacy;
+    // Where the sides do not agree on a lane there is no order to keep.
+    if (lane === null || lane !== candidate.lane) this.#bookPair(pair);
+    else {
+      lane.pair(pair, this.#rest);
+      if (lane.hasBefore(legacy) || lane.hasBefore(candidate)) {
+        this.#settlePassed(lane, legacy.place, candidate.place);
+      }
+    }
+    // The lanes that they left may have pairs that waited for this.
+    if (lane !== candidate.lane) {
+      lane?.settle(this.#rest);
+      candidate.lane?.settle(this.#rest);
+    }
+  }
+
+  readonly #rest = (pair: Pair): void => this.#bookPair(pair);
+
+  /** Both sides came past these places: what has waited before them on both sides was changed on the way. */
+  #settlePassed(lane: Lane, legacyPlace: number, candidatePlace: number): void {
+    const legacy = lane.waiting.legacy.filter(({ place }) => place < legacyPlace);
+    const candidate = lane.waiting.candidate.filter(({ place }) => place < candidatePlace);
+    this.#settleChanged(legacy, candidate);
+    for (const event of [...legacy, ...candidate]) {
+      // What has no name of its own may come in another order from elsewhere: that needs time.
+      if (event.isWaiting && event.isPointed && this.#isDuplicate(event)) this.#resolveAlone(event);
+    }
+  }
+
+  /** Pairs that have the same key, or the same place, and not the same content. */
+  #settleChanged(legacy: readonly Pending[], candidate: readonly Pending[]): void {
+    for (const fits of [haveSameKey, this.#haveSamePlace]) {
+      for (const left of legacy) {
+        if (!left.isWaiting) continue;
+        const right = candidate.find(each => each.isWaiting && fits(left, each));
+        if (right !== undefined) this.#pair(left, right, this.#compare(left, right));
+      }
+    }
+  }
+
+  readonly #haveSamePlace = (legacy: Pending, candidate: Pending): boolean =>
+    !this.#legs.isInGap(legacy) && !this.#legs.isInGap(candidate) && isLikely(legacy, candidate);
+
+  /**
+   * Whatever has waited on both sides since before `until` will not find its like any more, nor on
+   * `sides` what has a double.
+   */
+  #settleQuiet(until: number, sides: readonly Side[]): void {
+    const lanes = new Set<Lane>();
+    const { legacy, candidate } = this.#waiting;
+    let next: Pending | null = null;
+    for (let event = legacy.oldest; event !== null && event.at <= until; event = next) {
+      next = event.newer;
+      const other = candidate.find(event.match);
+      if (other !== undefined && other.at <= until) {
+        this.#pair(event, other, this.#compare(event, other));
+        // Pairing may have settled others as well.
+        if (next !== null && !next.isWaiting) next = legacy.oldest;
+      } else if (event.lane !== null && event.lane.waiting.candidate.length > 0) {
+        lanes.add(event.lane);
+      }
+    }
+    const isQuiet = ({ at }: Pending) => at <= until;
+    for (const { waiting } of lanes) {
+      this.#settleChanged(waiting.legacy.filter(isQuiet), waiting.candidate.filter(isQuiet));
+    }
+    for (const side of sides) {
+      for (
+        let event = this.#waiting[side].oldest;
+        event !== null && event.at <= until;
+        event = next
+      ) {
+        next = event.newer;
+        if (!this.#isDuplicate(event)) continue;
+        this.#resolveAlone(event);
+        if (next !== null && !next.isWaiting) next = this.#waiting[side].oldest;
+      }
+    }
+  }
+
+  /** No pair will come for the events of this side any more. */
+  #giveUp(side: Side, because: UnjudgedReason): void {
+    this.#settleQuiet(Number.POSITIVE_INFINITY, [side]);
+    const waiting = this.#waiting[side];
+    for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
+      const { lane } = event;
+      // The other side has sent later ones of the same lane, so it would have sent this one before.
+      const wasPassed = lane !== null && lane.paired[side] > event.place;
+      if (wasPassed || this.#isDuplicate(event)) this.#resolveAlone(event);
+      else this.#resolve(event, 'unjudged', because);
+    }
+  }
+
+  #isDuplicate(event: Pending): boolean {
+    if (this.#legs.isInGap(event)) return false;
+    return this.#content.has(fingerprint(event.plan, event.value), event.at);
+  }
+
+  /** An event whose pair did not come. */
+  #resolveAlone(event: Pending): void {
+    const { side, isContaminated } = event;
+    if (isContaminated) {
+      this.#resolve(event, 'contaminated', null);
+      return;
+    }
+    if (this.#isDuplicate(event)) {
+      this.#resolve(event, 'duplicate', null);
+      return;
+    }
+    const excuse =
+      this.#legs.excuse(event) ??
+      this.#takeUnread(otherSide(side), event.at) ??
+      (event.isReplay ? 'no-second' : null);
+    if (excuse !== null) this.#resolve(event, 'unjudged', excuse);
+    else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
+  }
+
+  #resolve(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
+    const { side } = event;
+    this.#remove(event);
+    const [legacy, candidate] = side === 'legacy' ? [event, null] : [null, event];
+    this.#book(verdict, because, legacy, candidate, []);
+    event.lane?.settle(this.#rest);
+  }
+
+  /** Takes back the word of an unreadable event that stands for one without a pair. */
+  #takeUnread(side: Side, atMs: number): UnjudgedReason | null {
+    const unread = this.#unread[side];
+    const { windowMs } = this.#options;
+    while (unread[0] !== undefined && unread[0].at < atMs - windowMs) unread.shift();
+    const index = unread.findIndex(({ at }) => at <= atMs + windowMs);
+    return index === -1 ? null : (unread.splice(index, 1)[0]?.because ?? null);
+  }
+
+  #makeRoom(): void {
+    const { legacy, candidate } = this.#waiting;
+    while (legacy.size + candidate.size > this.#options.maxPending) {
+      const left = legacy.oldest;
+      const right = candidate.oldest;
+      const oldest = left === null || (right !== null && right.at < left.at) ? right : left;
+      if (oldest === null) return;
+      // Whatever would have been its pair must not be taken for an extra one.
+      for (const side of SIDES) {
+        this.#legs.gap(side, this.#arrivals.lastNo(side), this.#now, 'window-overrun');
+      }
+      this.#resolve(oldest, 'unjudged', 'window-overrun');
+    }
+  }
+
+  #remove(event: Pending): void {
+    if (!event.isWaiting) return;
+    this.#waiting[event.side].remove(event);
+    event.lane?.remove(event);
+  }
+
+  #bookPair({ legacy, candidate, comparison, isLate }: Pair): void {
+    const { differences, excused, stopped } = comparison;
+    const isFailure = legacy.plan.isFailure;
+    let verdict: Verdict;
+    if (legacy.isContaminated || candidate.isContaminated) verdict = 'contaminated';
+    else if (isLate) verdict = 'out-of-order';
+    else if (differences.length > 0) verdict = 'mismatch';
+    else if (stopped !== null) verdict = 'unjudged';
+    else if (isFailure) verdict = 'failed-alike';
+    else verdict = excused.length > 0 ? 'noise' : 'match';
+    const because = verdict === 'unjudged' ? stopped : null;
+    this.#book(verdict, because, legacy, candidate, verdict === 'noise' ? excused : differences);
+  }
+
+  #book(
+    verdict: Verdict,
+    because: UnjudgedReason | null,
+    legacy: Pending | null,
+    candidate: Pending | null,
+    differences: readonly Difference[],
+  ): void {
+    const event = legacy ?? candidate;
+    if (event === null) return;
+    for (const each of [legacy, candidate]) {
+      if (each === null) continue;
+      const books = this.books[each.side];
+      books.pending--;
+      if (verdict !== 'unjudged') books[verdict]++;
+      else if (because !== null) books.unjudged[because]++;
+    }
+    this.#options.onFinding({
+      verdict,
+      because,
+      route: this.#options.route,
+      eventType: event.type,
+      key: event.key,
+      unit: event.unit,
+      session: this.#options.session,
+      legacy: legacy === null ? null : legacy.value,
+      candidate: candidate === null ? null : candidate.value,
+      sides: legacy === null ? CANDIDATE : candidate === null ? LEGACY : SIDES,
+      differences,
+      at: Math.max(legacy?.at ?? 0, candidate?.at ?? 0),
+    });
   }
 }
+
+const LEGACY: readonly Side[] = ['legacy'];
+const CANDIDATE: readonly Side[] = ['candidate'];
+
+const haveSameKey = (legacy: Pending, candidate: Pending): boolean =>
+  legacy.match === candidate.match;
+
+const hasFindings = ({ differences }: Comparison): boolean => differences.length > 0;

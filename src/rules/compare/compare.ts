@@ -1,0 +1,453 @@
+// Compares two events that are to be the same one, and says in which places they are not.
+import type { Difference } from '../verdict.ts';
+import { canonical } from './canonical.ts';
+import type { Envelope, TypePlan } from './compile.ts';
+import type { Id, IdClasses } from './ids.ts';
+import { instantMs } from './instant.ts';
+import { type Allowed, NOWHERE, type Place, stepFrom } from './place.ts';
+import { isRecord, type JsonRecord, own, read } from './record.ts';
+import { isUserField } from './rules.ts';
+
+/** Deeper values overflow the stack of whoever walks or copies them. */
+const MOST_DEPTH = 64;
+/** Some 5 ms; one event that is so large must not hold up the sessions behind it for longer. */
+const MOST_VALUES = 100_000;
+/** A longer list says no more; the walk ends here. */
+const MOST_DIFFERENCES = 32;
+/** Arrays up to here are looked through for the same elements in another order. */
+const MOST_ORDERED = 1_000;
+/** Ids to be learned from one pair. */
+const MOST_IDS = 1_000;
+
+/** Why a comparison came to no end. */
+export type Stopped = 'too-deep' | 'too-large' | 'not-comparable';
+
+export interface LearnedId {
+  readonly idClass: string;
+  readonly legacy: Id;
+  readonly candidate: Id;
+}
+
+export interface Comparison {
+  /** Where they differ and no rule allows it. Empty: the same, as far as was looked. */
+  readonly differences: readonly Difference[];
+  /** Where they differ in values that are not looked at; makes a pair noise. */
+  readonly excused: readonly Difference[];
+  readonly stopped: Stopped | null;
+  /** Generated ids that belong together if the two are a pair. */
+  readonly learned: readonly LearnedId[];
+  /** Numbers beyond 2^53 were found equal, as far as a double can tell. */
+  readonly inexact: boolean;
+}
+
+export interface Acquaintance {
+  readonly ids: IdClasses;
+  /** The user's names; empty when nobody is named. */
+  readonly subject: readonly string[];
+}
+
+/** Compares by the plan of legacy's type. Learns no ids: only a pair does, see `Comparison.learned`. */
+export function compare(
+  plan: TypePlan,
+  legacy: unknown,
+  candidate: unknown,
+  known: Acquaintance,
+): Comparison {
+  const walk = new Walk(known);
+  if (isRecord(legacy) && isRecord(candidate)) walk.event(plan, legacy, candidate);
+  // One is JSON, the other is not: nothing says which of the two was meant to be what.
+  else if (typeof legacy !== typeof candidate) walk.stopped = 'not-comparable';
+  else walk.whole(legacy, candidate);
+  return walk;
+}
+
+export function isSame({ differences, stopped }: Comparison): boolean {
+  return differences.length === 0 && stopped === null;
+}
+
+/** A field of one side that the other one does not have at the same place. */
+interface Loose {
+  readonly parent: string;
+  readonly name: string;
+  readonly value: unknown;
+  readonly place: Place | null;
+}
+
+const NO_DIFFERENCES: Difference[] = [];
+const NO_IDS: LearnedId[] = [];
+const NO_FIELDS: JsonRecord = Object.freeze({});
+
+class Walk implements Comparison {
+  // Shared as long as they are empty, as they nearly always are.
+  differences = NO_DIFFERENCES;
+  excused = NO_DIFFERENCES;
+  learned = NO_IDS;
+  stopped: Stopped | null = null;
+  inexact = false;
+  readonly #known: Acquaintance;
+  #values = 0;
+  #looseLegacy: Loose[] | null = null;
+  #looseCandidate: Loose[] | null = null;
+
+  constructor(known: Acquaintance) {
+    this.#known = known;
+  }
+
+  whole(legacy: unknown, candidate: unknown): void {
+    if (typeof legacy === 'object' || legacy !== candidate) {
+      this.#value(legacy, candidate, '', null, NOWHERE, 0);
+    }
+  }
+
+  /** Fields are compared where both have them; then those that moved; what is left is one side's own. */
+  event(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): void {
+    const { envelopes } = plan;
+    this.#fields(legacy, candidate, '', plan.root, envelopes);
+    for (const envelope of envelopes) {
+      const { name, fields } = envelope;
+      const [left, right] = [own(legacy, name), own(candidate, name)];
+      if (left === undefined && right === undefined) continue;
+      if (!isDress(left) || !isDress(right)) continue;
+      this.#fields(left ?? NO_FIELDS, right ?? NO_FIELDS, `/${escaped(name)}`, fields, null);
+    }
+    if (this.#looseLegacy !== null || this.#looseCandidate !== null) this.#reconcile();
+  }
+
+  /** `envelopes` is null inside of one. */
+  #fields(
+    legacy: JsonRecord,
+    candidate: JsonRecord,
+    parent: string,
+    place: Place,
+    envelopes: readonly Envelope[] | null,
+  ): void {
+    let common = 0;
+    for (const name of Object.keys(legacy)) {
+      const left = legacy[name];
+      const right = own(candidate, name);
+      if (right !== undefined) common++;
+      if (envelopes !== null && isEnvelope(envelopes, name) && isDress(left) && isDress(right)) {
+        continue;
+      }
+      if (right === undefined) {
+        this.#looseLegacy ??= [];
+        this.#looseLegacy.push({ parent, name, value: left, place: stepFrom(place, name) });
+      } else this.#value(left, right, parent, name, stepFrom(place, name), 1);
+      if (this.#isOver()) return;
+    }
+    const names = Object.keys(candidate);
+    if (names.length === common) return;
+    for (const name of names) {
+      if (own(legacy, name) !== undefined) continue;
+      const value = candidate[name];
+      if (envelopes !== null && isEnvelope(envelopes, name) && isDress(value)) continue;
+      this.#looseCandidate ??= [];
+      this.#looseCandidate.push({ parent, name, value, place: stepFrom(place, name) });
+      if (++this.#values > MOST_VALUES) this.#stop('too-large');
+      if (this.#isOver()) return;
+    }
+  }
+
+  #reconcile(): void {
+    const moved = new Map<string, Loose[]>();
+    for (const field of this.#looseCandidate ?? []) {
+      const namesakes = moved.get(field.name);
+      if (namesakes === undefined) moved.set(field.name, [field]);
+      else namesakes.push(field);
+    }
+    for (const { parent, name, value, place } of this.#looseLegacy ?? []) {
+      const other = moved.get(name)?.shift();
+      if (other === undefined) this.#value(value, undefined, parent, name, place, 1);
+      else this.#value(value, other.value, parent, name, place ?? other.place, 1);
+      if (this.#isOver()) return;
+    }
+    for (const fields of moved.values()) {
+      for (const { parent, name, value, place } of fields) {
+        this.#value(undefined, value, parent, name, place, 1);
+        if (this.#isOver()) return;
+      }
+    }
+  }
+
+  /** `undefined` is absent. The path is put together when it is needed: `name` null is the parent itself. */
+  #value(
+    legacy: unknown,
+    candidate: unknown,
+    parent: string,
+    name: string | null,
+    place: Place | null,
+    depth: number,
+  ): void {
+    if (++this.#values > MOST_VALUES) {
+      this.#stop('too-large');
+      return;
+    }
+    const allowed = place === null ? null : place.allowed;
+    if (allowed !== null && this.#isAllowed(allowed, legacy, candidate, parent, name, depth))
+      return;
+    if (legacy === candidate) {
+      if (typeof legacy === 'number' && !Number.isSafeInteger(legacy)) this.#doubt(legacy);
+    } else if (legacy === undefined) {
+      this.#report({ kind: 'extra', path: pathOf(parent, name), candidate });
+    } else if (candidate === undefined) {
+      this.#report({ kind: 'missing', path: pathOf(parent, name), legacy });
+    } else if (isContainer(legacy) && isContainer(candidate)) {
+      this.#containers(legacy, candidate, pathOf(parent, name), place, depth);
+    } else {
+      const kind = kindOf(legacy) === kindOf(candidate) ? 'value' : 'type';
+      this.#report({ kind, path: pathOf(parent, name), legacy, candidate });
+    }
+  }
+
+  #containers(
+    legacy: object,
+    candidate: object,
+    path: string,
+    place: Place | null,
+    depth: number,
+  ): void {
+    if (depth >= MOST_DEPTH) this.#stop('too-deep');
+    else if (Array.isArray(legacy) && Array.isArray(candidate)) {
+      if (place?.allowed?.anyOrder) this.#anyOrder(legacy, candidate, path, place, depth);
+      else this.#arrays(legacy, candidate, path, place, depth);
+    } else if (isRecord(legacy) && isRecord(candidate)) {
+      this.#records(legacy, candidate, path, place, depth);
+    } else this.#report({ kind: 'type', path, legacy, candidate });
+  }
+
+  #records(
+    legacy: JsonRecord,
+    candidate: JsonRecord,
+    path: string,
+    place: Place | null,
+    depth: number,
+  ): void {
+    let common = 0;
+    for (const name of Object.keys(legacy)) {
+      const right = own(candidate, name);
+      if (right !== undefined) common++;
+      this.#value(legacy[name], right, path, name, stepFrom(place, name), depth + 1);
+      if (this.#isOver()) return;
+    }
+    const names = Object.keys(candidate);
+    if (names.length === common) return;
+    for (const name of names) {
+      if (own(legacy, name) !== undefined) continue;
+      this.#value(undefined, candidate[name], path, name, stepFrom(place, name), depth + 1);
+      if (this.#isOver()) return;
+    }
+  }
+
+  #arrays(
+    legacy: readonly unknown[],
+    candidate: readonly unknown[],
+    path: string,
+    place: Place | null,
+    depth: number,
+  ): void {
+    const { length } = legacy;
+    if (length !== candidate.length) {
+      this.#report({ kind: 'length', path, legacy: length, candidate: candidate.length });
+      return;
+    }
+    const before = this.differences.length;
+    const learnedBefore = this.learned.length;
+    for (let index = 0; index < length; index++) {
+      const step = String(index);
+      this.#value(legacy[index], candidate[index], path, step, stepFrom(place, step), depth + 1);
+      if (this.#isOver()) break;
+    }
+    if (this.differences.length === before || length > MOST_ORDERED) return;
+    if (!isReordered(legacy, candidate)) return;
+    // One difference instead of one for every element; what was compared across means nothing.
+    this.differences.length = before;
+    if (this.learned.length > learnedBefore) this.learned.length = learnedBefore;
+    this.#report({ kind: 'order', path, legacy, candidate });
+  }
+
+  /** Elements that are told apart by a key are compared with their like, wherever it stands. */
+  #anyOrder(
+    legacy: readonly unknown[],
+    candidate: readonly unknown[],
+    path: string,
+    place: Place,
+    depth: number,
+  ): void {
+    const by = place.allowed?.orderBy ?? null;
+    const like = new Map<string, number[]>();
+    this.#values += legacy.length + candidate.length;
+    for (const [index, element] of candidate.entries()) {
+      const key = keyOfElement(element, by);
+      const places = like.get(key);
+      if (places === undefined) like.set(key, [index]);
+      else places.push(index);
+    }
+    for (const [index, element] of legacy.entries()) {
+      const step = String(index);
+      const at = like.get(keyOfElement(element, by))?.shift();
+      const other = at === undefined ? undefined : candidate[at];
+      this.#value(element, other, path, step, stepFrom(place, step), depth + 1);
+      if (this.#isOver()) return;
+    }
+    for (const index of [...like.values()].flat()) {
+      const step = String(index);
+      this.#value(undefined, candidate[index], path, step, stepFrom(place, step), depth + 1);
+      if (this.#isOver()) return;
+    }
+  }
+
+  /** True when an allowance had the last word here, be it that the values are reported after all. */
+  #isAllowed(
+    allowed: Allowed,
+    legacy: unknown,
+    candidate: unknown,
+    parent: string,
+    name: string | null,
+    depth: number,
+  ): boolean {
+    if (allowed.anything) {
+      this.#excuse(legacy, candidate, pathOf(parent, name), depth);
+      return true;
+    }
+    if (allowed.candidateAdds && (legacy ?? null) === null && candidate !== undefined) {
+      return this.#mayAdd(candidate, name);
+    }
+    if (allowed.nullOrAbsent && (legacy ?? null) === null && (candidate ?? null) === null) {
+      return true;
+    }
+    if (allowed.replay && isReplayMark(legacy) && isReplayMark(candidate)) return true;
+    if (legacy === undefined || candidate === undefined) return false;
+    if (allowed.idClass !== null && isId(legacy) && isId(candidate)) {
+      if (this.#fits(allowed.idClass, legacy, candidate)) return true;
+      this.#report({ kind: 'value', path: pathOf(parent, name), legacy, candidate });
+      return true;
+    }
+    if (allowed.timeWithinMs >= 0) {
+      const [left, right] = [instantMs(legacy), instantMs(candidate)];
+      if (left === undefined || right === undefined) return false;
+      if (Math.abs(left - right) > allowed.timeWithinMs) {
+        this.#report({ kind: 'value', path: pathOf(parent, name), legacy, candidate });
+      }
+      return true;
+    }
+    if (allowed.numberWithin >= 0 && typeof legacy === 'number' && typeof candidate === 'number') {
+      if (Math.abs(legacy - candidate) > allowed.numberWithin) return false;
+      return true;
+    }
+    if (allowed.noisy && legacy !== candidate && !isContainer(legacy) && !isContainer(candidate)) {
+      if (kindOf(legacy) !== kindOf(candidate)) return false;
+      const path = pathOf(parent, name);
+      this.#note({ kind: 'value', path, legacy, candidate });
+      return true;
+    }
+    return false;
+  }
+
+  /** A user's field that only the candidate fills in must name the session's user. */
+  #mayAdd(candidate: unknown, name: string | null): boolean {
+    if (candidate === null || name === null || !isUserField(name)) return true;
+    const { subject } = this.#known;
+    return subject.length === 0 || subject.some(each => each === String(candidate));
+  }
+
+  #fits(idClass: string, legacy: Id, candidate: Id): boolean {
+    const contradicts = this.learned.some(
+      each =>
+        each.idClass === idClass && (each.legacy === legacy) !== (each.candidate === candidate),
+    );
+    if (contradicts || !this.#known.ids.fits(idClass, legacy, candidate)) return false;
+    if (this.learned === NO_IDS) this.learned = [];
+    if (this.learned.length < MOST_IDS) this.learned.push({ idClass, legacy, candidate });
+    return true;
+  }
+
+  /** Notes a difference that is not looked at, and whether there is one at all. */
+  #excuse(legacy: unknown, candidate: unknown, path: string, depth: number): void {
+    if (legacy === candidate) return;
+    if (isContainer(legacy) && isContainer(candidate)) {
+      const apart = new Walk(this.#known);
+      apart.#values = this.#values;
+      apart.#containers(legacy, candidate, path, null, depth);
+      this.#values = apart.#values;
+      if (apart.stopped !== null) this.#stop(apart.stopped);
+      for (const difference of apart.differences) this.#note(difference);
+    } else if (legacy === undefined) this.#note({ kind: 'extra', path, candidate });
+    else if (candidate === undefined) this.#note({ kind: 'missing', path, legacy });
+    else {
+      const kind = kindOf(legacy) === kindOf(candidate) ? 'value' : 'type';
+      this.#note({ kind, path, legacy, candidate });
+    }
+  }
+
+  #note(difference: Difference): void {
+    if (this.excused === NO_DIFFERENCES) this.excused = [];
+    if (this.excused.length < MOST_DIFFERENCES) this.excused.push(difference);
+  }
+
+  #report(difference: Difference): void {
+    if (this.differences === NO_DIFFERENCES) this.differences = [];
+    if (this.differences.length < MOST_DIFFERENCES) this.differences.push(difference);
+  }
+
+  #stop(stopped: Stopped): void {
+    this.stopped ??= stopped;
+  }
+
+  #isOver(): boolean {
+    return this.stopped !== null || this.differences.length >= MOST_DIFFERENCES;
+  }
+
+  /** Fractions are what both sides wrote; large integers may have lost digits, and 1e400 all of them. */
+  #doubt(number: number): void {
+    if (!Number.isFinite(number)) this.#stop('not-comparable');
+    else if (Number.isInteger(number)) this.inexact = true;
+  }
+}
+
+/** Can it be an envelope, or the lack of one? Anything else is a field like others. */
+function isDress(value: unknown): value is JsonRecord | undefined {
+  return value === undefined || isRecord(value);
+}
+
+function isEnvelope(envelopes: readonly Envelope[], name: string): boolean {
+  for (const envelope of envelopes) if (envelope.name === name) return true;
+  return false;
+}
+
+function isContainer(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+function isId(value: unknown): value is Id {
+  return typeof value === 'string' || typeof value === 'number';
+}
+
+function isReplayMark(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === 'boolean';
+}
+
+/** JSON's own kinds. */
+function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
+function keyOfElement(element: unknown, by: readonly string[] | null): string {
+  if (by === null) return canonical(element);
+  return isRecord(element) ? canonical(read(element, by, []) ?? null) : canonical(element);
+}
+
+function isReordered(legacy: readonly unknown[], candidate: readonly unknown[]): boolean {
+  const sorted = (array: readonly unknown[]) => array.map(item => canonical(item)).sort();
+  const right = sorted(candidate);
+  return sorted(legacy).every((text, index) => text === right[index]);
+}
+
+function pathOf(parent: string, name: string | null): string {
+  return name === null ? parent : `${parent}/${escaped(name)}`;
+}
+
+function escaped(step: string): string {
+  if (!step.includes('~') && !step.includes('/')) return step;
+  return step.replaceAll('~', '~0').replaceAll('/', '~1');
+}

@@ -1,0 +1,42 @@
+// JSON objects as they come from a parser: a key may be called `__proto__` or `constructor`.
+
+export type JsonRecord = Readonly<Record<string, unknown>>;
+
+export function isRecord(value: unknown): value is JsonRecord {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The record's own value; `undefined` where it has none. */
+export function own(record: JsonRecord, key: string): unknown {
+  const value = record[key];
+  // What is inherited from Object.prototype is a function, or `__proto__`; neither is JSON's.
+  if (value === undefined || (typeof value !== 'function' && key !== '__proto__')) return value;
+  return Object.hasOwn(record, key) ? value : undefined;
+}
+
+/** The value at `steps`, the first of which may stand at the root or in an envelope; null is absent. */
+export function read(
+  record: JsonRecord,
+  steps: readonly string[],
+  envelopes: readonly { readonly name: string }[],
+): unknown {
+  const first = steps[0];
+  if (first === undefined) return undefined;
+  let value = own(record, first);
+  if (value === undefined || value === null) {
+    value = undefined;
+    for (const { name } of envelopes) {
+      const inner = own(record, name);
+      if (!isRecord(inner)) continue;
+      value = own(inner, first) ?? undefined;
+      if (value !== undefined) break;
+    }
+  }
+  for (let at = 1; at < steps.length && value !== undefined; at++) {
+    const step = steps[at] ?? '';
+    if (Array.isArray(value)) value = value[Number(step)];
+    else value = isRecord(value) ? own(value, step) : undefined;
+    value ??= undefined;
+  }
+  return value;
+}

@@ -1,0 +1,88 @@
+// What makes an event "the same one", on either service and in any envelope. The one definition, used
+// by pairing, handover and isolation, and by the reference services to write down what they planted.
+import { hash } from 'node:crypto';
+import { canonical } from './compare/canonical.ts';
+import type { CompiledRules, Pointer, TypePlan } from './compare/compile.ts';
+import { isRecord, type JsonRecord, own, read } from './compare/record.ts';
+import { isUserField } from './compare/rules.ts';
+
+/** Keys are stored and sent to other replicas: another definition gets another name. */
+const VERSION = 'k1:';
+/** Ids of 100 characters are long; whatever makes longer keys is not worth the memory. */
+const MOST_CHARACTERS = 512;
+/** 96 bits. */
+const DIGEST_CHARACTERS = 24;
+
+/**
+ * `k1:["type", …all, first]`, values read through the envelopes, null for those that are absent. An
+ * event with none of them is known by a digest of its content in the last place, less what services
+ * may change and what names a user: who an event is for is not what it is, and a change there must
+ * show as a difference. Null for what is no JSON object.
+ */
+export function eventKey(rules: CompiledRules, event: unknown): string | null {
+  if (!isRecord(event)) return null;
+  return keyOf(rules.planOf(typeOf(event)), event).key;
+}
+
+/** An event's type; empty where it has none. */
+export function typeOf(event: unknown): string {
+  if (!isRecord(event)) return '';
+  const type = own(event, 'type');
+  return typeof type === 'string' ? type : '';
+}
+
+export interface EventKey {
+  readonly key: string;
+  /** The same without the type: equal for an event that came under another type. */
+  readonly rest: string;
+  /** False: the content had to stand in. */
+  readonly isPointed: boolean;
+}
+
+/** The key and what it was made of. */
+export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
+  const { keyAll, keyFirst, envelopes } = plan;
+  let isPointed = false;
+  let rest = '';
+  for (const pointer of keyAll) {
+    const value = read(event, pointer, envelopes);
+    if (value !== undefined) isPointed = true;
+    rest += `,${textOf(value)}`;
+  }
+  const first = firstOf(keyFirst, event, plan);
+  if (first !== undefined) isPointed = true;
+  rest += isPointed ? `,${textOf(first)}` : `,"${digestOf(plan, event)}"`;
+  const key = `${VERSION}[${JSON.stringify(typeOf(event))}${rest}]`;
+  if (key.length <= MOST_CHARACTERS) return { key, rest, isPointed };
+  return { key: `${VERSION}${digest(key)}`, rest: digest(rest), isPointed };
+}
+
+function firstOf(pointers: readonly Pointer[], event: JsonRecord, plan: TypePlan): unknown {
+  for (const pointer of pointers) {
+    const value = read(event, pointer, plan.envelopes);
+    if (value !== undefined) return value;
+  }
+  return undefined;
+}
+
+function textOf(value: unknown): string {
+  return value === undefined ? 'null' : canonical(value);
+}
+
+/** Of the fields at the root and in the envelopes, as if they stood in one place. */
+function digestOf({ undigested, envelopes }: TypePlan, event: JsonRecord): string {
+  const fields: string[] = [];
+  const add = (name: string, value: unknown) => {
+    if (value === null || name === 'type' || undigested.has(name) || isUserField(name)) return;
+    fields.push(`${JSON.stringify(name)}:${canonical(value)}`);
+  };
+  for (const [name, value] of Object.entries(event)) {
+    if (!isRecord(value) || !envelopes.some(envelope => envelope.name === name)) add(name, value);
+    else for (const [inner, its] of Object.entries(value)) add(inner, its);
+  }
+  return digest(fields.sort().join());
+}
+
+function digest(text: string): string {
+  return hash('sha256', text).slice(0, DIGEST_CHARACTERS);
+}

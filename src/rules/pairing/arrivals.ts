@@ -1,0 +1,115 @@
+// What is known of an event as soon as it arrives: its key, its lane, its place in both.
+import { canonical } from '../compare/canonical.ts';
+import type { CompiledRules, TypePlan } from '../compare/compile.ts';
+import { instantMs } from '../compare/instant.ts';
+import { isRecord, type JsonRecord, read } from '../compare/record.ts';
+import type { Side } from '../decide.ts';
+import { keyOf, typeOf } from '../event-key.ts';
+import { Lane } from './lane.ts';
+import type { Pending } from './pending.ts';
+
+/** Lanes of one session within two windows: 400 new runs a second. */
+const MOST_LANES = 4_096;
+/** Longer names of lanes are no ids. */
+const MOST_NAME = 256;
+
+export class Arrivals {
+  readonly #rules: CompiledRules;
+  readonly #session: Lane;
+  readonly #replies: Lane;
+  /** By pointer, then by the value that stands there. */
+  readonly #lanes: Map<unknown, Lane>[];
+  #laneCount = 0;
+  readonly #next: Record<Side, number> = { legacy: 0, candidate: 0 };
+
+  constructor(rules: CompiledRules, session: string) {
+    this.#rules = rules;
+    this.#session = new Lane(session);
+    this.#replies = new Lane(session);
+    this.#lanes = rules.rules.lanes.map(() => new Map());
+  }
+
+  take(
+    side: Side,
+    value: unknown,
+    at: number,
+    isContaminated: boolean,
+    text: string | null,
+  ): Pending {
+    const type = typeOf(value);
+    const plan = this.#rules.planOf(type);
+    const named = isRecord(value) ? keyOf(plan, value) : null;
+    const isReplay = isRecord(value) && isReplayed(plan, value);
+    const lane = isRecord(value) ? this.#laneOf(plan, value) : this.#session;
+    lane.lastAt = at;
+    return {
+      side,
+      value,
+      text,
+      type,
+      plan,
+      match: named?.key ?? (typeof value === 'string' ? value : canonical(value)),
+      key: named?.key ?? null,
+      rest: named?.rest ?? null,
+      isPointed: named?.isPointed ?? false,
+      unit: lane.unit,
+      lane: isReplay ? null : lane,
+      place: isReplay ? 0 : lane.places[side]++,
+      no: this.#next[side]++,
+      at,
+      sentAt: isRecord(value) ? sentAtOf(plan, value) : null,
+      isReplay,
+      isContaminated,
+      older: null,
+      newer: null,
+      alike: null,
+      isWaiting: false,
+    };
+  }
+
+  /** Number of the latest event of a side; -1 before the first. */
+  lastNo(side: Side): number {
+    return this.#next[side] - 1;
+  }
+
+  /** Forgets lanes in which nothing happened since then and nothing waits. */
+  sweep(before: number): void {
+    if (this.#laneCount === 0) return;
+    for (const lanes of this.#lanes) {
+      for (const [name, lane] of lanes) {
+        if (lane.lastAt > before || !lane.isIdle) continue;
+        lanes.delete(name);
+        this.#laneCount--;
+      }
+    }
+  }
+
+  #laneOf(plan: TypePlan, event: JsonRecord): Lane {
+    if (plan.isReply) return this.#replies;
+    for (const { level, pointer } of plan.lanes) {
+      const name = read(event, pointer, plan.envelopes);
+      if (typeof name !== 'string' && typeof name !== 'number') continue;
+      if (typeof name === 'string' && name.length > MOST_NAME) continue;
+      const lanes = this.#lanes[level];
+      const known = lanes?.get(name);
+      if (known !== undefined) return known;
+      const lane = new Lane(String(name));
+      // Beyond, each event has a lane to itself: no order is kept.
+      if (this.#laneCount < MOST_LANES) {
+        lanes?.set(name, lane);
+        this.#laneCount++;
+      }
+      return lane;
+    }
+    return this.#session;
+  }
+}
+
+function isReplayed(plan: TypePlan, event: JsonRecord): boolean {
+  return plan.replay !== null && read(event, plan.replay, plan.envelopes) === true;
+}
+
+function sentAtOf(plan: TypePlan, event: JsonRecord): number | null {
+  if (plan.stamp === null) return null;
+  return instantMs(read(event, plan.stamp, plan.envelopes)) ?? null;
+}

@@ -1,0 +1,62 @@
+// One correlation lane of a session: its events that wait, and how far its pairs have come.
+import type { Side } from '../decide.ts';
+import { Order, type Pair, type Rest } from './order.ts';
+import type { Pending } from './pending.ts';
+
+export class Lane {
+  readonly unit: string;
+  /** Events without a pair, in their order. */
+  readonly waiting: Readonly<Record<Side, Pending[]>> = { legacy: [], candidate: [] };
+  /** Places given out. */
+  readonly places: Record<Side, number> = { legacy: 0, candidate: 0 };
+  /** Highest place that has a pair: the other side has come past everything before. */
+  readonly paired: Record<Side, number> = { legacy: -1, candidate: -1 };
+  /** The gap after which both sides were first seen to run together again, and from which place on. */
+  gap = 0;
+  readonly resumed: Record<Side, number> = { legacy: -1, candidate: -1 };
+  /** When its latest event arrived. */
+  lastAt = 0;
+  readonly #order = new Order();
+
+  constructor(unit: string) {
+    this.unit = unit;
+  }
+
+  /** Nothing waits, for a pair or for a verdict. */
+  get isIdle(): boolean {
+    const { legacy, candidate } = this.waiting;
+    return legacy.length === 0 && candidate.length === 0 && this.#order.isEmpty;
+  }
+
+  /** Takes a pair whose events no longer wait. `rest` gets every pair whose place became certain. */
+  pair(pair: Pair, rest: Rest): void {
+    const { legacy, candidate } = pair;
+    if (legacy.place > this.paired.legacy) this.paired.legacy = legacy.place;
+    if (candidate.place > this.paired.candidate) this.paired.candidate = candidate.place;
+    if (this.#order.isEmpty && !this.hasBefore(legacy) && !this.hasBefore(candidate)) rest(pair);
+    else {
+      this.#order.add(pair);
+      this.#order.settle(this.waiting, rest);
+    }
+  }
+
+  /** An event no longer waits. Pairs may come to rest by that: see `settle`. */
+  remove(event: Pending): void {
+    const list = this.waiting[event.side];
+    if (list[0] === event) list.shift();
+    else {
+      const index = list.indexOf(event);
+      if (index > 0) list.splice(index, 1);
+    }
+  }
+
+  settle(rest: Rest): void {
+    if (!this.#order.isEmpty) this.#order.settle(this.waiting, rest);
+  }
+
+  /** Does an event before this one still wait on the same side? */
+  hasBefore(event: Pending): boolean {
+    const first = this.waiting[event.side][0];
+    return first !== undefined && first.place < event.place;
+  }
+}

@@ -1,0 +1,46 @@
+// Are two events without a pair, at the same place between their neighbours, one that was changed?
+import { canonical } from '../compare/canonical.ts';
+import type { TypePlan } from '../compare/compile.ts';
+import { isRecord, type JsonRecord } from '../compare/record.ts';
+import { isUserField } from '../compare/rules.ts';
+import type { Pending } from './pending.ts';
+
+/** Of the fields that say something, so many must be equal. Events of one run share a third. */
+const LEAST_ALIKE = 2 / 3;
+
+/**
+ * True for the same event under another type, and for an event without a name of its own whose content
+ * changed in part. Events that have names of their own are others when their names are others.
+ */
+export function isLikely(legacy: Pending, candidate: Pending): boolean {
+  const [left, right] = [legacy.value, candidate.value];
+  if (!isRecord(left) || !isRecord(right)) return !isRecord(left) && !isRecord(right);
+  if (legacy.type === candidate.type) {
+    if (legacy.isPointed || candidate.isPointed) return false;
+  } else if (legacy.isPointed !== candidate.isPointed) return false;
+  else if (legacy.isPointed && legacy.rest !== candidate.rest) return false;
+  return likeness(legacy.plan, left, right) >= LEAST_ALIKE;
+}
+
+/** Share of equal fields, wherever they stand, without those that any two events may share. */
+function likeness(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): number {
+  const left = fieldsOf(plan, legacy);
+  const right = fieldsOf(plan, candidate);
+  let equal = 0;
+  for (const [name, text] of left) if (right.get(name) === text) equal++;
+  const all = left.size + right.size - [...left.keys()].filter(name => right.has(name)).length;
+  return all === 0 ? 1 : equal / all;
+}
+
+function fieldsOf(plan: TypePlan, event: JsonRecord): Map<string, string> {
+  const fields = new Map<string, string>();
+  const add = (name: string, value: unknown) => {
+    const isCommon = name === 'type' || plan.undigested.has(name) || isUserField(name);
+    if (!isCommon && value !== null) fields.set(name, canonical(value));
+  };
+  for (const [name, value] of Object.entries(event)) {
+    if (!isRecord(value) || !plan.envelopes.some(each => each.name === name)) add(name, value);
+    else for (const [inner, its] of Object.entries(value)) add(inner, its);
+  }
+  return fields;
+}

@@ -1,0 +1,138 @@
+// Which pairs of a lane are out of order, and when that can be said.
+//
+//   legacy     a  b  c  d         The pair of c crosses that of b: b was overtaken on the candidate.
+//   candidate  a  c  b  d         One of the two is out of order, and no more.
+//
+// As few pairs as possible are called out of order: those that are left when the longest run of pairs
+// that agree on both sides is taken away. Of two such runs the one that legacy sent later stays, so in a
+// swap the event that was overtaken has the verdict, as whoever held it back would say.
+import type { Comparison } from '../compare/compare.ts';
+import type { Side } from '../decide.ts';
+import type { Pending } from './pending.ts';
+
+/** Pairs remembered while an event before them waits: a window's worth at 200 a second in one lane. */
+const MOST_PAIRS = 1_000;
+/** Up to here the longest run is looked for, which takes the square of it. */
+const MOST_TANGLED = 200;
+
+/** A pair that was found, with what comparing it showed. */
+export interface Pair {
+  readonly legacy: Pending;
+  readonly candidate: Pending;
+  readonly comparison: Comparison;
+  isLate: boolean;
+}
+
+export type Rest = (pair: Pair) => void;
+
+interface Entry {
+  readonly pair: Pair;
+  /** Crosses another one. */
+  crosses: boolean;
+  isResting: boolean;
+}
+
+/** Pairs that came while an event before them waited, so that others may cross them. */
+export class Order {
+  #entries: Entry[] = [];
+
+  get isEmpty(): boolean {
+    return this.#entries.length === 0;
+  }
+
+  add(pair: Pair): void {
+    const entry: Entry = { pair, crosses: false, isResting: false };
+    for (const other of this.#entries) {
+      if (!doCross(pair, other.pair)) continue;
+      entry.crosses = true;
+      other.crosses = true;
+    }
+    this.#entries.push(entry);
+  }
+
+  /** Hands over every pair whose place is certain. `waiting`: the lane's events without a pair. */
+  settle(waiting: Readonly<Record<Side, readonly Pending[]>>, rest: Rest): void {
+    const excess = this.#entries.length - MOST_PAIRS;
+    for (const [index, entry] of this.#entries.entries()) {
+      if (entry.isResting || entry.crosses) continue;
+      if (index < excess || isPassable(entry.pair, waiting)) bringToRest(entry, false, rest);
+    }
+    const tangled = this.#entries.filter(({ crosses }) => crosses);
+    const open = tangled.some(({ isResting, pair }) => !isResting && !isClosed(pair, waiting));
+    if (!open || tangled.length > MOST_TANGLED) {
+      const inOrder = longestRun(tangled);
+      for (const entry of tangled) {
+        if (!entry.isResting) bringToRest(entry, !inOrder.has(entry), rest);
+      }
+    }
+    this.#entries = this.#entries.filter(
+      ({ isResting, pair }) => !isResting || (!pair.isLate && !isClosed(pair, waiting)),
+    );
+  }
+}
+
+function bringToRest(entry: Entry, isLate: boolean, rest: Rest): void {
+  entry.isResting = true;
+  entry.pair.isLate = isLate;
+  rest(entry.pair);
+}
+
+function doCross(a: Pair, b: Pair): boolean {
+  return a.legacy.place < b.legacy.place !== a.candidate.place < b.candidate.place;
+}
+
+/** Nothing waits before it, so that nothing new can cross it. */
+function isClosed(
+  { legacy, candidate }: Pair,
+  waiting: Readonly<Record<Side, readonly Pending[]>>,
+): boolean {
+  return isNoneBefore(legacy, waiting.legacy[0]) && isNoneBefore(candidate, waiting.candidate[0]);
+}
+
+/** At most one event of legacy waits before it: should that one cross it, that one is out of order. */
+function isPassable(
+  { legacy, candidate }: Pair,
+  waiting: Readonly<Record<Side, readonly Pending[]>>,
+): boolean {
+  return isNoneBefore(legacy, waiting.legacy[1]) && isNoneBefore(candidate, waiting.candidate[0]);
+}
+
+function isNoneBefore(event: Pending, waiting: Pending | undefined): boolean {
+  return waiting === undefined || waiting.place > event.place;
+}
+
+/** The longest run of pairs that agree; those that rest already are in it. */
+function longestRun(entries: readonly Entry[]): Set<Entry> {
+  if (entries.length > MOST_TANGLED)
+    return new Set(entries.filter(each => !isOvertaken(each, entries)));
+  const sorted = entries.toSorted((a, b) => a.pair.legacy.place - b.pair.legacy.place);
+  const length: number[] = [];
+  const before: number[] = [];
+  let best = -1;
+  for (const [index, entry] of sorted.entries()) {
+    before[index] = -1;
+    let longest = 0;
+    for (let earlier = 0; earlier < index; earlier++) {
+      const other = sorted[earlier];
+      if (other === undefined || doCross(other.pair, entry.pair)) continue;
+      // Not less: of equally long ones the later.
+      if ((length[earlier] ?? 0) < longest) continue;
+      longest = length[earlier] ?? 0;
+      before[index] = earlier;
+    }
+    length[index] = longest + (entry.isResting ? entries.length : 1);
+    if (best === -1 || (length[index] ?? 0) >= (length[best] ?? 0)) best = index;
+  }
+  const run = new Set<Entry>();
+  for (let index = best; index !== -1; index = before[index] ?? -1) {
+    const entry = sorted[index];
+    if (entry !== undefined) run.add(entry);
+  }
+  return run;
+}
+
+function isOvertaken({ pair }: Entry, entries: readonly Entry[]): boolean {
+  return entries.some(
+    ({ pair: other }) => doCross(pair, other) && other.legacy.place > pair.legacy.place,
+  );
+}

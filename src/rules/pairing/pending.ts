@@ -1,0 +1,99 @@
+// An event on its way to a verdict, and those of one side that wait for their pair.
+import type { TypePlan } from '../compare/compile.ts';
+import type { Side } from '../decide.ts';
+import type { Lane } from './lane.ts';
+
+export interface Pending {
+  readonly side: Side;
+  readonly value: unknown;
+  /** The message's text, if whoever hands it in has it; for numbers that a double can not hold. */
+  readonly text: string | null;
+  readonly type: string;
+  readonly plan: TypePlan;
+  /** By what its pair is found; the event key where it has one. */
+  readonly match: string;
+  readonly key: string | null;
+  /** The event key without the type; null where there is none. */
+  readonly rest: string | null;
+  /** Its key names it, rather than a digest of its content. */
+  readonly isPointed: boolean;
+  readonly unit: string;
+  /** Null for a replay, which has no place in any order. */
+  readonly lane: Lane | null;
+  /** Place in its lane, and among all of its side; from 0. */
+  readonly place: number;
+  readonly no: number;
+  /** Arrived, and sent by the event's own word; epoch ms. Null: it does not say. */
+  readonly at: number;
+  readonly sentAt: number | null;
+  readonly isReplay: boolean;
+  readonly isContaminated: boolean;
+
+  /** Neighbours by arrival, and the next that has the same `match`. Kept by `Waiting`. */
+  older: Pending | null;
+  newer: Pending | null;
+  alike: Pending | null;
+  isWaiting: boolean;
+}
+
+/** One side's events without a pair, by arrival and by what their pair is found by. */
+export class Waiting {
+  size = 0;
+  #oldest: Pending | null = null;
+  #newest: Pending | null = null;
+  readonly #first = new Map<string, Pending>();
+
+  get oldest(): Pending | null {
+    return this.#oldest;
+  }
+
+  /** The oldest that is found by `match`; `alike` leads on to later ones. */
+  find(match: string): Pending | undefined {
+    return this.#first.get(match);
+  }
+
+  add(event: Pending): void {
+    event.isWaiting = true;
+    event.older = this.#newest;
+    if (this.#newest === null) this.#oldest = event;
+    else this.#newest.newer = event;
+    this.#newest = event;
+    this.size++;
+    let last = this.#first.get(event.match);
+    if (last === undefined) {
+      this.#first.set(event.match, event);
+      return;
+    }
+    while (last.alike !== null) last = last.alike;
+    last.alike = event;
+  }
+
+  /** Harmless for an event that does not wait. */
+  remove(event: Pending): void {
+    if (!event.isWaiting) return;
+    event.isWaiting = false;
+    const { older, newer } = event;
+    if (older === null) this.#oldest = newer;
+    else older.newer = newer;
+    if (newer === null) this.#newest = older;
+    else newer.older = older;
+    event.older = null;
+    event.newer = null;
+    this.size--;
+    this.#unchain(event);
+  }
+
+  #unchain(event: Pending): void {
+    const { match, alike } = event;
+    const first = this.#first.get(match);
+    if (first === event) {
+      if (alike === null) this.#first.delete(match);
+      else this.#first.set(match, alike);
+    } else {
+      let before = first;
+      while (before !== undefined && before.alike !== event) before = before.alike ?? undefined;
+      if (before !== undefined) before.alike = alike;
+    }
+    event.alike = null;
+  }
+}
