@@ -5,6 +5,7 @@ import { configCommand } from './cli/config-command.ts';
 import { explainCommand } from './cli/explain-command.ts';
 import { reportFailure } from './cli/failure.ts';
 import { flagsCommand } from './cli/flags-command.ts';
+import { pinCommand, unpinCommand } from './cli/pin-command.ts';
 import { stageCommand } from './cli/stage-command.ts';
 import { startCommand } from './cli/start-command.ts';
 import { statusCommand } from './cli/status-command.ts';
@@ -69,6 +70,8 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .addCommand(stageCommand())
     .addCommand(statusCommand())
     .addCommand(explainCommand())
+    .addCommand(pinCommand())
+    .addCommand(unpinCommand())
     .addCommand(flagsCommand())
     .addCommand(configCommand());
   adopt(program);

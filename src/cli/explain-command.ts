@@ -6,7 +6,7 @@ import type { Explanation } from '../control/explanation.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { CommandFailure } from './failure.ts';
 import { readConfigIfThere } from './local-config.ts';
-import { duration, paint, plain, print, table } from './output.ts';
+import { duration, paint, plain, print, table, untilText } from './output.ts';
 
 const HELP = `
 Without --user it is about somebody who names himself not. With --flags the files of a folder are
@@ -80,7 +80,7 @@ async function routeNamed(name: string, file: string | undefined): Promise<Route
 }
 
 function explanationText(explanation: Explanation): string {
-  const { user, route, decision, reason, sentence, stage, flags } = explanation;
+  const { user, route, decision, reason, sentence, pin, stage, flags } = explanation;
   const who = user === null ? 'somebody anonymous' : plain(user);
   const second =
     decision.second === null ? 'alone' : `${decision.second.side} as ${decision.second.role}`;
@@ -95,6 +95,9 @@ function explanationText(explanation: Explanation): string {
       [],
       [
         ['stage', stage.text],
+        ...(pin === null
+          ? []
+          : [['pin', `${pin.side}, ${untilText(pin.until)} (${plain(pin.flag)})`]]),
         ['writes to', decision.writeTo],
         ['isolation', decision.isolation],
         [

@@ -49,6 +49,13 @@ export function duration(seconds: number): string {
   return parts.join(' ') || '0 s';
 }
 
+/** `until 2026-05-01T12:00:00.000Z, in 59 min 3 s`; null: without end. */
+export function untilText(until: string | null): string {
+  if (until === null) return 'without end';
+  const leftS = (Date.parse(until) - Date.now()) / 1_000;
+  return `until ${until}, ${leftS > 0 ? `in ${duration(leftS)}` : 'over'}`;
+}
+
 function widthOf(cell: string): number {
   return stripVTControlCharacters(cell).length;
 }

@@ -6,6 +6,7 @@ import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import { CutoverError } from '../errors.ts';
+import { SIDES } from '../rules/decide.ts';
 import { STAGES } from '../rules/stage.ts';
 import { createHostCheck, createTokenCheck } from './admin-access.ts';
 import { refuseBytes, SECURITY_HEADERS, sendError, sendFailure } from './admin-errors.ts';
@@ -13,6 +14,7 @@ import { explain } from './explanation.ts';
 import { listFlags } from './flag-list.ts';
 import { readiness } from './health.ts';
 import type { Metrics } from './metrics.ts';
+import { listPins, type PinnedFlag, pinUser, unpinUser } from './pins.ts';
 import type { ProxyView } from './proxy-view.ts';
 import { changeStage, routesOf } from './stage-change.ts';
 import { stageView } from './stage-view.ts';
@@ -23,6 +25,9 @@ const BODY_BYTES = 64 * 1024;
 const REQUEST_MS = 10_000;
 /** Idle connections of scrapers; short, because they hold up an exit. */
 const KEEP_ALIVE_MS = 5_000;
+
+/** 30 days. */
+const MOST_PINNED_S = 30 * 86_400;
 
 /** Calls of machines that have a token of their own. */
 const HOOKS = '/hooks';
@@ -40,6 +45,20 @@ const ExplainQuery = z.strictObject({
   user: z.string().min(1).max(256).optional(),
   route: routeName,
 });
+/** As identity takes names: longer ones and those with control characters are no users'. */
+const user = z
+  .string()
+  .min(1)
+  .max(256)
+  .regex(/^\P{Cc}*$/u, 'must hold no control character');
+const PinBody = z.strictObject({
+  user,
+  side: z.enum(SIDES),
+  // A tester who needs longer is a share, or a strategy that somebody writes and answers for.
+  forS: z.int().min(1).max(MOST_PINNED_S),
+  route: routeName.optional(),
+});
+const UnpinBody = z.strictObject({ user, route: routeName.optional() });
 const RouteQuery = z.strictObject({ route: routeName.optional() });
 const NoQuery = z.strictObject({});
 
@@ -203,6 +222,25 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     }
     return { routes: changes };
   });
+  api.get('/pin', async request => {
+    const { route } = RouteQuery.parse(request.query);
+    return { revision: flags.revision, flags: listPins(proxy, route) };
+  });
+  api.post('/pin', async request => {
+    const pinned = await pinUser(proxy, PinBody.parse(request.body));
+    const { side, until } = pinned;
+    logger.info({ side, until, flags: changed(pinned.flags) }, 'an operator pinned a user');
+    return pinned;
+  });
+  api.post('/unpin', async request => {
+    const unpinned = await unpinUser(proxy, UnpinBody.parse(request.body));
+    logger.info({ flags: changed(unpinned.flags) }, 'an operator unpinned a user');
+    return unpinned;
+  });
+}
+
+function changed(flags: readonly PinnedFlag[]): string[] {
+  return flags.filter(({ files }) => files.length > 0).map(({ flag }) => flag);
 }
 
 function listenFailure(error: unknown, host: string, port: number): unknown {

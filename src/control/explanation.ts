@@ -6,10 +6,13 @@ import {
   type FlagFacts,
   REASONS,
   type Reason,
+  type Side,
   type Subject,
 } from '../rules/decide.ts';
+import { pinFor } from '../rules/pin.ts';
 import { flagNames } from './flags/evaluation.ts';
 import type { FlagProvider } from './flags/provider.ts';
+import { featureOf, untilOf } from './pins.ts';
 import { type StageView, stageView } from './stage-view.ts';
 
 interface FlagAnswer<T> {
@@ -25,6 +28,13 @@ export interface Explanation {
   readonly decision: Decision;
   readonly reason: Reason;
   readonly sentence: string;
+  /** The pin of this user in the serve flag, which counts unless something comes before the flag. */
+  readonly pin: {
+    readonly flag: string;
+    readonly side: Side;
+    /** ISO 8601; null: without end. */
+    readonly until: string | null;
+  } | null;
   readonly stage: StageView;
   readonly flags: {
     readonly provider: FlagProvider['provider'];
@@ -49,12 +59,17 @@ export function explain(
   const facts = sources.flags.facts(route, subject);
   const names = flagNames(route);
   const { loadedAt } = sources.flags;
+  const pin = pinOfUser(sources.flags, names.serve, user);
+  const decides = pin !== null && decision.reason === 'serve-flag' && pin.side === decision.primary;
   return {
     route: route.name,
     user,
     decision,
     reason: decision.reason,
-    sentence: REASONS[decision.reason],
+    sentence: decides
+      ? `the serve flag pins this user there ${pin.until === null ? 'without end' : `until ${pin.until}`}`
+      : REASONS[decision.reason],
+    pin,
     stage: stageView(sources.flags.stage(route)),
     flags: {
       provider: sources.flags.provider,
@@ -66,4 +81,9 @@ export function explain(
       isolation: { name: names.isolation, says: facts?.isolation ?? null },
     },
   };
+}
+
+function pinOfUser(flags: FlagProvider, flag: string, user: string | null): Explanation['pin'] {
+  const pin = user === null ? null : pinFor(featureOf(flags, flag), user, Date.now());
+  return pin === null ? null : { flag, side: pin.side, until: untilOf(pin) };
 }

@@ -125,7 +125,8 @@ function writesToBoth(primary: Side, facts: FlagFacts | null, forced: Forced): b
   if (forced.bypass) return false;
   if (forced.legsOn.some(side => side !== primary)) return true;
   if (facts === null) return false;
-  if (facts.stage.name === 'off') return false;
+  // Whoever is pinned against the stage will be back among the others.
+  if (facts.stage.name === 'off') return primary === 'candidate';
   if (facts.stage.name === 'complete') return primary === 'legacy';
   return true;
 }

@@ -155,6 +155,8 @@ function* lintStrategy(
     return;
   }
   yield* lintVariants(variants, from, variant, other);
+  // A pin has one variant and draws nobody.
+  if (!isBase(strategy) && variants.filter(({ weight }) => weight > 0).length === 1) return;
   if (typeof groupId !== 'string' || groupId === '') {
     const message = 'without groupId every such flag picks the same users';
     const fix = `set "groupId": ${JSON.stringify(feature.name)}`;

@@ -2,6 +2,7 @@
 import { editKill, editShare } from './flag-edit.ts';
 import type { FlagNames } from './flag-problem.ts';
 import { type FeatureLike, isBase, isKilled, shareOf } from './flag-shape.ts';
+import { withoutOver } from './pin.ts';
 import { deriveStage, type Stage, type StageTarget } from './stage.ts';
 
 export type FlagLookup = (name: string) => FeatureLike | undefined;
@@ -54,10 +55,15 @@ export function killEdits(flags: FlagLookup, { kill }: FlagNames, on: boolean): 
   return fresh === old ? [] : [fresh];
 }
 
-/** Flags of the route that single users out; a stage leaves those users where they are. */
-export function pinnedFlags(flags: FlagLookup, { serve, shadow }: FlagNames): string[] {
+/** Flags of the route that single users out now; a stage leaves those users where they are. */
+export function pinnedFlags(
+  flags: FlagLookup,
+  { serve, shadow }: FlagNames,
+  nowMs: number,
+): string[] {
   return [serve, shadow].filter(name => {
     const feature = flags(name);
-    return feature?.enabled === true && feature.strategies.some(strategy => !isBase(strategy));
+    if (!feature?.enabled) return false;
+    return withoutOver(feature, nowMs).strategies.some(strategy => !isBase(strategy));
   });
 }

@@ -37,10 +37,19 @@ describe('help', () => {
   test('--help lists every command; help of each has its examples', async () => {
     const { code, stdout } = await run('--help');
     expect(code).toBe(0);
-    for (const name of 'start demo broadcaster stage status explain flags config'.split(' ')) {
+    for (const name of 'start demo broadcaster stage status explain pin unpin flags config'.split(
+      ' ',
+    )) {
       expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
     }
-    for (const words of [['start'], ['stage'], ['status'], ['explain'], ['flags', 'lint']]) {
+    for (const words of [
+      ['start'],
+      ['stage'],
+      ['status'],
+      ['explain'],
+      ['pin'],
+      ['flags', 'lint'],
+    ]) {
       expect((await run(...words, '--help')).stdout).toContain('Examples:');
     }
   });

@@ -101,6 +101,84 @@ describe('stage', () => {
   });
 });
 
+describe('pin and unpin', () => {
+  const pin = (...words: string[]) => run('pin', 'ann', 'candidate', '--route', 'events', ...words);
+
+  test('puts a tester on a side, and lists who is on one', async () => {
+    expect((await run('pin')).stdout).toMatch(/^nobody is pinned\n/);
+    const pinned = await pin('--for', '30m');
+    expect(pinned).toMatchObject({ code: 0, stderr: '' });
+    expect(pinned.stdout).toMatch(
+      /^ann: candidate until \S+Z, in (30 min|29 min 5\d s)\n {2}events\.serve, read by events: wrote events\.json; flags file:/,
+    );
+    expect(pinned.stdout).not.toContain('warning');
+    const listed = await run('pin');
+    expect(listed.stdout).toMatch(/^user +side +how long +flag\nann +candidate +until \S+Z, in /);
+  });
+
+  test('explain and stage tell of a pin, and lint has nothing against it', async () => {
+    await pin();
+    const explained = await run('explain', '--user', 'ann', '--route', 'events');
+    expect(explained.stdout).toMatch(/^ann on events: candidate, legacy as standby\n/);
+    expect(explained.stdout).toMatch(/^because the serve flag pins this user there until \S+Z/m);
+    expect(explained.stdout).toMatch(
+      /^pin +candidate, until \S+Z, in \d+ min.* \(events\.serve\)$/m,
+    );
+    const stage = await run('stage', 'canary', '5', '--route', 'events');
+    expect(stage.stdout).toContain('single users are pinned by events.serve');
+    const lint = await run('flags', 'lint', '.', '--json');
+    expect(JSON.parse(lint.stdout).problems).toEqual([]);
+  });
+
+  test('unpin takes it back, and is no failure where there is none', async () => {
+    await pin();
+    expect((await run('unpin', 'ann')).stdout).toMatch(
+      /^ann: not pinned any more\n {2}events\.serve: wrote events\.json/,
+    );
+    expect((await run('unpin', 'ann')).stdout).toMatch(/^ann: was not pinned\n/);
+  });
+
+  test('is JSON for programs', async () => {
+    expect(JSON.parse((await pin('--json')).stdout)).toMatchObject({ user: 'ann', flags: [{}] });
+    const { flags } = JSON.parse((await run('pin', '--json')).stdout);
+    expect(flags[0]).toMatchObject({ flag: 'events.serve', pins: [{ users: ['ann'] }] });
+    expect(JSON.parse((await run('unpin', 'ann', '--json')).stdout)).toMatchObject({ user: 'ann' });
+  });
+
+  test('says so where the pin does not count', async () => {
+    await run('stage', 'killed', '--route', 'events');
+    const { code, stdout } = await pin();
+    expect(code).toBe(0);
+    expect(stdout).toContain(
+      'warning: on events legacy serves ann all the same, because the kill flag is on (killed)',
+    );
+  });
+
+  test.each([
+    [
+      ['pin', 'ann'],
+      2,
+      /^name a side: cutover pin ann legacy\|candidate; .*lists who is pinned\n$/,
+    ],
+    [['pin', 'ann', 'left'], 1, /^side: .*\n$/],
+    [
+      ['pin', 'ann', 'legacy', '--for', 'ever'],
+      1,
+      /^"ever" is no time; write it as 30m, 1h or 2d\n$/,
+    ],
+    [['pin', 'ann', 'legacy', '--for', '31d'], 1, /^forS: .*2592000\n$/],
+    [['pin', ' ann', 'legacy'], 1, /^a user whose name begins or ends with a space/],
+    [['pin', 'ann', 'legacy', '--route', 'nope'], 1, /^there is no route "nope"/],
+    [['unpin'], 2, /^error: missing required argument 'user'\n/],
+  ])('%j ends with %i and one sentence', async (words, code, stderr) => {
+    const before = op.flags.revision;
+    const ran = await run(...words);
+    expect(ran).toMatchObject({ code, stdout: '' });
+    expect(ran.stderr).toMatch(stderr);
+    expect(op.flags.revision).toBe(before);
+  });
+});
+
 describe('looking', () => {
   test('status shows routes, sessions, failures, flags and warnings', async () => {
     op.traffic.open('events', 'legacy', 'a', 'b');

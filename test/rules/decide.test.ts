@@ -135,9 +135,11 @@ describe('the second leg', () => {
 describe('writes', () => {
   test.each<[string, FlagFacts | null, Forced, Decision['writeTo']]>([
     ['off: to legacy', facts(0, 0), nothing, 'primary'],
+    ['off, pinned to the candidate: to both', facts(0, 0, { serve: 'candidate' }), nothing, 'both'],
     ['shadow: to both, sampled or not', facts(0, 1, { shadow: false }), nothing, 'both'],
     ['live: to both', facts(1000, 1000), nothing, 'both'],
     ['complete: to the candidate', facts(1000, 0), nothing, 'primary'],
+    ['complete, pinned to legacy: to both', facts(1000, 0, { serve: 'legacy' }), nothing, 'both'],
     ['killed in canary: to both still', facts(500, 1000, { kill: true }), nothing, 'both'],
     ['latched in live: to both still', facts(1000, 1000), { ...nothing, latched: true }, 'both'],
     ['bypass: to legacy alone', facts(500, 1000), { ...nothing, bypass: true }, 'primary'],

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
 import { flagStage, pinnedFlags, stageEdits } from '../../src/rules/flag-stage.ts';
+import { editPin } from '../../src/rules/pin.ts';
 import { STAGES, stageTarget } from '../../src/rules/stage.ts';
 import { everybody, kill, pin, serve, shadow } from '../support/flags.ts';
 
@@ -56,5 +57,10 @@ test('the kill switch is thrown before anything else and released after everythi
 test('flags that single users out are named', () => {
   const base = serve(0).strategies[0] ?? everybody();
   const pinned = { ...serve(0), strategies: [pin(['ann'], 'candidate'), base] };
-  expect(pinnedFlags(lookup([pinned, shadow(0)]), names)).toEqual([names.serve]);
+  expect(pinnedFlags(lookup([pinned, shadow(0)]), names, 0)).toEqual([names.serve]);
+  const ending = editPin(serve(0), {
+    ...{ flag: names.serve, user: 'ann', side: 'candidate', untilMs: 1_000 },
+  });
+  const at = (nowMs: number) => pinnedFlags(lookup([ending, shadow(0)]), names, nowMs);
+  expect([at(999), at(1_000)]).toEqual([[names.serve], []]);
 });

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pino from 'pino';
+import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
 import { createDecider } from '../../src/control/decider.ts';
@@ -105,9 +106,16 @@ export interface Operated {
   close(): Promise<void>;
 }
 
-/** Routes `events` (websocket) and `api` (http); flags in `files`, by file name. */
+type Routes = z.input<typeof ConfigSchema>['routes'];
+const ROUTES: Routes = [
+  { name: 'events', path: '/ws', protocol: 'websocket' },
+  { name: 'api', path: '/api/*', protocol: 'http' },
+];
+
+/** Flags in `files`, by file name. */
 export async function operated(
   files: Record<string, readonly FeatureLike[] | string> = {},
+  routes: Routes = ROUTES,
 ): Promise<Operated> {
   const dir = await mkdtemp(path.join(tmpdir(), 'cutover-operator-'));
   const write: Operated['write'] = (file, features) =>
@@ -123,10 +131,7 @@ export async function operated(
       legacy: { url: 'http://127.0.0.1:9001' },
       candidate: { url: 'http://127.0.0.1:9002' },
     },
-    routes: [
-      { name: 'events', path: '/ws', protocol: 'websocket' },
-      { name: 'api', path: '/api/*', protocol: 'http' },
-    ],
+    routes,
     flags: { dir },
   });
   const loaded: Loaded = { config, file: '/etc/cutover.yaml', secrets: { ca: {} } };

@@ -5,6 +5,7 @@ import type { RouteConfig } from '../../config/schema.ts';
 import type { FlagFacts, Subject } from '../../rules/decide.ts';
 import type { FlagProblem } from '../../rules/flag-problem.ts';
 import type { FeatureLike, SegmentLike } from '../../rules/flag-shape.ts';
+import type { PinEdit } from '../../rules/pin.ts';
 import type { Stage, StageTarget } from '../../rules/stage.ts';
 import { FlagEvaluation } from './evaluation.ts';
 import { openFileSource } from './file-source.ts';
@@ -34,6 +35,14 @@ export interface StageChange {
   readonly before: Stage;
   readonly after: Stage;
   readonly revision: string;
+  readonly files: readonly string[];
+}
+
+export interface PinChange {
+  /** The serve flag. */
+  readonly flag: string;
+  readonly revision: string;
+  /** Where it was written; empty when nothing had to be. */
   readonly files: readonly string[];
 }
 
@@ -71,6 +80,13 @@ export interface FlagProvider {
   setStage(route: RouteConfig, target: StageTarget, options?: StageOptions): Promise<StageChange>;
   /** Throws the kill flag or releases it; other flags stay. */
   setKill(route: RouteConfig, on: boolean): Promise<StageChange>;
+  /**
+   * Pins a user to a side of the route's serve flag. Throws `CutoverError('conflict')` where that can
+   * not be had, or flags can not be read or written.
+   */
+  pin(route: RouteConfig, pin: Omit<PinEdit, 'flag'>): Promise<PinChange>;
+  /** Takes a user's pins out of the route's serve flag. Throws as `pin` does. */
+  unpin(route: RouteConfig, user: string): Promise<PinChange>;
   /** `at` is epoch ms. Returns how to stop. */
   onChange(listener: (change: { revision: string; at: number }) => void): () => void;
   close(): Promise<void>;

@@ -15,11 +15,12 @@ import {
   pinnedFlags,
   stageEdits,
 } from '../../rules/flag-stage.ts';
+import { editPin, editUnpin, type PinEdit, withoutOver } from '../../rules/pin.ts';
 import { deriveStage, type Stage, type StageTarget } from '../../rules/stage.ts';
 import { type FlagEvaluation, flagNames } from './evaluation.ts';
 import type { FlagSet } from './flag-set.ts';
-import type { FlagProvider, StageChange, StageOptions, StagePlan } from './provider.ts';
-import type { FlagSource, ProviderKind, RemoteFlags } from './source.ts';
+import type { FlagProvider, PinChange, StageChange, StageOptions, StagePlan } from './provider.ts';
+import type { EditResult, FlagSource, ProviderKind, RemoteFlags } from './source.ts';
 
 export class SourcedFlags implements FlagProvider {
   readonly #source: FlagSource;
@@ -103,6 +104,16 @@ export class SourcedFlags implements FlagProvider {
     return this.#change(route, flags => killEdits(flags, flagNames(route), on));
   }
 
+  pin(route: RouteConfig, pin: Omit<PinEdit, 'flag'>): Promise<PinChange> {
+    const flag = flagNames(route).serve;
+    return this.#changePins(route, flag, old => editPin(old, { ...pin, flag }));
+  }
+
+  unpin(route: RouteConfig, user: string): Promise<PinChange> {
+    const flag = flagNames(route).serve;
+    return this.#changePins(route, flag, old => old && editUnpin(old, user));
+  }
+
   onChange(listener: (change: { revision: string; at: number }) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -118,7 +129,7 @@ export class SourcedFlags implements FlagProvider {
     const set = this.#source.current;
     if (set === null) throw new CutoverError('conflict', 'no flags have been read yet');
     const names = flagNames(route);
-    const edits = editsOf(lookup(set.features));
+    const edits = current(editsOf(lookup(set.features)));
     const after = withEdits(set, edits);
     return {
       route: route.name,
@@ -126,7 +137,7 @@ export class SourcedFlags implements FlagProvider {
       after: flagStage(lookup(after), names),
       flags: edits.map(({ name }) => name),
       files: [...new Set(edits.map(({ name }) => this.#placeOf(name, set, route)))],
-      pinned: pinnedFlags(lookup(after), names),
+      pinned: pinnedFlags(lookup(after), names, Date.now()),
       problems: withFiles(lintChange(set.features, after, [names]), set),
       features: after,
       segments: set.segments,
@@ -143,18 +154,44 @@ export class SourcedFlags implements FlagProvider {
     plan: (flags: FlagLookup) => FeatureLike[],
   ): Promise<StageChange> {
     const names = flagNames(route);
-    let before = this.stage(route);
-    const { set, files } = await this.#source.edit(newest => {
-      const flags = lookup(newest.features);
-      before = flagStage(flags, names);
+    const { before, set, files } = await this.#edit(route, plan);
+    return {
+      route: route.name,
+      before: flagStage(lookup(before.features), names),
+      after: flagStage(lookup(set.features), names),
+      revision: set.revision,
+      files,
+    };
+  }
+
+  async #changePins(
+    route: RouteConfig,
+    flag: string,
+    edit: (old: FeatureLike | undefined) => FeatureLike | undefined,
+  ): Promise<PinChange> {
+    const { set, files } = await this.#edit(route, flags => {
+      const old = flags(flag);
+      const fresh = conflictIfRefused(() => edit(old));
+      return fresh === undefined || fresh === old ? [] : [fresh];
+    });
+    return { flag, revision: set.revision, files };
+  }
+
+  /** `before` is the set that the edits were made from. */
+  async #edit(
+    route: RouteConfig,
+    plan: (flags: FlagLookup) => FeatureLike[],
+  ): Promise<EditResult & { readonly before: FlagSet }> {
+    let before = this.#source.current;
+    const result = await this.#source.edit(newest => {
+      before = newest;
       return {
-        features: plan(flags),
+        features: current(plan(lookup(newest.features))),
         newFile: newFileOf(route),
-        holds: ({ features }) => plan(lookup(features)).length === 0,
+        holds: set => plan(lookup(set.features)).length === 0,
       };
     });
-    const after = flagStage(lookup(set.features), names);
-    return { route: route.name, before, after, revision: set.revision, files };
+    return { ...result, before: before ?? result.set };
   }
 
   #onSwap(set: FlagSet, before: FlagSet | null): void {
@@ -194,6 +231,22 @@ function editsFor(
     throw new CutoverError('conflict', message);
   }
   return stageEdits(flags, names, target);
+}
+
+/** An edited flag is rid of the pins whose time is over; they alone are no reason to edit one. */
+function current(edits: readonly FeatureLike[]): FeatureLike[] {
+  const nowMs = Date.now();
+  return edits.map(feature => withoutOver(feature, nowMs));
+}
+
+/** Rules refuse with a sentence for the operator. */
+function conflictIfRefused<T>(edit: () => T): T {
+  try {
+    return edit();
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new CutoverError('conflict', cause.message, { cause });
+  }
 }
 
 function lookup(features: readonly FeatureLike[]): FlagLookup {

@@ -4,6 +4,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { CutoverError } from '../../errors.ts';
 import { type FeatureLike, isBase, type StrategyLike } from '../../rules/flag-shape.ts';
+import { type Pin, pinOf } from '../../rules/pin.ts';
+import { pinChanges } from './pin-changes.ts';
 import { RequestFault, request } from './unleash-request.ts';
 
 /** A flag with all its environments is a few KB. */
@@ -18,7 +20,17 @@ const AdminStrategy = z.looseObject({
   disabled: z.boolean().nullish(),
   sortOrder: z.number().nullish(),
   parameters: z.record(z.string(), z.unknown()).nullish(),
-  constraints: z.array(z.looseObject({ contextName: z.string(), operator: z.string() })).nullish(),
+  constraints: z
+    .array(
+      z.looseObject({
+        contextName: z.string(),
+        operator: z.string(),
+        inverted: z.boolean().nullish(),
+        values: z.array(z.string()).nullish(),
+        value: z.union([z.string(), z.number()]).nullish(),
+      }),
+    )
+    .nullish(),
   variants: z.array(z.looseObject({ name: z.string(), weight: z.number() })).nullish(),
   segments: z.array(z.int()).nullish(),
 });
@@ -65,14 +77,17 @@ export class UnleashAdmin {
   }
 
   /**
-   * Makes the flag like this one. Strategies with constraints or segments, and disabled ones, stay as
-   * they are. Throws `CutoverError('conflict')` with what the server said.
+   * Makes the flag like this one. Of strategies with constraints or segments, pins are added and removed
+   * as they were since `before`; all others, and disabled ones, stay as they are. Throws
+   * `CutoverError('conflict')` with what the server said.
    */
-  async put(feature: FeatureLike): Promise<void> {
+  async put(feature: FeatureLike, before?: FeatureLike): Promise<void> {
     const { name } = feature;
     const present = (await this.#find(name)) ?? (await this.#create(feature));
+    const { added, removed } = pinChanges(before, feature);
     if (!feature.enabled) {
       if (present.enabled) await this.#call('POST', `${this.#environment(name)}/off`);
+      await this.#removePins(name, removed, present.strategies);
       return;
     }
     if (present.dependent) {
@@ -80,6 +95,9 @@ export class UnleashAdmin {
     }
     const base = feature.strategies.find(isBase);
     if (base !== undefined) await this.#putBase(name, base, present.strategies);
+    // Added first: who is pinned anew is at no time pinned to nothing.
+    await this.#addPins(name, added, present.strategies);
+    await this.#removePins(name, removed, present.strategies);
     // Last: a flag must not be on before it says whom it is for.
     if (!present.enabled) await this.#call('POST', `${this.#environment(name)}/on`);
   }
@@ -127,6 +145,33 @@ export class UnleashAdmin {
     // A strategy for everybody hides whatever comes after it.
     const order = [...pins, first].map(({ id }, index) => ({ id, sortOrder: index }));
     await this.#call('POST', `${this.#strategies(flag)}/set-sort-order`, order);
+  }
+
+  /** In front of everything else, each by one call that takes effect at once. */
+  async #addPins(
+    flag: string,
+    added: readonly StrategyLike[],
+    strategies: readonly OnServer[],
+  ): Promise<void> {
+    const first = Math.min(0, ...strategies.map(({ sortOrder }) => sortOrder ?? 0));
+    for (const [i, pin] of added.entries()) {
+      const sortOrder = first - added.length + i;
+      const title = 'title' in pin ? { title: pin.title } : {};
+      await this.#call('POST', this.#strategies(flag), { ...bodyOf(pin), ...title, sortOrder });
+    }
+  }
+
+  async #removePins(
+    flag: string,
+    removed: readonly Pin[],
+    strategies: readonly OnServer[],
+  ): Promise<void> {
+    for (const strategy of strategies) {
+      if (strategy.disabled === true) continue;
+      const pin = pinOf(strategy);
+      if (pin === null || !removed.some(gone => isDeepStrictEqual(gone, pin))) continue;
+      await this.#call('DELETE', `${this.#strategies(flag)}/${segment(strategy.id)}`);
+    }
   }
 
   async #find(name: string): Promise<Present | null> {

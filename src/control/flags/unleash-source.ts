@@ -322,10 +322,11 @@ class UnleashSource implements FlagSource, RemoteFlags {
     const { features, holds } = plan(set);
     if (features.length === 0) return { set, files: [] };
     const { admin } = this.#options;
-    if (admin === null) throw new CutoverError('conflict', unleashAdvice(features));
+    const before = (name: string) => set.features.find(feature => feature.name === name);
+    if (admin === null) throw new CutoverError('conflict', unleashAdvice(features, before));
     // One by one, in their order: each may be seen by others before the next is written.
     for (const [done, feature] of features.entries()) {
-      await admin.put(feature).catch((error: unknown) => {
+      await admin.put(feature, before(feature.name)).catch((error: unknown) => {
         throw afterSome(features.slice(0, done), feature, error);
       });
     }
