@@ -1,0 +1,158 @@
+// Which leg of a session speaks to the client, and how that changes: a pure state machine. The lane
+// tells it what happens and does what it says; bytes, sockets and clocks are the lane's.
+//
+//            switch, warm second          both directions cut        reconciled
+//   steady ─────────────────────► cutting ────────────────► held ─────────────► steady, roles changed
+//     │ switch, none                 │ no boundary in time     │ second lost
+//     └► dial, steady                └► end                    └► steady, roles as before
+import type { Side } from '../decide.ts';
+import { endOfLeg } from './close-codes.ts';
+
+export type Phase = 'steady' | 'cutting' | 'held' | 'ended';
+
+/** One per session; replaced, never changed. */
+export interface Handover {
+  readonly phase: Phase;
+  readonly primary: Side;
+  /** The side whose leg stands beside it, open and warm; null without one. */
+  readonly second: Side | null;
+  /** The side that is to serve, while it does not yet. */
+  readonly wanted: Side | null;
+  /** The primary died; nothing more comes from it. */
+  readonly primaryLost: boolean;
+}
+
+export type HandoverInput =
+  /** That side is to serve. `atBoundary`: the client could get another leg's message next. */
+  | { readonly kind: 'switch'; readonly to: Side; readonly atBoundary: boolean }
+  /** The primary's message to the client has ended. */
+  | { readonly kind: 'boundary' }
+  /** It did not end in time. */
+  | { readonly kind: 'late' }
+  | { readonly kind: 'reconciled' }
+  | { readonly kind: 'second-opened'; readonly side: Side }
+  | { readonly kind: 'second-lost' }
+  /** `code` as in `endOfLeg`; `clientClosed`: the client had said goodbye before. */
+  | {
+      readonly kind: 'primary-lost';
+      readonly code: number;
+      readonly atBoundary: boolean;
+      readonly failover: boolean;
+      readonly clientClosed: boolean;
+    }
+  | { readonly kind: 'client-gone' };
+
+export type HandoverAction =
+  /** A second leg on that side is needed, as soon as it can be had. */
+  | { readonly kind: 'dial'; readonly side: Side }
+  /** From here on the second leg's bytes are kept, and the primary's up to the next boundary delivered. */
+  | { readonly kind: 'cut' }
+  /** Neither leg speaks: find out what the client still has to get, then say `reconciled`. */
+  | { readonly kind: 'reconcile' }
+  /** The new primary speaks; the old one is the second leg from now on, or gone if it was lost. */
+  | { readonly kind: 'change-roles'; readonly lost: boolean }
+  /** The primary speaks on, with what was kept of it. */
+  | { readonly kind: 'resume' }
+  /** The end goes to the client as it came. */
+  | { readonly kind: 'pass-end' }
+  /** Cut off where no boundary can be had: 1012 between fragments, else the connection is closed. */
+  | { readonly kind: 'end' };
+
+export interface Step {
+  readonly state: Handover;
+  readonly actions: readonly HandoverAction[];
+}
+
+export function steady(primary: Side, second: Side | null = null): Handover {
+  return { phase: 'steady', primary, second, wanted: null, primaryLost: false };
+}
+
+/** Total: whatever comes in whatever state has a defined answer; what comes late is ignored. */
+export function step(state: Handover, input: HandoverInput): Step {
+  if (state.phase === 'ended') return stay(state);
+  switch (input.kind) {
+    case 'switch':
+      return onSwitch(state, input.to, input.atBoundary);
+    case 'boundary':
+      return state.phase === 'cutting' ? hold(state) : stay(state);
+    case 'late':
+      return state.phase === 'cutting' ? end(state, { kind: 'end' }) : stay(state);
+    case 'reconciled':
+      return state.phase === 'held' ? changeRoles(state) : stay(state);
+    case 'second-opened':
+      return stay({ ...state, second: input.side });
+    case 'second-lost':
+      return onSecondLost(state);
+    case 'primary-lost':
+      return onPrimaryLost(state, input);
+    case 'client-gone':
+      return stay({ ...state, phase: 'ended' });
+  }
+}
+
+function onSwitch(state: Handover, to: Side, atBoundary: boolean): Step {
+  // Under way already: it is brought to its end, and the last word counts after that.
+  if (state.phase !== 'steady') return stay({ ...state, wanted: to });
+  if (to === state.primary) return stay({ ...state, wanted: null });
+  const wanting = { ...state, wanted: to };
+  if (state.second !== to) return { state: wanting, actions: [{ kind: 'dial', side: to }] };
+  const cutting: Handover = { ...wanting, phase: 'cutting' };
+  if (!atBoundary) return { state: cutting, actions: [{ kind: 'cut' }] };
+  const held = hold(cutting);
+  return { state: held.state, actions: [{ kind: 'cut' }, ...held.actions] };
+}
+
+function hold(state: Handover): Step {
+  return { state: { ...state, phase: 'held' }, actions: [{ kind: 'reconcile' }] };
+}
+
+function changeRoles(state: Handover): Step {
+  const { primary, second, primaryLost, wanted } = state;
+  // `held` is only reached with a second leg; without one there is nobody to change roles with.
+  if (second === null) return end(state, { kind: 'end' });
+  const changed: Handover = {
+    phase: 'steady',
+    primary: second,
+    second: primaryLost ? null : primary,
+    wanted: wanted === second ? null : wanted,
+    primaryLost: false,
+  };
+  return { state: changed, actions: [{ kind: 'change-roles', lost: primaryLost }] };
+}
+
+function onSecondLost(state: Handover): Step {
+  const without: Handover = { ...state, second: null };
+  if (state.phase === 'steady') return stay(without);
+  if (state.primaryLost) return end(without, { kind: 'pass-end' });
+  // The session stays where it was; whoever wanted it elsewhere asks again once there is a leg.
+  return { state: { ...without, phase: 'steady' }, actions: [{ kind: 'resume' }] };
+}
+
+function onPrimaryLost(
+  state: Handover,
+  input: Extract<HandoverInput, { kind: 'primary-lost' }>,
+): Step {
+  const { second, phase } = state;
+  const lost: Handover = { ...state, primaryLost: true };
+  // Its last message is complete and the other leg is about to speak: nothing changes by it.
+  if (phase === 'held') return stay(lost);
+  const goesOn =
+    second !== null &&
+    !input.clientClosed &&
+    input.atBoundary &&
+    (phase === 'cutting' || (input.failover && endOfLeg(input.code) === 'fail-over'));
+  if (!goesOn) return end(lost, { kind: 'pass-end' });
+  const held = hold({ ...lost, wanted: second });
+  return {
+    state: held.state,
+    actions: phase === 'cutting' ? held.actions : [{ kind: 'cut' }, ...held.actions],
+  };
+}
+
+function end(state: Handover, action: HandoverAction): Step {
+  return { state: { ...state, phase: 'ended' }, actions: [action] };
+}
+
+function stay(state: Handover): Step {
+  return { state, actions: [] };
+}

@@ -1,0 +1,63 @@
+// What of the new primary's messages the client still has to get, when a session changes hands: each
+// event once, in order, or counted as unknown.
+
+/** A message of a leg, as far as it matters whether the client has it. */
+export interface TailEvent {
+  /** Event key; null where none can be formed. */
+  readonly key: string | null;
+  /** Correlation lane: order counts within it. */
+  readonly lane: string;
+  /** Said to every new socket by itself (`greeting`): the client had one. */
+  readonly isGreeting: boolean;
+  /** Sent again for somebody who was not there. The client was. */
+  readonly isReplay: boolean;
+}
+
+export interface Reconciled {
+  /** Indices into `sent`, in order: the client gets these now. */
+  readonly deliver: readonly number[];
+  /** Keys that the client has and the new primary is still going to send: each is withheld once. */
+  readonly suppress: readonly string[];
+  /** Of those delivered, how many nobody can say that the client did not have them. */
+  readonly unknown: number;
+  /** Events that the old primary left out and the new one sent before their last common one: never late. */
+  readonly missing: number;
+}
+
+export interface Tails {
+  /** What the old primary sent the client, oldest first. */
+  readonly delivered: readonly TailEvent[];
+  /** What the new primary has sent so far, oldest first. */
+  readonly sent: readonly TailEvent[];
+  /** More was delivered, in the time that counts, than is known of. */
+  readonly overrun: boolean;
+}
+
+/** Pure. A multiset per lane: an event that came twice is owed once less. */
+export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
+  const owed = new Map<string, number>();
+  for (const { key, isGreeting } of delivered) {
+    if (key !== null && !isGreeting) owed.set(key, (owed.get(key) ?? 0) + 1);
+  }
+  const lastMatch = new Map<string, number>();
+  const open: number[] = [];
+  for (const [index, event] of sent.entries()) {
+    if (event.isGreeting || event.isReplay) continue;
+    const { key, lane } = event;
+    const left = key === null ? 0 : (owed.get(key) ?? 0);
+    if (key !== null && left > 0) {
+      owed.set(key, left - 1);
+      lastMatch.set(lane, index);
+    } else {
+      open.push(index);
+    }
+  }
+  const laneOf = (index: number) => (sent[index] as TailEvent).lane;
+  const deliver = open.filter(index => index > (lastMatch.get(laneOf(index)) ?? -1));
+  return {
+    deliver,
+    suppress: [...owed].flatMap(([key, left]) => Array<string>(left).fill(key)),
+    unknown: deliver.filter(index => overrun || (sent[index] as TailEvent).key === null).length,
+    missing: open.length - deliver.length,
+  };
+}
