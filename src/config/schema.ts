@@ -1,6 +1,7 @@
 // The shape of the configuration, with every default and limit and its reason. The descriptions are
 // what editors show: `cutover config schema` prints them.
 import { z } from 'zod';
+import { CompareSchema, pointer } from './compare-schema.ts';
 
 const milliseconds = (least = 1) =>
   z
@@ -96,10 +97,7 @@ const Route = z.strictObject({
     .describe('Where requests that change state go. Not both if the services share a database.'),
   subject: z
     .strictObject({
-      bodyPointer: z
-        .string()
-        .regex(/^(?:\/(?:[^~/]|~[01])*)+$/, 'must be a JSON pointer (RFC 6901), such as /user_id')
-        .describe('Where a JSON body of at most 1 MiB names the user.'),
+      bodyPointer: pointer.describe('Where a JSON body of at most 1 MiB names the user.'),
     })
     .optional()
     .describe('Whom a request is about, where that is not who sends it. Not for websocket.'),
@@ -130,6 +128,7 @@ const Route = z.strictObject({
     .enum(['observe', 'sanitize', 'block'])
     .optional()
     .describe("What to do with another user's data; by default it follows from who serves."),
+  compare: CompareSchema.prefault({}),
   flags: z
     .strictObject({ serve: flag, shadow: flag, kill: flag, isolation: flag })
     .default({})

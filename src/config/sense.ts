@@ -1,6 +1,8 @@
 // What a configuration's shape can not say: fields that contradict each other, and settings that
 // are allowed but probably not meant.
 import { isIP } from 'node:net';
+import { RuleError } from '../rules/compare/check.ts';
+import { compileRules } from '../rules/compare/compile.ts';
 import { covers, kindOf } from '../rules/routes.ts';
 import type { Explained } from './explain.ts';
 import type { Parts } from './parts.ts';
@@ -10,7 +12,8 @@ import type { RouteConfig } from './schema.ts';
 export function contradictions(parts: Parts): Explained[] {
   const { listen, admin } = parts;
   const found = routeConflicts(parts.routes);
-  for (const [index, { protocol, subject, writes, affinity }] of parts.routes) {
+  for (const [index, { protocol, subject, writes, affinity, compare }] of parts.routes) {
+    found.push(...hidingRules(index, compare));
     if (protocol !== 'websocket') continue;
     const message = 'is for requests with a body, which an upgrade has not';
     if (subject) found.push({ path: ['routes', index, 'subject'], message });
@@ -68,6 +71,19 @@ export function doubts(parts: Parts): Explained[] {
     doubt(['identity', 'sources', header], 'is never believed: listen.trustedProxies is empty');
   }
   return found;
+}
+
+/** A comparison that would hide what it is there for. */
+function hidingRules(index: number, compare: RouteConfig['compare']): Explained[] {
+  try {
+    compileRules(compare);
+    return [];
+  } catch (error) {
+    if (!(error instanceof RuleError)) throw error;
+    const steps = error.field.split(/[.[\]]+/).filter(step => step !== '');
+    const place = steps.map(step => (/^\d+$/.test(step) ? Number(step) : step));
+    return [{ path: ['routes', index, 'compare', ...place], message: error.sentence }];
+  }
 }
 
 function routeConflicts(routes: Parts['routes']): Explained[] {

@@ -22,7 +22,7 @@ export type RouteRules = Readonly<Record<string, CompareRules>>;
 
 /** The rules of every route of a configuration. */
 export function rulesByRoute(routes: readonly RouteConfig[]): RouteRules {
-  return Object.fromEntries(routes.map(({ name }) => [name, DEFAULT_RULES]));
+  return Object.fromEntries(routes.map(({ name, compare }) => [name, compare]));
 }
 
 export interface DocketOptions {

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
+import { CompareSchema } from '../../src/config/compare-schema.ts';
 import type { RouteConfig } from '../../src/config/schema.ts';
 import { editShare } from '../../src/rules/flag-edit.ts';
 import type { FeatureLike, StrategyLike, VariantLike } from '../../src/rules/flag-shape.ts';
@@ -13,6 +14,7 @@ export function route(name = 'events', flags: RouteConfig['flags'] = {}): RouteC
   return {
     ...{ name, path: `/${name}`, protocol: 'websocket', writes: 'primary', flags },
     ...{ mirror: 'none', preamble: [], shadowMark: false, affinity: 'connection' },
+    compare: CompareSchema.parse({}),
   };
 }
 

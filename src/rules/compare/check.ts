@@ -10,7 +10,20 @@ const MOST_ALLOWANCES = 1_000;
 const MOST_STEPS = 64;
 const POINTER = /^(?:\/(?:[^~/]|~[01])*)+$/;
 
-/** Throws `RangeError` that names the field and what would be right. */
+/** A rule that may not be. `field` is its place in the rules, `sentence` what would be right. */
+export class RuleError extends RangeError {
+  readonly field: string;
+  readonly sentence: string;
+
+  constructor(field: string, sentence: string) {
+    super(`${field} ${sentence}`);
+    this.name = 'RuleError';
+    this.field = field;
+    this.sentence = sentence;
+  }
+}
+
+/** Throws `RuleError`. */
 export function checkRules(rules: CompareRules, profile: NoiseProfile | null): void {
   const { envelopes, key, lanes, allow } = rules;
   for (const [index, name] of envelopes.entries()) {
@@ -102,6 +115,6 @@ function checkPointer(field: string, pointer: string): void {
   }
 }
 
-function refuse(field: string, message: string): never {
-  throw new RangeError(`${field} ${message}`);
+function refuse(field: string, sentence: string): never {
+  throw new RuleError(field, sentence);
 }

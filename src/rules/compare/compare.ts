@@ -53,11 +53,22 @@ export function compare(
   candidate: unknown,
   known: Acquaintance,
 ): Comparison {
+  return compareAt('', plan, legacy, candidate, known);
+}
+
+/** The same for values that are part of something: `path` is put before every path that is reported. */
+export function compareAt(
+  path: string,
+  plan: TypePlan,
+  legacy: unknown,
+  candidate: unknown,
+  known: Acquaintance,
+): Comparison {
   const walk = new Walk(known);
-  if (isRecord(legacy) && isRecord(candidate)) walk.event(plan, legacy, candidate);
+  if (isRecord(legacy) && isRecord(candidate)) walk.event(plan, legacy, candidate, path);
   // One is JSON, the other is not: nothing says which of the two was meant to be what.
-  else if (typeof legacy !== typeof candidate) walk.stopped = 'not-comparable';
-  else walk.whole(legacy, candidate);
+  else if (isContainer(legacy) !== isContainer(candidate)) walk.stopped = 'not-comparable';
+  else walk.whole(legacy, candidate, path);
   return walk;
 }
 
@@ -93,22 +104,20 @@ class Walk implements Comparison {
     this.#known = known;
   }
 
-  whole(legacy: unknown, candidate: unknown): void {
-    if (typeof legacy === 'object' || legacy !== candidate) {
-      this.#value(legacy, candidate, '', null, NOWHERE, 0);
-    }
+  whole(legacy: unknown, candidate: unknown, path: string): void {
+    this.#value(legacy, candidate, path, null, NOWHERE, 0);
   }
 
   /** Fields are compared where both have them; then those that moved; what is left is one side's own. */
-  event(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): void {
+  event(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord, path: string): void {
     const { envelopes } = plan;
-    this.#fields(legacy, candidate, '', plan.root, envelopes);
+    this.#fields(legacy, candidate, path, plan.root, envelopes);
     for (const envelope of envelopes) {
       const { name, fields } = envelope;
       const [left, right] = [own(legacy, name), own(candidate, name)];
       if (left === undefined && right === undefined) continue;
       if (!isDress(left) || !isDress(right)) continue;
-      this.#fields(left ?? NO_FIELDS, right ?? NO_FIELDS, `/${escaped(name)}`, fields, null);
+      this.#fields(left ?? NO_FIELDS, right ?? NO_FIELDS, pathOf(path, name), fields, null);
     }
     if (this.#looseLegacy !== null || this.#looseCandidate !== null) this.#reconcile();
   }

@@ -60,7 +60,7 @@ export class CompiledRules {
 }
 
 /**
- * Throws `RangeError` that names the field (`allow[3].path`) and what would be right. A noise profile
+ * Throws `RuleError`, a `RangeError` that names the field (`allow[3].path`) and what would be right. A noise profile
  * excuses the values at its paths, and never those that name a user.
  */
 export function compileRules(

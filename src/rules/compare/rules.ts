@@ -68,7 +68,8 @@ export interface CompareRules {
   /** Types that report a failure: two that are alike are `failed-alike`. */
   readonly failures: readonly string[];
   readonly allow: readonly Allowance[];
-  readonly answers: AnswerRules;
+  /** Left out: `READ_ANSWERS`, or `WRITE_ANSWERS` for a write that went to both. */
+  readonly answers?: AnswerRules | undefined;
 }
 
 /** Say who must receive an event. */
@@ -102,7 +103,12 @@ export const DEFAULT_RULES: CompareRules = {
   replies: [],
   failures: ['error_message'],
   allow: [],
-  answers: { status: 'exact', headers: ['content-type'], body: true },
+};
+
+export const READ_ANSWERS: AnswerRules = {
+  status: 'exact',
+  headers: ['content-type'],
+  body: true,
 };
 
 /** For requests that change state and go to both: the services may answer each in their own way. */

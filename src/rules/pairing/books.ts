@@ -1,6 +1,6 @@
 // The books of a comparison: every event that was seen has one verdict, or waits for one.
 import { SIDES, type Side } from '../decide.ts';
-import { UNJUDGED, type UnjudgedReason, VERDICTS, type Verdict } from '../verdict.ts';
+import { type Finding, UNJUDGED, type UnjudgedReason, VERDICTS, type Verdict } from '../verdict.ts';
 
 /** One side's counts: `seen` is the sum of all others, with `unjudged` by its reasons. */
 export type SideBooks = {
@@ -29,6 +29,15 @@ export function addBooks(into: Books, more: Books): void {
     sum.pending += part.pending;
     for (const verdict of COUNTED) sum[verdict] += part[verdict];
     for (const reason of REASONS) sum.unjudged[reason] += part.unjudged[reason];
+  }
+}
+
+/** Books an event or pair that was not pending: an answer, or a stream's event that is done with at once. */
+export function bookFinding(books: Books, { verdict, because, sides }: Finding): void {
+  for (const side of sides) {
+    books[side].seen++;
+    if (verdict !== 'unjudged') books[side][verdict]++;
+    else if (because !== null) books[side].unjudged[because]++;
   }
 }
 

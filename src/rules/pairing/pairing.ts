@@ -97,6 +97,7 @@ export class Pairing {
     text: string | null = null,
   ): void {
     this.#now = atMs;
+    this.#tidy(atMs);
     const books = this.books[side];
     books.seen++;
     books.pending++;
@@ -162,14 +163,8 @@ export class Pairing {
   /** Gives their verdict to events that waited long enough. Call every 100 ms; cheap when nothing waits. */
   sweep(atMs: number): void {
     this.#now = atMs;
-    this.#content.sweep(atMs);
+    this.#tidy(atMs);
     const { windowMs } = this.#options;
-    if (atMs - this.#sinceMs > windowMs) {
-      this.#lagBeforeMs = this.#lagMs;
-      this.#lagMs = 0;
-      this.#sinceMs = atMs;
-      this.#arrivals.sweep(atMs - 2 * windowMs);
-    }
     if (this.#waiting.legacy.size + this.#waiting.candidate.size === 0) return;
     const quietMs = Math.min(windowMs, Math.max(QUIET_MS, 2 * this.#lagMs, 2 * this.#lagBeforeMs));
     this.#settleQuiet(atMs - quietMs, SIDES);
@@ -187,6 +182,17 @@ export class Pairing {
   end(atMs: number): void {
     this.#now = atMs;
     for (const side of SIDES) this.#giveUp(side, 'session-ended');
+  }
+
+  /** Once a window: forgets what is over. */
+  #tidy(atMs: number): void {
+    const { windowMs } = this.#options;
+    if (atMs - this.#sinceMs <= windowMs) return;
+    this.#sinceMs = atMs;
+    this.#lagBeforeMs = this.#lagMs;
+    this.#lagMs = 0;
+    this.#content.sweep(atMs);
+    this.#arrivals.sweep(atMs - 2 * windowMs);
   }
 
   /** Pairs the event with one of the other side that has its key and its content, if one waits. */

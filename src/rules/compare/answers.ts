@@ -1,0 +1,114 @@
+// Two services' answers to one HTTP request: one pair, one verdict.
+import type { Difference, Finding, Verdict } from '../verdict.ts';
+import { type Acquaintance, type Comparison, compareAt } from './compare.ts';
+import type { CompiledRules } from './compile.ts';
+import { type AnswerRules, READ_ANSWERS, WRITE_ANSWERS } from './rules.ts';
+
+export interface Answer {
+  /** 0: there was none. */
+  readonly status: number;
+  /** By lower case name; of a name that came several times all values. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
+  /** Parsed JSON where it is an object or array, else text; null: none. Not kept: undefined. */
+  readonly body: unknown;
+  /** It broke off before its end. */
+  readonly isCut: boolean;
+  /** From the request to the answer's last byte, ms; recorded, not compared. */
+  readonly latencyMs: number;
+}
+
+export interface AnswerPair extends Acquaintance {
+  readonly route: string;
+  /** Of the request; stands for the session and unit. */
+  readonly id: string;
+  readonly method: string;
+  /** A write that went to both. */
+  readonly isWrite: boolean;
+  readonly legacy: Answer;
+  readonly candidate: Answer;
+  /** Epoch ms. */
+  readonly at: number;
+}
+
+/** Compares by the route's `answers`, else by what suits reads and writes. Learns generated ids. */
+export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
+  const { route, id, method, isWrite, legacy, candidate, at } = pair;
+  const eventType = `${method} ${classOf(legacy.status)}`;
+  const how = rules.rules.answers ?? (isWrite ? WRITE_ANSWERS : READ_ANSWERS);
+  const head = headDifferences(how, legacy, candidate);
+  const body = how.body ? compareBodies(rules, eventType, pair) : null;
+  const differences = [...head, ...(body?.differences ?? [])];
+  let verdict: Verdict = 'match';
+  if (differences.length > 0) verdict = 'mismatch';
+  else if (body !== null && body.stopped !== null) verdict = 'unjudged';
+  else if (hasFailed(legacy) && hasFailed(candidate)) verdict = 'failed-alike';
+  else if (body !== null && body.excused.length > 0) verdict = 'noise';
+  if (body !== null && verdict !== 'unjudged') {
+    for (const each of body.learned) pair.ids.learn(each.idClass, each.legacy, each.candidate);
+  }
+  return {
+    verdict,
+    because: verdict === 'unjudged' ? (body?.stopped ?? null) : null,
+    route,
+    eventType,
+    key: null,
+    unit: id,
+    session: id,
+    legacy,
+    candidate,
+    sides: ['legacy', 'candidate'],
+    differences: verdict === 'noise' ? (body?.excused ?? []) : differences,
+    at,
+  };
+}
+
+function headDifferences(how: AnswerRules, legacy: Answer, candidate: Answer): Difference[] {
+  const found: Difference[] = [];
+  const value = (path: string, left: unknown, right: unknown) => {
+    if (left !== right) found.push({ kind: 'value', path, legacy: left, candidate: right });
+  };
+  const isSameStatus =
+    how.status === 'exact'
+      ? legacy.status === candidate.status
+      : classOf(legacy.status) === classOf(candidate.status);
+  if (!isSameStatus) value('/status', legacy.status, candidate.status);
+  value('/isCut', legacy.isCut, candidate.isCut);
+  for (const name of how.headers) {
+    const path = `/headers/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+    const [left, right] = [headerOf(legacy, name), headerOf(candidate, name)];
+    if (left === undefined && right !== undefined) {
+      found.push({ kind: 'extra', path, candidate: right });
+    } else if (left !== undefined && right === undefined) {
+      found.push({ kind: 'missing', path, legacy: left });
+    } else value(path, left, right);
+  }
+  return found;
+}
+
+/** Several values of one name are one list (RFC 9110 5.2). */
+function headerOf({ headers }: Answer, name: string): string | undefined {
+  if (!Object.hasOwn(headers, name)) return undefined;
+  const value = headers[name];
+  return value === undefined || typeof value === 'string' ? value : value.join(', ');
+}
+
+function compareBodies(
+  rules: CompiledRules,
+  eventType: string,
+  { legacy, candidate, ids, subject }: AnswerPair,
+): Comparison {
+  const known = { ids, subject };
+  const plan = rules.planOf(eventType);
+  const compared = compareAt('/body', plan, legacy.body, candidate.body, known);
+  const isKept = legacy.body !== undefined && candidate.body !== undefined;
+  return isKept ? compared : { ...compared, differences: [], stopped: 'too-large' };
+}
+
+/** `2xx`; `none` where there was no answer. */
+function classOf(status: number): string {
+  return status === 0 ? 'none' : `${Math.floor(status / 100)}xx`;
+}
+
+function hasFailed({ status, isCut }: Answer): boolean {
+  return status === 0 || status >= 500 || isCut;
+}
