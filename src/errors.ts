@@ -165,3 +165,25 @@ export function errorBody(
   const { message = ERRORS[code].message, field } = detail ?? {};
   return JSON.stringify({ error: { code, message, ...(field === undefined ? {} : { field }) } });
 }
+
+const NO_ADDRESS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there',
+  EACCES: 'this user may not use that port',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  ENOTFOUND: 'this machine has no such address',
+};
+
+/** Why a configured address can not be listened at; `field` is its part of the configuration. */
+export function listenFailure(
+  error: unknown,
+  { field, host, port }: { readonly field: string; readonly host: string; readonly port: number },
+): unknown {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const why = NO_ADDRESS[code];
+  if (why === undefined) return error;
+  return new CutoverError(
+    'conflict',
+    `the ${field} address ${host}:${port} can not be had: ${why}`,
+    { cause: error, field },
+  );
+}

@@ -95,7 +95,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       logger,
     });
     const scheme = config.listen.tls === undefined ? 'http' : 'https';
-    const listen = `${scheme}://${hostText(config.listen.host)}:${await lanes.listen()}`;
+    const listen = `${scheme}://${hostText(config.listen.host)}:${await lanes.listen({ beside: takeOver })}`;
     traffic = lanes;
     provider.onChange(() => void lanes.reconsider());
     logger.info({ address: listen, flags: provider.revision }, 'traffic listens');

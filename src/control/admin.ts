@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { CutoverError } from '../errors.ts';
+import { CutoverError, listenFailure } from '../errors.ts';
 import { SIDES } from '../rules/decide.ts';
 import { STAGES } from '../rules/stage.ts';
 import { createHostCheck, createTokenCheck } from './admin-access.ts';
@@ -95,7 +95,7 @@ export function createAdmin(options: AdminOptions): Admin {
       try {
         await app.listen({ host, port });
       } catch (error) {
-        throw listenFailure(error, host, port);
+        throw listenFailure(error, { field: 'admin', host, port });
       }
       // With a host given, fastify listens on one TCP address.
       const { port: bound } = app.server.address() as AddressInfo;
@@ -241,21 +241,4 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
 
 function changed(flags: readonly PinnedFlag[]): string[] {
   return flags.filter(({ files }) => files.length > 0).map(({ flag }) => flag);
-}
-
-function listenFailure(error: unknown, host: string, port: number): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  const why =
-    code === 'EADDRINUSE'
-      ? 'another process listens there'
-      : code === 'EACCES'
-        ? 'this user may not use that port'
-        : code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND'
-          ? 'this machine has no such address'
-          : undefined;
-  if (why === undefined) return error;
-  return new CutoverError('conflict', `the admin address ${host}:${port} can not be had: ${why}`, {
-    cause: error,
-    field: 'admin',
-  });
 }

@@ -1,4 +1,5 @@
 // The client's side of the proxy: one listener, and a lane for each kind of traffic.
+import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
@@ -6,7 +7,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, listenFailure } from '../errors.ts';
 import {
   BYPASS_NAME,
   type Decider,
@@ -95,25 +96,26 @@ export class Traffic implements TrafficView {
   }
 
   /**
-   * Listens at the configured address, beside another process that does the same (`reusePort`), so
-   * that a new version can take over. Resolves to the port in use.
+   * Listens at the configured address, so that a new version can do the same later and take over
+   * (`reusePort`); `beside` is that new version. Resolves to the port in use. Throws
+   * `CutoverError('conflict')` if the address can not be had.
    */
-  listen(): Promise<number> {
+  async listen({ beside = false } = {}): Promise<number> {
     const { host, port } = this.#options.loaded.config.listen;
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
-      // A port that the kernel chooses is nobody else's, and must not become so.
-      this.#server.listen(
-        { host, port, reusePort: port !== 0 && process.platform === 'linux' },
-        () => {
-          this.#server.off('error', reject);
-          this.#server.on('error', error =>
-            this.#options.logger.error({ err: error }, 'the listener failed'),
-          );
-          resolve((this.#server.address() as net.AddressInfo).port);
-        },
-      );
-    });
+    // A port that the kernel chooses is nobody else's, and must not become so.
+    const reusePort = port !== 0 && process.platform === 'linux';
+    try {
+      // Whoever lets others in is let in by others: two proxies that know nothing of each other would
+      // share the clients.
+      if (reusePort && !beside) await seeThatItIsFree({ host, port });
+      await listening(this.#server, { host, port, reusePort });
+    } catch (error) {
+      throw listenFailure(error, { field: 'listen', host, port });
+    }
+    this.#server.on('error', error =>
+      this.#options.logger.error({ err: error }, 'the listener failed'),
+    );
+    return (this.#server.address() as net.AddressInfo).port;
   }
 
   /** Puts a new configuration in force for what begins from now on. */
@@ -221,6 +223,18 @@ export class Traffic implements TrafficView {
     });
     return server;
   }
+}
+
+/** Rejects with the system's error if somebody else listens at that address. */
+async function seeThatItIsFree(address: net.ListenOptions): Promise<void> {
+  const probe = net.createServer();
+  await listening(probe, address);
+  await new Promise(resolve => probe.close(resolve));
+}
+
+async function listening(server: net.Server, options: net.ListenOptions): Promise<void> {
+  server.listen(options);
+  await once(server, 'listening');
 }
 
 function ignoreError(): void {

@@ -1,4 +1,4 @@
-// A takeover once gave up after two minutes, and served on for good without admin port, readiness,
+// Who may share a port, and for how long. A takeover once gave up after two minutes, and served on for good without admin port, readiness,
 // metrics or lock: an operator who was slow to end the old process had one that he could not ask.
 import path from 'node:path';
 import pino from 'pino';
@@ -15,11 +15,13 @@ afterEach(async () => {
   for (const thing of open.splice(0).reverse()) await thing.close();
 });
 
-/** Both of one configuration, with fixed ports and one state folder. */
-async function twoOf(): Promise<(takeOver: boolean) => Promise<[RunningProxy, string[]]>> {
+/** Starts proxies of one folder, at fixed ports. */
+async function starter(
+  port?: number,
+): Promise<(takeOver: boolean) => Promise<[RunningProxy, string[]]>> {
   const where = await place({ legacy: 'http://127.0.0.1:1', candidate: 'http://127.0.0.1:1' });
   open.push(where);
-  const env = { PORT: String(await freePort()), ADMIN_PORT: String(await freePort()) };
+  const env = { PORT: String(port ?? (await freePort())), ADMIN_PORT: String(await freePort()) };
   const loaded = await loadConfig(path.join(where.folder, 'cutover.yaml'), env);
   return async takeOver => {
     const logged: string[] = [];
@@ -31,7 +33,7 @@ async function twoOf(): Promise<(takeOver: boolean) => Promise<[RunningProxy, st
 }
 
 test('a takeover waits for as long as the old process lives, and says so again and again', async () => {
-  const start = await twoOf();
+  const start = await starter();
   const [old] = await start(false);
   const [next, logged] = await start(true);
   const reminders = () =>
@@ -52,10 +54,27 @@ test('a takeover waits for as long as the old process lives, and says so again a
 });
 
 test('a takeover that is ended while it waits leaves the old process alone', async () => {
-  const start = await twoOf();
+  const start = await starter();
   const [old] = await start(false);
   const [next] = await start(true);
   await next.drain();
   await expect(next.admin).rejects.toThrow();
   expect((await fetch(`${await old.admin}/readyz`)).status).toBe(200);
+});
+
+// Whoever lets a new version in is let in by strangers: two proxies of different folders that were
+// given one port by mistake once shared the clients without a word.
+test('a port where somebody listens is refused with a sentence, and not shared', async () => {
+  const port = await freePort();
+  const [old] = await (await starter(port))(false);
+  const stranger = await starter(port);
+  await expect(stranger(false)).rejects.toMatchObject({
+    code: 'conflict',
+    field: 'listen',
+    message: `the listen address 127.0.0.1:${port} can not be had: another process listens there`,
+  });
+  // What it had taken by then it gave up again.
+  await old.close();
+  const [next] = await stranger(false);
+  expect(next.listen).toBe(`http://127.0.0.1:${port}`);
 });
