@@ -107,7 +107,8 @@ export class Judge implements JudgeView {
     clearInterval(this.#ticker);
     this.#tap.flush();
     const worker = this.#worker;
-    if (worker === null) return;
+    // Between two threads there is nothing to wait for, now or when it is closed again.
+    if (worker === null) return this.#closing.resolve();
     this.#tell({ kind: 'close', time: steadyNow() });
     const deadline = setTimeout(() => void worker.terminate(), CLOSE_MS);
     await this.#closing.promise;
