@@ -1,29 +1,13 @@
-// What turns of all peers amount to: medians, spreads, ratios to Cutover, and whether the machine let
-// them be told.
+// What turns of all contestants amount to: medians, spreads, ratios to Cutover, and whether the
+// machine let them be told.
 import os from 'node:os';
 import { median, middle, paired } from './figures.ts';
-import { PEERS, type PeerName } from './peers.ts';
-import { type Busy, LEAST_ROUNDS, MOST_BUSY } from './rounds.ts';
+import type { PeerName } from './peers.ts';
+import { areQuiet, isQuiet, LEAST_ROUNDS, type Turn, type Turns } from './rounds.ts';
+import type { Contestant } from './stage.ts';
 
-/** Others' share of the CPUs beyond which a latency says more about them than about the proxy. */
-const MOST_FOREIGN = 0.1;
 /** Quartiles of a ratio further apart than this share of its median tell nothing. */
 const MOST_SPREAD = 0.2;
-
-export type Contestant = 'direct' | PeerName;
-/** Without a proxy first: what is left when one is taken away. */
-export const CONTESTANTS: readonly Contestant[] = ['direct', ...PEERS];
-
-/** What one turn of one contestant gave. A unit is an event or a request that reached its client. */
-export interface Turn {
-  /** Null without a proxy. */
-  readonly cpuUsPerUnit: number | null;
-  readonly unitsPerSec: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  /** While the latencies were taken. */
-  readonly busy: Busy;
-}
 
 export interface Figures {
   readonly cpuUsPerUnit: number | null;
@@ -78,13 +62,8 @@ export type TargetsOf = (
   ratios: Comparison['ratios'],
 ) => readonly Omit<Target, 'met'>[];
 
-/** True while there are too few quiet turns for latencies to be told. */
-export function wantsMoreRounds(turns: ReadonlyMap<Contestant, readonly Turn[]>): boolean {
-  return [...turns.values()].some(all => all.filter(isQuiet).length < LEAST_ROUNDS);
-}
-
 export function compare(
-  turns: ReadonlyMap<Contestant, readonly Turn[]>,
+  turns: Turns,
   kbPerSocket: ReadonlyMap<Contestant, number>,
   targetsOf: TargetsOf,
 ): Comparison {
@@ -122,7 +101,7 @@ export function compare(
     noise: {
       foreign: rounded(median([...turns.values()].flat().map(turn => turn.busy.foreign))),
       cpu: isWide ? 'too noisy to tell' : 'quiet enough',
-      latency: wantsMoreRounds(turns) ? 'too noisy to tell' : 'quiet enough',
+      latency: areQuiet(turns) ? 'quiet enough' : 'too noisy to tell',
     },
     targets: targetsOf(peers, ratios).map(each => ({ ...each, met: each.value <= each.most })),
     machine: `${os.cpus()[0]?.model.trim()} x ${os.availableParallelism()}, Linux ${os.release()}, Node ${process.version}`,
@@ -140,10 +119,6 @@ export function printComparison(result: Comparison): void {
   console.log(
     `others used ${Math.round(foreign * 100)} % of the CPUs; CPU figures: ${cpu}; latencies: ${latency}`,
   );
-}
-
-function isQuiet({ busy }: Turn): boolean {
-  return busy.total <= MOST_BUSY && busy.foreign <= MOST_FOREIGN;
 }
 
 function cpuOf(turns: readonly Turn[]): number[] {

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** /proc counts CPU time in hundredths of a second (USER_HZ), on every Linux. */
 const TICK_US = 10_000;
 /** Places in /proc/PID/stat behind the command's closing parenthesis: see proc(5). */
-const STAT = { ppid: 1, utime: 11, stime: 12 } as const;
+const STAT = { ppid: 1, utime: 11, stime: 12, cutime: 13, cstime: 14 } as const;
 
 /** The process and all that descend from it. */
 export function processTree(root: number): number[] {
@@ -21,13 +21,17 @@ export function processTree(root: number): number[] {
   return tree;
 }
 
-/** CPU time of the processes so far, all threads, user and system, in µs. */
+/**
+ * CPU time of the processes so far in µs: all threads, user and system, and their children that have
+ * ended.
+ */
 export function cpuUs(pids: readonly number[]): number {
   let ticks = 0;
   for (const pid of pids) {
     const stat = statOf(pid);
     if (stat === null) throw new Error(`process ${pid} is gone`);
-    ticks += Number(stat[STAT.utime]) + Number(stat[STAT.stime]);
+    for (const place of [STAT.utime, STAT.stime, STAT.cutime, STAT.cstime])
+      ticks += Number(stat[place]);
   }
   return ticks * TICK_US;
 }

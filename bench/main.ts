@@ -1,11 +1,13 @@
 // `npm run bench -- NAME [--json]`: runs one benchmark and prints its figures.
 import { benchBroadcasters } from './broadcasters.ts';
+import { benchHttp } from './http.ts';
 import { benchWs } from './ws.ts';
 
 /** Each prints for people while it runs (unless `json`), and returns what `--json` prints. */
 const BENCHES: Readonly<Record<string, (options: { json: boolean }) => Promise<object>>> = {
   broadcasters: benchBroadcasters,
   ws: benchWs,
+  http: benchHttp,
 };
 
 const [name = '', ...flags] = process.argv.slice(2);

@@ -2,13 +2,16 @@
 // machine does meets all of them; and a watch on how much else it did.
 import os from 'node:os';
 import { cpuUs, machineBusyUs } from './machine.ts';
+import type { Contestant, Line } from './stage.ts';
 
 /** Rounds at least, of which medians are taken. */
 export const LEAST_ROUNDS = 5;
 /** Rounds at most, where the machine is too busy for latencies. */
-export const MOST_ROUNDS = 9;
+const MOST_ROUNDS = 9;
 /** A latency is only told from turns in which all CPUs together were less busy than this. */
-export const MOST_BUSY = 0.6;
+const MOST_BUSY = 0.6;
+/** Others' share of the CPUs beyond which a latency says more about them than about the proxy. */
+const MOST_FOREIGN = 0.1;
 
 /** How busy the machine was in a turn, in shares of all its CPUs. */
 export interface Busy {
@@ -18,21 +21,68 @@ export interface Busy {
   readonly foreign: number;
 }
 
-/** Runs `turn` and watches the machine; `pids` are the benchmark's own processes. */
+/** What one turn of one contestant gave. A unit is an event or a request that reached its client. */
+export interface Turn {
+  /** Null without a proxy. */
+  readonly cpuUsPerUnit: number | null;
+  readonly unitsPerSec: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  /** While the latencies were taken. */
+  readonly busy: Busy;
+}
+
+export type Turns = ReadonlyMap<Contestant, readonly Turn[]>;
+
+/** Five rounds, or more where too few turns were quiet. Who begins moves on by one each time. */
+export async function takeTurns(
+  lines: readonly Line[],
+  turnOf: (line: Line) => Promise<Turn>,
+  say: (text: string) => void,
+): Promise<Turns> {
+  const turns = new Map<Contestant, Turn[]>(lines.map(({ name }) => [name, []]));
+  let round = 0;
+  while (round < LEAST_ROUNDS || (round < MOST_ROUNDS && !areQuiet(turns))) {
+    const first = round % lines.length;
+    for (const line of [...lines.slice(first), ...lines.slice(0, first)]) {
+      const turn = await turnOf(line);
+      turns.get(line.name)?.push(turn);
+      say(sentence(line.name, turn));
+    }
+    round += 1;
+  }
+  return turns;
+}
+
+/** Runs `work` and watches the machine; `pids` are the benchmark's own processes. */
 export async function watched<T>(
   pids: readonly number[],
-  turn: () => Promise<T>,
+  work: () => Promise<T>,
 ): Promise<{ readonly result: T; readonly busy: Busy }> {
   const before = { at: performance.now(), all: machineBusyUs(), own: cpuUs(pids) };
-  const result = await turn();
+  const result = await work();
   const capacityUs = (performance.now() - before.at) * 1_000 * os.availableParallelism();
   const total = (machineBusyUs() - before.all) / capacityUs;
   const own = (cpuUs(pids) - before.own) / capacityUs;
   return { result, busy: { total, foreign: Math.max(0, total - own) } };
 }
 
-/** The names in the order of a round: who begins moves on by one each time. */
-export function orderOf<T>(names: readonly T[], round: number): T[] {
-  const first = round % names.length;
-  return [...names.slice(first), ...names.slice(0, first)];
+/** True if its latencies can be told. */
+export function isQuiet({ busy }: Turn): boolean {
+  return busy.total <= MOST_BUSY && busy.foreign <= MOST_FOREIGN;
+}
+
+/** True if there are enough quiet turns of everybody. */
+export function areQuiet(turns: Turns): boolean {
+  return [...turns.values()].every(all => all.filter(isQuiet).length >= LEAST_ROUNDS);
+}
+
+function sentence(name: string, { cpuUsPerUnit, unitsPerSec, p50Ms, p99Ms, busy }: Turn): string {
+  const percent = (share: number) => `${Math.round(share * 100)} %`;
+  return [
+    name.padEnd(10),
+    `${cpuUsPerUnit?.toFixed(1) ?? '-'} µs at ${Math.round(unitsPerSec)}/s,`,
+    `p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms;`,
+    `machine ${percent(busy.total)} busy, ${percent(busy.foreign)} by others`,
+  ].join(' ');
 }

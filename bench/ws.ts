@@ -1,26 +1,20 @@
 // What a proxy costs between a broadcaster and its users: 200 WebSockets, 512-byte events from
 // upstream to client, one event a write. CPU at 20,000 events/s, latency at 5,000, memory at 5,000
 // idle sockets.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import {
-  CONTESTANTS,
   type Comparison,
-  type Contestant,
   compare,
   printComparison,
   rounded,
   type TargetsOf,
-  type Turn,
-  wantsMoreRounds,
 } from './comparison.ts';
 import type { ClientsQuestion, Collected } from './event-clients.ts';
 import type { ServerQuestion } from './event-server.ts';
 import { cpuUs, residentBytes } from './machine.ts';
-import { missingPeers, type Peer, type PeerName, startPeer } from './peers.ts';
-import { LEAST_ROUNDS, MOST_ROUNDS, orderOf, watched } from './rounds.ts';
+import type { PeerName } from './peers.ts';
+import { type Turn, type Turns, takeTurns, watched } from './rounds.ts';
+import { type Contestant, contestants, type Line, Stage } from './stage.ts';
 import { Worker } from './worker.ts';
 
 const USERS = 200;
@@ -39,80 +33,32 @@ const FIRST_SOCKETS = 200;
 /** Memory is looked at when what the handshakes left behind has been collected, where it will be. */
 const SETTLE_MS = 5_000;
 
-/** A contestant with its users connected. */
-interface Line {
-  readonly name: Contestant;
-  readonly servicePort: number;
-  readonly port: number;
-  readonly pids: readonly number[];
-}
-
-export class Stage {
-  readonly server = new Worker<ServerQuestion, number>('./event-server.ts');
-  readonly clients = new Worker<ClientsQuestion, Collected>('./event-clients.ts');
-  readonly dir: string;
-  readonly #peers: Peer[] = [];
-
-  private constructor(dir: string) {
-    this.dir = dir;
-  }
-
-  static async set(): Promise<Stage> {
-    return new Stage(await mkdtemp(path.join(tmpdir(), 'cutover-bench-')));
-  }
-
-  get pids(): number[] {
-    return [process.pid, this.server.pid, this.clients.pid];
-  }
-
-  /** Puts a contestant in front of a port of its own. */
-  async line(name: Contestant): Promise<Line> {
-    const servicePort = await this.server.ask({ listen: true });
-    if (name === 'direct') return { name, servicePort, port: servicePort, pids: [] };
-    const peer = await startPeer(name, servicePort, this.dir);
-    this.#peers.push(peer);
-    return {
-      name,
-      servicePort,
-      port: peer.port,
-      get pids() {
-        return peer.pids;
-      },
-    };
-  }
-
-  async stopPeers(): Promise<void> {
-    for (const peer of this.#peers.splice(0)) await peer.stop();
-  }
-
-  async strike(): Promise<void> {
-    await this.clients.stop();
-    await this.stopPeers();
-    await this.server.stop();
-    await rm(this.dir, { recursive: true, force: true });
-  }
-}
+type Server = Worker<ServerQuestion, number>;
+type Clients = Worker<ClientsQuestion, Collected>;
 
 export async function benchWs({ json }: { json: boolean }): Promise<Comparison> {
-  const missing = missingPeers();
-  if (missing.length > 0)
-    console.error(`not installed: ${missing.join(', ')} (scripts/bench-peers)`);
-  const names = CONTESTANTS.filter(name => !missing.includes(name as PeerName));
   const say = (text: string) => (json ? undefined : console.log(text));
-  const stage = await Stage.set();
+  const names = contestants();
+  const server: Server = new Worker('./event-server.ts');
+  const clients: Clients = new Worker('./event-clients.ts');
+  const stage = await Stage.set(() => server.ask({ listen: true }));
+  const bench = new WsBench(stage, server, clients);
   try {
-    const turns = await takeTurns(stage, names, say);
+    const turns = await bench.turns(names, say);
     const kbPerSocket = new Map<Contestant, number>();
     for (const name of names) {
       if (name === 'direct') continue;
-      kbPerSocket.set(name, await memoryOf(stage, name));
-      say(`${name}: ${rounded(kbPerSocket.get(name) ?? 0)} kB per idle socket`);
+      const kb = await bench.memoryOf(name);
+      kbPerSocket.set(name, kb);
+      say(`${name}: ${kb.toFixed(1)} kB per idle socket`);
     }
     const result = compare(turns, kbPerSocket, targetsOf);
     if (!json) printComparison(result);
     return result;
   } finally {
+    await clients.stop();
     await stage.strike();
+    await server.stop();
   }
 }
 
@@ -135,83 +81,81 @@ const targetsOf: TargetsOf = ({ cutover, nginx }, { toPipe, toNginx }) => {
   ];
 };
 
-async function takeTurns(
-  stage: Stage,
-  names: readonly Contestant[],
-  say: (text: string) => void,
-): Promise<Map<Contestant, Turn[]>> {
-  const lines: Line[] = [];
-  for (const name of names) {
-    const line = await stage.line(name);
-    await stage.clients.ask({ open: line.port, users: USERS });
-    lines.push(line);
+export class WsBench {
+  readonly #stage: Stage;
+  readonly #server: Server;
+  readonly #clients: Clients;
+
+  constructor(stage: Stage, server: Server, clients: Clients) {
+    this.#stage = stage;
+    this.#server = server;
+    this.#clients = clients;
   }
-  for (const line of lines) await streamed(stage, line, BUSY_PER_SECOND, WARM_UP_MS);
-  const turns = new Map<Contestant, Turn[]>(names.map(name => [name, []]));
-  for (
-    let round = 0;
-    round < LEAST_ROUNDS || (round < MOST_ROUNDS && wantsMoreRounds(turns));
-    round += 1
-  ) {
-    for (const line of orderOf(lines, round)) {
-      const turn = await turnOf(stage, line);
-      turns.get(line.name)?.push(turn);
-      say(
-        `${line.name}: ${turn.cpuUsPerUnit?.toFixed(1) ?? '-'} µs/event, p50 ${turn.p50Ms.toFixed(2)} ms, p99 ${turn.p99Ms.toFixed(2)} ms; machine ${Math.round(turn.busy.total * 100)} % busy, ${Math.round(turn.busy.foreign * 100)} % others`,
-      );
-    }
+
+  async turns(names: readonly Contestant[], say: (text: string) => void): Promise<Turns> {
+    const lines: Line[] = [];
+    for (const name of names) lines.push(await this.warmLine(name));
+    const turns = await takeTurns(lines, line => this.turnOf(line), say);
+    for (const { port } of lines) await this.#clients.ask({ close: port });
+    await this.#stage.stopPeers();
+    return turns;
   }
-  for (const line of lines) await stage.clients.ask({ close: line.port });
-  await stage.stopPeers();
-  return turns;
-}
 
-async function turnOf(stage: Stage, line: Line): Promise<Turn> {
-  const busy = await streamed(stage, line, BUSY_PER_SECOND, BUSY_MS);
-  const { result: calm, busy: whileCalm } = await watched([...stage.pids, ...line.pids], () =>
-    streamed(stage, line, CALM_PER_SECOND, CALM_MS),
-  );
-  return {
-    cpuUsPerUnit: line.pids.length === 0 ? null : busy.cpuUs / busy.events,
-    unitsPerSec: busy.events / (busy.ms / 1_000),
-    p50Ms: calm.p50Ms,
-    p99Ms: calm.p99Ms,
-    busy: whileCalm,
-  };
-}
+  /** A contestant with its users connected, that has served for a while. */
+  async warmLine(name: Contestant): Promise<Line> {
+    const line = await this.#stage.line(name);
+    await this.#clients.ask({ open: line.port, users: USERS });
+    await this.streamed(line, BUSY_PER_SECOND, WARM_UP_MS);
+    return line;
+  }
 
-/** Sends at a pace for so long; what is counted has reached the clients. */
-export async function streamed(stage: Stage, line: Line, perSecond: number, ms: number) {
-  await stage.server.ask({ sendTo: line.servicePort, perSecond });
-  await pause(RUN_IN_MS);
-  await stage.clients.ask({ collect: true });
-  const before = { cpuUs: cpuUs(line.pids), at: performance.now() };
-  await pause(ms);
-  const collected = await stage.clients.ask({ collect: true });
-  const after = { cpuUs: cpuUs(line.pids), at: performance.now() };
-  await stage.server.ask({ stop: true });
-  await pause(RUN_IN_MS);
-  return { ...collected, cpuUs: after.cpuUs - before.cpuUs, ms: after.at - before.at };
-}
+  async turnOf(line: Line): Promise<Turn> {
+    const busy = await this.streamed(line, BUSY_PER_SECOND, BUSY_MS);
+    const pids = [process.pid, this.#server.pid, this.#clients.pid, ...line.pids];
+    const calm = await watched(pids, () => this.streamed(line, CALM_PER_SECOND, CALM_MS));
+    return {
+      cpuUsPerUnit: line.pids.length === 0 ? null : busy.cpuUs / busy.events,
+      unitsPerSec: busy.events / (busy.ms / 1_000),
+      p50Ms: calm.result.p50Ms,
+      p99Ms: calm.result.p99Ms,
+      busy: calm.busy,
+    };
+  }
 
-/** Resident size that comes with 5,000 sockets, each of which has had one event; a fresh process. */
-export async function memoryOf(stage: Stage, name: PeerName): Promise<number> {
-  const line = await stage.line(name);
-  await openAndGreet(FIRST_SOCKETS);
-  await stage.clients.ask({ close: line.port });
-  await pause(SETTLE_MS);
-  const before = residentBytes(line.pids);
-  await openAndGreet(IDLE_SOCKETS);
-  await pause(SETTLE_MS);
-  const after = residentBytes(line.pids);
-  await stage.clients.ask({ close: line.port });
-  await stage.stopPeers();
-  return (after - before) / 1024 / IDLE_SOCKETS;
+  /** Sends at a pace for so long; what is counted has reached the clients. */
+  async streamed(line: Line, perSecond: number, ms: number) {
+    await this.#server.ask({ sendTo: line.servicePort, perSecond });
+    await pause(RUN_IN_MS);
+    await this.#clients.ask({ collect: true });
+    const before = { cpuUs: cpuUs(line.pids), at: performance.now() };
+    await pause(ms);
+    const collected = await this.#clients.ask({ collect: true });
+    const after = { cpuUs: cpuUs(line.pids), at: performance.now() };
+    await this.#server.ask({ stop: true });
+    await pause(RUN_IN_MS);
+    return { ...collected, cpuUs: after.cpuUs - before.cpuUs, ms: after.at - before.at };
+  }
 
-  async function openAndGreet(users: number): Promise<void> {
-    await stage.clients.ask({ open: line.port, users });
-    await stage.clients.ask({ collect: true });
-    await stage.server.ask({ greet: line.servicePort });
-    await stage.clients.ask({ await: users });
+  /** Resident size that comes with 5,000 sockets, in kB for each; of a fresh process. */
+  async memoryOf(name: PeerName): Promise<number> {
+    const line = await this.#stage.line(name);
+    await this.#openAndGreet(line, FIRST_SOCKETS);
+    await this.#clients.ask({ close: line.port });
+    await pause(SETTLE_MS);
+    const before = residentBytes(line.pids);
+    await this.#openAndGreet(line, IDLE_SOCKETS);
+    await pause(SETTLE_MS);
+    const after = residentBytes(line.pids);
+    await this.#clients.ask({ close: line.port });
+    await this.#stage.stopPeers();
+    return (after - before) / 1024 / IDLE_SOCKETS;
+  }
+
+  /** Connects users and sends each an event: what a session allocates with its first one is its own. */
+  async #openAndGreet({ port, servicePort }: Line, users: number): Promise<void> {
+    await this.#clients.ask({ open: port, users });
+    await this.#clients.ask({ collect: true });
+    await this.#server.ask({ greet: servicePort });
+    await this.#clients.ask({ await: users });
   }
 }
