@@ -45,6 +45,18 @@ export const ERRORS = {
     close: 1002,
     fault: 'client',
   },
+  'request-timeout': {
+    message: 'The rest of the request did not arrive in time.',
+    status: 408,
+    close: 1002,
+    fault: 'client',
+  },
+  overloaded: {
+    message: 'The proxy has too much under way; try again.',
+    status: 503,
+    close: 1013,
+    fault: 'proxy',
+  },
   expectation: {
     message: 'Only the expectation 100-continue is understood.',
     status: 417,

@@ -1,11 +1,13 @@
 // Answers of the proxy's own, where an error becomes HTTP: the one place for each kind of client.
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, type ErrorCode, errorBody } from '../errors.ts';
 import { writeHead } from '../wire/http-head.ts';
 
 /** A client that does not take a short answer within that time is not waited for. */
 const ANSWER_MS = 5_000;
+/** What is left of a request that is answered already is read for so long: `discardRest`. */
+const REST_MS = 30_000;
 
 /** CONNECT and TRACE are the two that no lane takes. */
 const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
@@ -35,6 +37,7 @@ const REASON: Readonly<Record<number, string>> = {
 function extraFields(code: ErrorCode): string[] {
   if (code === 'upgrade-version') return ['Sec-WebSocket-Version', '13'];
   if (code === 'method') return ['Allow', ALLOWED];
+  if (code === 'overloaded') return ['Retry-After', '1'];
   if (code === 'unauthorized') return ['WWW-Authenticate', 'Bearer'];
   return [];
 }
@@ -102,27 +105,50 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
     return;
   }
   const body = errorBody(code);
-  response.writeHead(ERRORS[code].status, [
+  const { status } = ERRORS[code];
+  const { req } = response;
+  // A client that was not told to go on may leave its body out: what follows could be either. Nor is
+  // read on what was malformed.
+  const isLast =
+    req.headers.expect !== undefined ||
+    (ERRORS[code].fault === 'client' && code !== 'unauthorized');
+  // The phrase too: one that was refused before would be used again.
+  response.writeHead(status, REASON[status] ?? 'Error', [
     'Content-Type',
     'application/json',
     'Content-Length',
     String(Buffer.byteLength(body)),
     ...extraFields(code),
-    'Connection',
-    'close',
+    ...(isLast ? ['Connection', 'close'] : []),
   ]);
+  discardRest(req, response);
   response.end(body);
   // Null once the connection is gone.
-  const socket = response.req.socket as Duplex | null;
-  if (socket !== null) refused.add(socket);
+  const socket = req.socket as Duplex | null;
+  if (isLast && socket !== null) refused.add(socket);
 }
 
 /**
- * True once a request on that connection was refused. Where it ended may be in doubt, so what follows
+ * True once a request on that connection was refused for its form. Where it ended may be in doubt, so what follows
  * is no request, even if node:http has read it as one already.
  */
 export function wasRefused(socket: Duplex): boolean {
   return refused.has(socket);
+}
+
+/**
+ * Has what is left of a request read and thrown away once its answer is out: a client that is busy
+ * sending would otherwise see a reset in place of the answer, or wait for ever.
+ */
+export function discardRest(request: IncomingMessage, response: ServerResponse): void {
+  response.once('finish', () => {
+    const { socket } = request;
+    request.unpipe().resume();
+    if (request.complete) return;
+    setTimeout(() => {
+      if (!request.complete) socket.destroy();
+    }, REST_MS).unref();
+  });
 }
 
 const NOTHING = Buffer.alloc(0);

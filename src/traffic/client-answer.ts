@@ -1,8 +1,8 @@
 // A service's answer on its way to the client: streamed, held back where the client is slow, and
 // never given an end that the service did not give it.
-import type { ServerResponse } from 'node:http';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
-import { endToEnd } from '../wire/headers.ts';
+import { endToEnd, fieldValues, without } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
 import { sendHead } from './answer.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
@@ -24,6 +24,7 @@ export class ClientAnswer implements AnswerSink {
   readonly #progress = new Progress(performance.now());
   #exchange: Exchange | null = null;
   #hasBegun = false;
+  #end: BodyEnd = 'length';
 
   constructor(options: ClientAnswerOptions) {
     this.#options = options;
@@ -51,7 +52,8 @@ export class ClientAnswer implements AnswerSink {
     const { socket, req, headersSent } = this.#response;
     // Null while an answer before this one is under way on the same connection (pipelining).
     if (socket === null || headersSent || req.httpVersion !== '1.1') return;
-    socket.write(writeHead(`HTTP/1.1 ${status} Interim`, endToEnd(headers)));
+    const phrase = STATUS_CODES[status] ?? 'Interim';
+    socket.write(writeHead(`HTTP/1.1 ${status} ${phrase}`, endToEnd(headers)));
   }
 
   head(status: number, reason: string, headers: readonly string[]): void {
@@ -59,7 +61,11 @@ export class ClientAnswer implements AnswerSink {
     if (response.destroyed) return;
     // Only what the service says.
     response.sendDate = false;
-    response.writeHead(status, reason, this.#options.fields(headers));
+    this.#end = bodyEnd(response, status, headers);
+    // Trailers are announced only where they can come; node:http refuses the field elsewhere.
+    const fields = this.#end === 'chunk' ? headers : without(headers, TRAILER);
+    const phrase = PHRASE.test(reason) ? reason : (STATUS_CODES[status] ?? '');
+    response.writeHead(status, phrase, this.#options.fields(fields));
     // A stream may be silent at first, and its head must not wait for its body; where a body came with
     // the head, both go out in one write.
     process.nextTick(() => {
@@ -81,11 +87,28 @@ export class ClientAnswer implements AnswerSink {
   fail(code: ErrorCode, detail: string): void {
     if (this.#response.destroyed) return;
     if (!this.#response.headersSent) return this.#options.onFailure(code, detail);
-    // Neither a last chunk nor the missing bytes: the client sees that it is not all.
+    // Neither a last chunk nor the missing bytes: the client sees that it is not all. Where the end of
+    // the connection would be the end of the body, only a reset says so.
     this.#options.onBrokenOff(code, detail);
-    this.#response.destroy();
+    const { socket } = this.#response;
+    if (this.#end === 'close' && socket !== null) socket.resetAndDestroy();
+    else this.#response.destroy();
   }
 }
+
+/** How the client sees where a body ends: its length, a last chunk, or the end of the connection. */
+type BodyEnd = 'length' | 'chunk' | 'close';
+
+function bodyEnd(response: ServerResponse, status: number, headers: readonly string[]): BodyEnd {
+  const isBodyless = response.req.method === 'HEAD' || status === 204 || status === 304;
+  if (isBodyless || fieldValues(headers, 'content-length').length > 0) return 'length';
+  // False for a client of HTTP/1.0.
+  return response.useChunkedEncodingByDefault ? 'chunk' : 'close';
+}
+
+const TRAILER: ReadonlySet<string> = new Set(['trailer']);
+/** What node:http writes as a reason phrase; undici has read the bytes as UTF-8. */
+const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 function pairs(fields: readonly string[]): [string, string][] {
   const list: [string, string][] = [];

@@ -2,6 +2,7 @@
 import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { ErrorCode } from '../errors.ts';
+import { answerFraming } from '../wire/body.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { CUT_OFF, type ServiceConnection } from './service-connection.ts';
 import { fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
@@ -16,6 +17,8 @@ export interface ExchangeRequest {
   readonly body: Readable | Buffer | null;
   /** Further fields, flat; the client's own of these names give way. */
   readonly extra?: readonly string[];
+  /** Called once the connection stands, just before the request is written to it. */
+  readonly onStart?: () => void;
 }
 
 /** Where an answer goes. Called in this order; nothing follows `end` or `fail`. */
@@ -38,7 +41,7 @@ export interface Exchange {
 /** Begins an exchange. Failures of every kind reach `sink.fail`; this does not throw. */
 export function exchange(
   connection: ServiceConnection,
-  { method, request, body, extra = [] }: ExchangeRequest,
+  { method, request, body, extra = [], onStart = () => undefined }: ExchangeRequest,
   sink: AnswerSink,
 ): Exchange {
   const { upstream, dispatcher } = connection;
@@ -60,10 +63,15 @@ export function exchange(
     onRequestStart: started => {
       controller = started;
       if (aborted) started.abort(new Error('aborted'));
+      else onStart();
     },
     onResponseStart: (answer, status, _headers, reason = '') => {
       const fields = rawFields(answer.rawHeaders);
+      // undici hands what is thrown here to `onResponseError`, and closes the connection.
+      if (status < 100) throw invalid('a status below 100');
       if (status < 200) return sink.interim(status, fields);
+      // Other codings than chunked would go on undecoded and unnamed (RFC 9112 6.1).
+      if (method !== 'HEAD' && answerFraming(status, fields) === null) throw invalid('its framing');
       begun = true;
       sink.head(status, reason, fields);
     },
@@ -103,7 +111,7 @@ export function exchange(
     }
     connection.free();
     if (aborted) return;
-    const { code, detail } = failureOf(error);
+    const { code, detail } = failureOf(error, controller !== undefined);
     sink.fail(code, detail);
   }
 }
@@ -119,10 +127,7 @@ function rawFields(fields: unknown): string[] {
   return fields.map(field => (Buffer.isBuffer(field) ? field.toString('latin1') : String(field)));
 }
 
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : '';
-}
-
+const INVALID = 'EANSWER';
 const CLOSED: ReadonlySet<string> = new Set([CUT_OFF, 'UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
 const NO_ANSWER: ReadonlySet<string> = new Set([
   'UND_ERR_HEADERS_TIMEOUT',
@@ -130,16 +135,36 @@ const NO_ANSWER: ReadonlySet<string> = new Set([
   'ETIMEDOUT',
 ]);
 
-function wasClosed(error: unknown): boolean {
-  return CLOSED.has(codeOf(error));
+function invalid(what: string): Error {
+  return Object.assign(new Error(`the answer is not valid: ${what}`), { code: INVALID });
 }
 
-function failureOf(error: unknown): { code: ErrorCode; detail: string } {
-  const detail = codeOf(error) || (error instanceof Error ? error.name : 'unknown');
-  if (CLOSED.has(detail)) return { code: 'upstream-closed', detail };
-  if (NO_ANSWER.has(detail)) return { code: 'upstream-timeout', detail };
-  // The parser's own codes, and an answer that is longer or shorter than it says.
-  if (/^(HPE_|UND_ERR_RES|UND_ERR_HEADERS_OVERFLOW)/.test(detail))
-    return { code: 'upstream-invalid', detail };
-  return { code: 'upstream-unreachable', detail };
+function codeOf(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' ? code : '';
+}
+
+/** undici closes a connection itself, by the same code, at a 100 or 101 that nobody asked for. */
+function isUnasked(error: unknown): boolean {
+  return error instanceof Error && /^bad (?:response|upgrade)$/.test(error.message);
+}
+
+function wasClosed(error: unknown): boolean {
+  return CLOSED.has(codeOf(error)) && !isUnasked(error);
+}
+
+/** `reached`: the connection stood and the request was on its way. */
+function failureOf(error: unknown, reached: boolean): { code: ErrorCode; detail: string } {
+  const code = codeOf(error);
+  // Parser errors have no code, and a message that quotes nothing of the answer.
+  const detail = code || (error instanceof Error ? error.message : 'unknown');
+  if (NO_ANSWER.has(code)) return { code: 'upstream-timeout', detail };
+  if (wasClosed(error)) return { code: 'upstream-closed', detail };
+  if (!reached) {
+    // What undici refuses to send is not the service's fault.
+    const ours = code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED';
+    return { code: ours ? 'internal' : 'upstream-unreachable', detail };
+  }
+  const isNetworks = error instanceof Error && 'syscall' in error;
+  return { code: isNetworks ? 'upstream-closed' : 'upstream-invalid', detail };
 }

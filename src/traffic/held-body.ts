@@ -1,38 +1,82 @@
 // A request body that is needed whole before it is known where it goes.
 import type { IncomingMessage } from 'node:http';
+import type { ErrorCode } from '../errors.ts';
 
 /** A body larger than that is not held; it streams to one service only. */
 export const MOST_HELD_BYTES = 1_048_576;
+/** All bodies that are held at a time. Without a bound, slow services and fast clients fill the memory. */
+const MOST_BYTES = 268_435_456;
 
 /** True if a request has a body at all (RFC 9112 6.3). */
 export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
 }
 
-/**
- * The whole body; null if it is larger than `MOST_HELD_BYTES`, and then the request can still be read
- * from its beginning. Rejects if the client breaks off.
- */
-export function holdBody(incoming: IncomingMessage): Promise<Buffer | null> {
-  if (Number(incoming.headers['content-length'] ?? 0) > MOST_HELD_BYTES)
-    return Promise.resolve(null);
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    const done = (result: Buffer | null) => {
-      incoming.off('data', onData).off('end', onEnd).off('error', reject).off('close', onClose);
-      resolve(result);
-    };
-    const onData = (chunk: Buffer) => {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size <= MOST_HELD_BYTES) return;
-      incoming.pause();
-      done(null);
-      incoming.unshift(Buffer.concat(chunks));
-    };
-    const onEnd = () => done(Buffer.concat(chunks));
-    const onClose = () => reject(new Error('the client broke off'));
-    incoming.on('data', onData).on('end', onEnd).on('error', reject).on('close', onClose);
-  });
+export interface HoldOptions {
+  /** A client that sends nothing for so long is given up. */
+  readonly stallMs: number;
+  /** Called when the body is about to be read. */
+  readonly onStart: () => void;
+  /** Settles when the body is needed no longer. */
+  readonly until: Promise<unknown>;
+}
+
+export class HeldBodies {
+  #bytes = 0;
+  readonly #mostBytes: number;
+
+  constructor(mostBytes = MOST_BYTES) {
+    this.#mostBytes = mostBytes;
+  }
+
+  /**
+   * The whole body; null if it is larger than `MOST_HELD_BYTES`, and then the request can still be
+   * read from its beginning; or why it can not be had. Rejects if the client breaks off.
+   */
+  hold(
+    incoming: IncomingMessage,
+    { stallMs, onStart, until }: HoldOptions,
+  ): Promise<Buffer | null | ErrorCode> {
+    if (Number(incoming.headers['content-length'] ?? 0) > MOST_HELD_BYTES)
+      return Promise.resolve(null);
+    // It may have gone while its credential was being verified.
+    if (incoming.destroyed) return Promise.reject(new Error('the client broke off'));
+    onStart();
+    return new Promise((resolve, reject) => {
+      const chunks: Buffer[] = [];
+      let size = 0;
+      const stop = () => {
+        clearTimeout(timer);
+        incoming.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
+      };
+      const give = (result: Buffer | null | ErrorCode) => {
+        stop();
+        const release = () => {
+          this.#bytes -= size;
+        };
+        if (result instanceof Buffer) void until.then(release);
+        else release();
+        resolve(result);
+      };
+      const timer = setTimeout(() => give('request-timeout'), stallMs);
+      const onData = (chunk: Buffer) => {
+        timer.refresh();
+        chunks.push(chunk);
+        size += chunk.length;
+        this.#bytes += chunk.length;
+        if (this.#bytes > this.#mostBytes) return give('overloaded');
+        if (size <= MOST_HELD_BYTES) return;
+        incoming.pause();
+        give(null);
+        incoming.unshift(Buffer.concat(chunks));
+      };
+      const onEnd = () => give(Buffer.concat(chunks));
+      const onClose = () => {
+        stop();
+        this.#bytes -= size;
+        reject(new Error('the client broke off'));
+      };
+      incoming.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose);
+    });
+  }
 }

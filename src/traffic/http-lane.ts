@@ -7,13 +7,20 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { AnswerSample, Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
+import type {
+  AnswerSample,
+  Decided,
+  Decider,
+  Tap,
+  TrafficObserver,
+  WriteLedger,
+} from '../ports.ts';
 import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
-import { refuseRequest } from './answer.ts';
+import { discardRest, refuseRequest } from './answer.ts';
 import { bothSides, NOBODY, sampling, streaming } from './answer-sample.ts';
 import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
@@ -21,12 +28,13 @@ import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
-import { hasBody, holdBody } from './held-body.ts';
+import { HeldBodies, hasBody } from './held-body.ts';
 import { readRequest } from './request.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
+import { streamBody } from './streamed-body.ts';
 import type { RequestFacts } from './upstream.ts';
 
 /** Clients are looked at for progress so often. */
@@ -58,6 +66,7 @@ export class HttpLane {
   readonly #options: HttpLaneOptions;
   readonly #writer: DoubleWriter;
   readonly #shadows: ShadowRequests;
+  readonly #bodies = new HeldBodies();
   readonly #links = new WeakMap<Socket, ClientLink>();
   readonly #shared = new SharedConnections();
   readonly #answers = new Set<ClientAnswer>();
@@ -121,11 +130,14 @@ export class HttpLane {
     const writes = isWrite(incoming.method ?? '');
     const mayGoTwice = writes && route.writes === 'both';
     const pointer = route.subject?.bodyPointer;
-    askForBody(call);
-    const held = mayGoTwice || pointer !== undefined ? await holdBody(incoming) : null;
+    const onStart = bodyAsker(call);
+    const held = mayGoTwice || pointer !== undefined ? await this.#hold(call, onStart) : null;
+    if (typeof held === 'string') return this.#refuse(call.response, route.name, 'none', held);
     const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
-    const { decision } = this.#options.decider(route, subject);
-    const answer = this.#answerTo(call, decision.primary);
+    // Asked once: whatever the flags do from here on, this request keeps its side.
+    const decided = this.#options.decider(route, subject);
+    const { decision } = decided;
+    const answer = this.#answerTo(call, decided);
     const primary = this.#connection(call, proof, decision.primary, 'primary');
     const request = { method: incoming.method ?? 'GET', request: call.request };
     const goesTwice = mayGoTwice && decision.writeTo === 'both';
@@ -141,10 +153,15 @@ export class HttpLane {
       return answer.follow(this.#writer.write(double));
     }
     if (goesTwice) this.#writer.tooLarge(route.name, decision.primary);
-    const body = held ?? (hasBody(incoming) ? incoming : null);
+    const body = held ?? (hasBody(incoming) ? streamBody(incoming) : null);
     const plan = writes || body !== null ? null : decision.second;
     const sink = plan === null ? answer : this.#show(call, { plan, subject, singleUse, answer });
-    answer.follow(exchange(primary, { ...request, body }, sink));
+    answer.follow(exchange(primary, { ...request, body, onStart }, sink));
+  }
+
+  #hold({ incoming, response, context }: Call, onStart: () => void) {
+    const until = new Promise(resolve => response.once('close', resolve));
+    return this.#bodies.hold(incoming, { stallMs: context.limits.stallMs, onStart, until });
   }
 
   /** Shows a request to the other service as well. Returns where the primary's answer goes. */
@@ -219,9 +236,13 @@ export class HttpLane {
       : link.connection(upstream, credentials, use);
   }
 
-  #answerTo({ response, route, request, context }: Call, side: Side): ClientAnswer {
+  #answerTo({ incoming, response, route, request, context }: Call, decided: Decided): ClientAnswer {
     const startedAt = performance.now();
-    const log = { requestId: request.requestId, route: route.name, side };
+    const { primary: side, reason } = decided.decision;
+    const log = {
+      ...{ requestId: request.requestId, route: route.name, side, reason },
+      flags: decided.revision,
+    };
     const answer = new ClientAnswer({
       response,
       fields: headers => fieldsToClient(headers, context, side),
@@ -235,16 +256,19 @@ export class HttpLane {
       },
     });
     this.#answers.add(answer);
+    discardRest(incoming, response);
     const lane = this.#options.counters.of(route.name, side);
     if (route.protocol === 'sse') lane.streamsOpen += 1;
     response.on('close', () => {
       this.#answers.delete(answer);
       if (route.protocol === 'sse') lane.streamsOpen -= 1;
+      const durationMs = performance.now() - startedAt;
       // A client may leave before there is an answer.
-      if (!response.headersSent) return;
+      const status = response.headersSent ? response.statusCode : null;
+      this.#options.logger.debug({ ...log, status, durationMs }, 'request ended');
+      if (status === null) return;
       lane.requests += 1;
-      const ms = performance.now() - startedAt;
-      this.#options.observer.requestDone(route.name, side, response.statusCode, ms);
+      this.#options.observer.requestDone(route.name, side, status, durationMs);
     });
     return answer;
   }
@@ -275,7 +299,14 @@ function otherSide({ primary }: Decision): Side {
   return primary === 'legacy' ? 'candidate' : 'legacy';
 }
 
-/** Says 100 once it is settled that the body will be read (RFC 9110 10.1.1). */
-function askForBody({ incoming, response }: Call): void {
-  if (incoming.headers.expect !== undefined) response.writeContinue();
+/**
+ * Says 100, once, when the body is about to be read (RFC 9110 10.1.1): where it streams, that is when
+ * the service has taken the connection; where it is held, at once.
+ */
+function bodyAsker({ incoming, response }: Call): () => void {
+  let isDue = incoming.headers.expect !== undefined && incoming.httpVersion === '1.1';
+  return () => {
+    if (isDue) response.writeContinue();
+    isDue = false;
+  };
 }
