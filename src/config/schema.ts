@@ -2,6 +2,8 @@
 // what editors show: `cutover config schema` prints them.
 import { z } from 'zod';
 import { CompareSchema, pointer } from './compare-schema.ts';
+import { isProxyField } from '../wire/forwarding.ts';
+import { isHopByHop } from '../wire/headers.ts';
 
 const milliseconds = (least = 1) =>
   z
@@ -16,6 +18,16 @@ const rawPath = z.string().regex(/^\/[^\s?#]*$/, 'must start with / and hold no 
 const headerName = z
   .string()
   .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, 'must be an HTTP header name (RFC 9110 5.1)');
+/** Two of them would contradict each other, or the message. */
+const isTaken = (name: string) =>
+  isHopByHop(name) ||
+  isProxyField(name) ||
+  ['host', 'content-length', 'expect', 'trailer', 'via'].includes(name) ||
+  name.startsWith('sec-websocket-');
+const addedHeaderName = headerName.refine(
+  name => !isTaken(name.toLowerCase()),
+  'is set by the proxy itself, as the request needs it; for Host there is hostHeader',
+);
 const headerValue = z.string().regex(/^[\t\P{Cc}]*$/u, 'must hold no control character');
 const cidr = z.union(
   [z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()],
@@ -53,7 +65,7 @@ const Upstream = z.strictObject({
     .default('preserve')
     .describe("preserve: the client's Host goes on (what an Origin check compares with)."),
   headers: z
-    .record(headerName, headerValue)
+    .record(addedHeaderName, headerValue)
     .default({})
     .describe('Headers set on every request to this service.'),
   caFile: file

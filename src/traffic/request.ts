@@ -3,8 +3,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { requestFraming } from '../wire/body.ts';
-import { traceFields } from '../wire/forwarding.ts';
-import { fieldValues, listMembers, without } from '../wire/headers.ts';
+import { plainName, traceFields } from '../wire/forwarding.ts';
+import { fieldValues, listMembers, type RawHeaders } from '../wire/headers.ts';
 import { isHost, parseRequestTarget } from '../wire/request-target.ts';
 import type { TrafficContext } from './context.ts';
 import { plainAddress } from './peers.ts';
@@ -21,10 +21,7 @@ export function readRequest(
 ): RequestFacts | 'bad-request' | 'loop' | 'method' {
   const peer = plainAddress(request.socket.remoteAddress ?? '');
   const trusted = context.isTrusted(peer);
-  // A stranger's word for who he is must not reach a service that believes it.
-  const headers = trusted
-    ? request.rawHeaders
-    : without(request.rawHeaders, context.identityFields);
+  const headers = credible(request.rawHeaders, context.identityFields, trusted);
   const hosts = fieldValues(headers, 'host');
   const [host = ''] = hosts;
   const { httpVersion } = request;
@@ -43,8 +40,27 @@ export function readRequest(
     trusted,
     proto: (request.socket as TLSSocket).encrypted === true ? 'https' : 'http',
     host,
+    version: request.httpVersion,
   } as const;
   return { target, headers, hop, ...traceFields(headers, freshIds()) };
+}
+
+/**
+ * A stranger's word for who he is must not reach a service that believes it. Nor may anybody's by
+ * another spelling: `X_User_Id` is `X-User-Id` to many services, and passes proxies that only look
+ * for the one.
+ */
+function credible(
+  headers: RawHeaders,
+  identityFields: ReadonlySet<string>,
+  trusted: boolean,
+): RawHeaders {
+  if (identityFields.size === 0) return headers;
+  const names = new Set([...identityFields].map(plainName));
+  return headers.filter((_, i) => {
+    const name = (headers[i - (i % 2)] as string).toLowerCase();
+    return !names.has(plainName(name)) || (trusted && identityFields.has(name));
+  });
 }
 
 function freshIds(): { requestId: string; traceparent: string } {

@@ -80,7 +80,7 @@ export function fieldsFor(
     ),
     ...forwardingFields(request.headers, hop),
     'Via',
-    `1.1 ${VIA_NAME}`,
+    `${hop.version} ${VIA_NAME}`,
     'X-Request-Id',
     request.requestId,
     'Traceparent',

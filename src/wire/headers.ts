@@ -15,6 +15,11 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ]);
 
+/** True for a field of one connection. `name` in lower case. */
+export function isHopByHop(name: string): boolean {
+  return HOP_BY_HOP.has(name);
+}
+
 /** What a `Connection` field may not take away: the message would change its meaning or length. */
 const NEVER_NOMINATED = new Set(['host', 'content-length', 'content-type']);
 

@@ -34,7 +34,7 @@ test('nobody can nominate away what a message means', () => {
 
 test('a stranger claims nothing about where a request came from; a trusted proxy is added to', () => {
   const headers = ['X-Forwarded-For', '10.9.8.7', 'X-Forwarded-Proto', 'https'];
-  const hop = { peer: '192.0.2.1', proto: 'http', host: 'h' } as const;
+  const hop = { peer: '192.0.2.1', proto: 'http', host: 'h', version: '1.1' } as const;
   expect(forwardingFields(headers, { ...hop, trusted: false })).toEqual([
     'X-Forwarded-For',
     '192.0.2.1',
