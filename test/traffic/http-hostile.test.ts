@@ -188,113 +188,11 @@ describe.each([
 });
 
 describe('the HTTP lane', () => {
-  test('21: 100 is said once the body is wanted, and the body then goes on', async () => {
-    const { service, client } = await withService();
-    client.write(
-      'POST /api/x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n',
-    );
-    await client.has('HTTP/1.1 100 Continue\r\n\r\n');
-    client.write('body');
-    const upstream = await asked(service);
-    await upstream.has('body');
-    expect(upstream.text.toLowerCase()).not.toContain('expect');
-    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
-    await client.has('\r\n\r\nok');
-  });
-
   test('21: any other expectation is refused with 417', async () => {
     const { client } = await withService();
     client.write(get('/api/x', 'Expect: miracles\r\n'));
     await client.has('"code":"expectation"');
     expect(client.text).toMatch(/^HTTP\/1\.1 417 /);
-  });
-
-  test('21: a service that answers without waiting for the body is not kept waiting', async () => {
-    const { service, client } = await withService();
-    client.write('POST /api/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nbegin');
-    (await asked(service)).write(
-      'HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig',
-    );
-    await client.has('\r\n\r\nbig');
-    expect(client.text).toMatch(/^HTTP\/1\.1 413 /);
-  });
-
-  test('22: interim answers are passed on and are not taken for the answer', async () => {
-    const { service, client } = await withService();
-    client.write(get('/api/x'));
-    const upstream = await asked(service);
-    upstream.write('HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n');
-    await client.has('</a.css>');
-    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
-    await client.has('\r\n\r\nok');
-    expect(client.text).toMatch(/^HTTP\/1\.1 103 .*\r\n(.*\r\n)*\r\nHTTP\/1\.1 200 OK\r\n/);
-  });
-
-  test('23: trailers of an answer stay trailers', async () => {
-    const { service, client } = await withService();
-    client.write(get('/api/x'));
-    (await asked(service)).write(
-      'HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n',
-    );
-    await client.has('X-Sum: 7');
-    expect(client.text.indexOf('X-Sum: 7')).toBeGreaterThan(client.text.indexOf('\r\n0\r\n'));
-  });
-
-  test('45: a slow client holds the service back, and an upload the client', async () => {
-    const { service, client } = await withService();
-    client.write(get('/api/x'));
-    const upstream = await asked(service);
-    client.socket.pause();
-    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n');
-    const block = Buffer.alloc(1_000_000);
-    let given = 0;
-    while (given < 100 && upstream.socket.write(block)) given += 1;
-    const stuck = () => upstream.socket.bytesWritten - upstream.socket.writableLength;
-    let last = -1;
-    let since = performance.now();
-    const pump = () => {
-      while (given < 100 && upstream.socket.write(block)) given += 1;
-    };
-    upstream.socket.on('drain', pump);
-    await until('the service is held back', () => {
-      if (stuck() !== last) {
-        last = stuck();
-        since = performance.now();
-      }
-      return performance.now() - since > 300;
-    });
-    expect(stuck()).toBeLessThan(60_000_000);
-  });
-
-  test('50: a connection that closes in the moment of its next use is replaced, once, for reads', async () => {
-    const { service, client } = await withService();
-    const answer = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
-    client.write(get('/api/x'));
-    const first = await asked(service);
-    first.write(answer);
-    await client.has('\r\n\r\nok');
-    client.received = Buffer.alloc(0);
-    first.received = Buffer.alloc(0);
-    client.write(get('/api/y'));
-    await first.has('GET /api/y');
-    first.socket.resetAndDestroy();
-    (await asked(service)).write(answer);
-    await client.has('\r\n\r\nok');
-  });
-
-  test('50: a write is never sent twice', async () => {
-    const { service, client } = await withService();
-    client.write(get('/api/x'));
-    const first = await asked(service);
-    first.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
-    await client.has('\r\n\r\nok');
-    client.received = Buffer.alloc(0);
-    client.write('POST /api/y HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx');
-    await first.has('POST /api/y');
-    first.socket.resetAndDestroy();
-    await client.has('"code":"upstream-closed"');
-    expect(client.text).toMatch(/^HTTP\/1\.1 502 /);
-    expect(service.connections).toHaveLength(1);
   });
 
   test('20: TRACE would show what proxies add, and is refused', async () => {

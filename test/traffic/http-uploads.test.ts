@@ -1,0 +1,424 @@
+// Requests with bodies through the HTTP lane: expected, slow, too early answered, broken off; and
+// requests that are sent again. Cases by their numbers.
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  answer,
+  asked,
+  closeAll,
+  closing,
+  connected,
+  get,
+  isLetGo,
+  withService,
+} from '../support/lane.ts';
+import { decisionFor, proxy } from '../support/proxy.ts';
+import type { RawEnd } from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+afterEach(closeAll);
+
+const post = (rest: string, path = '/api/x') => `POST ${path} HTTP/1.1\r\nHost: h\r\n${rest}`;
+
+/** Sends `bytes` of nothing as fast as they are taken; `sent` is what the system has taken. */
+function pour({ socket }: RawEnd, bytes: number): { readonly sent: number } {
+  const block = Buffer.alloc(100_000);
+  const before = socket.bytesWritten;
+  let left = bytes;
+  const pump = () => {
+    let isRoom = true;
+    while (left > 0 && isRoom) {
+      isRoom = socket.write(block.subarray(0, Math.min(left, block.length)));
+      left -= Math.min(left, block.length);
+    }
+  };
+  socket.on('drain', pump);
+  pump();
+  return {
+    get sent() {
+      return socket.bytesWritten - before - socket.writableLength;
+    },
+  };
+}
+
+/** Counts what comes instead of keeping it. */
+function count({ socket }: RawEnd): { bytes: number } {
+  const counted = { bytes: 0 };
+  socket.removeAllListeners('data');
+  socket.on('data', chunk => {
+    counted.bytes += chunk.length;
+  });
+  return counted;
+}
+
+/** Waits until a figure has not changed for so long. */
+async function stands(what: string, figure: () => number, forMs = 400): Promise<number> {
+  let last = Number.NaN;
+  let since = 0;
+  await until(what, () => {
+    if (figure() !== last) {
+      last = figure();
+      since = performance.now();
+    }
+    return performance.now() - since > forMs;
+  });
+  return last;
+}
+
+describe('21: a client that waits to be told to send its body', () => {
+  test('is told once, when a service has taken the connection', async () => {
+    const { service, client } = await withService();
+    client.write(post('Expect: 100-continue\r\nContent-Length: 4\r\n\r\n'));
+    const upstream = await service.next();
+    await client.has('HTTP/1.1 100 Continue\r\n\r\n');
+    client.write('body');
+    await upstream.has('\r\n\r\nbody');
+    expect(upstream.text).not.toMatch(/expect/i);
+    upstream.write(answer());
+    await client.has('\r\n\r\nok');
+    expect(client.text.split('100 Continue')).toHaveLength(2);
+  });
+
+  test('gets its answer without being told, where no service can be reached', async () => {
+    const front = closing(await proxy({ legacy: 'http://127.0.0.1:9' }));
+    const client = await connected(front);
+    client.write(post('Expect: 100-continue\r\nContent-Length: 4\r\n\r\n'));
+    await client.has('"code":"upstream-unreachable"');
+    expect(client.text).toMatch(/^HTTP\/1\.1 502 /);
+    // It may leave its body out now, so what it sends next could be anything.
+    expect(client.text).toContain('Connection: close\r\n');
+    await until('the connection is closed', () => client.ended);
+  });
+
+  test('is told at once where the body is needed to know who serves', async () => {
+    const { service, client } = await withService({
+      routes: [
+        { name: 'b', path: '/api/*', protocol: 'http', subject: { bodyPointer: '/user_id' } },
+      ],
+    });
+    client.write(post('Expect: 100-continue\r\nContent-Length: 2\r\n\r\n'));
+    await client.has('HTTP/1.1 100 Continue\r\n\r\n');
+    expect(service.connections).toHaveLength(0);
+    client.write('{}');
+    (await asked(service)).write(answer());
+    await client.has('\r\n\r\nok');
+    expect(client.text.split('100 Continue')).toHaveLength(2);
+  });
+
+  test('is not there in HTTP/1.0, which knows no such answer', async () => {
+    const { service, client } = await withService();
+    client.write(
+      'POST /api/x HTTP/1.0\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody',
+    );
+    const upstream = await asked(service);
+    await upstream.has('body');
+    upstream.write(answer());
+    await client.has('\r\n\r\nok');
+    expect(client.text).not.toContain('100');
+  });
+});
+
+describe('21: a service that answers before it has read the body', () => {
+  test.each([
+    ['and reads no further', (up: RawEnd) => up.socket.pause()],
+    ['and closes', (up: RawEnd) => up.socket.end()],
+    ['and resets', (up: RawEnd) => setTimeout(() => up.socket.resetAndDestroy(), 20)],
+  ])('%s: a client that sends all before it reads is not stuck', async (_what, then) => {
+    const { service, client } = await withService();
+    client.socket.pause();
+    client.write(post('Content-Length: 20000000\r\n\r\n'));
+    const upload = pour(client, 20_000_000);
+    const upstream = await asked(service);
+    upstream.socket.removeAllListeners('data').pause();
+    upstream.write(answer('no', '', '413 Too Large'));
+    then(upstream);
+    await until('everything is sent', () => upload.sent === 20_000_000);
+    client.socket.resume();
+    await client.has('\r\n\r\nno');
+    expect(client.text).toMatch(/^HTTP\/1\.1 413 Too Large\r\n/);
+    count(upstream);
+    upstream.socket.resume();
+    await until('the service is let go', () => isLetGo(upstream));
+    client.write(get('/api/next'));
+    (await asked(service)).write(answer('next'));
+    await client.has('\r\n\r\nnext');
+  });
+
+  test('answers with more than a slow client takes at once: all of it arrives', async () => {
+    const { service, client } = await withService();
+    client.socket.pause();
+    const got = count(client);
+    client.write(post('Content-Length: 20000000\r\n\r\n'));
+    pour(client, 20_000_000);
+    const upstream = await asked(service);
+    upstream.socket.removeAllListeners('data').pause();
+    upstream.write('HTTP/1.1 413 Too Large\r\nContent-Length: 15000000\r\n\r\n');
+    const given = pour(upstream, 15_000_000);
+    await stands('it is held back', () => given.sent);
+    client.socket.resume();
+    await until('all of it is there', () => got.bytes >= 15_000_000);
+  });
+
+  test('a service that can not be reached: the client that goes on sending reads its 502', async () => {
+    const front = closing(await proxy({ legacy: 'http://127.0.0.1:9' }));
+    const client = await connected(front);
+    client.socket.pause();
+    client.write(post('Content-Length: 20000000\r\n\r\n'));
+    const upload = pour(client, 20_000_000);
+    await until('everything is sent', () => upload.sent === 20_000_000);
+    client.socket.resume();
+    await client.has('"code":"upstream-unreachable"');
+  });
+});
+
+test('23: trailers of a request are dropped, and its body is whole', async () => {
+  const { service, client } = await withService();
+  client.write(
+    post(
+      'Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 7\r\nHost: evil\r\n\r\n',
+    ),
+  );
+  const upstream = await asked(service);
+  await upstream.has('body');
+  upstream.write(answer());
+  await client.has('\r\n\r\nok');
+  expect(upstream.text).not.toMatch(/x-sum|trailer|evil/i);
+});
+
+describe('45: a slow end holds the other one back, and gets everything in the end', () => {
+  const BYTES = 40_000_000;
+  // What the system's own buffers on the way take, on loopback.
+  const MOST_AHEAD = 25_000_000;
+
+  test('a client that does not read', async () => {
+    const { service, client } = await withService();
+    client.write(get('/api/x'));
+    const upstream = await asked(service);
+    client.socket.pause();
+    const got = count(client);
+    upstream.write(`HTTP/1.1 200 OK\r\nContent-Length: ${BYTES}\r\n\r\n`);
+    const given = pour(upstream, BYTES);
+    expect(await stands('the service is held back', () => given.sent)).toBeLessThan(MOST_AHEAD);
+    client.socket.resume();
+    await until('everything is there', () => got.bytes > BYTES);
+  });
+
+  test('a service that does not read', async () => {
+    const { service, client } = await withService();
+    client.write(post(`Content-Length: ${BYTES}\r\n\r\nbegin`));
+    const upstream = await asked(service);
+    const got = count(upstream);
+    upstream.socket.pause();
+    const given = pour(client, BYTES - 5);
+    expect(await stands('the client is held back', () => given.sent)).toBeLessThan(MOST_AHEAD);
+    upstream.socket.resume();
+    await until('everything is there', () => got.bytes >= BYTES - 5);
+    upstream.write(answer());
+    await client.has('\r\n\r\nok');
+  });
+
+  test('an answer that waits behind another one on the same connection', async () => {
+    const { service, client } = await withService();
+    const who = (name: string) => get(`/api/${name}`, `Authorization: Bearer ${name}\r\n`);
+    client.write(who('one') + who('two'));
+    const one = await asked(service);
+    const two = await asked(service);
+    two.write(`HTTP/1.1 200 OK\r\nContent-Length: ${BYTES}\r\n\r\n`);
+    const given = pour(two, BYTES);
+    expect(await stands('the service is held back', () => given.sent)).toBeLessThan(MOST_AHEAD);
+    const got = count(client);
+    one.write(answer('one'));
+    await until('everything is there', () => got.bytes > BYTES);
+  });
+});
+
+describe('46: uploads that break off', () => {
+  test.each([
+    ['with a length, by a reset', 'Content-Length: 1000\r\n\r\nhalf', 'reset'],
+    ['with a length, by an end', 'Content-Length: 1000\r\n\r\nhalf', 'end'],
+    ['in chunks, by a reset', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'reset'],
+    ['in chunks, by an end', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'end'],
+  ] as const)('50 of them %s: none passes for whole, none is left', async (_what, rest, how) => {
+    const { service, front } = await withService();
+    const clients = await Promise.all(Array.from({ length: 50 }, () => connected(front)));
+    for (const client of clients) client.write(post(rest));
+    const halves = () => service.connections.filter(({ text }) => text.includes('half'));
+    await until('the service has the halves', () => halves().length === 50);
+    for (const { socket } of clients) {
+      if (how === 'end') socket.end();
+      else socket.resetAndDestroy();
+    }
+    await until('the service is let go', () => service.connections.every(isLetGo));
+    expect(service.connections.filter(({ text }) => text.includes('\r\n0\r\n'))).toEqual([]);
+    // They got no answer, and are not counted as if they had.
+    await until('all are counted', () => counted(front) === 50);
+    expect(front.reports.filter(({ kind, code }) => kind === 'request' && code !== 499)).toEqual(
+      [],
+    );
+  });
+
+  const counted = ({ reports }: { reports: { kind: string }[] }) =>
+    reports.filter(({ kind }) => kind === 'request').length;
+
+  test('50 of them, of bodies that are held: no service hears of them', async () => {
+    const { service, front } = await withService({
+      routes: [{ name: 'b', path: '/api/*', protocol: 'http', writes: 'both' }],
+    });
+    const clients = await Promise.all(Array.from({ length: 50 }, () => connected(front)));
+    for (const client of clients) client.write(post('Content-Length: 1000\r\n\r\nhalf'));
+    for (const { socket } of clients) socket.end(() => socket.resetAndDestroy());
+    await until('all are gone', () => clients.every(({ closed }) => closed));
+    const last = await connected(front);
+    last.write(post('Content-Length: 2\r\n\r\n{}'));
+    (await asked(service)).write(answer());
+    await last.has('\r\n\r\nok');
+    expect(service.connections).toHaveLength(1);
+  });
+
+  test('a service that resets in the middle: 502, and the client’s connection goes on', async () => {
+    const { service, client } = await withService();
+    client.write(post('Content-Length: 8\r\n\r\nhalf'));
+    const upstream = await asked(service);
+    await upstream.has('half');
+    upstream.socket.resetAndDestroy();
+    await client.has('"code":"upstream-closed"');
+    client.write(`half${get('/api/next')}`);
+    (await asked(service)).write(answer('next'));
+    await client.has('\r\n\r\nnext');
+  });
+});
+
+describe('a body that must be held', () => {
+  test('and does not come is a 408 after stallMs, however the client drips before', async () => {
+    const { service, client } = await withService({
+      limits: { stallMs: 400 },
+      routes: [{ name: 'b', path: '/api/*', protocol: 'http', writes: 'both' }],
+    });
+    client.write(post('Content-Length: 20\r\n\r\n'));
+    for (let i = 0; i < 6; i += 1) {
+      const due = performance.now() + 100;
+      await until('it is time for the next byte', () => performance.now() > due);
+      client.write('x');
+    }
+    expect(client.text).toBe('');
+    await client.has('"code":"request-timeout"');
+    expect(client.text).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/);
+    await until('the connection is closed', () => client.ended);
+    expect(service.connections).toHaveLength(0);
+  });
+});
+
+describe('50: a connection that is lost in the moment of its next use', () => {
+  /** A connection to the service that has been used, and is idle. */
+  async function used() {
+    const { service, client } = await withService();
+    client.write(get('/api/first'));
+    const upstream = await asked(service);
+    upstream.write(answer());
+    await client.has('\r\n\r\nok');
+    client.received = Buffer.alloc(0);
+    return { service, client, upstream };
+  }
+
+  test.each(['GET', 'HEAD', 'OPTIONS'])('is replaced once for a %s, not twice', async method => {
+    const { service, client, upstream } = await used();
+    client.write(`${method} /api/y HTTP/1.1\r\nHost: h\r\n\r\n`);
+    await upstream.has('/api/y');
+    upstream.socket.resetAndDestroy();
+    const second = await asked(service);
+    second.socket.resetAndDestroy();
+    await client.has('HTTP/1.1 502 ');
+    expect(service.connections).toHaveLength(2);
+  });
+
+  test.each(['POST', 'PUT', 'DELETE', 'PATCH'])('is not replaced for a %s', async method => {
+    const { service, client, upstream } = await used();
+    client.write(`${method} /api/y HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n`);
+    await upstream.has('/api/y');
+    upstream.socket.resetAndDestroy();
+    await client.has('"code":"upstream-closed"');
+    expect(service.connections).toHaveLength(1);
+  });
+
+  test('is not replaced for a GET with a body', async () => {
+    const { service, client, upstream } = await used();
+    client.write(get('/api/y', 'Content-Length: 4\r\n').concat('body'));
+    await upstream.has('body');
+    upstream.socket.resetAndDestroy();
+    await client.has('"code":"upstream-closed"');
+    expect(service.connections).toHaveLength(1);
+  });
+
+  test('is no such connection when it is new', async () => {
+    const { service, client } = await withService();
+    client.write(get('/api/x'));
+    (await asked(service)).socket.resetAndDestroy();
+    await client.has('"code":"upstream-closed"');
+    expect(service.connections).toHaveLength(1);
+  });
+
+  test('is not replaced once an answer has begun', async () => {
+    const { service, client, upstream } = await used();
+    client.write(get('/api/y'));
+    await upstream.has('/api/y');
+    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf');
+    await client.has('half');
+    upstream.socket.resetAndDestroy();
+    await until('the client is cut off', () => isLetGo(client));
+    expect(service.connections).toHaveLength(1);
+  });
+
+  test('is replaced for any method while it is idle: nothing was sent on it', async () => {
+    const { service, client, upstream } = await used();
+    upstream.socket.end();
+    await until('the proxy has seen it', () => isLetGo(upstream));
+    client.write(post('Content-Length: 4\r\n\r\nbody'));
+    const second = await asked(service);
+    await second.has('body');
+    second.write(answer());
+    await client.has('\r\n\r\nok');
+  });
+});
+
+test('60: flags that flip in the middle of requests: one decision each, and the log says by which flags', async () => {
+  let asks = 0;
+  const candidate = await withService();
+  const { service, client, front } = await withService({
+    candidate: candidate.service.port,
+    routes: [
+      { name: 'w', path: '/api/w', protocol: 'http', writes: 'both' },
+      { name: 'api', path: '/api/*', protocol: 'http' },
+    ],
+    decider: () => {
+      asks += 1;
+      return {
+        decision: decisionFor(asks % 2 === 1 ? 'legacy' : 'candidate'),
+        revision: `flags-${asks}`,
+      };
+    },
+  });
+  // Odd ones to legacy, even ones to the candidate: a request that asked twice would show.
+  client.write(post('Content-Length: 4\r\n\r\nhalf', '/api/w'));
+  const first = await asked(service);
+  client.write(post('Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n\r\n', '/api/v'));
+  first.write(answer('first'));
+  const second = await asked(candidate.service);
+  await second.has('half');
+  second.write(answer('second'));
+  await client.has('second');
+  client.write(get('/api/third'));
+  await first.has('/api/third');
+  first.write(answer('third'));
+  await client.has('third');
+  expect(asks).toBe(3);
+  const ended = () =>
+    front.logged
+      .map(line => JSON.parse(line))
+      .filter(({ msg }) => msg === 'request ended')
+      .map(({ side, reason, flags }) => [side, reason, flags]);
+  await until('all are logged', () => ended().length === 3);
+  expect(ended()).toEqual([
+    ['legacy', 'serve-flag', 'flags-1'],
+    ['candidate', 'serve-flag', 'flags-2'],
+    ['legacy', 'serve-flag', 'flags-3'],
+  ]);
+});
