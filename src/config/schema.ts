@@ -1,9 +1,9 @@
 // The shape of the configuration, with every default and limit and its reason. The descriptions are
 // what editors show: `cutover config schema` prints them.
 import { z } from 'zod';
-import { CompareSchema, pointer } from './compare-schema.ts';
 import { isProxyField } from '../wire/forwarding.ts';
 import { isHopByHop } from '../wire/headers.ts';
+import { CompareSchema, pointer } from './compare-schema.ts';
 
 const milliseconds = (least = 1) =>
   z

@@ -54,7 +54,13 @@ test('a stranger claims nothing about where a request came from; a trusted proxy
 });
 
 test('a client of HTTP/1.0 that named no host is not said to have named one', () => {
-  const hop = { peer: '192.0.2.1', proto: 'http', host: '', version: '1.0', trusted: false } as const;
+  const hop = {
+    peer: '192.0.2.1',
+    proto: 'http',
+    host: '',
+    version: '1.0',
+    trusted: false,
+  } as const;
   expect(forwardingFields([], hop)).not.toContain('X-Forwarded-Host');
 });
 
