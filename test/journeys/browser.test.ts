@@ -1,33 +1,16 @@
 // A page in a real browser gets its events through the proxy, from either side.
-import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { tokenSubprotocols } from '../../src/broadcast/token.ts';
+import { CHROMIUM, CHROMIUM_FLAGS } from '../support/browser.ts';
 import { type Stack, sidesOf, stack, tokenFor } from '../support/stack.ts';
+import { hasProgram } from '../support/tools.ts';
 
-const CHROMIUM = '/usr/bin/chromium';
-const missing = !existsSync(CHROMIUM);
-if (missing) {
-  const what = `${CHROMIUM} is missing: apt-get install chromium`;
-  if (process.env.CI) throw new Error(what);
-  console.warn(`the browser journeys are left out, since ${what}`);
-}
-
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
-
-describe.skipIf(missing)('a page', () => {
+describe.skipIf(!hasProgram(CHROMIUM, 'chromium'))('a page', () => {
   let browser: Browser;
   let up: Stack;
   beforeAll(async () => {
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+    browser = await chromium.launch({ executablePath: CHROMIUM, args: CHROMIUM_FLAGS });
   });
   afterAll(() => browser.close());
   afterEach(() => up.close());
