@@ -129,7 +129,7 @@ export class SourcedFlags implements FlagProvider {
     const set = this.#source.current;
     if (set === null) throw new CutoverError('conflict', 'no flags have been read yet');
     const names = flagNames(route);
-    const edits = current(editsOf(lookup(set.features)));
+    const edits = editsOf(current(set.features));
     const after = withEdits(set, edits);
     return {
       route: route.name,
@@ -186,7 +186,7 @@ export class SourcedFlags implements FlagProvider {
     const result = await this.#source.edit(newest => {
       before = newest;
       return {
-        features: current(plan(lookup(newest.features))),
+        features: plan(current(newest.features)),
         newFile: newFileOf(route),
         holds: set => plan(lookup(set.features)).length === 0,
       };
@@ -233,10 +233,16 @@ function editsFor(
   return stageEdits(flags, names, target);
 }
 
-/** An edited flag is rid of the pins whose time is over; they alone are no reason to edit one. */
-function current(edits: readonly FeatureLike[]): FeatureLike[] {
-  const nowMs = Date.now();
-  return edits.map(feature => withoutOver(feature, nowMs));
+/**
+ * Flags to edit, rid of pins whose time is over, so that an edit drops those. They alone are no reason
+ * to write a flag.
+ */
+function current(features: readonly FeatureLike[]): FlagLookup {
+  const [all, nowMs] = [lookup(features), Date.now()];
+  return name => {
+    const feature = all(name);
+    return feature && withoutOver(feature, nowMs);
+  };
 }
 
 /** Rules refuse with a sentence for the operator. */
