@@ -10,6 +10,7 @@ import { type RunningBroadcaster, startBroadcaster } from '../broadcast/server.t
 import { mintToken } from '../broadcast/token.ts';
 import { type Loaded, loadConfig } from '../config/load.ts';
 import { ConfigSchema } from '../config/schema.ts';
+import { CutoverError } from '../errors.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
 import type { Side } from '../rules/decide.ts';
 import { DeliveryBooks, type DeliveryReport, type Latency } from './delivery-books.ts';
@@ -24,6 +25,8 @@ const STAY_MS = 9_000;
 const AGENT_STEP_MS = 200;
 /** What was started may end, before the books are closed. */
 const LAST_RUNS_MS = 20_000;
+/** Where its services listen. */
+const OWN_HOST = '127.0.0.1';
 /** The package's own example configuration and flags. */
 const SHIPPED = path.join(import.meta.dirname, '../..');
 
@@ -70,14 +73,12 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
   };
 
   try {
-    const ports =
-      config === undefined ? { legacy: 0, candidate: 0 } : await upstreamPorts(config, env);
+    const theirs = config === undefined ? null : await loadConfig(config, env);
+    const ports = theirs === null ? { legacy: 0, candidate: 0 } : portsToServe(theirs);
     const legacy = await startService('legacy');
     const candidate = await startService('candidate');
-    const read =
-      config === undefined
-        ? await loadOwnCopy({ legacy: legacy.url, candidate: candidate.url })
-        : await loadConfig(config, env);
+    const urls = { legacy: legacy.url, candidate: candidate.url };
+    const read = theirs ?? servedAt(urls, await loadOwnCopy());
     const unleash = options.unleash ? await startUnleashServer() : null;
     if (unleash !== null) opened.push(unleash.close);
     await unleash?.prepare(read.config.routes);
@@ -114,6 +115,7 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
     async function startService(side: Side): Promise<RunningBroadcaster> {
       const service = await startBroadcaster({
         kind: side === 'legacy' ? 'legacy' : 'ssot',
+        host: OWN_HOST,
         port: ports[side],
         keys: { secret },
         agentDelayMs: AGENT_STEP_MS,
@@ -123,7 +125,7 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
       return service;
     }
 
-    async function loadOwnCopy(urls: Record<Side, string>) {
+    async function loadOwnCopy(): Promise<Loaded> {
       const folder = await mkdtemp(path.join(tmpdir(), 'cutover-demo-'));
       opened.push(() => rm(folder, { recursive: true, force: true }));
       await cp(path.join(SHIPPED, 'cutover.yaml'), path.join(folder, 'cutover.yaml'));
@@ -132,8 +134,6 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
         ...env,
         CUTOVER_PORT: '0',
         CUTOVER_ADMIN_PORT: '0',
-        CUTOVER_LEGACY: urls.legacy,
-        CUTOVER_CANDIDATE: urls.candidate,
       });
     }
   } catch (error) {
@@ -189,14 +189,31 @@ function online(proxy: RunningProxy): Record<Side, number> {
   return users;
 }
 
-/** The services listen where the configuration looks for them. */
-async function upstreamPorts(
-  config: string,
-  env: NodeJS.ProcessEnv,
-): Promise<Record<Side, number>> {
-  const { upstreams } = (await loadConfig(config, env)).config;
-  const portOf = (url: string) => Number(new URL(url).port) || 80;
-  return { legacy: portOf(upstreams.legacy.url), candidate: portOf(upstreams.candidate.url) };
+/** The same configuration in front of these services, whatever the example has been edited to. */
+function servedAt(urls: Record<Side, string>, loaded: Loaded): Loaded {
+  const { legacy, candidate } = loaded.config.upstreams;
+  const upstreams = {
+    legacy: { ...legacy, url: urls.legacy },
+    candidate: { ...candidate, url: urls.candidate },
+  };
+  return { ...loaded, config: { ...loaded.config, upstreams } };
+}
+
+/**
+ * Where the configuration looks for the services, so that the demo's own listen there. Throws
+ * `CutoverError('conflict')` if that is anywhere else: made-up users are nothing for real services.
+ */
+function portsToServe({ config, file }: Loaded): Record<Side, number> {
+  const portOf = (side: Side): number => {
+    const { protocol, hostname, port, origin } = new URL(config.upstreams[side].url);
+    if (protocol === 'http:' && hostname === OWN_HOST) return Number(port) || 80;
+    throw new CutoverError(
+      'conflict',
+      `${file}: upstreams.${side}.url leads to ${origin}, and the demo's users are for services that it starts itself, at http://${OWN_HOST}:<port>; \`cutover demo --duration 30s\` brings a configuration of its own, \`cutover start\` serves in front of yours`,
+      { field: `upstreams.${side}.url` },
+    );
+  };
+  return { legacy: portOf('legacy'), candidate: portOf('candidate') };
 }
 
 async function waitUntil(atMs: number, signal: AbortSignal): Promise<void> {

@@ -56,27 +56,27 @@ export class RawEnd {
 export interface RawServer {
   port: number;
   connections: RawEnd[];
-  /** Moves to that port of 127.0.0.1. */
+  /** Moves to that port. */
   listenAt(port: number): Promise<void>;
   /** Waits for the next connection that nobody has taken yet. */
   next(): Promise<RawEnd>;
   close(): void;
 }
 
-export async function rawServer(): Promise<RawServer> {
+export async function rawServer(host = '127.0.0.1'): Promise<RawServer> {
   const connections: RawEnd[] = [];
   let taken = 0;
   const server = net.createServer({ allowHalfOpen: true }, socket =>
     connections.push(new RawEnd(socket)),
   );
-  server.listen(0, '127.0.0.1');
+  server.listen(0, host);
   await once(server, 'listening');
   return {
     port: (server.address() as net.AddressInfo).port,
     connections,
     listenAt: async port => {
       await new Promise(resolve => server.close(resolve));
-      server.listen(port, '127.0.0.1');
+      server.listen(port, host);
       await once(server, 'listening');
     },
     next: async () => {

@@ -1,0 +1,91 @@
+// The demo once took nothing but the ports of a configuration for its own services, and sent its users
+// wherever the URLs led: to the operator's real ones.
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import pino from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type RunningDemo, startDemo } from '../../src/runs/demo.ts';
+import { freePort } from '../support/free-port.ts';
+import { rawServer } from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+const ROOT = path.join(import.meta.dirname, '../..');
+/** Of this machine, and not where the demo's own services listen. */
+const ELSEWHERE = '127.0.0.2';
+
+const open: { close(): unknown }[] = [];
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'cutover-demo-test-'));
+  open.push({ close: () => rm(folder, { recursive: true, force: true }) });
+});
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+async function startIn(file: string): Promise<RunningDemo> {
+  const logger = pino({ level: 'silent' });
+  const demo = await startDemo({ users: 2, logger, config: path.join(folder, file), env: {} });
+  open.push({ close: demo.end });
+  return demo;
+}
+
+async function write(urls: { legacy: string; candidate: string }): Promise<void> {
+  await cp(path.join(ROOT, 'flags'), path.join(folder, 'flags'), { recursive: true });
+  const example = await readFile(path.join(ROOT, 'cutover.yaml'), 'utf8');
+  const edited = example
+    .replace(/port: \$\{CUTOVER_PORT.*/, 'port: 0')
+    .replace(/port: \$\{CUTOVER_ADMIN_PORT.*/, 'port: 0')
+    .replace(/url: \$\{CUTOVER_LEGACY.*/, `url: ${urls.legacy}`)
+    .replace(/url: \$\{CUTOVER_CANDIDATE.*/, `url: ${urls.candidate}`);
+  await writeFile(path.join(folder, 'cutover.yaml'), edited);
+}
+
+test.each(['legacy', 'candidate'] as const)(
+  "a configuration whose %s is somebody else's is refused, and that service hears nothing",
+  async side => {
+    const theirs = await rawServer(ELSEWHERE);
+    open.push(theirs);
+    const own = `http://127.0.0.1:${await freePort()}`;
+    const elsewhere = `http://${ELSEWHERE}:${theirs.port}`;
+    await write({ legacy: own, candidate: own, [side]: elsewhere });
+    await expect(startIn('cutover.yaml')).rejects.toMatchObject({
+      code: 'conflict',
+      field: `upstreams.${side}.url`,
+      message: expect.stringContaining(`upstreams.${side}.url leads to ${elsewhere}`),
+    });
+    expect(theirs.connections).toEqual([]);
+  },
+);
+
+test('a configuration whose services it can be itself is used', async () => {
+  const urls = {
+    legacy: `http://127.0.0.1:${await freePort()}`,
+    candidate: `http://127.0.0.1:${await freePort()}`,
+  };
+  await write(urls);
+  const demo = await startIn('cutover.yaml');
+  expect(demo.services).toEqual(urls);
+  await until('events are delivered', () => demo.report().eventsDelivered > 0, 20_000);
+});
+
+test('its own copy of the example leads to its own services, whatever the example was edited to', async () => {
+  const theirs = await rawServer(ELSEWHERE);
+  open.push(theirs);
+  const elsewhere = `http://${ELSEWHERE}:${theirs.port}`;
+  // As in a checkout, where the example is what an operator edits.
+  await write({ legacy: elsewhere, candidate: elsewhere });
+  for (const part of ['src', 'bin', 'package.json']) {
+    await cp(path.join(ROOT, part), path.join(folder, part), { recursive: true });
+  }
+  await symlink(path.join(ROOT, 'node_modules'), path.join(folder, 'node_modules'));
+  const bin = path.join(folder, 'bin/cutover.js');
+  const words = ['demo', '--users', '2', '--duration', '1s', '--json'];
+  const { stdout } = await promisify(execFile)(process.execPath, [bin, ...words]);
+  const { eventsDelivered, lost } = JSON.parse(stdout);
+  expect({ any: eventsDelivered > 0, lost }).toEqual({ any: true, lost: 0 });
+  expect(theirs.connections).toEqual([]);
+});
