@@ -75,6 +75,7 @@ export interface LaneCounters {
   sessionsOpen: number;
   /** Answers under way that are streams of events. */
   streamsOpen: number;
+  /** Of routes: what WebSockets carry, and bodies of HTTP; the bypass counts none. */
   bytesToClient: number;
   bytesToUpstream: number;
   /** Plain HTTP requests that were answered. */

@@ -279,10 +279,14 @@ function trafficMetrics(registry: Registry, traffic: MetricsSources['traffic']):
         }
       },
     });
-  total('cutover_bytes_total', 'Bytes that were passed on, by direction.', {
-    to_client: 'bytesToClient',
-    to_upstream: 'bytesToUpstream',
-  });
+  total(
+    'cutover_bytes_total',
+    'Bytes that were passed on, by direction: of WebSockets, and of HTTP bodies.',
+    {
+      to_client: 'bytesToClient',
+      to_upstream: 'bytesToUpstream',
+    },
+  );
   total('cutover_messages_total', 'WebSocket data messages that were begun, by direction.', {
     to_client: 'messagesToClient',
     to_upstream: 'messagesToUpstream',

@@ -2,6 +2,7 @@
 // never given an end that the service did not give it.
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
+import type { LaneCounters } from '../ports.ts';
 import { endToEnd, fieldValues, without } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
 import { sendHead } from './answer.ts';
@@ -12,6 +13,7 @@ export interface ClientAnswerOptions {
   readonly response: ServerResponse;
   /** The fields of the service's answer as the client gets them. */
   readonly fields: (headers: readonly string[]) => string[];
+  readonly counters: Pick<LaneCounters, 'bytesToClient'>;
   /** The exchange failed before an answer had begun. */
   readonly onFailure: (code: ErrorCode, detail: string) => void;
   /** The answer broke off in the middle; the client's connection is cut. */
@@ -75,7 +77,9 @@ export class ClientAnswer implements AnswerSink {
 
   data(chunk: Buffer): boolean {
     this.#hasBegun = true;
-    return this.#response.destroyed || this.#response.write(chunk);
+    if (this.#response.destroyed) return true;
+    this.#options.counters.bytesToClient += chunk.length;
+    return this.#response.write(chunk);
   }
 
   end(trailers: readonly string[]): void {

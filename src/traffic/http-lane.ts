@@ -141,6 +141,8 @@ export class HttpLane {
     const primary = this.#connection(call, proof, decision.primary, 'primary');
     const request = { method: incoming.method ?? 'GET', request: call.request };
     const goesTwice = mayGoTwice && decision.writeTo === 'both';
+    const lane = this.#options.counters.of(route.name, decision.primary);
+    lane.bytesToUpstream += held?.length ?? 0;
     if (writes) {
       const to = goesTwice && held !== null ? 'both' : 'primary';
       this.#options.ledger.begun(route.name, to);
@@ -153,7 +155,7 @@ export class HttpLane {
       return answer.follow(this.#writer.write(double));
     }
     if (goesTwice) this.#writer.tooLarge(route.name, decision.primary);
-    const body = held ?? (hasBody(incoming) ? streamBody(incoming) : null);
+    const body = held ?? (hasBody(incoming) ? streamBody(incoming, lane) : null);
     const plan = writes || body !== null ? null : decision.second;
     const sink = plan === null ? answer : this.#show(call, { plan, subject, singleUse, answer });
     answer.follow(exchange(primary, { ...request, body, onStart }, sink));
@@ -243,8 +245,10 @@ export class HttpLane {
       ...{ requestId: request.requestId, route: route.name, side, reason },
       flags: decided.revision,
     };
+    const lane = this.#options.counters.of(route.name, side);
     const answer = new ClientAnswer({
       response,
+      counters: lane,
       fields: headers => fieldsToClient(headers, context, side),
       onFailure: (code, detail) => {
         this.#options.logger.warn({ ...log, code, detail }, 'a service did not answer a request');
@@ -257,7 +261,6 @@ export class HttpLane {
     });
     this.#answers.add(answer);
     discardRest(incoming, response);
-    const lane = this.#options.counters.of(route.name, side);
     if (route.protocol === 'sse') lane.streamsOpen += 1;
     response.on('close', () => {
       this.#answers.delete(answer);
