@@ -1,5 +1,4 @@
 // Flags from a folder of files: read whole, swapped whole, the last good set kept.
-import { stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { CutoverError } from '../../errors.ts';
 import type { FlagProblem } from '../../rules/flag-problem.ts';
@@ -30,20 +29,10 @@ export interface FileSourceOptions {
 }
 
 /**
- * Reads the folder and follows it. Throws `CutoverError('invalid-flags')` when there is no such
- * folder; bad files do not throw: nothing is known then until they are mended.
+ * Reads the folder and follows it. Neither bad files nor a folder that is not there throw: nothing is
+ * known until they are mended, or it is.
  */
 export async function openFileSource(options: FileSourceOptions): Promise<FlagSource> {
-  const { dir } = options;
-  const isFolder = await stat(dir).then(
-    stats => stats.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) {
-    throw new CutoverError('invalid-flags', `the flags folder ${dir} is not there or no folder`, {
-      field: 'flags.dir',
-    });
-  }
   const source = new FileSource(options);
   await source.start();
   return source;

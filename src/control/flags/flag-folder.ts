@@ -72,7 +72,7 @@ export function sameStamp(a: FolderStamp | null, b: FolderStamp): boolean {
  */
 export async function stampFolder(dir: string): Promise<FolderStamp> {
   // Names with a leading dot are editors' own: locks, swap files, our unfinished writes.
-  const names = (await readdir(dir))
+  const names = (await readdir(dir).catch(error => Promise.reject(unlisted(error, dir))))
     .filter(name => name.endsWith('.json') && !name.startsWith('.'))
     .sort();
   if (names.length > MAX_FILES) {
@@ -81,6 +81,17 @@ export async function stampFolder(dir: string): Promise<FolderStamp> {
   }
   const stamps = await Promise.all(names.map(name => stampFile(dir, name)));
   return new Map(names.map((name, i) => [name, stamps[i] ?? '']));
+}
+
+function unlisted(error: NodeJS.ErrnoException, dir: string): unknown {
+  const message =
+    error.code === 'ENOENT'
+      ? `the flags folder ${dir} is not there`
+      : error.code === 'ENOTDIR'
+        ? `${dir} is no folder`
+        : undefined;
+  if (message === undefined) return error;
+  return new FolderFault('unreadable', message, 'put the folder there', undefined, error);
 }
 
 /** ctime too: a copy may keep size and modification time of what it replaces. */

@@ -9,8 +9,8 @@ import { UnleashAdmin } from './unleash-admin.ts';
 const BACKUP_FILE = 'flags.backup';
 
 /**
- * Opens it. `loaded` is asked again and again: routes and tokens may change while we run. Throws as
- * `openFileFlags` does; an Unleash server that is down is no error.
+ * Opens it. `loaded` is asked again and again: routes and tokens may change while we run. A folder that
+ * is not there and an Unleash server that is down are no errors.
  */
 export async function openFlags(loaded: () => Loaded, logger: Logger): Promise<FlagProvider> {
   const { flags, stateDir } = loaded().config;

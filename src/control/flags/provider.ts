@@ -92,7 +92,7 @@ export interface FlagProvider {
   close(): Promise<void>;
 }
 
-/** Flags from a folder of files that is followed. Throws as `openFileSource` does. */
+/** Flags from a folder of files that is followed; it may come later. */
 export async function openFileFlags(options: {
   readonly dir: string;
   /** Those in force, asked for whenever flags are looked through. */

@@ -42,13 +42,34 @@ const shareIs = (flags: FlagProvider, share: number) =>
 const ruleIs = (flags: FlagProvider, rule: string) =>
   until(`the problem is ${rule}`, () => flags.problems().find(problem => problem.rule === rule));
 
-test('a folder that is not there is an error that names it', async () => {
-  const opening = openFileFlags({ dir: '/no/such/folder', routes: () => [], logger: silent });
-  await expect(opening).rejects.toMatchObject({
-    code: 'invalid-flags',
-    field: 'flags.dir',
-    message: expect.stringContaining('/no/such/folder'),
+// `config check` says that until the folder is there legacy serves everybody; a start refused it.
+test('a folder that is not there is told by name, nothing is known, and it is followed once it is', async () => {
+  const { dir, remove } = await folder();
+  cleanups.push(remove);
+  const later = join(dir, 'deployed', 'later');
+  const flags = await follow(later);
+  expect(flags.facts(events, subject('u'))).toBeNull();
+  expect(flags.problems()).toMatchObject([
+    { level: 'error', message: `the flags folder ${later} is not there` },
+  ]);
+  await expect(flags.setStage(events, { serve: 1, shadow: 0, kill: false })).rejects.toMatchObject({
+    code: 'conflict',
+    message: expect.stringContaining(later),
   });
+  await mkdir(later, { recursive: true });
+  await writeFile(join(later, 'events.json'), fileOf(serve(1000)));
+  await shareIs(flags, 1000);
+  expect(flags.problems()).toEqual([]);
+  // Watched by now, and not only looked at now and then.
+  await writeFile(join(later, 'events.json'), fileOf(serve(0)));
+  await shareIs(flags, 0);
+});
+
+test('a file in the place of the folder is told as that', async () => {
+  const { dir, remove } = await folder({ 'events.json': fileOf(serve(0)) });
+  cleanups.push(remove);
+  const flags = await follow(join(dir, 'events.json'));
+  expect(flags.problems()).toMatchObject([{ message: expect.stringContaining('is no folder') }]);
 });
 
 test('20 edits of a file take effect, each within a second', async () => {
