@@ -1,4 +1,5 @@
 // What travels: one event, the envelopes it may come in, and the clock that stamps it.
+export { PROVENANCE_FIELDS, ROUTING_FIELDS } from '../rules/compare/rules.ts';
 
 /** Sent by every agent run, in this order. */
 export const CRITICAL_EVENTS = [
@@ -22,11 +23,6 @@ export const REPLY_TYPES: ReadonlySet<string> = new Set([
 
 /** Objects inside an event whose keys count as the event's own; one level deep, never deeper. */
 export const ENVELOPES = ['data', 'payload'] as const;
-/** Say who must receive. */
-export const ROUTING_FIELDS = ['recipient_id', 'target_user_id', 'userId'] as const;
-/** Say who made or owns it; a service must not touch them. */
-export const PROVENANCE_FIELDS = ['user_id', 'sender_id', 'creator_id', 'owner_id'] as const;
-
 /** The one invariant of the wire: a JSON object with a string `type`. */
 export interface BroadcastEvent {
   readonly type: string;

@@ -19,6 +19,8 @@ const DIGEST_CHARACTERS = 24;
  * may change and what names a user: who an event is for is not what it is, and a change there must
  * show as a difference. Null for what is no JSON object.
  */
+export function eventKey(rules: CompiledRules, event: JsonRecord): string;
+export function eventKey(rules: CompiledRules, event: unknown): string | null;
 export function eventKey(rules: CompiledRules, event: unknown): string | null {
   if (!isRecord(event)) return null;
   return keyOf(rules.planOf(typeOf(event)), event).key;

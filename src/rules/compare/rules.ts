@@ -73,22 +73,15 @@ export interface CompareRules {
 }
 
 /** Say who must receive an event. */
-export const ROUTING_FIELDS: readonly string[] = ['recipient_id', 'target_user_id', 'userId'];
+export const ROUTING_FIELDS = ['recipient_id', 'target_user_id', 'userId'] as const;
 /** Say who made or owns it: must arrive untouched. */
-export const PROVENANCE_FIELDS: readonly string[] = [
-  'user_id',
-  'sender_id',
-  'creator_id',
-  'owner_id',
-];
+export const PROVENANCE_FIELDS = ['user_id', 'sender_id', 'creator_id', 'owner_id'] as const;
+
+const USER_FIELDS: ReadonlySet<string> = new Set([...ROUTING_FIELDS, ...PROVENANCE_FIELDS]);
 
 /** Does a field of this name name a user? */
 export function isUserField(name: string): boolean {
-  return (
-    ROUTING_FIELDS.includes(name) ||
-    PROVENANCE_FIELDS.includes(name) ||
-    /(?:^|_)user_id$|(?:^u|U)serId$/.test(name)
-  );
+  return USER_FIELDS.has(name) || /(?:^|_)user_id$|(?:^u|U)serId$/.test(name);
 }
 
 /** Where a route says nothing else. */
