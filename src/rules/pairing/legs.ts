@@ -94,39 +94,46 @@ export class Legs {
     right.anchor = candidate.no;
   }
 
-  /** Why nothing can be made of it that an event found no pair; null: it should have found one. */
+  /** Why an event can have no pair: the other leg was not there, or copies were lost. Null: neither. */
   excuse(event: Pending): UnjudgedReason | null {
-    return this.#absence(event) ?? this.#lost(event);
+    const { openedAt } = this.#legs[otherSide(event.side)];
+    if (openedAt === null || event.at < openedAt) return 'no-second';
+    return this.#isInGap(event) ? this.#gap.because : null;
+  }
+
+  /**
+   * Did the event come before both legs were seen to run together, so that the other one may not have
+   * had it? Where they were dialled together that is a moment: by the event's own word, else by when it
+   * arrived. Behind a late leg it is until the first common event, and no longer than a window.
+   */
+  isEarly(event: Pending): boolean {
+    const { side, at, sentAt } = event;
+    const other = this.#legs[otherSide(side)];
+    if (other.openedAt === null || this.#isBehindAnchor(event)) return false;
+    if (!this.#areTogether) return at <= this.#bothOpenAt(other.openedAt, side) + this.#windowMs;
+    if (sentAt === null) return at <= other.openedAt + TOGETHER_MS;
+    return Math.min(sentAt, at) <= (other.joinedAt ?? other.openedAt);
+  }
+
+  /** Nothing can be concluded from what stands or once stood beside it. */
+  isUnsettled(event: Pending): boolean {
+    return this.#isInGap(event) || (!this.#areTogether && this.isEarly(event));
+  }
+
+  #isBehindAnchor({ side, no }: Pending): boolean {
+    const { anchor } = this.#legs[side];
+    return anchor !== null && no > anchor;
+  }
+
+  #bothOpenAt(otherOpenedAt: number, side: Side): number {
+    return Math.max(this.#legs[side].openedAt ?? otherOpenedAt, otherOpenedAt);
   }
 
   /** Copies were lost around then, and its lane had not resumed. */
-  isInGap(event: Pending): boolean {
-    return this.#lost(event) !== null;
-  }
-
-  #lost({ side, at, lane, place }: Pending): UnjudgedReason | null {
-    const { nth, because } = this.#gap;
-    if (nth === 0 || at > this.#gap.at + this.#windowMs) return null;
-    const hasResumed = lane !== null && lane.gap === nth && place > lane.resumed[side];
-    return hasResumed ? null : because;
-  }
-
-  #absence({ side, at, no, sentAt }: Pending): UnjudgedReason | null {
-    const leg = this.#legs[side];
-    const other = this.#legs[otherSide(side)];
-    if (other.openedAt === null || at < other.openedAt) return 'no-second';
-    if (leg.anchor !== null && no > leg.anchor) return null;
-    if (!this.#areTogether) {
-      // Until both are seen to run together nobody knows what the late one was there for.
-      const both = Math.max(leg.openedAt ?? other.openedAt, other.openedAt);
-      return at <= both + this.#windowMs ? 'no-second' : null;
-    }
-    // The other leg was there a moment later. By the event's own word, else by when it arrived.
-    const missed =
-      sentAt === null
-        ? at <= other.openedAt + TOGETHER_MS
-        : Math.min(sentAt, at) <= (other.joinedAt ?? other.openedAt);
-    return missed ? 'no-second' : null;
+  #isInGap({ side, at, lane, place }: Pending): boolean {
+    const { nth } = this.#gap;
+    if (nth === 0 || at > this.#gap.at + this.#windowMs) return false;
+    return lane === null || lane.gap !== nth || place <= lane.resumed[side];
   }
 }
 

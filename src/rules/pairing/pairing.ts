@@ -42,7 +42,7 @@ export interface PairingOptions {
   readonly ids: IdClasses;
   /** How long an event waits for its pair. */
   readonly windowMs: number;
-  /** Events that wait at a time; beyond, the oldest are `unjudged(window-overrun)`. */
+  /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
   readonly maxPending: number;
   /** Called once for every event or pair, matches included. */
   readonly onFinding: (finding: Finding) => void;
@@ -106,7 +106,7 @@ export class Pairing {
     if (this.#findPair(event)) return;
     this.#waiting[side].add(event);
     event.lane?.waiting[side].push(event);
-    this.#makeRoom();
+    this.#makeRoom(side);
   }
 
   /** An event that arrived and can not be read. One unmatched event of the other side is excused. */
@@ -278,7 +278,9 @@ export class Pairing {
   }
 
   readonly #haveSamePlace = (legacy: Pending, candidate: Pending): boolean =>
-    !this.#legs.isInGap(legacy) && !this.#legs.isInGap(candidate) && isLikely(legacy, candidate);
+    !this.#legs.isUnsettled(legacy) &&
+    !this.#legs.isUnsettled(candidate) &&
+    isLikely(legacy, candidate);
 
   /**
    * Whatever has waited on both sides since before `until` will not find its like any more, nor on
@@ -331,7 +333,7 @@ export class Pairing {
   }
 
   #isDuplicate(event: Pending): boolean {
-    if (this.#legs.isInGap(event)) return false;
+    if (this.#legs.isUnsettled(event)) return false;
     return this.#content.has(fingerprint(event.plan, event.value), event.at);
   }
 
@@ -349,7 +351,7 @@ export class Pairing {
     const excuse =
       this.#legs.excuse(event) ??
       this.#takeUnread(otherSide(side), event.at) ??
-      (event.isReplay ? 'no-second' : null);
+      (event.isReplay || this.#legs.isEarly(event) ? 'no-second' : null);
     if (excuse !== null) this.#resolve(event, 'unjudged', excuse);
     else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
   }
@@ -371,19 +373,15 @@ export class Pairing {
     return index === -1 ? null : (unread.splice(index, 1)[0]?.because ?? null);
   }
 
-  #makeRoom(): void {
-    const { legacy, candidate } = this.#waiting;
-    while (legacy.size + candidate.size > this.#options.maxPending) {
-      const left = legacy.oldest;
-      const right = candidate.oldest;
-      const oldest = left === null || (right !== null && right.at < left.at) ? right : left;
-      if (oldest === null) return;
-      // Whatever would have been its pair must not be taken for an extra one.
-      for (const side of SIDES) {
-        this.#legs.gap(side, this.#arrivals.lastNo(side), this.#now, 'window-overrun');
-      }
-      this.#resolve(oldest, 'unjudged', 'window-overrun');
+  #makeRoom(side: Side): void {
+    const waiting = this.#waiting[side];
+    const { oldest } = waiting;
+    if (oldest === null || waiting.size <= this.#options.maxPending) return;
+    // What would have been its pair must not be taken for an extra one.
+    for (const each of SIDES) {
+      this.#legs.gap(each, this.#arrivals.lastNo(each), this.#now, 'window-overrun');
     }
+    this.#resolve(oldest, 'unjudged', 'window-overrun');
   }
 
   #remove(event: Pending): void {
