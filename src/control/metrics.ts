@@ -85,6 +85,18 @@ export function createMetrics({ traffic, flags }: MetricsSources): Metrics {
     labelNames: ['route', 'side', 'role', 'cause'],
     registers,
   });
+  const moved = new Counter({
+    name: 'cutover_sessions_moved_total',
+    help: 'Live sessions that went to another side and stayed open, by where to and how.',
+    labelNames: ['route', 'side', 'how'],
+    registers,
+  });
+  const doubts = new Counter({
+    name: 'cutover_handover_doubts_total',
+    help: 'What handovers could not do for certain: messages not replayed, events unknown or missing.',
+    labelNames: ['kind'],
+    registers,
+  });
   const requests = new Counter({
     name: 'cutover_requests_total',
     help: 'Plain HTTP requests that were answered, by class of the status.',
@@ -126,6 +138,13 @@ export function createMetrics({ traffic, flags }: MetricsSources): Metrics {
       },
       failed(route, side, code) {
         failed.inc({ route, side, code });
+      },
+      sessionMoved(route, side, how) {
+        moved.inc({ route, side, how });
+      },
+      handoverCounted(counts) {
+        for (const [kind, count] of Object.entries(counts))
+          if (count > 0) doubts.inc({ kind }, count);
       },
       secondLegEnded(route, side, role, cause) {
         secondLegs.inc({ route, side, role, cause });

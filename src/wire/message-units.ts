@@ -44,6 +44,11 @@ export class UnitSplitter {
     return this.#tracker.lost;
   }
 
+  /** Bytes of the message that has not ended. */
+  held(): Buffer {
+    return Buffer.concat(this.#parts);
+  }
+
   push(bytes: Buffer): void {
     for (let at = 0; at < bytes.length; ) {
       const taken = this.#tracker.push(bytes.subarray(at), 'message');

@@ -13,7 +13,8 @@ export const silent = pino({ level: 'silent' });
 export function route(name = 'events', flags: RouteConfig['flags'] = {}): RouteConfig {
   return {
     ...{ name, path: `/${name}`, protocol: 'websocket', writes: 'primary', flags },
-    ...{ mirror: 'none', preamble: [], shadowMark: false, affinity: 'connection' },
+    ...{ mirror: 'none', preamble: [], greeting: [], shadowMark: false, affinity: 'connection' },
+    ...{ onSwitch: 'in-place', failover: true },
     compare: CompareSchema.parse({}),
   };
 }
