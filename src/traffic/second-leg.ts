@@ -157,9 +157,10 @@ export class SecondLeg {
     });
     tap.follow(this.side, view, tracker);
     if (tracker.closeCode === null || this.#leaving !== null) return;
-    this.#leaving = 'closed';
+    // Answered, and gone for us at once: nobody must wait for it, or make it the primary.
     leg.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
-    setTimeout(() => this.#end('closed'), GOODBYE_MS).unref();
+    setTimeout(() => leg.socket.destroy(), GOODBYE_MS).unref();
+    this.#end('closed', false);
   }
 
   #write(opcode: number, payload: Buffer): void {
@@ -169,12 +170,12 @@ export class SecondLeg {
     if (socket.writableLength > MOST_WAITING_BYTES) this.#end('slow');
   }
 
-  #end(why: SecondLegEnd): void {
+  #end(why: SecondLegEnd, destroys = true): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#early = [];
     this.#gone.abort();
-    this.#leg?.socket.destroy();
+    if (destroys) this.#leg?.socket.destroy();
     this.#options.tap.legClosed(this.side);
     this.#options.onEnd(this.#leaving ?? why);
   }

@@ -200,6 +200,7 @@ test('a session without a second leg is moved by one that is dialled for it', as
   legacy.say(event(2));
   candidate.say(event(2));
   await until('it has moved', () => moved().length === 1, 15_000);
+  expect(read).toEqual([1, 2].map(n => event(n)));
   candidate.say(event(3));
   await until('it has three', () => read.length === 3);
   expect(read).toEqual([1, 2, 3].map(n => event(n)));
