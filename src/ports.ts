@@ -111,6 +111,11 @@ export interface TrafficView {
   sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }>;
   /** True while a session or stream of the route is open that has a leg there. */
   hasLeg(route: string, side: Side): boolean;
+  /**
+   * Begins to end what is open on routes, spread over `windowMs`, and what opens for a client that has
+   * asked by now. Returns how many there are.
+   */
+  endOpen(windowMs: number): number;
   /** Sessions whose handshake is under way. */
   readonly connecting: number;
   readonly draining: boolean;

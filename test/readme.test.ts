@@ -20,7 +20,9 @@ test('every command that it shows is one', async () => {
 
 test('every metric that it names exists', async () => {
   const flags = { revision: 'none', loadedAt: null, problems: () => [] };
-  const text = await createMetrics({ traffic: () => null, flags }).text();
+  const writes = { counts: () => new Map(), unkept: 0 };
+  const sources = { traffic: () => null, flags, bypass: { engaged: null }, writes };
+  const text = await createMetrics(sources).text();
   for (const [name] of README.matchAll(/cutover_[a-z_]+/g))
     expect(text).toContain(`# TYPE ${name} `);
 });

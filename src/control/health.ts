@@ -17,6 +17,8 @@ const WARNINGS = {
   'flags-unreachable':
     'The flag server can not be asked; the flags that were known before stay in force.',
   'flags-refused': 'The newest flags are not valid; those before them stay in force.',
+  'bypass-engaged':
+    'An operator sends everything straight to legacy: nothing new is flagged or compared.',
   'state-awaited': 'Another process still holds the state folder; this one takes over.',
   'reload-refused': 'The configuration on disk is not valid; the one before it stays in force.',
 } as const;
@@ -42,7 +44,9 @@ export interface Readiness {
   readonly warnings: readonly Remark<keyof typeof WARNINGS>[];
 }
 
-type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload'>;
+type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload'> & {
+  readonly bypass: Pick<ProxyView['bypass'], 'engaged'>;
+};
 
 /**
  * Ready means: a new connection is served. Without flags everybody is on legacy, as before the
@@ -66,6 +70,7 @@ function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
   else if (proxy.flags.loadedAt !== null && proxy.flags.problems().some(isRefusal)) {
     yield 'flags-refused';
   }
+  if (proxy.bypass.engaged !== null) yield 'bypass-engaged';
   if (proxy.state() === 'awaited') yield 'state-awaited';
   if (proxy.lastReload()?.ok === false) yield 'reload-refused';
 }

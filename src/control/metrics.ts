@@ -4,8 +4,11 @@ import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
 import { REASONS } from '../rules/decide.ts';
+import type { Bypass } from './bypass.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
+import { writeMetrics } from './write-metrics.ts';
+import type { WriteSplits } from './write-splits.ts';
 
 /** From a handshake on loopback to one that meets the default time-out of 10 s. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -37,16 +40,27 @@ export interface MetricsSources {
   readonly traffic: () => TrafficView | null;
   readonly flags: Pick<FlagProvider, 'revision' | 'loadedAt' | 'problems'> &
     Partial<Pick<FlagProvider, 'remote'>>;
+  readonly bypass: Pick<Bypass, 'engaged'>;
+  readonly writes: Pick<WriteSplits, 'counts' | 'unkept'>;
 }
 
 /** A registry of its own, so that several proxies can live in one process. */
-export function createMetrics({ traffic, flags }: MetricsSources): Metrics {
+export function createMetrics({ traffic, flags, bypass, writes }: MetricsSources): Metrics {
   const registry = new Registry();
   const registers = [registry];
   processMetrics(registry);
   flagMetrics(registry, flags);
   fetchMetrics(registry, flags);
   trafficMetrics(registry, traffic);
+  writeMetrics(registry, writes);
+  new Gauge({
+    name: 'cutover_bypass_engaged',
+    help: '1 while an operator sends everything straight to legacy.',
+    registers,
+    collect() {
+      this.set(bypass.engaged === null ? 0 : 1);
+    },
+  });
 
   const opened = new Counter({
     name: 'cutover_sessions_opened_total',
@@ -279,6 +293,18 @@ function trafficMetrics(registry: Registry, traffic: MetricsSources['traffic']):
       this.reset();
       for (const lane of counters()) {
         this.set({ route: lane.route, side: lane.side }, lane.counters.secondLegsOpen);
+      }
+    },
+  });
+  new Gauge({
+    name: 'cutover_streams_open',
+    help: 'Open streams of events.',
+    labelNames: ['route', 'side'],
+    registers,
+    collect() {
+      this.reset();
+      for (const lane of counters()) {
+        this.set({ route: lane.route, side: lane.side }, lane.counters.streamsOpen);
       }
     },
   });

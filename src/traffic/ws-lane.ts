@@ -62,6 +62,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly sessions = new Set<Session>();
   connecting = 0;
   draining = false;
+  /** Sessions end whose client asked before (ms, `performance.now`), also those that open later. */
+  #endBeforeMs = 0;
   readonly #options: WebSocketLaneOptions;
   readonly #breakers = { legacy: new Breaker(), candidate: new Breaker() };
   readonly tails = new TailRing();
@@ -165,7 +167,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     );
     // A connection that was accepted before the shutdown: told to come again, as the others are, by a
     // code that clients know, and not refused as if the service were down.
-    if (this.draining) session.end(ERRORS.draining.close, 'service restart');
+    if (this.draining || startedAt < this.#endBeforeMs) endForRestart(session);
   }
 
   #compare(opening: Opening, plan: SecondLeg, listener: Session | null): Comparison {
@@ -269,14 +271,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   /**
    * Ends the sessions that are open now with 1012, spread evenly over `windowMs`: clients that all
-   * reconnect at once are an outage of their own. Resolves to how many, once all are told.
+   * reconnect at once are an outage of their own. Resolves once all are told.
    */
-  async endOpen(windowMs: number): Promise<number> {
-    const sessions = [...this.sessions];
-    await paced(sessions, windowMs, session =>
-      session.end(ERRORS.draining.close, 'service restart'),
-    );
-    return sessions.length;
+  async endOpen(windowMs: number): Promise<void> {
+    this.#endBeforeMs = performance.now();
+    await paced([...this.sessions], windowMs, endForRestart);
   }
 
   /**
@@ -322,6 +321,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#handovers.close();
     for (const session of this.sessions) session.destroy();
   }
+}
+
+function endForRestart(session: Session): void {
+  session.end(ERRORS.draining.close, 'service restart');
 }
 
 /** The client's own handshake as the service gets it: its key, subprotocols and credentials. */
