@@ -1,8 +1,8 @@
 // `cutover <command>`. Commands that start something load it; all others ask a running proxy over its
 // admin API, or read files.
 import { Command } from 'commander';
-import { bypassCommand } from './cli/bypass-command.ts';
 import { configCommand } from './cli/config-command.ts';
+import { evidenceCommand } from './cli/evidence-command.ts';
 import { explainCommand } from './cli/explain-command.ts';
 import { reportFailure } from './cli/failure.ts';
 import { flagsCommand } from './cli/flags-command.ts';
@@ -10,7 +10,6 @@ import { pinCommand, unpinCommand } from './cli/pin-command.ts';
 import { stageCommand } from './cli/stage-command.ts';
 import { startCommand } from './cli/start-command.ts';
 import { statusCommand } from './cli/status-command.ts';
-import { writesCommand } from './cli/writes-command.ts';
 import { VERSION } from './control/version.ts';
 
 const HELP = `
@@ -72,10 +71,9 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .addCommand(stageCommand())
     .addCommand(statusCommand())
     .addCommand(explainCommand())
+    .addCommand(evidenceCommand())
     .addCommand(pinCommand())
     .addCommand(unpinCommand())
-    .addCommand(bypassCommand())
-    .addCommand(writesCommand())
     .addCommand(flagsCommand())
     .addCommand(configCommand());
   adopt(program);

@@ -8,6 +8,7 @@ import { type Admin, createAdmin } from './control/admin.ts';
 import { Bypass } from './control/bypass.ts';
 import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
 import { createDecider } from './control/decider.ts';
+import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
 import type { FlagProvider } from './control/flags/provider.ts';
 import { legsOn } from './control/legs-on.ts';
@@ -27,8 +28,6 @@ const TAKE_OVER_CHECK_MS = 50;
 const TAKE_OVER_REMIND_MS = 60_000;
 /** Of the time for a drain, the part over which closes are spread; the rest is for their answers. */
 const CLOSING_SHARE = 0.7;
-/** A process that does not hold the state folder looks so often at what the other one leaves in it. */
-const FOLLOW_MS = 250;
 /** A process that drains looks so often whether another one took over its state folder. */
 const SUCCESSOR_CHECK_MS = 50;
 
@@ -71,43 +70,30 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let state: StateDir | null = null;
   let flags: FlagProvider | null = null;
   let traffic: Traffic | null = null;
-  let bypass: Bypass | null = null;
-  /** The state folder is ours alone to write. */
-  let holdsState = false;
   let admin: Admin | null = null;
   let adminAddress: string | null = null;
   const writes = new WriteSplits(logger);
-  // Beside the process that holds the folder, before and after: the bypass is as that one leaves it.
-  const following = setInterval(() => {
-    if (!holdsState) void bypass?.follow();
-  }, FOLLOW_MS).unref();
-  const judge = new Judge({ rules: rulesByRoute(config.routes), evidence: null, logger });
+  const evidence = new Evidence(config, logger);
+  const judge = new Judge({ rules: rulesByRoute(config.routes), evidence, logger });
 
   try {
     if (!takeOver) await takeState();
     const provider = await openFlags(() => loaded, logger);
     flags = provider;
-    const emergency = await Bypass.open(config.stateDir);
-    bypass = emergency;
-    const bypassed = (): boolean => emergency.engaged !== null;
+    const bypass = await Bypass.open(config.stateDir);
     const decide = createDecider(provider, route => ({
-      bypass: bypassed(),
+      bypass: bypass.engaged !== null,
       latched: false,
       legsOn: legsOn(route, loaded.config.routes, traffic),
     }));
-    const metrics = createMetrics({
-      traffic: () => traffic,
-      flags: provider,
-      bypass: emergency,
-      writes,
-    });
+    const metrics = createMetrics({ traffic: () => traffic, flags: provider, evidence });
     const lanes = new Traffic({
       loaded,
       decider: decide,
       observer: metrics.observer,
       ledger: writes,
       tap: judge.tap,
-      bypassed,
+      bypassed: () => bypass.engaged !== null,
       logger,
     });
     const scheme = config.listen.tls === undefined ? 'http' : 'https';
@@ -116,7 +102,6 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     provider.onChange(() => void lanes.reconsider());
     logger.info({ address: listen, flags: provider.revision }, 'traffic listens');
     for (const warning of warnings) logger.warn(warning);
-    if (emergency.engaged !== null) logger.warn(emergency.engaged, 'the bypass is engaged');
 
     const proxy: ProxyView = {
       startedAt,
@@ -127,8 +112,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       lastReload: () => lastReload,
       traffic: () => traffic,
       judge,
-      bypass: emergency,
-      writes,
+      evidence,
       addresses: () => ({ listen, admin: adminAddress }),
       state: () => (state === null ? 'awaited' : 'held'),
       warnings: () => warnings,
@@ -180,8 +164,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     closing.signal.throwIfAborted();
     state = held;
     writes.keepIn(held.path);
-    await bypass?.follow();
-    holdsState = true;
+    evidence.keepIn(held.path, await held.pseudonymKey());
     return held;
   }
 
@@ -190,6 +173,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       const next = await reloadConfig(loaded, env);
       traffic?.reload(next);
       judge.setRules(rulesByRoute(next.config.routes));
+      evidence.reload(next.config);
       logger.level = next.config.log.level;
       warnings = await warningsFor(next);
       loaded = next;
@@ -211,17 +195,18 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const drained = traffic?.drain(drainMs * CLOSING_SHARE);
     closing.abort();
     const held = state;
-    holdsState = false;
     await held?.release();
     if (held !== null) void makeWayFor(held);
     await Promise.race([drained, pause(drainMs, undefined, { ref: false })]);
     await close();
   }
 
-  /** Closes the admin port as soon as another process holds the state folder and wants it. */
+  /** Gives up admin port and evidence as soon as another process holds the state folder. */
   async function makeWayFor(held: StateDir): Promise<void> {
-    while (admin !== null && !(await held.isHeldByAnother())) await pause(SUCCESSOR_CHECK_MS);
-    await closeAdmin();
+    while (admin !== null) {
+      if (await held.isHeldByAnother()) await Promise.all([closeAdmin(), evidence.close()]);
+      else await pause(SUCCESSOR_CHECK_MS);
+    }
   }
 
   async function closeAdmin(): Promise<void> {
@@ -233,10 +218,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 
   async function close(): Promise<void> {
     closing.abort();
-    clearInterval(following);
     await closeAdmin();
     traffic?.close();
     await judge.close();
+    await evidence.close();
     await flags?.close();
     await writes.flush();
     await state?.release();

@@ -2,10 +2,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { createMetrics } from '../src/control/metrics.ts';
 import { REASONS } from '../src/rules/decide.ts';
 import { STAGES } from '../src/rules/stage.ts';
 import { cutover } from './support/command.ts';
+import { operated } from './support/operator.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 const README = readFileSync(path.join(ROOT, 'README.md'), 'utf8');
@@ -19,10 +19,9 @@ test('every command that it shows is one', async () => {
 });
 
 test('every metric that it names exists', async () => {
-  const flags = { revision: 'none', loadedAt: null, problems: () => [] };
-  const writes = { counts: () => new Map(), unkept: 0 };
-  const sources = { traffic: () => null, flags, bypass: { engaged: null }, writes };
-  const text = await createMetrics(sources).text();
+  const op = await operated();
+  const text = await op.metrics.text();
+  await op.close();
   for (const [name] of README.matchAll(/cutover_[a-z_]+/g))
     expect(text).toContain(`# TYPE ${name} `);
 });

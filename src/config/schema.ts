@@ -126,20 +126,6 @@ const Route = z.strictObject({
     .array(z.string().min(1))
     .default([])
     .describe('Types of client messages that set a session up; every leg gets them, first.'),
-  greeting: z
-    .array(z.string().min(1))
-    .default([])
-    .describe('Types of messages that a service sends every new socket; a client gets one set.'),
-  onSwitch: z
-    .enum(['in-place', 'reconnect', 'drain'])
-    .default('in-place')
-    .describe(
-      'What happens to open WebSockets when their side changes: they move and stay open, are told to reconnect (1012, paced), or stay until they leave.',
-    ),
-  failover: z
-    .boolean()
-    .default(true)
-    .describe('An open WebSocket whose service fails goes on with its second leg.'),
   shadowMark: z
     .boolean()
     .default(false)
@@ -155,6 +141,12 @@ const Route = z.strictObject({
     .optional()
     .describe("What to do with another user's data; by default it follows from who serves."),
   compare: CompareSchema.prefault({}),
+  redact: z
+    .array(pointer)
+    .default([])
+    .describe(
+      'What else of an event evidence must not hold; credentials, e-mail addresses and user ids it never does. A step * stands for any index or key.',
+    ),
   flags: z
     .strictObject({ serve: flag, shadow: flag, kill: flag, isolation: flag })
     .default({})
@@ -260,6 +252,25 @@ const UnleashFlags = z.strictObject({
     .describe('With it `cutover stage` changes the flags in Unleash; else it says what to set.'),
 });
 
+const Evidence = z.strictObject({
+  // 20,000 of some 2 kB: ten examples of 2,000 kinds, in 40 MB.
+  maxRows: z
+    .int()
+    .min(100)
+    .max(1_000_000)
+    .default(20_000)
+    .describe('Kept pairs of events; the most frequent kinds give way first.'),
+  // Five times what that many small events take, for large ones.
+  maxMb: z.int().min(4).max(65_536).default(200).describe('Size of the file, in MiB.'),
+  // A canary of two weeks. Evidence is about users: no longer than it is looked at.
+  maxAgeDays: z
+    .int()
+    .min(1)
+    .max(3_650)
+    .default(14)
+    .describe('Kinds not seen for so long are dropped, and examples and counts of that age.'),
+});
+
 const Limits = z.strictObject({
   // 10,000: some 300 MB at two legs each; what a rollback is measured with.
   maxSessions: z.int().min(1).max(1_000_000).default(10_000).describe('Open client WebSockets.'),
@@ -322,6 +333,9 @@ export const ConfigSchema = z.strictObject({
     .discriminatedUnion('provider', [FileFlags, UnleashFlags])
     .prefault({})
     .describe('Where the feature flags are: in files, or on an Unleash server.'),
+  evidence: Evidence.prefault({}).describe(
+    'What is kept of what the comparison found, redacted, in the state folder.',
+  ),
   limits: Limits.prefault({}),
   log: z
     .strictObject({ level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info') })
@@ -334,6 +348,7 @@ export type RouteConfig = Config['routes'][number];
 export type IdentityConfig = Config['identity'];
 export type FlagsConfig = Config['flags'];
 export type UnleashConfig = Extract<FlagsConfig, { provider: 'unleash' }>;
+export type EvidenceConfig = Config['evidence'];
 export type LimitsConfig = Config['limits'];
 export type FlagRole = 'serve' | 'shadow' | 'kill' | 'isolation';
 

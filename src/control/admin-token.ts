@@ -1,8 +1,9 @@
 // The secret that opens the admin API: made at first start, kept in the state folder.
 import { randomBytes } from 'node:crypto';
-import { chmod, open, readFile, rename, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CutoverError } from '../errors.ts';
+import { closeToOthers, writeSecret } from './secret-file.ts';
 
 /** 256 bits: nobody guesses it, so nothing has to count attempts. */
 const TOKEN_BYTES = 32;
@@ -29,8 +30,7 @@ export async function ensureAdminToken(
   const path = tokenPath(stateDir);
   const there = await read(path);
   if (there === undefined) return create(path);
-  if (((await stat(path)).mode & 0o077) !== 0) {
-    await chmod(path, 0o600);
+  if (await closeToOthers(path)) {
     warn(
       `${path} could be read by other users of this machine, which is now put right; if one of them may have read it, delete it and restart`,
     );
@@ -59,19 +59,8 @@ async function read(path: string): Promise<string | undefined> {
   return text;
 }
 
-/** Under another name first, so that a crash leaves no half a token. */
 async function create(path: string): Promise<string> {
   const token = randomBytes(TOKEN_BYTES).toString('base64url');
-  const draft = `${path}.new`;
-  const handle = await open(draft, 'w', 0o600);
-  try {
-    // A draft of an earlier crash keeps its mode.
-    await handle.chmod(0o600);
-    await handle.writeFile(`${token}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(draft, path);
+  await writeSecret(path, `${token}\n`);
   return token;
 }

@@ -10,7 +10,7 @@ import { SIDES } from '../rules/decide.ts';
 import { STAGES } from '../rules/stage.ts';
 import { createHostCheck, createTokenCheck } from './admin-access.ts';
 import { refuseBytes, SECURITY_HEADERS, sendError, sendFailure } from './admin-errors.ts';
-import { bypassRoutes } from './bypass-routes.ts';
+import { evidenceApi } from './evidence/api.ts';
 import { explain } from './explanation.ts';
 import { listFlags } from './flag-list.ts';
 import { readiness } from './health.ts';
@@ -20,7 +20,6 @@ import type { ProxyView } from './proxy-view.ts';
 import { changeStage, routesOf } from './stage-change.ts';
 import { stageView } from './stage-view.ts';
 import { statusOf } from './status.ts';
-import { writeRoutes } from './write-routes.ts';
 
 const BODY_BYTES = 64 * 1024;
 /** An operator's request is small; one that takes longer is stuck or a slow drip. */
@@ -205,6 +204,7 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     if (found === undefined) throw new CutoverError('no-such-route', undefined, { field: 'route' });
     return explain(proxy, found, user);
   });
+  evidenceApi(api, proxy.evidence);
   api.get('/stage', async request => {
     const { route } = RouteQuery.parse(request.query);
     return {
@@ -239,8 +239,6 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     logger.info({ flags: changed(unpinned.flags) }, 'an operator unpinned a user');
     return unpinned;
   });
-  bypassRoutes(api, proxy, logger);
-  writeRoutes(api, proxy);
 }
 
 function changed(flags: readonly PinnedFlag[]): string[] {

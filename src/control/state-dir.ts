@@ -3,12 +3,15 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CutoverError } from '../errors.ts';
 import { ensureAdminToken } from './admin-token.ts';
+import { ensurePseudonymKey } from './pseudonym-key.ts';
 import { takeLock } from './state-lock.ts';
 
 export interface StateDir {
   readonly path: string;
   /** Reads the admin token, or makes it at first. Throws `CutoverError('conflict')`. */
   adminToken(): Promise<string>;
+  /** Reads the key for pseudonyms, or makes it at first. */
+  pseudonymKey(): Promise<Buffer>;
   /** True once this process has let go and another one holds the folder. */
   isHeldByAnother(): Promise<boolean>;
   /** Gives up the folder; further calls do nothing. */
@@ -42,6 +45,7 @@ export async function openStateDir(dir: string, options: StateDirOptions = {}): 
   return {
     path: dir,
     adminToken: () => ensureAdminToken(dir, warn),
+    pseudonymKey: () => ensurePseudonymKey(dir, warn),
     isHeldByAnother: async () => released && (await readHolder(dir)) !== null,
     async release() {
       if (released) return;

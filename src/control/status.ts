@@ -1,9 +1,13 @@
 // Everything that an operator wants to know at a glance, as one value.
 import type { RouteConfig } from '../config/schema.ts';
-import { BYPASS_NAME, type TrafficView, UNROUTED_NAME } from '../ports.ts';
+import { CutoverError } from '../errors.ts';
+import { type TrafficView, UNROUTED_NAME } from '../ports.ts';
+import type { Confidence } from '../rules/confidence.ts';
 import type { Side } from '../rules/decide.ts';
+import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
-import { type BypassView, bypassView } from './bypass-change.ts';
+import { DEFAULT_THRESHOLD } from './evidence/api.ts';
+import type { EvidenceState } from './evidence/evidence.ts';
 import { flagNames } from './flags/evaluation.ts';
 import type { ProviderKind, RemoteFlags } from './flags/source.ts';
 import { type Readiness, readiness } from './health.ts';
@@ -11,26 +15,18 @@ import type { Metrics } from './metrics.ts';
 import type { ProxyView } from './proxy-view.ts';
 import { type StageView, stageView } from './stage-view.ts';
 import { VERSION } from './version.ts';
-import { type WritesView, writesView } from './write-view.ts';
 
 /** A flags folder of garbage must not make an answer of megabytes; the count tells the rest. */
 const PROBLEMS_SHOWN = 50;
+/** A glance does not wait for a slow disk. */
+const DIVERGENCE_MS = 500;
 
 export interface LaneStatus {
   readonly openSessions: number;
-  /** Streams of events that are open. */
-  readonly openStreams: number;
-  /** Plain HTTP requests that were answered, since the start. */
-  readonly requests: number;
   /** WebSocket data messages since the start. */
   readonly messagesToClient: number;
   readonly messagesToUpstream: number;
 }
-
-const NO_TRAFFIC: LaneStatus = {
-  ...{ openSessions: 0, openStreams: 0, requests: 0 },
-  ...{ messagesToClient: 0, messagesToUpstream: 0 },
-};
 
 export interface TrafficStatus {
   readonly legacy: LaneStatus;
@@ -46,6 +42,26 @@ export interface RouteStatus extends TrafficStatus {
   readonly writes: RouteConfig['writes'];
   readonly stage: StageView;
   readonly flags: Omit<FlagNames, 'route'>;
+  /** How often runs or sessions diverge; null before one of them ended, or if that can not be read. */
+  readonly divergence: RouteDivergence | null;
+}
+
+export interface RouteDivergence extends Confidence {
+  readonly threshold: number;
+  /** How many more clean ones until the rate is known to be below the threshold. */
+  readonly cleanUnitsLeft: number | null;
+}
+
+export interface EvidenceStatus {
+  readonly thread: EvidenceState['thread'];
+  readonly restarts: number;
+  /** What the file holds; null while it can not be read. */
+  readonly use: EvidenceState['use'];
+  /** Since the start; causes that occurred. */
+  readonly kept: number;
+  readonly dropped: EvidenceBatch['dropped'];
+  readonly trouble: { readonly cause: EvidenceDrop; message: string; since: string } | null;
+  readonly setAside: { readonly file: string; readonly at: string } | null;
 }
 
 export interface Status extends Readiness {
@@ -57,9 +73,6 @@ export interface Status extends Readiness {
   readonly routes: readonly RouteStatus[];
   /** Traffic on paths that no route names: neither flagged nor compared. */
   readonly unrouted: TrafficStatus & { readonly note: string };
-  /** Traffic while an operator sends everything straight to legacy. */
-  readonly bypass: TrafficStatus & BypassView;
-  readonly writes: WritesView;
   readonly flags: {
     readonly provider: ProviderKind;
     readonly revision: string;
@@ -77,6 +90,7 @@ export interface Status extends Readiness {
     /** The first 50. */
     readonly problems: readonly FlagProblem[];
   };
+  readonly evidence: EvidenceStatus;
   readonly connecting: number;
   readonly draining: boolean;
   readonly state: 'held' | 'awaited';
@@ -95,7 +109,10 @@ export async function statusOf(
   metrics: Pick<Metrics, 'failures'>,
   nowMs: number,
 ): Promise<Status> {
-  const failures = await metrics.failures();
+  const [failures, divergences] = await Promise.all([
+    metrics.failures(),
+    divergencesOf(proxy.evidence),
+  ]);
   const traffic = proxy.traffic();
   const { config, file } = proxy.loaded();
   const reload = proxy.lastReload();
@@ -113,15 +130,15 @@ export async function statusOf(
       const { route: _, ...flags } = flagNames(route);
       const { name, path, protocol, writes } = route;
       const stage = stageView(proxy.flags.stage(route));
-      return { name, path, protocol, writes, stage, flags, ...trafficOf(name) };
+      const divergence = divergences.get(name) ?? null;
+      return { name, path, protocol, writes, stage, flags, divergence, ...trafficOf(name) };
     }),
     unrouted: {
       note: 'neither flagged nor compared: legacy serves whatever no route names',
       ...trafficOf(UNROUTED_NAME),
     },
-    bypass: { ...bypassView(proxy), ...trafficOf(BYPASS_NAME) },
-    writes: writesView(proxy),
     flags: flagStatus(proxy, nowMs),
+    evidence: evidenceStatus(proxy.evidence.state),
     connecting: traffic?.connecting ?? 0,
     draining: traffic?.draining ?? false,
     state: proxy.state(),
@@ -131,6 +148,37 @@ export async function statusOf(
       lastReload: reload && { ...reload, at: iso(reload.at) },
     },
     capacity: proxy.warnings(),
+  };
+}
+
+/** Of each route as a whole. */
+async function divergencesOf(
+  evidence: ProxyView['evidence'],
+): Promise<ReadonlyMap<string, RouteDivergence>> {
+  const question = { since: null, threshold: DEFAULT_THRESHOLD };
+  try {
+    const { threshold, rates } = await evidence.ask('summary', question, DIVERGENCE_MS);
+    const whole = rates.filter(({ eventType }) => eventType === null);
+    return new Map(
+      whole.map(({ route, units, diverged, rate, lower, upper, cleanUnitsLeft }) => [
+        route,
+        { units, diverged, rate, lower, upper, threshold, cleanUnitsLeft },
+      ]),
+    );
+  } catch (error) {
+    // Told by `evidence` of the same answer.
+    if (error instanceof CutoverError && error.code === 'conflict') return new Map();
+    throw error;
+  }
+}
+
+function evidenceStatus(state: EvidenceState): EvidenceStatus {
+  const { thread, restarts, use, kept, trouble, setAside } = state;
+  const dropped = Object.entries(state.dropped).filter(([, count]) => count > 0);
+  return {
+    ...{ thread, restarts, use, kept, dropped: Object.fromEntries(dropped) },
+    trouble: trouble && { ...trouble, since: iso(trouble.since) },
+    setAside: setAside && { ...setAside, at: iso(setAside.at) },
   };
 }
 
@@ -158,16 +206,14 @@ function lastFetchOf(remote: RemoteFlags | null): Status['flags']['lastFetch'] {
 }
 
 function lanesOf(traffic: TrafficView | null, route: string): Record<Side, LaneStatus> {
-  const lanes = { legacy: NO_TRAFFIC, candidate: NO_TRAFFIC };
+  const lanes: Partial<Record<Side, LaneStatus>> = {};
   for (const { route: name, side, counters } of traffic?.counters() ?? []) {
     if (name !== route) continue;
-    const { sessionsOpen, streamsOpen, requests, messagesToClient, messagesToUpstream } = counters;
-    lanes[side] = {
-      ...{ openSessions: sessionsOpen, openStreams: streamsOpen, requests },
-      ...{ messagesToClient, messagesToUpstream },
-    };
+    const { sessionsOpen, messagesToClient, messagesToUpstream } = counters;
+    lanes[side] = { openSessions: sessionsOpen, messagesToClient, messagesToUpstream };
   }
-  return lanes;
+  const none: LaneStatus = { openSessions: 0, messagesToClient: 0, messagesToUpstream: 0 };
+  return { legacy: lanes.legacy ?? none, candidate: lanes.candidate ?? none };
 }
 
 function iso(atMs: number): string {

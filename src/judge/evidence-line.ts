@@ -29,6 +29,11 @@ export class EvidenceLine {
     port.unref();
   }
 
+  /** There is somebody to take the next batch. */
+  get isFree(): boolean {
+    return this.#port !== null && this.#underWay === null;
+  }
+
   add(finding: Finding): void {
     this.#batcher.add(finding);
     this.#units.add(finding);

@@ -65,8 +65,7 @@ export class JudgedStream {
   }
 
   #event(side: Side, decoded: Decoded): void {
-    if ('value' in decoded)
-      this.pairing.event(side, decoded.value, this.#time, false, decoded.text);
+    if ('value' in decoded) this.pairing.event(side, decoded.value, this.#time);
     else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 

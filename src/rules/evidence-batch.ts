@@ -24,7 +24,7 @@ export const EVIDENCE_DROPS = {
   'disk-full': 'the disk, or what evidence may take of it, is full',
   'read-only': 'the file or its folder can not be written',
   corrupt: 'the file was damaged; it was set aside and a new one begun',
-  failed: 'the database failed in another way',
+  failed: 'the database failed in another way, or the redaction did',
 } as const;
 export type EvidenceDrop = keyof typeof EVIDENCE_DROPS;
 

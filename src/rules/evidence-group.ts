@@ -13,8 +13,12 @@ export const OTHER = '(other)';
 /** Names of fields as people write them; longer, or with more than three digits, a key is an id. */
 const FIELD_NAME = /^(?=.{1,40}$)(?!(?:\D*\d){4})[$_@A-Za-z][\w$.:-]*$/;
 
+/** Longer ones are cut: nobody names a type so. */
+const MOST_TYPE = 100;
+
 export interface EvidenceGroup {
   readonly route: string;
+  /** In the form of `generalType`. */
   readonly eventType: string;
   readonly verdict: Verdict;
   /** Of a difference, or why nothing can be said; empty where the verdict says it all. */
@@ -25,7 +29,8 @@ export interface EvidenceGroup {
 
 /** The groups that a finding belongs to: one for every kind of difference and place, at least one. */
 export function groupsOf(finding: Finding): readonly EvidenceGroup[] {
-  const { route, eventType, verdict, because, differences } = finding;
+  const { route, verdict, because, differences } = finding;
+  const eventType = generalType(finding.eventType);
   const whole = { route, eventType, verdict, kind: because ?? '', path: '' } as const;
   // A finding that is both, such as a duplicate that also differs, is told by its verdict.
   if (verdict !== 'mismatch' && verdict !== 'noise') return [whole];
@@ -43,4 +48,13 @@ export function groupsOf(finding: Finding): readonly EvidenceGroup[] {
 export function generalPath(pointer: string): string {
   const segments = pointer.split('/').slice(1, 1 + MOST_SEGMENTS);
   return segments.map(segment => `/${FIELD_NAME.test(segment) ? segment : ANY}`).join('');
+}
+
+/** An event type without ids that a service puts into it: `chat.user_1001` is `chat.*`. */
+export function generalType(type: string): string {
+  // Most types are names, and asked of every event.
+  if (type.length <= MOST_TYPE && !/\d[^\d]*\d[^\d]*\d[^\d]*\d/.test(type)) return type;
+  return type
+    .slice(0, MOST_TYPE)
+    .replace(/[\w-]+/g, word => (/(?:\d\D*){4}/.test(word) ? ANY : word));
 }

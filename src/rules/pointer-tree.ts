@@ -1,8 +1,10 @@
 // JSON pointers (RFC 6901) of a configuration as a tree, so that a walk through a value knows at each
 // step which of them lead on from there. `*` is any index or key; a pointer is read through envelopes,
-// so that `/message` is `/data/message` too, while `/data/message` is that one alone.
+// and through an envelope in an envelope (the body of an HTTP answer holds one): `/message` is
+// `/data/message` and `/body/data/message` too.
 
 export const ANY_SEGMENT = '*';
+const MOST_ENVELOPES = 2;
 
 export interface PointerNode {
   readonly next: Map<string, PointerNode>;
@@ -49,7 +51,8 @@ export class PointerTree {
       if (any !== undefined) nodes.push(any);
       isAny ||= any !== undefined;
     }
-    if (from.depth === 0 && this.#envelopes.includes(segment)) nodes.push(this.#root);
+    const isEnvelope = from.depth < MOST_ENVELOPES && this.#envelopes.includes(segment);
+    if (isEnvelope) nodes.push(this.#root);
     const isNamed = from.isNamed || nodes.some(({ isEnd }) => isEnd);
     return { nodes, depth: from.depth + 1, isNamed, isAny };
   }

@@ -1,7 +1,7 @@
 // Runs and sessions that are under way, and whether anything in them diverged. The rate of divergence
 // is one of runs or sessions, not of events: the events of a run have one cause and are not
 // independent, so a thousand of them prove no more than one.
-import { OTHER } from './evidence-group.ts';
+import { generalType, OTHER } from './evidence-group.ts';
 import type { Finding, Verdict } from './verdict.ts';
 
 /** A unit is over when nothing of it has come for so long: an agent's run pauses for a model's answer. */
@@ -119,7 +119,8 @@ export class UnitTracker {
     this.#ended.set(key, counted);
   }
 
-  #typeOf(route: string, eventType: string): string {
+  #typeOf(route: string, name: string): string {
+    const eventType = generalType(name);
     const types = this.#types.get(route) ?? new Set();
     this.#types.set(route, types);
     if (types.has(eventType)) return eventType;

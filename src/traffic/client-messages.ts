@@ -21,7 +21,8 @@ export class ClientMessages {
   readonly preamble: ClientMessage[] = [];
   /** There was more of it than is kept. */
   preambleOverrun = false;
-  #notMirrored = 0;
+  /** Messages that were too long to be mirrored. */
+  leftOut = 0;
   readonly #reader: MessageReader;
   readonly #route: Pick<RouteConfig, 'mirror' | 'preamble'>;
   readonly #onMirrored: (message: ClientMessage) => void;
@@ -37,18 +38,11 @@ export class ClientMessages {
       {
         message: (opcode, payload) => this.#onMessage({ opcode, payload }),
         tooLong: () => {
-          this.#notMirrored += 1;
+          this.leftOut += 1;
         },
       },
       MOST_MESSAGE_BYTES,
     );
-  }
-
-  /** Messages that only the primary got, since the last call of this. */
-  takeNotMirrored(): number {
-    const count = this.#notMirrored;
-    this.#notMirrored = 0;
-    return count;
   }
 
   /** The client's bytes as they came. */
@@ -67,7 +61,6 @@ export class ClientMessages {
       mirror === 'all' ||
       (typeof mirror === 'object' && type !== undefined && mirror.types.includes(type));
     if (isMirrored) this.#onMirrored(message);
-    else this.#notMirrored += 1;
   }
 
   #keep({ opcode, payload }: ClientMessage): void {

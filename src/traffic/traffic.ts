@@ -132,10 +132,9 @@ export class Traffic implements TrafficView {
     await this.#webSockets.reconsider();
   }
 
-  endOpen(windowMs: number): number {
-    const { size } = this.#webSockets.sessions;
-    void this.#webSockets.endOpen(windowMs);
-    return size;
+  /** Ends the sessions that are open now, at a pace that fills `windowMs`; resolves to how many. */
+  endOpen(windowMs: number): Promise<number> {
+    return this.#webSockets.endOpen(windowMs);
   }
 
   /** Stops accepting, ends sessions at a pace that fills `windowMs`, and waits for requests to finish. */

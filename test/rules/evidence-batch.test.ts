@@ -42,6 +42,16 @@ test.each([
   expect(generalPath(path)).toBe(general);
 });
 
+test.each([
+  ['agent_started', 'agent_started'],
+  ['GET 2xx', 'GET 2xx'],
+  ['chat.user_1001', 'chat.*'],
+  ['for 0b7f6a3e-6f0c-4a34-9f43-8a0a0f1d2c3b, done', 'for *, done'],
+  ['x'.repeat(150), 'x'.repeat(100)],
+])('events of type %s are grouped as %s', (type, general) => {
+  expect(groupsOf(finding({ eventType: type }))[0]?.eventType).toBe(general);
+});
+
 test('a finding is in a group for every kind and place of its differences, once', () => {
   const differences = [value('/items/1'), value('/items/2'), value('/b')];
   expect(groupsOf(finding({ differences })).map(({ kind, path }) => `${kind} ${path}`)).toEqual([
@@ -81,7 +91,11 @@ test('an example in two groups is handed over once', () => {
 });
 
 test('groups that are made up without end share one', () => {
-  const made = Array.from({ length: 5_000 }, (_, i) => finding({ eventType: `type ${i}` }));
+  const made = Array.from({ length: 5_000 }, (_, i) =>
+    finding({
+      eventType: `type ${i.toString(36).replace(/\d/g, d => '!-+=()[]{}'[Number(d)] ?? '')}`,
+    }),
+  );
   const { groups } = batchOf(...made);
   expect(groups).toHaveLength(1_001);
   expect(groups.at(-1)).toMatchObject({ eventType: '(other)', path: '', count: 4_000 });

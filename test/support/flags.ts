@@ -3,20 +3,15 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
-import { CompareSchema } from '../../src/config/compare-schema.ts';
-import type { RouteConfig } from '../../src/config/schema.ts';
+import { ConfigSchema, type RouteConfig } from '../../src/config/schema.ts';
 import { editShare } from '../../src/rules/flag-edit.ts';
 import type { FeatureLike, StrategyLike, VariantLike } from '../../src/rules/flag-shape.ts';
 
 export const silent = pino({ level: 'silent' });
 
 export function route(name = 'events', flags: RouteConfig['flags'] = {}): RouteConfig {
-  return {
-    ...{ name, path: `/${name}`, protocol: 'websocket', writes: 'primary', flags },
-    ...{ mirror: 'none', preamble: [], greeting: [], shadowMark: false, affinity: 'connection' },
-    ...{ onSwitch: 'in-place', failover: true },
-    compare: CompareSchema.parse({}),
-  };
+  const given = { name, path: `/${name}`, protocol: 'websocket', flags };
+  return ConfigSchema.shape.routes.element.parse(given);
 }
 
 export function subject(id: string) {

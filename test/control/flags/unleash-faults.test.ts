@@ -15,10 +15,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import pino from 'pino';
 import { afterEach, describe, expect, test } from 'vitest';
+import { Evidence } from '../../../src/control/evidence/evidence.ts';
 import { pollDelayMs } from '../../../src/control/flags/poll-delay.ts';
 import { type FlagProvider, openUnleashFlags } from '../../../src/control/flags/provider.ts';
 import { UnleashAdmin } from '../../../src/control/flags/unleash-admin.ts';
 import { readiness } from '../../../src/control/health.ts';
+import { evidenceConfig } from '../../support/evidence.ts';
 import {
   feature,
   fileOf,
@@ -107,10 +109,10 @@ const outcomeIs = (flags: FlagProvider, outcome: string) =>
 const warningsOf = (flags: FlagProvider) =>
   readiness({
     flags,
-    bypass: { engaged: null },
     traffic: () => null,
     state: () => 'held',
     lastReload: () => null,
+    evidence: new Evidence(evidenceConfig(), pino({ level: 'silent' })),
   }).warnings.map(({ code }) => code);
 const problemOf = (flags: FlagProvider, rule: string) =>
   flags.problems().find(problem => problem.rule === rule);

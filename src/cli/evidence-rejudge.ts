@@ -1,0 +1,163 @@
+// `cutover evidence rejudge`: what the rules of a configuration would say of what is kept.
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import type { KeptFinding } from '../control/evidence/kept.ts';
+import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
+import { IdClasses } from '../rules/compare/ids.ts';
+import { type EvidenceGroup, groupsOf } from '../rules/evidence-group.ts';
+import { rejudge } from '../rules/rejudge.ts';
+import { VERDICTS, type Verdict } from '../rules/verdict.ts';
+import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
+import { type EvidenceOptions, filtered, findingsOf } from './evidence-filter.ts';
+import { placeText, verdictText } from './evidence-text.ts';
+import { CommandFailure } from './failure.ts';
+import { readConfig } from './local-config.ts';
+import { plain, print, table } from './output.ts';
+
+const HELP = `
+Reads \`compare\` of every route from a configuration, which need not be the one in force, and judges
+the kept pairs by it: what would still differ, before you put it in force. A rule that needs a value
+which was redacted says unjudged (redacted). What is missing, extra or doubled stays so: that is not
+about what an event says.
+
+Examples:
+  cutover evidence rejudge cutover.new.yaml
+  cutover evidence rejudge cutover.new.yaml --from evidence.jsonl`;
+
+/** What of an exported line is relied on; the rest is what it was exported as. */
+const Line = z.object({
+  route: z.string(),
+  eventType: z.string(),
+  session: z.string(),
+  verdict: z.enum(Object.keys(VERDICTS) as Verdict[]),
+  sides: z.array(z.enum(['legacy', 'candidate'])),
+});
+
+interface Change {
+  readonly route: string;
+  readonly eventType: string;
+  readonly was: Verdict;
+  readonly is: string;
+  count: number;
+}
+
+interface Rejudgement {
+  /** Pairs that were judged again. */
+  readonly judged: number;
+  /** Findings that are not about what two events say, or whose events were not kept. */
+  readonly untouched: number;
+  /** Routes that the configuration does not have. */
+  readonly unknownRoutes: readonly string[];
+  readonly changes: readonly Change[];
+  /** What would still differ. */
+  readonly differing: readonly (EvidenceGroup & { count: number })[];
+}
+
+export function rejudgeCommand(): Command {
+  return filtered(remoteCommand('rejudge'))
+    .description('tell what other rules would say of the findings that are kept')
+    .argument('<configuration>', 'the file whose rules count')
+    .option('--from <file>', 'what evidence export has written, instead of a running proxy')
+    .addHelpText('after', HELP)
+    .action(async (file: string, options: EvidenceOptions & { from?: string }) => {
+      const { routes } = await readConfig(file);
+      const rules = new Map(routes.map(({ name, compare }) => [name, compileRules(compare)]));
+      const { from } = options;
+      const findings = from === undefined ? await running(options) : exported(from);
+      print(await rejudgeAll(findings, rules), options.json ?? false, rejudgementText);
+    });
+}
+
+async function running(options: EvidenceOptions & AdminPlace): Promise<AsyncIterable<KeptFinding>> {
+  return findingsOf(await connectAdmin(options), options);
+}
+
+async function* exported(file: string): AsyncGenerator<KeptFinding> {
+  let number = 0;
+  try {
+    for await (const line of createInterface({ input: createReadStream(file) })) {
+      number += 1;
+      if (line.trim() === '') continue;
+      const value: unknown = JSON.parse(line);
+      Line.parse(value);
+      yield value as KeptFinding;
+    }
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof z.ZodError) {
+      const message = `${file}:${number}: this is no line that cutover evidence export writes`;
+      throw new CommandFailure(1, message, error);
+    }
+    if (error instanceof Error && 'code' in error) {
+      throw new CommandFailure(2, `${file}: it can not be read (${error.code})`, error);
+    }
+    throw error;
+  }
+}
+
+async function rejudgeAll(
+  findings: AsyncIterable<KeptFinding>,
+  rules: ReadonlyMap<string, CompiledRules>,
+): Promise<Rejudgement> {
+  const sessions = new Map<string, IdClasses>();
+  const changes = new Map<string, Change>();
+  const differing = new Map<string, EvidenceGroup & { count: number }>();
+  const unknownRoutes = new Set<string>();
+  let [judged, untouched] = [0, 0];
+  for await (const finding of findings) {
+    const { route, eventType, session, verdict: was } = finding;
+    const of = rules.get(route);
+    if (of === undefined) unknownRoutes.add(route);
+    const ids = sessions.get(session) ?? new IdClasses();
+    sessions.set(session, ids);
+    const found = of === undefined ? null : rejudge(finding, of, ids);
+    if (found === null) {
+      untouched += 1;
+      continue;
+    }
+    judged += 1;
+    const is = found.because === null ? found.verdict : `${found.verdict} (${found.because})`;
+    count(changes, [route, eventType, was, is], () => ({ route, eventType, was, is, count: 0 }));
+    if (found.verdict !== 'mismatch') continue;
+    for (const group of groupsOf({ ...finding, legacy: null, candidate: null, ...found })) {
+      count(differing, [...Object.values(group)], () => ({ ...group, count: 0 }));
+    }
+  }
+  const most = (a: { count: number }, b: { count: number }) => b.count - a.count;
+  return {
+    ...{ judged, untouched, unknownRoutes: [...unknownRoutes] },
+    changes: [...changes.values()].sort(most),
+    differing: [...differing.values()].sort(most),
+  };
+}
+
+function count<T extends { count: number }>(
+  counts: Map<string, T>,
+  key: readonly string[],
+  begin: () => T,
+): void {
+  const text = JSON.stringify(key);
+  const counted = counts.get(text) ?? begin();
+  counted.count += 1;
+  counts.set(text, counted);
+}
+
+function rejudgementText(found: Rejudgement): string {
+  const { judged, untouched, unknownRoutes, changes, differing } = found;
+  const rows = changes.map(({ route, eventType, was, is, count }) => [
+    ...[route, plain(eventType), verdictText(was)],
+    ...[was === is ? 'the same' : is, String(count)],
+  ]);
+  const places = differing.map(group => [
+    ...[group.route, plain(group.eventType), placeText(group), String(group.count)],
+  ]);
+  return [
+    table(['route', 'type', 'was', 'would be', 'pairs'], rows),
+    ...(places.length > 0
+      ? [`would still differ:\n${table(['route', 'type', 'where', 'pairs'], places)}`]
+      : []),
+    `${judged} kept pairs judged again, ${untouched} findings are about something else`,
+    ...unknownRoutes.map(route => `the configuration has no route ${plain(route)}`),
+  ].join('\n\n');
+}

@@ -1,0 +1,68 @@
+// `/api/v1/evidence`: what was found, by kind, with examples; how often, and how well that is known.
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { CutoverError } from '../../errors.ts';
+import { VERDICTS, type Verdict } from '../../rules/verdict.ts';
+import type { Evidence } from './evidence.ts';
+
+/** A page is read in a few milliseconds, in which nothing is written. */
+const MOST_GROUPS = 500;
+/** Each of them may be 100 kB. */
+const MOST_FINDINGS = 100;
+/** What a migration is usually decided by. */
+export const DEFAULT_THRESHOLD = 0.001;
+
+const whole = (most: number) =>
+  z.coerce.number('must be a whole number').pipe(z.int('must be a whole number').min(0).max(most));
+const name = z.string().min(1).max(200);
+const filter = {
+  route: name.optional(),
+  type: name.optional(),
+  verdict: z.enum(Object.keys(VERDICTS) as Verdict[]).optional(),
+  path: z
+    .string()
+    .startsWith('/', 'must be a JSON pointer, such as /data/message')
+    .max(1_000)
+    .optional(),
+};
+const ListQuery = z.strictObject({
+  ...filter,
+  limit: whole(MOST_GROUPS).default(100),
+  offset: whole(1_000_000).default(0),
+});
+const ExportQuery = z.strictObject({
+  ...filter,
+  limit: whole(MOST_FINDINGS).default(MOST_FINDINGS),
+  after: whole(Number.MAX_SAFE_INTEGER).default(0),
+});
+const SummaryQuery = z.strictObject({
+  route: name.optional(),
+  threshold: z.coerce
+    .number('must be a share, such as 0.001')
+    .pipe(z.number().gt(0).lt(1))
+    .default(DEFAULT_THRESHOLD),
+  since: z.iso
+    .datetime({ offset: true, error: 'must be a time, such as 2025-09-15T16:00:00Z' })
+    .optional(),
+});
+const GroupParams = z.object({ id: whole(Number.MAX_SAFE_INTEGER) });
+
+export function evidenceApi(api: FastifyInstance, evidence: Pick<Evidence, 'ask'>): void {
+  api.get('/evidence', request => evidence.ask('groups', ListQuery.parse(request.query)));
+  api.get('/evidence/findings', request =>
+    evidence.ask('findings', ExportQuery.parse(request.query)),
+  );
+  api.get('/evidence/summary', request => {
+    const { route, threshold, since } = SummaryQuery.parse(request.query);
+    const from = since === undefined ? null : Date.parse(since);
+    return evidence.ask('summary', { route, threshold, since: from });
+  });
+  api.get('/evidence/:id', async request => {
+    const { id } = GroupParams.parse(request.params);
+    const found = await evidence.ask('group', id);
+    if (found !== null) return found;
+    throw new CutoverError('not-found', `there is no evidence with the number ${id}`, {
+      field: 'id',
+    });
+  });
+}

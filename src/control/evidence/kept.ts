@@ -1,0 +1,99 @@
+// Evidence as it is shown to whoever asks for it.
+
+import type { Confidence } from '../../rules/confidence.ts';
+import type { EvidenceDrop } from '../../rules/evidence-batch.ts';
+import type { EvidenceGroup } from '../../rules/evidence-group.ts';
+import type { Finding, Verdict } from '../../rules/verdict.ts';
+
+/** What evidence may take. */
+export interface EvidenceLimits {
+  readonly maxRows: number;
+  readonly maxMb: number;
+  readonly maxAgeDays: number;
+}
+
+/** Everything of a kind: how often, from when to when (epoch ms), and how many examples are kept. */
+export interface KeptGroup extends EvidenceGroup {
+  readonly id: number;
+  readonly count: number;
+  readonly firstAt: number;
+  readonly lastAt: number;
+  readonly examples: number;
+}
+
+/** Redacted. An event is left out where it could not be read, or was too large to be kept. */
+export type KeptFinding = Omit<Finding, 'legacy' | 'candidate'> & {
+  readonly id: number;
+  readonly legacy?: unknown;
+  readonly candidate?: unknown;
+  /** Events and values were too large to be kept. */
+  readonly cut: boolean;
+};
+
+export interface EvidenceFilter {
+  readonly route?: string | undefined;
+  readonly type?: string | undefined;
+  readonly verdict?: Verdict | undefined;
+  /** A path and all below it. */
+  readonly path?: string | undefined;
+}
+
+export interface GroupPage {
+  readonly groups: readonly KeptGroup[];
+  /** Of all that the filter lets through. */
+  readonly total: number;
+}
+
+export interface GroupExamples {
+  readonly group: KeptGroup;
+  readonly examples: readonly KeptFinding[];
+}
+
+export interface FindingPage {
+  readonly findings: readonly KeptFinding[];
+  /** Ask for what is after this one; null at the end. */
+  readonly after: number | null;
+}
+
+/** How often units of a route diverge; `eventType` null: by any of their events. */
+export interface RouteConfidence extends Confidence {
+  readonly route: string;
+  readonly eventType: string | null;
+  /** How many more clean units until the rate is below the threshold; null: more than anybody waits for. */
+  readonly cleanUnitsLeft: number | null;
+  /** Kinds of divergence that were seen: groups, by verdict. */
+  readonly kinds: Partial<Record<Verdict, number>>;
+}
+
+export interface EvidenceSummary {
+  readonly threshold: number;
+  /** Start of the first hour that is counted (epoch ms); null: everything that is kept. */
+  readonly since: number | null;
+  readonly rates: readonly RouteConfidence[];
+}
+
+/** What keeps evidence from being written. */
+export interface EvidenceTrouble {
+  readonly cause: EvidenceDrop;
+  /** A sentence. */
+  readonly message: string;
+  /** Epoch ms. */
+  readonly since: number;
+}
+
+export interface EvidenceUse {
+  readonly rows: number;
+  readonly bytes: number;
+  readonly groups: number;
+}
+
+/** How keeping goes; totals since the start. */
+export interface EvidenceReport {
+  readonly kept: number;
+  readonly dropped: Readonly<Record<EvidenceDrop, number>>;
+  /** Null while the file can not be read. */
+  readonly use: EvidenceUse | null;
+  readonly trouble: EvidenceTrouble | null;
+  /** A file that could not be used and was replaced by a new one. */
+  readonly setAside: { readonly file: string; readonly at: number } | null;
+}

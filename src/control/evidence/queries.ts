@@ -1,0 +1,145 @@
+// What is asked of the evidence that is kept. Every answer is a page: a few milliseconds, between
+// which the thread writes on.
+import type { DatabaseSync } from 'node:sqlite';
+import { cleanUnitsUntil, confidenceOf } from '../../rules/confidence.ts';
+import type { Verdict } from '../../rules/verdict.ts';
+import type {
+  EvidenceFilter,
+  EvidenceSummary,
+  FindingPage,
+  GroupExamples,
+  GroupPage,
+  KeptFinding,
+  KeptGroup,
+  RouteConfidence,
+} from './kept.ts';
+
+const HOUR_MS = 3_600_000;
+const GROUP_COLUMNS = `id, route, event_type AS eventType, verdict, kind, path, count,
+  first_at AS firstAt, last_at AS lastAt,
+  (SELECT count(*) FROM memberships WHERE group_id = groups.id) AS examples`;
+
+export interface EvidenceQueries {
+  /** Route by route and type by type, the most frequent kind first. */
+  groups: (filter: EvidenceFilter & { limit: number; offset: number }) => GroupPage;
+  /** One group with its examples, oldest first; null if there is none with that id. */
+  group: (id: number) => GroupExamples | null;
+  /** Every kept finding once, oldest first. */
+  findings: (filter: EvidenceFilter & { limit: number; after: number }) => FindingPage;
+  /** `since` is epoch ms, rounded up to the hour. */
+  summary: (filter: {
+    route?: string | undefined;
+    since: number | null;
+    threshold: number;
+  }) => EvidenceSummary;
+}
+
+export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
+  return {
+    groups({ limit, offset, ...filter }) {
+      const { where, values } = conditions(filter);
+      const rows = database
+        .prepare(
+          `SELECT ${GROUP_COLUMNS} FROM groups ${where}
+           ORDER BY route, event_type, count DESC, id LIMIT ? OFFSET ?`,
+        )
+        .all(...values, limit, offset);
+      const total = database.prepare(`SELECT count(*) AS n FROM groups ${where}`).get(...values);
+      return { groups: rows as unknown as KeptGroup[], total: Number(total?.n) };
+    },
+
+    group(id) {
+      const group = database.prepare(`SELECT ${GROUP_COLUMNS} FROM groups WHERE id = ?`).get(id);
+      if (group === undefined) return null;
+      const rows = database
+        .prepare(
+          `SELECT id, finding FROM examples
+           WHERE id IN (SELECT example_id FROM memberships WHERE group_id = ?) ORDER BY id`,
+        )
+        .all(id);
+      return { group: group as unknown as KeptGroup, examples: rows.map(finding) };
+    },
+
+    findings({ limit, after, ...filter }) {
+      const { where, values } = conditions(filter);
+      const rows = database
+        .prepare(
+          `SELECT id, finding FROM examples
+           WHERE id > ? AND id IN (
+             SELECT example_id FROM memberships
+             WHERE group_id IN (SELECT id FROM groups ${where}))
+           ORDER BY id LIMIT ?`,
+        )
+        .all(after, ...values, limit);
+      const last = rows.length < limit ? null : Number(rows.at(-1)?.id);
+      return { findings: rows.map(finding), after: last };
+    },
+
+    summary({ route, since, threshold }) {
+      const hour = since === null ? 0 : Math.ceil(since / HOUR_MS);
+      const rows = database
+        .prepare(
+          `SELECT route, event_type AS eventType, sum(units) AS units, sum(diverged) AS diverged
+           FROM units WHERE hour >= ? ${route === undefined ? '' : 'AND route = ?'}
+           GROUP BY route, event_type ORDER BY route, event_type`,
+        )
+        .all(hour, ...(route === undefined ? [] : [route]));
+      const kinds = kindsOf(database);
+      const rates = rows.map((row): RouteConfidence => {
+        const name = String(row.route);
+        const eventType = row.eventType === '' ? null : String(row.eventType);
+        const totals = { units: Number(row.units), diverged: Number(row.diverged) };
+        return {
+          ...{ route: name, eventType, ...confidenceOf(totals) },
+          cleanUnitsLeft: cleanUnitsUntil(totals, threshold),
+          kinds: kinds.get(JSON.stringify([name, eventType])) ?? {},
+        };
+      });
+      return { threshold, since: since === null ? null : hour * HOUR_MS, rates };
+    },
+  };
+}
+
+/** How many groups there are of each verdict, by route and type, and by route alone. */
+function kindsOf(database: DatabaseSync): Map<string, Partial<Record<Verdict, number>>> {
+  const rows = database
+    .prepare(
+      'SELECT route, event_type, verdict, count(*) AS n FROM groups GROUP BY route, event_type, verdict',
+    )
+    .all();
+  const kinds = new Map<string, Partial<Record<Verdict, number>>>();
+  for (const { route, event_type, verdict, n } of rows) {
+    for (const key of [JSON.stringify([route, event_type]), JSON.stringify([route, null])]) {
+      const counted = kinds.get(key) ?? {};
+      kinds.set(key, counted);
+      counted[verdict as Verdict] = (counted[verdict as Verdict] ?? 0) + Number(n);
+    }
+  }
+  return kinds;
+}
+
+function finding({ id, finding: text }: Record<string, unknown>): KeptFinding {
+  return { id: Number(id), ...JSON.parse(String(text)) };
+}
+
+function conditions({ route, type, verdict, path }: EvidenceFilter): {
+  where: string;
+  values: string[];
+} {
+  const parts: string[] = [];
+  const values: string[] = [];
+  const equal = (column: string, value: string | undefined) => {
+    if (value === undefined) return;
+    parts.push(`${column} = ?`);
+    values.push(value);
+  };
+  equal('route', route);
+  equal('event_type', type);
+  equal('verdict', verdict);
+  if (path !== undefined) {
+    // Not LIKE: names of fields hold its wildcards. The character after / is 0.
+    parts.push('(path = ? OR (path >= ? AND path < ?))');
+    values.push(path, `${path}/`, `${path}0`);
+  }
+  return { where: parts.length === 0 ? '' : `WHERE ${parts.join(' AND ')}`, values };
+}

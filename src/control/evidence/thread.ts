@@ -1,0 +1,77 @@
+// The evidence thread: takes batches from the judge's lines, redacts and keeps them, answers questions.
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { DEFAULT_RULES } from '../../rules/compare/rules.ts';
+import type { EvidenceBatch } from '../../rules/evidence-batch.ts';
+import { keyedHash } from '../../rules/keyed-hash.ts';
+import { Redactor } from '../../rules/redaction.ts';
+import { EvidenceKeeper } from './keeper.ts';
+import type { EvidenceSettings, EvidenceThreadData, FromEvidence, ToEvidence } from './messages.ts';
+
+/** What is too old goes within so long after it is. */
+const RETAIN_MS = 60_000;
+
+const { file, key, settings: first } = workerData as EvidenceThreadData;
+const hash = keyedHash(key);
+/** Of a route that is no longer configured. */
+const plain = new Redactor({ paths: [], envelopes: DEFAULT_RULES.envelopes, hash });
+let redactors = redactorsOf(first);
+const keeper = new EvidenceKeeper({
+  file,
+  limits: first.limits,
+  redactorOf: route => redactors.get(route) ?? plain,
+});
+keeper.retain(Date.now());
+const retaining = setInterval(() => {
+  keeper.retain(Date.now());
+  report();
+}, RETAIN_MS);
+report();
+
+parentPort?.on('message', (message: ToEvidence) => {
+  if (message.kind === 'line') listen(message.port);
+  else if (message.kind === 'ask') answer(message);
+  else if (message.kind === 'settings') {
+    redactors = redactorsOf(message.settings);
+    keeper.limit(message.settings.limits);
+  } else {
+    clearInterval(retaining);
+    keeper.close();
+    report();
+    process.exit(0);
+  }
+});
+
+function listen(port: MessagePort): void {
+  port.on('message', (batch: EvidenceBatch) => {
+    try {
+      keeper.keep(batch);
+    } catch (error) {
+      say({ kind: 'fault', error });
+    }
+    report();
+    port.postMessage(null);
+  });
+}
+
+function answer({ id, name, question }: ToEvidence & { kind: 'ask' }): void {
+  try {
+    // Both ends are of the same version, and the main thread's types hold the question to the name.
+    const value = keeper.ask(name, question as never);
+    say({ kind: 'answer', id, value });
+  } catch (error) {
+    say({ kind: 'refusal', id, message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+function report(): void {
+  say({ kind: 'report', report: keeper.report() });
+}
+
+function say(message: FromEvidence): void {
+  parentPort?.postMessage(message);
+}
+
+function redactorsOf({ redact }: EvidenceSettings): Map<string, Redactor> {
+  const rules = Object.entries(redact);
+  return new Map(rules.map(([route, of]) => [route, new Redactor({ ...of, hash })]));
+}

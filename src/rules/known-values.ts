@@ -1,0 +1,33 @@
+// Values that are sensitive by their place in a pair of events, to be recognised where nothing tells:
+// in texts, in keys, in a difference that names its place in another form.
+import type { Redaction } from './personal-names.ts';
+
+/** A shorter number is too frequent to say anything. */
+const LEAST_DIGITS = 4;
+/** Of one pair of events; each is looked for in every text of them. */
+const MOST_KNOWN = 256;
+
+/** Texts and numbers. */
+export class KnownValues {
+  readonly #redactions = new Map<string, Redaction>();
+
+  [Symbol.iterator](): Iterator<readonly [string, Redaction]> {
+    return this.#redactions.entries();
+  }
+
+  note(value: unknown, redaction: Redaction): void {
+    const isNumber = typeof value === 'number' || typeof value === 'bigint';
+    if (typeof value !== 'string' && !isNumber) return;
+    const text = String(value);
+    if (text === '' || (isNumber && text.length < LEAST_DIGITS)) return;
+    if (this.#redactions.size < MOST_KNOWN) this.#redactions.set(text, redaction);
+  }
+
+  add(other: KnownValues): void {
+    for (const [text, redaction] of other.#redactions) this.#redactions.set(text, redaction);
+  }
+
+  redactionOf(text: string): Redaction | null {
+    return this.#redactions.get(text) ?? null;
+  }
+}

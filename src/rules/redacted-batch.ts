@@ -1,0 +1,33 @@
+// A batch of evidence as it may be written to a disk.
+import type { EvidenceBatch } from './evidence-batch.ts';
+import { KnownValues } from './known-values.ts';
+import type { Redactor } from './redaction.ts';
+
+/** `redactorOf` knows what is configured for a route. */
+export function redactedBatch(
+  batch: EvidenceBatch,
+  redactorOf: (route: string) => Redactor,
+): EvidenceBatch {
+  // A path names keys of the events that are its examples.
+  const known = batch.groups.map(() => new KnownValues());
+  const examples = batch.examples.map(example => {
+    const { finding, groups } = example;
+    const redactor = redactorOf(finding.route);
+    const learned = redactor.learn(finding.legacy, finding.candidate);
+    for (const index of groups) known[index]?.add(learned);
+    return { ...example, finding: redactor.finding(finding, learned) };
+  });
+  const nothing = new KnownValues();
+  const groups = batch.groups.map((group, index) => {
+    const redactor = redactorOf(group.route);
+    const learned = known[index] ?? nothing;
+    const eventType = redactor.text(group.eventType, learned);
+    return { ...group, eventType, path: redactor.pointer(group.path, learned).path };
+  });
+  const units = batch.units.map(count => {
+    const { route, eventType } = count;
+    if (eventType === null) return count;
+    return { ...count, eventType: redactorOf(route).text(eventType, nothing) };
+  });
+  return { ...batch, groups, examples, units };
+}
