@@ -14,9 +14,16 @@ import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { paced } from './pace.ts';
-import { readRequest } from './request.ts';
+import { logRefusal } from './refusal-log.ts';
+import { idsOf, readRequest } from './request.ts';
 import { fieldsToClient } from './shown-side.ts';
-import { fieldsFor, type RequestFacts, targetFor, type Upstream } from './upstream.ts';
+import {
+  fieldsFor,
+  type RequestFacts,
+  type RequestIds,
+  targetFor,
+  type Upstream,
+} from './upstream.ts';
 
 /** What the system's errors mean, and the library's; any other: legacy could not be reached. */
 const FAILURES: Readonly<Record<string, ErrorCode>> = {
@@ -43,6 +50,7 @@ interface Passage {
   /** What it is counted as. */
   readonly name: string;
   readonly path: string;
+  readonly ids: RequestIds;
   /** Legacy has begun to answer: what fails from then on can not be answered by us as well. */
   answered: boolean;
   /** Its answer on the way to the client; null before it, once it broke off, and for a WebSocket. */
@@ -88,6 +96,8 @@ export class BypassLane {
     const request = readRequest(incoming, context());
     if (typeof request === 'string') {
       observer.failed(name, 'none', request);
+      const about = { ...idsOf(incoming), route: name };
+      logRefusal(this.#options.logger, 'a request was refused', request, about);
       return refuseRequest(response, request);
     }
     if (isWrite(incoming.method ?? '')) ledger.begun(name, 'primary');
@@ -104,7 +114,7 @@ export class BypassLane {
 
   /** Passes an upgrade on. `head` is what came behind the request. */
   upgrade(incoming: IncomingMessage, client: Socket, head: Buffer, name: string): void {
-    const { context, observer } = this.#options;
+    const { context, observer, logger } = this.#options;
     const { limits } = context();
     const request =
       this.#sockets.size >= limits.maxSessions
@@ -112,6 +122,8 @@ export class BypassLane {
         : readRequest(incoming, context());
     if (typeof request === 'string') {
       observer.failed(name, 'none', request);
+      const about = { ...idsOf(incoming), route: name };
+      logRefusal(logger, 'an upgrade was refused', request, about);
       return refuseSocket(client, request);
     }
     this.#sockets.set(client, null);
@@ -144,7 +156,8 @@ export class BypassLane {
     extra: readonly string[] = [],
   ): void {
     const path = targetFor(this.#legacy, request.target);
-    this.#passages.set(incoming, { name, path, answered: false, response: null });
+    const ids = idsOf(incoming);
+    this.#passages.set(incoming, { name, path, ids, answered: false, response: null });
     const fields = [...fieldsFor(this.#legacy, request, field => field === 'expect'), ...extra];
     // The body keeps its framing: a length stands in the fields, anything else came in chunks.
     if (isChunked(incoming)) fields.push('Transfer-Encoding', 'chunked');
@@ -216,7 +229,10 @@ export class BypassLane {
   /** Legacy's own answer to an upgrade that it does not grant. */
   #refuse(answer: IncomingMessage, incoming: IncomingMessage, client: Socket): void {
     const { name } = this.#passageOf(incoming);
-    this.#options.observer.handshakeRefused(name, 'legacy', answer.statusCode ?? 502);
+    const { statusCode: status = 502 } = answer;
+    this.#options.observer.handshakeRefused(name, 'legacy', status);
+    const about = { ...idsOf(incoming), route: name, side: 'legacy' };
+    this.#options.logger.info({ ...about, status }, 'a service refused an upgrade');
     const response = new ServerResponse(incoming);
     response.shouldKeepAlive = false;
     response.assignSocket(client);
@@ -237,11 +253,18 @@ export class BypassLane {
     const passage = this.#passageOf(incoming);
     const { name } = passage;
     if (passage.answered) return this.#cutOff(passage, error);
-    const code = FAILURES[error.code ?? ''] ?? 'upstream-unreachable';
-    this.#options.logger.warn({ route: name, code, detail: error.code }, 'legacy did not answer');
-    this.#options.observer.failed(name, 'legacy', code);
-    if (client instanceof ServerResponse) refuseRequest(client, code);
-    else refuseSocket(client, code);
+    const { code: detail = 'unknown' } = error;
+    const code = FAILURES[detail] ?? 'upstream-unreachable';
+    const { observer, logger } = this.#options;
+    observer.failed(name, 'legacy', code);
+    const about = { ...passage.ids, route: name, side: 'legacy', detail } as const;
+    if (client instanceof ServerResponse) {
+      logRefusal(logger, 'a request was refused', code, about);
+      refuseRequest(client, code);
+    } else {
+      logRefusal(logger, 'an upgrade was refused', code, about);
+      refuseSocket(client, code);
+    }
   }
 
   /**
@@ -255,7 +278,8 @@ export class BypassLane {
     passage.response = null;
     response.destroy();
     const { logger, observer } = this.#options;
-    logger.warn({ route: name, side: 'legacy', detail: error.code }, 'an answer broke off');
+    const about = { ...passage.ids, route: name, side: 'legacy', detail: error.code };
+    logger.warn(about, 'an answer broke off');
     observer.failed(name, 'legacy', 'upstream-closed');
   }
 

@@ -29,7 +29,8 @@ import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
-import { readRequest } from './request.ts';
+import { logRefusal, type RefusedRequest } from './refusal-log.ts';
+import { idsOf, readRequest } from './request.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
@@ -91,8 +92,9 @@ export class HttpLane {
       await this.#serve(incoming, response);
     } catch (error) {
       if (incoming.destroyed && !incoming.complete) return void response.destroy();
-      this.#options.logger.error({ err: error }, 'a request could not be served');
-      this.#refuse(response, 'none', 'none', 'internal');
+      const ids = idsOf(incoming);
+      this.#options.logger.error({ ...ids, err: error }, 'a request could not be served');
+      this.#refuse(response, 'internal', ids);
     }
   }
 
@@ -104,7 +106,7 @@ export class HttpLane {
   async #serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const context = this.#options.context();
     const request = readRequest(incoming, context);
-    if (typeof request === 'string') return this.#refuse(response, 'none', 'none', request);
+    if (typeof request === 'string') return this.#refuse(response, request, idsOf(incoming));
 
     const route = matchRoute(context.routes, request.target.path, 'http');
     if (route === undefined) return this.#options.unrouted(incoming, response);
@@ -117,7 +119,7 @@ export class HttpLane {
       link: this.#linkOf(incoming.socket),
     };
     const admitted = await admit(context, request, incoming.url ?? '', call.link.identities);
-    if (!admitted.ok) return this.#refuse(response, route.name, 'none', 'unauthorized');
+    if (!admitted.ok) return this.#refuse(response, 'unauthorized', knownOf(call));
     await this.#dispatch(call, admitted);
   }
 
@@ -132,7 +134,7 @@ export class HttpLane {
     const pointer = route.subject?.bodyPointer;
     const onStart = bodyAsker(call);
     const held = mayGoTwice || pointer !== undefined ? await this.#hold(call, onStart) : null;
-    if (typeof held === 'string') return this.#refuse(call.response, route.name, 'none', held);
+    if (typeof held === 'string') return this.#refuse(call.response, held, knownOf(call));
     const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
     // Asked once: whatever the flags do from here on, this request keeps its side.
     const decided = this.#options.decider(route, subject);
@@ -241,8 +243,9 @@ export class HttpLane {
   #answerTo({ incoming, response, route, request, context }: Call, decided: Decided): ClientAnswer {
     const startedAt = performance.now();
     const { primary: side, reason } = decided.decision;
+    const { requestId, traceparent } = request;
     const log = {
-      ...{ requestId: request.requestId, route: route.name, side, reason },
+      ...{ requestId, traceparent, route: route.name, side, reason },
       flags: decided.revision,
     };
     const lane = this.#options.counters.of(route.name, side);
@@ -251,8 +254,7 @@ export class HttpLane {
       counters: lane,
       fields: headers => fieldsToClient(headers, context, side),
       onFailure: (code, detail) => {
-        this.#options.logger.warn({ ...log, code, detail }, 'a service did not answer a request');
-        this.#refuse(response, route.name, side, code);
+        this.#refuse(response, code, { ...log, detail });
       },
       onBrokenOff: (code, detail) => {
         this.#options.logger.warn({ ...log, code, detail }, 'an answer broke off');
@@ -287,8 +289,9 @@ export class HttpLane {
     return link;
   }
 
-  #refuse(response: ServerResponse, route: string, side: Side | 'none', code: ErrorCode): void {
-    this.#options.observer.failed(route, side, code);
+  #refuse(response: ServerResponse, code: ErrorCode, about: RefusedRequest): void {
+    this.#options.observer.failed(about.route ?? 'none', about.side ?? 'none', code);
+    logRefusal(this.#options.logger, 'a request was refused', code, about);
     refuseRequest(response, code);
   }
 
@@ -296,6 +299,11 @@ export class HttpLane {
     const { stallMs } = this.#options.context().limits;
     for (const answer of this.#answers) answer.sweep(nowMs, stallMs);
   }
+}
+
+/** Of a request for which nothing is decided yet. */
+function knownOf({ request: { requestId, traceparent }, route }: Call): RefusedRequest {
+  return { requestId, traceparent, route: route.name };
 }
 
 function otherSide({ primary }: Decision): Side {

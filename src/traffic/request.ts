@@ -8,7 +8,10 @@ import { fieldValues, listMembers, type RawHeaders } from '../wire/headers.ts';
 import { isHost, parseRequestTarget } from '../wire/request-target.ts';
 import type { TrafficContext } from './context.ts';
 import { plainAddress } from './peers.ts';
-import { type RequestFacts, VIA_NAME } from './upstream.ts';
+import { type RequestFacts, type RequestIds, VIA_NAME } from './upstream.ts';
+
+/** Asked more than once: by a lane, by the one that it gives the request to, by the log. */
+const idsByRequest = new WeakMap<IncomingMessage, RequestIds>();
 
 /**
  * Facts of a request, or what is wrong with it: `bad-request` if its target, its Host or the end of
@@ -42,7 +45,7 @@ export function readRequest(
     host,
     version: request.httpVersion,
   } as const;
-  return { target, headers, hop, ...traceFields(headers, freshIds()) };
+  return { target, headers, hop, ...idsOf(request) };
 }
 
 /**
@@ -63,7 +66,17 @@ function credible(
   });
 }
 
-function freshIds(): { requestId: string; traceparent: string } {
+/** The same for every call: of a request that could not be read as well. */
+export function idsOf(request: IncomingMessage): RequestIds {
+  let ids = idsByRequest.get(request);
+  if (ids === undefined) {
+    ids = traceFields(request.rawHeaders, freshIds());
+    idsByRequest.set(request, ids);
+  }
+  return ids;
+}
+
+function freshIds(): RequestIds {
   const id = randomUUID();
   // W3C Trace Context 3.2: version, trace id, parent id, flags (not sampled).
   return {

@@ -44,13 +44,18 @@ export function upstreamOf(side: Side, config: UpstreamConfig, ca?: Buffer | str
   };
 }
 
+/** What a request is known by to services and in logs: the client's own ids if they are usable. */
+export interface RequestIds {
+  readonly requestId: string;
+  /** W3C Trace Context. */
+  readonly traceparent: string;
+}
+
 /** What is known of a client's request besides its own head. */
-export interface RequestFacts {
+export interface RequestFacts extends RequestIds {
   readonly target: RequestTarget;
   readonly headers: RawHeaders;
   readonly hop: Hop;
-  readonly requestId: string;
-  readonly traceparent: string;
 }
 
 /** Path and query for this service. */

@@ -24,7 +24,8 @@ import { EarlyBytes } from './early-bytes.ts';
 import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
 import { paced } from './pace.ts';
 import { relayRefusal } from './refusal.ts';
-import { readRequest } from './request.ts';
+import { logRefusal, type RefusedRequest } from './refusal-log.ts';
+import { idsOf, readRequest } from './request.ts';
 import { type Opening, Session } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
 import { fieldsFor, targetFor, watchForDeadPeer } from './upstream.ts';
@@ -74,8 +75,9 @@ export class WebSocketLane {
     try {
       await this.#open(incoming, client, context, early);
     } catch (error) {
-      this.#options.logger.error({ err: error }, 'a WebSocket could not be opened');
-      this.#refuse(client, early, 'internal');
+      const ids = idsOf(incoming);
+      this.#options.logger.error({ ...ids, err: error }, 'a WebSocket could not be opened');
+      this.#refuse(client, early, 'internal', ids);
     } finally {
       this.connecting -= 1;
     }
@@ -91,9 +93,10 @@ export class WebSocketLane {
     const wrong =
       this.#turnAway(context) ??
       checkClientHandshake(incoming.method ?? '', incoming.httpVersion, incoming.rawHeaders);
-    if (wrong !== null) return this.#refuse(client, early, wrong);
+    const ids = idsOf(incoming);
+    if (wrong !== null) return this.#refuse(client, early, wrong, ids);
     const request = readRequest(incoming, context);
-    if (typeof request === 'string') return this.#refuse(client, early, request);
+    if (typeof request === 'string') return this.#refuse(client, early, request, ids);
 
     const route = matchRoute(context.routes, request.target.path, 'websocket');
     if (route === undefined) {
@@ -103,7 +106,7 @@ export class WebSocketLane {
     }
     const { name } = route;
     const admitted = await admit(context, request, incoming.url ?? '');
-    if (!admitted.ok) return this.#refuse(client, early, 'unauthorized', name);
+    if (!admitted.ok) return this.#refuse(client, early, 'unauthorized', { ...ids, route: name });
 
     const decided = this.#options.decider(route, admitted.subject);
     const { primary } = decided.decision;
@@ -112,28 +115,22 @@ export class WebSocketLane {
       ...{ id: randomUUID(), context, route, request, subject, singleUse, decided, startedAt },
     };
     const { id } = opening;
+    const about = {
+      ...{ session: id, ...ids, route: name, side: primary },
+      ...{ reason: decided.decision.reason, flags: decided.revision },
+    };
     // Both are dialled at once, so that the second one hears all that the client says; nobody waits for it.
     const { second } = decided.decision;
     const comparison = second === null ? null : this.#compare(opening, second);
     const outcome = await dialLeg(legRequest(opening, primary), early.gone);
     if (outcome.kind !== 'open') comparison?.end();
     if (outcome.kind === 'failed') {
-      this.#options.logger.warn(
-        {
-          session: id,
-          requestId: request.requestId,
-          route: name,
-          side: primary,
-          code: outcome.code,
-          detail: outcome.detail,
-        },
-        'a service did not answer a handshake',
-      );
-      return this.#refuse(client, early, outcome.code, name, primary);
+      const { code, detail } = outcome;
+      return this.#refuse(client, early, code, { ...about, detail });
     }
     const fromClient = early.take();
     if (outcome.kind === 'refused') {
-      return this.#passOnRefusal(client, context, name, outcome);
+      return this.#passOnRefusal(client, context, about, outcome);
     }
     const session = new Session(
       { ...opening, counters: this.#options.counters.of(name, primary) },
@@ -180,28 +177,28 @@ export class WebSocketLane {
   #passOnRefusal(
     client: net.Socket,
     context: TrafficContext,
-    route: string,
+    about: RefusedRequest & { readonly route: string },
     { leg, answer, early }: LegAnswer<'refused'>,
   ): void {
-    this.#options.observer.handshakeRefused(route, leg.side, answer.status);
+    const { observer, logger } = this.#options;
+    const { status } = answer;
+    observer.handshakeRefused(about.route, leg.side, status);
     const { responseTimeoutMs } = context.upstreams[leg.side].config;
     const fields = fieldsToClient(answer.headers, context, leg.side);
-    if (relayRefusal(client, leg, { answer, fields, early }, responseTimeoutMs)) return;
-    this.#options.observer.failed(route, leg.side, 'upstream-invalid');
+    if (relayRefusal(client, leg, { answer, fields, early }, responseTimeoutMs)) {
+      return logger.info({ ...about, status }, 'a service refused an upgrade');
+    }
+    observer.failed(about.route, leg.side, 'upstream-invalid');
+    logRefusal(logger, 'an upgrade was refused', 'upstream-invalid', about);
     refuseSocket(client, 'upstream-invalid');
   }
 
-  #refuse(
-    client: net.Socket,
-    early: EarlyBytes,
-    code: ErrorCode,
-    route = 'none',
-    side: Side | 'none' = 'none',
-  ): void {
+  #refuse(client: net.Socket, early: EarlyBytes, code: ErrorCode, about: RefusedRequest): void {
     early.take();
     // A client that left is nobody's failure, and there is nobody to answer.
     if (early.gone.aborted) return void client.destroy();
-    this.#options.observer.failed(route, side, code);
+    this.#options.observer.failed(about.route ?? 'none', about.side ?? 'none', code);
+    logRefusal(this.#options.logger, 'an upgrade was refused', code, about);
     refuseSocket(client, code);
   }
 
@@ -214,6 +211,7 @@ export class WebSocketLane {
       {
         session: facts.id,
         requestId: facts.request.requestId,
+        traceparent: facts.request.traceparent,
         route,
         side: decision.primary,
         reason: decision.reason,
