@@ -9,12 +9,13 @@ import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/s
 import { mintToken, tokenSubprotocols } from '../../src/broadcast/token.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { type RunningProxy, startProxy } from '../../src/main.ts';
+import type { TrafficView } from '../../src/ports.ts';
 import { editShare } from '../../src/rules/flag-edit.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
 import { stageTarget } from '../../src/rules/stage.ts';
 import { visit } from '../../src/runs/synthetic-user.ts';
 
-const SECRET = 'a secret of the tests, long enough for HS256';
+export const SECRET = 'a secret of the tests, long enough for HS256';
 
 export interface Stack {
   readonly folder: string;
@@ -32,23 +33,29 @@ export interface StackOptions {
   readonly config?: string;
   /** Stage that the flags begin with; `off` without one. */
   readonly stage?: [string, number?];
+  /** Time limit for everything that a service is waited for; defaults without it. */
+  readonly timeoutMs?: number;
 }
 
 /** A folder with configuration and flags; `close` removes it. */
 export async function place(
   urls: { legacy: string; candidate: string },
-  { config = '', stage = ['off'] }: StackOptions = {},
+  { config = '', stage = ['off'], timeoutMs }: StackOptions = {},
 ) {
   const folder = await mkdtemp(path.join(tmpdir(), 'cutover-test-'));
   await mkdir(path.join(folder, 'flags'));
   await writeFile(path.join(folder, 'secret'), SECRET);
+  const limits =
+    timeoutMs === undefined
+      ? 'handshakeTimeoutMs: 1000'
+      : `handshakeTimeoutMs: ${timeoutMs}, connectTimeoutMs: ${timeoutMs}, responseTimeoutMs: ${timeoutMs}`;
   await writeFile(
     path.join(folder, 'cutover.yaml'),
     `listen: { host: 127.0.0.1, port: "\${PORT:-0}" }
 admin: { port: "\${ADMIN_PORT:-0}" }
 upstreams:
-  legacy: { url: '${urls.legacy}', handshakeTimeoutMs: 1000 }
-  candidate: { url: '${urls.candidate}', handshakeTimeoutMs: 1000 }
+  legacy: { url: '${urls.legacy}', ${limits} }
+  candidate: { url: '${urls.candidate}', ${limits} }
 routes:
   - { name: events, path: /ws, protocol: websocket }
   - { name: sse, path: /events, protocol: sse, flags: &f { serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation } }
@@ -145,7 +152,7 @@ export async function goldenPath(
 }
 
 /** Which side serves each user, as the proxy's own sessions say. */
-export function sidesOf(proxy: RunningProxy): Map<string, string> {
+export function sidesOf(proxy: { traffic: Pick<TrafficView, 'sessionsOf'> }): Map<string, string> {
   return new Map(
     [...proxy.traffic.sessionsOf('events')].map(({ subject, side }) => [subject?.id ?? '', side]),
   );

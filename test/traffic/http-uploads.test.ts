@@ -11,7 +11,7 @@ import {
   isLetGo,
   withService,
 } from '../support/lane.ts';
-import { decisionFor, proxy } from '../support/proxy.ts';
+import { proxy } from '../support/proxy.ts';
 import type { RawEnd } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
@@ -371,48 +371,4 @@ describe('50: a connection that is lost in the moment of its next use', () => {
     second.write(answer());
     await client.has('\r\n\r\nok');
   });
-});
-
-test('60: flags that flip in the middle of requests: one decision each, and the log says by which flags', async () => {
-  let asks = 0;
-  const candidate = await withService();
-  const { service, client, front } = await withService({
-    candidate: candidate.service.port,
-    routes: [
-      { name: 'w', path: '/api/w', protocol: 'http', writes: 'both' },
-      { name: 'api', path: '/api/*', protocol: 'http' },
-    ],
-    decider: () => {
-      asks += 1;
-      return {
-        decision: decisionFor(asks % 2 === 1 ? 'legacy' : 'candidate'),
-        revision: `flags-${asks}`,
-      };
-    },
-  });
-  // Odd ones to legacy, even ones to the candidate: a request that asked twice would show.
-  client.write(post('Content-Length: 4\r\n\r\nhalf', '/api/w'));
-  const first = await asked(service);
-  client.write(post('Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n\r\n', '/api/v'));
-  first.write(answer('first'));
-  const second = await asked(candidate.service);
-  await second.has('half');
-  second.write(answer('second'));
-  await client.has('second');
-  client.write(get('/api/third'));
-  await first.has('/api/third');
-  first.write(answer('third'));
-  await client.has('third');
-  expect(asks).toBe(3);
-  const ended = () =>
-    front.logged
-      .map(line => JSON.parse(line))
-      .filter(({ msg }) => msg === 'request ended')
-      .map(({ side, reason, flags }) => [side, reason, flags]);
-  await until('all are logged', () => ended().length === 3);
-  expect(ended()).toEqual([
-    ['legacy', 'serve-flag', 'flags-1'],
-    ['candidate', 'serve-flag', 'flags-2'],
-    ['legacy', 'serve-flag', 'flags-3'],
-  ]);
 });

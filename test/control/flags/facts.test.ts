@@ -57,7 +57,7 @@ test('a pinned user gets his own side, everybody else the share', async () => {
   expect((await factsWith([pinned], null))?.serve).toBe('legacy');
 });
 
-test('nobody is placed by chance: anonymous clients move only when everybody does', async () => {
+test('nobody is placed by chance: anonymous clients move only when everybody does (61)', async () => {
   expect(await factsWith([serve(999), shadow(999)], null)).toMatchObject({
     serve: 'legacy',
     shadow: false,
@@ -105,7 +105,7 @@ test('the stage of a decision is looked through the kill flag, the shown one is 
   expect(flags.stage(events)).toMatchObject({ name: 'killed', serve: 1000, kill: true });
 });
 
-test('configured names take the place of the usual ones', async () => {
+test('configured names, in any script, take the place of the usual ones (61)', async () => {
   const named = route('events', { serve: 'другой флаг 🚦' });
   const flags = await openMemoryFlags({
     features: [serve(1000, 'другой флаг 🚦')],
@@ -134,6 +134,22 @@ test('strategies without parameters and constraints without values are evaluated
   expect((await factsWith([feature('events.serve', { strategies: [bare] })]))?.serve).toBe(
     'candidate',
   );
+});
+
+test('users of any name and length are placed, the same at every look, and stay in as shares grow (61)', async () => {
+  const names = ['', ' ', '0', '-1', '__proto__', 'ünï-名-👤', '\u0000', '\ud800', 'a,b', '"{}"'];
+  const users = [...names, 'x'.repeat(1_000_000), ...names.map(name => name.repeat(5_000) + 1)];
+  const flags = await open([serve(1)]);
+  const on = () => users.filter(id => flags.facts(events, subject(id))?.serve === 'candidate');
+  let before: string[] = [];
+  for (const share of [1, 10, 125, 500, 900, 1000]) {
+    flags.apply([serve(share)]);
+    const now = on();
+    expect(on()).toEqual(now);
+    expect(now).toEqual(expect.arrayContaining(before));
+    before = now;
+  }
+  expect(before).toEqual(users);
 });
 
 test('a flag whose evaluation fails serves legacy and leaves the other users of the provider alone', async () => {
