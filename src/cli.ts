@@ -1,6 +1,7 @@
 // `cutover <command>`. Commands that start something load it; all others ask a running proxy over its
 // admin API, or read files.
 import { Command } from 'commander';
+import { bypassCommand } from './cli/bypass-command.ts';
 import { configCommand } from './cli/config-command.ts';
 import { evidenceCommand } from './cli/evidence-command.ts';
 import { explainCommand } from './cli/explain-command.ts';
@@ -10,6 +11,7 @@ import { pinCommand, unpinCommand } from './cli/pin-command.ts';
 import { stageCommand } from './cli/stage-command.ts';
 import { startCommand } from './cli/start-command.ts';
 import { statusCommand } from './cli/status-command.ts';
+import { writesCommand } from './cli/writes-command.ts';
 import { VERSION } from './control/version.ts';
 
 const HELP = `
@@ -74,6 +76,8 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .addCommand(evidenceCommand())
     .addCommand(pinCommand())
     .addCommand(unpinCommand())
+    .addCommand(bypassCommand())
+    .addCommand(writesCommand())
     .addCommand(flagsCommand())
     .addCommand(configCommand());
   adopt(program);

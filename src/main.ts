@@ -28,6 +28,8 @@ const TAKE_OVER_CHECK_MS = 50;
 const TAKE_OVER_REMIND_MS = 60_000;
 /** Of the time for a drain, the part over which closes are spread; the rest is for their answers. */
 const CLOSING_SHARE = 0.7;
+/** A process that does not hold the state folder looks so often at what the other one leaves in it. */
+const FOLLOW_MS = 250;
 /** A process that drains looks so often whether another one took over its state folder. */
 const SUCCESSOR_CHECK_MS = 50;
 
@@ -70,9 +72,16 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let state: StateDir | null = null;
   let flags: FlagProvider | null = null;
   let traffic: Traffic | null = null;
+  let bypass: Bypass | null = null;
+  /** The state folder is ours alone to write. */
+  let holdsState = false;
   let admin: Admin | null = null;
   let adminAddress: string | null = null;
   const writes = new WriteSplits(logger);
+  // Beside the process that holds the folder, before and after: the bypass is as that one leaves it.
+  const following = setInterval(() => {
+    if (!holdsState) void bypass?.follow();
+  }, FOLLOW_MS).unref();
   const evidence = new Evidence(config, logger);
   const judge = new Judge({ rules: rulesByRoute(config.routes), evidence, logger });
 
@@ -80,20 +89,28 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     if (!takeOver) await takeState();
     const provider = await openFlags(() => loaded, logger);
     flags = provider;
-    const bypass = await Bypass.open(config.stateDir);
+    const emergency = await Bypass.open(config.stateDir);
+    bypass = emergency;
+    const bypassed = (): boolean => emergency.engaged !== null;
     const decide = createDecider(provider, route => ({
-      bypass: bypass.engaged !== null,
+      bypass: bypassed(),
       latched: false,
       legsOn: legsOn(route, loaded.config.routes, traffic),
     }));
-    const metrics = createMetrics({ traffic: () => traffic, flags: provider, evidence });
+    const metrics = createMetrics({
+      traffic: () => traffic,
+      flags: provider,
+      bypass: emergency,
+      writes,
+      evidence,
+    });
     const lanes = new Traffic({
       loaded,
       decider: decide,
       observer: metrics.observer,
       ledger: writes,
       tap: judge.tap,
-      bypassed: () => bypass.engaged !== null,
+      bypassed,
       logger,
     });
     const scheme = config.listen.tls === undefined ? 'http' : 'https';
@@ -102,6 +119,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     provider.onChange(() => void lanes.reconsider());
     logger.info({ address: listen, flags: provider.revision }, 'traffic listens');
     for (const warning of warnings) logger.warn(warning);
+    if (emergency.engaged !== null) logger.warn(emergency.engaged, 'the bypass is engaged');
 
     const proxy: ProxyView = {
       startedAt,
@@ -112,6 +130,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       lastReload: () => lastReload,
       traffic: () => traffic,
       judge,
+      bypass: emergency,
+      writes,
       evidence,
       addresses: () => ({ listen, admin: adminAddress }),
       state: () => (state === null ? 'awaited' : 'held'),
@@ -164,6 +184,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     closing.signal.throwIfAborted();
     state = held;
     writes.keepIn(held.path);
+    await bypass?.follow();
+    holdsState = true;
     evidence.keepIn(held.path, await held.pseudonymKey());
     return held;
   }
@@ -195,6 +217,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const drained = traffic?.drain(drainMs * CLOSING_SHARE);
     closing.abort();
     const held = state;
+    holdsState = false;
     await held?.release();
     if (held !== null) void makeWayFor(held);
     await Promise.race([drained, pause(drainMs, undefined, { ref: false })]);
@@ -218,6 +241,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 
   async function close(): Promise<void> {
     closing.abort();
+    clearInterval(following);
     await closeAdmin();
     traffic?.close();
     await judge.close();

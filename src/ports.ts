@@ -54,6 +54,19 @@ export type SecondLegEnd =
   | 'ended'
   | 'unwanted';
 
+/** How a live session came to another leg: one that stood by, one dialled for it, or for want of its own. */
+export type MoveKind = 'in-place' | 'redialled' | 'failover';
+
+/** What a handover could not do without a doubt. */
+export interface HandoverCounts {
+  /** Messages of the client that only the old primary has seen. */
+  readonly unreplayed: number;
+  /** Events that were delivered though nobody can say whether the client had them. */
+  readonly unknown: number;
+  /** Events that the old primary left out and the new one had sent before: not delivered late. */
+  readonly missing: number;
+}
+
 /** Told about every thing worth a metric. Called on the client's path: must be cheap. */
 export interface TrafficObserver {
   /** The 101 went to the client; `handshakeMs` is from the client's request to there. */
@@ -64,6 +77,9 @@ export interface TrafficObserver {
   handshakeRefused(route: string, side: Side, status: number): void;
   /** Turned away or failed with a code of the error table; route `none` before one is known. */
   failed(route: string, side: Side | 'none', code: ErrorCode): void;
+  /** A live session is served by that side from now on. */
+  sessionMoved(route: string, to: Side, how: MoveKind): void;
+  handoverCounted(counts: HandoverCounts): void;
   /** A second leg could not be had, or is over. */
   secondLegEnded(route: string, side: Side, role: SecondLeg['role'], end: SecondLegEnd): void;
   /** A plain HTTP answer went out; `durationMs` from request to its last byte. */
@@ -95,6 +111,11 @@ export interface TrafficView {
   sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }>;
   /** True while a session or stream of the route is open that has a leg there. */
   hasLeg(route: string, side: Side): boolean;
+  /**
+   * Begins to end what is open on routes, spread over `windowMs`, and what opens for a client that has
+   * asked by now. Returns how many there are.
+   */
+  endOpen(windowMs: number): number;
   /** Sessions whose handshake is under way. */
   readonly connecting: number;
   readonly draining: boolean;
@@ -159,6 +180,11 @@ export interface StreamFacts {
 
 /** Copies of one session's streams for the judge. Called on the client's path: copies, never waits. */
 export interface StreamTap {
+  /**
+   * Numbers of messages, by side, up to which both streams are known to be paired off, with nothing
+   * waiting; null where that is not known. As of some milliseconds ago.
+   */
+  readonly synced: Readonly<Record<Side, number>> | null;
   /**
    * Lets `tracker` follow the bytes, copies what it consumed, and returns how much that was (see
    * `FrameTracker.push`). When the judge is behind, bytes are left out up to a message boundary.

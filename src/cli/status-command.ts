@@ -3,10 +3,12 @@ import type { Command } from 'commander';
 import type { EvidenceStatus, RouteStatus, Status, TrafficStatus } from '../control/status.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { leftText, percent } from './evidence-text.ts';
-import { duration, paint, print, table } from './output.ts';
+import { duration, paint, plain, print, table } from './output.ts';
+import { splitCounts } from './writes-command.ts';
 
 const HELP = `
-Columns legacy and candidate are open WebSocket sessions; failures are counted since the start.
+Columns legacy and candidate are open WebSockets and event streams. Plain requests that were answered
+(by legacy/by candidate) and failures are counted since the start.
 
 Examples:
   cutover status
@@ -27,27 +29,32 @@ function statusText(status: Status): string {
   return [headline(status), '', routesTable(status), '', factsTable(status)].join('\n');
 }
 
-function headline({ version, uptimeS, ready, reasons }: Status): string {
+function headline({ version, uptimeS, ready, reasons, bypass }: Status): string {
   const state = ready
     ? paint('green', 'ready')
     : paint('red', `not ready (${reasons.map(({ code }) => code).join(', ')})`);
-  return `cutover ${version}, up ${duration(uptimeS)}, ${state}`;
+  const bypassed = bypass.engaged === null ? '' : `, ${paint('red', 'bypass on')}`;
+  return `cutover ${version}, up ${duration(uptimeS)}, ${state}${bypassed}`;
 }
 
-function routesTable({ routes, unrouted }: Status): string {
+function routesTable({ routes, unrouted, bypass }: Status): string {
   const row = (name: string, path: string, stage: string, traffic: TrafficStatus) => [
     name,
     path,
     stage,
-    String(traffic.legacy.openSessions),
-    String(traffic.candidate.openSessions),
+    String(traffic.legacy.openSessions + traffic.legacy.openStreams),
+    String(traffic.candidate.openSessions + traffic.candidate.openStreams),
+    requestsText(traffic),
     failuresText(traffic.failures),
   ];
   return table(
-    ['route', 'path', 'stage', 'legacy', 'candidate', 'failures'],
+    ['route', 'path', 'stage', 'legacy', 'candidate', 'requests', 'failures'],
     [
       ...routes.map(route => row(route.name, route.path, stageText(route), route)),
       row('(unrouted)', 'any other', 'legacy alone', unrouted),
+      ...(bypass.engaged !== null || hasTraffic(bypass)
+        ? [row('(bypass)', 'every', 'legacy alone', bypass)]
+        : []),
     ],
   );
 }
@@ -56,13 +63,27 @@ function stageText({ stage }: RouteStatus): string {
   return stage.kill || stage.name === 'mixed' ? paint('red', stage.text) : stage.text;
 }
 
+function requestsText({ legacy, candidate }: TrafficStatus): string {
+  return hasRequests({ legacy, candidate }) ? `${legacy.requests}/${candidate.requests}` : '-';
+}
+
+function hasRequests({ legacy, candidate }: Pick<TrafficStatus, 'legacy' | 'candidate'>): boolean {
+  return legacy.requests + candidate.requests > 0;
+}
+
+function hasTraffic(traffic: TrafficStatus): boolean {
+  const { legacy, failures } = traffic;
+  const open = legacy.openSessions + legacy.openStreams;
+  return hasRequests(traffic) || open > 0 || Object.keys(failures).length > 0;
+}
+
 function failuresText(failures: TrafficStatus['failures']): string {
   const counted = Object.entries(failures).map(([code, count]) => `${code} ${count}`);
   return counted.join(', ') || '-';
 }
 
 function factsTable(status: Status): string {
-  const { addresses, flags, config, connecting, warnings, capacity, draining } = status;
+  const { addresses, flags, config, connecting, warnings, capacity, draining, unrouted } = status;
   const { lastReload } = config;
   const age = flags.ageMs === null ? 'unknown' : `read ${duration(flags.ageMs / 1_000)} ago`;
   const rows = [
@@ -74,6 +95,9 @@ function factsTable(status: Status): string {
       `${flags.revision}, ${age}, ${counted(flags.errors, 'error')}, ${counted(flags.lintWarnings, 'warning')}${flags.errors + flags.lintWarnings > 0 ? ' (cutover flags lint)' : ''}`,
     ],
     ...serverRow(flags),
+    ...writesRows(status),
+    ['unrouted', unrouted.note],
+    ...bypassRows(status),
     ...divergedRows(status),
     ['evidence', evidenceText(status.evidence)],
     ['config', `${config.file}, loaded ${config.loadedAt}`],
@@ -119,6 +143,23 @@ function serverRow({ provider, lastFetch }: Status['flags']): string[][] {
   const { ok, error, confirmedAt } = lastFetch;
   const confirmed = `confirmed ${confirmedAt ?? 'not yet'}`;
   return [['', `${provider} server: ${ok ? confirmed : `${error}; ${confirmed}`}`]];
+}
+
+/** Of the routes whose writes are to reach both services. */
+function writesRows({ writes }: Status): string[][] {
+  const both = writes.routes.filter(({ mode }) => mode === 'both');
+  return both.map(row => {
+    const where = row.writeTo === 'both' ? 'to both' : 'to one service alone for now';
+    const splits = splitCounts(row);
+    const parted = splits === '' ? 'no splits' : `${splits} (cutover writes splits)`;
+    return ['writes', `${row.route}: ${where}, ${row.inFlight} in flight, ${parted}`];
+  });
+}
+
+function bypassRows({ bypass }: Status): string[][] {
+  const { engaged, note } = bypass;
+  if (engaged === null) return [];
+  return [[paint('red', 'bypass'), `since ${engaged.at}: ${plain(engaged.reason)}; ${note}`]];
 }
 
 function counted(count: number, noun: string): string {

@@ -126,6 +126,20 @@ const Route = z.strictObject({
     .array(z.string().min(1))
     .default([])
     .describe('Types of client messages that set a session up; every leg gets them, first.'),
+  greeting: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Types of messages that a service sends every new socket; a client gets one set.'),
+  onSwitch: z
+    .enum(['in-place', 'reconnect', 'drain'])
+    .default('in-place')
+    .describe(
+      'What happens to open WebSockets when their side changes: they move and stay open, are told to reconnect (1012, paced), or stay until they leave.',
+    ),
+  failover: z
+    .boolean()
+    .default(true)
+    .describe('An open WebSocket whose service fails goes on with its second leg.'),
   shadowMark: z
     .boolean()
     .default(false)

@@ -10,6 +10,7 @@ import { SIDES } from '../rules/decide.ts';
 import { STAGES } from '../rules/stage.ts';
 import { createHostCheck, createTokenCheck } from './admin-access.ts';
 import { refuseBytes, SECURITY_HEADERS, sendError, sendFailure } from './admin-errors.ts';
+import { bypassRoutes } from './bypass-routes.ts';
 import { evidenceApi } from './evidence/api.ts';
 import { explain } from './explanation.ts';
 import { listFlags } from './flag-list.ts';
@@ -20,6 +21,7 @@ import type { ProxyView } from './proxy-view.ts';
 import { changeStage, routesOf } from './stage-change.ts';
 import { stageView } from './stage-view.ts';
 import { statusOf } from './status.ts';
+import { writeRoutes } from './write-routes.ts';
 
 const BODY_BYTES = 64 * 1024;
 /** An operator's request is small; one that takes longer is stuck or a slow drip. */
@@ -239,6 +241,8 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     logger.info({ flags: changed(unpinned.flags) }, 'an operator unpinned a user');
     return unpinned;
   });
+  bypassRoutes(api, proxy, logger);
+  writeRoutes(api, proxy);
 }
 
 function changed(flags: readonly PinnedFlag[]): string[] {

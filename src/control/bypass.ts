@@ -16,6 +16,9 @@ export class Bypass {
   readonly #file: string;
   readonly #now: () => Date;
   #engaged: Engaged | null;
+  #kept = true;
+  /** Ends when everybody before has done with the file. */
+  #turn: Promise<void> = Promise.resolve();
 
   private constructor(file: string, engaged: Engaged | null, now: () => Date) {
     this.#file = file;
@@ -34,34 +37,58 @@ export class Bypass {
     return this.#engaged;
   }
 
-  /**
-   * Engages it, at once. Returns whether it was kept on disk as well: if not, it holds until the
-   * process ends.
-   */
-  async engage(reason: string): Promise<{ readonly kept: boolean; readonly engaged: Engaged }> {
-    const engaged = { reason, at: this.#now().toISOString() };
+  /** False: the disk refused to keep it, so that it holds until the process ends. */
+  get kept(): boolean {
+    return this.#kept;
+  }
+
+  /** Engages it, at once; going to legacy needs no disk. Again: another reason, since the same time. */
+  async engage(reason: string): Promise<void> {
+    const engaged = { reason, at: this.#engaged?.at ?? this.#now().toISOString() };
     this.#engaged = engaged;
-    try {
-      await writeDurably(this.#file, `${JSON.stringify(engaged)}\n`);
-      return { kept: true, engaged };
-    } catch {
-      // Told to whoever asked; going to legacy needs no disk.
-      return { kept: false, engaged };
-    }
+    await this.#inTurn(async () => {
+      try {
+        await writeDurably(this.#file, `${JSON.stringify(engaged)}\n`);
+        this.#kept = true;
+      } catch {
+        // Told by `kept` to whoever asked.
+        this.#kept = false;
+      }
+    });
   }
 
   /** Ends it. Throws `CutoverError('conflict')`, and it stays, if a restart would bring it back. */
   async release(): Promise<void> {
-    try {
-      await rm(this.#file, { force: true });
-    } catch (cause) {
-      throw new CutoverError(
-        'conflict',
-        `the bypass stays: ${FILE} in the state folder can not be removed`,
-        { cause },
-      );
-    }
-    this.#engaged = null;
+    const ending = this.#engaged;
+    await this.#inTurn(async () => {
+      try {
+        await rm(this.#file, { force: true });
+      } catch (cause) {
+        throw new CutoverError(
+          'conflict',
+          `the bypass stays: ${FILE} in the state folder can not be removed`,
+          { cause },
+        );
+      }
+      this.#kept = true;
+      // Whoever engaged it meanwhile has the last word; his file comes next.
+      if (this.#engaged === ending) this.#engaged = null;
+    });
+  }
+
+  /** Takes what the file says, for a process that does not hold the folder: another one decides. */
+  async follow(): Promise<void> {
+    await this.#inTurn(async () => {
+      const before = this.#engaged;
+      const found = await readEngaged(this.#file, this.#now);
+      if (this.#kept && this.#engaged === before) this.#engaged = found;
+    });
+  }
+
+  #inTurn(act: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(act);
+    this.#turn = done.catch(() => undefined);
+    return done;
   }
 }
 

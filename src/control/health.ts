@@ -17,6 +17,8 @@ const WARNINGS = {
   'flags-unreachable':
     'The flag server can not be asked; the flags that were known before stay in force.',
   'flags-refused': 'The newest flags are not valid; those before them stay in force.',
+  'bypass-engaged':
+    'An operator sends everything straight to legacy: nothing new is flagged or compared.',
   'state-awaited': 'Another process still holds the state folder; this one takes over.',
   'evidence-unkept':
     'What the comparison finds can not be written: it is counted, and its examples are dropped.',
@@ -44,7 +46,9 @@ export interface Readiness {
   readonly warnings: readonly Remark<keyof typeof WARNINGS>[];
 }
 
-type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload' | 'evidence'>;
+type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload' | 'evidence'> & {
+  readonly bypass: Pick<ProxyView['bypass'], 'engaged'>;
+};
 
 /**
  * Ready means: a new connection is served. Without flags everybody is on legacy, as before the
@@ -68,6 +72,7 @@ function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
   else if (proxy.flags.loadedAt !== null && proxy.flags.problems().some(isRefusal)) {
     yield 'flags-refused';
   }
+  if (proxy.bypass.engaged !== null) yield 'bypass-engaged';
   if (proxy.state() === 'awaited') yield 'state-awaited';
   if (proxy.evidence.state.trouble !== null) yield 'evidence-unkept';
   if (proxy.lastReload()?.ok === false) yield 'reload-refused';

@@ -4,10 +4,13 @@ import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
 import { REASONS } from '../rules/decide.ts';
+import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { EvidenceUse } from './evidence/kept.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
+import { writeMetrics } from './write-metrics.ts';
+import type { WriteSplits } from './write-splits.ts';
 
 /** From a handshake on loopback to one that meets the default time-out of 10 s. */
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -39,17 +42,29 @@ export interface MetricsSources {
   readonly traffic: () => TrafficView | null;
   readonly flags: Pick<FlagProvider, 'revision' | 'loadedAt' | 'problems'> &
     Partial<Pick<FlagProvider, 'remote'>>;
+  readonly bypass: Pick<Bypass, 'engaged'>;
+  readonly writes: Pick<WriteSplits, 'counts' | 'unkept'>;
   readonly evidence: Pick<Evidence, 'state'>;
 }
 
 /** A registry of its own, so that several proxies can live in one process. */
-export function createMetrics({ traffic, flags, evidence }: MetricsSources): Metrics {
+export function createMetrics(sources: MetricsSources): Metrics {
+  const { traffic, flags, bypass, writes, evidence } = sources;
   const registry = new Registry();
   const registers = [registry];
   processMetrics(registry);
   flagMetrics(registry, flags);
   fetchMetrics(registry, flags);
   trafficMetrics(registry, traffic);
+  writeMetrics(registry, writes);
+  new Gauge({
+    name: 'cutover_bypass_engaged',
+    help: '1 while an operator sends everything straight to legacy.',
+    registers,
+    collect() {
+      this.set(bypass.engaged === null ? 0 : 1);
+    },
+  });
   evidenceMetrics(registry, evidence);
 
   const opened = new Counter({
@@ -87,6 +102,18 @@ export function createMetrics({ traffic, flags, evidence }: MetricsSources): Met
     name: 'cutover_second_legs_ended_total',
     help: 'Second legs of sessions that could not be had or are over, by side, role and cause.',
     labelNames: ['route', 'side', 'role', 'cause'],
+    registers,
+  });
+  const moved = new Counter({
+    name: 'cutover_sessions_moved_total',
+    help: 'Live sessions that went to another side and stayed open, by where to and how.',
+    labelNames: ['route', 'side', 'how'],
+    registers,
+  });
+  const doubts = new Counter({
+    name: 'cutover_handover_doubts_total',
+    help: 'What handovers could not do for certain: messages not replayed, events unknown or missing.',
+    labelNames: ['kind'],
     registers,
   });
   const requests = new Counter({
@@ -130,6 +157,13 @@ export function createMetrics({ traffic, flags, evidence }: MetricsSources): Met
       },
       failed(route, side, code) {
         failed.inc({ route, side, code });
+      },
+      sessionMoved(route, side, how) {
+        moved.inc({ route, side, how });
+      },
+      handoverCounted(counts) {
+        for (const [kind, count] of Object.entries(counts))
+          if (count > 0) doubts.inc({ kind }, count);
       },
       secondLegEnded(route, side, role, cause) {
         secondLegs.inc({ route, side, role, cause });
@@ -303,6 +337,18 @@ function trafficMetrics(registry: Registry, traffic: MetricsSources['traffic']):
       this.reset();
       for (const lane of counters()) {
         this.set({ route: lane.route, side: lane.side }, lane.counters.secondLegsOpen);
+      }
+    },
+  });
+  new Gauge({
+    name: 'cutover_streams_open',
+    help: 'Open streams of events.',
+    labelNames: ['route', 'side'],
+    registers,
+    collect() {
+      this.reset();
+      for (const lane of counters()) {
+        this.set({ route: lane.route, side: lane.side }, lane.counters.streamsOpen);
       }
     },
   });

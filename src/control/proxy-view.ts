@@ -2,8 +2,10 @@
 // admin API read it.
 import type { Loaded } from '../config/load.ts';
 import type { Decider, JudgeView, TrafficView } from '../ports.ts';
+import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { FlagProvider } from './flags/provider.ts';
+import type { WriteSplits } from './write-splits.ts';
 
 export interface ReloadReport {
   /** Epoch ms. */
@@ -26,6 +28,9 @@ export interface ProxyView {
   /** The last attempt to read the configuration again; null if there was none. */
   lastReload(): ReloadReport | null;
   readonly judge: JudgeView;
+  readonly bypass: Bypass;
+  /** What became of writes. */
+  readonly writes: WriteSplits;
   readonly evidence: Pick<Evidence, 'ask' | 'state' | 'counts'>;
   /** Null before the listener is open. */
   traffic(): TrafficView | null;

@@ -1,11 +1,12 @@
 // Everything that an operator wants to know at a glance, as one value.
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
-import { type TrafficView, UNROUTED_NAME } from '../ports.ts';
+import { BYPASS_NAME, type TrafficView, UNROUTED_NAME } from '../ports.ts';
 import type { Confidence } from '../rules/confidence.ts';
 import type { Side } from '../rules/decide.ts';
 import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
+import { type BypassView, bypassView } from './bypass-change.ts';
 import { DEFAULT_THRESHOLD } from './evidence/api.ts';
 import type { EvidenceState } from './evidence/evidence.ts';
 import { flagNames } from './flags/evaluation.ts';
@@ -15,6 +16,7 @@ import type { Metrics } from './metrics.ts';
 import type { ProxyView } from './proxy-view.ts';
 import { type StageView, stageView } from './stage-view.ts';
 import { VERSION } from './version.ts';
+import { type WritesView, writesView } from './write-view.ts';
 
 /** A flags folder of garbage must not make an answer of megabytes; the count tells the rest. */
 const PROBLEMS_SHOWN = 50;
@@ -23,10 +25,19 @@ const DIVERGENCE_MS = 500;
 
 export interface LaneStatus {
   readonly openSessions: number;
+  /** Streams of events that are open. */
+  readonly openStreams: number;
+  /** Plain HTTP requests that were answered, since the start. */
+  readonly requests: number;
   /** WebSocket data messages since the start. */
   readonly messagesToClient: number;
   readonly messagesToUpstream: number;
 }
+
+const NO_TRAFFIC: LaneStatus = {
+  ...{ openSessions: 0, openStreams: 0, requests: 0 },
+  ...{ messagesToClient: 0, messagesToUpstream: 0 },
+};
 
 export interface TrafficStatus {
   readonly legacy: LaneStatus;
@@ -73,6 +84,9 @@ export interface Status extends Readiness {
   readonly routes: readonly RouteStatus[];
   /** Traffic on paths that no route names: neither flagged nor compared. */
   readonly unrouted: TrafficStatus & { readonly note: string };
+  /** Traffic while an operator sends everything straight to legacy. */
+  readonly bypass: TrafficStatus & BypassView;
+  readonly writes: WritesView;
   readonly flags: {
     readonly provider: ProviderKind;
     readonly revision: string;
@@ -137,6 +151,8 @@ export async function statusOf(
       note: 'neither flagged nor compared: legacy serves whatever no route names',
       ...trafficOf(UNROUTED_NAME),
     },
+    bypass: { ...bypassView(proxy), ...trafficOf(BYPASS_NAME) },
+    writes: writesView(proxy),
     flags: flagStatus(proxy, nowMs),
     evidence: evidenceStatus(proxy.evidence.state),
     connecting: traffic?.connecting ?? 0,
@@ -206,14 +222,16 @@ function lastFetchOf(remote: RemoteFlags | null): Status['flags']['lastFetch'] {
 }
 
 function lanesOf(traffic: TrafficView | null, route: string): Record<Side, LaneStatus> {
-  const lanes: Partial<Record<Side, LaneStatus>> = {};
+  const lanes = { legacy: NO_TRAFFIC, candidate: NO_TRAFFIC };
   for (const { route: name, side, counters } of traffic?.counters() ?? []) {
     if (name !== route) continue;
-    const { sessionsOpen, messagesToClient, messagesToUpstream } = counters;
-    lanes[side] = { openSessions: sessionsOpen, messagesToClient, messagesToUpstream };
+    const { sessionsOpen, streamsOpen, requests, messagesToClient, messagesToUpstream } = counters;
+    lanes[side] = {
+      ...{ openSessions: sessionsOpen, openStreams: streamsOpen, requests },
+      ...{ messagesToClient, messagesToUpstream },
+    };
   }
-  const none: LaneStatus = { openSessions: 0, messagesToClient: 0, messagesToUpstream: 0 };
-  return { legacy: lanes.legacy ?? none, candidate: lanes.candidate ?? none };
+  return lanes;
 }
 
 function iso(atMs: number): string {

@@ -65,7 +65,8 @@ export class JudgedStream {
   }
 
   #event(side: Side, decoded: Decoded): void {
-    if ('value' in decoded) this.pairing.event(side, decoded.value, this.#time);
+    if ('value' in decoded)
+      this.pairing.event(side, decoded.value, this.#time, false, decoded.text);
     else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 

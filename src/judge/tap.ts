@@ -175,6 +175,7 @@ export class BatchTap implements Tap {
 const NO_GAP = -1;
 
 class TappedStream implements StreamTap {
+  synced: Readonly<Record<Side, number>> | null = null;
   readonly number: number;
   readonly #tap: BatchTap;
   readonly #facts: StreamFacts;

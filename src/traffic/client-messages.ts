@@ -21,8 +21,7 @@ export class ClientMessages {
   readonly preamble: ClientMessage[] = [];
   /** There was more of it than is kept. */
   preambleOverrun = false;
-  /** Messages that were too long to be mirrored. */
-  leftOut = 0;
+  #notMirrored = 0;
   readonly #reader: MessageReader;
   readonly #route: Pick<RouteConfig, 'mirror' | 'preamble'>;
   readonly #onMirrored: (message: ClientMessage) => void;
@@ -38,11 +37,18 @@ export class ClientMessages {
       {
         message: (opcode, payload) => this.#onMessage({ opcode, payload }),
         tooLong: () => {
-          this.leftOut += 1;
+          this.#notMirrored += 1;
         },
       },
       MOST_MESSAGE_BYTES,
     );
+  }
+
+  /** Messages that only the primary got, since the last call of this. */
+  takeNotMirrored(): number {
+    const count = this.#notMirrored;
+    this.#notMirrored = 0;
+    return count;
   }
 
   /** The client's bytes as they came. */
@@ -61,6 +67,7 @@ export class ClientMessages {
       mirror === 'all' ||
       (typeof mirror === 'object' && type !== undefined && mirror.types.includes(type));
     if (isMirrored) this.#onMirrored(message);
+    else this.#notMirrored += 1;
   }
 
   #keep({ opcode, payload }: ClientMessage): void {

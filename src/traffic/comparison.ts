@@ -1,13 +1,13 @@
-// What one session is compared with: its second leg, the client's messages that this gets, and the ear
-// of the judge in both streams.
+// What one session is compared with: its second leg, and the ear of the judge in both streams.
 import type { RouteConfig } from '../config/schema.ts';
 import type { LaneCounters, SecondLegEnd, StreamTap, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import type { Breaker } from './breaker.ts';
-import { ClientMessages } from './client-messages.ts';
-import type { LegRequest } from './leg.ts';
-import { SecondLeg } from './second-leg.ts';
+import type { ClientMessage } from './client-messages.ts';
+import type { Leg, LegRequest } from './leg.ts';
+import { SecondLeg, type SecondLegOptions } from './second-leg.ts';
+import type { TailRing } from './tail-ring.ts';
 
 /** A standby is the way back: it is dialled again, at first after a second, at last every half minute. */
 const FIRST_REDIAL_MS = 1_000;
@@ -16,21 +16,32 @@ const LAST_REDIAL_MS = 30_000;
 export interface ComparisonOptions {
   readonly route: RouteConfig;
   readonly tap: StreamTap;
+  readonly tails: TailRing;
   readonly plan: Plan;
   /** The client's credential is good for one service only: nobody else can be dialled with it. */
   readonly singleUse: boolean;
   readonly breakers: Readonly<Record<Side, Breaker>>;
   /** The client's own handshake, as the service of that side gets it. */
   readonly request: (plan: Plan) => LegRequest;
+  /** Null for a session that is only being opened; see `primaryOpened`. */
+  readonly listener: SecondLegListener | null;
   readonly counters: (side: Side) => LaneCounters;
   readonly observer: TrafficObserver;
 }
 
+/** Whom a session's second leg reports to. */
+export interface SecondLegListener {
+  secondOpened(side: Side): void;
+  secondLost(side: Side): void;
+  /** What every new leg is sent first. */
+  preamble(): readonly ClientMessage[];
+}
+
 export class Comparison {
   readonly #options: ComparisonOptions;
-  readonly #messages: ClientMessages;
   #plan: Plan | null;
   #second: SecondLeg | null = null;
+  #listener: SecondLegListener | null;
   #redialMs = FIRST_REDIAL_MS;
   #redialAt = Number.POSITIVE_INFINITY;
   #primaryBytes = 0;
@@ -40,20 +51,28 @@ export class Comparison {
   constructor(options: ComparisonOptions) {
     this.#options = options;
     this.#plan = options.plan;
-    this.#messages = new ClientMessages(options.route, ({ opcode, payload }) =>
-      this.#second?.send(opcode, payload),
-    );
-    this.#dial(options.plan, []);
+    this.#listener = options.listener;
+    this.#dial(options.plan);
   }
 
-  /** The side that is compared with, and as what; null while nothing is. */
+  get tap(): StreamTap {
+    return this.#options.tap;
+  }
+
+  /** The second leg, once it is open and for as long as it can be had. */
+  get leg(): Leg | null {
+    return this.#second?.leg ?? null;
+  }
+
   get plan(): Plan | null {
     return this.#plan;
   }
 
   /** The primary's stream from here on; `tracker` is where it stands. */
-  primaryOpened(side: Side, tracker: FrameTracker): void {
+  primaryOpened(side: Side, tracker: FrameTracker, listener: SecondLegListener): void {
+    this.#listener = listener;
     this.#options.tap.legOpened(side, tracker);
+    if (this.leg !== null) listener.secondOpened(this.leg.side);
   }
 
   primaryClosed(side: Side): void {
@@ -66,17 +85,36 @@ export class Comparison {
     return this.#options.tap.follow(side, view, tracker, stop);
   }
 
-  fromClient(chunk: Buffer): void {
-    this.#messages.push(chunk);
+  /** A message of the client that the second leg is to get. */
+  mirror({ opcode, payload }: ClientMessage): void {
+    this.#second?.send(opcode, payload);
   }
 
   /** What the decision says now: another second leg, or none. */
   change(plan: Plan | null): void {
     if (plan?.side === this.#plan?.side && plan?.role === this.#plan?.role) return;
     this.#plan = plan;
-    this.#second?.leave('unwanted');
+    this.#redialAt = Number.POSITIVE_INFINITY;
+    const before = this.#second;
     this.#second = null;
-    if (plan !== null) this.#dial(plan, this.#messages.preamble);
+    before?.leave('unwanted');
+    if (plan !== null) this.#dial(plan);
+  }
+
+  /**
+   * The second leg becomes the primary: gives it away, and takes the old one in its place; null where
+   * that was lost, or is not wanted beside the new one.
+   */
+  exchange(old: Leg | null, plan: Plan | null): Leg | null {
+    const second = this.#second;
+    const leg = second?.release() ?? null;
+    if (second === null || leg === null) return null;
+    this.#options.counters(leg.side).secondLegsOpen -= 1;
+    this.#plan = plan;
+    this.#second = null;
+    if (old !== null && plan !== null) this.#adopt(old, plan);
+    else if (plan !== null) this.#redialSoon();
+    return leg;
   }
 
   /** Called about once a second. */
@@ -85,43 +123,70 @@ export class Comparison {
     this.#primaryBytes = 0;
     if (nowMs < this.#redialAt || this.#plan === null || this.#ended) return;
     this.#redialAt = Number.POSITIVE_INFINITY;
-    this.#dial(this.#plan, this.#messages.preamble);
+    this.#dial(this.#plan);
   }
 
   /** The session is over, or never began. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#listener = null;
     const { tap } = this.#options;
     if (this.#second === null) tap.close();
     else this.#second.leave('ended');
   }
 
-  #dial(plan: Plan, preamble: ClientMessages['preamble']): void {
-    const { singleUse, breakers, tap, route, request, counters, observer } = this.#options;
+  #dial(plan: Plan): void {
+    const { singleUse, breakers, route, request, counters, observer } = this.#options;
     const { side, role } = plan;
     const breaker = breakers[side];
     if (singleUse) return observer.secondLegEnded(route.name, side, role, 'single-use');
     if (!breaker.mayTry()) return this.#onEnd(plan, null, 'broken');
     let opened = false;
-    const second: SecondLeg = new SecondLeg({
-      role,
-      request: request(plan),
-      tap,
-      onOpen: () => {
-        opened = true;
-        breaker.succeeded();
-        counters(side).secondLegsOpen += 1;
-        this.#redialMs = FIRST_REDIAL_MS;
-      },
-      onEnd: end => {
-        if (opened) counters(side).secondLegsOpen -= 1;
-        else if (end === 'refused' || end === 'failed') breaker.failed();
-        this.#onEnd(plan, second, end);
-      },
-    });
+    const second: SecondLeg = SecondLeg.dial(
+      request(plan),
+      this.#secondOptions(plan, {
+        onOpen: () => {
+          opened = true;
+          breaker.succeeded();
+          counters(side).secondLegsOpen += 1;
+          this.#redialMs = FIRST_REDIAL_MS;
+          this.#listener?.secondOpened(side);
+        },
+        onEnd: end => {
+          if (opened) counters(side).secondLegsOpen -= 1;
+          else if (end === 'refused' || end === 'failed') breaker.failed();
+          this.#onEnd(plan, second, end);
+        },
+      }),
+    );
     this.#second = second;
-    for (const { opcode, payload } of preamble) second.send(opcode, payload);
+    for (const { opcode, payload } of this.#listener?.preamble() ?? [])
+      second.send(opcode, payload);
+  }
+
+  #adopt(leg: Leg, plan: Plan): void {
+    const counters = this.#options.counters(leg.side);
+    counters.secondLegsOpen += 1;
+    const second: SecondLeg = SecondLeg.of(
+      leg,
+      this.#secondOptions(plan, {
+        onOpen: () => undefined,
+        onEnd: end => {
+          counters.secondLegsOpen -= 1;
+          this.#onEnd(plan, second, end);
+        },
+      }),
+    );
+    this.#second = second;
+  }
+
+  #secondOptions(
+    { side, role }: Plan,
+    told: Pick<SecondLegOptions, 'onOpen' | 'onEnd'>,
+  ): SecondLegOptions {
+    const { tap, tails } = this.#options;
+    return { side, role, tap, tails, ...told };
   }
 
   #onEnd(plan: Plan, second: SecondLeg | null, end: SecondLegEnd): void {
@@ -131,7 +196,11 @@ export class Comparison {
     if (this.#second !== second) return;
     this.#second = null;
     if (this.#ended) return tap.close();
-    if (plan.role !== 'standby') return;
+    this.#listener?.secondLost(plan.side);
+    if (plan.role === 'standby') this.#redialSoon();
+  }
+
+  #redialSoon(): void {
     this.#redialAt = performance.now() + this.#redialMs;
     this.#redialMs = Math.min(this.#redialMs * 2, LAST_REDIAL_MS);
   }

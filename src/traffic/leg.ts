@@ -2,8 +2,11 @@
 import type net from 'node:net';
 import type { ErrorCode } from '../errors.ts';
 import type { Side } from '../rules/decide.ts';
+import { FrameTracker } from '../wire/frames.ts';
 import { checkServerHandshake } from '../wire/handshake.ts';
+import { fieldValues } from '../wire/headers.ts';
 import { type AnswerHead, readAnswerHead } from '../wire/http-head.ts';
+import { NOTHING } from './tail-ring.ts';
 import { connect, type Upstream } from './upstream.ts';
 
 /** One read buffer for every leg of the process: each read is copied before the next one. */
@@ -17,8 +20,22 @@ const MOST_INTERIM_ANSWERS = 5;
 export class Leg {
   readonly side: Side;
   readonly socket: net.Socket;
+  /** Follows what its service sends, from the first byte behind the handshake. */
+  readonly tracker = new FrameTracker(payload => this.onPing?.(payload));
   /** Gets every read. The view holds only during the call. */
   onBytes: (view: Buffer) => void;
+  /** Answers its pings, while the client does not. */
+  onPing: ((payload: Buffer) => void) | null = null;
+  /** The subprotocol that its service chose; null for none. */
+  protocol: string | null = null;
+  /** Where its last bytes lie in the ring of tails. */
+  tail = NOTHING;
+  /** Messages of it up to this one reached the client while it was the primary. */
+  given = 0;
+  /** ms of `performance.now()`. */
+  openedAt = 0;
+  /** A message of the client's, begun while it was the primary, is still going to it as it comes. */
+  midMessage = false;
 
   constructor(upstream: Upstream, onBytes: (view: Buffer) => void) {
     this.side = upstream.side;
@@ -100,6 +117,8 @@ export function dialLeg(request: LegRequest, signal: AbortSignal): Promise<LegOu
         if (wrong !== null) return fail('upstream-invalid', wrong);
       }
       const early = received.subarray(answer.bytes);
+      leg.protocol = fieldValues(answer.headers, 'sec-websocket-protocol')[0] ?? null;
+      leg.openedAt = performance.now();
       settle({ kind: answer.status === 101 ? 'open' : 'refused', leg, answer, early });
     }
     function onTimeout(): void {

@@ -1,13 +1,15 @@
 // The second leg of a session: what the other service would have sent. It is fed with what the client
-// says and its answers go to the judge alone; whatever it does, the client does not notice.
+// says and its answers go to the judge alone; whatever it does, the client does not notice. It may become
+// the primary, and a primary may become it.
 //
-//   client messages ─► (mirrored) ─► second leg ─► copies for the judge
+//   client messages ─► (mirrored) ─► second leg ─► copies for the judge, and the tail
 //                                        └─ pings are answered here
 import { randomBytes } from 'node:crypto';
 import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
-import { closeFrame, controlFrame, FrameTracker, OPCODE, wholeFrame } from '../wire/frames.ts';
+import { closeFrame, OPCODE, wholeFrame } from '../wire/frames.ts';
 import { dialLeg, type Leg, type LegRequest } from './leg.ts';
+import type { TailRing } from './tail-ring.ts';
 
 /** What may wait for a service that does not read, or is not open yet; as much as a socket holds. */
 const MOST_WAITING_BYTES = 1_048_576;
@@ -16,13 +18,13 @@ const FLOOD_BYTES = 8 * 1_048_576;
 const FLOOD_FACTOR = 4;
 /** A goodbye is answered within that time, or the connection is cut. */
 const GOODBYE_MS = 2_000;
-/** After the session has ended nobody waits: what comes in this time is still compared. */
 const NORMAL_CLOSE = 1000;
 
 export interface SecondLegOptions {
+  readonly side: Side;
   readonly role: Role['role'];
-  readonly request: LegRequest;
   readonly tap: StreamTap;
+  readonly tails: TailRing;
   /** Told once the handshake is through, and once when it is over. */
   readonly onOpen: () => void;
   readonly onEnd: (end: SecondLegEnd) => void;
@@ -33,7 +35,6 @@ export class SecondLeg {
   readonly role: Role['role'];
   readonly #options: SecondLegOptions;
   readonly #gone = new AbortController();
-  readonly #tracker: FrameTracker;
   #leg: Leg | null = null;
   /** Frames for a service that is not open yet. */
   #early: Buffer[] = [];
@@ -43,16 +44,40 @@ export class SecondLeg {
   #leaving: SecondLegEnd | null = null;
   #ended = false;
 
-  constructor(options: SecondLegOptions) {
+  private constructor(options: SecondLegOptions) {
     this.#options = options;
-    this.side = options.request.upstream.side;
+    this.side = options.side;
     this.role = options.role;
-    this.#tracker = new FrameTracker(payload => this.#write(OPCODE.pong, payload));
-    void this.#dial();
   }
 
-  get isOpen(): boolean {
-    return this.#leg !== null && !this.#ended;
+  /** Dials at once. */
+  static dial(request: LegRequest, options: SecondLegOptions): SecondLeg {
+    const second = new SecondLeg(options);
+    void second.#dial(request);
+    return second;
+  }
+
+  /** A leg that was the primary. `onOpen` is not called: it is open. */
+  static of(leg: Leg, options: SecondLegOptions): SecondLeg {
+    const second = new SecondLeg(options);
+    second.#attach(leg);
+    return second;
+  }
+
+  /** The leg, while it is open and nobody has said goodbye. */
+  get leg(): Leg | null {
+    return this.#ended || this.#leaving !== null ? null : this.#leg;
+  }
+
+  /** Gives the leg away, open as it is: whoever takes it listens from now on. */
+  release(): Leg | null {
+    const { leg } = this;
+    if (leg === null) return null;
+    this.#ended = true;
+    leg.onPing = null;
+    const { socket } = leg;
+    socket.off('end', this.#onSocketEnd).off('error', onError).off('close', this.#onSocketClose);
+    return leg;
   }
 
   /** A message of the client. `payload` is not kept. */
@@ -68,17 +93,13 @@ export class SecondLeg {
   }
 
   /** Says goodbye; what the service had sent by then is still compared. */
-  leave(why: 'ended' | 'unwanted', code = NORMAL_CLOSE): void {
+  leave(why: 'ended' | 'unwanted'): void {
     if (this.#ended || this.#leaving !== null) return;
     this.#leaving = why;
     if (this.#leg === null) return this.#end(why);
-    this.#leg.socket.end(closeFrame(code, '', mask()));
+    this.#leg.socket.resume();
+    this.#leg.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
     setTimeout(() => this.#end(why), GOODBYE_MS).unref();
-  }
-
-  /** Cuts it off at once. */
-  destroy(): void {
-    this.#end('ended');
   }
 
   /** Called once a second with what the primary sent since; breaks off a shadow that floods. */
@@ -90,8 +111,8 @@ export class SecondLeg {
     }
   }
 
-  async #dial(): Promise<void> {
-    const outcome = await dialLeg(this.#options.request, this.#gone.signal);
+  async #dial(request: LegRequest): Promise<void> {
+    const outcome = await dialLeg(request, this.#gone.signal);
     if (this.#ended) {
       if (outcome.kind !== 'failed') outcome.leg.socket.destroy();
       return;
@@ -101,49 +122,68 @@ export class SecondLeg {
       return this.#end(outcome.kind);
     }
     const { leg, early } = outcome;
-    this.#leg = leg;
-    leg.onBytes = view => this.#onBytes(view);
-    // What matters is that it is gone, and 'close' says so next.
-    leg.socket.on('error', () => undefined);
-    leg.socket.on('end', () => leg.socket.end());
-    leg.socket.on('close', () => this.#end('closed'));
-    this.#options.tap.legOpened(this.side, this.#tracker);
-    this.#options.onOpen();
+    this.#attach(leg);
+    this.#options.tap.legOpened(this.side, leg.tracker);
     for (const frame of this.#early) leg.socket.write(frame);
     this.#early = [];
-    if (early.length > 0) this.#onBytes(early);
+    if (early.length > 0) this.#onBytes(leg, early);
+    this.#options.onOpen();
   }
 
-  #onBytes(view: Buffer): void {
+  #attach(leg: Leg): void {
+    this.#leg = leg;
+    leg.onBytes = view => this.#onBytes(leg, view);
+    leg.onPing = payload => {
+      // Inside a frame of the client's a pong would be taken for its payload.
+      if (!leg.midMessage) this.#write(OPCODE.pong, payload);
+    };
+    const { socket } = leg;
+    socket.on('end', this.#onSocketEnd).on('error', onError).on('close', this.#onSocketClose);
+  }
+
+  readonly #onSocketEnd = (): void => void this.#leg?.socket.end();
+  readonly #onSocketClose = (): void => this.#end('closed');
+
+  #onBytes(leg: Leg, view: Buffer): void {
     if (this.#ended) return;
+    const { tap, tails } = this.#options;
+    const { tracker } = leg;
     this.#bytesSinceSweep += view.length;
-    this.#options.tap.follow(this.side, view, this.#tracker);
-    if (this.#tracker.closeCode === null || this.#leaving !== null) return;
-    this.#leaving = 'closed';
-    this.#leg?.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
-    setTimeout(() => this.#end('closed'), GOODBYE_MS).unref();
+    leg.tail = tails.append(leg.tail, {
+      bytes: view,
+      messages: tracker.messages,
+      atBoundary: tracker.atMessageBoundary,
+      time: performance.now(),
+    });
+    tap.follow(this.side, view, tracker);
+    if (tracker.closeCode === null || this.#leaving !== null) return;
+    // Answered, and gone for us at once: nobody must wait for it, or make it the primary.
+    leg.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
+    setTimeout(() => leg.socket.destroy(), GOODBYE_MS).unref();
+    this.#end('closed', false);
   }
 
   #write(opcode: number, payload: Buffer): void {
     const socket = this.#leg?.socket;
     if (socket === undefined || this.#ended || this.#leaving !== null) return;
-    socket.write(
-      opcode >= OPCODE.close
-        ? controlFrame(opcode, payload, mask())
-        : wholeFrame(opcode, payload, mask()),
-    );
+    socket.write(wholeFrame(opcode, payload, mask()));
     if (socket.writableLength > MOST_WAITING_BYTES) this.#end('slow');
   }
 
-  #end(why: SecondLegEnd): void {
+  #end(why: SecondLegEnd, destroys = true): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#early = [];
     this.#gone.abort();
-    this.#leg?.socket.destroy();
+    if (destroys) this.#leg?.socket.destroy();
     this.#options.tap.legClosed(this.side);
     this.#options.onEnd(this.#leaving ?? why);
   }
+}
+
+/** What matters is that it is gone, and 'close' says so next. */
+function onError(): void {
+  // Counted there.
 }
 
 /** RFC 6455 5.3: fresh and unpredictable for every frame. */

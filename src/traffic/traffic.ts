@@ -132,9 +132,10 @@ export class Traffic implements TrafficView {
     await this.#webSockets.reconsider();
   }
 
-  /** Ends the sessions that are open now, at a pace that fills `windowMs`; resolves to how many. */
-  endOpen(windowMs: number): Promise<number> {
-    return this.#webSockets.endOpen(windowMs);
+  endOpen(windowMs: number): number {
+    const { size } = this.#webSockets.sessions;
+    void this.#webSockets.endOpen(windowMs);
+    return size;
   }
 
   /** Stops accepting, ends sessions at a pace that fills `windowMs`, and waits for requests to finish. */

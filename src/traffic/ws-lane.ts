@@ -8,8 +8,16 @@ import type net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
-import type { Decider, Tap, TrafficObserver } from '../ports.ts';
+import type {
+  Decider,
+  HandoverCounts,
+  LaneCounters,
+  MoveKind,
+  Tap,
+  TrafficObserver,
+} from '../ports.ts';
 import type { SecondLeg, Side } from '../rules/decide.ts';
+import type { HandoverAction } from '../rules/handover/handover.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { checkClientHandshake, offeredProtocols } from '../wire/handshake.ts';
 import { fieldValues } from '../wire/headers.ts';
@@ -21,13 +29,15 @@ import { Comparison } from './comparison.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { EarlyBytes } from './early-bytes.ts';
+import { type HandoverListener, Handovers } from './handovers.ts';
 import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
 import { paced } from './pace.ts';
 import { relayRefusal } from './refusal.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
-import { type Opening, Session } from './session.ts';
+import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
+import { TailRing } from './tail-ring.ts';
 import { fieldsFor, targetFor, watchForDeadPeer } from './upstream.ts';
 
 /** Peers are looked at for progress so often; limits of theirs are seconds and more. */
@@ -49,17 +59,26 @@ export interface WebSocketLaneOptions {
   readonly unrouted: (incoming: IncomingMessage, client: net.Socket, head: Buffer) => void;
 }
 
-export class WebSocketLane {
+export class WebSocketLane implements SessionHost, HandoverListener {
   readonly sessions = new Set<Session>();
   connecting = 0;
   draining = false;
+  /** Sessions end whose client asked before (ms, `performance.now`), also those that open later. */
+  #endBeforeMs = 0;
   readonly #options: WebSocketLaneOptions;
   readonly #breakers = { legacy: new Breaker(), candidate: new Breaker() };
+  readonly tails = new TailRing();
+  readonly #handovers: Handovers;
   readonly #sweeper: NodeJS.Timeout;
   #reconsidering = 0;
 
   constructor(options: WebSocketLaneOptions) {
     this.#options = options;
+    this.#handovers = new Handovers({
+      tails: this.tails,
+      dial: (session, plan) => this.#standBeside(session, plan),
+      listener: this,
+    });
     this.#sweeper = setInterval(() => {
       const now = performance.now();
       for (const session of this.sessions) session.sweep(now);
@@ -121,7 +140,7 @@ export class WebSocketLane {
     };
     // Both are dialled at once, so that the second one hears all that the client says; nobody waits for it.
     const { second } = decided.decision;
-    const comparison = second === null ? null : this.#compare(opening, second);
+    const comparison = second === null ? null : this.#compare(opening, second, null);
     const outcome = await dialLeg(legRequest(opening, primary), early.gone);
     if (outcome.kind !== 'open') comparison?.end();
     if (outcome.kind === 'failed') {
@@ -132,17 +151,11 @@ export class WebSocketLane {
     if (outcome.kind === 'refused') {
       return this.#passOnRefusal(client, context, about, outcome);
     }
-    const session = new Session(
-      { ...opening, counters: this.#options.counters.of(name, primary) },
-      client,
-      outcome.leg,
-      comparison,
-      ended => this.#onEnd(ended),
-    );
+    const session = new Session(opening, client, outcome.leg, this);
     this.sessions.add(session);
     watchForDeadPeer(client);
     client.write(acceptance(fieldsToClient(outcome.answer.headers, context, primary)));
-    session.start(fromClient, outcome.early);
+    session.start(comparison, fromClient, outcome.early);
     this.#options.observer.sessionOpened(
       name,
       primary,
@@ -151,14 +164,14 @@ export class WebSocketLane {
     );
     // A connection that was accepted before the shutdown: told to come again, as the others are, by a
     // code that clients know, and not refused as if the service were down.
-    if (this.draining) session.end(ERRORS.draining.close, 'service restart');
+    if (this.draining || startedAt < this.#endBeforeMs) endForRestart(session);
   }
 
-  #compare(opening: Opening, plan: SecondLeg): Comparison {
+  #compare(opening: Opening, plan: SecondLeg, listener: Session | null): Comparison {
     const { id, route, subject, singleUse } = opening;
     const { tap, counters, observer } = this.#options;
     return new Comparison({
-      ...{ route, plan, singleUse, observer },
+      ...{ route, plan, singleUse, observer, listener, tails: this.tails },
       breakers: this.#breakers,
       tap: tap.stream({ route: route.name, id, format: 'websocket', subject }),
       counters: side => counters.of(route.name, side),
@@ -202,8 +215,29 @@ export class WebSocketLane {
     refuseSocket(client, code);
   }
 
-  #onEnd(session: Session): void {
+  countersOf(route: string, side: Side): LaneCounters {
+    return this.#options.counters.of(route, side);
+  }
+
+  act(session: Session, action: HandoverAction): void {
+    this.#handovers.act(session, action);
+  }
+
+  secondOpened(session: Session, side: Side): void {
+    this.#handovers.secondOpened(session, side);
+  }
+
+  moved(session: Session, how: MoveKind): void {
+    this.#options.observer.sessionMoved(session.facts.route.name, session.leg.side, how);
+  }
+
+  counted(counts: HandoverCounts): void {
+    this.#options.observer.handoverCounted(counts);
+  }
+
+  ended(session: Session): void {
     const { facts, decision, cause, code } = session;
+    this.#handovers.forget(session);
     const route = facts.route.name;
     this.sessions.delete(session);
     this.#options.observer.sessionClosed(route, decision.primary, cause ?? 'client-lost', code);
@@ -215,11 +249,11 @@ export class WebSocketLane {
         route,
         side: decision.primary,
         reason: decision.reason,
-        flags: facts.decided.revision,
+        flags: session.decided.revision,
         cause,
         code,
         durationMs: Math.round(performance.now() - facts.startedAt),
-        messagesToClient: session.toClient.messages,
+        messagesToClient: session.messagesToClient,
         messagesToUpstream: session.toUpstream.messages,
       },
       'session ended',
@@ -235,14 +269,11 @@ export class WebSocketLane {
 
   /**
    * Ends the sessions that are open now with 1012, spread evenly over `windowMs`: clients that all
-   * reconnect at once are an outage of their own. Resolves to how many, once all are told.
+   * reconnect at once are an outage of their own. Resolves once all are told.
    */
-  async endOpen(windowMs: number): Promise<number> {
-    const sessions = [...this.sessions];
-    await paced(sessions, windowMs, session =>
-      session.end(ERRORS.draining.close, 'service restart'),
-    );
-    return sessions.length;
+  async endOpen(windowMs: number): Promise<void> {
+    this.#endBeforeMs = performance.now();
+    await paced([...this.sessions], windowMs, endForRestart);
   }
 
   /**
@@ -266,16 +297,32 @@ export class WebSocketLane {
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
     const { primary, second } = decided.decision;
-    if (primary !== session.leg.side) return;
-    if (session.comparison !== null) return session.comparison.change(second);
-    if (second !== null) session.compare(this.#compare(session.facts, second));
+    if (primary !== session.leg.side || session.state.wanted !== null) {
+      if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
+        this.#handovers.move(session, decided, false);
+      }
+      return;
+    }
+    session.decided = decided;
+    this.#standBeside(session, second);
+  }
+
+  /** Lets a session have that second leg, or none. */
+  #standBeside(session: Session, plan: SecondLeg | null): void {
+    if (session.comparison !== null) session.comparison.change(plan);
+    else if (plan !== null) session.compare(this.#compare(session.facts, plan, session));
   }
 
   /** Cuts off what is left. */
   close(): void {
     clearInterval(this.#sweeper);
+    this.#handovers.close();
     for (const session of this.sessions) session.destroy();
   }
+}
+
+function endForRestart(session: Session): void {
+  session.end(ERRORS.draining.close, 'service restart');
 }
 
 /** The client's own handshake as the service gets it: its key, subprotocols and credentials. */

@@ -26,6 +26,8 @@ export class FrameTracker {
   messages = 0;
   /** Code of the first close frame; `NO_CODE` if it had no body; null before one came whole. */
   closeCode: number | null = null;
+  /** Length of that frame, its header included. */
+  closeBytes = 0;
   lost = false;
 
   #phase: number = PHASE.first;
@@ -155,6 +157,7 @@ export class FrameTracker {
     this.#phase = PHASE.first;
     if (this.#opcode === OPCODE.close && this.closeCode === null) {
       this.closeCode = this.#length < 2 ? NO_CODE : (this.#code ^ this.#mask) & 0xffff;
+      this.closeBytes = headerBytes(this.#length, this.#masked) + this.#length;
     }
     if (this.#ping !== null) {
       const payload = this.#ping;
@@ -162,6 +165,11 @@ export class FrameTracker {
       this.#onPing?.(payload);
     }
   }
+}
+
+/** Of a frame with that much payload, written no longer than need be. */
+function headerBytes(length: number, masked: boolean): number {
+  return 2 + (length < 126 ? 0 : length < 65_536 ? 2 : 8) + (masked ? 4 : 0);
 }
 
 /**

@@ -1,9 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { appendFile, readFile, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
+import type { WriteSplit } from '../../src/ports.ts';
 import { cutover } from '../support/command.ts';
 import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
 
@@ -187,7 +188,7 @@ describe('looking', () => {
     const { code, stdout } = await run('status');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^cutover 0\.1\.0, up \d+ s, ready\n/);
-    expect(stdout).toMatch(/^events +\/ws +shadow +2 +0 +upstream-timeout 1$/m);
+    expect(stdout).toMatch(/^events +\/ws +shadow +2 +0 +- +upstream-timeout 1$/m);
     expect(stdout).toMatch(/^flags +file:[0-9a-f]{12}, read \d+ s ago, 0 errors, 1 warning /m);
     expect(stdout).toMatch(/^warning +1,024 file descriptors/m);
     const json = JSON.parse((await run('status', '--json')).stdout);
@@ -217,6 +218,117 @@ describe('looking', () => {
     expect(stdout).not.toContain(ESC);
     const json = JSON.parse((await run('flags', 'list', '--json')).stdout);
     expect(json.flags[0]).toMatchObject({ name: 'events.serve', role: 'serve', percent: 0 });
+  });
+});
+
+describe('bypass', () => {
+  const file = () => path.join(op.stateDir, 'bypass.json');
+
+  test('on, and status says so; what an operator wrote does not steer the terminal', async () => {
+    op.traffic.open('events', 'candidate', 'a', 'b');
+    const on = await run('bypass', 'on', '--reason', `lost ${ESC}[2J`);
+    expect(on).toMatchObject({ code: 0, stderr: '' });
+    expect(on.stdout).toMatch(/^bypass: on since \d{4}-\S+Z: lost \?\[2J\n/);
+    expect(on.stdout).toContain('neither flagged nor compared, and writes reach legacy alone');
+    expect(on.stdout).toContain('0 on legacy and 2 on candidate that are older');
+    expect(JSON.parse(await readFile(file(), 'utf8')).reason).toContain('lost');
+    const status = (await run('status')).stdout;
+    expect(status).toMatch(/^cutover 0\.1\.0, up .*, ready, bypass on\n/);
+    expect(status).toMatch(/^bypass +since \S+: lost \?\[2J; everything new goes/m);
+    expect(status).toMatch(/^unrouted +neither flagged nor compared: /m);
+    expect(status).not.toContain(ESC);
+  });
+
+  test('how it stands, for people and for programs', async () => {
+    expect((await run('bypass')).stdout).toMatch(/^bypass: off; .* go where flags say\n$/);
+    await op.bypass.engage(`lost ${ESC}[2J`);
+    const json = JSON.parse((await run('bypass', '--json')).stdout);
+    expect(json).toMatchObject({ engaged: { reason: `lost ${ESC}[2J` }, kept: true });
+  });
+
+  test('on again ends what is open, if asked to; off ends it', async () => {
+    op.traffic.open('events', 'candidate', 'a', 'b');
+    await op.bypass.engage('lost');
+    const again = await run('bypass', 'on', '--reason', 'still', '--close-open');
+    expect(again.stdout).toMatch(/^nothing new: bypass: on since .*: still\n/);
+    expect(again.stdout).toContain('being ended with 1012 over 20 s: 2');
+    const off = await run('bypass', 'off', '--reason', 'fixed');
+    expect(off.stdout).toMatch(/^bypass: off; /);
+    await expect(readFile(file())).rejects.toThrow('ENOENT');
+  });
+
+  test.each([
+    [['bypass', 'on'], 2, /^say why: --reason "…"\n$/],
+    [['bypass', 'off'], 2, /^say why: --reason "…"\n$/],
+    [['bypass', '--reason', 'x'], 2, /^--reason and --close-open go with on or off\n$/],
+    [['bypass', '--close-open'], 2, /^--reason and --close-open go with on or off\n$/],
+    [['bypass', 'on', '--reason', ' '], 1, /^reason: say why, for whoever asks later\n$/],
+    [['bypass', 'sideways', '--reason', 'x'], 1, /^state: .*"on"\|"off".*\n$/],
+    [['bypass', 'off', '--reason', 'x', '--close-open'], 1, /^closeOpen goes with state on;/],
+  ])('%j ends with %i and one sentence, and changes nothing', async (words, code, stderr) => {
+    const ran = await run(...words);
+    expect(ran).toMatchObject({ code, stdout: '' });
+    expect(ran.stderr).toMatch(stderr);
+    expect(op.bypass.engaged).toBeNull();
+  });
+});
+
+describe('writes', () => {
+  const split = (key: string, route = 'api'): WriteSplit => ({
+    ...{ route, key, cause: 'second-refused', digest: '0123456789abcdef', bytes: 34 },
+    primary: { side: 'legacy', outcome: 201 },
+    second: { side: 'candidate', outcome: 'upstream-timeout' },
+  });
+
+  test('shows where they go and what became of them', async () => {
+    op.writes.begun('api', 'both');
+    op.writes.begun('bypass', 'primary');
+    op.writes.split(split('k'));
+    const { code, stdout } = await run('writes');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^route +writes +now +alone +both +in flight +agreed +splits$/m);
+    expect(stdout).toMatch(/^api +primary +primary +0 +1 +0 +0 +second-refused 1$/m);
+    expect(stdout).toMatch(/^\(bypass\) +- +primary +1 +0 +0 +0 +-$/m);
+    const json = JSON.parse((await run('writes', '--json')).stdout);
+    expect(json.routes[0]).toMatchObject({ route: 'api', splits: { 'second-refused': 1 } });
+  });
+
+  test('splits are listed newest first, and what is in the file does not steer the terminal', async () => {
+    expect((await run('writes', 'splits')).stdout).toBe('no splits\n');
+    op.writes.split(split('older'));
+    op.writes.split(split(`newer${ESC}[2J`));
+    const { code, stdout } = await run('writes', 'splits');
+    expect(code).toBe(0);
+    const row = (key: string) =>
+      `\\S+Z +api +second-refused +legacy 201 +candidate upstream-timeout +34 +${key} +0123456789ab`;
+    expect(stdout).toMatch(new RegExp(`\n${row('newer\\?\\[2J')}\n${row('older')}\n$`));
+    for (const words of [
+      ['writes', 'splits', '--limit', '1', '--json'],
+      ['writes', '--json', 'splits', '--limit', '1'],
+    ]) {
+      const { splits, unreadable } = JSON.parse((await run(...words)).stdout);
+      expect([splits.length, splits[0].digest, unreadable]).toEqual([1, '0123456789abcdef', 0]);
+    }
+  });
+
+  test('lines that are no records are passed over and told', async () => {
+    op.writes.split(split('whole'));
+    await op.writes.flush();
+    await appendFile(path.join(op.stateDir, 'write-splits.jsonl'), '{"torn');
+    const { stdout } = await run('writes', 'splits');
+    expect(stdout).toContain('whole');
+    expect(stdout).toContain('warning: lines of the file that are no records: 1');
+  });
+
+  test.each([
+    [['writes', 'splits', '--limit', '0'], 1, /^limit: .*\n$/],
+    [['writes', 'splits', '--limit', 'x'], 1, /^limit: .*\n$/],
+    [['writes', 'splits', '--route', 'nope'], 1, /^there is no route "nope"/],
+    [['writes', 'all'], 2, /^error: /],
+  ])('%j ends with %i and one sentence', async (words, code, stderr) => {
+    const ran = await run(...words);
+    expect(ran).toMatchObject({ code, stdout: '' });
+    expect(ran.stderr).toMatch(stderr);
   });
 });
 

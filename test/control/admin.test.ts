@@ -394,6 +394,7 @@ describe('bad input', () => {
       },
       sessionsOf: () => [],
       hasLeg: () => false,
+      endOpen: () => 0,
     };
     const { text } = await authorized('/api/v1/status').expect(500);
     expect(JSON.parse(text).error).toEqual({ code: 'internal', message: 'The proxy failed.' });

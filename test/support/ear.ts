@@ -6,6 +6,7 @@ import { MessageReader } from '../../src/wire/message-reader.ts';
 
 /** What was heard of one stream. */
 export class HeardStream implements StreamTap {
+  readonly synced = null;
   readonly facts: StreamFacts;
   readonly bytesOf: Record<Side, Buffer[]> = { legacy: [], candidate: [] };
   /** `open legacy`, `close candidate`, `end`, in order. */

@@ -7,11 +7,13 @@ import pino from 'pino';
 import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
+import { Bypass } from '../../src/control/bypass.ts';
 import { createDecider } from '../../src/control/decider.ts';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
 import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
 import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
 import type { ProxyView, ReloadReport } from '../../src/control/proxy-view.ts';
+import { WriteSplits } from '../../src/control/write-splits.ts';
 import type { JudgeView, LaneCounters, TrafficView } from '../../src/ports.ts';
 import type { Side, Subject } from '../../src/rules/decide.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
@@ -39,6 +41,8 @@ export function flagsFor(route: string, stage: string, percent?: number): readon
 export class FakeTraffic implements TrafficView {
   connecting = 0;
   draining = false;
+  /** Windows (ms) over which what is open was to be ended. */
+  readonly endings: number[] = [];
   readonly sessions: { route: string; subject: Subject | null; side: Side }[] = [];
   readonly totals = new Map<string, LaneCounters>();
 
@@ -68,6 +72,11 @@ export class FakeTraffic implements TrafficView {
     return sessionsOpen + streamsOpen + secondLegsOpen > 0;
   }
 
+  endOpen(windowMs: number): number {
+    this.endings.push(windowMs);
+    return this.sessions.length;
+  }
+
   *counters() {
     for (const [key, counters] of this.totals) {
       const [route = '', side] = key.split(' ');
@@ -93,6 +102,10 @@ export interface Operated {
   flags: FlagProvider;
   metrics: Metrics;
   traffic: FakeTraffic;
+  bypass: Bypass;
+  writes: WriteSplits;
+  /** The state folder. */
+  stateDir: string;
   /** The real one; its thread begins with `keepIn`. */
   evidence: Evidence;
   logged: string[];
@@ -143,29 +156,43 @@ export async function operated(
   const flags = await openFileFlags({ dir, routes: () => config.routes, logger });
   const traffic = new FakeTraffic();
   const state: Operated['state'] = { traffic, lock: 'held', lastReload: null, warnings: [] };
+  const stateDir = await mkdtemp(path.join(tmpdir(), 'cutover-operator-state-'));
+  const bypass = await Bypass.open(stateDir);
+  const writes = new WriteSplits(logger);
+  writes.keepIn(stateDir);
   const evidence = new Evidence(config, logger);
-  const metrics = createMetrics({ traffic: () => state.traffic, flags, evidence });
+  const sources = { traffic: () => state.traffic, flags, bypass, writes, evidence };
+  const metrics = createMetrics(sources);
   const startedAt = Date.now() - 5_000;
   const proxy: ProxyView = {
     startedAt,
     flags,
-    decide: createDecider(flags),
+    decide: createDecider(flags, () => ({
+      bypass: bypass.engaged !== null,
+      latched: false,
+      legsOn: [],
+    })),
     loaded: () => loaded,
     loadedAt: () => startedAt,
     lastReload: () => state.lastReload,
     traffic: () => state.traffic,
     judge: NOTHING_JUDGED,
+    bypass,
+    writes,
     evidence,
     addresses: () => ({ listen: 'http://127.0.0.1:8080', admin: null }),
     state: () => state.lock,
     warnings: () => state.warnings,
   };
   return {
-    ...{ dir, proxy, flags, metrics, traffic, evidence, logged, logger, state, write },
+    ...{ dir, stateDir, proxy, flags, metrics, traffic, bypass, writes, evidence },
+    ...{ logged, logger, state, write },
     close: async () => {
       await evidence.close();
       await flags.close();
+      await writes.flush();
       await rm(dir, { recursive: true });
+      await rm(stateDir, { recursive: true });
     },
   };
 }

@@ -4,7 +4,7 @@ import pino from 'pino';
 import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
-import type { Decider, Tap, WriteSplit } from '../../src/ports.ts';
+import type { Decider, HandoverCounts, Tap, WriteSplit } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { Traffic } from '../../src/traffic/traffic.ts';
 import { Ear } from './ear.ts';
@@ -28,7 +28,7 @@ export interface ProxyOptions {
 
 /** One thing that the lanes reported. */
 export interface Report {
-  kind: 'opened' | 'closed' | 'refused' | 'failed' | 'second-ended' | 'request';
+  kind: 'opened' | 'closed' | 'refused' | 'failed' | 'second-ended' | 'moved' | 'request';
   route: string;
   side: Side | 'none';
   /** Reason, cause, or code, whichever the kind has. */
@@ -42,6 +42,8 @@ export interface TestProxy {
   reports: Report[];
   /** Outcomes of double writes. */
   splits: WriteSplit[];
+  /** What handovers counted. */
+  doubts: HandoverCounts[];
   agreed: string[];
   /** Writes that went out, as `<route> <to>`. */
   begun: string[];
@@ -79,6 +81,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
   const reports: Report[] = [];
   const logged: string[] = [];
   const splits: WriteSplit[] = [];
+  const doubts: HandoverCounts[] = [];
   const agreed: string[] = [];
   const begun: string[] = [];
   const traffic = new Traffic({
@@ -99,6 +102,8 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       handshakeRefused: (route, side, code) =>
         reports.push({ kind: 'refused', route, side, what: 'refused', code }),
       failed: (route, side, what) => reports.push({ kind: 'failed', route, side, what }),
+      sessionMoved: (route, side, what) => reports.push({ kind: 'moved', route, side, what }),
+      handoverCounted: counts => void doubts.push(counts),
       secondLegEnded: (route, side, _role, what) =>
         reports.push({ kind: 'second-ended', route, side, what }),
       requestDone: (route, side, code) =>
@@ -111,6 +116,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     traffic,
     reports,
     splits,
+    doubts,
     agreed,
     begun,
     logged,

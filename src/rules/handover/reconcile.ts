@@ -24,11 +24,17 @@ export interface Reconciled {
   readonly missing: number;
 }
 
+/** A message of the new primary's. */
+export interface SentEvent extends TailEvent {
+  /** The client got it from this very leg, when that was the primary before. */
+  readonly hadAlready: boolean;
+}
+
 export interface Tails {
   /** What the old primary sent the client, oldest first. */
   readonly delivered: readonly TailEvent[];
   /** What the new primary has sent so far, oldest first. */
-  readonly sent: readonly TailEvent[];
+  readonly sent: readonly SentEvent[];
   /** More was delivered, in the time that counts, than is known of. */
   readonly overrun: boolean;
 }
@@ -48,16 +54,16 @@ export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
     if (key !== null && left > 0) {
       owed.set(key, left - 1);
       lastMatch.set(lane, index);
-    } else {
+    } else if (!event.hadAlready) {
       open.push(index);
     }
   }
-  const laneOf = (index: number) => (sent[index] as TailEvent).lane;
+  const laneOf = (index: number) => (sent[index] as SentEvent).lane;
   const deliver = open.filter(index => index > (lastMatch.get(laneOf(index)) ?? -1));
   return {
     deliver,
     suppress: [...owed].flatMap(([key, left]) => Array<string>(left).fill(key)),
-    unknown: deliver.filter(index => overrun || (sent[index] as TailEvent).key === null).length,
+    unknown: deliver.filter(index => overrun || (sent[index] as SentEvent).key === null).length,
     missing: open.length - deliver.length,
   };
 }

@@ -109,6 +109,7 @@ const outcomeIs = (flags: FlagProvider, outcome: string) =>
 const warningsOf = (flags: FlagProvider) =>
   readiness({
     flags,
+    bypass: { engaged: null },
     traffic: () => null,
     state: () => 'held',
     lastReload: () => null,

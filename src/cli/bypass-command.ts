@@ -1,0 +1,81 @@
+// `cutover bypass`: everything new straight to legacy, and back.
+import type { Command } from 'commander';
+import type { BypassChange, BypassView } from '../control/bypass-change.ts';
+import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
+import { CommandFailure } from './failure.ts';
+import { duration, paint, plain, print } from './output.ts';
+
+const HELP = `
+While it is on, requests and new connections go straight to legacy by a lane of their own, whatever
+flags say: neither flagged nor compared, and writes reach legacy alone. What is open stays where it is,
+unless --close-open ends it (close code 1012, spread over limits.drainMs), so that it comes back
+through the bypass. It survives a restart. What came in through it stays on legacy until it ends.
+
+Examples:
+  cutover bypass                                             is it on, and why?
+  cutover bypass on --reason "events lost, incident 4711"
+  cutover bypass on --reason "candidate leaks" --close-open
+  cutover bypass off --reason "fixed in 1.4.2"`;
+
+interface BypassOptions extends AdminPlace {
+  readonly reason?: string;
+  readonly closeOpen?: boolean;
+}
+
+export function bypassCommand(): Command {
+  return remoteCommand('bypass')
+    .description('show, engage or end the bypass, which sends everything straight to legacy')
+    .argument('[state]', 'on or off')
+    .option('--reason <text>', 'why, for the log and for whoever asks later')
+    .option('--close-open', 'with on: end what is open, at a pace')
+    .addHelpText('after', HELP)
+    .action(runBypass);
+}
+
+async function runBypass(state: string | undefined, options: BypassOptions): Promise<void> {
+  const { reason, closeOpen, json = false } = options;
+  if (state === undefined) {
+    if (reason !== undefined || closeOpen) {
+      throw new CommandFailure(2, '--reason and --close-open go with on or off');
+    }
+    const admin = await connectAdmin(options);
+    return print(await admin.get<BypassView>('/bypass'), json, viewText);
+  }
+  if (reason === undefined) throw new CommandFailure(2, 'say why: --reason "…"');
+  const admin = await connectAdmin(options);
+  const body = { state, reason, closeOpen };
+  print(await admin.post<BypassChange>('/bypass', body), json, changeText);
+}
+
+function viewText({ engaged, kept, open, note }: BypassView): string {
+  if (engaged === null) return [`bypass: off; ${note}`, ...openText(open, false)].join('\n');
+  const lines = [
+    `bypass: ${paint('red', 'on')} since ${engaged.at}: ${plain(engaged.reason)}`,
+    `  ${note}`,
+    ...openText(open, true),
+  ];
+  if (!kept) lines.push(unkeptText());
+  return lines.join('\n');
+}
+
+function changeText(change: BypassChange): string {
+  const { engaged, changed, ending } = change;
+  const lines = [viewText(change)];
+  if (!changed) lines[0] = `nothing new: ${lines[0]}`;
+  if (engaged !== null && ending !== null) {
+    lines.push(`  being ended with 1012 over ${duration(ending.overMs / 1_000)}: ${ending.count}`);
+  }
+  return lines.join('\n');
+}
+
+function openText({ bypass, legacy, candidate }: BypassView['open'], on: boolean): string[] {
+  if (!on && bypass === 0) return [];
+  const through = `${bypass} open through it, on legacy${on ? '' : ' until they end'}`;
+  const older = `${legacy} on legacy and ${candidate} on candidate that are older`;
+  return [`  ${on ? `${through}; ${older}` : through}`];
+}
+
+function unkeptText(): string {
+  const what = 'the state folder could not be written, so a restart ends the bypass';
+  return paint('yellow', `  warning: ${what}`);
+}

@@ -1,0 +1,240 @@
+// The bytes of a session: from the client to its leg and back, as they came, one write a read; the
+// slower side holds the faster one back.
+//
+//   client ──data──► [tracker] ──► leg
+//   client ◄──── [tracker] ◄──onBytes── leg
+//                    └─ copies for the judge and the tail, where there is a second leg
+import type net from 'node:net';
+import type { EndCause } from '../ports.ts';
+import { ABNORMAL, type StopAt } from '../wire/frames.ts';
+import type { Leg } from './leg.ts';
+import type { Session } from './session.ts';
+
+const kSession = Symbol('session');
+type SessionSocket = net.Socket & { [kSession]?: Session };
+
+/** First byte of a close frame (RFC 6455 5.2). */
+const CLOSE_BYTE = 0x88;
+
+/** From now on what the client sends and does is the session's. */
+export function attachClient(session: Session): void {
+  const client: SessionSocket = session.client;
+  client[kSession] = session;
+  client.on('data', clientOnData).on('drain', clientOnDrain);
+  client.on('end', clientOnEnd).on('error', clientOnError).on('close', clientOnClose);
+}
+
+/** From now on that leg is the session's primary. */
+export function attachLeg(session: Session, leg: Leg): void {
+  const socket: SessionSocket = leg.socket;
+  socket[kSession] = session;
+  leg.onBytes = view => forwardToClient(session, view);
+  socket.on('drain', legOnDrain).on('end', legOnEnd);
+  socket.on('error', legOnError).on('close', legOnClose);
+}
+
+/** It no longer is. */
+export function detachLeg({ socket }: Leg): void {
+  socket.off('drain', legOnDrain).off('end', legOnEnd);
+  socket.off('error', legOnError).off('close', legOnClose);
+  delete (socket as SessionSocket)[kSession];
+}
+
+export function forwardToClient(session: Session, view: Buffer): void {
+  if (session.cut) return;
+  if (session.state.phase === 'held') return keep(session, view);
+  const { leg } = session;
+  const isCutting = session.state.phase === 'cutting';
+  const stop = isCutting || session.closeWaiting !== null ? 'message' : 'never';
+  const taken = follow(session, view, stop);
+  const bytes = taken === view.length ? view : view.subarray(0, taken);
+  const { tracker } = leg;
+  if (tracker.closeCode !== null && session.cause === null) {
+    if (failsOver(session, bytes)) return;
+    noteClose(session, 'closed-by-upstream', tracker.closeCode);
+  }
+  session.lastWord = tracker.closeCode !== null;
+  const flowing = deliver(session, bytes);
+  if (session.closeWaiting !== null && tracker.atMessageBoundary) {
+    putClose(session, session.closeWaiting);
+  } else if (isCutting && tracker.atMessageBoundary) {
+    session.handle({ kind: 'boundary' });
+    if (taken < view.length) keep(session, view.subarray(taken));
+  } else if (!flowing) {
+    leg.socket.pause();
+  }
+}
+
+/** Lets the primary's tracker follow; judge and tail get their copies. Returns how much was consumed. */
+function follow(session: Session, view: Buffer, stop: StopAt): number {
+  const { leg, comparison, counters } = session;
+  const { tracker } = leg;
+  const before = tracker.messages;
+  let taken: number;
+  if (comparison === null) {
+    taken = tracker.push(view, stop);
+  } else {
+    const { atMessageBoundary } = tracker;
+    taken = comparison.fromPrimary(leg.side, view, tracker, stop);
+    leg.tail = session.host.tails.append(leg.tail, {
+      bytes: taken === view.length ? view : view.subarray(0, taken),
+      messages: before,
+      atBoundary: atMessageBoundary,
+      time: performance.now(),
+    });
+  }
+  session.messagesToClient += tracker.messages - before;
+  counters.messagesToClient += tracker.messages - before;
+  counters.bytesToClient += taken;
+  return taken;
+}
+
+/** False: the client holds it back. */
+function deliver(session: Session, bytes: Buffer): boolean {
+  const { client, gate } = session;
+  // The view lies in the read buffer that all legs share: what is written must be a copy.
+  if (gate === null) return client.write(Buffer.from(bytes));
+  gate.push(bytes);
+  if (gate.isDone(performance.now())) session.gate = null;
+  return !client.writableNeedDrain;
+}
+
+/** Behind the cut of a handover: the judge hears it, the client only if the session stays after all. */
+function keep(session: Session, view: Buffer): void {
+  follow(session, view, 'never');
+  session.kept = session.kept === null ? Buffer.from(view) : Buffer.concat([session.kept, view]);
+}
+
+/** Puts a close frame of ours into the client's stream, the last thing that it gets. */
+export function putClose(session: Session, frame: Buffer): void {
+  session.closeWaiting = null;
+  session.cut = true;
+  session.handle({ kind: 'client-gone' });
+  // A service that closed already has the last word.
+  if (!session.lastWord) session.client.write(frame);
+  // What the service still sends is read and thrown away, so that its own close is seen.
+  session.leg.socket.resume();
+  session.client.resume();
+}
+
+export function noteClose(session: Session, cause: EndCause, code: number): void {
+  if (session.cause !== null) return;
+  session.cause = cause;
+  session.code = code;
+}
+
+/**
+ * The primary says goodbye in the bytes at hand: true if the session goes on without it. Its close
+ * frame does not reach the client then; what came before it does.
+ */
+function failsOver(session: Session, bytes: Buffer): boolean {
+  const { tracker } = session.leg;
+  const from = bytes.length - tracker.closeBytes;
+  // A part of the frame has gone out already, or something follows it: then it is the client's.
+  if (from < 0 || bytes[from] !== CLOSE_BYTE) return false;
+  if (!primaryLost(session, tracker.closeCode ?? ABNORMAL)) return false;
+  if (from > 0) deliver(session, bytes.subarray(0, from));
+  return true;
+}
+
+/** Asks the state machine whether the session goes on without its primary. */
+function primaryLost(session: Session, code: number): boolean {
+  if (session.cause !== null || session.closeWaiting !== null) return false;
+  if (session.state.primaryLost) return true;
+  const { atMessageBoundary: atBoundary } = session.leg.tracker;
+  const clientClosed = session.toUpstream.closeCode !== null;
+  const { failover } = session.facts.route;
+  session.handle({ kind: 'primary-lost', code, atBoundary, failover, clientClosed });
+  return session.state.phase !== 'ended';
+}
+
+function sessionOf(socket: SessionSocket): Session {
+  const session = socket[kSession];
+  if (session === undefined) throw new Error('a listener of a session ran on another socket');
+  return session;
+}
+
+function clientOnData(this: SessionSocket, chunk: Buffer): void {
+  const session = sessionOf(this);
+  const { toUpstream, counters, up, leg } = session;
+  const before = toUpstream.messages;
+  // A message that was begun with another primary is brought to its end there.
+  const taken = toUpstream.push(chunk, up === leg ? 'never' : 'message');
+  counters.messagesToUpstream += toUpstream.messages - before;
+  counters.bytesToUpstream += taken;
+  if (toUpstream.closeCode !== null) noteClose(session, 'closed-by-client', toUpstream.closeCode);
+  const whole = taken === chunk.length;
+  const bytes = whole ? chunk : chunk.subarray(0, taken);
+  const flowing = up.socket.write(bytes);
+  session.messages?.push(bytes);
+  if (up !== leg && toUpstream.atMessageBoundary) {
+    up.midMessage = false;
+    session.up = leg;
+  }
+  if (!whole) clientOnData.call(this, chunk.subarray(taken));
+  else if (!flowing) this.pause();
+}
+
+function clientOnDrain(this: SessionSocket): void {
+  const session = sessionOf(this);
+  if (session.state.phase !== 'held') session.leg.socket.resume();
+}
+
+function clientOnEnd(this: SessionSocket): void {
+  const session = sessionOf(this);
+  noteClose(session, 'client-lost', ABNORMAL);
+  session.leg.socket.end();
+}
+
+function clientOnError(this: SessionSocket): void {
+  // What matters is that it is gone, and 'close' says so next.
+  noteClose(sessionOf(this), 'client-lost', ABNORMAL);
+}
+
+function clientOnClose(this: SessionSocket): void {
+  const session = sessionOf(this);
+  noteClose(session, 'client-lost', ABNORMAL);
+  session.handle({ kind: 'client-gone' });
+  // What the client had sent still goes to the service; what the service sends has no reader.
+  session.cut = true;
+  session.leg.socket.resume();
+  session.leg.socket.destroySoon();
+  finishIfClosed(session);
+}
+
+function legOnDrain(this: SessionSocket): void {
+  const session = sessionOf(this);
+  if (session.state.phase === 'steady' || session.state.phase === 'ended') session.client.resume();
+}
+
+function legOnEnd(this: SessionSocket): void {
+  const session = sessionOf(this);
+  session.comparison?.primaryClosed(session.leg.side);
+  if (primaryLost(session, ABNORMAL)) return;
+  noteClose(session, 'upstream-lost', ABNORMAL);
+  session.client.end();
+}
+
+function legOnError(this: SessionSocket): void {
+  // What matters is that it is gone, and 'close' says so next.
+}
+
+function legOnClose(this: SessionSocket): void {
+  const session = sessionOf(this);
+  session.comparison?.primaryClosed(session.leg.side);
+  if (primaryLost(session, ABNORMAL)) return;
+  noteClose(session, 'upstream-lost', ABNORMAL);
+  // The client still gets what the service had sent.
+  session.client.resume();
+  session.client.destroySoon();
+  finishIfClosed(session);
+}
+
+function finishIfClosed(session: Session): void {
+  // Both sockets may close in one turn: then each handler finds both closed.
+  if (session.finished || !session.client.closed || !session.leg.socket.closed) return;
+  session.finished = true;
+  session.comparison?.end();
+  session.counters.sessionsOpen -= 1;
+  session.host.ended(session);
+}

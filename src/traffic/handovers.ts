@@ -1,0 +1,317 @@
+// Moves live sessions from one leg to the other: all that are affected stop at their next message boundary
+// first, then each is reconciled and goes on, in slices that give way to traffic.
+//
+//   switch ─► second leg there? ─► cut ─► boundary ─► reconcile ─► change roles
+//                │ no                       │ late: end
+//                └► dial, at a pace ─► open, overlap ─► switch again
+import { randomBytes } from 'node:crypto';
+import type { RouteConfig } from '../config/schema.ts';
+import { ERRORS } from '../errors.ts';
+import type { Decided, HandoverCounts, MoveKind } from '../ports.ts';
+import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
+import type { SecondLeg, Side } from '../rules/decide.ts';
+import type { HandoverAction } from '../rules/handover/handover.ts';
+import { reconcile } from '../rules/handover/reconcile.ts';
+import { closeFrame } from '../wire/frames.ts';
+import { attachLeg, detachLeg, noteClose, putClose } from './forwarding.ts';
+import type { Leg } from './leg.ts';
+import type { Session } from './session.ts';
+import { SuppressGate } from './suppress-gate.ts';
+import { readTail, type TailMessage, tailEventOf } from './tail.ts';
+import type { TailRing } from './tail-ring.ts';
+
+/** An event of one side that the other has not sent by then is not the same one: the judge's window. */
+const WINDOW_MS = 5_000;
+/** A leg that was dialled for a planned move stands beside the other so long: what was on its way comes. */
+const OVERLAP_MS = 5_000;
+/** ... and for a rollback, which does not wait for stragglers. */
+const URGENT_OVERLAP_MS = 250;
+/** Deadlines and dials are looked at so often. */
+const TICK_MS = 5;
+/** A goodbye is answered within that time, or the connection is cut. */
+const GOODBYE_MS = 2_000;
+/** Of a slice of reconciling: what a client does not feel. */
+const SLICE_MS = 4;
+
+export interface HandoverOptions {
+  readonly tails: TailRing;
+  /** Begins what a session without a second leg is to be moved with. */
+  readonly dial: (session: Session, plan: SecondLeg) => void;
+  readonly listener: HandoverListener;
+}
+
+/** What became of a move. */
+export interface HandoverListener {
+  moved(session: Session, how: MoveKind): void;
+  counted(counts: HandoverCounts): void;
+}
+
+interface Move {
+  readonly decided: Decided;
+  readonly urgent: boolean;
+  redialled: boolean;
+}
+
+/** What the client gets of the new primary's, and how what follows is read. */
+interface Reconciled {
+  readonly deliver: readonly Buffer[];
+  readonly partial: Buffer;
+  readonly gate: SuppressGate | null;
+}
+
+export class Handovers {
+  readonly #options: HandoverOptions;
+  readonly #moves = new Map<Session, Move>();
+  /** Waiting for a boundary, by when it must have come. */
+  readonly #cutting = new Map<Session, number>();
+  /** Whose fresh second leg is to stand beside the old one until then. */
+  readonly #overlapping = new Map<Session, number>();
+  readonly #held: Session[] = [];
+  readonly #reconciled = new Map<Session, Reconciled>();
+  readonly #rules = new WeakMap<RouteConfig, CompiledRules>();
+  #ticker: NodeJS.Timeout | null = null;
+  #isReconciling = false;
+
+  constructor(options: HandoverOptions) {
+    this.#options = options;
+  }
+
+  /** Sessions on their way. */
+  get underWay(): number {
+    return this.#moves.size;
+  }
+
+  /** True if a session could go to the other side without being closed. */
+  isMovable({ facts, leg, messages }: Session): boolean {
+    return !facts.singleUse && !leg.tracker.lost && messages?.preambleOverrun !== true;
+  }
+
+  /** The session is to be served as `decided` says. */
+  move(session: Session, decided: Decided, urgent: boolean): void {
+    const to = decided.decision.primary;
+    const before = this.#moves.get(session);
+    this.#moves.set(session, { decided, urgent, redialled: before?.redialled ?? false });
+    this.#switch(session, to);
+  }
+
+  /** What the state machine says. */
+  act(session: Session, action: HandoverAction): void {
+    switch (action.kind) {
+      case 'dial':
+        return this.#dial(session, action.side);
+      case 'cut':
+        session.comparison?.leg?.socket.pause();
+        session.client.pause();
+        if (session.state.phase === 'cutting') {
+          this.#cutting.set(session, performance.now() + session.facts.context.limits.boundaryMs);
+          this.#tickSoon();
+        }
+        return;
+      case 'reconcile':
+        session.leg.socket.pause();
+        this.#cutting.delete(session);
+        this.#held.push(session);
+        return this.#reconcileSoon();
+      case 'change-roles':
+        return this.#changeRoles(session, action.lost);
+      case 'resume':
+        return this.#resume(session);
+      case 'pass-end':
+        return this.#passEnd(session);
+      case 'end':
+        return this.#end(session);
+    }
+  }
+
+  secondOpened(session: Session, side: Side): void {
+    const move = this.#moves.get(session);
+    if (move === undefined || session.state.wanted !== side) return;
+    const overlap = move.urgent ? URGENT_OVERLAP_MS : OVERLAP_MS;
+    this.#overlapping.set(session, performance.now() + overlap);
+    this.#tickSoon();
+  }
+
+  /** The session is over. */
+  forget(session: Session): void {
+    this.#moves.delete(session);
+    this.#cutting.delete(session);
+    this.#overlapping.delete(session);
+    this.#reconciled.delete(session);
+  }
+
+  close(): void {
+    if (this.#ticker !== null) clearInterval(this.#ticker);
+    this.#ticker = null;
+  }
+
+  #switch(session: Session, to: Side): void {
+    const { atMessageBoundary: atBoundary } = session.leg.tracker;
+    session.handle({ kind: 'switch', to, atBoundary });
+    if (session.state.phase === 'steady' && session.state.wanted === null) this.forget(session);
+  }
+
+  #dial(session: Session, side: Side): void {
+    const move = this.#moves.get(session);
+    if (move !== undefined) move.redialled = true;
+    this.#options.dial(session, { side, role: side === 'legacy' ? 'standby' : 'shadow' });
+  }
+
+  /** Neither leg speaks: what does the client still have to get? */
+  #reconcile(session: Session): void {
+    const { comparison, leg: old } = session;
+    const next = comparison?.leg ?? null;
+    if (session.state.phase !== 'held' || comparison === null || next === null) return;
+    const { greeting } = session.facts.route;
+    const rules = this.#rulesOf(session.facts.route);
+    const eventOf = (payload: Buffer) => tailEventOf(payload, rules, greeting);
+    const now = performance.now();
+    const { synced } = comparison.tap;
+    const read = (leg: Leg) =>
+      readTail(this.#options.tails, leg, synced?.[leg.side] ?? null, now - 2 * WINDOW_MS);
+    const [given, sent] = [read(old), read(next)];
+    const result = reconcile({
+      delivered: given.messages.map(({ payload }) => eventOf(payload)),
+      sent: sent.messages.map(({ payload, index }) => ({
+        ...eventOf(payload),
+        hadAlready: index < next.given,
+      })),
+      overrun: !given.complete || !sent.complete,
+    });
+    const unreplayed = session.messages?.takeNotMirrored() ?? session.toUpstream.messages;
+    const { unknown, missing } = result;
+    this.#options.listener.counted({ unreplayed, unknown, missing });
+    this.#reconciled.set(session, {
+      deliver: result.deliver.map(index => (sent.messages[index] as TailMessage).raw),
+      partial: sent.partial,
+      gate:
+        result.suppress.length === 0
+          ? null
+          : new SuppressGate({
+              ...{ keys: result.suppress, until: now + WINDOW_MS, eventOf },
+              write: bytes => void session.client.write(Buffer.from(bytes)),
+            }),
+    });
+    session.handle({ kind: 'reconciled' });
+  }
+
+  #changeRoles(session: Session, lost: boolean): void {
+    const { comparison, leg: old, client, toUpstream } = session;
+    const reconciled = this.#reconciled.get(session);
+    const move = this.#moves.get(session);
+    this.#reconciled.delete(session);
+    if (comparison === null || reconciled === undefined) return this.#end(session);
+    const decided = move?.decided ?? session.decided;
+    old.given = old.tracker.messages;
+    detachLeg(old);
+    const next = comparison.exchange(lost ? null : old, planBeside(old.side, decided));
+    if (next === null) return this.#end(session);
+    if (lost || comparison.plan === null) this.#letGo(old);
+    session.kept = null;
+    session.decided = decided;
+    session.leg = next;
+    session.counters.sessionsOpen -= 1;
+    session.counters = session.host.countersOf(session.facts.route.name, next.side);
+    session.counters.sessionsOpen += 1;
+    attachLeg(session, next);
+    if (toUpstream.atMessageBoundary || lost) session.up = next;
+    else old.midMessage = true;
+    for (const raw of reconciled.deliver) client.write(raw);
+    session.gate = reconciled.gate;
+    if (session.gate !== null) session.gate.push(reconciled.partial);
+    else if (reconciled.partial.length > 0) client.write(reconciled.partial);
+    const how = lost ? 'failover' : move?.redialled ? 'redialled' : 'in-place';
+    this.#options.listener.moved(session, how);
+    this.#goOn(session);
+    // A change of mind in the meantime.
+    const { wanted } = session.state;
+    if (wanted !== null && move !== undefined) this.#switch(session, wanted);
+    else this.forget(session);
+  }
+
+  /** The second leg was lost in the middle of it: the primary speaks on. */
+  #resume(session: Session): void {
+    this.#cutting.delete(session);
+    const { kept } = session;
+    session.kept = null;
+    if (kept !== null) session.client.write(kept);
+    this.#goOn(session);
+  }
+
+  #goOn({ client, leg }: Session): void {
+    client.resume();
+    if (!client.writableNeedDrain) leg.socket.resume();
+  }
+
+  /** A leg that is no longer wanted: told goodbye, and cut off if it does not answer. */
+  #letGo({ socket }: Leg): void {
+    socket.on('error', () => undefined);
+    socket.resume();
+    socket.end(closeFrame(1000, '', randomBytes(4)));
+    setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
+  }
+
+  /** Both legs are gone: the client is told to come again, as after any restart of a service. */
+  #passEnd(session: Session): void {
+    this.forget(session);
+    if (!session.state.primaryLost || session.kept === null) return;
+    session.end(ERRORS.draining.close, 'service restart');
+  }
+
+  #end(session: Session): void {
+    this.forget(session);
+    noteClose(session, 'ended-by-proxy', ERRORS.draining.close);
+    const { tracker } = session.leg;
+    const frame = closeFrame(ERRORS.draining.close, 'service restart');
+    if (tracker.atFrameBoundary) putClose(session, frame);
+    else session.client.destroy();
+  }
+
+  #rulesOf(route: RouteConfig): CompiledRules {
+    let rules = this.#rules.get(route);
+    if (rules === undefined) {
+      rules = compileRules(route.compare);
+      this.#rules.set(route, rules);
+    }
+    return rules;
+  }
+
+  #reconcileSoon(): void {
+    if (this.#isReconciling) return;
+    this.#isReconciling = true;
+    setImmediate(() => this.#reconcileSlice());
+  }
+
+  #reconcileSlice(): void {
+    const end = performance.now() + SLICE_MS;
+    for (let session = this.#held.shift(); session !== undefined; session = this.#held.shift()) {
+      this.#reconcile(session);
+      if (performance.now() >= end) break;
+    }
+    this.#isReconciling = false;
+    if (this.#held.length > 0) this.#reconcileSoon();
+  }
+
+  #tickSoon(): void {
+    this.#ticker ??= setInterval(() => this.#tick(performance.now()), TICK_MS).unref();
+  }
+
+  #tick(now: number): void {
+    for (const [session, due] of this.#cutting) {
+      if (now < due) continue;
+      this.#cutting.delete(session);
+      session.handle({ kind: 'late' });
+    }
+    for (const [session, due] of this.#overlapping) {
+      if (now < due) continue;
+      this.#overlapping.delete(session);
+      const { wanted } = session.state;
+      if (wanted !== null) this.#switch(session, wanted);
+    }
+    if (this.#cutting.size + this.#overlapping.size === 0) this.close();
+  }
+}
+
+/** What stands beside the new primary: as the decision says, where that is the old one's side. */
+function planBeside(old: Side, { decision }: Decided): SecondLeg | null {
+  return decision.second?.side === old ? decision.second : null;
+}

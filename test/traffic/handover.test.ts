@@ -1,0 +1,303 @@
+// Live sessions change hands: the client keeps its socket, and gets each event once.
+import { afterEach, describe, expect, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import type { Decision, SecondLeg, Side } from '../../src/rules/decide.ts';
+import { Ear } from '../support/ear.ts';
+import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
+const beside = (primary: Side): SecondLeg =>
+  primary === 'legacy'
+    ? { side: 'candidate', role: 'shadow' }
+    : { side: 'legacy', role: 'standby' };
+
+const event = (seq: number, run = 'r1') =>
+  JSON.stringify({ type: 'step', run_id: run, seq, text: `number ${seq}` });
+
+async function service() {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  const heard: string[] = [];
+  const sockets: WebSocket[] = [];
+  const closes: number[] = [];
+  server.on('connection', socket => {
+    sockets.push(socket);
+    socket.on('message', data => void heard.push(String(data)));
+    socket.on('close', code => void closes.push(code));
+  });
+  await until('it listens', () => server.address() !== null);
+  open.push({
+    close: () => {
+      for (const socket of server.clients) socket.terminate();
+      server.close();
+    },
+  });
+  const port = (server.address() as { port: number }).port;
+  return {
+    ...{ port, heard, sockets, closes },
+    say: (text: string) => {
+      for (const socket of server.clients) socket.send(text);
+    },
+    down: () => {
+      for (const socket of server.clients) socket.terminate();
+      server.close();
+    },
+  };
+}
+
+/** Two services, the proxy, and one client that is in, with its second leg. */
+async function line(options: Partial<ProxyOptions> & { second?: boolean } = {}) {
+  const [legacy, candidate] = [await service(), await service()];
+  const ear = new Ear();
+  let decision: Decision = decisionFor('legacy');
+  const { second = true, ...rest } = options;
+  const serve = (primary: Side) => {
+    decision = { ...decisionFor(primary), second: second ? beside(primary) : null };
+  };
+  serve('legacy');
+  const front: TestProxy = await proxy({
+    legacy: legacy.port,
+    candidate: candidate.port,
+    routes: [ROUTE],
+    decider: () => ({ decision, revision: 'test' }),
+    tap: ear,
+    ...rest,
+  });
+  open.push(front);
+  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`);
+  const read: string[] = [];
+  let code: number | null = null;
+  socket.on('message', data => void read.push(String(data)));
+  socket.on('close', ended => {
+    code = ended;
+  });
+  open.push({ close: () => socket.terminate() });
+  await until('the client is in', () => socket.readyState === WebSocket.OPEN);
+  if (second) await until('and its second leg', () => candidate.sockets.length === 1);
+  const moved = () => front.reports.filter(r => r.kind === 'moved');
+  const move = async (to: Side) => {
+    const before = moved().length;
+    serve(to);
+    await front.traffic.reconsider();
+    await until(`it is served by ${to}`, () => moved().length > before, 15_000);
+  };
+  return { legacy, candidate, front, ear, socket, read, move, moved, serve, code: () => code };
+}
+
+test('after a move the other service speaks, and the client notices nothing', async () => {
+  const { legacy, candidate, socket, read, move, moved, code } = await line();
+  legacy.say(event(1));
+  candidate.say(event(1));
+  await until('it has the first', () => read.length === 1);
+  await move('candidate');
+  legacy.say(event(2));
+  candidate.say(event(2));
+  await until('it has the second', () => read.length === 2);
+  socket.send('{"type":"hello"}');
+  await until(
+    'both hear the client',
+    () => legacy.heard.length === 1 && candidate.heard.length === 1,
+  );
+  await move('legacy');
+  legacy.say(event(3));
+  candidate.say(event(3));
+  await until('it has the third', () => read.length === 3);
+  expect(read).toEqual([event(1), event(2), event(3)]);
+  expect(moved().map(r => [r.side, r.what])).toEqual([
+    ['candidate', 'in-place'],
+    ['legacy', 'in-place'],
+  ]);
+  expect(code()).toBeNull();
+  expect([legacy.sockets.length, candidate.sockets.length]).toEqual([1, 1]);
+});
+
+test('what the new primary had sent and the old one had not is delivered, once', async () => {
+  const { legacy, candidate, read, ear, move } = await line();
+  for (const n of [1, 2, 3, 4]) candidate.say(event(n));
+  legacy.say(event(1));
+  legacy.say(event(2));
+  await until('it has two', () => read.length === 2);
+  await until('four are known', () => ear.streams[0]?.messages('candidate').length === 4);
+  await move('candidate');
+  await until('it has all', () => read.length === 4);
+  legacy.say(event(3));
+  legacy.say(event(4));
+  candidate.say(event(5));
+  await until('it has the next', () => read.length === 5);
+  expect(read).toEqual([1, 2, 3, 4, 5].map(n => event(n)));
+});
+
+test('what the client has already is withheld when the new primary comes to it, once', async () => {
+  const { legacy, candidate, read, move } = await line();
+  for (const n of [1, 2, 3]) legacy.say(event(n));
+  candidate.say(event(1));
+  await until('it has three', () => read.length === 3);
+  await move('candidate');
+  for (const n of [2, 3, 4]) candidate.say(event(n));
+  await until('it has the fourth', () => read.length === 4);
+  candidate.say(event(3));
+  await until('the same again is not ours to judge', () => read.length === 5);
+  expect(read).toEqual([1, 2, 3, 4, 3].map(n => event(n)));
+});
+
+test('an event that the old primary left out earlier is not delivered late, and is counted', async () => {
+  const { legacy, candidate, read, front, ear, move } = await line();
+  for (const n of [1, 2, 3]) candidate.say(event(n));
+  for (const n of [1, 3]) legacy.say(event(n));
+  await until('it has two', () => read.length === 2);
+  await until('three are known', () => ear.streams[0]?.messages('candidate').length === 3);
+  await move('candidate');
+  candidate.say(event(4));
+  await until('it has the next', () => read.length === 3);
+  expect(read).toEqual([1, 3, 4].map(n => event(n)));
+  expect(front.doubts).toEqual([{ unreplayed: 0, unknown: 0, missing: 1 }]);
+});
+
+test('runs are told apart: what one lacks does not hold up another', async () => {
+  const { legacy, candidate, read, ear, move } = await line();
+  legacy.say(event(1, 'a'));
+  candidate.say(event(1, 'b'));
+  candidate.say(event(1, 'a'));
+  candidate.say(event(2, 'b'));
+  await until('it has one', () => read.length === 1);
+  await until('three are known', () => ear.streams[0]?.messages('candidate').length === 3);
+  await move('candidate');
+  await until('it has all', () => read.length === 3);
+  expect(read).toEqual([event(1, 'a'), event(1, 'b'), event(2, 'b')]);
+});
+
+test('flips back and forth under traffic: each event once and in order', async () => {
+  const { legacy, candidate, read, move } = await line();
+  let said = 0;
+  const speaking = setInterval(() => {
+    said += 1;
+    const [first, later] = said % 3 === 0 ? [legacy, candidate] : [candidate, legacy];
+    const text = event(said);
+    first.say(text);
+    setTimeout(() => later.say(text), said % 5);
+  }, 2);
+  open.push({ close: () => clearInterval(speaking) });
+  for (let i = 0; i < 50; i += 1) await move(i % 2 === 0 ? 'candidate' : 'legacy');
+  clearInterval(speaking);
+  await until('it has all', () => read.length >= said);
+  const numbers = read.map(text => (JSON.parse(text) as { seq: number }).seq);
+  expect(new Set(numbers).size).toBe(numbers.length);
+  expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: said }, (_, i) => i + 1));
+});
+
+test('a session without a second leg is moved by one that is dialled for it', async () => {
+  const { legacy, candidate, front, read, serve, moved } = await line({ second: false });
+  legacy.say(event(1));
+  await until('it has one', () => read.length === 1);
+  serve('candidate');
+  await front.traffic.reconsider();
+  await until('a leg is dialled', () => candidate.sockets.length === 1);
+  legacy.say(event(2));
+  candidate.say(event(2));
+  await until('it has moved', () => moved().length === 1, 15_000);
+  expect(read).toEqual([1, 2].map(n => event(n)));
+  candidate.say(event(3));
+  await until('it has three', () => read.length === 3);
+  expect(read).toEqual([1, 2, 3].map(n => event(n)));
+  expect(moved()[0]?.what).toBe('redialled');
+  await until('the old leg is told goodbye', () => legacy.closes.length === 1);
+  expect(legacy.closes).toEqual([1000]);
+});
+
+describe('when the primary fails', () => {
+  test.each([1011, 1012, 1013])(
+    'by %i, the session goes on with its second leg',
+    async closeCode => {
+      const { legacy, candidate, read, moved, code, ear } = await line();
+      legacy.say(event(1));
+      candidate.say(event(1));
+      candidate.say(event(2));
+      await until('it has one', () => read.length === 1);
+      await until('two are known', () => ear.streams[0]?.messages('candidate').length === 2);
+      legacy.sockets[0]?.close(closeCode, 'sorry');
+      await until('it goes on', () => moved().length === 1);
+      candidate.say(event(3));
+      await until('it has three', () => read.length === 3);
+      expect(read).toEqual([1, 2, 3].map(n => event(n)));
+      expect(moved()[0]?.what).toBe('failover');
+      expect(code()).toBeNull();
+    },
+  );
+
+  test('by a reset, as well', async () => {
+    const { legacy, candidate, read, moved } = await line();
+    legacy.sockets[0]?.terminate();
+    await until('it goes on', () => moved().length === 1);
+    candidate.say(event(1));
+    await until('it has one', () => read.length === 1);
+  });
+
+  test.each([1000, 1001, 1008, 4001])("%i is the service's word to its client", async closeCode => {
+    const { legacy, code, moved } = await line();
+    legacy.sockets[0]?.close(closeCode);
+    await until('the client is told', () => code() !== null);
+    expect(code()).toBe(closeCode);
+    expect(moved()).toEqual([]);
+  });
+
+  test('and the route says so, the client is told', async () => {
+    const { legacy, code } = await line({ routes: [{ ...ROUTE, failover: false }] });
+    legacy.sockets[0]?.close(1011);
+    await until('the client is told', () => code() !== null);
+    expect(code()).toBe(1011);
+  });
+
+  test('and there is no second leg, the client is told', async () => {
+    const { legacy, code } = await line({ second: false });
+    legacy.sockets[0]?.close(1012);
+    await until('the client is told', () => code() !== null);
+    expect(code()).toBe(1012);
+  });
+});
+
+test('a client message that was begun before a move is brought to its end, and both get it once', async () => {
+  const { legacy, candidate, socket, move } = await line();
+  const big = `{"type":"upload","text":"${'x'.repeat(3_000_00)}"}`;
+  socket.send(big.slice(0, 100_000), { fin: false });
+  await until('some of it has left', () => socket.bufferedAmount === 0);
+  await move('candidate');
+  socket.send(big.slice(100_000), { fin: true });
+  socket.send('next');
+  await until('both have both', () => legacy.heard.length === 2 && candidate.heard.length === 2);
+  expect(legacy.heard).toEqual([big, 'next']);
+  expect(candidate.heard).toEqual([big, 'next']);
+});
+
+test('a target that dies in the middle of it: the session goes on with the service that lives', async () => {
+  const { legacy, candidate, front, ear, read, serve, moved, code } = await line();
+  // The primary is inside a message: the move waits for its end.
+  const raw = legacy.sockets[0];
+  raw?.send('{"type":"step",', { fin: false });
+  await until('it has begun', () => ear.streams[0]?.bytesOf.legacy.length === 1);
+  serve('candidate');
+  await front.traffic.reconsider();
+  candidate.down();
+  raw?.send('"run_id":"r","seq":1}', { fin: true });
+  await until('the message arrives', () => read.length === 1);
+  legacy.say(event(2));
+  await until('it is still served', () => read.length === 2);
+  expect(read).toEqual(['{"type":"step","run_id":"r","seq":1}', event(2)]);
+  // Whether its death was seen before or after the change of roles.
+  expect(moved().at(-1)?.side ?? 'legacy').toBe('legacy');
+  expect(code()).toBeNull();
+});
+
+test('a boundary that does not come ends the session, between fragments with 1012', async () => {
+  const { legacy, front, ear, serve, code } = await line();
+  legacy.sockets[0]?.send('a part', { fin: false });
+  await until('it has begun', () => ear.streams[0]?.bytesOf.legacy.length === 1);
+  serve('candidate');
+  await front.traffic.reconsider();
+  await until('the client is told', () => code() !== null);
+  expect(code()).toBe(1012);
+});
