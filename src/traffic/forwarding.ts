@@ -33,8 +33,10 @@ export function attachLeg(session: Session, leg: Leg): void {
   socket.on('error', legOnError).on('close', legOnClose);
 }
 
-/** It no longer is. */
-export function detachLeg({ socket }: Leg): void {
+/** It no longer is: what it sends from now on is nobody's, until somebody takes it over. */
+export function detachLeg(leg: Leg): void {
+  const { socket } = leg;
+  leg.onBytes = () => undefined;
   socket.off('drain', legOnDrain).off('end', legOnEnd);
   socket.off('error', legOnError).off('close', legOnClose);
   delete (socket as SessionSocket)[kSession];
