@@ -35,8 +35,6 @@ export function typeOf(event: unknown): string {
 
 export interface EventKey {
   readonly key: string;
-  /** The same without the type: equal for an event that came under another type. */
-  readonly rest: string;
   /** False: the content had to stand in. */
   readonly isPointed: boolean;
 }
@@ -45,18 +43,17 @@ export interface EventKey {
 export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
   const { keyAll, keyFirst, envelopes } = plan;
   let isPointed = false;
-  let rest = '';
+  let text = `${VERSION}[${JSON.stringify(typeOf(event))}`;
   for (const pointer of keyAll) {
     const value = read(event, pointer, envelopes);
     if (value !== undefined) isPointed = true;
-    rest += `,${textOf(value)}`;
+    text += `,${textOf(value)}`;
   }
   const first = firstOf(keyFirst, event, plan);
   if (first !== undefined) isPointed = true;
-  rest += isPointed ? `,${textOf(first)}` : `,"${digestOf(plan, event)}"`;
-  const key = `${VERSION}[${JSON.stringify(typeOf(event))}${rest}]`;
-  if (key.length <= MOST_CHARACTERS) return { key, rest, isPointed };
-  return { key: `${VERSION}${digest(key)}`, rest: digest(rest), isPointed };
+  text += isPointed ? `,${textOf(first)}]` : `,"${digestOf(plan, event)}"]`;
+  const key = text.length <= MOST_CHARACTERS ? text : `${VERSION}${digest(text)}`;
+  return { key, isPointed };
 }
 
 function firstOf(pointers: readonly Pointer[], event: JsonRecord, plan: TypePlan): unknown {

@@ -364,7 +364,9 @@ class Walk implements Comparison {
       each =>
         each.idClass === idClass && (each.legacy === legacy) !== (each.candidate === candidate),
     );
-    if (contradicts || !this.#known.ids.fits(idClass, legacy, candidate)) return false;
+    if (contradicts) return false;
+    const relation = this.#known.ids.relation(idClass, legacy, candidate);
+    if (relation !== 'unknown') return relation === 'same';
     if (this.learned === NO_IDS) this.learned = [];
     if (this.learned.length < MOST_IDS) this.learned.push({ idClass, legacy, candidate });
     return true;

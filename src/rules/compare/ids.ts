@@ -2,47 +2,53 @@
 // one, so that an id which later stands for another thing shows.
 
 /**
- * Pairs kept of each class. An id is spoken of again soon or never; 256 take some 50 kB, and a user
- * whose every event carries one has them for the last minute.
+ * Pairs of a class in one generation; two are kept. An id is spoken of again soon or never: these are
+ * at least the latest 256, some 50 kB, and a user whose every event has one keeps them for a minute.
  */
 const MOST_PAIRS = 256;
 
 export type Id = string | number;
 
-interface IdPairs {
+interface Generation {
   readonly toCandidate: Map<Id, Id>;
   readonly toLegacy: Map<Id, Id>;
 }
 
+interface IdClass {
+  young: Generation;
+  old: Generation;
+}
+
 /** One user's generated ids, shared by his sessions. */
 export class IdClasses {
-  readonly #classes = new Map<string, IdPairs>();
+  readonly #classes = new Map<string, IdClass>();
 
-  /** Could these be one and the same thing, by all that is known? */
-  fits(idClass: string, legacy: Id, candidate: Id): boolean {
-    const pairs = this.#classes.get(idClass);
-    if (pairs === undefined) return true;
-    const known = pairs.toCandidate.get(legacy);
-    if (known !== undefined) return known === candidate;
-    return !pairs.toLegacy.has(candidate);
+  /** Are the two known to be one (`same`), each or one to be another's (`other`), or not at all? */
+  relation(idClass: string, legacy: Id, candidate: Id): 'same' | 'other' | 'unknown' {
+    const known = this.#classes.get(idClass);
+    if (known === undefined) return 'unknown';
+    const { young, old } = known;
+    const its = young.toCandidate.get(legacy) ?? old.toCandidate.get(legacy);
+    if (its !== undefined) return its === candidate ? 'same' : 'other';
+    const isTaken = young.toLegacy.has(candidate) || old.toLegacy.has(candidate);
+    return isTaken ? 'other' : 'unknown';
   }
 
-  /** From now on they are one; nothing changes where `fits` is false. The oldest pair is forgotten. */
+  /** From now on two that were `unknown` are one. */
   learn(idClass: string, legacy: Id, candidate: Id): void {
-    let pairs = this.#classes.get(idClass);
-    if (pairs === undefined) {
-      pairs = { toCandidate: new Map(), toLegacy: new Map() };
-      this.#classes.set(idClass, pairs);
+    let known = this.#classes.get(idClass);
+    if (known === undefined) {
+      known = { young: newGeneration(), old: newGeneration() };
+      this.#classes.set(idClass, known);
+    } else if (known.young.toCandidate.size >= MOST_PAIRS) {
+      known.old = known.young;
+      known.young = newGeneration();
     }
-    const { toCandidate, toLegacy } = pairs;
-    if (toCandidate.has(legacy) || toLegacy.has(candidate)) return;
-    toCandidate.set(legacy, candidate);
-    toLegacy.set(candidate, legacy);
-    if (toCandidate.size <= MOST_PAIRS) return;
-    for (const [oldest, its] of toCandidate) {
-      toCandidate.delete(oldest);
-      toLegacy.delete(its);
-      return;
-    }
+    known.young.toCandidate.set(legacy, candidate);
+    known.young.toLegacy.set(candidate, legacy);
   }
+}
+
+function newGeneration(): Generation {
+  return { toCandidate: new Map(), toLegacy: new Map() };
 }

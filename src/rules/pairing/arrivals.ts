@@ -1,7 +1,6 @@
 // What is known of an event as soon as it arrives: its key, its lane, its place in both.
 import { canonical } from '../compare/canonical.ts';
 import type { CompiledRules, TypePlan } from '../compare/compile.ts';
-import { instantMs } from '../compare/instant.ts';
 import { isRecord, type JsonRecord, read } from '../compare/record.ts';
 import type { Side } from '../decide.ts';
 import { keyOf, typeOf } from '../event-key.ts';
@@ -50,14 +49,12 @@ export class Arrivals {
       plan,
       match: named?.key ?? (typeof value === 'string' ? value : canonical(value)),
       key: named?.key ?? null,
-      rest: named?.rest ?? null,
       isPointed: named?.isPointed ?? false,
       unit: lane.unit,
       lane: isReplay ? null : lane,
       place: isReplay ? 0 : lane.places[side]++,
       no: this.#next[side]++,
       at,
-      sentAt: isRecord(value) ? sentAtOf(plan, value) : null,
       isReplay,
       isContaminated,
       older: null,
@@ -107,9 +104,4 @@ export class Arrivals {
 
 function isReplayed(plan: TypePlan, event: JsonRecord): boolean {
   return plan.replay !== null && read(event, plan.replay, plan.envelopes) === true;
-}
-
-function sentAtOf(plan: TypePlan, event: JsonRecord): number | null {
-  if (plan.stamp === null) return null;
-  return instantMs(read(event, plan.stamp, plan.envelopes)) ?? null;
 }

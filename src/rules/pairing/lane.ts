@@ -16,7 +16,8 @@ export class Lane {
   readonly resumed: Record<Side, number> = { legacy: -1, candidate: -1 };
   /** When its latest event arrived. */
   lastAt = 0;
-  readonly #order = new Order();
+  /** Null as long as everything comes in order. */
+  #order: Order | null = null;
 
   constructor(unit: string) {
     this.unit = unit;
@@ -25,7 +26,7 @@ export class Lane {
   /** Nothing waits, for a pair or for a verdict. */
   get isIdle(): boolean {
     const { legacy, candidate } = this.waiting;
-    return legacy.length === 0 && candidate.length === 0 && this.#order.isEmpty;
+    return legacy.length === 0 && candidate.length === 0 && this.#order === null;
   }
 
   /** Takes a pair whose events no longer wait. `rest` gets every pair whose place became certain. */
@@ -33,11 +34,13 @@ export class Lane {
     const { legacy, candidate } = pair;
     if (legacy.place > this.paired.legacy) this.paired.legacy = legacy.place;
     if (candidate.place > this.paired.candidate) this.paired.candidate = candidate.place;
-    if (this.#order.isEmpty && !this.hasBefore(legacy) && !this.hasBefore(candidate)) rest(pair);
-    else {
-      this.#order.add(pair);
-      this.#order.settle(this.waiting, rest);
+    if (this.#order === null && !this.hasBefore(legacy) && !this.hasBefore(candidate)) {
+      rest(pair);
+      return;
     }
+    this.#order ??= new Order();
+    this.#order.add(pair);
+    this.settle(rest);
   }
 
   /** An event no longer waits. Pairs may come to rest by that: see `settle`. */
@@ -51,7 +54,9 @@ export class Lane {
   }
 
   settle(rest: Rest): void {
-    if (!this.#order.isEmpty) this.#order.settle(this.waiting, rest);
+    if (this.#order === null) return;
+    this.#order.settle(this.waiting, rest);
+    if (this.#order.isEmpty) this.#order = null;
   }
 
   /** Does an event before this one still wait on the same side? */

@@ -1,4 +1,6 @@
 // Which legs were there when, and where copies were lost: why an event without a pair may have none.
+import { instantMs } from '../compare/instant.ts';
+import { isRecord, read } from '../compare/record.ts';
 import { SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason } from '../verdict.ts';
 import type { Pending } from './pending.ts';
@@ -19,8 +21,9 @@ interface Leg {
   joinedAt: number | null;
   /** The event at which both sides were first seen to run together; null before. */
   anchor: number | null;
-  /** Number of the last event before the latest gap. */
+  /** Number of the last event before the latest gap, and of the latest that has a pair. */
   lastBeforeGap: number;
+  lastPaired: number;
 }
 
 interface Gap {
@@ -66,14 +69,17 @@ export class Legs {
     this.#gap = { nth: this.#gap.nth + 1, at: atMs, because };
   }
 
-  arrived({ side, isReplay, sentAt, at }: Pending): void {
-    const leg = this.#legs[side];
+  arrived(event: Pending): void {
+    const leg = this.#legs[event.side];
     // A replay was sent long before its leg was there.
-    if (leg.joinedAt === null && !isReplay) leg.joinedAt = Math.min(sentAt ?? at, at);
+    if (leg.joinedAt !== null || event.isReplay) return;
+    leg.joinedAt = Math.min(sentAt(event) ?? event.at, event.at);
   }
 
   paired(legacy: Pending, candidate: Pending): void {
     const { legacy: left, candidate: right } = this.#legs;
+    left.lastPaired = Math.max(left.lastPaired, legacy.no);
+    right.lastPaired = Math.max(right.lastPaired, candidate.no);
     if (left.anchor === null || right.anchor === null) this.#anchor(legacy, candidate);
     const { lane } = legacy;
     if (this.#gap === NO_GAP || lane === null || lane !== candidate.lane) return;
@@ -107,12 +113,18 @@ export class Legs {
    * arrived. Behind a late leg it is until the first common event, and no longer than a window.
    */
   isEarly(event: Pending): boolean {
-    const { side, at, sentAt } = event;
+    const { side, at } = event;
     const other = this.#legs[otherSide(side)];
     if (other.openedAt === null || this.#isBehindAnchor(event)) return false;
     if (!this.#areTogether) return at <= this.#bothOpenAt(other.openedAt, side) + this.#windowMs;
-    if (sentAt === null) return at <= other.openedAt + TOGETHER_MS;
-    return Math.min(sentAt, at) <= (other.joinedAt ?? other.openedAt);
+    const sent = sentAt(event);
+    if (sent === null) return at <= other.openedAt + TOGETHER_MS;
+    return Math.min(sent, at) <= (other.joinedAt ?? other.openedAt);
+  }
+
+  /** Has the other side sent something that this side sent later? Then it is not merely late. */
+  wasPassed({ side, no }: Pending): boolean {
+    return this.#legs[side].lastPaired > no;
   }
 
   /** Nothing can be concluded from what stands or once stood beside it. */
@@ -137,6 +149,19 @@ export class Legs {
   }
 }
 
+/** By the event's own word, epoch ms; null where it does not say. */
+function sentAt({ plan, value }: Pending): number | null {
+  if (plan.stamp === null || !isRecord(value)) return null;
+  return instantMs(read(value, plan.stamp, plan.envelopes)) ?? null;
+}
+
 function notThere(): Leg {
-  return { openedAt: null, openings: 0, joinedAt: null, anchor: null, lastBeforeGap: -1 };
+  return {
+    openedAt: null,
+    openings: 0,
+    joinedAt: null,
+    anchor: null,
+    lastBeforeGap: -1,
+    lastPaired: -1,
+  };
 }

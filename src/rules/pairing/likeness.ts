@@ -3,6 +3,7 @@ import { canonical } from '../compare/canonical.ts';
 import type { TypePlan } from '../compare/compile.ts';
 import { isRecord, type JsonRecord } from '../compare/record.ts';
 import { isUserField } from '../compare/rules.ts';
+import { keyOf } from '../event-key.ts';
 import type { Pending } from './pending.ts';
 
 /** Of the fields that say something, so many must be equal. Events of one run share a third. */
@@ -18,8 +19,13 @@ export function isLikely(legacy: Pending, candidate: Pending): boolean {
   if (legacy.type === candidate.type) {
     if (legacy.isPointed || candidate.isPointed) return false;
   } else if (legacy.isPointed !== candidate.isPointed) return false;
-  else if (legacy.isPointed && legacy.rest !== candidate.rest) return false;
+  else if (legacy.isPointed && !namesSame(legacy.plan, left, right)) return false;
   return likeness(legacy.plan, left, right) >= LEAST_ALIKE;
+}
+
+/** All that their keys are made of but the type. */
+function namesSame(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): boolean {
+  return keyOf(plan, { ...legacy, type: '' }).key === keyOf(plan, { ...candidate, type: '' }).key;
 }
 
 /** Share of equal fields, wherever they stand, without those that any two events may share. */

@@ -58,16 +58,19 @@ export class Order {
       if (index < excess || isPassable(entry.pair, waiting)) bringToRest(entry, false, rest);
     }
     const tangled = this.#entries.filter(({ crosses }) => crosses);
-    const open = tangled.some(({ isResting, pair }) => !isResting && !isClosed(pair, waiting));
-    if (!open || tangled.length > MOST_TANGLED) {
+    const isOpen = tangled.some(({ isResting, pair }) => !isResting && !isClosed(pair, waiting));
+    const isKnown = !isOpen || tangled.length > MOST_TANGLED;
+    if (isKnown) {
       const inOrder = longestRun(tangled);
       for (const entry of tangled) {
         if (!entry.isResting) bringToRest(entry, !inOrder.has(entry), rest);
       }
     }
-    this.#entries = this.#entries.filter(
-      ({ isResting, pair }) => !isResting || (!pair.isLate && !isClosed(pair, waiting)),
-    );
+    this.#entries = this.#entries.filter(({ isResting, crosses, pair }) => {
+      if (!isResting) return true;
+      // What rests in order is to be held against what it crosses, and what may still come.
+      return !pair.isLate && ((crosses && !isKnown) || !isClosed(pair, waiting));
+    });
   }
 }
 

@@ -1,41 +1,27 @@
 // What was paired of late: a further event with the same content is a duplicate.
 
-/** Of one session; some 60 kB. */
+/** Of one session and generation; two are kept, some 60 kB. */
 const MOST_REMEMBERED = 1_024;
 
 export class PairedContent {
-  readonly #windowMs: number;
-  /** Fingerprint to when a pair of it was last found, oldest first. */
-  readonly #pairedAt = new Map<number, number>();
-
-  constructor(windowMs: number) {
-    this.#windowMs = windowMs;
-  }
+  /** Fingerprint to when a pair of it was last found. */
+  #young = new Map<number, number>();
+  #old = new Map<number, number>();
 
   note(print: number, atMs: number): void {
-    this.#pairedAt.delete(print);
-    this.#pairedAt.set(print, atMs);
-    if (this.#pairedAt.size > MOST_REMEMBERED) this.#forgetOldest();
+    if (this.#young.size >= MOST_REMEMBERED) this.age();
+    this.#young.set(print, atMs);
   }
 
-  /** Was such a pair found within a window before `atMs`, or after it? */
-  has(print: number, atMs: number): boolean {
-    const pairedAt = this.#pairedAt.get(print);
-    return pairedAt !== undefined && pairedAt >= atMs - this.#windowMs;
+  /** Was a pair of it found at `sinceMs` or later? */
+  has(print: number, sinceMs: number): boolean {
+    const pairedAt = this.#young.get(print) ?? this.#old.get(print);
+    return pairedAt !== undefined && pairedAt >= sinceMs;
   }
 
-  /** Forgets what no event can be a duplicate of any more: that may wait a window itself. */
-  sweep(atMs: number): void {
-    for (const [print, pairedAt] of this.#pairedAt) {
-      if (pairedAt >= atMs - 2 * this.#windowMs) return;
-      this.#pairedAt.delete(print);
-    }
-  }
-
-  #forgetOldest(): void {
-    for (const print of this.#pairedAt.keys()) {
-      this.#pairedAt.delete(print);
-      return;
-    }
+  /** Forgets what was there before the last time. */
+  age(): void {
+    this.#old = this.#young;
+    this.#young = new Map();
   }
 }

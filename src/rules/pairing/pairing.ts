@@ -59,13 +59,13 @@ export class Pairing {
   readonly #options: PairingOptions;
   readonly #arrivals: Arrivals;
   readonly #legs: Legs;
-  readonly #content: PairedContent;
+  readonly #content = new PairedContent();
   readonly #waiting: Readonly<Record<Side, Waiting>> = {
     legacy: new Waiting(),
     candidate: new Waiting(),
   };
   readonly #unread: Readonly<Record<Side, Unread[]>> = { legacy: [], candidate: [] };
-  /** Largest distance between the two of a pair: since `#sinceMs`, and in the window before that. */
+  /** Largest distance between the two of a pair: since `#sinceMs`, and before that. */
   #lagMs = 0;
   #lagBeforeMs = 0;
   #sinceMs = Number.NEGATIVE_INFINITY;
@@ -75,7 +75,6 @@ export class Pairing {
     this.#options = options;
     this.#arrivals = new Arrivals(options.rules, options.session);
     this.#legs = new Legs(options.windowMs);
-    this.#content = new PairedContent(options.windowMs);
   }
 
   /** Events that have no verdict yet, of both sides. */
@@ -173,7 +172,7 @@ export class Pairing {
       const waiting = this.#waiting[side];
       for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
         if (event.at > atMs - patienceMs) break;
-        this.#resolveAlone(event);
+        if (!this.#pairChanged(event)) this.#resolveAlone(event);
       }
     }
   }
@@ -184,14 +183,14 @@ export class Pairing {
     for (const side of SIDES) this.#giveUp(side, 'session-ended');
   }
 
-  /** Once a window: forgets what is over. */
+  /** Forgets what is over. An event may wait for a window, and look back for another one. */
   #tidy(atMs: number): void {
     const { windowMs } = this.#options;
-    if (atMs - this.#sinceMs <= windowMs) return;
+    if (atMs - this.#sinceMs <= 2 * windowMs) return;
     this.#sinceMs = atMs;
     this.#lagBeforeMs = this.#lagMs;
     this.#lagMs = 0;
-    this.#content.sweep(atMs);
+    this.#content.age();
     this.#arrivals.sweep(atMs - 2 * windowMs);
   }
 
@@ -269,12 +268,22 @@ export class Pairing {
   /** Pairs that have the same key, or the same place, and not the same content. */
   #settleChanged(legacy: readonly Pending[], candidate: readonly Pending[]): void {
     for (const fits of [haveSameKey, this.#haveSamePlace]) {
-      for (const left of legacy) {
+      for (const left of [...legacy]) {
         if (!left.isWaiting) continue;
         const right = candidate.find(each => each.isWaiting && fits(left, each));
         if (right !== undefined) this.#pair(left, right, this.#compare(left, right));
       }
     }
+  }
+
+  /** The last look for what an event may have become. */
+  #pairChanged(event: Pending): boolean {
+    const other = otherSide(event.side);
+    const like = this.#waiting[other].find(event.match);
+    const others = like === undefined ? (event.lane?.waiting[other] ?? []) : [like];
+    if (event.side === 'legacy') this.#settleChanged([event], others);
+    else this.#settleChanged(others, [event]);
+    return !event.isWaiting;
   }
 
   readonly #haveSamePlace = (legacy: Pending, candidate: Pending): boolean =>
@@ -312,6 +321,8 @@ export class Pairing {
         event = next
       ) {
         next = event.newer;
+        // A side that is late may yet send its own second one.
+        if (Number.isFinite(until) && !this.#legs.wasPassed(event)) continue;
         if (!this.#isDuplicate(event)) continue;
         this.#resolveAlone(event);
         if (next !== null && !next.isWaiting) next = this.#waiting[side].oldest;
@@ -334,7 +345,10 @@ export class Pairing {
 
   #isDuplicate(event: Pending): boolean {
     if (this.#legs.isUnsettled(event)) return false;
-    return this.#content.has(fingerprint(event.plan, event.value), event.at);
+    return this.#content.has(
+      fingerprint(event.plan, event.value),
+      event.at - this.#options.windowMs,
+    );
   }
 
   /** An event whose pair did not come. */

@@ -13,8 +13,6 @@ export interface Pending {
   /** By what its pair is found; the event key where it has one. */
   readonly match: string;
   readonly key: string | null;
-  /** The event key without the type; null where there is none. */
-  readonly rest: string | null;
   /** Its key names it, rather than a digest of its content. */
   readonly isPointed: boolean;
   readonly unit: string;
@@ -23,9 +21,8 @@ export interface Pending {
   /** Place in its lane, and among all of its side; from 0. */
   readonly place: number;
   readonly no: number;
-  /** Arrived, and sent by the event's own word; epoch ms. Null: it does not say. */
+  /** When it arrived, epoch ms. */
   readonly at: number;
-  readonly sentAt: number | null;
   readonly isReplay: boolean;
   readonly isContaminated: boolean;
 

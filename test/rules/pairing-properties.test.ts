@@ -1,0 +1,260 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { compileRules } from '../../src/rules/compare/compile.ts';
+import { IdClasses } from '../../src/rules/compare/ids.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
+import { addBooks, emptyBooks, imbalance } from '../../src/rules/pairing/books.ts';
+import { Pairing } from '../../src/rules/pairing/pairing.ts';
+import { type Finding, UNJUDGED, type UnjudgedReason } from '../../src/rules/verdict.ts';
+import { lineOf } from './compare-case.ts';
+
+const RULES = compileRules(DEFAULT_RULES);
+const WINDOW_MS = 5_000;
+
+function pairing(onFinding: (finding: Finding) => void, maxPending = 1_000): Pairing {
+  return new Pairing({
+    ...{ route: 'events', session: 's', rules: RULES, subject: [], ids: new IdClasses() },
+    ...{ windowMs: WINDOW_MS, maxPending, onFinding },
+  });
+}
+
+/** What a parser hands over, so without -0 and with what JSON makes of everything else. */
+const json = fc.jsonValue({ maxDepth: 3 }).map(value => JSON.parse(JSON.stringify(value)));
+const type = fc.constantFrom('a', 'b', 'heartbeat');
+const run = fc.constantFrom('r1', 'r2');
+
+interface Arrival {
+  readonly side: Side;
+  readonly at: number;
+  readonly value: unknown;
+}
+
+/** Each side gets its events in their order, each of them late by as much as `delays` says. */
+function arrivals(streams: Readonly<Record<Side, readonly unknown[]>>, delays: readonly number[]) {
+  const all: Arrival[] = [];
+  for (const [nth, side] of SIDES.entries()) {
+    let at = 0;
+    for (const [index, value] of streams[side].entries()) {
+      const delay = delays[(2 * index + nth) % delays.length] ?? 0;
+      at = Math.max(at, 1_000 + 10 * index + delay);
+      all.push({ side, at, value });
+    }
+  }
+  return all.sort((a, b) => a.at - b.at);
+}
+
+/** Plays both streams with a sweep every 100 ms, until two windows after the last event. */
+function play(all: readonly Arrival[]): { lines: string[]; pairing: Pairing } {
+  const lines: string[] = [];
+  const one = pairing(finding => lines.push(lineOf(finding)));
+  for (const side of SIDES) one.legOpened(side, 0);
+  const end = (all.at(-1)?.at ?? 0) + 2 * WINDOW_MS;
+  let next = 0;
+  for (let sweep = 100; sweep <= end; sweep += 100) {
+    for (let event = all[next]; event !== undefined && event.at <= sweep; event = all[next]) {
+      next++;
+      one.event(event.side, event.value, event.at, false, JSON.stringify(event.value));
+    }
+    one.sweep(sweep);
+  }
+  expect(one.pending).toBe(0);
+  return { lines, pairing: one };
+}
+
+const delays = fc.array(fc.integer({ min: 0, max: 2_400 }), { minLength: 1, maxLength: 20 });
+
+test('any stream against itself, with any delays that keep its order, is matches alone', () => {
+  const event = fc.oneof(
+    fc.record({ type, run_id: run, seq: fc.integer({ min: 0, max: 3 }), data: json }),
+    fc.record({ type, data: fc.record({ run_id: run, x: json }) }),
+    fc.record({ type, thread_id: run, payload: json }),
+    fc.record({ type }),
+    json,
+  );
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 25 }), delays, (stream, late) => {
+      const streams = { legacy: stream, candidate: structuredClone(stream) };
+      const { pairing: one } = play(arrivals(streams, late));
+      expect(one.books.legacy.match).toBe(stream.length);
+      expect(one.books.candidate.match).toBe(stream.length);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+type Keyed = { type: string; run_id: string; seq: number; data: { x: unknown } };
+const keyedStream = fc
+  .array(fc.record({ type, run_id: run, x: json }), { minLength: 1, maxLength: 15 })
+  .map(list => list.map(({ x, ...rest }, index): Keyed => ({ ...rest, seq: index, data: { x } })));
+
+/** What is done to the candidate's stream, and the lines that it must be found as. */
+const CHANGES: Readonly<
+  Record<
+    string,
+    (stream: Keyed[], at: number) => { readonly found: string[]; readonly lost: number[] }
+  >
+> = {
+  drop: (stream, at) => {
+    const [gone] = stream.splice(at, 1);
+    return { found: [`missing ${gone?.type}`], lost: [at] };
+  },
+  duplicate: (stream, at) => {
+    const event = stream[at] as Keyed;
+    stream.splice(at, 0, event);
+    return { found: [`duplicate ${event.type} candidate`], lost: [] };
+  },
+  extra: (stream, at) => {
+    const { type: own, run_id } = stream[at] as Keyed;
+    stream.splice(at, 0, { type: own, run_id, seq: 1_000, data: { x: 'more' } });
+    return { found: [`extra ${own}`], lost: [] };
+  },
+  'another value': (stream, at) => {
+    const event = stream[at] as Keyed;
+    stream[at] = { ...event, data: { x: { unlike: event.data.x } } };
+    const kind = isPlainObject(event.data.x) ? null : 'type';
+    return {
+      found:
+        kind === null ? [`mismatch ${event.type}`] : [`mismatch ${event.type} ${kind}:/data/x`],
+      lost: [at],
+    };
+  },
+  'another type': (stream, at) => {
+    const event = stream[at] as Keyed;
+    stream[at] = { ...event, type: 'unheard_of' };
+    return { found: [`mismatch ${event.type} value:/type`], lost: [at] };
+  },
+  swap: (stream, at) => {
+    const event = stream[at] as Keyed;
+    const next = stream.findIndex((each, index) => index > at && each.run_id === event.run_id);
+    if (next === -1) return { found: [], lost: [] };
+    stream[at] = stream[next] as Keyed;
+    stream[next] = event;
+    // What lies between is of the other run, whose order this does not touch.
+    return { found: [`out-of-order ${event.type}`], lost: [at] };
+  },
+};
+
+test.each(Object.entries(CHANGES))(
+  'one planted change, %s, is that one verdict, and all else matches',
+  (_name, change) => {
+    fc.assert(
+      fc.property(keyedStream, fc.nat(), delays, (stream, where, late) => {
+        const candidate = structuredClone(stream);
+        const { found, lost } = change(candidate, where % stream.length);
+        const { lines } = play(arrivals({ legacy: stream, candidate }, late));
+        const others = lines.filter(line => !line.startsWith('match '));
+        if (found[0]?.startsWith('mismatch') && !found[0].includes(':')) {
+          expect(others.map(line => line.split(' ').slice(0, 2).join(' '))).toEqual(found);
+        } else expect(others).toEqual(found);
+        const matched = stream
+          .filter((_, index) => !lost.includes(index))
+          .map(each => `match ${each.type}`);
+        expect(lines.filter(line => line.startsWith('match ')).sort()).toEqual(matched.sort());
+      }),
+      { numRuns: 150 },
+    );
+  },
+);
+
+function isPlainObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+test('however a run is shuffled, as few of its events as possible are out of order', () => {
+  const permutation = fc.integer({ min: 2, max: 8 }).chain(length =>
+    fc.shuffledSubarray(
+      Array.from({ length }, (_, index) => index),
+      { minLength: length },
+    ),
+  );
+  fc.assert(
+    fc.property(permutation, delays, (order, late) => {
+      const event = (seq: number) => ({ type: 'x', run_id: 'r', seq });
+      const legacy = order.toSorted((a, b) => a - b).map(event);
+      const { pairing: one } = play(arrivals({ legacy, candidate: order.map(event) }, late));
+      const { books } = one;
+      expect(books.legacy.match + books.legacy['out-of-order']).toBe(order.length);
+      expect(books.legacy['out-of-order']).toBe(order.length - longestRising(order));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+function longestRising(order: readonly number[]): number {
+  const length = order.map(() => 1);
+  for (const [index, value] of order.entries()) {
+    for (let earlier = 0; earlier < index; earlier++) {
+      if ((order[earlier] ?? 0) < value) {
+        length[index] = Math.max(length[index] ?? 1, (length[earlier] ?? 0) + 1);
+      }
+    }
+  }
+  return Math.max(...length);
+}
+
+const side = fc.constantFrom<Side>(...SIDES);
+const because = fc.constantFrom<UnjudgedReason>(...(Object.keys(UNJUDGED) as UnjudgedReason[]));
+const anyEvent = fc.record({
+  type,
+  run_id: fc.option(run, { nil: undefined }),
+  seq: fc.option(fc.integer({ min: 0, max: 4 }), { nil: undefined }),
+  x: fc.integer({ min: 0, max: 1 }),
+  recovered: fc.constantFrom(undefined, true),
+});
+const move = fc.oneof(
+  {
+    weight: 12,
+    arbitrary: fc.record({ do: fc.constant('event'), side, value: anyEvent, bad: fc.boolean() }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('text'), side, value: fc.string() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('unjudged'), side, because }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('gap'), side, because, leftOut: fc.nat(3) }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('open', 'close'), side }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('sweep'), after: fc.nat(3_000) }) },
+);
+
+test('the books add up after every step of any session, and nothing is left when it ends', () => {
+  const steps = fc.array(fc.tuple(fc.nat(400), move), { maxLength: 60 });
+  fc.assert(
+    fc.property(steps, fc.integer({ min: 1, max: 20 }), (moves, maxPending) => {
+      const booked = emptyBooks();
+      const one = pairing(({ sides, verdict, because: why }) => {
+        for (const each of sides) {
+          booked[each].seen++;
+          if (verdict !== 'unjudged') booked[each][verdict]++;
+          else if (why !== null) booked[each].unjudged[why]++;
+        }
+      }, maxPending);
+      let now = 0;
+      for (const [later, step] of moves) {
+        now += later;
+        if ('value' in step && 'bad' in step) one.event(step.side, step.value, now, step.bad);
+        else if ('value' in step) one.event(step.side, step.value, now);
+        else if ('leftOut' in step) {
+          one.gap(step.side, now, step.because, step.leftOut);
+          booked[step.side].seen += step.leftOut;
+          booked[step.side].unjudged[step.because] += step.leftOut;
+        } else if ('because' in step) one.unjudged(step.side, step.because, now);
+        else if ('after' in step) {
+          now += step.after;
+          one.sweep(now);
+        } else if (step.do === 'open') one.legOpened(step.side, now);
+        else one.legClosed(step.side, now);
+        expect(imbalance(one.books)).toBeNull();
+      }
+      one.end(now);
+      expect(imbalance(one.books)).toBeNull();
+      expect(one.pending).toBe(0);
+      // Every event has been told of, once.
+      expect(one.books).toEqual(booked);
+      const twice = structuredClone(one.books);
+      addBooks(twice, one.books);
+      expect(imbalance(twice)).toBeNull();
+    }),
+    { numRuns: 400 },
+  );
+});
