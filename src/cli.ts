@@ -11,6 +11,7 @@ import { pinCommand, unpinCommand } from './cli/pin-command.ts';
 import { stageCommand } from './cli/stage-command.ts';
 import { startCommand } from './cli/start-command.ts';
 import { statusCommand } from './cli/status-command.ts';
+import { topCommand } from './cli/top-command.ts';
 import { writesCommand } from './cli/writes-command.ts';
 import { VERSION } from './control/version.ts';
 
@@ -72,6 +73,7 @@ async function createProgram(words: readonly string[]): Promise<Command> {
   program
     .addCommand(stageCommand())
     .addCommand(statusCommand())
+    .addCommand(topCommand())
     .addCommand(explainCommand())
     .addCommand(evidenceCommand())
     .addCommand(pinCommand())

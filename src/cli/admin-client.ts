@@ -41,13 +41,20 @@ export class AdminClient {
     this.#tokenFile = tokenFile;
   }
 
-  /** `T` is what the same version of the proxy answers. Throws `CommandFailure`. */
-  get<T>(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<T> {
+  /** `T` is what the same version of the proxy answers. Throws `CommandFailure`, also on `signal`. */
+  get<T>(
+    path: string,
+    query: Readonly<Record<string, string | undefined>> = {},
+    signal?: AbortSignal,
+  ): Promise<T> {
     const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) parameters.set(name, value);
     }
-    return this.#ask<T>(`${path}${parameters.size > 0 ? `?${parameters}` : ''}`, {});
+    const timeout = AbortSignal.timeout(ANSWER_MS);
+    return this.#ask<T>(`${path}${parameters.size > 0 ? `?${parameters}` : ''}`, {
+      signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
+    });
   }
 
   post<T>(path: string, body: object): Promise<T> {
@@ -74,7 +81,6 @@ export class AdminClient {
   async #fetch(path: string, init: RequestInit): Promise<Response> {
     try {
       return await fetch(`${this.#url}/api/v1${path}`, {
-        signal: AbortSignal.timeout(ANSWER_MS),
         ...init,
         headers: { ...init.headers, authorization: `Bearer ${this.#token}` },
         // The token is for this address alone.

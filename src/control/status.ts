@@ -27,16 +27,21 @@ export interface LaneStatus {
   readonly openSessions: number;
   /** Streams of events that are open. */
   readonly openStreams: number;
+  /** Named users with an open session. */
+  readonly users: number;
   /** Plain HTTP requests that were answered, since the start. */
   readonly requests: number;
   /** WebSocket data messages since the start. */
   readonly messagesToClient: number;
   readonly messagesToUpstream: number;
+  /** Of routes since the start: all of WebSockets, and bodies of HTTP. */
+  readonly bytesToClient: number;
+  readonly bytesToUpstream: number;
 }
 
 const NO_TRAFFIC: LaneStatus = {
-  ...{ openSessions: 0, openStreams: 0, requests: 0 },
-  ...{ messagesToClient: 0, messagesToUpstream: 0 },
+  ...{ openSessions: 0, openStreams: 0, users: 0, requests: 0 },
+  ...{ messagesToClient: 0, messagesToUpstream: 0, bytesToClient: 0, bytesToUpstream: 0 },
 };
 
 export interface TrafficStatus {
@@ -223,15 +228,31 @@ function lastFetchOf(remote: RemoteFlags | null): Status['flags']['lastFetch'] {
 
 function lanesOf(traffic: TrafficView | null, route: string): Record<Side, LaneStatus> {
   const lanes = { legacy: NO_TRAFFIC, candidate: NO_TRAFFIC };
-  for (const { route: name, side, counters } of traffic?.counters() ?? []) {
+  if (traffic === null) return lanes;
+  const users = usersOf(traffic, route);
+  for (const { route: name, side, counters } of traffic.counters()) {
     if (name !== route) continue;
     const { sessionsOpen, streamsOpen, requests, messagesToClient, messagesToUpstream } = counters;
+    const { bytesToClient, bytesToUpstream } = counters;
     lanes[side] = {
-      ...{ openSessions: sessionsOpen, openStreams: streamsOpen, requests },
-      ...{ messagesToClient, messagesToUpstream },
+      ...{
+        openSessions: sessionsOpen,
+        openStreams: streamsOpen,
+        users: users[side].size,
+        requests,
+      },
+      ...{ messagesToClient, messagesToUpstream, bytesToClient, bytesToUpstream },
     };
   }
   return lanes;
+}
+
+function usersOf(traffic: TrafficView, route: string): Record<Side, ReadonlySet<string>> {
+  const users = { legacy: new Set<string>(), candidate: new Set<string>() };
+  for (const { subject, side } of traffic.sessionsOf(route)) {
+    if (subject !== null) users[side].add(subject.id);
+  }
+  return users;
 }
 
 function iso(atMs: number): string {

@@ -37,7 +37,7 @@ describe('help', () => {
   test('--help lists every command; help of each has its examples', async () => {
     const { code, stdout } = await run('--help');
     expect(code).toBe(0);
-    for (const name of 'start demo broadcaster stage status explain pin unpin flags config'.split(
+    for (const name of 'start demo broadcaster stage status top explain pin unpin flags config'.split(
       ' ',
     )) {
       expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));

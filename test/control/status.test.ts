@@ -27,6 +27,19 @@ test('each route shows its stage, flags, open sessions, messages and failures by
   expect(routes[1]).toMatchObject({ name: 'api', stage: { name: 'off' }, failures: {} });
 });
 
+test('a user with several sessions is one user, and somebody anonymous is none', async () => {
+  op = await operated();
+  op.traffic.open('events', 'legacy', 'ann', 'ann', 'bob');
+  op.traffic.sessions.push({ route: 'events', side: 'candidate', subject: null });
+  const lane = op.traffic.of('events', 'candidate');
+  lane.sessionsOpen = 1;
+  Object.assign(lane, { bytesToClient: 5_000, bytesToUpstream: 70 });
+  expect((await status()).routes[0]).toMatchObject({
+    legacy: { openSessions: 3, users: 2, bytesToClient: 0 },
+    candidate: { openSessions: 1, users: 0, bytesToClient: 5_000, bytesToUpstream: 70 },
+  });
+});
+
 test('a killed route shows the stage beneath, which returns when the kill flag is released', async () => {
   const killed = [
     ...flagsFor('events', 'canary', 12.5),
