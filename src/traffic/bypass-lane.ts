@@ -115,11 +115,7 @@ export class BypassLane {
   /** Passes an upgrade on. `head` is what came behind the request. */
   upgrade(incoming: IncomingMessage, client: Socket, head: Buffer, name: string): void {
     const { context, observer, logger } = this.#options;
-    const { limits } = context();
-    const request =
-      this.#sockets.size >= limits.maxSessions
-        ? 'too-many-sessions'
-        : readRequest(incoming, context());
+    const request = readRequest(incoming, context());
     if (typeof request === 'string') {
       observer.failed(name, 'none', request);
       const about = { ...idsOf(incoming), route: name };
@@ -130,6 +126,11 @@ export class BypassLane {
     client.once('close', () => this.#sockets.delete(client));
     this.#prepare(incoming, request, name, UPGRADE);
     this.#proxy.ws(incoming, client, head, targetOptions(this.#legacy));
+  }
+
+  /** Those that are open, and those that were asked for. */
+  get webSockets(): number {
+    return this.#sockets.size;
   }
 
   /** Ends the WebSockets that are open, and those that open from now on, over `windowMs`. */

@@ -25,6 +25,8 @@ import { BypassLane } from './bypass-lane.ts';
 import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
+import { logRefusal } from './refusal-log.ts';
+import { idsOf } from './request.ts';
 import { WebSocketLane } from './ws-lane.ts';
 
 /** How often node:http looks for requests that drip too slowly. */
@@ -170,9 +172,21 @@ export class Traffic implements TrafficView {
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
     if (wasRefused(socket)) return;
     // No protocol can change while answers in the old one are due (RFC 9110 7.8).
-    if (isUnderWay(this.#answers.get(socket))) this.#turnAway(socket, 'bad-upgrade');
+    if (isUnderWay(this.#answers.get(socket))) this.#refuseUpgrade(request, socket, 'bad-upgrade');
+    else if (this.#heldWebSockets >= this.#context.limits.maxSessions)
+      this.#refuseUpgrade(request, socket, 'too-many-sessions');
     else if (this.#options.bypassed()) this.#bypass.upgrade(request, socket, head, BYPASS_NAME);
     else void this.#webSockets.open(request, socket, head);
+  }
+
+  /** Open or on the way to it, in whichever lane. */
+  get #heldWebSockets(): number {
+    return this.#webSockets.sessions.size + this.#webSockets.connecting + this.#bypass.webSockets;
+  }
+
+  #refuseUpgrade(request: http.IncomingMessage, socket: net.Socket, code: ErrorCode): void {
+    logRefusal(this.#options.logger, 'an upgrade was refused', code, idsOf(request));
+    this.#turnAway(socket, code);
   }
 
   /** Refuses what came on a connection and is no request to any lane. */

@@ -109,10 +109,9 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     early: EarlyBytes,
   ): Promise<void> {
     const startedAt = performance.now();
-    const wrong =
-      this.#turnAway(context) ??
-      checkClientHandshake(incoming.method ?? '', incoming.httpVersion, incoming.rawHeaders);
     const ids = idsOf(incoming);
+    const { method = '', httpVersion, rawHeaders } = incoming;
+    const wrong = checkClientHandshake(method, httpVersion, rawHeaders);
     if (wrong !== null) return this.#refuse(client, early, wrong, ids);
     const request = readRequest(incoming, context);
     if (typeof request === 'string') return this.#refuse(client, early, request, ids);
@@ -177,14 +176,6 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       counters: side => counters.of(route.name, side),
       request: ({ side, role }) => legRequest(opening, side, role),
     });
-  }
-
-  /** Why no new session is taken in at all, or null. */
-  #turnAway(context: TrafficContext): ErrorCode | null {
-    // `connecting` counts the one that is asking.
-    return this.sessions.size + this.connecting > context.limits.maxSessions
-      ? 'too-many-sessions'
-      : null;
   }
 
   #passOnRefusal(

@@ -331,3 +331,31 @@ test('with as many sessions as are allowed, the next one is turned away and the 
   upstream.write(text('still here'));
   await first.has('still here');
 });
+
+// Paths that no route names have a lane of their own, and once had a count of their own as well: a
+// proxy that may hold 10,000 sessions held 20,000.
+test.each([
+  ['on a route', 'on none', '/ws', '/elsewhere'],
+  ['on none', 'on a route', '/elsewhere', '/ws'],
+])('a session %s takes the place of one %s, until it ends', async (_one, _other, held, wanted) => {
+  const { service, front } = await withService({ limits: { maxSessions: 1 } });
+  const first = await client(front.port);
+  first.write(upgradeRequest(held));
+  const upstream = await service.next();
+  await upstream.accept();
+  await first.has('101');
+  const second = await client(front.port);
+  second.write(upgradeRequest(wanted));
+  await second.has('"code":"too-many-sessions"');
+  expect(front.reports).toContainEqual(
+    expect.objectContaining({ kind: 'failed', what: 'too-many-sessions' }),
+  );
+  first.socket.destroy();
+  upstream.socket.end();
+  await until('there is room again', async () => {
+    const third = await client(front.port);
+    third.write(upgradeRequest(wanted));
+    await until('it is answered or asked for', () => third.ended || service.connections.length > 1);
+    return service.connections.length > 1;
+  });
+});
