@@ -1,0 +1,95 @@
+// Bodies that are held whole: bounded one by one and all together, and given back when they are over.
+import { once } from 'node:events';
+import http from 'node:http';
+import type net from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import { ERRORS } from '../../src/errors.ts';
+import { refuseRequest } from '../../src/traffic/answer.ts';
+import { HeldBodies } from '../../src/traffic/held-body.ts';
+import { closeAll, closing } from '../support/lane.ts';
+import { type RawEnd, rawClient } from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+afterEach(closeAll);
+
+/** A server that holds every body until it is told to answer; room for 1,000 bytes in all. */
+async function holding(): Promise<{
+  client(): Promise<RawEnd>;
+  answers: (() => void)[];
+  seen: { begun: number; over: number };
+}> {
+  const bodies = new HeldBodies(1_000);
+  const answers: (() => void)[] = [];
+  const seen = { begun: 0, over: 0 };
+  const server = http.createServer((request, response) => {
+    seen.begun += 1;
+    const until = new Promise<void>(resolve => response.once('close', resolve));
+    void until.then(() => {
+      seen.over += 1;
+    });
+    const options = { stallMs: 10_000, onStart: () => undefined, until };
+    bodies.hold(request, options).then(
+      held => {
+        if (typeof held === 'string') refuseRequest(response, held);
+        else answers.push(() => response.end(`${held?.length ?? 'too large'}`));
+      },
+      () => response.destroy(),
+    );
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  closing({
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  });
+  const { port } = server.address() as net.AddressInfo;
+  return {
+    answers,
+    seen,
+    client: async () => {
+      const client = await rawClient(port);
+      return closing(Object.assign(client, { close: () => client.socket.destroy() }));
+    },
+  };
+}
+
+const post = (bytes: number, sent = bytes) =>
+  `POST / HTTP/1.1\r\nHost: h\r\nContent-Length: ${bytes}\r\n\r\n${'x'.repeat(sent)}`;
+
+test('what is one too many is a 503 that says when to come again, and room is given back', async () => {
+  const { client, answers } = await holding();
+  const [first, second] = [await client(), await client()];
+  first.write(post(700));
+  await until('it is held', () => answers.length === 1);
+  second.write(post(400));
+  await second.has('"code":"overloaded"');
+  expect(second.text).toMatch(/^HTTP\/1\.1 503 Service Unavailable\r\n/);
+  expect(second.text).toMatch(/\r\nRetry-After: 1\r\n/);
+  expect(ERRORS.overloaded.status).toBe(503);
+  answers.shift()?.();
+  await first.has('\r\n\r\n700');
+  // The same client, on the same connection: it was only early.
+  second.write(post(400));
+  await until('it is held', () => answers.length === 1);
+  answers.shift()?.();
+  await second.has('\r\n\r\n400');
+});
+
+test('clients that leave, before the end of their bodies or after it, leave no room taken', async () => {
+  const { client, answers, seen } = await holding();
+  for (let i = 1; i <= 20; i += 1) {
+    const leaving = await client();
+    leaving.write(i % 2 === 0 ? post(900) : post(900, 800));
+    await until('it has begun', () => seen.begun === i);
+    if (i % 2 === 0) await until('it is held', () => answers.length === i / 2);
+    leaving.socket.resetAndDestroy();
+    await until('it is over', () => seen.over === i);
+  }
+  const staying = await client();
+  staying.write(post(1_000));
+  await until('it is held', () => answers.length === 11);
+  answers.at(-1)?.();
+  await staying.has('\r\n\r\n1000');
+});
