@@ -17,6 +17,7 @@ export class Bypass {
   readonly #now: () => Date;
   #engaged: Engaged | null;
   #kept = true;
+  #onEnd: () => void = () => undefined;
   /** Ends when everybody before has done with the file. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -40,6 +41,11 @@ export class Bypass {
   /** False: the disk refused to keep it, so that it holds until the process ends. */
   get kept(): boolean {
     return this.#kept;
+  }
+
+  /** Called when it has ended: flags decide again. */
+  onEnd(listener: () => void): void {
+    this.#onEnd = listener;
   }
 
   /** Engages it, at once; going to legacy needs no disk. Again: another reason, since the same time. */
@@ -72,7 +78,7 @@ export class Bypass {
       }
       this.#kept = true;
       // Whoever engaged it meanwhile has the last word; his file comes next.
-      if (this.#engaged === ending) this.#engaged = null;
+      if (this.#engaged === ending) this.#set(null);
     });
   }
 
@@ -81,8 +87,14 @@ export class Bypass {
     await this.#inTurn(async () => {
       const before = this.#engaged;
       const found = await readEngaged(this.#file, this.#now);
-      if (this.#kept && this.#engaged === before) this.#engaged = found;
+      if (this.#kept && this.#engaged === before) this.#set(found);
     });
+  }
+
+  #set(engaged: Engaged | null): void {
+    const ended = this.#engaged !== null && engaged === null;
+    this.#engaged = engaged;
+    if (ended) this.#onEnd();
   }
 
   #inTurn(act: () => Promise<void>): Promise<void> {

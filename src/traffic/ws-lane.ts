@@ -287,7 +287,9 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     if (session.cause !== null) return;
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
-    const { primary, second } = decided.decision;
+    const { primary, second, reason } = decided.decision;
+    // Only what is new goes to the emergency lane; what is open stays as it is.
+    if (reason === 'bypass') return;
     if (primary !== session.leg.side || session.state.wanted !== null) {
       if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
         this.#handovers.move(session, decided, false);

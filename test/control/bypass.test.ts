@@ -92,10 +92,16 @@ test('of two operators at once the later one has the last word, in memory and on
 test('a process that does not hold the folder follows the one that does', async () => {
   const holder = await Bypass.open(folder);
   const other = await Bypass.open(folder);
+  const ends: string[] = [];
+  holder.onEnd(() => ends.push('holder'));
+  other.onEnd(() => ends.push('other'));
   await holder.engage('events lost');
   await other.follow();
   expect(other.engaged).toEqual(holder.engaged);
   await holder.release();
   await other.follow();
   expect(other.engaged).toBeNull();
+  await other.follow();
+  await holder.release();
+  expect(ends).toEqual(['holder', 'other']);
 });
