@@ -13,6 +13,19 @@ export const MOST_RECORD_BYTES = BATCH_BYTES - RECORD_BYTES;
 /** Bytes are missing before this record, which begins at a message boundary. */
 const AFTER_GAP = 1;
 
+/** A side's stream is there from now on. */
+export interface LegOpened {
+  readonly at: number;
+  readonly kind: 'leg-opened';
+  readonly stream: number;
+  readonly side: Side;
+  /** Messages that its leg had begun before. */
+  readonly messages: number;
+  /** Which opening of a leg of this stream it is. */
+  readonly generation: number;
+  readonly time: number;
+}
+
 /** Said about a stream, or whole answers; `at` is the offset in the batch at which it counts. */
 export type Note =
   | {
@@ -21,13 +34,7 @@ export type Note =
       readonly stream: number;
       readonly facts: StreamFacts;
     }
-  | {
-      readonly at: number;
-      readonly kind: 'leg-opened';
-      readonly stream: number;
-      readonly side: Side;
-      readonly time: number;
-    }
+  | LegOpened
   | {
       readonly at: number;
       readonly kind: 'leg-closed';

@@ -1,14 +1,16 @@
 // All sessions that are being compared, and the books of their routes. Lives in the judge's thread;
 // knows neither threads nor sockets.
 import type { RouteConfig } from '../config/schema.ts';
-import type { StreamFacts } from '../ports.ts';
+import type { ExchangeSample, StreamFacts } from '../ports.ts';
+import { judgeAnswers } from '../rules/compare/answers.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import { type CompareRules, DEFAULT_RULES } from '../rules/compare/rules.ts';
-import { SIDES, type Side } from '../rules/decide.ts';
+import { SIDES, type Side, type Subject } from '../rules/decide.ts';
 import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { Finding } from '../rules/verdict.ts';
+import { answerOf } from './answer.ts';
 import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
 import { JudgedStream } from './judged-stream.ts';
 
@@ -59,11 +61,24 @@ export class Docket {
     for (const [route, of] of Object.entries(rules)) this.#compiled.set(route, compileRules(of));
   }
 
-  take(batch: Pick<Batch, 'bytes' | 'length' | 'notes'>): void {
+  /** Returns how far the streams in it are paired off: numbers in fours, see `Mark`. */
+  take(batch: Pick<Batch, 'bytes' | 'length' | 'notes'>): number[] {
+    const touched = new Set<number>();
+    let time = 0;
     readBatch(batch, {
-      piece: piece => this.#piece(piece),
+      piece: piece => {
+        touched.add(piece.stream);
+        time = piece.time;
+        this.#piece(piece);
+      },
       note: note => this.#contained(note),
     });
+    const marks: number[] = [];
+    for (const number of touched) {
+      const mark = this.#streams.get(number)?.mark(time, WINDOW_MS);
+      if (mark !== undefined && mark !== null) marks.push(number, ...mark);
+    }
+    return marks;
   }
 
   /** Gives their verdict to events that waited long enough. */
@@ -123,7 +138,7 @@ export class Docket {
       case 'open':
         return this.#open(note.stream, note.facts);
       case 'leg-opened':
-        return this.#streams.get(note.stream)?.legOpened(note.side, note.time);
+        return this.#streams.get(note.stream)?.legOpened(note);
       case 'leg-closed':
         return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
       case 'close':
@@ -134,8 +149,28 @@ export class Docket {
         for (const side of SIDES) this.#unjudged(note.route, side, 'overload');
         return;
       case 'exchange':
-        return;
+        return this.#exchange(note.sample, note.time);
     }
+  }
+
+  #exchange(sample: ExchangeSample, time: number): void {
+    const { route, id, method, isWrite, subject } = sample;
+    const known = idKey(sample);
+    const finding = judgeAnswers(this.#rulesOf(route), {
+      ...{ route, id, method, isWrite },
+      legacy: answerOf(sample.legacy, method),
+      candidate: answerOf(sample.candidate, method),
+      subject: namesOf(subject),
+      ids: this.#ids.get(known)?.ids ?? new IdClasses(),
+      at: time,
+    });
+    for (const side of SIDES) {
+      const books = this.#closedOf(route)[side];
+      books.seen += 1;
+      if (finding.verdict === 'unjudged') books.unjudged[finding.because ?? 'not-comparable'] += 1;
+      else books[finding.verdict] += 1;
+    }
+    this.#options.onFinding(finding);
   }
 
   #open(number: number, facts: StreamFacts): void {
@@ -144,7 +179,7 @@ export class Docket {
       route,
       session: id,
       rules: this.#rulesOf(route),
-      subject: subject === null ? [] : [subject.id, ...subject.aliases],
+      subject: namesOf(subject),
       ids: this.#idsOf(facts).ids,
       windowMs: WINDOW_MS,
       maxPending: MOST_PENDING,
@@ -206,7 +241,12 @@ export class Docket {
   }
 }
 
+/** The user under all of his names; nobody has none. */
+function namesOf(subject: Subject | null): readonly string[] {
+  return subject === null ? [] : [subject.id, ...subject.aliases];
+}
+
 /** Sessions of one user on one route share what is known of his ids; nobody anonymous shares anything. */
-function idKey({ route, subject, id }: StreamFacts): string {
+function idKey({ route, subject, id }: Pick<StreamFacts, 'route' | 'subject' | 'id'>): string {
   return JSON.stringify(subject === null ? [route, null, id] : [route, subject.id]);
 }

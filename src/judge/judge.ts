@@ -139,7 +139,7 @@ export class Judge implements JudgeView {
     this.#heardAt = performance.now();
     switch (said.kind) {
       case 'done':
-        return this.#tap.returned(said.bytes, said.exchangeBytes);
+        return this.#tap.returned(said.bytes, said.exchangeBytes, said.marks);
       case 'report':
         this.#books = said.books;
         this.failures = said.failures;

@@ -5,7 +5,7 @@ import { SIDES, type Side } from '../rules/decide.ts';
 import type { Pairing } from '../rules/pairing/pairing.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
-import type { Piece } from './batch.ts';
+import type { LegOpened, Piece } from './batch.ts';
 import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
 
 /** Longer events are not compared. As much as the services advertise, and sixteen are held at most. */
@@ -23,6 +23,15 @@ export class JudgedStream {
   readonly facts: StreamFacts;
   readonly pairing: Pairing;
   readonly #readers: Partial<Record<Side, Reader>> = {};
+  /** Messages of each side, those that were left out included, counted from the leg's own start. */
+  readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
+  readonly #openSince: Record<Side, number> = {
+    legacy: Number.POSITIVE_INFINITY,
+    candidate: Number.POSITIVE_INFINITY,
+  };
+  /** Number of the latest opening of a leg. */
+  #generation = 0;
+  #lastGapAt = Number.NEGATIVE_INFINITY;
   /** When the piece that is being read came. */
   #time = 0;
 
@@ -31,14 +40,18 @@ export class JudgedStream {
     this.pairing = pairing;
   }
 
-  legOpened(side: Side, time: number): void {
+  legOpened({ side, time, messages, generation }: LegOpened): void {
     this.#readers[side] = this.#reader(side);
+    this.#messages[side] = messages;
+    this.#openSince[side] = time;
+    this.#generation = generation;
     this.pairing.legOpened(side, time);
   }
 
   legClosed(side: Side, leftOut: number, time: number): void {
     if (leftOut > 0) this.#gap(side, leftOut, time);
     delete this.#readers[side];
+    this.#openSince[side] = Number.POSITIVE_INFINITY;
     this.pairing.legClosed(side, time);
   }
 
@@ -51,6 +64,19 @@ export class JudgedStream {
     if (reader.lost) this.pairing.gap(side, time, 'unframeable');
   }
 
+  /**
+   * How far both streams are known to be paired off, for a handover: null unless nothing waits, both
+   * legs were there for a window, and nothing was left out within two.
+   */
+  mark(time: number, windowMs: number): readonly [number, number, number] | null {
+    const { legacy, candidate } = this.#openSince;
+    const isKnown =
+      this.pairing.pending === 0 &&
+      time - Math.max(legacy, candidate) > windowMs &&
+      time - this.#lastGapAt > 2 * windowMs;
+    return isKnown ? [this.#generation, this.#messages.legacy, this.#messages.candidate] : null;
+  }
+
   end(time: number): void {
     for (const side of SIDES) {
       if (this.#readers[side] !== undefined) this.legClosed(side, 0, time);
@@ -60,18 +86,24 @@ export class JudgedStream {
 
   #gap(side: Side, leftOut: number, time: number): void {
     const torn = this.#readers[side]?.gap() ?? 0;
+    this.#messages[side] += leftOut + torn;
+    this.#lastGapAt = time;
     this.pairing.gap(side, time);
     for (let i = 0; i < leftOut + torn; i += 1) this.pairing.unjudged(side, 'overload', time);
   }
 
   #event(side: Side, decoded: Decoded): void {
+    this.#messages[side] += 1;
     if ('value' in decoded)
       this.pairing.event(side, decoded.value, this.#time, false, decoded.text);
     else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 
   #reader(side: Side): Reader {
-    const tooLong = () => this.pairing.unjudged(side, 'too-large', this.#time);
+    const tooLong = () => {
+      this.#messages[side] += 1;
+      this.pairing.unjudged(side, 'too-large', this.#time);
+    };
     if (this.facts.format === 'sse') {
       const reader = new SseReader(
         { event: event => this.#event(side, decodeSse(event)), tooLong },

@@ -97,11 +97,27 @@ export class BatchTap implements Tap {
     this.#flushSoon();
   }
 
-  /** False: there is no room, and the bytes are left out. */
+  /** False: there is no room for all of it, and the rest is left out. */
   piece(stream: number, side: Side, bytes: Buffer, afterGap: boolean, leftOut: number): boolean {
+    // A read nearly always fits into one record.
+    for (let at = 0; at < bytes.length; at += MOST_RECORD_BYTES) {
+      const part =
+        at === 0 && bytes.length <= MOST_RECORD_BYTES
+          ? bytes
+          : bytes.subarray(at, at + MOST_RECORD_BYTES);
+      const isFirst = at === 0;
+      if (!this.#record(stream, side, part, isFirst && afterGap, isFirst ? leftOut : 0)) {
+        this.bytesLeftOut += bytes.length - at;
+        return false;
+      }
+    }
+    return true;
+  }
+
+  #record(stream: number, side: Side, bytes: Buffer, afterGap: boolean, leftOut: number): boolean {
     for (let tries = 0; tries < 2; tries += 1) {
       const batch = this.#batch ?? this.#takeBatch();
-      if (batch === null) break;
+      if (batch === null) return false;
       const end = writePiece(batch, this.#length, {
         ...{ stream, side, bytes, afterGap, leftOut },
         time: this.now(),
@@ -113,15 +129,18 @@ export class BatchTap implements Tap {
       }
       this.flush();
     }
-    this.bytesLeftOut += bytes.length;
     return false;
   }
 
   /** The judge is done with a batch and gives its memory back. */
-  returned(bytes: ArrayBuffer, exchangeBytes: number): void {
+  returned(bytes: ArrayBuffer, exchangeBytes: number, marks: readonly number[]): void {
     this.#inHand -= 1;
     this.#exchangeBytesInHand -= exchangeBytes;
     if (bytes.byteLength === BATCH_BYTES) this.#free.push(bytes);
+    for (let i = 0; i + 3 < marks.length; i += MARK_NUMBERS) {
+      const [stream = 0, generation = 0, legacy = 0, candidate = 0] = marks.slice(i, i + 4);
+      this.#streams.get(stream)?.mark(generation, legacy, candidate);
+    }
   }
 
   /** A new judge knows nothing: it is told of every stream that is open, and of a gap in each. */
@@ -173,6 +192,8 @@ export class BatchTap implements Tap {
 }
 
 const NO_GAP = -1;
+/** Stream, generation, and a message's number on each side. */
+const MARK_NUMBERS = 4;
 
 class TappedStream implements StreamTap {
   synced: Readonly<Record<Side, number>> | null = null;
@@ -184,6 +205,7 @@ class TappedStream implements StreamTap {
   /** Number of the side's messages before its gap; `NO_GAP` while there is none. */
   readonly #gapFrom: Record<Side, number> = { legacy: NO_GAP, candidate: NO_GAP };
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
+  #generation = 0;
   #closed = false;
 
   constructor(tap: BatchTap, number: number, facts: StreamFacts, handed: Handed) {
@@ -228,12 +250,9 @@ class TappedStream implements StreamTap {
   }
 
   bytes(side: Side, view: Buffer): void {
-    for (let at = 0; at < view.length; at += MOST_RECORD_BYTES) {
-      const part = view.subarray(at, at + MOST_RECORD_BYTES);
-      const afterGap = this.#gapFrom[side] !== NO_GAP;
-      const taken = this.#tap.piece(this.number, side, part, afterGap, 0);
-      this.#gapFrom[side] = taken ? NO_GAP : 0;
-    }
+    const afterGap = this.#gapFrom[side] !== NO_GAP;
+    const taken = this.#tap.piece(this.number, side, view, afterGap, 0);
+    this.#gapFrom[side] = taken ? NO_GAP : 0;
   }
 
   legOpened(side: Side, tracker?: FrameTracker): void {
@@ -242,7 +261,22 @@ class TappedStream implements StreamTap {
     this.#open[side] = true;
     this.#gapFrom[side] = isInside ? messages : NO_GAP;
     this.#messages[side] = messages;
-    this.#tap.note({ kind: 'leg-opened', stream: this.number, side, time: this.#tap.now() });
+    this.#sayOpened(side);
+  }
+
+  /** The judge has paired off both streams up to there, as of that opening of a leg. */
+  mark(generation: number, legacy: number, candidate: number): void {
+    if (generation === this.#generation) this.synced = { legacy, candidate };
+  }
+
+  #sayOpened(side: Side): void {
+    this.#generation += 1;
+    this.synced = null;
+    const messages = this.#messages[side];
+    this.#tap.note({
+      ...{ kind: 'leg-opened', stream: this.number, side, messages },
+      ...{ generation: this.#generation, time: this.#tap.now() },
+    });
   }
 
   legClosed(side: Side): void {
@@ -266,7 +300,7 @@ class TappedStream implements StreamTap {
     this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
     for (const side of ['legacy', 'candidate'] as const) {
       if (!this.#open[side]) continue;
-      this.#tap.note({ kind: 'leg-opened', stream: this.number, side, time: this.#tap.now() });
+      this.#sayOpened(side);
       this.#gapFrom[side] = this.#messages[side];
     }
   }

@@ -16,7 +16,13 @@ export type ToJudge =
 
 /** What it says. */
 export type FromJudge =
-  | { readonly kind: 'done'; readonly bytes: ArrayBuffer; readonly exchangeBytes: number }
+  | {
+      readonly kind: 'done';
+      readonly bytes: ArrayBuffer;
+      readonly exchangeBytes: number;
+      /** See `Docket.take`. */
+      readonly marks: readonly number[];
+    }
   | {
       readonly kind: 'report';
       readonly books: ReadonlyMap<string, Books>;
@@ -50,9 +56,11 @@ port.on('message', (told: ToJudge) => {
   switch (told.kind) {
     case 'batch': {
       last = told.time;
-      docket.take(told);
+      const marks = docket.take(told);
       const { bytes, exchangeBytes } = told;
-      return port.postMessage({ kind: 'done', bytes, exchangeBytes } satisfies FromJudge, [bytes]);
+      return port.postMessage({ kind: 'done', bytes, exchangeBytes, marks } satisfies FromJudge, [
+        bytes,
+      ]);
     }
     case 'tick':
       last = told.time;

@@ -1,0 +1,247 @@
+// The judge as a thread: what the lanes hand over comes out as books that add up, whatever befalls it.
+import { gzipSync } from 'node:zlib';
+import pino from 'pino';
+import { afterEach, expect, test } from 'vitest';
+import { Judge } from '../../src/judge/judge.ts';
+import type { AnswerSample, StreamTap } from '../../src/ports.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
+import { type Books, imbalance } from '../../src/rules/pairing/books.ts';
+import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
+import { until } from '../support/until.ts';
+
+const open: Judge[] = [];
+afterEach(async () => {
+  for (const judge of open.splice(0)) await judge.close();
+});
+
+function judge(logged: string[] = []): Judge {
+  const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
+  const started = new Judge({ rules: { events: DEFAULT_RULES }, evidence: null, logger });
+  open.push(started);
+  return started;
+}
+
+/** One session of which both sides can be made to speak. */
+function session(judged: Judge, id = 's1') {
+  const tap: StreamTap = judged.tap.stream({
+    route: 'events',
+    id,
+    format: 'websocket',
+    subject: null,
+  });
+  const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+  for (const side of SIDES) tap.legOpened(side, trackers[side]);
+  return {
+    tap,
+    bytes: (side: Side, bytes: Buffer) => tap.follow(side, bytes, trackers[side]),
+    say: (side: Side, ...values: unknown[]) => {
+      for (const value of values) {
+        const text = typeof value === 'string' ? value : JSON.stringify(value);
+        tap.follow(side, wholeFrame(1, Buffer.from(text)), trackers[side]);
+      }
+    },
+  };
+}
+
+const step = (seq: number, more: object = {}) => ({ type: 'step', run_id: 'r1', seq, ...more });
+
+async function settled(judged: Judge, seen: number): Promise<Books> {
+  return until(
+    `${seen} are seen and none waits`,
+    () => {
+      const books = judged.books().get('events');
+      if (books === undefined) return undefined;
+      expect(imbalance(books)).toBeNull();
+      const all = books.legacy.seen + books.candidate.seen;
+      return all >= seen && books.legacy.pending + books.candidate.pending === 0
+        ? books
+        : undefined;
+    },
+    20_000,
+  );
+}
+
+test('what both say alike is a match, in text, in pieces, and whatever the order of keys', async () => {
+  const judged = judge();
+  const { say, bytes } = session(judged);
+  say('legacy', step(1, { a: 1, b: [1, { c: null }] }), 'plain text');
+  say('candidate', { seq: 1, run_id: 'r1', b: [1, { c: null }], a: 1, type: 'step' }, 'plain text');
+  const frame = wholeFrame(1, Buffer.from(JSON.stringify(step(2))));
+  bytes('legacy', frame);
+  for (const byte of frame) bytes('candidate', Buffer.from([byte]));
+  const books = await settled(judged, 6);
+  expect(books.legacy).toMatchObject({ seen: 3, match: 3 });
+});
+
+test('a difference, one that is missing and one too many are told, and the books add up', async () => {
+  const judged = judge();
+  const { say, tap } = session(judged);
+  say('legacy', step(1), step(2, { a: 1 }), step(3), step(4));
+  say('candidate', step(1), step(2, { a: 2 }), step(4), step(4));
+  tap.close();
+  const books = await settled(judged, 8);
+  expect(books.legacy).toMatchObject({ match: 2, mismatch: 1, missing: 1 });
+  expect(books.candidate).toMatchObject({ match: 2, mismatch: 1, duplicate: 1 });
+});
+
+test.each([
+  ['10,000 levels', `${'['.repeat(10_000)}${']'.repeat(10_000)}`],
+  ['a key called __proto__', '{"type":"a","__proto__":{"polluted":true}}'],
+  ['duplicate keys', '{"type":"a","type":"b","type":"a"}'],
+  ['a lone surrogate', '{"type":"a","text":"\\ud800"}'],
+  ['no JSON', '{"type":'],
+  ['more than is compared', 'x'.repeat(1_100_000)],
+])('%s on both sides: a verdict or a reason, never a crash', async (_name, text) => {
+  const judged = judge();
+  const { say } = session(judged);
+  say('legacy', text, step(1));
+  say('candidate', text, step(1));
+  const books = await settled(judged, 4);
+  expect(
+    books.legacy.match + books.legacy.unjudged['too-deep'] + books.legacy.unjudged['too-large'],
+  ).toBe(2);
+  expect(judged.failures).toBe(0);
+  expect(Object.hasOwn(Object.prototype, 'polluted')).toBe(false);
+});
+
+test('numbers beyond 2^53 that differ in the last digit are not the same', async () => {
+  const judged = judge();
+  const { say } = session(judged);
+  say('legacy', '{"type":"a","run_id":"r","seq":1,"id":9007199254740993}');
+  say('candidate', '{"type":"a","run_id":"r","seq":1,"id":9007199254740992}');
+  expect((await settled(judged, 2)).legacy.mismatch).toBe(1);
+});
+
+test('binary is compared by its bytes, and text that is no UTF-8 not at all', async () => {
+  const judged = judge();
+  const { bytes } = session(judged);
+  for (const side of SIDES) {
+    bytes(side, wholeFrame(2, Buffer.from([1, 2, 3])));
+    bytes(side, wholeFrame(1, Buffer.from([0xff, 0xfe])));
+  }
+  const books = await settled(judged, 4);
+  expect(books.legacy.match).toBe(1);
+  expect(books.legacy.unjudged['not-comparable']).toBe(1);
+});
+
+test('a frame that can not be followed ends the judging of that session and of no other', async () => {
+  const judged = judge();
+  const [torn, whole] = [session(judged, 'torn'), session(judged, 'whole')];
+  torn.say('legacy', step(1));
+  torn.say('candidate', step(1));
+  torn.bytes('candidate', Buffer.from([0x81, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
+  torn.say('legacy', step(2));
+  whole.say('legacy', step(1));
+  whole.say('candidate', step(1));
+  torn.tap.close();
+  const books = await settled(judged, 5);
+  expect(books.legacy).toMatchObject({ match: 2, missing: 0 });
+  expect(books.legacy.unjudged.unframeable).toBe(1);
+});
+
+test('when the judge is behind, copies are left out and counted, and nothing is called missing', async () => {
+  const judged = judge();
+  const { say } = session(judged);
+  const text = 'y'.repeat(60_000);
+  // 24 MB a side at once: three times what may be in hand.
+  for (let n = 0; n < 400; n += 1) for (const side of SIDES) say(side, step(n, { text }));
+  expect(judged.bytesLeftOut).toBeGreaterThan(0);
+  // Once there is room again, the streams are picked up.
+  await until(
+    'there is room again',
+    () => {
+      for (const side of SIDES) say(side, step(1_000_000, { text: 'small' }));
+      return (judged.books().get('events')?.legacy.unjudged.overload ?? 0) > 100;
+    },
+    20_000,
+  );
+  const books = await until(
+    'none waits',
+    () => {
+      const found = judged.books().get('events');
+      return found?.legacy.pending === 0 && found.candidate.pending === 0 ? found : undefined;
+    },
+    20_000,
+  );
+  expect(imbalance(books)).toBeNull();
+  expect(books.legacy.unjudged.overload).toBeGreaterThan(100);
+  expect([books.legacy.missing, books.candidate.extra]).toEqual([0, 0]);
+});
+
+test('a judge that dies begins anew; what it had in hand is counted, and streams go on', async () => {
+  const logged: string[] = [];
+  const judged = judge(logged);
+  const { say } = session(judged);
+  say('legacy', step(1));
+  say('candidate', step(1));
+  await settled(judged, 2);
+  say('legacy', step(2));
+  await until('one waits', () => judged.books().get('events')?.legacy.pending === 1);
+  // Rules that no configuration lets through end the thread; the next one gets the ones after them.
+  judged.setRules({ events: { ...DEFAULT_RULES, key: null as never } });
+  judged.setRules({ events: DEFAULT_RULES });
+  await until('it is back', () => judged.restarts === 1 && judged.running);
+  for (const side of SIDES) say(side, step(3), step(4));
+  const books = await settled(judged, 7);
+  expect(books.legacy.seen).toBe(4);
+  expect(books.legacy.unjudged['judge-restart']).toBe(1);
+  expect(books.legacy.match).toBe(3);
+});
+
+function answer(body: string | Buffer, more: Partial<AnswerSample> = {}): AnswerSample {
+  return {
+    ...{
+      status: 200,
+      headers: ['Content-Type', 'application/json'],
+      end: 'complete',
+      code: null,
+      ms: 1,
+    },
+    body: Buffer.from(body),
+    ...more,
+  };
+}
+
+test.each([
+  ['the same JSON', answer('{"a":1,"b":2}'), answer('{"b":2,"a":1}'), 'match'],
+  ['another value', answer('{"a":1}'), answer('{"a":2}'), 'mismatch'],
+  ['another status', answer('{}'), answer('{}', { status: 404 }), 'mismatch'],
+  [
+    'the same, once compressed (76)',
+    answer('{"a":1}'),
+    answer(gzipSync('{"a":1}'), {
+      headers: ['Content-Encoding', 'gzip', 'content-type', 'application/json'],
+    }),
+    'match',
+  ],
+  ['one that broke off (47)', answer('{"a":1}'), answer('{"a"', { end: 'cut' }), 'mismatch'],
+  [
+    'two that fail alike',
+    answer('x', { status: 503 }),
+    answer('x', { status: 503 }),
+    'failed-alike',
+  ],
+] as const)('two answers, %s', async (_name, legacy, candidate, verdict) => {
+  const judged = judge();
+  judged.tap.exchange({
+    ...{ route: 'events', id: 'x1', subject: null, method: 'GET', isWrite: false },
+    ...{ legacy, candidate },
+  });
+  const books = await settled(judged, 2);
+  expect(books.legacy[verdict]).toBe(1);
+});
+
+test('a bomb is not blown up (76)', async () => {
+  const judged = judge();
+  const bomb = gzipSync(Buffer.alloc(200_000_000));
+  judged.tap.exchange({
+    ...{ route: 'events', id: 'x1', subject: null, method: 'GET', isWrite: false },
+    legacy: answer('{}'),
+    candidate: answer(bomb, {
+      headers: ['Content-Encoding', 'gzip', 'Content-Type', 'application/json'],
+    }),
+  });
+  const books = await settled(judged, 2);
+  expect(books.legacy.unjudged['too-large']).toBe(1);
+});
