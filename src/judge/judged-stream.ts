@@ -88,8 +88,7 @@ export class JudgedStream {
     const torn = this.#readers[side]?.gap() ?? 0;
     this.#messages[side] += leftOut + torn;
     this.#lastGapAt = time;
-    this.pairing.gap(side, time);
-    for (let i = 0; i < leftOut + torn; i += 1) this.pairing.unjudged(side, 'overload', time);
+    this.pairing.gap(side, time, 'overload', leftOut + torn);
   }
 
   #event(side: Side, decoded: Decoded): void {

@@ -6,7 +6,7 @@ import { Judge } from '../../src/judge/judge.ts';
 import type { AnswerSample, StreamTap } from '../../src/ports.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
-import { type Books, imbalance } from '../../src/rules/pairing/books.ts';
+import { type Books, imbalance, unjudgedOf } from '../../src/rules/pairing/books.ts';
 import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 import { until } from '../support/until.ts';
 
@@ -137,7 +137,7 @@ test('a frame that can not be followed ends the judging of that session and of n
   torn.tap.close();
   const books = await settled(judged, 5);
   expect(books.legacy).toMatchObject({ match: 2, missing: 0 });
-  expect(books.legacy.unjudged.unframeable).toBe(1);
+  expect(unjudgedOf(books.legacy)).toBe(1);
 });
 
 test('when the judge is behind, copies are left out and counted, and nothing is called missing', async () => {
