@@ -3,7 +3,8 @@
 // a parser that loses count, can then never hand one user's answer to another.
 //
 //   200 users one after another, a service that sends a stray answer after each: through shared pools
-//   45 to 62 of them got somebody else's body; so, none.
+//   45 to 62 of them got somebody else's body; so, none. What one verified user may share with himself,
+//   where a route asks for it, is in `shared-connections.ts`.
 import type { Side } from '../rules/decide.ts';
 import { fieldValues } from '../wire/headers.ts';
 import type { TrafficContext } from './context.ts';

@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { createDecider } from '../../../src/control/decider.ts';
 import {
   type FlagProvider,
@@ -26,7 +26,6 @@ import {
   silent,
   subject,
 } from '../../support/flags.ts';
-import { until } from '../../support/until.ts';
 
 const events = route();
 const cleanups: (() => Promise<void>)[] = [];
@@ -131,14 +130,18 @@ test('a name of any characters is pinned as itself and as nobody else', async ()
 });
 
 test('a pin ends by itself, while the flags stay as they are', async () => {
-  const flags = await holding(editPin(serve(0), ask('ann', 'candidate', 300)));
+  const wanted = ask('ann', 'candidate');
+  const flags = await holding(editPin(serve(0), wanted));
   const { revision } = flags;
-  expect(servedBy(flags, 'ann')).toBe('candidate');
-  await until('its time is over', () => servedBy(flags, 'ann') === 'legacy');
+  vi.useFakeTimers({ toFake: ['Date'], now: wanted.untilMs - 1 });
+  try {
+    expect(servedBy(flags, 'ann')).toBe('candidate');
+    vi.setSystemTime(wanted.untilMs);
+    expect(servedBy(flags, 'ann')).toBe('legacy');
+  } finally {
+    vi.useRealTimers();
+  }
   expect(flags.revision).toBe(revision);
-  expect(servedBy(await holding(editPin(serve(1000), ask('ann', 'legacy', -1))), 'ann')).toBe(
-    'candidate',
-  );
 });
 
 test('the kill flag comes before a pin', async () => {
