@@ -28,7 +28,10 @@ const addedHeaderName = headerName.refine(
   name => !isTaken(name.toLowerCase()),
   'is set by the proxy itself, as the request needs it; for Host there is hostHeader',
 );
-const headerValue = z.string().regex(/^[\t\P{Cc}]*$/u, 'must hold no control character');
+/** What HTTP carries as one byte a character (RFC 9110 5.5); anything else would arrive as another. */
+const headerValue = z
+  .string()
+  .regex(/^[\t\x20-\x7e\xa0-\xff]*$/, 'must hold no control character and none beyond Latin-1');
 const cidr = z.union(
   [z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()],
   'must be an IP address or a range such as 10.0.0.0/8',

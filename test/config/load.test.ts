@@ -195,6 +195,27 @@ log: { level: loud }
     expect(url('a')).toMatch(/must be an http: or https: URL/);
   });
 
+  // They once passed the check, and two Host fields, a second key and a mangled value were sent.
+  test('is a header for a service that the proxy writes itself, or that HTTP can not carry', () => {
+    const header = (text: string) =>
+      said(LEAST.replace('url: http://a/', `url: http://a/, headers: { ${text} }`)).join();
+    for (const name of [
+      ...['Host', 'Connection', 'Keep-Alive', 'Transfer-Encoding', 'Content-Length', 'Via'],
+      ...['Sec-WebSocket-Key', 'X-Cutover-Session', 'X_Cutover_Role', 'X-Forwarded-For'],
+      ...['X-Request-Id', 'Traceparent'],
+    ]) {
+      expect(header(`X-Own: a, ${name}: b`)).toBe(
+        `2:61 upstreams.legacy.headers.${name}: is set by the proxy itself, as the request needs it; for Host there is hostHeader`,
+      );
+    }
+    for (const value of ['€uro', '\u{1f600}', '\\u0085', '\\r\\nX: y', '\\x00']) {
+      expect(header(`X-Own: "${value}"`)).toMatch(
+        /^2:\d+ upstreams\.legacy\.headers\.X-Own: must hold no control character and none beyond Latin-1/,
+      );
+    }
+    expect(header('X-Own: "\\xe4\\t!"')).toBe('');
+  });
+
   test('never hides a further problem in another part of the file', () => {
     const text = `listen: {prt: 1}\nadmin: {}\n${UPSTREAMS}routes: [{name: a, path: /x, protocol: http}, {name: a, path: /x, protocol: http}, {name: B}]`;
     expect(said(text).join('\n')).toMatch(
