@@ -57,6 +57,8 @@ function answer({ id, name, question }: ToEvidence & { kind: 'ask' }): void {
   try {
     // Both ends are of the same version, and the main thread's types hold the question to the name.
     const value = keeper.ask(name, question as never);
+    // A question may be what finds the file damaged.
+    report();
     say({ kind: 'answer', id, value });
   } catch (error) {
     say({ kind: 'refusal', id, message: error instanceof Error ? error.message : String(error) });
