@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import type { EvidenceSummary, GroupExamples, GroupPage } from '../control/evidence/kept.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { type EvidenceOptions, filtered, filterOf, findingsOf } from './evidence-filter.ts';
-import { rejudgeCommand } from './evidence-rejudge.ts';
+import type { RejudgeOptions } from './evidence-rejudge.ts';
 import { exampleText, groupsText, groupText, summaryText } from './evidence-text.ts';
 import { print } from './output.ts';
 
@@ -31,6 +31,16 @@ hashes were equal values.
 
 Example:
   cutover evidence export --verdict mismatch > evidence.jsonl`;
+
+const REJUDGE_HELP = `
+Reads \`compare\` of every route from a configuration, which need not be the one in force, and judges
+the kept pairs by it: what would still differ, before you put it in force. A rule that needs a value
+which was redacted says unjudged (redacted). What is missing, extra or doubled stays so: that is not
+about what an event says.
+
+Examples:
+  cutover evidence rejudge cutover.new.yaml
+  cutover evidence rejudge cutover.new.yaml --from evidence.jsonl`;
 
 export function evidenceCommand(): Command {
   return new Command('evidence')
@@ -96,6 +106,19 @@ function exportCommand(): Command {
       for await (const finding of findingsOf(await connectAdmin(options), options)) {
         process.stdout.write(`${JSON.stringify(finding)}\n`);
       }
+    });
+}
+
+function rejudgeCommand(): Command {
+  return filtered(remoteCommand('rejudge'))
+    .description('tell what other rules would say of the findings that are kept')
+    .argument('<configuration>', 'the file whose rules count')
+    .option('--from <file>', 'what evidence export has written, instead of a running proxy')
+    .addHelpText('after', REJUDGE_HELP)
+    .action(async (file: string, options: RejudgeOptions) => {
+      // Loaded here: all that comparing needs would make every command start more slowly.
+      const { runRejudge } = await import('./evidence-rejudge.ts');
+      await runRejudge(file, options);
     });
 }
 

@@ -1,7 +1,6 @@
 // `cutover evidence rejudge`: what the rules of a configuration would say of what is kept.
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { Command } from 'commander';
 import { z } from 'zod';
 import type { KeptFinding } from '../control/evidence/kept.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
@@ -9,22 +8,12 @@ import { IdClasses } from '../rules/compare/ids.ts';
 import { type EvidenceGroup, groupsOf } from '../rules/evidence-group.ts';
 import { rejudge } from '../rules/rejudge.ts';
 import { VERDICTS, type Verdict } from '../rules/verdict.ts';
-import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
-import { type EvidenceOptions, filtered, findingsOf } from './evidence-filter.ts';
+import { connectAdmin } from './admin-client.ts';
+import { type EvidenceOptions, findingsOf } from './evidence-filter.ts';
 import { placeText, verdictText } from './evidence-text.ts';
 import { CommandFailure } from './failure.ts';
 import { readConfig } from './local-config.ts';
 import { plain, print, table } from './output.ts';
-
-const HELP = `
-Reads \`compare\` of every route from a configuration, which need not be the one in force, and judges
-the kept pairs by it: what would still differ, before you put it in force. A rule that needs a value
-which was redacted says unjudged (redacted). What is missing, extra or doubled stays so: that is not
-about what an event says.
-
-Examples:
-  cutover evidence rejudge cutover.new.yaml
-  cutover evidence rejudge cutover.new.yaml --from evidence.jsonl`;
 
 /** What of an exported line is relied on; the rest is what it was exported as. */
 const Line = z.object({
@@ -55,22 +44,20 @@ interface Rejudgement {
   readonly differing: readonly (EvidenceGroup & { count: number })[];
 }
 
-export function rejudgeCommand(): Command {
-  return filtered(remoteCommand('rejudge'))
-    .description('tell what other rules would say of the findings that are kept')
-    .argument('<configuration>', 'the file whose rules count')
-    .option('--from <file>', 'what evidence export has written, instead of a running proxy')
-    .addHelpText('after', HELP)
-    .action(async (file: string, options: EvidenceOptions & { from?: string }) => {
-      const { routes } = await readConfig(file);
-      const rules = new Map(routes.map(({ name, compare }) => [name, compileRules(compare)]));
-      const { from } = options;
-      const findings = from === undefined ? await running(options) : exported(from);
-      print(await rejudgeAll(findings, rules), options.json ?? false, rejudgementText);
-    });
+export interface RejudgeOptions extends EvidenceOptions {
+  readonly from?: string;
 }
 
-async function running(options: EvidenceOptions & AdminPlace): Promise<AsyncIterable<KeptFinding>> {
+/** Judges what is kept by the rules of the configuration in `file`, and prints what would change. */
+export async function runRejudge(file: string, options: RejudgeOptions): Promise<void> {
+  const { routes } = await readConfig(file);
+  const rules = new Map(routes.map(({ name, compare }) => [name, compileRules(compare)]));
+  const { from, json = false } = options;
+  const findings = from === undefined ? await running(options) : exported(from);
+  print(await rejudgeAll(findings, rules), json, rejudgementText);
+}
+
+async function running(options: EvidenceOptions): Promise<AsyncIterable<KeptFinding>> {
   return findingsOf(await connectAdmin(options), options);
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -140,5 +140,49 @@ describe('the admin token', () => {
 
   test('of a proxy that never started is missed with a sentence', async () => {
     await expect(readAdminToken(root)).rejects.toThrow(/the proxy makes it when it starts/);
+  });
+});
+
+describe('the key for pseudonyms', () => {
+  test('is made once, readable by its owner alone, and stays', async () => {
+    const state = await openStateDir(dir);
+    const key = await state.pseudonymKey();
+    expect(key).toHaveLength(32);
+    expect((await stat(join(dir, 'pseudonym.key'))).mode & 0o777).toBe(0o600);
+    expect(await state.pseudonymKey()).toEqual(key);
+    await state.release();
+    const next = await openStateDir(dir);
+    expect(await next.pseudonymKey()).toEqual(key);
+    await next.release();
+  });
+
+  test('that others could read is put right, and one that is damaged made anew, each with a warning', async () => {
+    const warnings: string[] = [];
+    const state = await openStateDir(dir, { warn: message => warnings.push(message) });
+    const key = await state.pseudonymKey();
+    await chmod(join(dir, 'pseudonym.key'), 0o644);
+    expect(await state.pseudonymKey()).toEqual(key);
+    expect((await stat(join(dir, 'pseudonym.key'))).mode & 0o777).toBe(0o600);
+    await writeFile(join(dir, 'pseudonym.key'), 'half a k');
+    const other = await state.pseudonymKey();
+    expect(other).toHaveLength(32);
+    expect(other).not.toEqual(key);
+    expect(await state.pseudonymKey()).toEqual(other);
+    expect(warnings).toEqual([
+      expect.stringContaining('could be read by other users'),
+      expect.stringContaining('holds no key and is made anew'),
+    ]);
+    await state.release();
+  });
+
+  test('that can not be kept is good for this process alone; nothing fails', async () => {
+    const warnings: string[] = [];
+    const state = await openStateDir(dir, { warn: message => warnings.push(message) });
+    await mkdir(join(dir, 'pseudonym.key'));
+    const [one, two] = [await state.pseudonymKey(), await state.pseudonymKey()];
+    expect([one.length, two.length]).toEqual([32, 32]);
+    expect(one).not.toEqual(two);
+    expect(warnings[0]).toMatch(/pseudonym\.key can not be read \(EISDIR\): evidence of before/);
+    await state.release();
   });
 });

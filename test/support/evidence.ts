@@ -5,11 +5,15 @@ import path from 'node:path';
 import pino from 'pino';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
 import { EvidenceLine } from '../../src/judge/evidence-line.ts';
+import type { EvidenceSink } from '../../src/ports.ts';
 import type { Difference, Finding } from '../../src/rules/verdict.ts';
 import { loadedConfig, type ProxyOptions } from './proxy.ts';
 import { until } from './until.ts';
 
 export const KEY = new Uint8Array(32).fill(7);
+
+/** A thread begins in a tenth of a second, on a busy machine in ten; catches a hang. */
+const LIMIT_MS = 60_000;
 
 export interface EvidenceOptions {
   readonly limits?: { maxRows?: number; maxMb?: number; maxAgeDays?: number };
@@ -55,26 +59,33 @@ export function evidenceConfig(limits: EvidenceOptions['limits'] = {}, redact: s
   return { ...config, evidence: { ...config.evidence, ...limits } };
 }
 
+/** Feeds evidence as a judge does. */
+export function feeder(sink: EvidenceSink): Pick<TestEvidence, 'keep' | 'endUnits'> {
+  const line = new EvidenceLine();
+  sink.supply(port => line.use(port));
+  const deal = async (nowMs: number) => {
+    await until('the line is free', () => line.isFree, LIMIT_MS);
+    line.flush(nowMs);
+    await until('the batch is dealt with', () => line.isFree, LIMIT_MS);
+  };
+  return {
+    async keep(...findings) {
+      for (const each of findings) line.add(each);
+      await deal(0);
+    },
+    endUnits: () => deal(Number.POSITIVE_INFINITY),
+  };
+}
+
 export async function evidence(options: EvidenceOptions = {}): Promise<TestEvidence> {
   const folder = options.folder ?? (await mkdtemp(path.join(tmpdir(), 'cutover-evidence-')));
   const logged: string[] = [];
   const logger = pino({ level: 'info' }, { write: line => void logged.push(line) });
   const store = new Evidence(evidenceConfig(options.limits, options.redact), logger);
   store.keepIn(folder, KEY);
-  const line = new EvidenceLine();
-  store.supply(port => line.use(port));
-  const deal = async (nowMs: number) => {
-    await until('the line is free', () => line.isFree);
-    line.flush(nowMs);
-    await until('the batch is dealt with', () => line.isFree);
-  };
   return {
     ...{ evidence: store, folder, file: path.join(folder, 'evidence.sqlite'), logged },
-    async keep(...findings) {
-      for (const each of findings) line.add(each);
-      await deal(0);
-    },
-    endUnits: () => deal(Number.POSITIVE_INFINITY),
+    ...feeder(store),
     async close() {
       await store.close();
       if (options.folder === undefined) await rm(folder, { recursive: true, force: true });

@@ -1,0 +1,131 @@
+// Evidence as the operator's side shows it: over the admin API, in status, readiness and metrics.
+import path from 'node:path';
+import request from 'supertest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Admin, createAdmin } from '../../../src/control/admin.ts';
+import { differs, feeder, finding, KEY } from '../../support/evidence.ts';
+import { flagsFor, type Operated, operated, TOKEN } from '../../support/operator.ts';
+import { until } from '../../support/until.ts';
+
+let op: Operated;
+let admin: Admin;
+let feed: ReturnType<typeof feeder>;
+
+beforeEach(async () => {
+  op = await operated({ 'events.json': flagsFor('events', 'shadow') });
+  admin = createAdmin({ ...op, token: TOKEN });
+  await admin.ready();
+  feed = feeder(op.evidence);
+});
+afterEach(async () => {
+  await admin.close();
+  await op.close();
+});
+
+const get = (call: string) =>
+  request(admin.server).get(`/api/v1${call}`).set('authorization', `Bearer ${TOKEN}`);
+
+describe('kept evidence', () => {
+  beforeEach(async () => {
+    op.evidence.keepIn(op.dir, KEY);
+    await feed.keep(
+      finding({ differences: [differs('/data/x', 'a@b.example', 2)], unit: 'run 1' }),
+      finding({ eventType: 'pong', verdict: 'match', differences: [], unit: 'run 2' }),
+      finding({ route: 'api', verdict: 'missing', candidate: null, differences: [] }),
+    );
+    await feed.endUnits();
+  });
+
+  test('is listed by kind, narrowed down, and paged', async () => {
+    const all = (await get('/evidence').expect(200)).body;
+    expect(all).toMatchObject({ total: 3, groups: [{ route: 'api' }, {}, { eventType: 'pong' }] });
+    const some = '/evidence?route=events&type=agent_started&verdict=mismatch&path=/data';
+    expect((await get(some).expect(200)).body).toMatchObject({ total: 1, groups: [{ id: 1 }] });
+    const page = (await get('/evidence?limit=1&offset=1').expect(200)).body;
+    expect(page).toMatchObject({ total: 3, groups: [{ id: 1 }] });
+  });
+
+  test('is shown with examples, redacted, and exported', async () => {
+    const { body } = await get('/evidence/1').expect(200);
+    expect(body).toMatchObject({
+      group: { id: 1, path: '/data/x', count: 1 },
+      examples: [{ id: 1, differences: [{ legacy: { $r: 'email', n: 11 }, candidate: 2 }] }],
+    });
+    const first = (await get('/evidence/findings?limit=2').expect(200)).body;
+    expect(first).toMatchObject({ findings: [{ id: 1 }, { id: 2 }], after: 2 });
+    const rest = (await get('/evidence/findings?after=2').expect(200)).body;
+    expect(rest).toMatchObject({ findings: [{ id: 3, candidate: null }], after: null });
+  });
+
+  test('is summed up: rates by route and type, and how many more it takes', async () => {
+    const { body } = await get('/evidence/summary?route=events&threshold=0.5').expect(200);
+    expect(body).toMatchObject({ threshold: 0.5, since: null });
+    expect(body.rates).toMatchObject([
+      { eventType: null, units: 2, diverged: 1, rate: 0.5, kinds: { mismatch: 1, match: 1 } },
+      { eventType: 'agent_started', units: 1, diverged: 1 },
+      { eventType: 'pong', units: 1, diverged: 0, rate: 0 },
+    ]);
+    expect(body.rates[0].cleanUnitsLeft).toBeGreaterThan(0);
+    const later = await get('/evidence/summary?since=2100-01-01T00:00:00Z').expect(200);
+    expect(later.body.rates).toEqual([]);
+  });
+
+  test('shows in status, by route, and in metrics', async () => {
+    const { body } = await get('/status').expect(200);
+    expect(body.routes[0].divergence).toMatchObject({ units: 2, diverged: 1, threshold: 0.001 });
+    expect(body.routes[1].divergence).toMatchObject({ units: 1, diverged: 1 });
+    expect(body.evidence).toMatchObject({
+      ...{ thread: 'running', restarts: 0, kept: 3, dropped: {}, trouble: null, setAside: null },
+      use: { rows: 3, groups: 3 },
+    });
+    const text = await op.metrics.text();
+    expect(text).toMatch(/^cutover_evidence_kept_total 3$/m);
+    expect(text).toMatch(/^cutover_evidence_rows 3$/m);
+    expect(text).toMatch(/^cutover_evidence_bytes \d{4,}$/m);
+    expect(text).toMatch(/^cutover_evidence_dropped_total\{cause="disk-full"\} 0$/m);
+  });
+
+  test.each([
+    ['/evidence?verdict=wrong', 422, 'verdict'],
+    ['/evidence?limit=501', 422, 'limit'],
+    ['/evidence?limit=x', 422, 'limit'],
+    ['/evidence?offset=-1', 422, 'offset'],
+    ['/evidence?path=data', 422, 'path'],
+    ['/evidence?bogus=1', 422, 'bogus'],
+    ['/evidence/findings?limit=101', 422, 'limit'],
+    ['/evidence/findings?after=1.5', 422, 'after'],
+    ['/evidence/summary?threshold=0', 422, 'threshold'],
+    ['/evidence/summary?threshold=1', 422, 'threshold'],
+    ['/evidence/summary?since=yesterday', 422, 'since'],
+    ['/evidence/x', 422, 'id'],
+    ['/evidence/4711', 404, 'id'],
+  ])('%s is refused with %i, naming %s', async (call, status, field) => {
+    const { body } = await get(call).expect(status);
+    expect(body.error).toMatchObject({ field, message: expect.stringMatching(/./) });
+  });
+
+  test('is for whoever has the token', async () => {
+    for (const call of ['/evidence', '/evidence/1', '/evidence/findings', '/evidence/summary']) {
+      await request(admin.server).get(`/api/v1${call}`).expect(401);
+    }
+  });
+});
+
+describe('evidence that can not be had', () => {
+  test('is refused with a sentence; status is answered all the same', async () => {
+    const { body } = await get('/evidence').expect(409);
+    expect(body.error.message).toBe('evidence can not be read: its thread does not run');
+    const status = (await get('/status').expect(200)).body;
+    expect(status.routes[0].divergence).toBeNull();
+    expect(status.evidence).toMatchObject({ thread: 'waiting', use: null });
+  });
+
+  test('is a warning of readiness, not a reason to send no clients', async () => {
+    op.evidence.keepIn(path.join(op.dir, 'gone'), KEY);
+    await until('it is known', () => op.evidence.state.trouble);
+    const { body } = await request(admin.server).get('/readyz').expect(200);
+    expect(body.warnings).toMatchObject([{ code: 'evidence-unkept' }]);
+    const status = (await get('/status').expect(200)).body;
+    expect(status.evidence.trouble).toMatchObject({ cause: 'read-only' });
+  });
+});
