@@ -340,7 +340,7 @@ export const ConfigSchema = z.strictObject({
     .string()
     .min(1)
     .default('state')
-    .describe('Lock, admin token, later latch, audit and evidence.'),
+    .describe('Lock, admin token, evidence, later latch and audit.'),
   upstreams: z
     .strictObject({ legacy: Upstream, candidate: Upstream })
     .describe('The service that is to be replaced, and the one that is to replace it.'),

@@ -14,7 +14,7 @@ const MOST_EXAMPLE_BYTES = 128 * 1024;
 /** Deeper values overflow the stack of whoever walks or copies them. */
 const MOST_DEPTH = 64;
 /** A longer list of differences says no more. */
-const MOST_DIFFERENCES = 32;
+export const MOST_DIFFERENCES = 32;
 /** Fixed cost of a value in memory and in text. */
 const VALUE_BYTES = 8;
 /** Why an example was not kept; the counts of what was found are not touched by it. */
@@ -30,7 +30,7 @@ export type EvidenceDrop = keyof typeof EVIDENCE_DROPS;
 
 export interface GroupCount extends EvidenceGroup {
   readonly count: number;
-  /** Epoch ms. */
+  /** Epoch ms, whole. */
   readonly firstAt: number;
   readonly lastAt: number;
 }
@@ -95,7 +95,7 @@ export class EvidenceBatcher {
   }
 
   #begin(group: EvidenceGroup, first: Finding): void {
-    const { at } = first;
+    const at = Math.floor(first.at);
     const begun = { group, count: 1, firstAt: at, lastAt: at, first, later: null };
     this.#gathered.set(keyOf(group), begun);
   }
@@ -107,8 +107,9 @@ function keyOf({ route, eventType, verdict, kind, path }: EvidenceGroup): string
 
 function countOnce(known: Gathered, finding: Finding): void {
   known.count += 1;
-  known.firstAt = Math.min(known.firstAt, finding.at);
-  known.lastAt = Math.max(known.lastAt, finding.at);
+  const at = Math.floor(finding.at);
+  known.firstAt = Math.min(known.firstAt, at);
+  known.lastAt = Math.max(known.lastAt, at);
   if ((known.count & (known.count - 1)) === 0) known.later = finding;
 }
 
@@ -142,14 +143,13 @@ function examplesOf(gathered: readonly Gathered[]): Pick<EvidenceBatch, 'example
 }
 
 function shortened(finding: Finding): Finding {
-  const { differences } = finding;
-  if (differences.length <= MOST_DIFFERENCES) return finding;
-  return { ...finding, differences: differences.slice(0, MOST_DIFFERENCES) };
+  const { at, differences } = finding;
+  return { ...finding, at: Math.floor(at), differences: differences.slice(0, MOST_DIFFERENCES) };
 }
 
 /** Its groups tell what differs, and where. */
 function cut(finding: Finding): Finding {
-  return { ...finding, legacy: undefined, candidate: undefined, differences: [] };
+  return { ...shortened(finding), legacy: undefined, candidate: undefined, differences: [] };
 }
 
 /** `from` plus about the bytes of a value in memory; more than `most` as soon as that is certain. */

@@ -1,16 +1,20 @@
 // Judges what was kept again, by other rules. What was redacted can still be compared: two values were
 // equal if their hashes are. A rule that needs the value itself says `unjudged(redacted)`.
 import { type Answer, judgeAnswers } from './compare/answers.ts';
-import { compare } from './compare/compare.ts';
+import { type Acquaintance, compare } from './compare/compare.ts';
 import type { CompiledRules, TypePlan } from './compare/compile.ts';
 import type { IdClasses } from './compare/ids.ts';
 import { type Allowed, type Place, stepFrom, stepsOf } from './compare/place.ts';
 import { isRecord } from './compare/record.ts';
+import { isUserField } from './compare/rules.ts';
+import { MOST_DIFFERENCES } from './evidence-batch.ts';
 import { OpaqueEvents } from './opaque-events.ts';
 import type { Difference, Finding, Verdict } from './verdict.ts';
 
-/** The session's user is not kept under his name; nobody has this one. */
+/** The session's user is not kept under his name: of nobody it is said that he is this one. */
 const NOBODY = ['\u0000'];
+/** As where nobody is named. */
+const ANYBODY: readonly string[] = [];
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS'];
 /** Verdicts on what two events say; the others are about which events there were. */
 const ON_CONTENT: ReadonlySet<Verdict> = new Set([
@@ -38,10 +42,11 @@ export function rejudge(
   const legacy = events.made(finding.legacy);
   const candidate = events.made(finding.candidate);
   const plan = rules.planOf(finding.eventType);
+  const known = { ids, subject: addedNobodyElse(finding) ? ANYBODY : NOBODY };
   const judged =
     isAnswer(legacy) && isAnswer(candidate)
-      ? judgeAnswers(rules, { ...answerFacts(finding), legacy, candidate, ids, subject: NOBODY })
-      : judgeEvents(plan, legacy, candidate, ids);
+      ? judgeAnswers(rules, { ...answerFacts(finding), legacy, candidate, ...known })
+      : judgeEvents(plan, legacy, candidate, known);
   const differences = judged.differences.map(each => events.restored(each));
   if (judged.verdict === 'mismatch') {
     const isCertain = !judged.differences.every(each => needsValue(plan, each, events));
@@ -57,9 +62,9 @@ function judgeEvents(
   plan: TypePlan,
   legacy: unknown,
   candidate: unknown,
-  ids: IdClasses,
+  known: Acquaintance,
 ): Rejudged {
-  const found = compare(plan, legacy, candidate, { ids, subject: NOBODY });
+  const found = compare(plan, legacy, candidate, known);
   const { differences, excused, stopped } = found;
   const judged = (verdict: Verdict, of = differences) => ({
     verdict,
@@ -68,9 +73,21 @@ function judgeEvents(
   });
   if (differences.length > 0) return judged('mismatch');
   if (stopped !== null) return { verdict: 'unjudged', because: stopped, differences };
-  for (const each of found.learned) ids.learn(each.idClass, each.legacy, each.candidate);
+  for (const each of found.learned) known.ids.learn(each.idClass, each.legacy, each.candidate);
   if (plan.isFailure) return judged('failed-alike');
   return excused.length > 0 ? judged('noise', excused) : judged('match');
+}
+
+/**
+ * Where the candidate alone names a user (`candidate-adds`), it was the session's own if that was no
+ * difference when it was found: no other rule excuses it.
+ */
+function addedNobodyElse({
+  verdict,
+  differences,
+}: Pick<Finding, 'verdict' | 'differences'>): boolean {
+  if (verdict === 'unjudged' || differences.length >= MOST_DIFFERENCES) return false;
+  return !differences.some(({ path }) => isUserField(path.slice(path.lastIndexOf('/') + 1)));
 }
 
 function answerFacts({ route, session, eventType, at }: Omit<Finding, 'legacy' | 'candidate'>) {

@@ -78,6 +78,12 @@ test('all are counted, with the times of the first and the last; two examples ar
   expect(batch.examples.map(({ groups }) => groups)).toEqual([[0], [0]]);
 });
 
+test('times are whole milliseconds, whatever the clock of the judge counts in', () => {
+  const batch = batchOf(finding({ at: 1.75 }), finding({ at: 2.5, legacy: 'x'.repeat(200_000) }));
+  expect(batch.groups).toMatchObject([{ firstAt: 1, lastAt: 2 }]);
+  expect(batch.examples.map(({ finding: { at } }) => at)).toEqual([1, 2]);
+});
+
 test('one rare kind among many frequent ones has its example', () => {
   const rare = finding({ differences: [value('/rare')], unit: 'rare' });
   const frequent = Array.from({ length: 50_000 }, () => finding());

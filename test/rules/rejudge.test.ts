@@ -9,7 +9,7 @@ import { keyedHash } from '../../src/rules/keyed-hash.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
 import { Redactor } from '../../src/rules/redaction.ts';
 import { type Rejudged, rejudge } from '../../src/rules/rejudge.ts';
-import type { Finding } from '../../src/rules/verdict.ts';
+import type { Difference, Finding } from '../../src/rules/verdict.ts';
 
 const hash = keyedHash(new Uint8Array(32).fill(7));
 const kept = (finding: Finding, paths: string[] = []): Finding => {
@@ -28,13 +28,19 @@ function pairOf(legacy: unknown, candidate: unknown): Finding {
   };
 }
 
+const differs = (path: string): Difference => ({ kind: 'value', path, legacy: 1, candidate: 2 });
+
+/** As found by rules that allowed nothing, and judged again by these. */
 function again(
   legacy: object,
   candidate: object,
   allow: Allowance[] = [],
   paths: string[] = [],
 ): Rejudged {
-  const finding = kept(pairOf({ type: 'note', ...legacy }, { type: 'note', ...candidate }), paths);
+  const found = pairOf({ type: 'note', ...legacy }, { type: 'note', ...candidate });
+  const names = new Set([...Object.keys(legacy), ...Object.keys(candidate)]);
+  const differences = [...names].map(name => differs(`/${name}`));
+  const finding = kept({ ...found, differences }, paths);
   return rejudge(finding, rulesWith(...allow), new IdClasses()) ?? expect.fail();
 }
 
@@ -135,6 +141,22 @@ describe('what was redacted', () => {
       verdict: 'mismatch',
       because: null,
     });
+  });
+
+  test("is the session's own user, where the candidate alone names him and that was no difference", () => {
+    const adds: Allowance = { path: '/user_id', as: 'candidate-adds' };
+    const [legacy, candidate] = [
+      { user_id: null, at: 1 },
+      { user_id: 'user_1001', at: 2 },
+    ];
+    const found = { ...pairOf(legacy, candidate), differences: [differs('/at')] };
+    const judge = (finding: Finding, ...allow: Allowance[]) =>
+      rejudge(kept(finding), rulesWith(adds, ...allow), new IdClasses());
+    const at: Allowance = { path: '/at', as: 'number', within: 1 };
+    expect(judge(found, at)?.verdict).toBe('match');
+    // Nobody knows whose it is where it was reported.
+    const reported = { ...found, differences: [differs('/at'), differs('/user_id')] };
+    expect(judge(reported, at)).toMatchObject({ verdict: 'unjudged', because: 'redacted' });
   });
 
   test('is the same where it was, whatever a rule would need of it', () => {

@@ -30,7 +30,7 @@ describe('what is kept', () => {
 
   test('is grouped by route, type, verdict, kind and place, with counts and times', async () => {
     await kept.keep(
-      finding({ at: 1_000, differences: [differs('/items/0/price', 1, 2)] }),
+      finding({ at: 1_000.7, differences: [differs('/items/0/price', 1, 2)] }),
       finding({ at: 3_000, differences: [differs('/items/7/price', 1, 2)] }),
       finding({ at: 2_000, verdict: 'missing', candidate: null, differences: [] }),
     );
