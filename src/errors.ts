@@ -32,6 +32,12 @@ export const ERRORS = {
     close: 1002,
     fault: 'client',
   },
+  'too-much-early': {
+    message: 'More came than is kept before the handshake is answered (RFC 6455 4.1).',
+    status: 413,
+    close: 1009,
+    fault: 'client',
+  },
   loop: {
     message:
       'The request has passed this proxy before: a service, or its address, leads back here.',

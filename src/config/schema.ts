@@ -301,7 +301,7 @@ const Limits = z.strictObject({
     .min(0)
     .max(1_048_576)
     .default(65_536)
-    .describe('Bytes a client may send before its upgrade is answered; then it is not read on.'),
+    .describe('Bytes a client may send before its upgrade is answered; more is refused with 413.'),
   boundaryMs: milliseconds()
     .default(50)
     .describe('The next message boundary must come by then when a message is to be put in.'),

@@ -23,6 +23,7 @@ const REASON: Readonly<Record<number, string>> = {
   408: 'Request Timeout',
   417: 'Expectation Failed',
   409: 'Conflict',
+  413: 'Content Too Large',
   422: 'Unprocessable Content',
   426: 'Upgrade Required',
   431: 'Request Header Fields Too Large',

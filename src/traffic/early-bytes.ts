@@ -1,11 +1,13 @@
 // What a client sends before its upgrade is answered: kept in order, bounded, never lost, and its
-// going away is noticed at once.
+// going away is noticed at once. Only who reads on notices, so one that sends more than is kept is not
+// held back but refused; clients have to wait for the answer (RFC 6455 4.1).
 import type { Duplex } from 'node:stream';
 
 export class EarlyBytes {
   readonly #socket: Duplex;
   readonly #limit: number;
-  readonly #gone = new AbortController();
+  readonly #over = new AbortController();
+  #gone = false;
   #chunks: Buffer[];
   #size: number;
 
@@ -18,12 +20,22 @@ export class EarlyBytes {
     socket.on('data', this.#onData).on('end', this.#onGone);
     socket.on('error', this.#onGone).on('close', this.#onGone);
     if (socket.destroyed) this.#onGone();
-    else if (this.#size >= limitBytes) socket.pause();
+    this.#checkSize();
   }
 
-  /** Aborted when the client has left, by reset, close or half-close. */
-  get gone(): AbortSignal {
-    return this.#gone.signal;
+  /** Aborted when the client has left, or has sent too much: there is nothing to open any more. */
+  get over(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  /** True if it has left, by reset, close or half-close. */
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** True if it has sent more than is kept. */
+  get tooMuch(): boolean {
+    return this.#size > this.#limit;
   }
 
   /** Stops watching and gives all bytes so far. The socket is paused: nothing comes in between. */
@@ -38,9 +50,18 @@ export class EarlyBytes {
   readonly #onData = (chunk: Buffer): void => {
     this.#chunks.push(chunk);
     this.#size += chunk.length;
-    // Beyond the limit the client waits in its own socket; TCP holds it back.
-    if (this.#size >= this.#limit) this.#socket.pause();
+    this.#checkSize();
   };
 
-  readonly #onGone = (): void => this.#gone.abort();
+  #checkSize(): void {
+    if (!this.tooMuch) return;
+    // The answer comes next; until then nothing more is taken in.
+    this.#socket.pause();
+    this.#over.abort();
+  }
+
+  readonly #onGone = (): void => {
+    this.#gone = true;
+    this.#over.abort();
+  };
 }

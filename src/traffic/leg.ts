@@ -139,7 +139,7 @@ export function dialLeg(request: LegRequest, signal: AbortSignal): Promise<LegOu
       fail('upstream-closed', 'it closed the connection');
     }
     function onAbort(): void {
-      fail('upstream-closed', 'the client went away');
+      fail('upstream-closed', 'it was given up');
     }
     function fail(code: ErrorCode, detail: string): void {
       if (settled) return;

@@ -119,7 +119,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const route = matchRoute(context.routes, request.target.path, 'websocket');
     if (route === undefined) {
       const head = early.take();
-      if (early.gone.aborted) return void client.destroy();
+      if (early.gone) return void client.destroy();
       return this.#options.unrouted(incoming, client, head);
     }
     const { name } = route;
@@ -140,7 +140,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // Both are dialled at once, so that the second one hears all that the client says; nobody waits for it.
     const { second } = decided.decision;
     const comparison = second === null ? null : this.#compare(opening, second, null);
-    const outcome = await dialLeg(legRequest(opening, primary), early.gone);
+    const outcome = await dialLeg(legRequest(opening, primary), early.over);
     if (outcome.kind !== 'open') comparison?.end();
     if (outcome.kind === 'failed') {
       const { code, detail } = outcome;
@@ -200,10 +200,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   #refuse(client: net.Socket, early: EarlyBytes, code: ErrorCode, about: RefusedRequest): void {
     early.take();
     // A client that left is nobody's failure, and there is nobody to answer.
-    if (early.gone.aborted) return void client.destroy();
-    this.#options.observer.failed(about.route ?? 'none', about.side ?? 'none', code);
-    logRefusal(this.#options.logger, 'an upgrade was refused', code, about);
-    refuseSocket(client, code);
+    if (early.gone) return void client.destroy();
+    // What was under way for it was given up, and failed of that.
+    const why = early.tooMuch ? 'too-much-early' : code;
+    this.#options.observer.failed(about.route ?? 'none', about.side ?? 'none', why);
+    logRefusal(this.#options.logger, 'an upgrade was refused', why, about);
+    refuseSocket(client, why);
   }
 
   countersOf(route: string, side: Side): LaneCounters {
