@@ -11,7 +11,7 @@ import { type RunningProxy, startProxy } from '../../src/main.ts';
 import { admin, goldenPath, login, type Stack, stack, tokenFor } from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
-/** Catches a hang: services, a proxy and a browser's steps, on a machine that may be busy. */
+/** Catches a hang: services and a proxy, on a machine that may be busy. */
 vi.setConfig({ testTimeout: 120_000 });
 
 const open: { close(): unknown }[] = [];
