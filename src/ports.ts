@@ -112,8 +112,8 @@ export interface TrafficView {
   /** True while a session or stream of the route is open that has a leg there. */
   hasLeg(route: string, side: Side): boolean;
   /**
-   * Begins to end what is open on routes, spread over `windowMs`, and what opens for a client that has
-   * asked by now. Returns how many there are.
+   * Begins to end the sessions and streams of routes, spread over `windowMs`, sessions also if they
+   * open only now for a client that has asked before. Returns how many are open.
    */
   endOpen(windowMs: number): number;
   /** Sessions whose handshake is under way. */

@@ -8,8 +8,8 @@ import { duration, paint, plain, print } from './output.ts';
 const HELP = `
 While it is on, requests and new connections go straight to legacy by a lane of their own, whatever
 flags say: neither flagged nor compared, and writes reach legacy alone. What is open stays where it is,
-unless --close-open ends it (close code 1012, spread over limits.drainMs), so that it comes back
-through the bypass. It survives a restart. What came in through it stays on legacy until it ends.
+unless --close-open ends it (WebSockets with 1012, event streams behind an event; spread over
+limits.drainMs), so that it comes back through the bypass. It survives a restart. What came in through it stays on legacy until it ends.
 
 Examples:
   cutover bypass                                             is it on, and why?
@@ -63,7 +63,9 @@ function changeText(change: BypassChange): string {
   const lines = [viewText(change)];
   if (!changed) lines[0] = `nothing new: ${lines[0]}`;
   if (engaged !== null && ending !== null) {
-    lines.push(`  being ended with 1012 over ${duration(ending.overMs / 1_000)}: ${ending.count}`);
+    lines.push(
+      `  being ended over ${duration(ending.overMs / 1_000)}, WebSockets with 1012: ${ending.count}`,
+    );
   }
   return lines.join('\n');
 }

@@ -27,8 +27,10 @@ import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
+import { EventStream } from './event-stream.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
+import { paced } from './pace.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import type { ServiceConnection } from './service-connection.ts';
@@ -71,6 +73,8 @@ export class HttpLane {
   readonly #links = new WeakMap<Socket, ClientLink>();
   readonly #shared = new SharedConnections();
   readonly #answers = new Set<ClientAnswer>();
+  readonly #streams = new Set<EventStream>();
+  #draining = false;
   readonly #sweeper: NodeJS.Timeout;
 
   constructor(options: HttpLaneOptions) {
@@ -96,6 +100,22 @@ export class HttpLane {
       this.#options.logger.error({ ...ids, err: error }, 'a request could not be served');
       this.#refuse(response, 'internal', ids);
     }
+  }
+
+  /** Streams of events that are open. */
+  get streamsOpen(): number {
+    return this.#streams.size;
+  }
+
+  /** Ends the streams that are open now, spread over `windowMs`; resolves once all are told. */
+  async endStreams(windowMs: number): Promise<void> {
+    await paced([...this.#streams], windowMs, stream => this.#endStream(stream));
+  }
+
+  /** Ends the streams that are open, and those that open from now on. */
+  async drain(windowMs: number): Promise<void> {
+    this.#draining = true;
+    await this.endStreams(windowMs);
   }
 
   close(): void {
@@ -159,8 +179,13 @@ export class HttpLane {
     if (goesTwice) this.#writer.tooLarge(route.name, decision.primary);
     const body = held ?? (hasBody(incoming) ? streamBody(incoming, lane) : null);
     const plan = writes || body !== null ? null : decision.second;
-    const sink = plan === null ? answer : this.#show(call, { plan, subject, singleUse, answer });
-    answer.follow(exchange(primary, { ...request, body, onStart }, sink));
+    const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
+    const toClient = stream ?? answer;
+    const shown = { subject, singleUse, answer: toClient };
+    const sink = plan === null ? toClient : this.#show(call, { plan, ...shown });
+    const sent = exchange(primary, { ...request, body, onStart }, sink);
+    stream?.follow(sent);
+    answer.follow(sent);
   }
 
   #hold({ incoming, response, context }: Call, onStart: () => void) {
@@ -175,7 +200,7 @@ export class HttpLane {
       readonly plan: SecondLeg;
       readonly subject: Subject | null;
       readonly singleUse: boolean;
-      readonly answer: ClientAnswer;
+      readonly answer: AnswerSink;
     },
   ): AnswerSink {
     const { incoming, response, context, request, route, link } = call;
@@ -276,6 +301,18 @@ export class HttpLane {
       this.#options.observer.requestDone(route.name, side, status, durationMs);
     });
     return answer;
+  }
+
+  #streamTo(response: ServerResponse, answer: ClientAnswer): EventStream {
+    const stream = new EventStream(response, answer);
+    this.#streams.add(stream);
+    response.once('close', () => this.#streams.delete(stream));
+    if (this.#draining) this.#endStream(stream);
+    return stream;
+  }
+
+  #endStream(stream: EventStream): void {
+    stream.endSoon(this.#options.context().limits.boundaryMs);
   }
 
   #linkOf(socket: Socket): ClientLink {

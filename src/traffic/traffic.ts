@@ -135,9 +135,10 @@ export class Traffic implements TrafficView {
   }
 
   endOpen(windowMs: number): number {
-    const { size } = this.#webSockets.sessions;
+    const count = this.#webSockets.sessions.size + this.#http.streamsOpen;
     void this.#webSockets.endOpen(windowMs);
-    return size;
+    void this.#http.endStreams(windowMs);
+    return count;
   }
 
   /** Stops accepting, ends sessions at a pace that fills `windowMs`, and waits for requests to finish. */
@@ -148,7 +149,8 @@ export class Traffic implements TrafficView {
     });
     const closeIdle = setInterval(() => this.#server.closeIdleConnections(), IDLE_GRACE_MS);
     void closed.then(() => clearInterval(closeIdle));
-    await Promise.all([closed, this.#webSockets.drain(windowMs), this.#bypass.drain(windowMs)]);
+    const lanes = [this.#webSockets, this.#http, this.#bypass];
+    await Promise.all([closed, ...lanes.map(lane => lane.drain(windowMs))]);
     while (this.#http.writesUnderWay > 0) await pause(SECOND_WRITE_CHECK_MS);
   }
 

@@ -251,7 +251,7 @@ describe('bypass', () => {
     await op.bypass.engage('lost');
     const again = await run('bypass', 'on', '--reason', 'still', '--close-open');
     expect(again.stdout).toMatch(/^nothing new: bypass: on since .*: still\n/);
-    expect(again.stdout).toContain('being ended with 1012 over 20 s: 2');
+    expect(again.stdout).toContain('being ended over 20 s, WebSockets with 1012: 2');
     const off = await run('bypass', 'off', '--reason', 'fixed');
     expect(off.stdout).toMatch(/^bypass: off; /);
     await expect(readFile(file())).rejects.toThrow('ENOENT');

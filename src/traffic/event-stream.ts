@@ -1,0 +1,78 @@
+// A stream of events on its way to its client: it can be ended between two of them, and the client then
+// comes back and says which event it had last.
+import type { ServerResponse } from 'node:http';
+import { eventEnd, isBetweenEvents, TAIL_BYTES } from '../wire/event-end.ts';
+import { fieldValues } from '../wire/headers.ts';
+import type { AnswerSink, Exchange } from './exchange.ts';
+
+export class EventStream implements AnswerSink {
+  readonly #response: ServerResponse;
+  readonly #sink: AnswerSink;
+  #exchange: Exchange | null = null;
+  /** The last bytes that the client was sent, as Latin-1. */
+  #tail = '';
+  /** Events can not be told apart in what is compressed. */
+  #isCoded = false;
+  #ending = false;
+  #ended = false;
+
+  /** `sink` is what feeds `response`. */
+  constructor(response: ServerResponse, sink: AnswerSink) {
+    this.#response = response;
+    this.#sink = sink;
+  }
+
+  follow(exchange: Exchange): void {
+    this.#exchange = exchange;
+  }
+
+  /**
+   * Ends it behind the event under way, as if the service had; cuts it off if that event does not end
+   * within `limitMs`. One that has not begun is cut off: its client tries again.
+   */
+  endSoon(limitMs: number): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    if (!this.#response.headersSent || this.#isCoded) return void this.#response.destroy();
+    if (isBetweenEvents(this.#tail)) return this.#finish();
+    setTimeout(() => {
+      if (!this.#ended) this.#response.destroy();
+    }, limitMs).unref();
+  }
+
+  interim(status: number, headers: readonly string[]): void {
+    this.#sink.interim(status, headers);
+  }
+
+  head(status: number, reason: string, headers: readonly string[]): void {
+    this.#isCoded = fieldValues(headers, 'content-encoding').length > 0;
+    this.#sink.head(status, reason, headers);
+  }
+
+  data(chunk: Buffer): boolean {
+    if (this.#ended) return true;
+    const end = this.#ending ? eventEnd(this.#tail, chunk.toString('latin1')) : null;
+    const last = chunk.toString('latin1', Math.max(0, chunk.length - TAIL_BYTES));
+    this.#tail = (this.#tail + last).slice(-TAIL_BYTES);
+    if (end === null) return this.#sink.data(chunk);
+    this.#sink.data(chunk.subarray(0, end));
+    this.#finish();
+    return true;
+  }
+
+  end(trailers: readonly string[]): void {
+    if (!this.#ended) this.#sink.end(trailers);
+    this.#ended = true;
+  }
+
+  fail(...why: Parameters<AnswerSink['fail']>): void {
+    if (!this.#ended) this.#sink.fail(...why);
+    this.#ended = true;
+  }
+
+  #finish(): void {
+    this.#ended = true;
+    this.#sink.end([]);
+    this.#exchange?.abort();
+  }
+}

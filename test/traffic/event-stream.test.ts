@@ -1,0 +1,129 @@
+// Streams of events that the proxy ends itself: for a shutdown, or because an operator wants everybody to
+// come back another way.
+import { afterEach, describe, expect, test } from 'vitest';
+import { answer, closeAll, connected, get, withService } from '../support/lane.ts';
+import type { ProxyOptions, TestProxy } from '../support/proxy.ts';
+import { until } from '../support/until.ts';
+
+afterEach(closeAll);
+
+const routes: NonNullable<ProxyOptions['routes']> = [
+  { name: 'sse', path: '/events', protocol: 'sse' },
+  { name: 'api', path: '/api/*', protocol: 'http' },
+];
+const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n';
+
+async function withStream(fields = '', limits: ProxyOptions['limits'] = {}) {
+  const at = await withService({ routes, limits });
+  at.client.write(get('/events'));
+  const upstream = await at.service.next();
+  await upstream.has('\r\n\r\n');
+  upstream.write(`${HEAD}${fields}\r\n`);
+  await at.client.has('\r\n\r\n');
+  return { ...at, upstream };
+}
+
+/** The body without its framing as chunks. */
+function body(text: string): string {
+  const [, rest = ''] = text.split(/\r\n\r\n(.*)/s);
+  return rest.replace(/(?:^|\r\n)[0-9a-f]+\r\n/g, '').replace(/\r\n$/, '');
+}
+const END = '\r\n0\r\n\r\n';
+
+describe.each([
+  ['an operator', (front: TestProxy) => void front.traffic.endOpen(1)],
+  ['a shutdown', (front: TestProxy) => void front.traffic.drain(1)],
+])('%s ends a stream', (_who, end) => {
+  test('between two events, as its service would, and the service is let go', async () => {
+    const { front, client, upstream } = await withStream();
+    upstream.write('data: one\n\n');
+    await client.has('data: one\n\n');
+    end(front);
+    await client.has(END);
+    expect(body(client.text)).toBe('data: one\n\n');
+    await until('the service is let go', () => upstream.ended || upstream.closed);
+  });
+
+  test('behind the event under way, and what comes after it is not sent', async () => {
+    const { front, client, upstream } = await withStream();
+    upstream.write('data: half');
+    await client.has('data: half');
+    end(front);
+    upstream.write(' and half\r\n\r\ndata: too late\r\n\r\n');
+    await client.has(END);
+    expect(body(client.text)).toBe('data: half and half\r\n\r\n');
+  });
+
+  test('by cutting it off, where the event does not end in time', async () => {
+    const { front, client, upstream } = await withStream('', { boundaryMs: 100 });
+    upstream.write('data: half');
+    await client.has('data: half');
+    end(front);
+    await until('it is cut off', () => client.ended || client.closed);
+    expect(client.text).not.toContain(END);
+  });
+
+  test('by cutting it off, where it is compressed: events can not be told apart', async () => {
+    const { front, client, upstream } = await withStream('Content-Encoding: gzip\r\n');
+    upstream.write('\n\n');
+    await client.has('\n\n\r\n');
+    end(front);
+    await until('it is cut off', () => client.ended || client.closed);
+    expect(client.text).not.toContain(END);
+  });
+
+  test('that has not begun, by cutting it off', async () => {
+    const { service, front, client } = await withService({ routes });
+    client.write(get('/events'));
+    const upstream = await service.next();
+    await upstream.has('\r\n\r\n');
+    end(front);
+    await until('it is cut off', () => client.ended || client.closed);
+    expect(client.text).toBe('');
+    await until('the service is let go', () => upstream.ended || upstream.closed);
+  });
+});
+
+test('an operator is told how many there are; requests that are no streams are left alone', async () => {
+  const { service, front, client, upstream } = await withStream();
+  const plain = await connected(front);
+  plain.write(get('/api/x'));
+  const answering = await service.next();
+  await answering.has('\r\n\r\n');
+  expect(front.traffic.endOpen(1)).toBe(1);
+  await client.has(END);
+  // The connection goes on: the client's next request is served.
+  answering.write(answer('plain'));
+  await plain.has('plain');
+  client.received = Buffer.alloc(0);
+  client.write(get('/api/y'));
+  const next = await service.next();
+  await next.has('GET /api/y');
+  next.write(answer('next'));
+  await client.has('next');
+  expect(upstream.ended || upstream.closed).toBe(true);
+});
+
+test('many are ended one after another', async () => {
+  const { service, front, client } = await withStream();
+  const clients = [client];
+  for (let i = 0; i < 9; i += 1) {
+    const more = await connected(front);
+    more.write(get('/events'));
+    const upstream = await service.next();
+    await upstream.has('\r\n\r\n');
+    upstream.write(`${HEAD}\r\n`);
+    await more.has('\r\n\r\n');
+    clients.push(more);
+  }
+  const startedAt = performance.now();
+  front.traffic.endOpen(1_000);
+  const told = await Promise.all(
+    clients.map(async each => {
+      await each.has('0\r\n\r\n');
+      return performance.now() - startedAt;
+    }),
+  );
+  expect(Math.max(...told)).toBeGreaterThan(700);
+  expect(Math.min(...told)).toBeLessThan(500);
+});
