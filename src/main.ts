@@ -103,6 +103,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       bypass: emergency,
       writes,
       evidence,
+      judge,
     });
     const lanes = new Traffic({
       loaded,

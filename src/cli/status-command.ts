@@ -98,6 +98,7 @@ function factsTable(status: Status): string {
     ...writesRows(status),
     ['unrouted', unrouted.note],
     ...bypassRows(status),
+    ...booksRows(status),
     ...divergedRows(status),
     ['evidence', evidenceText(status.evidence)],
     ['config', `${config.file}, loaded ${config.loadedAt}`],
@@ -110,6 +111,41 @@ function factsTable(status: Status): string {
   }
   return table([], rows);
 }
+
+/** What the comparison has found, of legacy's events; `extra` and `duplicate` are the candidate's. */
+function booksRows({ routes, judge }: Status): string[][] {
+  const rows = routes.flatMap(({ name, books }) => {
+    if (books === null) return [];
+    const { legacy, candidate } = books;
+    const found = [
+      `${legacy.seen} seen, ${legacy.match} match`,
+      ...SHOWN.filter(verdict => legacy[verdict] > 0).map(
+        verdict => `${legacy[verdict]} ${verdict}`,
+      ),
+      ...OF_CANDIDATE.filter(verdict => candidate[verdict] > 0).map(
+        verdict => `${candidate[verdict]} ${verdict}`,
+      ),
+      ...(legacy.unjudged > 0 ? [`${legacy.unjudged} unjudged`] : []),
+      ...(books.imbalance === null ? [] : [paint('red', `does not add up: ${books.imbalance}`)]),
+    ];
+    return [`${name}: ${found.join(', ')}`];
+  });
+  if (!judge.running || judge.restarts > 0) {
+    rows.push(`${judge.running ? 'the judge' : 'no judge;'} began anew ${judge.restarts} times`);
+  }
+  return rows.map((text, index) => [index === 0 ? 'compared' : '', text]);
+}
+
+const SHOWN = [
+  'noise',
+  'failed-alike',
+  'mismatch',
+  'missing',
+  'out-of-order',
+  'contaminated',
+  'pending',
+] as const;
+const OF_CANDIDATE = ['extra', 'duplicate'] as const;
 
 /** Of what was compared; the first row has the title. */
 function divergedRows({ routes }: Status): string[][] {

@@ -2,13 +2,14 @@
 // anything else that a client could make up.
 import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
+import type { JudgeView, LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
 import { REASONS } from '../rules/decide.ts';
 import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { EvidenceUse } from './evidence/kept.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
+import { judgeMetrics } from './judge-metrics.ts';
 import { writeMetrics } from './write-metrics.ts';
 import type { WriteSplits } from './write-splits.ts';
 
@@ -45,11 +46,12 @@ export interface MetricsSources {
   readonly bypass: Pick<Bypass, 'engaged'>;
   readonly writes: Pick<WriteSplits, 'counts' | 'unkept'>;
   readonly evidence: Pick<Evidence, 'state'>;
+  readonly judge: JudgeView;
 }
 
 /** A registry of its own, so that several proxies can live in one process. */
 export function createMetrics(sources: MetricsSources): Metrics {
-  const { traffic, flags, bypass, writes, evidence } = sources;
+  const { traffic, flags, bypass, writes, evidence, judge } = sources;
   const registry = new Registry();
   const registers = [registry];
   processMetrics(registry);
@@ -65,6 +67,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
       this.set(bypass.engaged === null ? 0 : 1);
     },
   });
+  judgeMetrics(registry, judge);
   evidenceMetrics(registry, evidence);
 
   const opened = new Counter({

@@ -6,6 +6,7 @@ import type { Confidence } from '../rules/confidence.ts';
 import type { Side } from '../rules/decide.ts';
 import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
+import { type BooksView, booksView, type JudgeStatus, judgeStatus } from './books-view.ts';
 import { type BypassView, bypassView } from './bypass-change.ts';
 import { DEFAULT_THRESHOLD } from './evidence/api.ts';
 import type { EvidenceState } from './evidence/evidence.ts';
@@ -58,6 +59,8 @@ export interface RouteStatus extends TrafficStatus {
   readonly writes: RouteConfig['writes'];
   readonly stage: StageView;
   readonly flags: Omit<FlagNames, 'route'>;
+  /** What was compared since the start, and what came of it; null where nothing was. */
+  readonly books: BooksView | null;
   /** How often runs or sessions diverge; null before one of them ended, or if that can not be read. */
   readonly divergence: RouteDivergence | null;
 }
@@ -109,6 +112,7 @@ export interface Status extends Readiness {
     /** The first 50. */
     readonly problems: readonly FlagProblem[];
   };
+  readonly judge: JudgeStatus;
   readonly evidence: EvidenceStatus;
   readonly connecting: number;
   readonly draining: boolean;
@@ -135,6 +139,7 @@ export async function statusOf(
   const traffic = proxy.traffic();
   const { config, file } = proxy.loaded();
   const reload = proxy.lastReload();
+  const books = proxy.judge.books();
   const trafficOf = (name: string): TrafficStatus => ({
     ...lanesOf(traffic, name),
     failures: failures.get(name) ?? {},
@@ -150,7 +155,12 @@ export async function statusOf(
       const { name, path, protocol, writes } = route;
       const stage = stageView(proxy.flags.stage(route));
       const divergence = divergences.get(name) ?? null;
-      return { name, path, protocol, writes, stage, flags, divergence, ...trafficOf(name) };
+      const found = books.get(name);
+      const compared = found === undefined ? null : booksView(found);
+      return {
+        ...{ name, path, protocol, writes, stage, flags, divergence },
+        ...{ books: compared, ...trafficOf(name) },
+      };
     }),
     unrouted: {
       note: 'neither flagged nor compared: legacy serves whatever no route names',
@@ -159,6 +169,7 @@ export async function statusOf(
     bypass: { ...bypassView(proxy), ...trafficOf(BYPASS_NAME) },
     writes: writesView(proxy),
     flags: flagStatus(proxy, nowMs),
+    judge: judgeStatus(proxy.judge),
     evidence: evidenceStatus(proxy.evidence.state),
     connecting: traffic?.connecting ?? 0,
     draining: traffic?.draining ?? false,

@@ -161,7 +161,8 @@ export async function operated(
   const writes = new WriteSplits(logger);
   writes.keepIn(stateDir);
   const evidence = new Evidence(config, logger);
-  const sources = { traffic: () => state.traffic, flags, bypass, writes, evidence };
+  const judge = NOTHING_JUDGED;
+  const sources = { traffic: () => state.traffic, flags, bypass, writes, evidence, judge };
   const metrics = createMetrics(sources);
   const startedAt = Date.now() - 5_000;
   const proxy: ProxyView = {

@@ -1,0 +1,44 @@
+// The books of a comparison as an operator reads them: per side, nothing but what there is.
+import type { JudgeView } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+import { type Books, imbalance, type SideBooks, unjudgedOf } from '../rules/pairing/books.ts';
+import type { UnjudgedReason } from '../rules/verdict.ts';
+
+/** `seen` is the sum of all others. */
+export type SideView = Omit<SideBooks, 'unjudged'> & {
+  readonly unjudged: number;
+  /** Reasons that occurred. */
+  readonly because: Readonly<Partial<Record<UnjudgedReason, number>>>;
+};
+
+export interface BooksView extends Readonly<Record<Side, SideView>> {
+  /** What does not add up; null when all does, as it must. */
+  readonly imbalance: string | null;
+}
+
+export interface JudgeStatus {
+  readonly running: boolean;
+  readonly restarts: number;
+  readonly failures: number;
+  readonly lagMs: number;
+  readonly bytesLeftOut: number;
+}
+
+export function booksView(books: Books): BooksView {
+  return {
+    legacy: sideView(books.legacy),
+    candidate: sideView(books.candidate),
+    imbalance: imbalance(books),
+  };
+}
+
+export function judgeStatus(judge: JudgeView): JudgeStatus {
+  const { running, restarts, failures, lagMs, bytesLeftOut } = judge;
+  return { running, restarts, failures, lagMs: Math.round(lagMs), bytesLeftOut };
+}
+
+function sideView(books: SideBooks): SideView {
+  const { unjudged, ...counts } = books;
+  const because = Object.fromEntries(Object.entries(unjudged).filter(([, count]) => count > 0));
+  return { ...counts, unjudged: unjudgedOf(books), because };
+}
