@@ -212,7 +212,7 @@ export class Judge implements JudgeView {
   }
 }
 
-/** Epoch ms of a clock that never steps. */
+/** Epoch ms of a clock that never steps; whole ones, as evidence is kept with. */
 function steadyNow(): number {
-  return performance.timeOrigin + performance.now();
+  return Math.round(performance.timeOrigin + performance.now());
 }
