@@ -192,8 +192,11 @@ export interface StreamTap {
   follow(side: Side, view: Buffer, tracker: FrameTracker, stop?: StopAt): number;
   /** The same for a stream without frames. */
   bytes(side: Side, view: Buffer): void;
-  /** From now on this side's stream is there; with `tracker` from the next message boundary on. */
-  legOpened(side: Side, tracker?: FrameTracker): void;
+  /**
+   * From now on this side's stream is there; with `tracker` from the next message boundary on.
+   * `agoMs`: its leg has been open for so long, though nobody compared.
+   */
+  legOpened(side: Side, tracker?: FrameTracker, agoMs?: number): void;
   /** Nothing more comes from that side. */
   legClosed(side: Side): void;
   /** Both are at their end. Further calls do nothing. */

@@ -11,9 +11,6 @@ import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
 /** Longer events are not compared. As much as the services advertise, and sixteen are held at most. */
 const MOST_EVENT_BYTES = 1_048_576;
 
-/** Two legs that are dialled together open within that; one that comes later comes into the middle. */
-const LATE_MS = 1_000;
-
 /** Reads one side's bytes. */
 interface Reader {
   push(bytes: Buffer): void;
@@ -48,11 +45,7 @@ export class JudgedStream {
     this.#messages[side] = messages;
     this.#openSince[side] = time;
     this.#generation = generation;
-    const other = side === 'legacy' ? 'candidate' : 'legacy';
-    const isLate = time - this.#openSince[other] > LATE_MS;
     this.pairing.legOpened(side, time);
-    // What was under way when it came has no counterpart there: nothing can be said of it.
-    if (isLate) this.pairing.gap(side, time, 'no-second');
   }
 
   legClosed(side: Side, leftOut: number, time: number): void {

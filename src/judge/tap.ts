@@ -205,6 +205,7 @@ class TappedStream implements StreamTap {
   /** Number of the side's messages before its gap; `NO_GAP` while there is none. */
   readonly #gapFrom: Record<Side, number> = { legacy: NO_GAP, candidate: NO_GAP };
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
+  readonly #openedAt: Record<Side, number> = { legacy: 0, candidate: 0 };
   #generation = 0;
   #closed = false;
 
@@ -255,12 +256,13 @@ class TappedStream implements StreamTap {
     this.#gapFrom[side] = taken ? NO_GAP : 0;
   }
 
-  legOpened(side: Side, tracker?: FrameTracker): void {
+  legOpened(side: Side, tracker?: FrameTracker, agoMs = 0): void {
     const messages = tracker?.messages ?? 0;
     const isInside = tracker !== undefined && !tracker.atMessageBoundary;
     this.#open[side] = true;
     this.#gapFrom[side] = isInside ? messages : NO_GAP;
     this.#messages[side] = messages;
+    this.#openedAt[side] = this.#tap.now() - Math.round(agoMs);
     this.#sayOpened(side);
   }
 
@@ -275,7 +277,7 @@ class TappedStream implements StreamTap {
     const messages = this.#messages[side];
     this.#tap.note({
       ...{ kind: 'leg-opened', stream: this.number, side, messages },
-      ...{ generation: this.#generation, time: this.#tap.now() },
+      ...{ generation: this.#generation, time: this.#openedAt[side] },
     });
   }
 

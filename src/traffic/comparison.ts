@@ -68,10 +68,10 @@ export class Comparison {
     return this.#plan;
   }
 
-  /** The primary's stream from here on; `tracker` is where it stands. */
-  primaryOpened(side: Side, tracker: FrameTracker, listener: SecondLegListener): void {
+  /** The primary's stream from here on. */
+  primaryOpened({ side, tracker, openedAt }: Leg, listener: SecondLegListener): void {
     this.#listener = listener;
-    this.#options.tap.legOpened(side, tracker);
+    this.#options.tap.legOpened(side, tracker, performance.now() - openedAt);
     if (this.leg !== null) listener.secondOpened(this.leg.side);
   }
 

@@ -118,7 +118,7 @@ export class Session implements SecondLegListener {
   compare(comparison: Comparison): void {
     this.comparison = comparison;
     this.readMessages();
-    comparison.primaryOpened(this.leg.side, this.leg.tracker, this);
+    comparison.primaryOpened(this.leg, this);
   }
 
   /** The client's messages, from the next one on. */
