@@ -13,6 +13,9 @@ import type { TailRing } from './tail-ring.ts';
 const FIRST_REDIAL_MS = 1_000;
 const LAST_REDIAL_MS = 30_000;
 
+/** A leg that has spoken is at least so old to the judge: not one of two that were dialled together. */
+const USED_MS = 1_000;
+
 export interface ComparisonOptions {
   readonly route: RouteConfig;
   readonly tap: StreamTap;
@@ -71,7 +74,10 @@ export class Comparison {
   /** The primary's stream from here on. */
   primaryOpened({ side, tracker, openedAt }: Leg, listener: SecondLegListener): void {
     this.#listener = listener;
-    this.#options.tap.legOpened(side, tracker, performance.now() - openedAt);
+    const agoMs = performance.now() - openedAt;
+    // However young: what it has said was not said to both.
+    const isUsed = tracker.messages > 0;
+    this.#options.tap.legOpened(side, tracker, isUsed ? Math.max(agoMs, USED_MS) : agoMs);
     if (this.leg !== null) listener.secondOpened(this.leg.side);
   }
 
