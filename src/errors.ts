@@ -63,6 +63,12 @@ export const ERRORS = {
     close: 1013,
     fault: 'proxy',
   },
+  exhausted: {
+    message: 'The proxy has no descriptor or port left for a connection to the service; try again.',
+    status: 503,
+    close: 1013,
+    fault: 'proxy',
+  },
   expectation: {
     message: 'Only the expectation 100-continue is understood.',
     status: 417,

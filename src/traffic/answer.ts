@@ -38,7 +38,7 @@ const REASON: Readonly<Record<number, string>> = {
 function extraFields(code: ErrorCode): string[] {
   if (code === 'upgrade-version') return ['Sec-WebSocket-Version', '13'];
   if (code === 'method') return ['Allow', ALLOWED];
-  if (code === 'overloaded') return ['Retry-After', '1'];
+  if (code === 'overloaded' || code === 'exhausted') return ['Retry-After', '1'];
   if (code === 'unauthorized') return ['WWW-Authenticate', 'Bearer'];
   return [];
 }

@@ -18,6 +18,7 @@ import { logRefusal } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { fieldsToClient } from './shown-side.ts';
 import {
+  connectFailure,
   fieldsFor,
   type RequestFacts,
   type RequestIds,
@@ -25,7 +26,7 @@ import {
   type Upstream,
 } from './upstream.ts';
 
-/** What the system's errors mean, and the library's; any other: legacy could not be reached. */
+/** What the system's errors mean, and the library's; any other: no connection to legacy could be had. */
 const FAILURES: Readonly<Record<string, ErrorCode>> = {
   ECONNRESET: 'upstream-closed',
   EPIPE: 'upstream-closed',
@@ -255,7 +256,7 @@ export class BypassLane {
     const { name } = passage;
     if (passage.answered) return this.#cutOff(passage, error);
     const { code: detail = 'unknown' } = error;
-    const code = FAILURES[detail] ?? 'upstream-unreachable';
+    const code = FAILURES[detail] ?? connectFailure(detail);
     const { observer, logger } = this.#options;
     observer.failed(name, 'legacy', code);
     const about = { ...passage.ids, route: name, side: 'legacy', detail } as const;

@@ -5,7 +5,7 @@ import type { ErrorCode } from '../errors.ts';
 import { answerFraming } from '../wire/body.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { CUT_OFF, type ServiceConnection } from './service-connection.ts';
-import { fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
+import { connectFailure, fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
 
 /** Methods that may be sent again when it is unknown whether the first try arrived (RFC 9110 9.2.2). */
 const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -163,7 +163,7 @@ function failureOf(error: unknown, reached: boolean): { code: ErrorCode; detail:
   if (!reached) {
     // What undici refuses to send is not the service's fault.
     const ours = code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED';
-    return { code: ours ? 'internal' : 'upstream-unreachable', detail };
+    return { code: ours ? 'internal' : connectFailure(code), detail };
   }
   const isNetworks = error instanceof Error && 'syscall' in error;
   return { code: isNetworks ? 'upstream-closed' : 'upstream-invalid', detail };

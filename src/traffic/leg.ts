@@ -7,7 +7,7 @@ import { checkServerHandshake } from '../wire/handshake.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { type AnswerHead, readAnswerHead } from '../wire/http-head.ts';
 import { NOTHING } from './tail-ring.ts';
-import { connect, type Upstream } from './upstream.ts';
+import { connect, connectFailure, type Upstream } from './upstream.ts';
 
 /** One read buffer for every leg of the process: each read is copied before the next one. */
 const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
@@ -130,7 +130,7 @@ export function dialLeg(request: LegRequest, signal: AbortSignal): Promise<LegOu
     function onError(error: NodeJS.ErrnoException): void {
       fail(
         received.length === 0 && socket.bytesWritten === 0
-          ? 'upstream-unreachable'
+          ? connectFailure(error.code)
           : 'upstream-closed',
         error.code ?? error.message,
       );

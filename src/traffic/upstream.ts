@@ -118,6 +118,20 @@ export function connect(upstream: Upstream, onread?: net.OnReadOpts): net.Socket
   return socket;
 }
 
+/** What the system says where this machine or process has nothing left to make a connection of. */
+const EXHAUSTED: ReadonlySet<string> = new Set([
+  'EMFILE',
+  'ENFILE',
+  'EADDRNOTAVAIL',
+  'ENOBUFS',
+  'ENOMEM',
+]);
+
+/** Whose fault it is that a connection can not be had, by the system's code. */
+export function connectFailure(code: string | undefined): 'exhausted' | 'upstream-unreachable' {
+  return EXHAUSTED.has(code ?? '') ? 'exhausted' : 'upstream-unreachable';
+}
+
 /** Lets the kernel find out that a silent peer is gone. */
 export function watchForDeadPeer(socket: net.Socket): void {
   const { idleMs, betweenMs, probes } = KEEPALIVE;

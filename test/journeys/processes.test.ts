@@ -10,7 +10,7 @@ import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/s
 import { cutover } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { ask, type ProxyProcess, proxyProcess } from '../support/process.ts';
-import { rawClient } from '../support/raw.ts';
+import { rawClient, upgradeRequest } from '../support/raw.ts';
 import { goldenPath, login, place } from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
@@ -192,16 +192,14 @@ describe('hostile 73: SIGHUP', () => {
 });
 
 describe('hostile 70: too few descriptors', () => {
-  test('newcomers wait or are refused, sessions live on, and all is well again when clients leave', async () => {
+  /** A proxy that may have 128 open. */
+  async function confined() {
     const folder = await folderWith();
     const bin = path.join(import.meta.dirname, '../../bin/cutover.js');
     const child = spawn(
       'bash',
       ['-c', `ulimit -n 128; exec "${process.execPath}" "${bin}" start --config cutover.yaml`],
-      {
-        cwd: folder,
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
+      { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
     );
     open.push({ close: () => child.kill('SIGKILL') });
     let log = '';
@@ -213,15 +211,25 @@ describe('hostile 70: too few descriptors', () => {
       () => /"address":"(http[^"]+)","flags"/.exec(log)?.[1],
       20_000,
     );
+    const crowd = async () => {
+      const port = Number(new URL(listen).port);
+      const ends = await Promise.all(
+        Array.from({ length: 200 }, () => rawClient(port).catch(() => null)),
+      );
+      return ends.filter(end => end !== null);
+    };
+    return { child, listen, crowd, log: () => log };
+  }
+
+  test('newcomers wait or are refused, sessions live on, and all is well again when clients leave', async () => {
+    const { child, listen, crowd } = await confined();
     const early = await login(listen, 'user_1');
-    const crowd = await Promise.all(
-      Array.from({ length: 200 }, () => rawClient(Number(new URL(listen).port)).catch(() => null)),
-    );
+    const ends = await crowd();
     // The session that was open is served as before.
     const pong = once(early, 'message');
     early.send(JSON.stringify({ type: 'ping', message_id: 'p' }));
     expect(String((await pong)[0])).toContain('pong');
-    for (const end of crowd) end?.socket.destroy();
+    for (const end of ends) end.socket.destroy();
     await until(
       'newcomers get in again',
       async () => (await goldenPath(listen, 'user_2')) === 'done',
@@ -230,4 +238,27 @@ describe('hostile 70: too few descriptors', () => {
     expect(child.exitCode).toBeNull();
     early.close();
   });
+
+  // Both services are well, and were once said to be unreachable.
+  test.each([
+    ['WebSockets', upgradeRequest()],
+    ['requests', 'GET /events HTTP/1.1\r\nHost: proxy.test\r\n\r\n'],
+    ['requests on no route', 'GET /health/ready HTTP/1.1\r\nHost: proxy.test\r\n\r\n'],
+  ])(
+    'the proxy says that it is its own fault when there is none left for %s',
+    async (_what, text) => {
+      const { crowd, log } = await confined();
+      const ends = await crowd();
+      for (const end of ends) end.write(text);
+      await until('each is answered or cut off', () =>
+        ends.every(end => end.text.includes('\r\n\r\n') || end.closed || end.ended),
+      );
+      const codes = ends.map(end => /^HTTP\/1\.1 (\d+)/.exec(end.text)?.[1]);
+      for (const end of ends) end.socket.destroy();
+      expect(codes).toContain('503');
+      expect(codes).not.toContain('502');
+      expect(ends.map(end => end.text).join()).toContain('"code":"exhausted"');
+      await until('it is logged', () => /"code":"exhausted","status":503/.test(log()));
+    },
+  );
 });
