@@ -1,5 +1,6 @@
 // Builds everything once, connects it, prints addresses, waits for signals, drains with a deadline.
 import { setTimeout as pause } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import type { Logger } from 'pino';
 import { type Loaded, loadConfig } from './config/load.ts';
 import { ConfigError, problemText } from './config/problem.ts';
@@ -260,6 +261,7 @@ export async function start(options: {
   readonly takeOver: boolean;
   readonly env: NodeJS.ProcessEnv;
 }): Promise<number> {
+  keepRequestsYoung();
   const loaded = await loadConfig(options.config, options.env);
   const logger = createLogger(loaded.config.log.level);
   // Before anything is served: a signal that nobody listens for would end the process at once.
@@ -297,6 +299,15 @@ export function nextSignal(signals: readonly NodeJS.Signals[]): Promise<NodeJS.S
 function surviveStrays(logger: Logger): void {
   process.on('uncaughtException', error => logger.error({ err: error }, 'uncaught exception'));
   process.on('unhandledRejection', error => logger.error({ err: error }, 'unhandled rejection'));
+}
+
+/**
+ * V8 allocates in the old generation what has survived collections often, by the place in the code.
+ * Under load that is whatever is in flight: from then on all requests are old when they are made, and
+ * all that they point to outlives the quick collections. A third of the CPU of HTTP traffic.
+ */
+function keepRequestsYoung(): void {
+  setFlagsFromString('--no-allocation-site-pretenuring');
 }
 
 async function warningsFor({ config }: Loaded): Promise<readonly string[]> {

@@ -10,7 +10,8 @@ import { fieldValues } from '../wire/headers.ts';
 import type { TrafficContext } from './context.ts';
 import { queryCredentials } from './credential.ts';
 import { createIdentityCache } from './identity.ts';
-import { type ServiceConnection, serviceClient } from './service-connection.ts';
+import type { Roll } from './roll.ts';
+import { ServiceConnection } from './service-connection.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
 
 /** A second write must not stand in the way of an answer: each has a connection of its own. */
@@ -19,14 +20,19 @@ export type ConnectionUse = 'primary' | 'second';
 interface Held {
   readonly credentials: string;
   readonly connection: ServiceConnection;
-  readonly close: () => void;
 }
 
 /** What belongs to one client connection: who it proved to be, and its connections to services. */
 export class ClientLink {
   readonly identities = createIdentityCache();
+  readonly #roll: Roll<ServiceConnection>;
   readonly #held = new Map<`${Side} ${ConnectionUse}`, Held>();
   #onClose: (() => void) | null = null;
+
+  /** `roll`: where its connections stand while they are open. */
+  constructor(roll: Roll<ServiceConnection>) {
+    this.#roll = roll;
+  }
 
   /** Called once, when the client has gone. */
   onClose(listener: () => void): void {
@@ -43,17 +49,16 @@ export class ClientLink {
     const held = this.#held.get(key);
     if (held?.credentials === credentials && held.connection.upstream === upstream)
       return held.connection;
-    held?.close();
-    const client = serviceClient(upstream);
-    const connection = { dispatcher: client, upstream, requests: 0, free: () => undefined };
     // What is under way comes to its end; the link no longer knows of it.
-    this.#held.set(key, { credentials, connection, close: () => void client.close() });
+    held?.connection.close();
+    const connection = new ServiceConnection({ upstream, roll: this.#roll });
+    this.#held.set(key, { credentials, connection });
     return connection;
   }
 
   /** The client has gone: what is under way may end, nothing new begins. */
   close(): void {
-    for (const { close } of this.#held.values()) close();
+    for (const { connection } of this.#held.values()) connection.close();
     this.#held.clear();
     this.#onClose?.();
   }

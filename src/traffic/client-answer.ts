@@ -8,6 +8,10 @@ import { writeHead } from '../wire/http-head.ts';
 import { sendHead } from './answer.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 import { Progress } from './progress.ts';
+import type { Member } from './roll.ts';
+
+/** Bodies up to here go out as text of one character a byte, in one piece with their head. */
+const SMALL_BYTES = 16_384;
 
 export interface ClientAnswerOptions {
   readonly response: ServerResponse;
@@ -20,12 +24,15 @@ export interface ClientAnswerOptions {
   readonly onBrokenOff: (code: ErrorCode, detail: string) => void;
 }
 
-export class ClientAnswer implements AnswerSink {
+export class ClientAnswer implements AnswerSink, Member {
+  place = -1;
   readonly #options: ClientAnswerOptions;
   readonly #response: ServerResponse;
   readonly #progress = new Progress(performance.now());
   #exchange: Exchange | null = null;
-  #hasBegun = false;
+  /** The head goes out with what comes in the same turn: `#flush`. */
+  #isHeld = false;
+  #held: Buffer | null = null;
   #end: BodyEnd = 'length';
 
   constructor(options: ClientAnswerOptions) {
@@ -68,24 +75,36 @@ export class ClientAnswer implements AnswerSink {
     const fields = this.#end === 'chunk' ? headers : without(headers, TRAILER);
     const phrase = PHRASE.test(reason) ? reason : (STATUS_CODES[status] ?? '');
     response.writeHead(status, phrase, this.#options.fields(fields));
-    // A stream may be silent at first, and its head must not wait for its body; where a body came with
-    // the head, both go out in one write.
-    process.nextTick(() => {
-      if (!this.#hasBegun) sendHead(response);
-    });
+    this.#isHeld = true;
+    process.nextTick(() => this.#flush());
   }
 
   data(chunk: Buffer): boolean {
-    this.#hasBegun = true;
     if (this.#response.destroyed) return true;
     this.#options.counters.bytesToClient += chunk.length;
+    if (this.#isHeld && this.#held === null) {
+      this.#held = chunk;
+      return true;
+    }
+    this.#flush();
     return this.#response.write(chunk);
   }
 
   end(trailers: readonly string[]): void {
-    this.#hasBegun = true;
-    if (trailers.length > 0) this.#response.addTrailers(pairs(endToEnd(trailers)));
-    this.#response.end();
+    const response = this.#response;
+    if (this.#isHeld && trailers.length === 0) {
+      // All of a small answer, in one write of one piece: with a length, there is nothing around it.
+      const whole = this.#held;
+      this.#isHeld = false;
+      this.#held = null;
+      if (whole === null) response.end();
+      else if (this.#end === 'chunk' || whole.length > SMALL_BYTES) response.end(whole);
+      else response.end(whole.toString('latin1'), 'latin1');
+      return;
+    }
+    this.#flush();
+    if (trailers.length > 0) response.addTrailers(pairs(endToEnd(trailers)));
+    response.end();
   }
 
   fail(code: ErrorCode, detail: string): void {
@@ -94,9 +113,28 @@ export class ClientAnswer implements AnswerSink {
     // Neither a last chunk nor the missing bytes: the client sees that it is not all. Where the end of
     // the connection would be the end of the body, only a reset says so.
     this.#options.onBrokenOff(code, detail);
+    this.#flush();
+    // What there was of it goes out before.
+    process.nextTick(() => this.#cutOff());
+  }
+
+  #cutOff(): void {
     const { socket } = this.#response;
     if (this.#end === 'close' && socket !== null) socket.resetAndDestroy();
     else this.#response.destroy();
+  }
+
+  /**
+   * Lets the head out. A stream may be silent at first, and its head must not wait for its body; where
+   * some of a body came with the head, both go out in one write.
+   */
+  #flush(): void {
+    if (!this.#isHeld) return;
+    const held = this.#held;
+    this.#isHeld = false;
+    this.#held = null;
+    if (held === null) sendHead(this.#response);
+    else if (!this.#response.destroyed) this.#response.write(held);
   }
 }
 
@@ -111,7 +149,7 @@ function bodyEnd(response: ServerResponse, status: number, headers: readonly str
 }
 
 const TRAILER: ReadonlySet<string> = new Set(['trailer']);
-/** What node:http writes as a reason phrase; undici has read the bytes as UTF-8. */
+/** What node:http writes as a reason phrase. */
 const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 function pairs(fields: readonly string[]): [string, string][] {

@@ -76,7 +76,7 @@ export class DoubleWriter {
     noted: Noted,
   ): void {
     if (this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES) {
-      connection.free();
+      connection.giveBack();
       return noted('overload');
     }
     this.#underWay += 1;
@@ -199,7 +199,7 @@ function answering(
     },
   });
   return {
-    resume: sent.resume,
+    resume: () => sent.resume(),
     abort() {
       left = true;
       if (decided) endSoon();

@@ -1,24 +1,31 @@
 // One request to one service: given to a connection, its answer handed on piece by piece.
-import type { Readable } from 'node:stream';
-import type { Dispatcher } from 'undici';
+import type { IncomingMessage } from 'node:http';
+import type net from 'node:net';
 import type { ErrorCode } from '../errors.ts';
-import { answerFraming } from '../wire/body.ts';
+import type { LaneCounters } from '../ports.ts';
+import { AnswerReader } from '../wire/answer-reader.ts';
 import { fieldValues } from '../wire/headers.ts';
-import { CUT_OFF, type ServiceConnection } from './service-connection.ts';
-import { connectFailure, fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
+import { headText } from '../wire/http-head.ts';
+import type { Loss, RequestUnderWay, ServiceConnection } from './service-connection.ts';
+import { streamBody } from './streamed-body.ts';
+import { fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
 
 /** Methods that may be sent again when it is unknown whether the first try arrived (RFC 9110 9.2.2). */
 const REPEATABLE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS']);
+/** Methods that say so when they have no content, since services expect some (RFC 9110 8.6). */
+const WITH_CONTENT: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 export interface ExchangeRequest {
   readonly method: string;
   readonly request: RequestFacts;
-  /** Null for a request without one. A stream is read once. */
-  readonly body: Readable | Buffer | null;
+  /** Null for a request without one. A stream is read once, and not before the connection stands. */
+  readonly body: IncomingMessage | Buffer | null;
   /** Further fields, flat; the client's own of these names give way. */
   readonly extra?: readonly string[];
   /** Called once the connection stands, just before the request is written to it. */
   readonly onStart?: () => void;
+  /** Where the bytes of a body that streams are counted. */
+  readonly counters?: Pick<LaneCounters, 'bytesToUpstream'>;
 }
 
 /** Where an answer goes. Called in this order; nothing follows `end` or `fail`. */
@@ -26,7 +33,7 @@ export interface AnswerSink {
   /** An informational answer other than 100 (RFC 9110 15.2). */
   interim(status: number, headers: readonly string[]): void;
   head(status: number, reason: string, headers: readonly string[]): void;
-  /** False: no more until `resume`. */
+  /** May keep the bytes. False: no more until `resume`. */
   data(chunk: Buffer): boolean;
   end(trailers: readonly string[]): void;
   fail(code: ErrorCode, detail: string): void;
@@ -41,130 +48,159 @@ export interface Exchange {
 /** Begins an exchange. Failures of every kind reach `sink.fail`; this does not throw. */
 export function exchange(
   connection: ServiceConnection,
-  { method, request, body, extra = [], onStart = () => undefined }: ExchangeRequest,
+  request: ExchangeRequest,
   sink: AnswerSink,
 ): Exchange {
-  const { upstream, dispatcher } = connection;
-  let controller: Dispatcher.DispatchController | undefined;
-  let aborted = false;
-  let begun = false;
-  // A connection that was idle may be closed by the service in the very moment of its next use.
-  let mayRepeat = connection.requests > 0 && body === null && REPEATABLE.has(method);
-  const options: Dispatcher.DispatchOptions = {
-    path: targetFor(upstream, request.target),
-    method: method as Dispatcher.HttpMethod,
-    headers: [
-      ...fieldsFor(upstream, request, name => isForUs(name) || fieldValues(extra, name).length > 0),
-      ...extra,
-    ],
-    body,
-  };
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart: started => {
-      controller = started;
-      if (aborted) started.abort(new Error('aborted'));
-      else onStart();
-    },
-    onResponseStart: (answer, status, _headers, reason = '') => {
-      const fields = rawFields(answer.rawHeaders);
-      // undici hands what is thrown here to `onResponseError`, and closes the connection.
-      if (status < 100) throw invalid('a status below 100');
-      if (status < 200) return sink.interim(status, fields);
-      // Other codings than chunked would go on undecoded and unnamed (RFC 9112 6.1).
-      if (method !== 'HEAD' && answerFraming(status, fields) === null) throw invalid('its framing');
-      begun = true;
-      sink.head(status, reason, fields);
-    },
-    onResponseData: (answer, chunk) => {
-      if (!sink.data(chunk)) answer.pause();
-    },
-    onResponseEnd: answer => {
-      connection.free();
-      sink.end(rawFields(answer.rawTrailers));
-    },
-    onResponseError: (_answer, error) => fail(error),
-  };
-  send();
-  return {
-    resume: () => controller?.resume(),
-    abort: () => {
-      aborted = true;
-      controller?.abort(new Error('aborted'));
-    },
-  };
+  const underWay = new ExchangeUnderWay(connection, request, sink);
+  connection.give(underWay);
+  return underWay;
+}
 
-  function send(): void {
-    connection.requests += 1;
-    try {
-      dispatcher.dispatch(options, handler);
-    } catch (error) {
-      // What undici refuses to send, it throws.
-      fail(error);
-    }
+class ExchangeUnderWay implements Exchange, RequestUnderWay {
+  readonly #connection: ServiceConnection;
+  readonly #request: ExchangeRequest;
+  readonly #sink: AnswerSink;
+  #reader: AnswerReader;
+  #sentAtMs: number | null = null;
+  #stopBody: (() => void) | null = null;
+  #isRepeated = false;
+  #isOver = false;
+
+  constructor(connection: ServiceConnection, request: ExchangeRequest, sink: AnswerSink) {
+    this.#connection = connection;
+    this.#request = request;
+    this.#sink = sink;
+    this.#reader = this.#newReader();
   }
 
-  function fail(error: unknown): void {
-    if (!aborted && mayRepeat && !begun && wasClosed(error)) {
-      mayRepeat = false;
-      send();
+  get unansweredSinceMs(): number | null {
+    return this.#reader.state === 'head' ? this.#sentAtMs : null;
+  }
+
+  resume(): void {
+    if (!this.#isOver) this.#connection.resume(this);
+  }
+
+  abort(): void {
+    if (this.#isOver) return;
+    this.#settle();
+    this.#connection.abort(this);
+  }
+
+  start(socket: net.Socket): void {
+    const { method, request, body, onStart, counters } = this.#request;
+    onStart?.();
+    const fields = this.#fields();
+    const startLine = `${method} ${targetFor(this.#connection.upstream, request.target)} HTTP/1.1`;
+    if (body === null || Buffer.isBuffer(body)) {
+      // One write for both: a small body lies in the same packet.
+      if (body !== null) socket.cork();
+      socket.write(headText(startLine, fields), 'latin1');
+      if (body !== null) {
+        socket.write(body);
+        socket.uncork();
+      }
+      this.#sentAtMs = performance.now();
       return;
     }
-    connection.free();
-    if (aborted) return;
-    const { code, detail } = failureOf(error, controller !== undefined);
-    sink.fail(code, detail);
+    const isChunked = fieldValues(fields, 'content-length').length === 0;
+    if (isChunked) fields.push('Transfer-Encoding', 'chunked');
+    socket.write(headText(startLine, fields), 'latin1');
+    this.#stopBody = streamBody(body, socket, {
+      isChunked,
+      onBytes: bytes => {
+        if (counters !== undefined) counters.bytesToUpstream += bytes;
+      },
+      onSent: () => {
+        this.#stopBody = null;
+        this.#sentAtMs = performance.now();
+      },
+      onBroken: () => {
+        if (this.#isOver) return;
+        this.abort();
+        this.#sink.fail('upstream-closed', 'the client broke off');
+      },
+    });
+  }
+
+  read(view: Buffer): 'open' | number | Loss {
+    const taken = this.#reader.push(view);
+    const { state, why, keepsForS } = this.#reader;
+    if (state === 'invalid') return { code: 'upstream-invalid', detail: why };
+    if (state !== 'complete') return 'open';
+    // What it sends beyond its answer belongs to nobody, and a request that it did not wait for ends
+    // with its connection.
+    return taken === view.length && this.#sentAtMs !== null ? keepsForS : 0;
+  }
+
+  readEnd(): boolean {
+    this.#reader.end();
+    return this.#reader.state === 'complete';
+  }
+
+  complete(): void {
+    this.#settle();
+    this.#sink.end(this.#reader.trailers);
+  }
+
+  mayRepeat(): boolean {
+    const { method, body } = this.#request;
+    // A connection that was idle may be closed by the service in the very moment of its next use.
+    const may =
+      this.#connection.isReused &&
+      body === null &&
+      REPEATABLE.has(method) &&
+      !this.#reader.begun &&
+      !this.#isRepeated;
+    this.#isRepeated = true;
+    return may;
+  }
+
+  lost({ code, detail }: Loss): void {
+    this.#settle();
+    this.#sink.fail(code, detail);
+  }
+
+  #settle(): void {
+    this.#isOver = true;
+    this.#stopBody?.();
+    this.#stopBody = null;
+  }
+
+  #newReader(): AnswerReader {
+    const sink = this.#sink;
+    return new AnswerReader(this.#request.method, {
+      interim: (status, headers) => sink.interim(status, headers),
+      head: (status, reason, headers) => sink.head(status, reason, headers),
+      content: part => {
+        // The read buffer belongs to all connections: hand on a copy.
+        if (!this.#isOver && !sink.data(Buffer.from(part))) this.#connection.pause();
+      },
+    });
+  }
+
+  /** The fields as the service gets them, but for `Transfer-Encoding`. */
+  #fields(): string[] {
+    const { method, request, body, extra = [] } = this.#request;
+    const fields = fieldsFor(
+      this.#connection.upstream,
+      request,
+      name => isForUs(name) || fieldValues(extra, name).length > 0,
+    );
+    fields.push(...extra);
+    if (body !== null && !Buffer.isBuffer(body)) return fields;
+    const bytes = body === null ? 0 : body.length;
+    // A body that was held may have come in chunks.
+    if (
+      (bytes > 0 || WITH_CONTENT.has(method)) &&
+      fieldValues(fields, 'content-length').length === 0
+    )
+      fields.push('Content-Length', String(bytes));
+    return fields;
   }
 }
 
-/** Not passed on: the proxy says 100 itself, and undici sends no trailers. */
+/** Not passed on: the proxy says 100 itself, and sends no trailers. */
 function isForUs(name: string): boolean {
   return name === 'expect' || name === 'trailer';
-}
-
-/** Names and values as they came, which undici keeps only untyped and as bytes. */
-function rawFields(fields: unknown): string[] {
-  if (!Array.isArray(fields)) return [];
-  return fields.map(field => (Buffer.isBuffer(field) ? field.toString('latin1') : String(field)));
-}
-
-const INVALID = 'EANSWER';
-const CLOSED: ReadonlySet<string> = new Set([CUT_OFF, 'UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
-const NO_ANSWER: ReadonlySet<string> = new Set([
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'ETIMEDOUT',
-]);
-
-function invalid(what: string): Error {
-  return Object.assign(new Error(`the answer is not valid: ${what}`), { code: INVALID });
-}
-
-function codeOf(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return typeof code === 'string' ? code : '';
-}
-
-/** undici closes a connection itself, by the same code, at a 100 or 101 that nobody asked for. */
-function isUnasked(error: unknown): boolean {
-  return error instanceof Error && /^bad (?:response|upgrade)$/.test(error.message);
-}
-
-function wasClosed(error: unknown): boolean {
-  return CLOSED.has(codeOf(error)) && !isUnasked(error);
-}
-
-/** `reached`: the connection stood and the request was on its way. */
-function failureOf(error: unknown, reached: boolean): { code: ErrorCode; detail: string } {
-  const code = codeOf(error);
-  // Parser errors have no code, and a message that quotes nothing of the answer.
-  const detail = code || (error instanceof Error ? error.message : 'unknown');
-  if (NO_ANSWER.has(code)) return { code: 'upstream-timeout', detail };
-  if (wasClosed(error)) return { code: 'upstream-closed', detail };
-  if (!reached) {
-    // What undici refuses to send is not the service's fault.
-    const ours = code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED';
-    return { code: ours ? 'internal' : connectFailure(code), detail };
-  }
-  const isNetworks = error instanceof Error && 'syscall' in error;
-  return { code: isNetworks ? 'upstream-closed' : 'upstream-invalid', detail };
 }

@@ -33,11 +33,11 @@ import { HeldBodies, hasBody } from './held-body.ts';
 import { paced } from './pace.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
+import { Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
-import { streamBody } from './streamed-body.ts';
 import type { RequestFacts } from './upstream.ts';
 
 /** Clients are looked at for progress so often. */
@@ -71,8 +71,10 @@ export class HttpLane {
   readonly #shadows: ShadowRequests;
   readonly #bodies = new HeldBodies();
   readonly #links = new WeakMap<Socket, ClientLink>();
-  readonly #shared = new SharedConnections();
-  readonly #answers = new Set<ClientAnswer>();
+  /** Connections to services; those who use them know which. */
+  readonly #connections = new Roll<ServiceConnection>();
+  readonly #shared = new SharedConnections(this.#connections);
+  readonly #answers = new Roll<ClientAnswer>();
   readonly #streams = new Set<EventStream>();
   #draining = false;
   readonly #sweeper: NodeJS.Timeout;
@@ -80,7 +82,7 @@ export class HttpLane {
   constructor(options: HttpLaneOptions) {
     this.#options = options;
     this.#writer = new DoubleWriter(options.ledger);
-    this.#shadows = new ShadowRequests(options.observer);
+    this.#shadows = new ShadowRequests(options.observer, this.#connections);
     this.#sweeper = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
     this.#sweeper.unref();
   }
@@ -177,13 +179,13 @@ export class HttpLane {
       return answer.follow(this.#writer.write(double));
     }
     if (goesTwice) this.#writer.tooLarge(route.name, decision.primary);
-    const body = held ?? (hasBody(incoming) ? streamBody(incoming, lane) : null);
+    const body = held ?? (hasBody(incoming) ? incoming : null);
     const plan = writes || body !== null ? null : decision.second;
     const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
     const toClient = stream ?? answer;
     const shown = { subject, singleUse, answer: toClient };
     const sink = plan === null ? toClient : this.#show(call, { plan, ...shown });
-    const sent = exchange(primary, { ...request, body, onStart }, sink);
+    const sent = exchange(primary, { ...request, body, onStart, counters: lane }, sink);
     stream?.follow(sent);
     answer.follow(sent);
   }
@@ -318,7 +320,7 @@ export class HttpLane {
   #linkOf(socket: Socket): ClientLink {
     let link = this.#links.get(socket);
     if (link === undefined) {
-      const fresh = new ClientLink();
+      const fresh = new ClientLink(this.#connections);
       this.#links.set(socket, fresh);
       socket.once('close', () => fresh.close());
       link = fresh;
@@ -334,7 +336,8 @@ export class HttpLane {
 
   #sweep(nowMs: number): void {
     const { stallMs } = this.#options.context().limits;
-    for (const answer of this.#answers) answer.sweep(nowMs, stallMs);
+    this.#answers.each(answer => answer.sweep(nowMs, stallMs));
+    this.#connections.each(connection => connection.sweep(nowMs));
   }
 }
 

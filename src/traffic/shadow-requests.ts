@@ -5,6 +5,7 @@ import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
+import type { Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
 
@@ -39,10 +40,12 @@ export class ShadowRequests {
   };
   readonly #lanes = new WeakMap<ClientLink, Lane>();
   readonly #observer: TrafficObserver;
+  readonly #roll: Roll<ServiceConnection>;
   #underWay = 0;
 
-  constructor(observer: TrafficObserver) {
+  constructor(observer: TrafficObserver, roll: Roll<ServiceConnection>) {
     this.#observer = observer;
+    this.#roll = roll;
   }
 
   get underWay(): number {
@@ -108,14 +111,14 @@ export class ShadowRequests {
   ): { connection: ServiceConnection; done: () => void } {
     let lane = this.#lanes.get(link);
     if (lane === undefined) {
-      const fresh = { link: new ClientLink(), busy: false };
+      const fresh = { link: new ClientLink(this.#roll), busy: false };
       this.#lanes.set(link, fresh);
       link.onClose(() => fresh.link.close());
       lane = fresh;
     }
     const free = lane;
     if (free.busy) {
-      const alone = new ClientLink();
+      const alone = new ClientLink(this.#roll);
       return { connection: alone.connection(upstream, credentials), done: () => alone.close() };
     }
     free.busy = true;

@@ -4,8 +4,8 @@
 //
 // A connection goes to one request at a time, and only to requests with exactly the credentials that
 // it was dialled with. What a service sends astray then reaches the user whom it belongs to.
-import type { Client } from 'undici';
-import { type ServiceConnection, serviceClient } from './service-connection.ts';
+import type { Roll } from './roll.ts';
+import { ServiceConnection, type ServiceConnectionOptions } from './service-connection.ts';
 import type { Upstream } from './upstream.ts';
 
 /** As many as a browser opens to one host; what one user can make us keep. */
@@ -14,13 +14,16 @@ const MOST_IDLE_OF_ONE = 6;
 const MOST_IDLE = 1_000;
 
 export class SharedConnections {
+  readonly #roll: Roll<ServiceConnection>;
   readonly #mostIdle: number;
   /** By key, the one that was used last at the end. */
   readonly #byKey = new Map<string, SharedConnection[]>();
   readonly #oldestFirst = new Set<SharedConnection>();
   #closed = false;
 
-  constructor(mostIdle = MOST_IDLE) {
+  /** `roll`: where connections stand while they are open. */
+  constructor(roll: Roll<ServiceConnection>, mostIdle = MOST_IDLE) {
+    this.#roll = roll;
     this.#mostIdle = mostIdle;
   }
 
@@ -37,7 +40,7 @@ export class SharedConnections {
     const key = JSON.stringify([upstream.side, proof, credentials]);
     for (;;) {
       const idle = this.#byKey.get(key)?.at(-1);
-      if (idle === undefined) return new SharedConnection(key, upstream, this.#back, this.#gone);
+      if (idle === undefined) return this.#open(key, upstream);
       this.#remove(idle);
       if (idle.upstream === upstream) return idle;
       // A reload put another service there.
@@ -52,7 +55,17 @@ export class SharedConnections {
     this.#byKey.clear();
   }
 
-  readonly #back = (connection: SharedConnection): void => {
+  #open(key: string, upstream: Upstream): SharedConnection {
+    const connection: SharedConnection = new SharedConnection(key, {
+      upstream,
+      roll: this.#roll,
+      onFree: () => this.#back(connection),
+      onGone: () => this.#gone(connection),
+    });
+    return connection;
+  }
+
+  #back(connection: SharedConnection): void {
     const others = this.#byKey.get(connection.key) ?? [];
     if (this.#closed || !connection.isOpen || others.length >= MOST_IDLE_OF_ONE) {
       connection.close();
@@ -64,14 +77,14 @@ export class SharedConnections {
     if (oldest === undefined || this.#oldestFirst.size <= this.#mostIdle) return;
     this.#remove(oldest);
     oldest.close();
-  };
+  }
 
   /** Closed by the service, by its time limit, or for an answer that nobody asked for. */
-  readonly #gone = (connection: SharedConnection): void => {
+  #gone(connection: SharedConnection): void {
     if (!this.#oldestFirst.has(connection)) return;
     this.#remove(connection);
     connection.close();
-  };
+  }
 
   #remove(connection: SharedConnection): void {
     this.#oldestFirst.delete(connection);
@@ -81,34 +94,11 @@ export class SharedConnections {
   }
 }
 
-class SharedConnection implements ServiceConnection {
+class SharedConnection extends ServiceConnection {
   readonly key: string;
-  readonly upstream: Upstream;
-  readonly dispatcher: Client;
-  readonly free: () => void;
-  requests = 0;
-  isOpen = false;
 
-  constructor(
-    key: string,
-    upstream: Upstream,
-    onFree: (connection: SharedConnection) => void,
-    onGone: (connection: SharedConnection) => void,
-  ) {
+  constructor(key: string, options: ServiceConnectionOptions) {
+    super(options);
     this.key = key;
-    this.upstream = upstream;
-    this.free = () => onFree(this);
-    this.dispatcher = serviceClient(upstream);
-    this.dispatcher.on('connect', () => {
-      this.isOpen = true;
-    });
-    this.dispatcher.on('disconnect', () => {
-      this.isOpen = false;
-      onGone(this);
-    });
-  }
-
-  close(): void {
-    void this.dispatcher.close();
   }
 }

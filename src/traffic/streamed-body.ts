@@ -1,27 +1,65 @@
-// A request body on its way to one service.
+// A request body on its way to one service, as fast as that takes it.
 import type { IncomingMessage } from 'node:http';
-import { PassThrough, type Readable } from 'node:stream';
-import type { LaneCounters } from '../ports.ts';
+import type net from 'node:net';
+
+export interface StreamedBodyOptions {
+  /** The service is told the length chunk by chunk, not beforehand. */
+  readonly isChunked: boolean;
+  readonly onBytes: (bytes: number) => void;
+  /** All of it was handed to the connection. */
+  readonly onSent: () => void;
+  /** The client broke off. */
+  readonly onBroken: () => void;
+}
 
 /**
- * The body as a stream of its own. undici destroys the one that it is given when a service answers
- * before it has read everything; the request itself must stay readable then, or its client, which
- * goes on sending, would be stuck.
+ * Writes the body to a connection. Returns how to stop; the rest, if there is one, is then to be read
+ * by somebody else: a client that goes on sending would be stuck.
  */
 export function streamBody(
   incoming: IncomingMessage,
-  counters: Pick<LaneCounters, 'bytesToUpstream'>,
-): Readable {
-  const body = new PassThrough();
-  // A client that breaks off breaks the request to the service off as well.
-  const onBreak = () => body.destroy(new Error('the client broke off'));
-  if (incoming.destroyed) onBreak();
-  incoming.on('error', onBreak).on('close', () => {
+  socket: net.Socket,
+  { isChunked, onBytes, onSent, onBroken }: StreamedBodyOptions,
+): () => void {
+  const stop = (): void => {
+    incoming.off('data', onData).off('end', onEnd).off('error', onBreak).off('close', onClose);
+    socket.off('drain', onDrain);
+  };
+  const onData = (chunk: Buffer): void => {
+    onBytes(chunk.length);
+    if (isChunked) {
+      socket.cork();
+      socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1');
+      socket.write(chunk);
+      socket.write('\r\n', 'latin1');
+      socket.uncork();
+    } else {
+      socket.write(chunk);
+    }
+    if (socket.writableNeedDrain) incoming.pause();
+  };
+  const onDrain = (): void => {
+    incoming.resume();
+  };
+  const onEnd = (): void => {
+    stop();
+    if (isChunked) socket.write('0\r\n\r\n', 'latin1');
+    onSent();
+  };
+  const onBreak = (): void => {
+    stop();
+    onBroken();
+  };
+  const onClose = (): void => {
     if (!incoming.readableEnded) onBreak();
-  });
-  incoming.pipe(body);
-  incoming.on('data', (chunk: Buffer) => {
-    counters.bytesToUpstream += chunk.length;
-  });
-  return body;
+  };
+  if (incoming.destroyed) {
+    process.nextTick(onBroken);
+    return stop;
+  }
+  incoming.on('data', onData).on('end', onEnd).on('error', onBreak).on('close', onClose);
+  socket.on('drain', onDrain);
+  // It may have been paused while it was not known where it goes.
+  incoming.resume();
+  return stop;
 }

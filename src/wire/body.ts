@@ -1,6 +1,7 @@
 // Where a message body ends (RFC 9112 6.3), followed through chunks cut anywhere, without keeping
 // or changing its bytes.
 import { fieldValues, listMembers, type RawHeaders } from './headers.ts';
+import { readField } from './http-head.ts';
 
 /** Longest chunk-size line with its extensions; a real one has a few bytes. */
 const MOST_LINE_BYTES = 1_024;
@@ -56,9 +57,13 @@ export function requestFraming(httpVersion: string, headers: RawHeaders): BodyFr
     : null;
 }
 
+const NOTHING = (): void => undefined;
+
 /** Follows one body. `push` says how many of the bytes belong to it; `state` what came of it. */
 export class BodyTracker {
   state: 'open' | 'complete' | 'invalid' = 'open';
+  /** Fields behind the last chunk, flat. */
+  readonly trailers: string[] = [];
   readonly #framing: BodyFraming;
   #left: number;
   /** Chunked: which part comes next. */
@@ -73,17 +78,22 @@ export class BodyTracker {
       this.state = 'complete';
   }
 
-  /** Bytes of `bytes` that belong to the body. Less than all: it ended, or is invalid, there. */
-  push(bytes: Buffer): number {
-    if (this.state !== 'open') return 0;
-    if (this.#framing.kind === 'until-close') return bytes.length;
-    if (this.#framing.kind === 'length') {
-      const taken = Math.min(this.#left, bytes.length);
-      this.#left -= taken;
-      if (this.#left === 0) this.state = 'complete';
-      return taken;
+  /**
+   * Bytes of `bytes` that belong to the body. Less than all: it ended, or is invalid, there. `content`
+   * gets what they carry, without the framing, as views.
+   */
+  push(bytes: Buffer, content: (part: Buffer) => void = NOTHING): number {
+    if (this.state !== 'open' || bytes.length === 0) return 0;
+    if (this.#framing.kind === 'chunked') return this.#pushChunked(bytes, content);
+    if (this.#framing.kind === 'until-close') {
+      content(bytes);
+      return bytes.length;
     }
-    return this.#pushChunked(bytes);
+    const taken = Math.min(this.#left, bytes.length);
+    this.#left -= taken;
+    if (this.#left === 0) this.state = 'complete';
+    content(taken === bytes.length ? bytes : bytes.subarray(0, taken));
+    return taken;
   }
 
   /** The connection ended: a body framed by that is complete, any other was cut short. */
@@ -92,11 +102,12 @@ export class BodyTracker {
       this.state = this.#framing.kind === 'until-close' ? 'complete' : 'invalid';
   }
 
-  #pushChunked(bytes: Buffer): number {
+  #pushChunked(bytes: Buffer, content: (part: Buffer) => void): number {
     let at = 0;
     while (at < bytes.length && this.state === 'open') {
       if (this.#part === 'data') {
         const taken = Math.min(this.#left, bytes.length - at);
+        content(bytes.subarray(at, at + taken));
         at += taken;
         this.#left -= taken;
         if (this.#left === 0) this.#part = 'data-end';
@@ -106,7 +117,8 @@ export class BodyTracker {
       const upTo = newline === -1 ? bytes.length : newline + 1;
       this.#line += bytes.toString('latin1', at, upTo);
       at = upTo;
-      if (this.#line.length > MOST_LINE_BYTES) this.state = 'invalid';
+      const most = this.#part === 'trailer' ? MOST_TRAILER_BYTES : MOST_LINE_BYTES;
+      if (this.#line.length > most) this.state = 'invalid';
       else if (newline !== -1) this.#endLine();
     }
     return at;
@@ -130,8 +142,10 @@ export class BodyTracker {
       else this.state = 'invalid';
     } else {
       this.#trailerBytes += line.length;
+      const field = line === '\r\n' ? [] : readField(line.slice(0, -2));
       if (line === '\r\n') this.state = 'complete';
-      else if (this.#trailerBytes > MOST_TRAILER_BYTES) this.state = 'invalid';
+      else if (field === null || this.#trailerBytes > MOST_TRAILER_BYTES) this.state = 'invalid';
+      else this.trailers.push(...field);
     }
   }
 }

@@ -5,7 +5,8 @@ import type { RawHeaders } from './headers.ts';
 /** Fields in one head. Node's own limit for its parser is 2,000; answers to handshakes have a dozen. */
 const MOST_FIELDS = 500;
 
-const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
+/** A reason phrase may be any bytes that do not end the line: nobody reads it (RFC 9112 4). */
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9][0-9]{2})(?: ([^\0\r\n]*))?$/;
 const FIELD_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
@@ -18,11 +19,24 @@ export interface AnswerHead {
   readonly bytes: number;
 }
 
-/** Bytes of a head. Text is written as latin1, as HTTP reads it; callers pass validated fields. */
+/** Bytes of a head; callers pass validated fields. */
 export function writeHead(startLine: string, headers: RawHeaders): Buffer {
+  return Buffer.from(headText(startLine, headers), 'latin1');
+}
+
+/** Text of a head, to be written as latin1, as HTTP reads it; callers pass validated fields. */
+export function headText(startLine: string, headers: RawHeaders): string {
   let text = `${startLine}\r\n`;
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
-  return Buffer.from(`${text}\r\n`, 'latin1');
+  return `${text}\r\n`;
+}
+
+/** Name and value of one field line, without its end; null if it is malformed (RFC 9112 5). */
+export function readField(line: string): readonly [name: string, value: string] | null {
+  const colon = line.indexOf(':');
+  const name = line.slice(0, Math.max(colon, 0));
+  const value = line.slice(colon + 1).replace(/^[\t ]+|[\t ]+$/g, '');
+  return FIELD_NAME.test(name) && FIELD_VALUE.test(value) ? [name, value] : null;
 }
 
 /**
@@ -48,13 +62,10 @@ export function readAnswerHead(
   if (lines.length - 1 > MOST_FIELDS)
     return { invalid: `there are more than ${MOST_FIELDS} fields` };
   const headers: string[] = [];
-  for (const line of lines.slice(1)) {
-    const colon = line.indexOf(':');
-    const name = line.slice(0, Math.max(colon, 0));
-    const value = line.slice(colon + 1).replace(/^[\t ]+|[\t ]+$/g, '');
-    if (!FIELD_NAME.test(name) || !FIELD_VALUE.test(value))
-      return { invalid: 'a header field is malformed' };
-    headers.push(name, value);
+  for (let i = 1; i < lines.length; i += 1) {
+    const field = readField(lines[i] as string);
+    if (field === null) return { invalid: 'a header field is malformed' };
+    headers.push(...field);
   }
   return {
     minor: status[1] === '1' ? 1 : 0,

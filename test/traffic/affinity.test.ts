@@ -4,6 +4,9 @@ import http from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { SignJWT } from 'jose';
 import { afterEach, describe, expect, test } from 'vitest';
+import { exchange } from '../../src/traffic/exchange.ts';
+import { Roll } from '../../src/traffic/roll.ts';
+import type { ServiceConnection } from '../../src/traffic/service-connection.ts';
 import { SharedConnections } from '../../src/traffic/shared-connections.ts';
 import { upstreamOf } from '../../src/traffic/upstream.ts';
 import {
@@ -110,6 +113,30 @@ function client(front: TestProxy) {
       });
       request.on('error', reject).end(body);
     });
+}
+
+/** Asks over a connection; gives the answer's body. */
+function bodyOf(connection: ServiceConnection): Promise<string> {
+  const request = {
+    target: { path: '/api/x', query: '' },
+    headers: [],
+    hop: { peer: '127.0.0.1', trusted: false, proto: 'http', host: 'h', version: '1.1' },
+    ...{ requestId: 'r', traceparent: 't' },
+  } as const;
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    exchange(
+      connection,
+      { method: 'GET', request, body: null },
+      {
+        interim: () => undefined,
+        head: () => undefined,
+        data: chunk => chunks.push(chunk) > 0,
+        end: () => resolve(Buffer.concat(chunks).toString()),
+        fail: reject,
+      },
+    );
+  });
 }
 
 test('a verified user’s client connections share one to the service, and nobody else gets on it', async () => {
@@ -269,15 +296,9 @@ describe('bounds', () => {
     const legacy = await service();
     const config = loadedConfig({ legacy: legacy.port }).config.upstreams.legacy;
     const upstream = upstreamOf('legacy', config);
-    const shared = new SharedConnections(2);
+    const shared = new SharedConnections(new Roll(), 2);
     open.push(shared);
-    const use = async (proof: string) => {
-      const connection = shared.take(upstream, proof, '');
-      const { body } = await connection.dispatcher.request({ path: '/api/x', method: 'GET' });
-      const text = await body.text();
-      connection.free();
-      return text;
-    };
+    const use = (proof: string) => bodyOf(shared.take(upstream, proof, ''));
     expect([await use('a'), await use('b'), await use('c')]).toEqual(['1', '2', '3']);
     expect(shared.idle).toBe(2);
     await until('the oldest is closed', () => legacy.sockets.size === 2);

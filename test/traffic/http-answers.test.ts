@@ -73,7 +73,7 @@ describe('22: interim answers', () => {
   test.each([
     ['a status below 100', 'HTTP/1.1 099 What\r\n\r\n'],
     ['a 101 that nobody asked for', 'HTTP/1.1 101 S\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'],
-    // undici takes none, and nobody told the service to say it: `Expect` does not go on.
+    // Nobody told the service to say it: `Expect` does not go on.
     ['a 100 that nobody asked for', 'HTTP/1.1 100 Continue\r\n\r\n'],
   ])('%s is no answer: 502, and the connection is given up', async (_what, first) => {
     const { service, client } = await withService();
@@ -206,9 +206,9 @@ test('a broken request in the middle of an answer puts nothing into that answer'
 
 test.each([
   ['bytes that are none of HTTP’s', '200 \x01', 'HTTP/1.1 200 OK'],
-  ['UTF-8', '200 \xd0\x94\xd0\xb0', 'HTTP/1.1 200 OK'],
-  ['Latin-1', '200 \xdcber', 'HTTP/1.1 200 OK'],
-  ['a status of its own', '299 \xd0\x94', 'HTTP/1.1 299 '],
+  ['UTF-8', '200 \xd0\x94\xd0\xb0', 'HTTP/1.1 200 \xd0\x94\xd0\xb0'],
+  ['Latin-1', '200 \xdcber', 'HTTP/1.1 200 \xdcber'],
+  ['a status of its own', '299 \x02', 'HTTP/1.1 299 '],
   ['nothing', '200 ', 'HTTP/1.1 200 '],
   ['its own words', '404 Nix da', 'HTTP/1.1 404 Nix da'],
 ])('a reason phrase of %s does not hold up the answer', async (_what, given, expected) => {
