@@ -101,7 +101,7 @@ const COMMANDS: Readonly<Record<PeerName, Command>> = {
 };
 
 /** Identity verified, flags evaluated, metrics and log on: what an operator runs. */
-export function cutoverConfig(port: number, upstreamPort: number): string {
+function cutoverConfig(port: number, upstreamPort: number): string {
   const flags =
     '{ serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation }';
   return `

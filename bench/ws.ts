@@ -81,7 +81,7 @@ const targetsOf: TargetsOf = ({ cutover, nginx }, { toPipe, toNginx }) => {
   ];
 };
 
-export class WsBench {
+class WsBench {
   readonly #stage: Stage;
   readonly #server: Server;
   readonly #clients: Clients;
