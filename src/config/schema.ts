@@ -307,7 +307,9 @@ const Limits = z.strictObject({
     .describe('The next message boundary must come by then when a message is to be put in.'),
   stallMs: milliseconds(100)
     .default(120_000)
-    .describe('A peer that takes no byte for so long while bytes are waiting is gone.'),
+    .describe(
+      'A peer that takes no byte for so long while bytes are waiting is gone, and so is a client that sends none of a body that it owes.',
+    ),
   closeMs: milliseconds(100)
     .default(10_000)
     .describe('After one end has closed, the other has so long to follow.'),

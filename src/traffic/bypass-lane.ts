@@ -24,6 +24,7 @@ import {
   type RequestIds,
   targetFor,
   type Upstream,
+  watchForDeadPeer,
 } from './upstream.ts';
 
 /** What the system's errors mean, and the library's; any other: no connection to legacy could be had. */
@@ -78,6 +79,7 @@ export class BypassLane {
         this.#fail(unasked, incoming, client);
       });
       keepFraming(outgoing, incoming);
+      if (outgoing.socket !== null) watchForDeadPeer(outgoing.socket);
       limitWait(outgoing, incoming, this.#legacy.config.responseTimeoutMs);
     });
     this.#proxy.on('proxyRes', (answer, incoming, response) => {

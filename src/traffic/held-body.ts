@@ -13,8 +13,6 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 export interface HoldOptions {
-  /** A client that sends nothing for so long is given up. */
-  readonly stallMs: number;
   /** Called when the body is about to be read. */
   readonly onStart: () => void;
   /** Settles when the body is needed no longer. */
@@ -35,7 +33,7 @@ export class HeldBodies {
    */
   hold(
     incoming: IncomingMessage,
-    { stallMs, onStart, until }: HoldOptions,
+    { onStart, until }: HoldOptions,
   ): Promise<Buffer | null | ErrorCode> {
     if (Number(incoming.headers['content-length'] ?? 0) > MOST_HELD_BYTES)
       return Promise.resolve(null);
@@ -46,7 +44,6 @@ export class HeldBodies {
       const chunks: Buffer[] = [];
       let size = 0;
       const stop = () => {
-        clearTimeout(timer);
         incoming.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
       };
       const give = (result: Buffer | null | ErrorCode) => {
@@ -58,9 +55,7 @@ export class HeldBodies {
         else release();
         resolve(result);
       };
-      const timer = setTimeout(() => give('request-timeout'), stallMs);
       const onData = (chunk: Buffer) => {
-        timer.refresh();
         chunks.push(chunk);
         size += chunk.length;
         this.#bytes += chunk.length;

@@ -190,9 +190,9 @@ export class HttpLane {
     answer.follow(sent);
   }
 
-  #hold({ incoming, response, context }: Call, onStart: () => void) {
+  #hold({ incoming, response }: Call, onStart: () => void) {
     const until = new Promise(resolve => response.once('close', resolve));
-    return this.#bodies.hold(incoming, { stallMs: context.limits.stallMs, onStart, until });
+    return this.#bodies.hold(incoming, { onStart, until });
   }
 
   /** Shows a request to the other service as well. Returns where the primary's answer goes. */

@@ -27,6 +27,8 @@ import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf } from './request.ts';
+import { Uploads } from './uploads.ts';
+import { watchForDeadPeer } from './upstream.ts';
 import { WebSocketLane } from './ws-lane.ts';
 
 /** How often node:http looks for requests that drip too slowly. */
@@ -54,6 +56,7 @@ export class Traffic implements TrafficView {
   readonly #http: HttpLane;
   readonly #bypass: BypassLane;
   readonly #server: http.Server;
+  readonly #uploads: Uploads;
   /** The last answer begun on each client connection: what can not be read behind it waits for it. */
   readonly #answers = new WeakMap<Duplex, http.ServerResponse>();
   #context: TrafficContext;
@@ -73,6 +76,10 @@ export class Traffic implements TrafficView {
       unrouted: (incoming, response) => bypass.web(incoming, response, UNROUTED_NAME),
     });
     this.#server = this.#createServer();
+    this.#uploads = new Uploads(
+      () => this.#context.limits.stallMs,
+      ({ socket }) => this.#turnAway(socket, 'request-timeout'),
+    );
   }
 
   get connecting(): number {
@@ -159,6 +166,7 @@ export class Traffic implements TrafficView {
     this.#webSockets.close();
     this.#http.close();
     this.#bypass.close();
+    this.#uploads.close();
     this.#server.close();
     this.#server.closeAllConnections();
   }
@@ -166,6 +174,7 @@ export class Traffic implements TrafficView {
   #serve(request: http.IncomingMessage, response: http.ServerResponse): void {
     if (wasRefused(request.socket)) return;
     this.#answers.set(request.socket, response);
+    this.#uploads.watch(request);
     if (request.method === 'OPTIONS' && request.url === '*') answerOptions(response);
     else if (this.#options.bypassed()) this.#bypass.web(request, response, BYPASS_NAME);
     else void this.#http.serve(request, response);
@@ -222,6 +231,8 @@ export class Traffic implements TrafficView {
     server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: net.Socket) =>
       socket.on('error', ignoreError),
     );
+    // A stream may be silent for hours: nothing else tells that its client has gone without a word.
+    server.on('connection', watchForDeadPeer);
     server.on('request', (request, response) => this.#serve(request, response));
     // The lane says 100 when it reads the body, not before it knows where that goes.
     server.on('checkContinue', (request, response) => this.#serve(request, response));

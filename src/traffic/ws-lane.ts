@@ -38,7 +38,7 @@ import { idsOf, readRequest } from './request.ts';
 import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
 import { TailRing } from './tail-ring.ts';
-import { fieldsFor, targetFor, watchForDeadPeer } from './upstream.ts';
+import { fieldsFor, targetFor } from './upstream.ts';
 
 /** Peers are looked at for progress so often; limits of theirs are seconds and more. */
 const SWEEP_MS = 1_000;
@@ -152,7 +152,6 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     }
     const session = new Session(opening, client, outcome.leg, this);
     this.sessions.add(session);
-    watchForDeadPeer(client);
     client.write(acceptance(fieldsToClient(outcome.answer.headers, context, primary)));
     session.start(comparison, fromClient, outcome.early);
     this.#options.observer.sessionOpened(

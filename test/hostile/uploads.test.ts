@@ -1,0 +1,57 @@
+// Beside row 69: clients that owe the rest of a body, whoever waits for it.
+import { describe, expect, test } from 'vitest';
+import { asked, LANES, line, ok } from '../support/line.ts';
+import { until } from '../support/until.ts';
+
+const LIMITS = { limits: { stallMs: 500 } };
+
+describe.each(LANES)('%s', (_lane, path) => {
+  const head = `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n`;
+
+  test('a body that stops is a 408, and its service is let go', async () => {
+    const { service, client, front } = await line(LIMITS);
+    const end = await client();
+    end.write(`${head}half`);
+    const upstream = await asked(service);
+    await end.has('"code":"request-timeout"');
+    expect(end.text).toMatch(/^HTTP\/1\.1 408 /);
+    await until('the client is closed', () => end.ended);
+    end.socket.end();
+    await until('the service is let go', () => upstream.ended || upstream.closed);
+    expect(front.reports.filter(r => r.kind === 'failed')).toEqual([
+      { kind: 'failed', route: 'none', side: 'none', what: 'request-timeout' },
+    ]);
+  });
+
+  test('a body that stops behind the beginning of its answer cuts that off', async () => {
+    const { service, client } = await line(LIMITS);
+    const end = await client();
+    end.write(`${head}half`);
+    const upstream = await asked(service);
+    upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf');
+    await until('the client is cut off', () => end.ended || end.closed);
+    expect(end.text.endsWith('\r\n\r\nhalf')).toBe(true);
+    await until('the service is let go', () => upstream.ended || upstream.closed);
+  });
+
+  test('a body that waits for its service waits as long as it has to', async () => {
+    const { service, client } = await line(LIMITS);
+    const end = await client();
+    const body = Buffer.alloc(32 * 1_048_576, 'x');
+    end.write(`POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${body.length}\r\n\r\n`);
+    const upstream = await service.next();
+    upstream.socket.pause();
+    end.write(body);
+    const resumeAt = performance.now() + 2_000;
+    await until('some time has passed', () => performance.now() > resumeAt);
+    expect(end.text).toBe('');
+    let bytes = 0;
+    upstream.socket.removeAllListeners('data').on('data', chunk => {
+      bytes += chunk.length;
+    });
+    upstream.socket.resume();
+    await until('all of it has come', () => bytes >= body.length);
+    upstream.write(ok());
+    await end.has('\r\n\r\nok');
+  });
+});
