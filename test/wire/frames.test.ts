@@ -128,6 +128,83 @@ test('a length beyond 2^53 ends tracking and nothing else', () => {
   expect([tracker.atFrameBoundary, tracker.atMessageBoundary]).toEqual([false, false]);
 });
 
+/** What frames the bytes hold, read all at once and from the front: another way to the same end. */
+function read(bytes: Buffer) {
+  const seen = {
+    messages: 0,
+    closeCode: null as number | null,
+    lost: false,
+    between: true,
+    inMessage: false,
+  };
+  let at = 0;
+  while (at < bytes.length) {
+    const [first = 0, second = 0] = bytes.subarray(at, at + 2);
+    const [opcode, short] = [first & 0x0f, second & 0x7f];
+    const field = short === 127 ? 8 : short === 126 ? 2 : 0;
+    const head = 2 + field + (second & 0x80 ? 4 : 0);
+    seen.between = false;
+    if (bytes.length < at + 2 + field) break;
+    const length =
+      field === 8
+        ? bytes.readBigUInt64BE(at + 2)
+        : BigInt(field === 2 ? bytes.readUInt16BE(at + 2) : short);
+    if (length > BigInt(Number.MAX_SAFE_INTEGER)) {
+      seen.lost = true;
+      break;
+    }
+    if (bytes.length < at + head) break;
+    if (opcode < 8) {
+      if (opcode !== 0) seen.messages += 1;
+      seen.inMessage = first < 0x80;
+    }
+    const end = at + head + Number(length);
+    if (bytes.length < end) break;
+    if (opcode === 8 && seen.closeCode === null) {
+      const mask = second & 0x80 ? bytes.subarray(at + head - 4, at + head) : Buffer.alloc(4);
+      const code = bytes.subarray(at + head, end).map((byte, i) => byte ^ (mask[i % 4] as number));
+      seen.closeCode = code.length < 2 ? NO_CODE : Buffer.from(code).readUInt16BE();
+    }
+    seen.between = true;
+    at = end;
+  }
+  return {
+    ...{ messages: seen.messages, closeCode: seen.closeCode, lost: seen.lost },
+    atFrameBoundary: seen.between && !seen.lost,
+    atMessageBoundary: seen.between && !seen.lost && !seen.inMessage,
+  };
+}
+
+/** Bytes by chance make long frames; these heads keep them short, so that many follow each other. */
+const anyBytes = fc
+  .array(
+    fc.oneof(
+      fc.uint8Array({ maxLength: 30 }),
+      fc.tuple(fc.nat(255), fc.nat(8)).map(head => Uint8Array.from(head)),
+      fc
+        .tuple(fc.constantFrom(0x88, 0x08), fc.constantFrom(0, 1, 2, 0x82, 0x85))
+        .map(head => Uint8Array.from(head)),
+    ),
+    { maxLength: 30 },
+  )
+  .map(parts => Buffer.concat(parts));
+
+test('any bytes, cut anywhere, are the same frames, and those that another reading finds', () => {
+  fc.assert(
+    fc.property(anyBytes, fc.array(fc.nat(20)), (bytes, sizes) => {
+      const tracker = new FrameTracker();
+      let at = 0;
+      for (const size of sizes) at += tracker.push(bytes.subarray(at, at + size));
+      tracker.push(bytes.subarray(at));
+      const { messages, closeCode, lost, atFrameBoundary, atMessageBoundary } = tracker;
+      expect({ messages, closeCode, lost, atFrameBoundary, atMessageBoundary }).toEqual(
+        read(bytes),
+      );
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
 test('garbage never throws and is always consumed whole', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 500 }), bytes => {
