@@ -234,11 +234,8 @@ test('the books add up after every step of any session, and nothing is left when
         now += later;
         if ('value' in step && 'bad' in step) one.event(step.side, step.value, now, step.bad);
         else if ('value' in step) one.event(step.side, step.value, now);
-        else if ('leftOut' in step) {
-          one.gap(step.side, now, step.because, step.leftOut);
-          booked[step.side].seen += step.leftOut;
-          booked[step.side].unjudged[step.because] += step.leftOut;
-        } else if ('because' in step) one.unjudged(step.side, step.because, now);
+        else if ('leftOut' in step) one.gap(step.side, now, step.because, step.leftOut);
+        else if ('because' in step) one.unjudged(step.side, step.because, now);
         else if ('after' in step) {
           now += step.after;
           one.sweep(now);

@@ -11,16 +11,18 @@ import { type Comparison, compare, isSame } from '../compare/compare.ts';
 import type { CompiledRules } from '../compare/compile.ts';
 import type { IdClasses } from '../compare/ids.ts';
 import { SIDES, type Side } from '../decide.ts';
-import type { Difference, Finding, UnjudgedReason, Verdict } from '../verdict.ts';
+import type { UnjudgedReason, Verdict } from '../verdict.ts';
 import { Arrivals } from './arrivals.ts';
-import { type Books, emptyBooks } from './books.ts';
+import type { Books } from './books.ts';
 import { withExactIntegers } from './exact.ts';
 import type { Lane } from './lane.ts';
+import { Ledger, type LedgerOptions } from './ledger.ts';
 import { Legs, otherSide } from './legs.ts';
 import { isLikely } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
 import { type Pending, Waiting } from './pending.ts';
+import { Unread } from './unread.ts';
 
 /**
  * After so long without news an event that differs from what it should pair with is taken for changed.
@@ -29,12 +31,9 @@ import { type Pending, Waiting } from './pending.ts';
 const QUIET_MS = 800;
 /** Events of one key that are looked through for the same content. */
 const MOST_ALIKE = 8;
-/** Events that could not be read and have found no counterpart; more say nothing more. */
-const MOST_UNREAD = 64;
-
-export interface PairingOptions {
-  readonly route: string;
-  readonly session: string;
+/** Events at one place that are looked through for a changed one; a fault changes one or two. */
+const MOST_CHANGED = 8;
+export interface PairingOptions extends LedgerOptions {
   readonly rules: CompiledRules;
   /** The session's user under all of his names; empty when nobody is named. */
   readonly subject: readonly string[];
@@ -44,18 +43,11 @@ export interface PairingOptions {
   readonly windowMs: number;
   /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
   readonly maxPending: number;
-  /** Called once for every event or pair, matches included. */
-  readonly onFinding: (finding: Finding) => void;
-}
-
-interface Unread {
-  readonly because: UnjudgedReason;
-  readonly at: number;
 }
 
 /** One per session. All times are epoch milliseconds and never go back. */
 export class Pairing {
-  readonly books: Books = emptyBooks();
+  readonly #ledger: Ledger;
   readonly #options: PairingOptions;
   readonly #arrivals: Arrivals;
   readonly #legs: Legs;
@@ -64,7 +56,7 @@ export class Pairing {
     legacy: new Waiting(),
     candidate: new Waiting(),
   };
-  readonly #unread: Readonly<Record<Side, Unread[]>> = { legacy: [], candidate: [] };
+  readonly #unread: Unread;
   /** Largest distance between the two of a pair: since `#sinceMs`, and before that. */
   #lagMs = 0;
   #lagBeforeMs = 0;
@@ -75,6 +67,12 @@ export class Pairing {
     this.#options = options;
     this.#arrivals = new Arrivals(options.rules, options.session);
     this.#legs = new Legs(options.windowMs);
+    this.#ledger = new Ledger(options);
+    this.#unread = new Unread(options.windowMs);
+  }
+
+  get books(): Books {
+    return this.#ledger.books;
   }
 
   /** Events that have no verdict yet, of both sides. */
@@ -97,9 +95,7 @@ export class Pairing {
   ): void {
     this.#now = atMs;
     this.#tidy(atMs);
-    const books = this.books[side];
-    books.seen++;
-    books.pending++;
+    this.#ledger.seen(side);
     const event = this.#arrivals.take(side, value, atMs, contaminated, text);
     this.#legs.arrived(event);
     if (this.#findPair(event)) return;
@@ -111,27 +107,9 @@ export class Pairing {
   /** An event that arrived and can not be read. One unmatched event of the other side is excused. */
   unjudged(side: Side, because: UnjudgedReason, atMs: number): void {
     this.#now = atMs;
-    this.books[side].seen++;
-    this.books[side].unjudged[because]++;
-    this.#options.onFinding({
-      verdict: 'unjudged',
-      because,
-      route: this.#options.route,
-      eventType: '',
-      key: null,
-      unit: this.#options.session,
-      session: this.#options.session,
-      legacy: side === 'legacy' ? undefined : null,
-      candidate: side === 'candidate' ? undefined : null,
-      sides: [side],
-      differences: [],
-      at: atMs,
-    });
+    this.#ledger.unread(side, because, atMs);
     // Its counterpart may have been no more readable.
-    if (this.#takeUnread(otherSide(side), atMs) !== null) return;
-    const unread = this.#unread[side];
-    unread.push({ because, at: atMs });
-    if (unread.length > MOST_UNREAD) unread.shift();
+    if (this.#unread.take(otherSide(side), atMs) === null) this.#unread.add(side, because, atMs);
   }
 
   /**
@@ -140,8 +118,7 @@ export class Pairing {
    */
   gap(side: Side, atMs: number, because: UnjudgedReason = 'overload', leftOut = 0): void {
     this.#now = atMs;
-    this.books[side].seen += leftOut;
-    this.books[side].unjudged[because] += leftOut;
+    for (let left = leftOut; left > 0; left--) this.#ledger.unread(side, because, atMs);
     this.#legs.gap(side, this.#arrivals.lastNo(side), atMs, because);
   }
 
@@ -238,7 +215,7 @@ export class Pairing {
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
     const { lane } = legacy;
     // Where the sides do not agree on a lane there is no order to keep.
-    if (lane === null || lane !== candidate.lane) this.#bookPair(pair);
+    if (lane === null || lane !== candidate.lane) this.#ledger.pair(pair);
     else {
       lane.pair(pair, this.#rest);
       if (lane.hasBefore(legacy) || lane.hasBefore(candidate)) {
@@ -252,7 +229,7 @@ export class Pairing {
     }
   }
 
-  readonly #rest = (pair: Pair): void => this.#bookPair(pair);
+  readonly #rest = (pair: Pair): void => this.#ledger.pair(pair);
 
   /** Both sides came past these places: what has waited before them on both sides was changed on the way. */
   #settlePassed(lane: Lane, legacyPlace: number, candidatePlace: number): void {
@@ -265,31 +242,43 @@ export class Pairing {
     }
   }
 
-  /** Pairs that have the same key, or the same place, and not the same content. */
+  /** Pairs what has the same key, then what has the same place, and not the same content. */
   #settleChanged(legacy: readonly Pending[], candidate: readonly Pending[]): void {
-    for (const fits of [haveSameKey, this.#haveSamePlace]) {
-      for (const left of [...legacy]) {
-        if (!left.isWaiting) continue;
-        const right = candidate.find(each => each.isWaiting && fits(left, each));
-        if (right !== undefined) this.#pair(left, right, this.#compare(left, right));
-      }
+    const others = new Set(candidate);
+    for (const event of legacy) {
+      if (!event.isWaiting || others.size === 0) continue;
+      const alike = this.#firstAlike(event, others);
+      if (alike !== null) this.#pair(event, alike, this.#compare(event, alike));
     }
+    for (const event of legacy.filter(isWaiting).slice(0, MOST_CHANGED)) {
+      const likely = candidate
+        .filter(isWaiting)
+        .slice(0, MOST_CHANGED)
+        .find(each => this.#haveSamePlace(event, each));
+      if (likely !== undefined) this.#pair(event, likely, this.#compare(event, likely));
+    }
+  }
+
+  #firstAlike({ match }: Pending, among: ReadonlySet<Pending>): Pending | null {
+    let alike = this.#waiting.candidate.find(match) ?? null;
+    while (alike !== null && !among.has(alike)) alike = alike.alike;
+    return alike;
   }
 
   /** The last look for what an event may have become. */
   #pairChanged(event: Pending): boolean {
     const other = otherSide(event.side);
     const like = this.#waiting[other].find(event.match);
-    const others = like === undefined ? (event.lane?.waiting[other] ?? []) : [like];
+    const others = like === undefined ? (event.lane?.waiting[other].slice() ?? []) : [like];
     if (event.side === 'legacy') this.#settleChanged([event], others);
     else this.#settleChanged(others, [event]);
     return !event.isWaiting;
   }
 
-  readonly #haveSamePlace = (legacy: Pending, candidate: Pending): boolean =>
-    !this.#legs.isUnsettled(legacy) &&
-    !this.#legs.isUnsettled(candidate) &&
-    isLikely(legacy, candidate);
+  #haveSamePlace(legacy: Pending, candidate: Pending): boolean {
+    if (this.#legs.isUnsettled(legacy) || this.#legs.isUnsettled(candidate)) return false;
+    return isLikely(legacy, candidate);
+  }
 
   /**
    * Whatever has waited on both sides since before `until` will not find its like any more, nor on
@@ -364,27 +353,16 @@ export class Pairing {
     }
     const excuse =
       this.#legs.excuse(event) ??
-      this.#takeUnread(otherSide(side), event.at) ??
+      this.#unread.take(otherSide(side), event.at) ??
       (event.isReplay || this.#legs.isEarly(event) ? 'no-second' : null);
     if (excuse !== null) this.#resolve(event, 'unjudged', excuse);
     else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
   }
 
   #resolve(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
-    const { side } = event;
     this.#remove(event);
-    const [legacy, candidate] = side === 'legacy' ? [event, null] : [null, event];
-    this.#book(verdict, because, legacy, candidate, []);
+    this.#ledger.alone(event, verdict, because);
     event.lane?.settle(this.#rest);
-  }
-
-  /** Takes back the word of an unreadable event that stands for one without a pair. */
-  #takeUnread(side: Side, atMs: number): UnjudgedReason | null {
-    const unread = this.#unread[side];
-    const { windowMs } = this.#options;
-    while (unread[0] !== undefined && unread[0].at < atMs - windowMs) unread.shift();
-    const index = unread.findIndex(({ at }) => at <= atMs + windowMs);
-    return index === -1 ? null : (unread.splice(index, 1)[0]?.because ?? null);
   }
 
   #makeRoom(side: Side): void {
@@ -403,58 +381,8 @@ export class Pairing {
     this.#waiting[event.side].remove(event);
     event.lane?.remove(event);
   }
-
-  #bookPair({ legacy, candidate, comparison, isLate }: Pair): void {
-    const { differences, excused, stopped } = comparison;
-    const isFailure = legacy.plan.isFailure;
-    let verdict: Verdict;
-    if (legacy.isContaminated || candidate.isContaminated) verdict = 'contaminated';
-    else if (isLate) verdict = 'out-of-order';
-    else if (differences.length > 0) verdict = 'mismatch';
-    else if (stopped !== null) verdict = 'unjudged';
-    else if (isFailure) verdict = 'failed-alike';
-    else verdict = excused.length > 0 ? 'noise' : 'match';
-    const because = verdict === 'unjudged' ? stopped : null;
-    this.#book(verdict, because, legacy, candidate, verdict === 'noise' ? excused : differences);
-  }
-
-  #book(
-    verdict: Verdict,
-    because: UnjudgedReason | null,
-    legacy: Pending | null,
-    candidate: Pending | null,
-    differences: readonly Difference[],
-  ): void {
-    const event = legacy ?? candidate;
-    if (event === null) return;
-    for (const each of [legacy, candidate]) {
-      if (each === null) continue;
-      const books = this.books[each.side];
-      books.pending--;
-      if (verdict !== 'unjudged') books[verdict]++;
-      else if (because !== null) books.unjudged[because]++;
-    }
-    this.#options.onFinding({
-      verdict,
-      because,
-      route: this.#options.route,
-      eventType: event.type,
-      key: event.key,
-      unit: event.unit,
-      session: this.#options.session,
-      legacy: legacy === null ? null : legacy.value,
-      candidate: candidate === null ? null : candidate.value,
-      sides: legacy === null ? CANDIDATE : candidate === null ? LEGACY : SIDES,
-      differences,
-      at: Math.max(legacy?.at ?? 0, candidate?.at ?? 0),
-    });
-  }
 }
 
-const LEGACY: readonly Side[] = ['legacy'];
-const CANDIDATE: readonly Side[] = ['candidate'];
-
-const haveSameKey = (legacy: Pending, candidate: Pending): boolean =>
-  legacy.match === candidate.match;
+const isWaiting = (event: Pending): boolean => event.isWaiting;
 
 const hasFindings = ({ differences }: Comparison): boolean => differences.length > 0;

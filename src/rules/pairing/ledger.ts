@@ -1,0 +1,98 @@
+// Where verdicts are written down: in the session's books, and as findings for whoever keeps them.
+import { SIDES, type Side } from '../decide.ts';
+import type { Difference, Finding, UnjudgedReason, Verdict } from '../verdict.ts';
+import { type Books, emptyBooks } from './books.ts';
+import type { Pair } from './order.ts';
+import type { Pending } from './pending.ts';
+
+const LEGACY: readonly Side[] = ['legacy'];
+const CANDIDATE: readonly Side[] = ['candidate'];
+
+export interface LedgerOptions {
+  readonly route: string;
+  readonly session: string;
+  /** Called once for every event or pair, matches included. */
+  readonly onFinding: (finding: Finding) => void;
+}
+
+export class Ledger {
+  readonly books: Books = emptyBooks();
+  readonly #options: LedgerOptions;
+
+  constructor(options: LedgerOptions) {
+    this.#options = options;
+  }
+
+  /** An event that will have its verdict later. */
+  seen(side: Side): void {
+    const books = this.books[side];
+    books.seen++;
+    books.pending++;
+  }
+
+  /** By precedence: contaminated, out of order, mismatch; then what proves nothing; noise, match. */
+  pair({ legacy, candidate, comparison, isLate }: Pair): void {
+    const { differences, excused, stopped } = comparison;
+    let verdict: Verdict;
+    if (legacy.isContaminated || candidate.isContaminated) verdict = 'contaminated';
+    else if (isLate) verdict = 'out-of-order';
+    else if (differences.length > 0) verdict = 'mismatch';
+    else if (stopped !== null) verdict = 'unjudged';
+    else if (legacy.plan.isFailure) verdict = 'failed-alike';
+    else verdict = excused.length > 0 ? 'noise' : 'match';
+    const because = verdict === 'unjudged' ? stopped : null;
+    this.#write(verdict, because, legacy, candidate, verdict === 'noise' ? excused : differences);
+  }
+
+  alone(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
+    if (event.side === 'legacy') this.#write(verdict, because, event, null, []);
+    else this.#write(verdict, because, null, event, []);
+  }
+
+  /** An event of which nothing is known but that it came. */
+  unread(side: Side, because: UnjudgedReason, at: number): void {
+    const { route, session, onFinding } = this.#options;
+    this.books[side].seen++;
+    this.books[side].unjudged[because]++;
+    onFinding({
+      ...{ verdict: 'unjudged', because, route, eventType: '', key: null, unit: session, session },
+      legacy: side === 'legacy' ? undefined : null,
+      candidate: side === 'candidate' ? undefined : null,
+      sides: side === 'legacy' ? LEGACY : CANDIDATE,
+      differences: [],
+      at,
+    });
+  }
+
+  #write(
+    verdict: Verdict,
+    because: UnjudgedReason | null,
+    legacy: Pending | null,
+    candidate: Pending | null,
+    differences: readonly Difference[],
+  ): void {
+    const event = legacy ?? candidate;
+    if (event === null) return;
+    for (const each of [legacy, candidate]) {
+      if (each === null) continue;
+      const books = this.books[each.side];
+      books.pending--;
+      if (verdict !== 'unjudged') books[verdict]++;
+      else if (because !== null) books.unjudged[because]++;
+    }
+    this.#options.onFinding({
+      verdict,
+      because,
+      route: this.#options.route,
+      eventType: event.type,
+      key: event.key,
+      unit: event.unit,
+      session: this.#options.session,
+      legacy: legacy === null ? null : legacy.value,
+      candidate: candidate === null ? null : candidate.value,
+      sides: legacy === null ? CANDIDATE : candidate === null ? LEGACY : SIDES,
+      differences,
+      at: Math.max(legacy?.at ?? 0, candidate?.at ?? 0),
+    });
+  }
+}
