@@ -1,7 +1,8 @@
 // Two services' answers to one HTTP request: one pair, one verdict.
 import type { Difference, Finding, Verdict } from '../verdict.ts';
-import { type Acquaintance, type Comparison, compareAt } from './compare.ts';
+import { type Comparison, compareAt } from './compare.ts';
 import type { CompiledRules } from './compile.ts';
+import type { Acquaintance } from './excuse.ts';
 import { type AnswerRules, READ_ANSWERS, WRITE_ANSWERS } from './rules.ts';
 
 export interface Answer {

@@ -2,11 +2,9 @@
 import type { Difference } from '../verdict.ts';
 import { canonical } from './canonical.ts';
 import type { Envelope, TypePlan } from './compile.ts';
-import type { Id, IdClasses } from './ids.ts';
-import { instantMs } from './instant.ts';
-import { type Allowed, NOWHERE, type Place, stepFrom } from './place.ts';
+import { type Acquaintance, excuse, type LearnedId } from './excuse.ts';
+import { NOWHERE, type Place, stepFrom } from './place.ts';
 import { isRecord, type JsonRecord, own, read } from './record.ts';
-import { isUserField } from './rules.ts';
 
 /** Deeper values overflow the stack of whoever walks or copies them. */
 const MOST_DEPTH = 64;
@@ -16,17 +14,8 @@ const MOST_VALUES = 100_000;
 const MOST_DIFFERENCES = 32;
 /** Arrays up to here are looked through for the same elements in another order. */
 const MOST_ORDERED = 1_000;
-/** Ids to be learned from one pair. */
-const MOST_IDS = 1_000;
-
 /** Why a comparison came to no end. */
 export type Stopped = 'too-deep' | 'too-large' | 'not-comparable';
-
-export interface LearnedId {
-  readonly idClass: string;
-  readonly legacy: Id;
-  readonly candidate: Id;
-}
 
 export interface Comparison {
   /** Where they differ and no rule allows it. Empty: the same, as far as was looked. */
@@ -38,12 +27,6 @@ export interface Comparison {
   readonly learned: readonly LearnedId[];
   /** Numbers beyond 2^53 were found equal, as far as a double can tell. */
   readonly inexact: boolean;
-}
-
-export interface Acquaintance {
-  readonly ids: IdClasses;
-  /** The user's names; empty when nobody is named. */
-  readonly subject: readonly string[];
 }
 
 /** Compares by the plan of legacy's type. Learns no ids: only a pair does, see `Comparison.learned`. */
@@ -85,14 +68,13 @@ interface Loose {
 }
 
 const NO_DIFFERENCES: Difference[] = [];
-const NO_IDS: LearnedId[] = [];
 const NO_FIELDS: JsonRecord = Object.freeze({});
 
 class Walk implements Comparison {
   // Shared as long as they are empty, as they nearly always are.
   differences = NO_DIFFERENCES;
   excused = NO_DIFFERENCES;
-  learned = NO_IDS;
+  readonly learned: LearnedId[] = [];
   stopped: Stopped | null = null;
   inexact = false;
   readonly #known: Acquaintance;
@@ -192,8 +174,14 @@ class Walk implements Comparison {
       return;
     }
     const allowed = place === null ? null : place.allowed;
-    if (allowed !== null && this.#isAllowed(allowed, legacy, candidate, parent, name, depth))
-      return;
+    if (allowed !== null) {
+      const word = excuse(allowed, legacy, candidate, name, this.#known, this.learned);
+      if (word === 'same') return;
+      if (word !== 'none') {
+        this.#excused(word, legacy, candidate, pathOf(parent, name), depth);
+        return;
+      }
+    }
     if (legacy === candidate) {
       if (typeof legacy === 'number' && !Number.isSafeInteger(legacy)) this.#doubt(legacy);
     } else if (legacy === undefined) {
@@ -270,7 +258,7 @@ class Walk implements Comparison {
     if (!isReordered(legacy, candidate)) return;
     // One difference instead of one for every element; what was compared across means nothing.
     this.differences.length = before;
-    if (this.learned.length > learnedBefore) this.learned.length = learnedBefore;
+    this.learned.length = learnedBefore;
     this.#report({ kind: 'order', path, legacy, candidate });
   }
 
@@ -305,88 +293,23 @@ class Walk implements Comparison {
     }
   }
 
-  /** True when an allowance had the last word here, be it that the values are reported after all. */
-  #isAllowed(
-    allowed: Allowed,
+  #excused(
+    word: 'differs' | 'unlooked' | 'noisy',
     legacy: unknown,
     candidate: unknown,
-    parent: string,
-    name: string | null,
+    path: string,
     depth: number,
-  ): boolean {
-    if (allowed.anything) {
-      this.#excuse(legacy, candidate, pathOf(parent, name), depth);
-      return true;
-    }
-    if (allowed.candidateAdds && (legacy ?? null) === null && candidate !== undefined) {
-      return this.#mayAdd(candidate, name);
-    }
-    if (allowed.nullOrAbsent && (legacy ?? null) === null && (candidate ?? null) === null) {
-      return true;
-    }
-    if (allowed.replay && isReplayMark(legacy) && isReplayMark(candidate)) return true;
-    if (legacy === undefined || candidate === undefined) return false;
-    if (allowed.idClass !== null && isId(legacy) && isId(candidate)) {
-      if (this.#fits(allowed.idClass, legacy, candidate)) return true;
-      this.#report({ kind: 'value', path: pathOf(parent, name), legacy, candidate });
-      return true;
-    }
-    if (allowed.timeWithinMs >= 0) {
-      const [left, right] = [instantMs(legacy), instantMs(candidate)];
-      if (left === undefined || right === undefined) return false;
-      if (Math.abs(left - right) > allowed.timeWithinMs) {
-        this.#report({ kind: 'value', path: pathOf(parent, name), legacy, candidate });
-      }
-      return true;
-    }
-    if (allowed.numberWithin >= 0 && typeof legacy === 'number' && typeof candidate === 'number') {
-      if (Math.abs(legacy - candidate) > allowed.numberWithin) return false;
-      return true;
-    }
-    if (allowed.noisy && legacy !== candidate && !isContainer(legacy) && !isContainer(candidate)) {
-      if (kindOf(legacy) !== kindOf(candidate)) return false;
-      const path = pathOf(parent, name);
-      this.#note({ kind: 'value', path, legacy, candidate });
-      return true;
-    }
-    return false;
-  }
-
-  /** A user's field that only the candidate fills in must name the session's user. */
-  #mayAdd(candidate: unknown, name: string | null): boolean {
-    if (candidate === null || name === null || !isUserField(name)) return true;
-    const { subject } = this.#known;
-    return subject.length === 0 || subject.some(each => each === String(candidate));
-  }
-
-  #fits(idClass: string, legacy: Id, candidate: Id): boolean {
-    const contradicts = this.learned.some(
-      each =>
-        each.idClass === idClass && (each.legacy === legacy) !== (each.candidate === candidate),
-    );
-    if (contradicts) return false;
-    const relation = this.#known.ids.relation(idClass, legacy, candidate);
-    if (relation !== 'unknown') return relation === 'same';
-    if (this.learned === NO_IDS) this.learned = [];
-    if (this.learned.length < MOST_IDS) this.learned.push({ idClass, legacy, candidate });
-    return true;
-  }
-
-  /** Notes a difference that is not looked at, and whether there is one at all. */
-  #excuse(legacy: unknown, candidate: unknown, path: string, depth: number): void {
-    if (legacy === candidate) return;
-    if (isContainer(legacy) && isContainer(candidate)) {
+  ): void {
+    if (word === 'differs') this.#report({ kind: 'value', path, legacy, candidate });
+    else if (word === 'noisy') this.#note({ kind: 'value', path, legacy, candidate });
+    else if (legacy !== candidate) {
+      // Whether there is a difference at all has to be known: without one the pair is a match.
       const apart = new Walk(this.#known);
       apart.#values = this.#values;
-      apart.#containers(legacy, candidate, path, null, depth);
+      apart.#value(legacy, candidate, path, null, null, depth);
       this.#values = apart.#values;
       if (apart.stopped !== null) this.#stop(apart.stopped);
       for (const difference of apart.differences) this.#note(difference);
-    } else if (legacy === undefined) this.#note({ kind: 'extra', path, candidate });
-    else if (candidate === undefined) this.#note({ kind: 'missing', path, legacy });
-    else {
-      const kind = kindOf(legacy) === kindOf(candidate) ? 'value' : 'type';
-      this.#note({ kind, path, legacy, candidate });
     }
   }
 
@@ -427,14 +350,6 @@ function isEnvelope(envelopes: readonly Envelope[], name: string): boolean {
 
 function isContainer(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
-}
-
-function isId(value: unknown): value is Id {
-  return typeof value === 'string' || typeof value === 'number';
-}
-
-function isReplayMark(value: unknown): boolean {
-  return value === undefined || value === null || typeof value === 'boolean';
 }
 
 /** JSON's own kinds. */
