@@ -32,6 +32,7 @@ export function fingerprint(plan: TypePlan, value: unknown): number {
   if (!isRecord(value)) return mixed(hashOf(value, null, 0));
   let sum = 0;
   for (const key of Object.keys(value)) {
+    if (left < 0) break;
     const envelope = plan.envelopes.find(({ name }) => name === key);
     const inner = value[key];
     sum +=
@@ -48,7 +49,10 @@ let left = 0;
 function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | null, depth: number) {
   let sum = 0;
   // A sum, since the order of keys says nothing.
-  for (const key of Object.keys(record)) sum += fieldHash(key, record[key], place, depth);
+  for (const key of Object.keys(record)) {
+    if (left < 0) break;
+    sum += fieldHash(key, record[key], place, depth);
+  }
   return sum;
 }
 

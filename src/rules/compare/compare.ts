@@ -1,33 +1,12 @@
-// Compares two events that are to be the same one, and says in which places they are not.
-import type { Difference } from '../verdict.ts';
-import { canonical } from './canonical.ts';
+// Compares two events that are to be the same one: reads through their envelopes, so that a field is
+// the same wherever it stands, and says in which places they differ.
 import type { Envelope, TypePlan } from './compile.ts';
-import { type Acquaintance, excuse, type LearnedId } from './excuse.ts';
-import { NOWHERE, type Place, stepFrom } from './place.ts';
-import { isRecord, type JsonRecord, own, read } from './record.ts';
+import type { Acquaintance } from './excuse.ts';
+import { type Place, stepFrom } from './place.ts';
+import { isRecord, type JsonRecord, own } from './record.ts';
+import { type Comparison, isContainer, pathOf, Walk } from './walk.ts';
 
-/** Deeper values overflow the stack of whoever walks or copies them. */
-const MOST_DEPTH = 64;
-/** Some 5 ms; one event that is so large must not hold up the sessions behind it for longer. */
-const MOST_VALUES = 100_000;
-/** A longer list says no more; the walk ends here. */
-const MOST_DIFFERENCES = 32;
-/** Arrays up to here are looked through for the same elements in another order. */
-const MOST_ORDERED = 1_000;
-/** Why a comparison came to no end. */
-export type Stopped = 'too-deep' | 'too-large' | 'not-comparable';
-
-export interface Comparison {
-  /** Where they differ and no rule allows it. Empty: the same, as far as was looked. */
-  readonly differences: readonly Difference[];
-  /** Where they differ in values that are not looked at; makes a pair noise. */
-  readonly excused: readonly Difference[];
-  readonly stopped: Stopped | null;
-  /** Generated ids that belong together if the two are a pair. */
-  readonly learned: readonly LearnedId[];
-  /** Numbers beyond 2^53 were found equal, as far as a double can tell. */
-  readonly inexact: boolean;
-}
+export type { Comparison, Stopped } from './walk.ts';
 
 /** Compares by the plan of legacy's type. Learns no ids: only a pair does, see `Comparison.learned`. */
 export function compare(
@@ -48,10 +27,11 @@ export function compareAt(
   known: Acquaintance,
 ): Comparison {
   const walk = new Walk(known);
-  if (isRecord(legacy) && isRecord(candidate)) walk.event(plan, legacy, candidate, path);
+  if (isRecord(legacy) && isRecord(candidate))
+    new Fields(walk).compare(plan, legacy, candidate, path);
   // One is JSON, the other is not: nothing says which of the two was meant to be what.
-  else if (isContainer(legacy) !== isContainer(candidate)) walk.stopped = 'not-comparable';
-  else walk.whole(legacy, candidate, path);
+  else if (isText(legacy, candidate) || isText(candidate, legacy)) walk.stopped = 'not-comparable';
+  else walk.value(legacy, candidate, path, null, null, 0);
   return walk;
 }
 
@@ -67,31 +47,19 @@ interface Loose {
   readonly place: Place | null;
 }
 
-const NO_DIFFERENCES: Difference[] = [];
 const NO_FIELDS: JsonRecord = Object.freeze({});
 
-class Walk implements Comparison {
-  // Shared as long as they are empty, as they nearly always are.
-  differences = NO_DIFFERENCES;
-  excused = NO_DIFFERENCES;
-  readonly learned: LearnedId[] = [];
-  stopped: Stopped | null = null;
-  inexact = false;
-  readonly #known: Acquaintance;
-  #values = 0;
+class Fields {
+  readonly #walk: Walk;
   #looseLegacy: Loose[] | null = null;
   #looseCandidate: Loose[] | null = null;
 
-  constructor(known: Acquaintance) {
-    this.#known = known;
-  }
-
-  whole(legacy: unknown, candidate: unknown, path: string): void {
-    this.#value(legacy, candidate, path, null, NOWHERE, 0);
+  constructor(walk: Walk) {
+    this.#walk = walk;
   }
 
   /** Fields are compared where both have them; then those that moved; what is left is one side's own. */
-  event(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord, path: string): void {
+  compare(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord, path: string): void {
     const { envelopes } = plan;
     this.#fields(legacy, candidate, path, plan.root, envelopes);
     for (const envelope of envelopes) {
@@ -123,8 +91,9 @@ class Walk implements Comparison {
       if (right === undefined) {
         this.#looseLegacy ??= [];
         this.#looseLegacy.push({ parent, name, value: left, place: stepFrom(place, name) });
-      } else this.#value(left, right, parent, name, stepFrom(place, name), 1);
-      if (this.#isOver()) return;
+        this.#walk.count();
+      } else this.#walk.value(left, right, parent, name, stepFrom(place, name), 1);
+      if (this.#walk.isOver) return;
     }
     const names = Object.keys(candidate);
     if (names.length === common) return;
@@ -134,8 +103,8 @@ class Walk implements Comparison {
       if (envelopes !== null && isEnvelope(envelopes, name) && isDress(value)) continue;
       this.#looseCandidate ??= [];
       this.#looseCandidate.push({ parent, name, value, place: stepFrom(place, name) });
-      if (++this.#values > MOST_VALUES) this.#stop('too-large');
-      if (this.#isOver()) return;
+      this.#walk.count();
+      if (this.#walk.isOver) return;
     }
   }
 
@@ -148,195 +117,21 @@ class Walk implements Comparison {
     }
     for (const { parent, name, value, place } of this.#looseLegacy ?? []) {
       const other = moved.get(name)?.shift();
-      if (other === undefined) this.#value(value, undefined, parent, name, place, 1);
-      else this.#value(value, other.value, parent, name, place ?? other.place, 1);
-      if (this.#isOver()) return;
+      if (other === undefined) this.#walk.value(value, undefined, parent, name, place, 1);
+      else this.#walk.value(value, other.value, parent, name, place ?? other.place, 1);
+      if (this.#walk.isOver) return;
     }
     for (const fields of moved.values()) {
       for (const { parent, name, value, place } of fields) {
-        this.#value(undefined, value, parent, name, place, 1);
-        if (this.#isOver()) return;
+        this.#walk.value(undefined, value, parent, name, place, 1);
+        if (this.#walk.isOver) return;
       }
     }
-  }
-
-  /** `undefined` is absent. The path is put together when it is needed: `name` null is the parent itself. */
-  #value(
-    legacy: unknown,
-    candidate: unknown,
-    parent: string,
-    name: string | null,
-    place: Place | null,
-    depth: number,
-  ): void {
-    if (++this.#values > MOST_VALUES) {
-      this.#stop('too-large');
-      return;
-    }
-    const allowed = place === null ? null : place.allowed;
-    if (allowed !== null) {
-      const word = excuse(allowed, legacy, candidate, name, this.#known, this.learned);
-      if (word === 'same') return;
-      if (word !== 'none') {
-        this.#excused(word, legacy, candidate, pathOf(parent, name), depth);
-        return;
-      }
-    }
-    if (legacy === candidate) {
-      if (typeof legacy === 'number' && !Number.isSafeInteger(legacy)) this.#doubt(legacy);
-    } else if (legacy === undefined) {
-      this.#report({ kind: 'extra', path: pathOf(parent, name), candidate });
-    } else if (candidate === undefined) {
-      this.#report({ kind: 'missing', path: pathOf(parent, name), legacy });
-    } else if (isContainer(legacy) && isContainer(candidate)) {
-      this.#containers(legacy, candidate, pathOf(parent, name), place, depth);
-    } else {
-      const kind = kindOf(legacy) === kindOf(candidate) ? 'value' : 'type';
-      this.#report({ kind, path: pathOf(parent, name), legacy, candidate });
-    }
-  }
-
-  #containers(
-    legacy: object,
-    candidate: object,
-    path: string,
-    place: Place | null,
-    depth: number,
-  ): void {
-    if (depth >= MOST_DEPTH) this.#stop('too-deep');
-    else if (Array.isArray(legacy) && Array.isArray(candidate)) {
-      if (place?.allowed?.anyOrder) this.#anyOrder(legacy, candidate, path, place, depth);
-      else this.#arrays(legacy, candidate, path, place, depth);
-    } else if (isRecord(legacy) && isRecord(candidate)) {
-      this.#records(legacy, candidate, path, place, depth);
-    } else this.#report({ kind: 'type', path, legacy, candidate });
-  }
-
-  #records(
-    legacy: JsonRecord,
-    candidate: JsonRecord,
-    path: string,
-    place: Place | null,
-    depth: number,
-  ): void {
-    let common = 0;
-    for (const name of Object.keys(legacy)) {
-      const right = own(candidate, name);
-      if (right !== undefined) common++;
-      this.#value(legacy[name], right, path, name, stepFrom(place, name), depth + 1);
-      if (this.#isOver()) return;
-    }
-    const names = Object.keys(candidate);
-    if (names.length === common) return;
-    for (const name of names) {
-      if (own(legacy, name) !== undefined) continue;
-      this.#value(undefined, candidate[name], path, name, stepFrom(place, name), depth + 1);
-      if (this.#isOver()) return;
-    }
-  }
-
-  #arrays(
-    legacy: readonly unknown[],
-    candidate: readonly unknown[],
-    path: string,
-    place: Place | null,
-    depth: number,
-  ): void {
-    const { length } = legacy;
-    if (length !== candidate.length) {
-      this.#report({ kind: 'length', path, legacy: length, candidate: candidate.length });
-      return;
-    }
-    const before = this.differences.length;
-    const learnedBefore = this.learned.length;
-    for (let index = 0; index < length; index++) {
-      const step = String(index);
-      this.#value(legacy[index], candidate[index], path, step, stepFrom(place, step), depth + 1);
-      if (this.#isOver()) break;
-    }
-    if (this.differences.length === before || length > MOST_ORDERED) return;
-    if (!isReordered(legacy, candidate)) return;
-    // One difference instead of one for every element; what was compared across means nothing.
-    this.differences.length = before;
-    this.learned.length = learnedBefore;
-    this.#report({ kind: 'order', path, legacy, candidate });
-  }
-
-  /** Elements that are told apart by a key are compared with their like, wherever it stands. */
-  #anyOrder(
-    legacy: readonly unknown[],
-    candidate: readonly unknown[],
-    path: string,
-    place: Place,
-    depth: number,
-  ): void {
-    const by = place.allowed?.orderBy ?? null;
-    const like = new Map<string, number[]>();
-    this.#values += legacy.length + candidate.length;
-    for (const [index, element] of candidate.entries()) {
-      const key = keyOfElement(element, by);
-      const places = like.get(key);
-      if (places === undefined) like.set(key, [index]);
-      else places.push(index);
-    }
-    for (const [index, element] of legacy.entries()) {
-      const step = String(index);
-      const at = like.get(keyOfElement(element, by))?.shift();
-      const other = at === undefined ? undefined : candidate[at];
-      this.#value(element, other, path, step, stepFrom(place, step), depth + 1);
-      if (this.#isOver()) return;
-    }
-    for (const index of [...like.values()].flat()) {
-      const step = String(index);
-      this.#value(undefined, candidate[index], path, step, stepFrom(place, step), depth + 1);
-      if (this.#isOver()) return;
-    }
-  }
-
-  #excused(
-    word: 'differs' | 'unlooked' | 'noisy',
-    legacy: unknown,
-    candidate: unknown,
-    path: string,
-    depth: number,
-  ): void {
-    if (word === 'differs') this.#report({ kind: 'value', path, legacy, candidate });
-    else if (word === 'noisy') this.#note({ kind: 'value', path, legacy, candidate });
-    else if (legacy !== candidate) {
-      // Whether there is a difference at all has to be known: without one the pair is a match.
-      const apart = new Walk(this.#known);
-      apart.#values = this.#values;
-      apart.#value(legacy, candidate, path, null, null, depth);
-      this.#values = apart.#values;
-      if (apart.stopped !== null) this.#stop(apart.stopped);
-      for (const difference of apart.differences) this.#note(difference);
-    }
-  }
-
-  #note(difference: Difference): void {
-    if (this.excused === NO_DIFFERENCES) this.excused = [];
-    if (this.excused.length < MOST_DIFFERENCES) this.excused.push(difference);
-  }
-
-  #report(difference: Difference): void {
-    if (this.differences === NO_DIFFERENCES) this.differences = [];
-    if (this.differences.length < MOST_DIFFERENCES) this.differences.push(difference);
-  }
-
-  #stop(stopped: Stopped): void {
-    this.stopped ??= stopped;
-  }
-
-  #isOver(): boolean {
-    return this.stopped !== null || this.differences.length >= MOST_DIFFERENCES;
-  }
-
-  /** Fractions are what both sides wrote; large integers may have lost digits, and 1e400 all of them. */
-  #doubt(number: number): void {
-    if (!Number.isFinite(number)) this.#stop('not-comparable');
-    else if (Number.isInteger(number)) this.inexact = true;
   }
 }
+
+const isText = (one: unknown, other: unknown): boolean =>
+  typeof one === 'string' && isContainer(other);
 
 /** Can it be an envelope, or the lack of one? Anything else is a field like others. */
 function isDress(value: unknown): value is JsonRecord | undefined {
@@ -346,34 +141,4 @@ function isDress(value: unknown): value is JsonRecord | undefined {
 function isEnvelope(envelopes: readonly Envelope[], name: string): boolean {
   for (const envelope of envelopes) if (envelope.name === name) return true;
   return false;
-}
-
-function isContainer(value: unknown): value is object {
-  return typeof value === 'object' && value !== null;
-}
-
-/** JSON's own kinds. */
-function kindOf(value: unknown): string {
-  if (value === null) return 'null';
-  return Array.isArray(value) ? 'array' : typeof value;
-}
-
-function keyOfElement(element: unknown, by: readonly string[] | null): string {
-  if (by === null) return canonical(element);
-  return isRecord(element) ? canonical(read(element, by, []) ?? null) : canonical(element);
-}
-
-function isReordered(legacy: readonly unknown[], candidate: readonly unknown[]): boolean {
-  const sorted = (array: readonly unknown[]) => array.map(item => canonical(item)).sort();
-  const right = sorted(candidate);
-  return sorted(legacy).every((text, index) => text === right[index]);
-}
-
-function pathOf(parent: string, name: string | null): string {
-  return name === null ? parent : `${parent}/${escaped(name)}`;
-}
-
-function escaped(step: string): string {
-  if (!step.includes('~') && !step.includes('/')) return step;
-  return step.replaceAll('~', '~0').replaceAll('/', '~1');
 }

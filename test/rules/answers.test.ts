@@ -1,0 +1,117 @@
+import { describe, expect, test } from 'vitest';
+import { type Answer, judgeAnswers } from '../../src/rules/compare/answers.ts';
+import { compileRules } from '../../src/rules/compare/compile.ts';
+import { IdClasses } from '../../src/rules/compare/ids.ts';
+import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { bookFinding, emptyBooks, imbalance } from '../../src/rules/pairing/books.ts';
+
+const OK: Answer = {
+  status: 200,
+  headers: { 'content-type': 'application/json' },
+  body: { users: 3 },
+  isCut: false,
+  latencyMs: 12,
+};
+
+interface Given {
+  readonly rules?: Partial<CompareRules>;
+  readonly isWrite?: boolean;
+  readonly ids?: IdClasses;
+}
+
+function finding(legacy: Partial<Answer>, candidate: Partial<Answer>, given: Given = {}) {
+  const { rules = {}, isWrite = false, ids = new IdClasses() } = given;
+  return judgeAnswers(compileRules({ ...DEFAULT_RULES, ...rules }), {
+    ...{ route: 'api', id: 'q1', method: 'GET', isWrite, ids, subject: ['u'], at: 5 },
+    legacy: { ...OK, ...legacy },
+    candidate: { ...OK, ...candidate },
+  });
+}
+
+function line(legacy: Partial<Answer>, candidate: Partial<Answer>, given: Given = {}): string {
+  const { verdict, because, differences } = finding(legacy, candidate, given);
+  const places = differences.map(({ kind, path }) => `${kind}:${path}`);
+  return [because === null ? verdict : `${verdict}(${because})`, ...places].join(' ');
+}
+
+describe('answers to one read', () => {
+  test.each<[string, Partial<Answer>, Partial<Answer>]>([
+    ['match', { latencyMs: 1 }, { latencyMs: 900 }],
+    ['mismatch value:/status', { status: 200 }, { status: 204 }],
+    ['mismatch value:/body/users', {}, { body: { users: 4 } }],
+    ['mismatch value:/headers/content-type', {}, { headers: { 'content-type': 'text/html' } }],
+    ['mismatch missing:/headers/content-type', {}, { headers: {} }],
+    ['mismatch extra:/headers/content-type', { headers: {} }, {}],
+    ['match', { headers: { 'content-type': ['a', 'b'] } }, { headers: { 'content-type': 'a, b' } }],
+    ['match', {}, { headers: { ...OK.headers, server: 'other' } }],
+    ['match', { body: 'plain' }, { body: 'plain' }],
+    ['mismatch value:/body', { body: 'plain' }, { body: 'Plain' }],
+    ['match', { body: null }, { body: null }],
+    ['mismatch value:/body/0', { body: [1] }, { body: [2] }],
+    ['unjudged(not-comparable)', { body: 'text' }, {}],
+    ['mismatch type:/body', { body: null }, {}],
+    ['unjudged(too-large)', { body: undefined }, {}],
+    ['mismatch value:/status', { body: undefined }, { status: 404 }],
+    ['mismatch value:/isCut', {}, { isCut: true }],
+    ['failed-alike', { isCut: true }, { isCut: true }],
+    ['failed-alike', { status: 503 }, { status: 503 }],
+    ['mismatch value:/status', { status: 503 }, { status: 500 }],
+    ['failed-alike', { status: 0, body: null }, { status: 0, body: null }],
+    ['mismatch value:/status type:/body', {}, { status: 0, body: null }],
+    ['match', { status: 404 }, { status: 404 }],
+  ])('%s', (expected, legacy, candidate) => {
+    expect(line(legacy, candidate)).toBe(expected);
+  });
+});
+
+test('writes that went to both are the same if the classes of their status are', () => {
+  const body = { legacy: { sent: 1 }, candidate: { successful_sends: 1, errors: [] } };
+  const write = { isWrite: true };
+  expect(line({ body: body.legacy }, { status: 202, body: body.candidate }, write)).toBe('match');
+  expect(line({}, { status: 400 }, write)).toBe('mismatch value:/status');
+  expect(line({ status: 500 }, { status: 503 }, write)).toBe('failed-alike');
+});
+
+test('a route says for itself what of an answer counts', () => {
+  const answers = { status: 'class', headers: ['x-kind'], body: false } as const;
+  expect(line({}, { status: 201, body: 7 }, { rules: { answers } })).toBe('match');
+  expect(line({}, { headers: { 'x-kind': 'a' } }, { rules: { answers } })).toBe(
+    'mismatch extra:/headers/x-kind',
+  );
+});
+
+test('rules for bodies are those for events; their type is method and class of status', () => {
+  const allow = [
+    { path: '/at', types: ['GET 2xx'], as: 'anything' },
+    { path: '/id', as: 'generated-id' },
+  ] as const;
+  const given = { rules: { allow }, ids: new IdClasses() };
+  const answer = (id: string, at: number) => ({ body: { id, at } });
+  expect(line(answer('l1', 1), answer('c1', 2), given)).toBe('noise value:/body/at');
+  expect(line(answer('l1', 1), answer('c2', 1), given)).toBe('mismatch value:/body/id');
+  expect(finding({}, {}, given)).toMatchObject({ eventType: 'GET 2xx', unit: 'q1', key: null });
+  expect(finding({ status: 0 }, {}, given).eventType).toBe('GET none');
+});
+
+test('answers are booked on both sides, and the books say so when something is wrong', () => {
+  const books = emptyBooks();
+  for (const status of [200, 404, 503]) bookFinding(books, finding({}, { status }));
+  bookFinding(books, finding({ body: undefined }, {}));
+  expect(books.legacy).toMatchObject({ seen: 4, match: 1, mismatch: 2, pending: 0 });
+  expect(books.candidate.unjudged['too-large']).toBe(1);
+  expect(imbalance(books)).toBeNull();
+
+  const wrong = structuredClone(books);
+  wrong.legacy.match++;
+  expect(imbalance(wrong)).toBe('legacy has seen 4 events, its books hold 5');
+  wrong.legacy.seen++;
+  expect(imbalance(wrong)).toBe('match is a verdict on pairs, but legacy has 2, the candidate 1');
+  const extra = structuredClone(books);
+  extra.legacy.seen++;
+  extra.legacy.extra++;
+  expect(imbalance(extra)).toBe('only an event of the candidate can be extra');
+  const missing = structuredClone(books);
+  missing.candidate.seen++;
+  missing.candidate.missing++;
+  expect(imbalance(missing)).toBe('only an event of legacy can be missing');
+});
