@@ -6,6 +6,7 @@ import { type Place, stepFrom } from './place.ts';
 import { isRecord, type JsonRecord, own } from './record.ts';
 import { type Comparison, isContainer, pathOf, Walk } from './walk.ts';
 
+export type { Acquaintance } from './excuse.ts';
 export type { Comparison, Stopped } from './walk.ts';
 
 /** Compares by the plan of legacy's type. Learns no ids: only a pair does, see `Comparison.learned`. */
