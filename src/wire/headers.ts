@@ -27,7 +27,10 @@ const NEVER_NOMINATED = new Set(['host', 'content-length', 'content-type']);
 export function fieldValues(headers: RawHeaders, name: string): string[] {
   const values: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
-    if ((headers[i] as string).toLowerCase() === name) values.push(headers[i + 1] as string);
+    const field = headers[i] as string;
+    // Most names differ in length already, and need no copy in lower case.
+    if (field.length === name.length && field.toLowerCase() === name)
+      values.push(headers[i + 1] as string);
   }
   return values;
 }
