@@ -102,7 +102,10 @@ function pinnedText({ user, side, until, flags }: Pinned): string {
       lines.push(paint('yellow', warning));
     }
   }
-  return [...lines, '  open sessions stay where they are; new ones follow'].join('\n');
+  return [
+    ...lines,
+    '  open WebSockets follow as onSwitch of their route says; new ones at once',
+  ].join('\n');
 }
 
 function unpinnedText({ user, flags }: Unpinned): string {

@@ -15,7 +15,7 @@ Stages, in the order of a migration:
   complete      the candidate alone
   killed        throws the kill flag: legacy serves; a stage with --unkill, or --unkill alone, releases it
 
-A user who is in at 10% is in at 20%. Open sessions stay where they are; new ones follow.
+A user who is in at 10% is in at 20%. Open WebSockets follow as onSwitch of their route says; new ones at once.
 
 Examples:
   cutover stage                              where every route stands
@@ -92,7 +92,7 @@ function changeText(change: RouteChange): string {
   const lines = [
     `${route}: ${what}${dryRun ? ' (dry run: nothing was changed)' : ''}`,
     `  candidate serves ${percentText(moves.shareBefore)} -> ${percentText(moves.shareAfter)} of the users`,
-    `  ${open} stay${moves.openSessions === 1 ? 's' : ''} in place; by connecting anew ${moves.wouldMoveToCandidate} would move to candidate, ${moves.wouldMoveToLegacy} to legacy`,
+    `  ${open}, of which ${moves.wouldMoveToCandidate} would move to candidate, ${moves.wouldMoveToLegacy} to legacy: ${moves.note}`,
     files.length > 0
       ? `  ${dryRun ? 'would write' : 'wrote'} ${files.join(', ')}; flags ${revision}`
       : `  no flag needed a change; flags ${revision}`,

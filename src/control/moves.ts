@@ -1,4 +1,4 @@
-// Whom a change of flags would move: open sessions stay where they are, so the answer is about the
+// Whom a change of flags moves: open sessions as the route's `onSwitch` says, and for certain the
 // next connection of whoever is connected now.
 import type { RouteConfig } from '../config/schema.ts';
 import type { Decider, TrafficView } from '../ports.ts';
@@ -7,9 +7,16 @@ import type { Stage } from '../rules/stage.ts';
 /** A decision takes up to 5 µs; 200 of them hold up clients for no more than a millisecond. */
 const SLICE = 200;
 
+/** What becomes of open sessions whose side changes. */
+const NOTES: Readonly<Record<RouteConfig['onSwitch'], string>> = {
+  'in-place': 'open ones stay open and move within some seconds; new ones follow at once',
+  reconnect: 'open ones are told to reconnect, at a pace; new ones follow at once',
+  drain: 'open ones stay where they are until they leave; new ones follow at once',
+};
+
 export interface Moves {
   readonly openSessions: number;
-  /** Open sessions that would be on the other side if they connected anew. */
+  /** Open sessions whose side is another one after the change. */
   readonly wouldMoveToCandidate: number;
   readonly wouldMoveToLegacy: number;
   /** Percent of the users whom the candidate serves; null where the flags name no single share. */
@@ -39,7 +46,7 @@ export async function countMoves(
     wouldMoveToLegacy: moving.legacy,
     shareBefore: served(stages.before),
     shareAfter: served(stages.after),
-    note: 'open sessions stay where they are; new ones follow',
+    note: NOTES[route.protocol === 'websocket' ? route.onSwitch : 'drain'],
   };
 }
 

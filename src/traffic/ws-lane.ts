@@ -45,6 +45,8 @@ const SWEEP_MS = 1_000;
 /** A drain looks so often whether all have gone. */
 const DRAIN_CHECK_MS = 20;
 
+/** Clients that are told to reconnect are told so over that time: not all at once. */
+const RECONNECT_MS = 5_000;
 /** A decision takes up to 5 µs; 200 of them hold up clients for no more than a millisecond. */
 const SLICE = 200;
 
@@ -269,22 +271,28 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   /**
-   * Asks for the decision of every open session anew. Who serves stays; what is compared with follows.
-   * Gives way to traffic often; a change in the middle of it begins it anew.
+   * Asks for the decision of every open session anew: whoever is served by another side now moves as
+   * its route says, and what is compared with follows. Gives way to traffic often; a change in the
+   * middle of it begins it anew.
    */
   async reconsider(): Promise<void> {
     this.#reconsidering += 1;
     const run = this.#reconsidering;
     let looked = 0;
+    const leaving: Session[] = [];
     for (const session of this.sessions) {
       looked += 1;
       if (looked % SLICE === 0) await new Promise(resolve => setImmediate(resolve));
       if (run !== this.#reconsidering) return;
-      this.#reconsider(session);
+      if (this.#reconsider(session) === 'reconnect') leaving.push(session);
     }
+    await paced(leaving, RECONNECT_MS, session =>
+      session.end(ERRORS.draining.close, 'service restart'),
+    );
   }
 
-  #reconsider(session: Session): void {
+  /** `reconnect`: the session is to be told to come again. */
+  #reconsider(session: Session): 'reconnect' | undefined {
     if (session.cause !== null) return;
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
@@ -292,6 +300,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // Only what is new goes to the emergency lane; what is open stays as it is.
     if (reason === 'bypass') return;
     if (primary !== session.leg.side || session.state.wanted !== null) {
+      if (route.onSwitch === 'reconnect') return 'reconnect';
       if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
         this.#handovers.move(session, decided, false);
       }

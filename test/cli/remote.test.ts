@@ -49,7 +49,7 @@ describe('stage', () => {
       expect(stdout).toContain('events: shadow -> canary 12.5%');
       expect(stdout).toContain('candidate serves 0% -> 12.5% of the users');
       expect(stdout).toMatch(
-        /100 open sessions stay in place; .* \d+ would move to candidate, 0 to/,
+        /100 open sessions, of which \d+ would move to candidate, 0 to legacy/,
       );
       expect(stdout).toContain('wrote events.json');
       const file = JSON.parse(await readFile(path.join(op.dir, 'events.json'), 'utf8'));

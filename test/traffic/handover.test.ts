@@ -209,6 +209,24 @@ test('a session without a second leg is moved by one that is dialled for it', as
   expect(legacy.closes).toEqual([1000]);
 });
 
+test.each([
+  ['reconnect', 1012],
+  ['drain', null],
+] as const)('a route whose sessions are to %s moves none in place', async (onSwitch, due) => {
+  const { front, legacy, read, serve, moved, code } = await line({
+    routes: [{ ...ROUTE, onSwitch }],
+  });
+  serve('candidate');
+  await front.traffic.reconsider();
+  if (due !== null) await until('the client is told', () => code() !== null);
+  else {
+    legacy.say(event(1));
+    await until('it is served on', () => read.length === 1);
+  }
+  expect(code()).toBe(due);
+  expect(moved()).toEqual([]);
+});
+
 describe('when the primary fails', () => {
   test.each([1011, 1012, 1013])(
     'by %i, the session goes on with its second leg',
