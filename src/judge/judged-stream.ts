@@ -1,7 +1,7 @@
 // One session as the judge sees it: bytes of both sides become messages, messages become events, and
 // the pairing says what became of each.
 import type { StreamFacts } from '../ports.ts';
-import { SIDES, type Side } from '../rules/decide.ts';
+import type { Side } from '../rules/decide.ts';
 import type { Pairing } from '../rules/pairing/pairing.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
@@ -78,9 +78,6 @@ export class JudgedStream {
   }
 
   end(time: number): void {
-    for (const side of SIDES) {
-      if (this.#readers[side] !== undefined) this.legClosed(side, 0, time);
-    }
     this.pairing.end(time);
   }
 

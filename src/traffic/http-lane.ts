@@ -224,6 +224,7 @@ export class HttpLane {
       upstream: context.upstreams[plan.side],
       credentials: credentialsOf(request, context),
       method: incoming.method ?? 'GET',
+      isStream: stream !== null,
       sink: watched(NOBODY, plan.side),
     });
     if (stream !== null) {

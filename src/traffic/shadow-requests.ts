@@ -1,5 +1,6 @@
 // Requests that the other service is shown too: its answers are compared and thrown away, and nobody
 // waits for them.
+import type { ErrorCode } from '../errors.ts';
 import type { SecondLegEnd, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
@@ -11,6 +12,8 @@ import type { RequestFacts, Upstream } from './upstream.ts';
 
 /** Requests and streams under way in the process; beyond that a slow service loses its copies. */
 const MOST_UNDER_WAY = 500;
+/** More of an answer is not read: it is not compared anyway (`answer-sample.ts`). */
+const MOST_ANSWER_BYTES = 16 * 1_048_576;
 /** HTTP shadows are marked, so that a service can tell them from a client's own (its statistics, its mails). */
 const MARK = ['X-Cutover-Role', 'shadow'] as const;
 
@@ -24,6 +27,8 @@ export interface ShadowRequest {
   readonly method: string;
   readonly request: RequestFacts;
   readonly singleUse: boolean;
+  /** Lasts as long as its client, at any length. */
+  readonly isStream: boolean;
   readonly sink: AnswerSink;
 }
 
@@ -66,14 +71,29 @@ export class ShadowRequests {
     const { connection, done } = this.#connection(shadow.link, upstream, shadow.credentials);
     this.#underWay += 1;
     let over = false;
+    let bytes = 0;
     const finish = (why: SecondLegEnd): void => {
       if (over) return;
       over = true;
+      clearTimeout(patience);
       this.#underWay -= 1;
       done();
       this.#observer.secondLegEnded(route, plan.side, plan.role, why);
     };
     const { sink } = shadow;
+    const giveUp = (why: 'slow' | 'flooding', code: ErrorCode): void => {
+      if (over) return;
+      finish(why);
+      sent.abort();
+      sink.fail(code, why);
+    };
+    // The client's answer has long gone out: whoever is not done by then holds a place for nothing.
+    const patience = shadow.isStream
+      ? undefined
+      : setTimeout(() => {
+          breaker.failed();
+          giveUp('slow', 'upstream-timeout');
+        }, upstream.config.responseTimeoutMs).unref();
     const sent = exchange(
       connection,
       { method, request, body: null, extra: MARK },
@@ -83,7 +103,12 @@ export class ShadowRequests {
           breaker.succeeded();
           sink.head(status, reason, headers);
         },
-        data: sink.data,
+        data(chunk) {
+          bytes += chunk.length;
+          if (shadow.isStream || bytes <= MOST_ANSWER_BYTES) return sink.data(chunk);
+          giveUp('flooding', 'upstream-invalid');
+          return true;
+        },
         end(trailers) {
           finish('ended');
           sink.end(trailers);

@@ -124,6 +124,42 @@ test('a shadow that hangs keeps nobody waiting, and one that fails is told (51)'
   expect(front.reports.some(r => r.kind === 'second-ended' && r.what === 'failed')).toBe(true);
 });
 
+test.each([
+  ['never ends', 'slow', 300, (response: http.ServerResponse) => response.write('x')],
+  [
+    'floods',
+    'flooding',
+    20_000,
+    (response: http.ServerResponse) => {
+      const pour = () => {
+        while (!response.destroyed && response.write(Buffer.alloc(1_048_576)));
+      };
+      response.on('drain', pour);
+      pour();
+    },
+  ],
+] as const)(
+  'a shadow whose body %s gives its place back, and its connection',
+  async (_name, why, responseTimeoutMs, body) => {
+    const { candidate, ear, front, url } = await both(
+      {
+        legacy: says('legacy'),
+        candidate: (_request, response) => {
+          response.writeHead(200);
+          body(response);
+        },
+      },
+      { upstream: { responseTimeoutMs } },
+    );
+    for (let i = 0; i < 3; i += 1) expect(await (await fetch(url)).text()).toBe('legacy');
+    await until('all are given up', () => ear.exchanges.length === 3);
+    await until('and closed', () => candidate.aborted() === 3);
+    expect(ear.exchanges.map(sample => sample.candidate.end)).toEqual(['cut', 'cut', 'cut']);
+    const ends = front.reports.filter(r => r.kind === 'second-ended').map(r => r.what);
+    expect(new Set(ends)).toEqual(new Set([why]));
+  },
+);
+
 test('a shadow that breaks off is cut, not complete, and the client has it all (47)', async () => {
   const { ear, url } = await both({
     legacy: says('legacy'),

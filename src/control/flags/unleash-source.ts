@@ -70,6 +70,8 @@ class UnleashSource implements FlagSource, RemoteFlags {
   #etag: string | null = null;
   #refused: readonly FlagProblem[] = [];
   #backupProblem: FlagProblem | null = null;
+  /** While it starts: what was in force before. */
+  #backup: FlagSet | null = null;
   #lastFetch: FetchReport | null = null;
   #confirmedAt: number | null = null;
   #failures = 0;
@@ -111,8 +113,11 @@ class UnleashSource implements FlagSource, RemoteFlags {
   }
 
   async start(): Promise<void> {
+    // Before the first look: what was in force is what an empty answer must not replace.
+    this.#backup = await this.#restored();
     await this.#look();
-    if (this.#set === null) await this.#restore();
+    if (this.#set === null && this.#backup !== null) this.#swap(this.#backup);
+    this.#backup = null;
   }
 
   refetch(): Promise<FetchReport> {
@@ -207,7 +212,7 @@ class UnleashSource implements FlagSource, RemoteFlags {
     text: string,
     etag: string | null,
   ): { readonly outcome: 'changed' | 'unchanged' } | FetchRefusal {
-    const before = this.#set;
+    const before = this.#set ?? this.#backup;
     if (document.features.length === 0 && (before?.features.length ?? 0) > 0) {
       const message = 'the server has no flag any more; an empty set never replaces a full one';
       const fix = "see that the token's project and environment are the ones meant";
@@ -215,7 +220,7 @@ class UnleashSource implements FlagSource, RemoteFlags {
     }
     const set = setOf(document, Date.now());
     this.#etag = etag;
-    if (before?.revision === set.revision) return { outcome: 'unchanged' };
+    if (this.#set?.revision === set.revision) return { outcome: 'unchanged' };
     this.#swap(set);
     this.#keep({ from: this.#origin(), fetchedAt: set.loadedAt, text });
     return { outcome: 'changed' };
@@ -256,19 +261,22 @@ class UnleashSource implements FlagSource, RemoteFlags {
     );
   }
 
-  async #restore(): Promise<void> {
+  /** The set of the last life, if there is one to go by. */
+  async #restored(): Promise<FlagSet | null> {
     const { backupFile, maxBytes } = this.#options;
     const read = await readBackup(backupFile, this.#origin(), maxBytes);
-    if ('nothing' in read) return;
+    if ('nothing' in read) return null;
     if ('refused' in read) {
       this.#backupFailed(`the backup of flags is not used: ${read.refused}`);
-      return;
+      return null;
     }
     const { text, fetchedAt } = read.backup;
     const parsed = await parseFlagFile(text, undefined, SERVER_ANSWER);
     if ('problems' in parsed) {
       this.#backupFailed('the backup of flags is not used: it holds no valid flags');
-    } else if (this.#set === null) this.#swap(setOf(parsed.document, fetchedAt));
+      return null;
+    }
+    return setOf(parsed.document, fetchedAt);
   }
 
   /** Writes the newest set; sets in between are skipped. */

@@ -354,6 +354,19 @@ describe('a start without the server (56)', () => {
     expect(warningsOf(flags)).toEqual([]);
   });
 
+  // Everybody was flipped to legacy, and the backup overwritten: an empty set was only compared with
+  // what was in memory, and at a start that is nothing.
+  test('an empty list at the first look replaces neither flags nor backup (59)', async () => {
+    const { flags, first, backup } = await secondLife(async ({ stub }) => {
+      await stub.up();
+      stub.answer(json({ version: 2, features: [] }));
+    });
+    expect(flags.revision).toBe(first.revision);
+    expect(flags.stage(events).serve).toBe(500);
+    expect(flags.remote?.lastFetch).toMatchObject({ ok: false, outcome: 'emptied' });
+    expect(await readFile(backup, 'utf8')).toContain('events.serve');
+  });
+
   test('knows nothing without a backup, so legacy serves', async () => {
     const { stub, follow } = await scene();
     await stub.down();
