@@ -1,15 +1,24 @@
 // From the judge to the thread that keeps evidence, past the main thread. One batch at a time is on
-// its way; while the other end is busy the next one gathers, so that a slow disk costs no memory.
+// its way; while the other end is busy the next one gathers, so that a slow disk costs no memory, and
+// after it there is a pause, so that keeping never takes more than a part of a core.
 import type { MessagePort } from 'node:worker_threads';
 import { EvidenceBatcher } from '../rules/evidence-batch.ts';
 import { UnitTracker } from '../rules/unit-tracker.ts';
 import type { Finding } from '../rules/verdict.ts';
+
+/** Pause after a batch, in times that it took; so keeping takes a quarter of a core at most. */
+const PAUSES = 3;
+/** A disk that hung for a while is tried again by then. */
+const LONGEST_PAUSE_MS = 2_000;
 
 export class EvidenceLine {
   readonly #batcher = new EvidenceBatcher();
   readonly #units = new UnitTracker();
   #port: MessagePort | null = null;
   #underWay: PromiseWithResolvers<void> | null = null;
+  /** On the monotonic clock. */
+  #sentAt = 0;
+  #restedAt = 0;
 
   /**
    * From now on batches go there: a port of `EvidenceSink.supply`. Until the first one they gather,
@@ -18,9 +27,14 @@ export class EvidenceLine {
   use(port: MessagePort): void {
     this.#port?.close();
     this.#port = port;
+    this.#restedAt = 0;
     this.#settle();
     // Whatever comes back says that the batch is dealt with.
-    port.on('message', () => this.#settle());
+    port.on('message', () => {
+      const now = performance.now();
+      this.#restedAt = now + Math.min(PAUSES * (now - this.#sentAt), LONGEST_PAUSE_MS);
+      this.#settle();
+    });
     port.on('close', () => {
       if (this.#port !== port) return;
       this.#port = null;
@@ -31,7 +45,7 @@ export class EvidenceLine {
 
   /** There is somebody to take the next batch. */
   get isFree(): boolean {
-    return this.#port !== null && this.#underWay === null;
+    return this.#port !== null && this.#underWay === null && performance.now() >= this.#restedAt;
   }
 
   add(finding: Finding): void {
@@ -41,19 +55,24 @@ export class EvidenceLine {
 
   /** To be called a few times a second. `nowMs` is epoch ms. */
   flush(nowMs: number): void {
-    if (this.#port === null || this.#underWay !== null) return;
-    const batch = this.#batcher.take(this.#units.take(nowMs));
-    if (batch === null) return;
-    this.#port.postMessage(batch);
-    this.#underWay = Promise.withResolvers();
+    if (this.isFree) this.#send(nowMs);
   }
 
   /** Ends every unit under way and hands over all that is left; resolves once it is dealt with. */
   async close(): Promise<void> {
     await this.#underWay?.promise;
-    this.flush(Number.POSITIVE_INFINITY);
+    this.#send(Number.POSITIVE_INFINITY);
     await this.#underWay?.promise;
     this.#port?.close();
+  }
+
+  #send(nowMs: number): void {
+    if (this.#port === null) return;
+    const batch = this.#batcher.take(this.#units.take(nowMs));
+    if (batch === null) return;
+    this.#port.postMessage(batch);
+    this.#underWay = Promise.withResolvers();
+    this.#sentAt = performance.now();
   }
 
   #settle(): void {

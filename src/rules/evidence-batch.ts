@@ -7,7 +7,12 @@ import type { Finding } from './verdict.ts';
 
 /** Groups of one batch. Beyond, whatever is new is counted under `(other)` of its route and verdict. */
 const MOST_GROUPS = 1_000;
-/** All examples of one batch together: a quarter of a second at the rate that a disk easily takes. */
+/** Of every group the first so many examples are handed over, and then one in a while. */
+const FIRST_EXAMPLES = 5;
+const EXAMPLE_EVERY_MS = 5_000;
+/** Groups of which it is remembered when their last example was handed over. */
+const MOST_REMEMBERED = 5_000;
+/** All examples of one batch together; the second half of it is for kinds that have none yet. */
 const MOST_BYTES = 4 * 1024 * 1024;
 /** Both events of one example; longer ones are kept without the events. */
 const MOST_EXAMPLE_BYTES = 128 * 1024;
@@ -52,94 +57,126 @@ export interface EvidenceBatch {
   readonly dropped: Partial<Record<EvidenceDrop, number>>;
 }
 
-interface Gathered {
+interface GatheredGroup {
+  readonly key: string;
   readonly group: EvidenceGroup;
+  /** Its place in the batch. */
+  readonly index: number;
   count: number;
   firstAt: number;
   lastAt: number;
-  readonly first: Finding;
-  /** One of the later ones: the 2nd, 4th, 8th …, so that most are not even looked at. */
-  later: Finding | null;
+}
+
+interface GatheredExample extends Example {
+  readonly groups: number[];
+}
+
+/** What was handed over of a group, in this batch and before. */
+interface HandedOver {
+  examples: number;
+  lastAt: number;
 }
 
 /** Gathers findings until they are taken as one batch. */
 export class EvidenceBatcher {
-  #gathered = new Map<string, Gathered>();
+  #groups = new Map<string, GatheredGroup>();
+  #examples: GatheredExample[] = [];
+  #bytes = 0;
+  #dropped: Partial<Record<EvidenceDrop, number>> = {};
+  /** The group that was seen first is forgotten first. */
+  readonly #handed = new Map<string, HandedOver>();
 
   add(finding: Finding): void {
-    for (const group of groupsOf(finding)) this.#count(group, finding);
+    let example: GatheredExample | null = null;
+    for (const group of groupsOf(finding)) {
+      const known = this.#groupOf(group, finding);
+      count(known, finding);
+      // Most findings are only counted.
+      const nth = this.#nthExample(known.key, known.lastAt);
+      if (nth === null) continue;
+      example ??= this.#example(finding, nth === 1 ? MOST_BYTES : MOST_BYTES / 2);
+      example.groups.push(known.index);
+    }
   }
 
   /** What was gathered since the last time; null if that is nothing. */
   take(units: readonly UnitCount[]): EvidenceBatch | null {
-    if (this.#gathered.size === 0 && units.length === 0) return null;
-    const gathered = [...this.#gathered.values()];
-    this.#gathered = new Map();
-    const groups = gathered.map(({ group, count, firstAt, lastAt }) => {
-      return { ...group, count, firstAt, lastAt };
-    });
-    return { groups, units, ...examplesOf(gathered) };
+    if (this.#groups.size === 0 && units.length === 0) return null;
+    const gathered = [...this.#groups.values()];
+    const batch = {
+      groups: gathered.map(({ group, count, firstAt, lastAt }) => {
+        return { ...group, count, firstAt, lastAt };
+      }),
+      ...{ examples: this.#examples, units, dropped: this.#dropped },
+    };
+    this.#groups = new Map();
+    this.#examples = [];
+    this.#bytes = 0;
+    this.#dropped = {};
+    return batch;
   }
 
-  #count(group: EvidenceGroup, finding: Finding): void {
-    const known = this.#gathered.get(keyOf(group));
-    if (known !== undefined) countOnce(known, finding);
-    else if (this.#gathered.size < MOST_GROUPS) this.#begin(group, finding);
-    else {
+  #groupOf(group: EvidenceGroup, finding: Finding): GatheredGroup {
+    const key = keyOf(group);
+    const known = this.#groups.get(key);
+    if (known !== undefined) return known;
+    if (this.#groups.size >= MOST_GROUPS && group.eventType !== OTHER) {
       // Bounded as well: routes and verdicts are closed lists.
-      const other: EvidenceGroup = { ...group, eventType: OTHER, kind: '', path: '' };
-      const overflow = this.#gathered.get(keyOf(other));
-      if (overflow !== undefined) countOnce(overflow, finding);
-      else this.#begin(other, finding);
+      return this.#groupOf({ ...group, eventType: OTHER, kind: '', path: '' }, finding);
     }
+    const at = Math.floor(finding.at);
+    const index = this.#groups.size;
+    const begun = { key, group, index, count: 0, firstAt: at, lastAt: at };
+    this.#groups.set(key, begun);
+    return begun;
   }
 
-  #begin(group: EvidenceGroup, first: Finding): void {
-    const at = Math.floor(first.at);
-    const begun = { group, count: 1, firstAt: at, lastAt: at, first, later: null };
-    this.#gathered.set(keyOf(group), begun);
+  /** Which example of the group this one is; null if there is no need for one. */
+  #nthExample(key: string, at: number): number | null {
+    let handed = this.#handed.get(key);
+    if (handed === undefined) {
+      handed = { examples: 0, lastAt: at };
+      this.#remember(key, handed);
+    } else if (handed.examples >= FIRST_EXAMPLES && at - handed.lastAt < EXAMPLE_EVERY_MS) {
+      return null;
+    }
+    handed.examples += 1;
+    handed.lastAt = at;
+    return handed.examples;
   }
+
+  #remember(key: string, handed: HandedOver): void {
+    for (const [oldest] of this.#handed) {
+      if (this.#handed.size < MOST_REMEMBERED) break;
+      this.#handed.delete(oldest);
+    }
+    this.#handed.set(key, handed);
+  }
+
+  /** Weighed here: what is gathered must not hold on to more than that. */
+  #example(finding: Finding, mostBytes: number): GatheredExample {
+    const room = Math.max(0, Math.min(MOST_EXAMPLE_BYTES, mostBytes - this.#bytes));
+    const bytes = weigh(finding.candidate, weigh(finding.legacy, 0, room), room);
+    const cut = bytes > room;
+    if (cut) {
+      const cause = room < MOST_EXAMPLE_BYTES ? 'batch-full' : 'too-large';
+      this.#dropped[cause] = (this.#dropped[cause] ?? 0) + 1;
+    } else this.#bytes += bytes;
+    const example = { finding: cut ? withoutEvents(finding) : shortened(finding), groups: [], cut };
+    this.#examples.push(example);
+    return example;
+  }
+}
+
+function count(known: GatheredGroup, finding: Finding): void {
+  const at = Math.floor(finding.at);
+  known.count += 1;
+  known.firstAt = Math.min(known.firstAt, at);
+  known.lastAt = Math.max(known.lastAt, at);
 }
 
 function keyOf({ route, eventType, verdict, kind, path }: EvidenceGroup): string {
   return `${route}\n${verdict}\n${kind}\n${path}\n${eventType}`;
-}
-
-function countOnce(known: Gathered, finding: Finding): void {
-  known.count += 1;
-  const at = Math.floor(finding.at);
-  known.firstAt = Math.min(known.firstAt, at);
-  known.lastAt = Math.max(known.lastAt, at);
-  if ((known.count & (known.count - 1)) === 0) known.later = finding;
-}
-
-/** The first example of every group before a second one of any. */
-function examplesOf(gathered: readonly Gathered[]): Pick<EvidenceBatch, 'examples' | 'dropped'> {
-  const places = new Map<Finding, number[]>();
-  for (const pick of ['first', 'later'] as const) {
-    for (const [index, entry] of gathered.entries()) {
-      const finding = entry[pick];
-      if (finding === null) continue;
-      const found = places.get(finding);
-      if (found === undefined) places.set(finding, [index]);
-      else if (!found.includes(index)) found.push(index);
-    }
-  }
-  const dropped: EvidenceBatch['dropped'] = {};
-  const examples: Example[] = [];
-  let left = MOST_BYTES;
-  for (const [finding, groups] of places) {
-    const room = Math.min(MOST_EXAMPLE_BYTES, left);
-    const bytes = weigh(finding.candidate, weigh(finding.legacy, 0, room), room);
-    const fits = bytes <= room;
-    if (fits) left -= bytes;
-    else {
-      const cause = room < MOST_EXAMPLE_BYTES ? 'batch-full' : 'too-large';
-      dropped[cause] = (dropped[cause] ?? 0) + 1;
-    }
-    examples.push({ finding: fits ? shortened(finding) : cut(finding), groups, cut: !fits });
-  }
-  return { examples, dropped };
 }
 
 function shortened(finding: Finding): Finding {
@@ -148,7 +185,7 @@ function shortened(finding: Finding): Finding {
 }
 
 /** Its groups tell what differs, and where. */
-function cut(finding: Finding): Finding {
+function withoutEvents(finding: Finding): Finding {
   return { ...shortened(finding), legacy: undefined, candidate: undefined, differences: [] };
 }
 

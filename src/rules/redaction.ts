@@ -22,6 +22,8 @@ const MOST_SKETCH = 512;
 const OVERLAP = 320;
 /** Names of fields and events. */
 const MOST_NAME = 200;
+/** Of fields that are remembered. */
+const MOST_NAMES = 2_000;
 /** Deeper values are left out: nobody sends such a chain on purpose. */
 const MOST_DEPTH = 64;
 
@@ -57,6 +59,8 @@ export class Redactor {
   readonly #hash: KeyedHash;
   readonly #tree: PointerTree;
   readonly #start: Place;
+  /** What names of fields say, looked at once. */
+  readonly #names = new Map<string, Redaction | null>();
 
   constructor({ paths, envelopes, hash }: RedactionRules) {
     this.#hash = hash;
@@ -134,7 +138,16 @@ export class Redactor {
     const step = this.#tree.step(from, name);
     const named = from.redaction ?? (step.isNamed ? 'configured' : null);
     if (named !== null) return { ...step, redaction: named, isPlural: from.isPlural };
-    return { ...step, redaction: namedRedaction(name), isPlural: name.endsWith('s') };
+    return { ...step, redaction: this.#named(name), isPlural: name.endsWith('s') };
+  }
+
+  #named(name: string): Redaction | null {
+    const known = this.#names.get(name);
+    if (known !== undefined) return known;
+    const redaction = namedRedaction(name);
+    // Names of fields are few; what a client makes up must not fill the memory.
+    if (this.#names.size < MOST_NAMES) this.#names.set(name, redaction);
+    return redaction;
   }
 
   #value(value: unknown, place: Place, known: KnownValues): unknown {

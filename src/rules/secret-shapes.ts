@@ -10,27 +10,43 @@ export interface Span {
 
 /** Up to the next quote that is not escaped, or up to what ends a bare value. */
 const VALUE = String.raw`(?:\\*"(?:\\.|[^"\\])*"?|\\*'(?:\\.|[^'\\])*'?|[^\s"',;&}\])]+)`;
-const CREDENTIALS: readonly RegExp[] = [
+/** Each with what a text must hold for the pattern to be worth a search; most texts hold none of it. */
+const CREDENTIALS: readonly { readonly sign: RegExp; readonly pattern: RegExp }[] = [
   // JSON Web Tokens, whole or cut off.
-  /\beyJ[\w-]{8,}(?:\.[\w-]*){0,4}/g,
-  /\bbearer\s+[\w.~+/=-]{6,}/gi,
+  { sign: /eyJ/, pattern: /\beyJ[\w-]{8,}(?:\.[\w-]*){0,4}/g },
+  { sign: /bearer/i, pattern: /\bbearer\s+[\w.~+/=-]{6,}/gi },
   // A scheme of its own only if what follows is no word.
-  /\b[Bb]asic\s+(?=[A-Za-z0-9+/]*(?:\d|[a-z][A-Z]|=))[A-Za-z0-9+/]{6,}={0,2}/g,
-  /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|$)/g,
+  {
+    sign: /[Bb]asic/,
+    pattern: /\b[Bb]asic\s+(?=[A-Za-z0-9+/]*(?:\d|[a-z][A-Z]|=))[A-Za-z0-9+/]{6,}={0,2}/g,
+  },
+  {
+    sign: /PRIVATE KEY/,
+    pattern:
+      /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|$)/g,
+  },
   // Keys that name their issuer: OpenAI, Stripe, GitHub, GitLab, Slack, AWS, Google.
-  /\b(?:[srp]k[-_][\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{12,}|AIza[\w-]{30,})/g,
+  {
+    sign: /[\w-]{15}/,
+    pattern:
+      /\b(?:[srp]k[-_][\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeprs]-[\w-]{10,}|AKIA[0-9A-Z]{12,}|AIza[\w-]{30,})/g,
+  },
   // Name and password in a URL.
-  /(?<=:\/\/)[^\s/?#@]{1,200}(?=@)/g,
-  new RegExp(
-    String.raw`(?:password|passwd|pwd|passphrase|secret|token|jwt|api[-_]?key|access[-_]?key|private[-_]?key|ticket|session[-_]?id)\\*["']?\s{0,3}[:=]\s{0,3}${VALUE}`,
-    'gi',
-  ),
+  { sign: /:\/\//, pattern: /(?<=:\/\/)[^\s/?#@]{1,200}(?=@)/g },
+  {
+    sign: /[:=]/,
+    pattern: new RegExp(
+      String.raw`(?:password|passwd|pwd|passphrase|secret|token|jwt|api[-_]?key|access[-_]?key|private[-_]?key|ticket|session[-_]?id)\\*["']?\s{0,3}[:=]\s{0,3}${VALUE}`,
+      'gi',
+    ),
+  },
   // Header fields have spaces and commas in their values.
-  /(?:authorization|cookie)\\*["']?\s{0,3}[:=]\s{0,3}[^\r\n]+/gi,
-  /(?<![0-9A-Fa-f])[0-9A-Fa-f]{32,}/g,
+  { sign: /[:=]/, pattern: /(?:authorization|cookie)\\*["']?\s{0,3}[:=]\s{0,3}[^\r\n]+/gi },
+  { sign: /[0-9A-Fa-f]{32}/, pattern: /(?<![0-9A-Fa-f])[0-9A-Fa-f]{32,}/g },
 ];
 /** Letters of both cases and digits; a long word or a path of lower case is none. */
 const BASE64 = /[\w+/-]{40,}={0,2}/g;
+const LEAST_BASE64 = 40;
 const EMAIL =
   /[\p{L}\p{N}.!#$%&'*+/=?^_`{|}~-]{1,64}(?:@|%40)[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+/gu;
 /** A shorter value is recognised as a whole only: `1` and `me` are in every text. */
@@ -49,10 +65,11 @@ export function sensitiveSpans(
   const found: Span[] = [];
   const note = (start: number, length: number, redaction: Redaction) =>
     found.push({ start, end: start + length, redaction });
-  for (const pattern of CREDENTIALS) {
+  for (const { sign, pattern } of CREDENTIALS) {
+    if (!sign.test(text)) continue;
     for (const match of text.matchAll(pattern)) note(match.index, match[0].length, 'credential');
   }
-  for (const match of text.matchAll(BASE64)) {
+  for (const match of text.length < LEAST_BASE64 ? [] : text.matchAll(BASE64)) {
     const [run] = match;
     if (/[a-z]/.test(run) && /[A-Z]/.test(run) && /\d/.test(run)) {
       note(match.index, run.length, 'credential');
@@ -68,7 +85,7 @@ export function sensitiveSpans(
       if (length >= UNLIKELY_BY_CHANCE || isWhole(text, at, length)) note(at, length, redaction);
     }
   }
-  return merged(found);
+  return found.length > 1 ? merged(found) : found;
 }
 
 /** Not part of a longer word or number. */

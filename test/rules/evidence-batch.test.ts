@@ -69,13 +69,26 @@ test('a finding is in a group for every kind and place of its differences, once'
   expect(groupsOf(finding({ differences: many }))).toHaveLength(16);
 });
 
-test('all are counted, with the times of the first and the last; two examples are handed over', () => {
+test('all are counted, with the times of the first and the last; the first five are handed over', () => {
   const batch = batchOf(
     ...Array.from({ length: 1_000 }, (_, at) => finding({ at, unit: `r${at}` })),
   );
   expect(batch.groups).toMatchObject([{ count: 1_000, firstAt: 0, lastAt: 999 }]);
-  expect(batch.examples.map(({ finding: { unit } }) => unit)).toEqual(['r0', 'r511']);
-  expect(batch.examples.map(({ groups }) => groups)).toEqual([[0], [0]]);
+  const units = batch.examples.map(({ finding: { unit } }) => unit);
+  expect(units).toEqual(['r0', 'r1', 'r2', 'r3', 'r4']);
+  expect(batch.examples.every(({ groups }) => groups.join() === '0')).toBe(true);
+});
+
+test('after the first five there is one example in five seconds, and every finding is counted', () => {
+  const batcher = new EvidenceBatcher();
+  let [examples, count] = [0, 0];
+  for (let at = 0; at < 60_000; at += 100) {
+    batcher.add(finding({ at }));
+    const batch = batcher.take([]);
+    examples += batch?.examples.length ?? 0;
+    count += batch?.groups[0]?.count ?? 0;
+  }
+  expect([examples, count]).toEqual([5 + 11, 600]);
 });
 
 test('times are whole milliseconds, whatever the clock of the judge counts in', () => {
@@ -120,20 +133,24 @@ test('what is too large or too deep is handed over without its events, and count
   structuredClone(batch);
 });
 
-test('a batch stays below 4 MiB of events, the first of each group first', () => {
-  const big = 'x'.repeat(50_000);
-  const groups = Array.from(
-    { length: 60 },
-    (_, i) => `/p${'q'.repeat(i % 30)}${i < 30 ? 'a' : 'b'}`,
+test('a batch holds 4 MiB of events at most, half of it for kinds that have no example yet', () => {
+  const big = 'x'.repeat(100_000);
+  const frequent = Array.from({ length: 10 }, (_, i) => differing('f', i)).flatMap(each =>
+    Array.from({ length: 5 }, () => ({ ...each, legacy: big })),
   );
-  const findings = [0, 1].flatMap(() =>
-    groups.map(path => finding({ legacy: big, differences: [value(path)] })),
-  );
-  const batch = batchOf(...findings);
-  expect(batch.examples).toHaveLength(120);
-  expect(batch.examples.slice(0, 60).every(({ cut }) => !cut)).toBe(true);
-  expect(batch.dropped['batch-full']).toBeGreaterThan(20);
+  const rare = Array.from({ length: 10 }, (_, i) => ({ ...differing('r', i), legacy: big }));
+  const batch = batchOf(...frequent, ...rare);
+  expect(batch.examples).toHaveLength(60);
+  const whole = batch.examples.filter(({ cut }) => !cut);
+  expect(whole.length * big.length).toBeLessThan(4 * 1024 * 1024);
+  expect(batch.examples.slice(-10).every(({ cut }) => !cut)).toBe(true);
+  expect(batch.dropped).toEqual({ 'batch-full': 60 - whole.length });
 });
+
+/** A kind of its own for each letter and number up to 25. */
+function differing(letter: string, number: number): Finding {
+  return finding({ differences: [value(`/${letter}${String.fromCharCode(97 + number)}`)] });
+}
 
 test('nothing found is no batch; what was taken is not taken again', () => {
   const batcher = new EvidenceBatcher();

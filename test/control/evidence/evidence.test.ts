@@ -74,7 +74,8 @@ describe('what is kept', () => {
   });
 
   test('is the first five and the last five of a kind, however many there are', async () => {
-    for (let i = 0; i < 30; i += 1) await kept.keep(finding({ unit: `run ${i}` }));
+    // The judge hands over one in five seconds after the first five.
+    for (let i = 0; i < 30; i += 1) await kept.keep(finding({ unit: `run ${i}`, at: i * 5_000 }));
     const [group] = await groups();
     expect(group).toMatchObject({ count: 30, examples: 10 });
     const shown = await kept.evidence.ask('group', group?.id ?? 0);
@@ -191,7 +192,8 @@ describe('what is bounded', () => {
   test('rows: the frequent kinds give way, every kind keeps its first example and its newest', async () => {
     await begin({ limits: { maxRows: 100 } });
     for (let i = 0; i < 12; i += 1) {
-      for (const each of kinds(40, { unit: `run ${i}` })) await kept.keep(each);
+      const run = { unit: `run ${i}`, at: i * 5_000 };
+      await kept.keep(...kinds(40, run));
     }
     await kept.keep(finding({ eventType: 'rare' }));
     expect(kept.evidence.state.use?.rows).toBeLessThanOrEqual(100);
