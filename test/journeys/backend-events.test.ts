@@ -71,7 +71,9 @@ describe('an event that a backend posts', () => {
     ['live', undefined, ['candidate']],
     ['complete', undefined, ['candidate']],
   ] as const)('reaches its user in stage %s, once, and nobody else', async (stage, percent, on) => {
-    const up = closing(await stack({ stage: percent ? [stage, percent] : [stage] }));
+    const up = closing(
+      await stack({ stage: percent ? [stage, percent] : [stage], timeoutMs: 10_000 }),
+    );
     const { listen } = up.proxy;
     const users = Array.from({ length: 20 }, (_, i) => `user_${1001 + i}`);
     const sockets = await everybody(listen, users);
@@ -85,7 +87,7 @@ describe('an event that a backend posts', () => {
   });
 
   test('reaches a user who is on another side than new connections are', async () => {
-    const up: Stack = closing(await stack({ stage: ['shadow'] }));
+    const up: Stack = closing(await stack({ stage: ['shadow'], timeoutMs: 10_000 }));
     const { listen, flags } = up.proxy;
     const before = await everybody(listen, ['user_1001']);
     const { revision } = flags;
