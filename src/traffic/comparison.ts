@@ -99,11 +99,14 @@ export class Comparison {
   /** What the decision says now: another second leg, or none. */
   change(plan: Plan | null): void {
     if (plan?.side === this.#plan?.side && plan?.role === this.#plan?.role) return;
+    const before = this.#plan;
     this.#plan = plan;
     this.#redialAt = Number.POSITIVE_INFINITY;
-    const before = this.#second;
+    const second = this.#second;
     this.#second = null;
-    before?.leave('unwanted');
+    second?.leave('unwanted');
+    // Its end is not heard of any more: nobody may count on it.
+    if (second !== null && before !== null) this.#listener?.secondLost(before.side);
     if (plan !== null) this.#dial(plan);
   }
 

@@ -153,14 +153,16 @@ export class Handovers {
   #dial(session: Session, side: Side): void {
     const move = this.#moves.get(session);
     if (move !== undefined) move.redialled = true;
-    this.#options.dial(session, { side, role: side === 'legacy' ? 'standby' : 'shadow' });
+    this.#options.dial(session, legFor(side));
   }
 
   /** Neither leg speaks: what does the client still have to get? */
   #reconcile(session: Session): void {
     const { comparison, leg: old } = session;
     const next = comparison?.leg ?? null;
-    if (session.state.phase !== 'held' || comparison === null || next === null) return;
+    if (session.state.phase !== 'held') return;
+    // Nobody to change roles with after all: the session speaks on where it was.
+    if (comparison === null || next === null) return session.handle({ kind: 'second-lost' });
     const { greeting } = session.facts.route;
     const rules = this.#rulesOf(session.facts.route);
     const eventOf = (payload: Buffer) => tailEventOf(payload, rules, greeting);
@@ -203,9 +205,14 @@ export class Handovers {
     const decided = move?.decided ?? session.decided;
     old.given = old.tracker.messages;
     detachLeg(old);
-    const next = comparison.exchange(lost ? null : old, planBeside(old.side, decided));
+    const { wanted } = session.state;
+    const beside = wanted === old.side ? legFor(old.side) : planBeside(old.side, decided);
+    const next = comparison.exchange(lost ? null : old, beside);
     if (next === null) return this.#end(session);
-    if (lost || comparison.plan === null) this.#letGo(old);
+    if (lost || comparison.plan === null) {
+      this.#letGo(old);
+      session.secondLost(old.side);
+    }
     session.kept = null;
     session.decided = decided;
     session.leg = next;
@@ -223,7 +230,6 @@ export class Handovers {
     this.#options.listener.moved(session, how);
     this.#goOn(session);
     // A change of mind in the meantime.
-    const { wanted } = session.state;
     if (wanted !== null && move !== undefined) this.#switch(session, wanted);
     else this.forget(session);
   }
@@ -309,6 +315,11 @@ export class Handovers {
     }
     if (this.#cutting.size + this.#overlapping.size === 0) this.close();
   }
+}
+
+/** A leg of that side that a session can go to. */
+function legFor(side: Side): SecondLeg {
+  return { side, role: side === 'legacy' ? 'standby' : 'shadow' };
 }
 
 /** What stands beside the new primary: as the decision says, where that is the old one's side. */

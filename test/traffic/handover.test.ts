@@ -56,9 +56,11 @@ async function line(options: Partial<ProxyOptions> & { second?: boolean } = {}) 
   const ear = new Ear();
   let decision: Decision = decisionFor('legacy');
   const { second = true, ...rest } = options;
-  const serve = (primary: Side) => {
-    decision = { ...decisionFor(primary), second: second ? beside(primary) : null };
+  const settle = (next: Decision) => {
+    decision = next;
   };
+  const serve = (primary: Side) =>
+    settle({ ...decisionFor(primary), second: second ? beside(primary) : null });
   serve('legacy');
   const front: TestProxy = await proxy({
     legacy: legacy.port,
@@ -86,7 +88,10 @@ async function line(options: Partial<ProxyOptions> & { second?: boolean } = {}) 
     await front.traffic.reconsider();
     await until(`it is served by ${to}`, () => moved().length > before, 15_000);
   };
-  return { legacy, candidate, front, ear, socket, read, move, moved, serve, code: () => code };
+  return {
+    ...{ legacy, candidate, front, ear, socket, read, move, moved, serve, settle },
+    code: () => code,
+  };
 }
 
 test('after a move the other service speaks, and the client notices nothing', async () => {
@@ -188,6 +193,51 @@ test('flips back and forth under traffic: each event once and in order', async (
   const numbers = read.map(text => (JSON.parse(text) as { seq: number }).seq);
   expect(new Set(numbers).size).toBe(numbers.length);
   expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: said }, (_, i) => i + 1));
+});
+
+// The fault: a leg that was let go still counted as there. The next move stopped both ends and waited for
+// it, and the client heard nothing any more.
+test('a change of mind before a move is done: the last word counts, and nobody is left between two legs', async () => {
+  const { legacy, candidate, front, read, serve } = await line();
+  let said = 0;
+  const speaking = setInterval(() => {
+    said += 1;
+    for (const each of [legacy, candidate]) each.say(event(said));
+  }, 2);
+  open.push({ close: () => clearInterval(speaking) });
+  for (let i = 0; i < 500; i += 1) {
+    serve(i % 2 === 0 ? 'candidate' : 'legacy');
+    void front.traffic.reconsider();
+    // In every phase of the move before it.
+    for (let turn = 0; turn < i % 7; turn += 1) await new Promise(resolve => setImmediate(resolve));
+  }
+  clearInterval(speaking);
+  await until('it has all', () => read.length >= said);
+  expect(read.map(text => (JSON.parse(text) as { seq: number }).seq)).toEqual(
+    Array.from({ length: said }, (_, i) => i + 1),
+  );
+});
+
+test('a second leg that was given up is dialled anew when it is to serve', async () => {
+  const { legacy, candidate, front, read, serve, settle, moved } = await line();
+  settle({ ...decisionFor('legacy'), second: null });
+  await front.traffic.reconsider();
+  await until('it is given up', () => candidate.closes.length === 1);
+  serve('candidate');
+  await front.traffic.reconsider();
+  await until('it is served by the candidate', () => moved().length === 1, 15_000);
+  for (const each of [legacy, candidate]) each.say(event(1));
+  await until('it has one', () => read.length === 1);
+  // And back again, with the old one given up in the meantime.
+  settle({ ...decisionFor('candidate'), second: null });
+  await front.traffic.reconsider();
+  await until('the old one is given up', () => legacy.closes.length === 1);
+  serve('legacy');
+  await front.traffic.reconsider();
+  await until('it is served by legacy', () => moved().length === 2, 15_000);
+  for (const each of [legacy, candidate]) each.say(event(2));
+  await until('it has two', () => read.length === 2);
+  expect(read).toEqual([event(1), event(2)]);
 });
 
 test('a session without a second leg is moved by one that is dialled for it', async () => {
