@@ -29,6 +29,9 @@ export function attachLeg(session: Session, leg: Leg): void {
   const socket: SessionSocket = leg.socket;
   socket[kSession] = session;
   leg.onBytes = view => forwardToClient(session, view);
+  leg.onPing = payload => {
+    leg.pinged = payload;
+  };
   socket.on('drain', legOnDrain).on('end', legOnEnd);
   socket.on('error', legOnError).on('close', legOnClose);
 }

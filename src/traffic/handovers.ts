@@ -243,9 +243,11 @@ export class Handovers {
     this.#goOn(session);
   }
 
-  #goOn({ client, leg }: Session): void {
+  #goOn({ client, leg, comparison }: Session): void {
     client.resume();
     if (!client.writableNeedDrain) leg.socket.resume();
+    // The old primary, too: what it says is compared, and its pings are answered.
+    comparison?.leg?.socket.resume();
   }
 
   /** A leg that is no longer wanted: told goodbye, and cut off if it does not answer. */

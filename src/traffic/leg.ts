@@ -26,6 +26,8 @@ export class Leg {
   onBytes: (view: Buffer) => void;
   /** Answers its pings, while the client does not. */
   onPing: ((payload: Buffer) => void) | null = null;
+  /** The last ping of it that went to the client, who may answer when another leg is the primary. */
+  pinged: Buffer | null = null;
   /** The subprotocol that its service chose; null for none. */
   protocol: string | null = null;
   /** Where its last bytes lie in the ring of tails. */

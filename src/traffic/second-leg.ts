@@ -137,6 +137,10 @@ export class SecondLeg {
       // Inside a frame of the client's a pong would be taken for its payload.
       if (!leg.midMessage) this.#write(OPCODE.pong, payload);
     };
+    // The client's answer may go to the new primary. A second pong is harmless (RFC 6455 5.5.3), a ping
+    // without one costs the leg.
+    if (leg.pinged !== null) leg.onPing(leg.pinged);
+    leg.pinged = null;
     const { socket } = leg;
     socket.on('end', this.#onSocketEnd).on('error', onError).on('close', this.#onSocketClose);
   }

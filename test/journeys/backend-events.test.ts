@@ -10,7 +10,7 @@ import { createDecider } from '../../src/control/decider.ts';
 import { openMemoryFlags } from '../../src/control/flags/provider.ts';
 import { closeAll, closing } from '../support/lane.ts';
 import { proxy } from '../support/proxy.ts';
-import { featuresFor, login, SECRET, type Stack, sidesOf, stack } from '../support/stack.ts';
+import { featuresFor, login, SECRET, sidesOf, stack } from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
 afterEach(closeAll);
@@ -86,19 +86,14 @@ describe('an event that a backend posts', () => {
     close(sockets);
   });
 
-  test('reaches a user who is on another side than new connections are', async () => {
-    const up: Stack = closing(await stack({ stage: ['shadow'], timeoutMs: 10_000 }));
-    const { listen, flags } = up.proxy;
+  test('reaches a user whose session has just changed sides, and one who came after that', async () => {
+    const up = closing(await stack({ stage: ['shadow'], timeoutMs: 10_000 }));
+    const { listen } = up.proxy;
     const before = await everybody(listen, ['user_1001']);
-    const { revision } = flags;
+    expect(Object.fromEntries(sidesOf(up.proxy))).toEqual({ user_1001: 'legacy' });
     await up.editFlags('live');
-    await until('the flags are read', () => flags.revision !== revision);
-    const after = await everybody(listen, ['user_1002']);
-    expect(Object.fromEntries(sidesOf(up.proxy))).toEqual({
-      user_1001: 'legacy',
-      user_1002: 'candidate',
-    });
-    const sockets = new Map([...before, ...after]);
+    await until('he has changed sides', () => sidesOf(up.proxy).get('user_1001') === 'candidate');
+    const sockets = new Map([...before, ...(await everybody(listen, ['user_1002']))]);
     const read = listening(sockets);
     for (const user of sockets.keys()) await post(listen, user, { type: 'notice', run_id: 'n' });
     await until('both have theirs', () => read.size === 2);
@@ -152,8 +147,7 @@ test('200 posts a second, 500 users, 1,000 changes between canary 1 % and 99 %: 
   const sockets = new Map<string, WebSocket>();
   for (let i = 0; i < users.length; i += 50)
     for (const entry of await everybody(listen, users.slice(i, i + 50))) sockets.set(...entry);
-  const before = sidesOf(front);
-  expect(new Set(before.values()).size).toBe(2);
+  expect(new Set(sidesOf(front).values()).size).toBe(2);
   const read = listening(sockets);
 
   const due = new Set<string>();
@@ -189,8 +183,9 @@ test('200 posts a second, 500 users, 1,000 changes between canary 1 % and 99 %: 
   const on = (side: string) =>
     front.reports.filter(r => r.kind === 'request' && r.side === side).length;
   expect(Math.min(on('legacy'), on('candidate'))).toBeGreaterThan(POSTS / 4);
-  // Whoever was connected still is, where he was: a change is for new connections.
-  expect(sidesOf(front)).toEqual(before);
+  // Whoever was connected still is, and has changed sides on the way, most of them more than once.
   expect([...sockets.values()].every(({ readyState, OPEN }) => readyState === OPEN)).toBe(true);
+  expect(front.reports.filter(({ kind }) => kind === 'moved').length).toBeGreaterThan(users.length);
+  expect(front.reports.filter(({ kind }) => kind === 'closed')).toEqual([]);
   close(sockets);
 }, 180_000);

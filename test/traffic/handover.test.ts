@@ -1,4 +1,5 @@
 // Live sessions change hands: the client keeps its socket, and gets each event once.
+import { once } from 'node:events';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Decision, SecondLeg, Side } from '../../src/rules/decide.ts';
@@ -51,11 +52,13 @@ async function service() {
 }
 
 /** Two services, the proxy, and one client that is in, with its second leg. */
-async function line(options: Partial<ProxyOptions> & { second?: boolean } = {}) {
+async function line(
+  options: Partial<ProxyOptions> & { second?: boolean; autoPong?: boolean } = {},
+) {
   const [legacy, candidate] = [await service(), await service()];
   const ear = new Ear();
   let decision: Decision = decisionFor('legacy');
-  const { second = true, ...rest } = options;
+  const { second = true, autoPong = true, ...rest } = options;
   const settle = (next: Decision) => {
     decision = next;
   };
@@ -71,7 +74,7 @@ async function line(options: Partial<ProxyOptions> & { second?: boolean } = {}) 
     ...rest,
   });
   open.push(front);
-  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`);
+  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`, { autoPong });
   const read: string[] = [];
   let code: number | null = null;
   socket.on('message', data => void read.push(String(data)));
@@ -238,6 +241,25 @@ test('a second leg that was given up is dialled anew when it is to serve', async
   for (const each of [legacy, candidate]) each.say(event(2));
   await until('it has two', () => read.length === 2);
   expect(read).toEqual([event(1), event(2)]);
+});
+
+// The fault: a client's answer to a ping of the old primary went to the new one, and the old one, now the
+// way back, hung up after its 20 s.
+test('a ping that the client has not answered before a move is answered for him', async () => {
+  const { legacy, candidate, socket, move } = await line({ autoPong: false });
+  const answered: string[] = [];
+  legacy.sockets[0]?.on('pong', data => answered.push(`legacy ${data}`));
+  candidate.sockets[0]?.on('pong', data => answered.push(`candidate ${data}`));
+  const pinged = once(socket, 'ping');
+  legacy.sockets[0]?.ping('are you there?');
+  await pinged;
+  await move('candidate');
+  await until('it is answered', () => answered.length === 1);
+  expect(answered).toEqual(['legacy are you there?']);
+  // And from now on each at once, as those of any second leg.
+  legacy.sockets[0]?.ping('still?');
+  await until('it is answered', () => answered.length === 2);
+  expect(answered[1]).toBe('legacy still?');
 });
 
 test('a session without a second leg is moved by one that is dialled for it', async () => {
