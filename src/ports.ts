@@ -18,10 +18,6 @@ export interface Decided {
 /** Asked once per request or connection. Synchronous, never throws, never waits. */
 export type Decider = (route: RouteConfig, subject: Subject | null) => Decided;
 
-/** Stand for the route's name in counts and logs: where no route names the path, and in a bypass. */
-export const UNROUTED_NAME = 'unrouted';
-export const BYPASS_NAME = 'bypass';
-
 /** How a WebSocket session ended. */
 export type EndCause =
   /** A close frame went through, from the client or from the service. */
@@ -140,7 +136,7 @@ export interface WriteSplit {
   /** SHA-256 of the body, hexadecimal, and its length. */
   readonly digest: string | null;
   readonly bytes: number | null;
-  readonly primary: { readonly side: Side; readonly outcome: WriteOutcome | null };
+  readonly primary: { readonly side: Side; readonly outcome: WriteOutcome };
   readonly second: { readonly side: Side; readonly outcome: WriteOutcome } | null;
 }
 

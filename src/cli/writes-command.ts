@@ -98,7 +98,7 @@ function splitsText({ splits, unreadable }: LastSplits): string {
 function splitRow({ at, route, cause, primary, second, bytes, key, digest }: KeptSplit): string[] {
   return [
     ...[at, route, cause].map(plain),
-    `${primary.side} ${plain(String(primary.outcome ?? '-'))}`,
+    `${primary.side} ${plain(String(primary.outcome))}`,
     second === null ? '-' : `${second.side} ${plain(String(second.outcome))}`,
     bytes === null ? '-' : String(bytes),
     key === null ? '-' : plain(key),

@@ -3,7 +3,7 @@
 import { isIP } from 'node:net';
 import { RuleError } from '../rules/compare/check.ts';
 import { compileRules } from '../rules/compare/compile.ts';
-import { covers, kindOf } from '../rules/routes.ts';
+import { covers, kindOf, RESERVED_NAMES } from '../rules/routes.ts';
 import type { Explained } from './explain.ts';
 import type { Parts } from './parts.ts';
 import type { RouteConfig } from './schema.ts';
@@ -12,8 +12,12 @@ import type { RouteConfig } from './schema.ts';
 export function contradictions(parts: Parts): Explained[] {
   const { listen, admin } = parts;
   const found = routeConflicts(parts.routes);
-  for (const [index, { protocol, subject, writes, affinity, compare }] of parts.routes) {
+  for (const [index, { name, protocol, subject, writes, affinity, compare }] of parts.routes) {
     found.push(...hidingRules(index, compare));
+    if (RESERVED_NAMES.includes(name)) {
+      const message = 'must be another one: in counts and logs it stands for what is on no route';
+      found.push({ path: ['routes', index, 'name'], message });
+    }
     if (protocol !== 'websocket') continue;
     const message = 'is for requests with a body, which an upgrade has not';
     if (subject) found.push({ path: ['routes', index, 'subject'], message });

@@ -1,7 +1,8 @@
 // The bypass as an operator engages, ends and sees it.
 import { CutoverError } from '../errors.ts';
-import { BYPASS_NAME, type TrafficView, UNROUTED_NAME } from '../ports.ts';
+import type { TrafficView } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import type { Engaged } from './bypass.ts';
 import type { ProxyView } from './proxy-view.ts';
 

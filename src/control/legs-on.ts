@@ -1,7 +1,8 @@
 // Where something open of a route has a leg, as the decision asks before it leaves a side out of writes.
 import { flagName, type RouteConfig } from '../config/schema.ts';
-import { BYPASS_NAME, type TrafficView } from '../ports.ts';
+import type { TrafficView } from '../ports.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
+import { BYPASS_NAME } from '../rules/routes.ts';
 
 /**
  * Routes with one serve flag move together: what a backend posts to one of them is read by the sessions

@@ -1,11 +1,12 @@
 // Everything that an operator wants to know at a glance, as one value.
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
-import { BYPASS_NAME, type TrafficView, UNROUTED_NAME } from '../ports.ts';
+import type { TrafficView } from '../ports.ts';
 import type { Confidence } from '../rules/confidence.ts';
 import type { Side } from '../rules/decide.ts';
 import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
+import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import { type BooksView, booksView, type JudgeStatus, judgeStatus } from './books-view.ts';
 import { type BypassView, bypassView } from './bypass-change.ts';
 import { DEFAULT_THRESHOLD } from './evidence/api.ts';

@@ -160,7 +160,7 @@ const Kept = z.object({
   key: z.string().nullable(),
   digest: z.string().nullable(),
   bytes: z.number().nullable(),
-  primary: z.object({ side: Side, outcome: Outcome.nullable() }),
+  primary: z.object({ side: Side, outcome: Outcome }),
   second: z.object({ side: Side, outcome: Outcome }).nullable(),
 });
 

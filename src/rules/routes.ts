@@ -1,5 +1,11 @@
 // Which route a request belongs to: decided on the raw path, before anything decodes it.
 
+/** Stand for the route's name in counts and logs: where no route names the path, and in a bypass. */
+export const UNROUTED_NAME = 'unrouted';
+export const BYPASS_NAME = 'bypass';
+/** No route may be called so; `none` is what is counted before a route is known. */
+export const RESERVED_NAMES: readonly string[] = [UNROUTED_NAME, BYPASS_NAME, 'none'];
+
 export interface RoutePattern {
   readonly name: string;
   /** `/ws` for exactly that path, `/api/*` for `/api` and everything below. */

@@ -55,17 +55,24 @@ export class DoubleWriter {
     return answer;
   }
 
-  /** A body that could not be held went to the primary alone. */
-  tooLarge(route: string, side: Side): void {
-    this.#ledger.split({
-      route,
-      cause: 'too-large',
-      key: null,
-      digest: null,
-      bytes: null,
-      primary: { side, outcome: null },
-      second: null,
-    });
+  /** `sink`, for a body that could not be held: if its service takes it, the other one lacks it. */
+  tooLarge(route: string, side: Side, sink: AnswerSink): AnswerSink {
+    return {
+      interim: (status, headers) => sink.interim(status, headers),
+      head: (status, reason, headers) => {
+        if (took(status)) {
+          this.#ledger.split({
+            ...{ route, cause: 'too-large', key: null, digest: null, bytes: null },
+            primary: { side, outcome: status },
+            second: null,
+          });
+        }
+        sink.head(status, reason, headers);
+      },
+      data: chunk => sink.data(chunk),
+      end: trailers => sink.end(trailers),
+      fail: (code, detail) => sink.fail(code, detail),
+    };
   }
 
   #sendSecond(
@@ -150,8 +157,8 @@ export class DoubleWriter {
 
 /** Why two outcomes part; null if both services took the write, or neither. */
 function splitCause(primary: WriteOutcome, second: WriteOutcome): SplitCause | null {
-  if (second === 'overload') return 'overload';
   if (took(primary) === took(second)) return null;
+  if (second === 'overload') return 'overload';
   return took(primary) ? 'second-refused' : 'primary-refused';
 }
 

@@ -178,11 +178,11 @@ export class HttpLane {
       const double = { route: route.name, primary, second, sink: answer, request: whole, answered };
       return answer.follow(this.#writer.write(double));
     }
-    if (goesTwice) this.#writer.tooLarge(route.name, decision.primary);
     const body = held ?? (hasBody(incoming) ? incoming : null);
     const plan = writes || body !== null ? null : decision.second;
     const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
-    const toClient = stream ?? answer;
+    const whole = stream ?? answer;
+    const toClient = goesTwice ? this.#writer.tooLarge(route.name, decision.primary, whole) : whole;
     const shown = { subject, singleUse, answer: toClient };
     const sink = plan === null ? toClient : this.#show(call, { plan, ...shown });
     const sent = exchange(primary, { ...request, body, onStart, counters: lane }, sink);

@@ -8,17 +8,16 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
 import { type ErrorCode, listenFailure } from '../errors.ts';
-import {
-  BYPASS_NAME,
-  type Decider,
-  type LaneCounters,
-  type Tap,
-  type TrafficObserver,
-  type TrafficView,
-  UNROUTED_NAME,
-  type WriteLedger,
+import type {
+  Decider,
+  LaneCounters,
+  Tap,
+  TrafficObserver,
+  TrafficView,
+  WriteLedger,
 } from '../ports.ts';
 import type { Side, Subject } from '../rules/decide.ts';
+import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
 import { answerOptions, isUnderWay, refuseBehind, refuseRequest, wasRefused } from './answer.ts';
 import { BypassLane } from './bypass-lane.ts';

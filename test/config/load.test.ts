@@ -156,7 +156,7 @@ log: { level: loud }
     expect(identity('verify: hunter2')[0]).toMatch(/must be the word unverified, or hold/);
   });
 
-  test('are routes of one name, of one path, or behind a wider one', () => {
+  test('are routes of one name, of one that is taken, of one path, or behind a wider one', () => {
     const routes = (...list: string[]) =>
       said(
         `listen: {}\n${UPSTREAMS}routes: [${list.map(text => `{${text}, protocol: http}`)}]`,
@@ -167,6 +167,11 @@ log: { level: loud }
     expect(routes('name: a, path: /x', 'name: b, path: /x')).toEqual([
       'routes[1].path: must differ from routes[0], which has the same path',
     ]);
+    for (const name of ['bypass', 'unrouted', 'none']) {
+      expect(routes(`name: ${name}, path: /x`)).toEqual([
+        'routes[0].name: must be another one: in counts and logs it stands for what is on no route',
+      ]);
+    }
     for (const narrower of ['/x', '/x/y', '/x/y/*']) {
       expect(routes('name: a, path: /x/*', `name: b, path: ${narrower}`)).toEqual([
         'routes[1].path: is never reached: routes[0] covers it with "/x/*"; put the narrower route first',

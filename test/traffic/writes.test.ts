@@ -183,7 +183,18 @@ test('a body of more than 1 MiB goes to the primary alone, whole, and is counted
   expect(chunked.status).toBe(200);
   expect(legacy.got.map(g => g.body.length)).toEqual([3_000_000, 3_000_000]);
   expect(candidate.got).toEqual([]);
-  expect(front.splits.map(s => s.cause)).toEqual(['too-large', 'too-large']);
+  expect(front.splits.map(s => [s.cause, s.primary.outcome])).toEqual([
+    ['too-large', 200],
+    ['too-large', 200],
+  ]);
+});
+
+test('a body of more than 1 MiB that the primary does not take either is no split', async () => {
+  const legacy = await service((_g, r) => r.writeHead(413).end());
+  const front = await withBoth(legacy, await service(ok));
+  expect((await post(front, 'x'.repeat(2_000_000))).status).toBe(413);
+  expect(front.begun).toEqual(['broadcast primary']);
+  expect(front.splits).toEqual([]);
 });
 
 test('reads go to one service only', async () => {
