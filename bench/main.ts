@@ -1,5 +1,6 @@
 // `npm run bench -- NAME [--json]`: runs one benchmark and prints its figures.
 import { benchBroadcasters } from './broadcasters.ts';
+import { benchFlags } from './flags.ts';
 import { benchHttp } from './http.ts';
 import { benchWs } from './ws.ts';
 
@@ -8,6 +9,7 @@ const BENCHES: Readonly<Record<string, (options: { json: boolean }) => Promise<o
   broadcasters: benchBroadcasters,
   ws: benchWs,
   http: benchHttp,
+  flags: benchFlags,
 };
 
 const [name = '', ...flags] = process.argv.slice(2);

@@ -68,7 +68,7 @@ export async function watched<T>(
 }
 
 /** True if its latencies can be told. */
-export function isQuiet({ busy }: Turn): boolean {
+export function isQuiet({ busy }: Pick<Turn, 'busy'>): boolean {
   return busy.total <= MOST_BUSY && busy.foreign <= MOST_FOREIGN;
 }
 
