@@ -5,7 +5,7 @@ import http from 'node:http';
 import type net from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { type Fields, type Message, type Reading, readByH11 } from '../support/h11.ts';
+import { type Fields, type Reading, readByH11 } from '../support/h11.ts';
 import { clientOf, LANES } from '../support/line.ts';
 import { proxy } from '../support/proxy.ts';
 import { type RawEnd, rawServer } from '../support/raw.ts';
@@ -18,6 +18,9 @@ const RUNS = 150;
 /** Fields that are of each connection, or that a proxy writes. */
 const OF_THE_HOP =
   /^(connection|keep-alive|transfer-encoding|content-length|via|x-forwarded-\w+|x-request-id|traceparent|date)$/;
+
+/** The proxy's own answer, where the service's is none; no service here gives it. */
+const OWN_ANSWER = 'HTTP/1.1 502 Bad Gateway\r\n';
 
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const cuts = fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: 4 });
@@ -51,53 +54,66 @@ describe.skipIf(!hasPythonModule('h11'))('as h11 reads it', () => {
         client.socket.destroy();
       }
       const all = sent.map(([bytes]) => bytes);
-      const before = readByH11(all.map(bytes => ({ bytes: fromRequestLine(bytes) })));
+      const before = readByH11(all.map(bytes => ({ bytes: fromStartLine(bytes) })));
       const after = readByH11((await pass.arrived(all)).map(bytes => ({ bytes })));
-      // Else there is nothing at the service, or a part without an end.
-      const passedOn = after.map((reading, i) => (isWhole(reading) ? reading : before[i]));
-      // What lies behind a message is the next one, for the proxy to read; the service never sees it.
-      const alone = before.map(reading => (isWhole(reading) ? { ...reading, rest: 0 } : reading));
-      expect(
-        differences(
-          all,
-          alone,
-          passedOn.map((r, i) => (r === before[i] ? alone[i] : r)),
-        ),
-      ).toEqual([]);
+      expect(differences(all, before, after.map(orNull))).toEqual([]);
     });
 
     test('an answer is the same to the client as from the service', {
       timeout: 120_000,
     }, async () => {
       const sent = fc.sample(fc.tuple(answers, cuts), { numRuns: RUNS, seed });
-      const service = await rawServer();
-      onTestFinished(() => service.close());
-      const front = await proxy({ legacy: service.port });
-      onTestFinished(() => front.close());
-      const got: Buffer[] = [];
-      for (const [{ asked, bytes }, sizes] of sent) {
-        const client = await clientOf(front.port);
-        client.write(`${asked} ${path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`);
-        const upstream = await service.next();
-        await upstream.has('\r\n\r\n');
-        for (const piece of cutAt(bytes, sizes)) await written(upstream, piece);
-        upstream.socket.end();
-        await until('the answer ends', () => client.ended || client.closed);
-        got.push(client.received);
-        client.socket.destroy();
-      }
+      const got = await answered(path, sent);
+      const all = sent.map(([{ bytes }]) => bytes);
       const before = readByH11(sent.map(([answer]) => answer));
       const after = readByH11(sent.map(([{ asked }], i) => ({ asked, bytes: got[i] as Buffer })));
-      expect(
-        differences(
-          sent.map(([{ bytes }]) => bytes),
-          before,
-          after,
-        ),
-      ).toEqual([]);
+      expect(differences(all, before, after)).toEqual([]);
+    });
+
+    test('a faulty answer is cut off, replaced by a 502, or the same to both', {
+      timeout: 120_000,
+    }, async () => {
+      const some = answers.chain(({ asked, bytes }) =>
+        faulty(fc.constant(bytes)).map(damaged => ({ asked, bytes: damaged })),
+      );
+      const sent = fc.sample(fc.tuple(some, cuts), { numRuns: 2 * RUNS, seed });
+      const got = await answered(path, sent);
+      const all = sent.map(([{ bytes }]) => bytes);
+      const before = readByH11(
+        sent.map(([{ asked, bytes }]) => ({ asked, bytes: fromStartLine(bytes) })),
+      );
+      const after = readByH11(sent.map(([{ asked }], i) => ({ asked, bytes: got[i] as Buffer })));
+      const passedOn = after.map((reading, i) =>
+        got[i]?.includes(OWN_ANSWER) ? null : orNull(reading),
+      );
+      expect(differences(all, before, passedOn)).toEqual([]);
     });
   });
 });
+
+/** What each client got, of a service that gave these answers and hung up. */
+async function answered(
+  path: string,
+  sent: readonly (readonly [{ asked: string; bytes: Buffer }, readonly number[]])[],
+): Promise<Buffer[]> {
+  const service = await rawServer();
+  onTestFinished(() => service.close());
+  const front = await proxy({ legacy: service.port });
+  onTestFinished(() => front.close());
+  const got: Buffer[] = [];
+  for (const [{ asked, bytes }, sizes] of sent) {
+    const client = await clientOf(front.port);
+    client.write(`${asked} ${path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`);
+    const upstream = await service.next();
+    await upstream.has('\r\n\r\n');
+    for (const piece of cutAt(bytes, sizes)) await written(upstream, piece);
+    upstream.socket.end();
+    await until('the answer ends', () => client.ended || client.closed);
+    got.push(client.received);
+    client.socket.destroy();
+  }
+  return got;
+}
 
 interface Passage {
   /** Sends a request from a client of its own. */
@@ -147,18 +163,19 @@ async function written({ socket }: RawEnd, piece: Buffer): Promise<void> {
   await new Promise(resolve => setImmediate(resolve));
 }
 
-/** Empty lines before a request are no part of it (RFC 9112 2.2); h11 takes them for its first line. */
-function fromRequestLine(bytes: Buffer): Buffer {
+/** Empty lines before a message are no part of it (RFC 9112 2.2); h11 takes them for its first line. */
+function fromStartLine(bytes: Buffer): Buffer {
   return bytes.subarray(bytes.findIndex(byte => byte !== 0x0d && byte !== 0x0a));
 }
 
-function isWhole(reading: Reading | undefined): reading is Message {
-  return reading !== undefined && 'start' in reading && reading.whole;
+/** Null for what has no end: nothing at all, or the beginning of a message that was then cut off. */
+function orNull(reading: Reading): Reading | null {
+  return 'error' in reading || !reading.whole ? null : reading;
 }
 
 /** What a message says beyond its connection. */
-function endToEnd(reading: Reading | undefined) {
-  if (reading === undefined || 'error' in reading) return { reading };
+function endToEnd(reading: Reading) {
+  if ('error' in reading) return reading;
   const { start, headers, body, trailers, whole, rest } = reading;
   // The words behind a status mean nothing (RFC 9112 4); undici reads them as UTF-8.
   const line = typeof start?.[0] === 'number' ? [start[0]] : start;
@@ -171,16 +188,20 @@ function inOrderOfNames(fields: Fields): Fields {
   return fields.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 }
 
-/** The messages that are not the same after as before, each with both readings. */
+/** The messages that are another one after than before, with both readings; null is no message. */
 function differences(
   sent: readonly Buffer[],
-  before: readonly (Reading | undefined)[],
-  after: readonly (Reading | undefined)[],
+  before: readonly Reading[],
+  after: readonly (Reading | null)[],
 ): object[] {
   return sent.flatMap((bytes, i) => {
-    const [one, other] = [before[i], after[i]].map(r => JSON.stringify(endToEnd(r)));
-    return one === other
+    const [one, other] = [before[i], after[i]];
+    if (one === undefined || !other) return [];
+    // What lies behind a message is the next one, for the proxy to read; nobody else ever sees it.
+    const alone = 'error' in one ? one : { ...one, rest: 0 };
+    const [expected, seen] = [alone, other].map(reading => JSON.stringify(endToEnd(reading)));
+    return expected === seen
       ? []
-      : [{ seed, sent: bytes.toString('latin1'), before: one, after: other }];
+      : [{ seed, sent: bytes.toString('latin1'), before: expected, after: seen }];
   });
 }
