@@ -13,6 +13,7 @@ import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
+import { lookupShared } from './lookup.ts';
 import { paced } from './pace.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
@@ -302,6 +303,8 @@ function targetOptions({ secure, host, port, ca, config }: Upstream) {
   return {
     target: { protocol: secure ? 'https:' : 'http:', host, hostname: host, port },
     connectTimeout: config.connectTimeoutMs,
+    // The library builds the options of its request on this object.
+    ssl: { lookup: lookupShared },
     ...(ca === undefined ? {} : { ca: ca.toString() }),
   };
 }

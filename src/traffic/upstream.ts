@@ -7,6 +7,7 @@ import type { Side } from '../rules/decide.ts';
 import { forwardingFields, type Hop, isProxyField } from '../wire/forwarding.ts';
 import { endToEnd, type RawHeaders } from '../wire/headers.ts';
 import { type RequestTarget, rewritePath } from '../wire/request-target.ts';
+import { lookupShared } from './lookup.ts';
 
 /**
  * Dead peers: after 30 s of silence three probes, 10 s apart, so that a peer whose link is down is
@@ -101,7 +102,7 @@ export function fieldsFor(
  */
 export function connect(upstream: Upstream, onread?: net.OnReadOpts): net.Socket {
   const { host, port } = upstream;
-  const reading = onread === undefined ? {} : { onread };
+  const how = { lookup: lookupShared, ...(onread === undefined ? {} : { onread }) };
   const socket = upstream.secure
     ? tls.connect({
         host,
@@ -110,9 +111,9 @@ export function connect(upstream: Upstream, onread?: net.OnReadOpts): net.Socket
         ...(net.isIP(host) === 0 ? { servername: host } : {}),
         minVersion: 'TLSv1.2',
         ALPNProtocols: ['http/1.1'],
-        ...reading,
+        ...how,
       })
-    : net.connect({ host, port, allowHalfOpen: true, ...reading });
+    : net.connect({ host, port, allowHalfOpen: true, ...how });
   socket.setNoDelay(true);
   watchForDeadPeer(socket);
   return socket;
