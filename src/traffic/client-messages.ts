@@ -44,7 +44,12 @@ export class ClientMessages {
     );
   }
 
-  /** Messages that only the primary got, since the last call of this. */
+  /** Messages that only the primary got, since they were last taken. */
+  get notMirrored(): number {
+    return this.#notMirrored;
+  }
+
+  /** ... and takes them. */
   takeNotMirrored(): number {
     const count = this.#notMirrored;
     this.#notMirrored = 0;

@@ -82,8 +82,10 @@ export class Handovers {
   }
 
   /** True if a session could go to the other side without being closed. */
-  isMovable({ facts, leg, messages }: Session): boolean {
-    return !facts.singleUse && !leg.tracker.lost && messages?.preambleOverrun !== true;
+  isMovable({ facts, leg, messages, hasSaidAlone }: Session): boolean {
+    return (
+      !facts.singleUse && !leg.tracker.lost && messages?.preambleOverrun !== true && !hasSaidAlone
+    );
   }
 
   /** The session is to be served as `decided` says. */

@@ -81,6 +81,8 @@ export class Session implements SecondLegListener {
   /** Both sockets are closed, and it was reported. */
   finished = false;
   messagesToClient = 0;
+  /** Messages of the client from before anybody read them. */
+  #saidBefore = 0;
   readonly #clientProgress: Progress;
   readonly #legProgress: Progress;
 
@@ -121,8 +123,18 @@ export class Session implements SecondLegListener {
     comparison.primaryOpened(this.leg, this);
   }
 
+  /**
+   * The client has said what only the primary heard: what comes of it, only that will send. A planned
+   * move would take it away from the client.
+   */
+  get hasSaidAlone(): boolean {
+    if (this.messages === null) return this.toUpstream.messages > 0;
+    return this.#saidBefore > 0 || this.messages.notMirrored > 0;
+  }
+
   /** The client's messages, from the next one on. */
   readMessages(): void {
+    if (this.messages === null) this.#saidBefore = this.toUpstream.messages;
     this.messages ??= new ClientMessages(this.facts.route, message => {
       if (this.up === this.leg) this.comparison?.mirror(message);
       // It was begun with the old primary, which has it; the new one gets it now.
