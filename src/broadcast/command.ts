@@ -59,6 +59,9 @@ async function run(kind: BroadcasterKind, flags: Flags, command: Command): Promi
   if (kind === 'legacy' && flags.quirk.length > 0) {
     command.error('error: --quirk belongs to ssot');
   }
+  if (flags.truth !== undefined && flags.fault.length === 0) {
+    command.error('error: --truth is where planted faults are written: name one by --fault');
+  }
   if (kind === 'ssot' && flags.entry !== 'singleton') {
     command.error('error: --entry belongs to legacy');
   }

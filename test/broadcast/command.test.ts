@@ -70,6 +70,7 @@ const WRONG: readonly [string[], RegExp][] = [
   [['ssot', '--secret-file', 'secret', '--port', '70000'], /whole number from 0 to 65535/],
   [['legacy', '--secret-file', 'secret', '--quirk', 'leak-ids'], /--quirk belongs to ssot/],
   [['ssot', '--secret-file', 'secret', '--entry', 'scoped'], /--entry belongs to legacy/],
+  [['ssot', '--secret-file', 'secret', '--truth', 'truth.jsonl'], /name one by --fault/],
 ];
 
 test.each(WRONG)('%j is refused with a sentence that helps', async (args, sentence) => {
