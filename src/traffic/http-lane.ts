@@ -157,6 +157,8 @@ export class HttpLane {
     const onStart = bodyAsker(call);
     const held = mayGoTwice || pointer !== undefined ? await this.#hold(call, onStart) : null;
     if (typeof held === 'string') return this.#refuse(call.response, held, knownOf(call));
+    // A client that left meanwhile has told its end: nothing that began now would hear of it.
+    if (call.response.destroyed) return;
     const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
     // Asked once: whatever the flags do from here on, this request keeps its side.
     const decided = this.#options.decider(route, subject);
