@@ -1,19 +1,12 @@
 // The proxy under soak: `cutover start`, in a folder and a process of its own, and what it holds.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  copyFile,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  readlink,
-  rm,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { stageEdits } from '../../src/rules/flag-stage.ts';
+import { stageTarget } from '../../src/rules/stage.ts';
 import { residentBytes } from '../machine.ts';
 import { SECRET } from '../user.ts';
 import type { Holdings } from './verdict.ts';
@@ -39,7 +32,7 @@ export interface SoakedProxy {
 export async function startSoakedProxy(servicePort: number): Promise<SoakedProxy> {
   const folder = await mkdtemp(path.join(tmpdir(), 'cutover-soak-'));
   await mkdir(path.join(folder, 'flags'));
-  await copyFile(path.join(ROOT, 'flags/events.json'), path.join(folder, 'flags/events.json'));
+  await writeFile(path.join(folder, 'flags/events.json'), halfOfTheUsers());
   await writeFile(path.join(folder, 'secret'), SECRET);
   await writeFile(path.join(folder, 'cutover.yaml'), configFor(servicePort));
   const probe = path.join(folder, 'probe.json');
@@ -128,7 +121,17 @@ async function eventually<T>(what: string, look: () => Promise<T>): Promise<NonN
   }
 }
 
-/** Half of the users served by the candidate, both services compared, writes to both. */
+/** Half of the users are served by the candidate, and both services are compared. */
+function halfOfTheUsers(): string {
+  const names = {
+    ...{ route: 'events', serve: 'events.serve', shadow: 'events.shadow' },
+    ...{ kill: 'events.kill', isolation: 'events.isolation' },
+  };
+  const features = stageEdits(() => undefined, names, stageTarget('canary', 50));
+  return JSON.stringify({ version: 2, features });
+}
+
+/** Writes go to both. */
 function configFor(servicePort: number): string {
   const flags =
     '{ serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation }';
