@@ -23,6 +23,7 @@ const RATIOS = {
   toNginx: 'nginx',
   toHaproxy: 'haproxy',
   toHttpProxy: 'http-proxy',
+  toHttpProxyAgent: 'http-proxy-agent',
 } as const;
 type RatioName = keyof typeof RATIOS;
 

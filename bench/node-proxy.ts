@@ -1,15 +1,15 @@
-// A plain proxy built on a library: `node-proxy.ts http-proxy|httpxy PORT UPSTREAM_PORT`.
+// A plain proxy built on a library: `node-proxy.ts http-proxy|httpxy PORT UPSTREAM_PORT [agent]`.
 import http from 'node:http';
 import type httpProxy from 'http-proxy';
 
-const [library = '', port, upstreamPort] = process.argv.slice(2);
+const [library = '', port, upstreamPort, agent] = process.argv.slice(2);
 // Named at run time: the libraries have the same interface, and one of them may not be installed.
 const { createProxyServer } = (await import(library)) as typeof httpProxy;
 const proxy = createProxyServer({
   target: `http://127.0.0.1:${upstreamPort}`,
   ws: true,
-  // Without one, every request would open a connection of its own.
-  agent: new http.Agent({ keepAlive: true }),
+  // Without one, as the libraries come, every request opens a connection of its own.
+  ...(agent === 'agent' && { agent: new http.Agent({ keepAlive: true }) }),
 });
 proxy.on('error', (_error, _request, client) => client.destroy());
 http

@@ -10,7 +10,15 @@ import { processTree } from './machine.ts';
 import { SECRET } from './user.ts';
 
 /** In the order in which they take turns. */
-export const PEERS = ['cutover', 'pipe', 'nginx', 'haproxy', 'http-proxy', 'httpxy'] as const;
+export const PEERS = [
+  'cutover',
+  'pipe',
+  'nginx',
+  'haproxy',
+  'http-proxy',
+  'http-proxy-agent',
+  'httpxy',
+] as const;
 export type PeerName = (typeof PEERS)[number];
 
 /** A peer that does not listen by then will not. */
@@ -97,7 +105,10 @@ const COMMANDS: Readonly<Record<PeerName, Command>> = {
   },
   'http-proxy': async (port, upstreamPort) =>
     node('bench/node-proxy.ts', 'http-proxy', port, upstreamPort),
-  httpxy: async (port, upstreamPort) => node('bench/node-proxy.ts', 'httpxy', port, upstreamPort),
+  'http-proxy-agent': async (port, upstreamPort) =>
+    node('bench/node-proxy.ts', 'http-proxy', port, upstreamPort, 'agent'),
+  httpxy: async (port, upstreamPort) =>
+    node('bench/node-proxy.ts', 'httpxy', port, upstreamPort, 'agent'),
 };
 
 /** Identity verified, flags evaluated, metrics and log on: what an operator runs. */
