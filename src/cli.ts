@@ -1,6 +1,7 @@
 // `cutover <command>`. Commands that start something load it; all others ask a running proxy over its
 // admin API, or read files.
 import { Command } from 'commander';
+import { auditCommand } from './cli/audit-command.ts';
 import { bypassCommand } from './cli/bypass-command.ts';
 import { configCommand } from './cli/config-command.ts';
 import { evidenceCommand } from './cli/evidence-command.ts';
@@ -80,6 +81,7 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .addCommand(unpinCommand())
     .addCommand(bypassCommand())
     .addCommand(writesCommand())
+    .addCommand(auditCommand())
     .addCommand(flagsCommand())
     .addCommand(configCommand());
   adopt(program);

@@ -6,6 +6,7 @@ import { type Loaded, loadConfig } from './config/load.ts';
 import { ConfigError, problemText } from './config/problem.ts';
 import { reloadConfig } from './config/reload.ts';
 import { type Admin, createAdmin } from './control/admin.ts';
+import { Audit } from './control/audit.ts';
 import { Bypass } from './control/bypass.ts';
 import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
 import { createDecider } from './control/decider.ts';
@@ -81,6 +82,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let admin: Admin | null = null;
   let adminAddress: string | null = null;
   const writes = new WriteSplits(logger);
+  const audit = new Audit(logger);
   // Beside the process that holds the folder, before and after: the bypass is as that one leaves it.
   const following = setInterval(() => {
     if (!holdsState) void bypass?.follow();
@@ -136,6 +138,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       traffic: () => traffic,
       judge,
       bypass: emergency,
+      audit,
       writes,
       evidence,
       addresses: () => ({ listen, admin: adminAddress }),
@@ -189,6 +192,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     closing.signal.throwIfAborted();
     state = held;
     writes.keepIn(held.path);
+    await audit.keepIn(held.path);
     await bypass?.follow();
     holdsState = true;
     evidence.keepIn(held.path, await held.pseudonymKey());
@@ -223,6 +227,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     closing.abort();
     const held = state;
     holdsState = false;
+    audit.letGo();
     await held?.release();
     if (held !== null) void makeWayFor(held);
     await Promise.race([drained, pause(drainMs, undefined, { ref: false })]);

@@ -1,6 +1,7 @@
 // The way from a command to a running proxy: where it listens, which token it asks for, and what its
 // answers mean.
 import { readFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { z } from 'zod';
@@ -58,7 +59,7 @@ export class AdminClient {
   }
 
   post<T>(path: string, body: object): Promise<T> {
-    const headers = { 'content-type': 'application/json' };
+    const headers = { 'content-type': 'application/json', ...callerField() };
     const signal = AbortSignal.timeout(CHANGE_MS);
     return this.#ask<T>(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
   }
@@ -139,6 +140,18 @@ async function readToken(file: string): Promise<string> {
   const token = text.trim();
   if (/^[\x21-\x7e]{1,512}$/.test(token)) return token;
   throw new CommandFailure(2, `${file} holds no admin token`);
+}
+
+/** Who types the command, for the audit trail. */
+function callerField(): Record<string, string> {
+  let name: string;
+  try {
+    name = userInfo().username;
+  } catch {
+    // A user id without a name, as in some containers.
+    return {};
+  }
+  return /^[\x21-\x7e]{1,64}$/.test(name) ? { 'x-cutover-by': name } : {};
 }
 
 function whyNot(error: unknown): string {

@@ -32,6 +32,7 @@ Examples:
 interface PinOptions extends AdminPlace {
   readonly for: string;
   readonly route?: string;
+  readonly reason?: string;
 }
 
 interface Listing {
@@ -46,6 +47,7 @@ export function pinCommand(): Command {
     .argument('[side]', 'legacy or candidate')
     .option('--for <time>', 'such as 30m, 1h, 2d; at most 30d', DEFAULT_TIME)
     .option('--route <name>', 'the flag of this route alone (default: those of all routes)')
+    .option('--reason <text>', 'why, for the audit trail')
     .addHelpText('after', PIN_HELP)
     .action(runPin);
 }
@@ -55,11 +57,12 @@ export function unpinCommand(): Command {
     .description('let the shares decide about a user again')
     .argument('<user>', 'the user, as the credential names him')
     .option('--route <name>', 'the flag of this route alone (default: those of all routes)')
+    .option('--reason <text>', 'why, for the audit trail')
     .addHelpText('after', UNPIN_HELP)
-    .action(async (user: string, options: AdminPlace & { route?: string }) => {
-      const { route, json = false } = options;
+    .action(async (user: string, options: AdminPlace & { route?: string; reason?: string }) => {
+      const { route, reason, json = false } = options;
       const admin = await connectAdmin(options);
-      print(await admin.post<Unpinned>('/unpin', { user, route }), json, unpinnedText);
+      print(await admin.post<Unpinned>('/unpin', { user, route, reason }), json, unpinnedText);
     });
 }
 
@@ -68,7 +71,7 @@ async function runPin(
   side: string | undefined,
   options: PinOptions,
 ): Promise<void> {
-  const { route, json = false } = options;
+  const { route, reason, json = false } = options;
   if (user === undefined) {
     const admin = await connectAdmin(options);
     print(await admin.get<Listing>('/pin', { route }), json, listText);
@@ -78,7 +81,7 @@ async function runPin(
     const message = `name a side: cutover pin ${plain(user)} legacy|candidate; without anything, cutover pin lists who is pinned`;
     throw new CommandFailure(2, message);
   }
-  const body = { user, side, forS: secondsOf(options.for), route };
+  const body = { user, side, forS: secondsOf(options.for), route, reason };
   const admin = await connectAdmin(options);
   print(await admin.post<Pinned>('/pin', body), json, pinnedText);
 }

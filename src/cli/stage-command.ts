@@ -27,6 +27,7 @@ interface StageOptions extends AdminPlace {
   readonly route?: string;
   readonly unkill?: boolean;
   readonly dryRun?: boolean;
+  readonly reason?: string;
 }
 
 export function stageCommand(): Command {
@@ -37,6 +38,7 @@ export function stageCommand(): Command {
     .option('--route <name>', 'this route alone (default: all)')
     .option('--unkill', 'release the kill flag')
     .option('--dry-run', 'tell what would happen, and change nothing')
+    .option('--reason <text>', 'why, for the audit trail')
     .addHelpText('after', HELP)
     .action(runStage);
 }
@@ -46,7 +48,7 @@ async function runStage(
   percent: string | undefined,
   options: StageOptions,
 ): Promise<void> {
-  const { route, unkill, dryRun, json = false } = options;
+  const { route, unkill, dryRun, reason, json = false } = options;
   const share = percent === undefined ? undefined : percentOf(percent);
   const admin = await connectAdmin(options);
   if (stage === undefined && !unkill) {
@@ -54,7 +56,7 @@ async function runStage(
     print(await admin.get<Stages>('/stage', { route }), json, stagesText);
     return;
   }
-  const body = { route, stage, percent: share, unkill, dryRun };
+  const body = { route, stage, percent: share, unkill, dryRun, reason };
   print(await admin.post<{ routes: RouteChange[] }>('/stage', body), json, changesText);
 }
 

@@ -10,6 +10,7 @@ import { SIDES } from '../rules/decide.ts';
 import { STAGES } from '../rules/stage.ts';
 import { createHostCheck, createTokenCheck } from './admin-access.ts';
 import { refuseBytes, SECURITY_HEADERS, sendError, sendFailure } from './admin-errors.ts';
+import { auditRoutes, operatorOf } from './audit-routes.ts';
 import { bypassRoutes } from './bypass-routes.ts';
 import { evidenceApi } from './evidence/api.ts';
 import { explain } from './explanation.ts';
@@ -36,12 +37,15 @@ const MOST_PINNED_S = 30 * 86_400;
 const HOOKS = '/hooks';
 
 const routeName = z.string().min(1).max(60);
+/** For the audit trail. */
+const why = z.string().trim().min(1).max(500).optional();
 const StageBody = z.strictObject({
   route: routeName.optional(),
   stage: z.enum([...STAGES, 'killed']).optional(),
   percent: z.number().optional(),
   unkill: z.boolean().optional(),
   dryRun: z.boolean().optional(),
+  reason: why,
 });
 const ExplainQuery = z.strictObject({
   // As long as a name may be that identity takes from a token; nobody named: an anonymous client.
@@ -60,8 +64,9 @@ const PinBody = z.strictObject({
   // A tester who needs longer is a share, or a strategy that somebody writes and answers for.
   forS: z.int().min(1).max(MOST_PINNED_S),
   route: routeName.optional(),
+  reason: why,
 });
-const UnpinBody = z.strictObject({ user, route: routeName.optional() });
+const UnpinBody = z.strictObject({ user, route: routeName.optional(), reason: why });
 const RouteQuery = z.strictObject({ route: routeName.optional() });
 const NoQuery = z.strictObject({});
 
@@ -176,7 +181,7 @@ function flagHook(hooks: FastifyInstance, { flags, loaded }: ProxyView): void {
 }
 
 function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: AdminOptions): void {
-  const { flags } = proxy;
+  const { flags, audit } = proxy;
   const mayEnter = createTokenCheck(token);
   api.addHook('onRequest', async (request, reply) => {
     if (mayEnter(request.headers.authorization)) return;
@@ -218,7 +223,17 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     };
   });
   api.post('/stage', async request => {
-    const changes = await changeStage(proxy, StageBody.parse(request.body));
+    const { reason = null, ...asked } = StageBody.parse(request.body);
+    const was = routesOf(proxy, asked.route).map(route => [
+      route.name,
+      stageView(flags.stage(route)).text,
+    ]);
+    const act = {
+      ...{ by: operatorOf(request), action: 'stage', reason },
+      details: { ...asked, was: Object.fromEntries(was) },
+    };
+    const change = () => changeStage(proxy, asked);
+    const changes = await (asked.dryRun ? change() : audit.doing(act, change));
     for (const { route, before, after, files, revision, dryRun } of changes) {
       if (dryRun) continue;
       const stages = { before: before.text, after: after.text };
@@ -231,18 +246,32 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     return { revision: flags.revision, flags: listPins(proxy, route) };
   });
   api.post('/pin', async request => {
-    const pinned = await pinUser(proxy, PinBody.parse(request.body));
+    const { reason = null, ...asked } = PinBody.parse(request.body);
+    const pinned = await audit.doing(
+      { by: operatorOf(request), action: 'pin', reason, details: anonymous(asked) },
+      () => pinUser(proxy, asked),
+    );
     const { side, until } = pinned;
     logger.info({ side, until, flags: changed(pinned.flags) }, 'an operator pinned a user');
     return pinned;
   });
   api.post('/unpin', async request => {
-    const unpinned = await unpinUser(proxy, UnpinBody.parse(request.body));
+    const { reason = null, ...asked } = UnpinBody.parse(request.body);
+    const unpinned = await audit.doing(
+      { by: operatorOf(request), action: 'unpin', reason, details: anonymous(asked) },
+      () => unpinUser(proxy, asked),
+    );
     logger.info({ flags: changed(unpinned.flags) }, 'an operator unpinned a user');
     return unpinned;
   });
   bypassRoutes(api, proxy, logger);
   writeRoutes(api, proxy);
+  auditRoutes(api, audit);
+}
+
+/** The flag itself says who it is; the trail is read by more people, and kept for longer. */
+function anonymous({ user: _, ...asked }: { readonly user: string }): Record<string, unknown> {
+  return asked;
 }
 
 function changed(flags: readonly PinnedFlag[]): string[] {

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { operatorOf } from './audit-routes.ts';
 import { bypassView, changeBypass } from './bypass-change.ts';
 import type { ProxyView } from './proxy-view.ts';
 
@@ -19,7 +20,19 @@ export function bypassRoutes(api: FastifyInstance, proxy: ProxyView, logger: Log
   });
   api.post('/bypass', async request => {
     const asked = BypassBody.parse(request.body);
-    const change = await changeBypass(proxy, asked);
+    const { state, reason, closeOpen } = asked;
+    const act = {
+      by: operatorOf(request),
+      action: `bypass-${state}`,
+      reason,
+      details: { closeOpen },
+    };
+    const change =
+      state === 'off'
+        ? await proxy.audit.doing(act, () => changeBypass(proxy, asked))
+        : await changeBypass(proxy, asked);
+    // To legacy first; a disk that refuses the record does not hold it up.
+    if (state === 'on') await proxy.audit.note(act);
     const { changed, kept, ending } = change;
     logger.warn(
       { reason: asked.reason, changed, kept, ending },

@@ -2,6 +2,7 @@
 // admin API read it.
 import type { Loaded } from '../config/load.ts';
 import type { Decider, JudgeView, TrafficView } from '../ports.ts';
+import type { Audit } from './audit.ts';
 import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { FlagProvider } from './flags/provider.ts';
@@ -29,6 +30,8 @@ export interface ProxyView {
   lastReload(): ReloadReport | null;
   readonly judge: JudgeView;
   readonly bypass: Bypass;
+  /** Where changes are put on record. */
+  readonly audit: Audit;
   /** What became of writes. */
   readonly writes: WriteSplits;
   readonly evidence: Pick<Evidence, 'ask' | 'state' | 'counts'>;

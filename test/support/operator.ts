@@ -7,6 +7,7 @@ import pino from 'pino';
 import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
+import { Audit } from '../../src/control/audit.ts';
 import { Bypass } from '../../src/control/bypass.ts';
 import { createDecider } from '../../src/control/decider.ts';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
@@ -103,6 +104,7 @@ export interface Operated {
   metrics: Metrics;
   traffic: FakeTraffic;
   bypass: Bypass;
+  audit: Audit;
   writes: WriteSplits;
   /** The state folder. */
   stateDir: string;
@@ -158,6 +160,8 @@ export async function operated(
   const state: Operated['state'] = { traffic, lock: 'held', lastReload: null, warnings: [] };
   const stateDir = await mkdtemp(path.join(tmpdir(), 'cutover-operator-state-'));
   const bypass = await Bypass.open(stateDir);
+  const audit = new Audit(logger);
+  await audit.keepIn(stateDir);
   const writes = new WriteSplits(logger);
   writes.keepIn(stateDir);
   const evidence = new Evidence(config, logger);
@@ -179,6 +183,7 @@ export async function operated(
     traffic: () => state.traffic,
     judge: NOTHING_JUDGED,
     bypass,
+    audit,
     writes,
     evidence,
     addresses: () => ({ listen: 'http://127.0.0.1:8080', admin: null }),
@@ -186,7 +191,7 @@ export async function operated(
     warnings: () => state.warnings,
   };
   return {
-    ...{ dir, stateDir, proxy, flags, metrics, traffic, bypass, writes, evidence },
+    ...{ dir, stateDir, proxy, flags, metrics, traffic, bypass, audit, writes, evidence },
     ...{ logged, logger, state, write },
     close: async () => {
       await evidence.close();

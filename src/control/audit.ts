@@ -1,0 +1,149 @@
+// Who changed what, when and why: `state/audit.jsonl`. What can not be put on record is not done, except
+// for what goes to legacy.
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { CutoverError } from '../errors.ts';
+import { type Entry, Journal, type Repair, type Verified } from './journal.ts';
+
+const FILE = 'audit.jsonl';
+
+export interface AuditRecord {
+  /** ISO 8601. The order is by `seq`: clocks jump. */
+  readonly at: string;
+  /** `operator`, with the name that he gave himself; `guardrail …`; `signal …`; `cutover` itself. */
+  readonly by: string;
+  readonly action: string;
+  readonly reason: string | null;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export type AuditEntry = Entry<AuditRecord>;
+
+export type Act = Omit<AuditRecord, 'at'>;
+
+export class Audit {
+  readonly #logger: Logger;
+  readonly #now: () => Date;
+  /** Null while another process holds the state folder, or if the file can not be opened. */
+  #journal: Journal<AuditRecord> | null = null;
+  #folder: string | null = null;
+  #trouble: { readonly message: string; readonly since: string } | null = null;
+  /** What was done all the same and is not on record. */
+  unkept = 0;
+
+  constructor(logger: Logger, now: () => Date = () => new Date()) {
+    this.#logger = logger;
+    this.#now = now;
+  }
+
+  /** Why the last record could not be kept, and since when none can; null if all is well. */
+  get trouble(): { readonly message: string; readonly since: string } | null {
+    return this.#trouble;
+  }
+
+  /** From now on records are kept in that folder. Never rejects: `record` does. */
+  async keepIn(folder: string): Promise<void> {
+    this.#folder = folder;
+    await this.#open().catch(error => this.#failed(error));
+  }
+
+  /** Another process may write there now. */
+  letGo(): void {
+    this.#folder = null;
+    this.#journal = null;
+  }
+
+  /** Resolves once it is on record. Throws `CutoverError('conflict')`: it must not be done then. */
+  async record(act: Act): Promise<AuditEntry> {
+    try {
+      return await this.#append(act);
+    } catch (cause) {
+      const message = `nothing was changed, because it can not be put on record: ${this.#failed(cause)}. A rollback and the bypass need no record`;
+      throw new CutoverError('conflict', message, { cause });
+    }
+  }
+
+  /** As `record`, for what is done in any case. False: it is not on record. */
+  async note(act: Act): Promise<boolean> {
+    try {
+      await this.#append(act);
+      return true;
+    } catch (error) {
+      this.unkept += 1;
+      this.#failed(error);
+      return false;
+    }
+  }
+
+  /** On record before it is done; if it fails, that is noted as well. */
+  async doing<T>(act: Act, does: () => Promise<T>): Promise<T> {
+    const { seq } = await this.record(act);
+    try {
+      return await does();
+    } catch (error) {
+      const { by, action, reason } = act;
+      const code = error instanceof CutoverError ? error.code : 'internal';
+      await this.note({ by, action: `${action}-failed`, reason, details: { seq, code } });
+      throw error;
+    }
+  }
+
+  /** The last `most` entries, newest first. Rejects with the system's error. */
+  async last(most: number): Promise<AuditEntry[]> {
+    const entries: AuditEntry[] = [];
+    for await (const entry of this.#journal?.newest() ?? []) {
+      if (entries.push(entry) >= most) break;
+    }
+    return entries;
+  }
+
+  async verify(): Promise<Verified> {
+    if (this.#journal === null) throw new CutoverError('conflict', this.#notOpen());
+    return this.#journal.verify();
+  }
+
+  async #append(act: Act): Promise<AuditEntry> {
+    const journal = this.#journal ?? (await this.#open());
+    const entry = await journal.append({ at: this.#now().toISOString(), ...act });
+    this.#trouble = null;
+    return entry;
+  }
+
+  async #open(): Promise<Journal<AuditRecord>> {
+    const folder = this.#folder;
+    if (folder === null) throw new Error('another process holds the state folder');
+    const { journal, repair } = await Journal.open<AuditRecord>(join(folder, FILE), this.#now);
+    this.#journal = journal;
+    if (repair !== null) await this.#tellRepair(journal, repair);
+    return journal;
+  }
+
+  async #tellRepair(journal: Journal<AuditRecord>, { bytes, keptIn }: Repair): Promise<void> {
+    this.#logger.warn(
+      { bytes, keptIn },
+      'the end of the audit trail was no record, and is kept beside it',
+    );
+    await journal.append({
+      ...{ at: this.#now().toISOString(), by: 'cutover', action: 'audit-repaired' },
+      ...{ reason: 'its end was no whole record', details: { bytes, keptIn } },
+    });
+  }
+
+  #failed(error: unknown): string {
+    const message = this.#folder === null ? this.#notOpen() : sentence(error);
+    this.#trouble ??= { message, since: this.#now().toISOString() };
+    this.#logger.error({ err: error }, 'the audit trail could not be written');
+    return message;
+  }
+
+  #notOpen(): string {
+    return this.#folder === null
+      ? 'another process holds the state folder'
+      : `${FILE} in the state folder can not be opened`;
+  }
+}
+
+function sentence(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? ` (${error.code})` : '';
+  return `${FILE} in the state folder can not be written${code}`;
+}

@@ -1,0 +1,41 @@
+// Lines that a power cut does not take back.
+
+import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+const LINE_FEED = 0x0a;
+
+/**
+ * Appends a line to a file, which is made for this user alone if it is not there. Resolves once it is on
+ * the disk. Rejects with the system's error; what was written of it by then is taken back where that is
+ * possible. A line before it that was cut off stays a line of its own.
+ */
+export async function appendDurably(file: string, line: string): Promise<void> {
+  const handle = await open(file, 'a+', 0o600);
+  try {
+    const { size } = await handle.stat();
+    const last = Buffer.alloc(1, LINE_FEED);
+    if (size > 0) await handle.read(last, 0, 1, size - 1);
+    try {
+      await handle.appendFile(`${last[0] === LINE_FEED ? '' : '\n'}${line}\n`);
+      await handle.sync();
+    } catch (error) {
+      // A part of a line is no record; where it can not be cut off, whoever reads the file notices.
+      await handle.truncate(size).catch(() => undefined);
+      throw error;
+    }
+    if (size === 0) await syncFolder(dirname(file));
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A new file's name is on disk once its folder is. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
