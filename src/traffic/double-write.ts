@@ -23,6 +23,8 @@ export interface DoubleWriteOptions {
   readonly sink: AnswerSink;
   /** Told what both answered. */
   readonly answered: (samples: Readonly<Record<Side, AnswerSample>>) => void;
+  /** Told once when the primary has done with the request, whoever still waits for its answer. */
+  readonly over: () => void;
 }
 
 type Noted = (outcome: WriteOutcome) => void;
@@ -43,13 +45,14 @@ export class DoubleWriter {
   }
 
   /** Neither exchange ends with its client: what one service took, the other is to get as well. */
-  write({ route, primary, second, request, sink, answered }: DoubleWriteOptions): Exchange {
+  write(options: DoubleWriteOptions): Exchange {
+    const { route, primary, second, request, sink, answered, over } = options;
     const key = idempotencyKey(request);
     const both: ExchangeRequest = { ...request, extra: ['Idempotency-Key', key] };
     const noted = this.#note(route, key, request.body, primary, second);
     const sample = bothSides(answered);
     const toClient = sampling(sink, sample(primary.upstream.side));
-    const answer = answering(primary, both, toClient, noted.primary);
+    const answer = answering(primary, both, toClient, noted.primary, over);
     const toNobody = sampling(NOBODY, sample(second.upstream.side));
     this.#sendSecond(second, both, request.body.length, toNobody, noted.second);
     return answer;
@@ -182,11 +185,16 @@ function answering(
   request: ExchangeRequest,
   sink: AnswerSink,
   noted: Noted,
+  over: () => void,
 ): Exchange {
   const patience = new Patience(connection.upstream.config.responseTimeoutMs);
   let decided = false;
   let left = false;
-  const endSoon = (): void => patience.begin(() => sent.abort());
+  const endSoon = (): void =>
+    patience.begin(() => {
+      sent.abort();
+      over();
+    });
   const sent = exchange(connection, request, {
     ...sink,
     head(status, reason, headers) {
@@ -197,10 +205,12 @@ function answering(
     },
     end(trailers) {
       patience.end();
+      over();
       sink.end(trailers);
     },
     fail(code, detail) {
       patience.end();
+      over();
       noted(code);
       sink.fail(code, detail);
     },

@@ -12,11 +12,10 @@ export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
 }
 
-export interface HoldOptions {
-  /** Called when the body is about to be read. */
-  readonly onStart: () => void;
-  /** Settles when the body is needed no longer. */
-  readonly until: Promise<unknown>;
+export interface HeldBody {
+  readonly bytes: Buffer;
+  /** Gives its room back; to be called once, when nothing holds the bytes any more. */
+  readonly release: () => void;
 }
 
 export class HeldBodies {
@@ -27,14 +26,17 @@ export class HeldBodies {
     this.#mostBytes = mostBytes;
   }
 
+  /** Bytes that are held. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /**
    * The whole body; null if it is larger than `MOST_HELD_BYTES`, and then the request can still be
-   * read from its beginning; or why it can not be had. Rejects if the client breaks off.
+   * read from its beginning; or why it can not be had. Rejects if the client breaks off. `onStart` is
+   * called when the body is about to be read.
    */
-  hold(
-    incoming: IncomingMessage,
-    { onStart, until }: HoldOptions,
-  ): Promise<Buffer | null | ErrorCode> {
+  hold(incoming: IncomingMessage, onStart: () => void): Promise<HeldBody | null | ErrorCode> {
     if (Number(incoming.headers['content-length'] ?? 0) > MOST_HELD_BYTES)
       return Promise.resolve(null);
     // It may have gone while its credential was being verified.
@@ -46,29 +48,31 @@ export class HeldBodies {
       const stop = () => {
         incoming.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
       };
-      const give = (result: Buffer | null | ErrorCode) => {
+      const release = () => {
+        this.#bytes -= size;
+      };
+      const refuse = (why: null | ErrorCode) => {
         stop();
-        const release = () => {
-          this.#bytes -= size;
-        };
-        if (result instanceof Buffer) void until.then(release);
-        else release();
-        resolve(result);
+        release();
+        resolve(why);
       };
       const onData = (chunk: Buffer) => {
         chunks.push(chunk);
         size += chunk.length;
         this.#bytes += chunk.length;
-        if (this.#bytes > this.#mostBytes) return give('overloaded');
+        if (this.#bytes > this.#mostBytes) return refuse('overloaded');
         if (size <= MOST_HELD_BYTES) return;
         incoming.pause();
-        give(null);
+        refuse(null);
         incoming.unshift(Buffer.concat(chunks));
       };
-      const onEnd = () => give(Buffer.concat(chunks));
+      const onEnd = () => {
+        stop();
+        resolve({ bytes: Buffer.concat(chunks), release });
+      };
       const onClose = () => {
         stop();
-        this.#bytes -= size;
+        release();
         reject(new Error('the client broke off'));
       };
       incoming.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose);

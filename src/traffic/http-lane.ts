@@ -92,6 +92,11 @@ export class HttpLane {
     return this.#writer.underWay;
   }
 
+  /** Bytes of requests that are held whole. */
+  get heldBytes(): number {
+    return this.#bodies.bytes;
+  }
+
   /** Serves one request. Every end of it is an answer or a cut connection. */
   async serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
@@ -155,11 +160,13 @@ export class HttpLane {
     const mayGoTwice = writes && route.writes === 'both';
     const pointer = route.subject?.bodyPointer;
     const onStart = bodyAsker(call);
-    const held = mayGoTwice || pointer !== undefined ? await this.#hold(call, onStart) : null;
+    const held =
+      mayGoTwice || pointer !== undefined ? await this.#bodies.hold(incoming, onStart) : null;
     if (typeof held === 'string') return this.#refuse(call.response, held, knownOf(call));
     // A client that left meanwhile has told its end: nothing that began now would hear of it.
-    if (call.response.destroyed) return;
-    const subject: Subject | null = pointer === undefined ? caller : subjectInBody(held, pointer);
+    if (call.response.destroyed) return held?.release();
+    const bytes = held?.bytes ?? null;
+    const subject: Subject | null = pointer === undefined ? caller : subjectInBody(bytes, pointer);
     // Asked once: whatever the flags do from here on, this request keeps its side.
     const decided = this.#options.decider(route, subject);
     const { decision } = decided;
@@ -168,19 +175,24 @@ export class HttpLane {
     const request = { method: incoming.method ?? 'GET', request: call.request };
     const goesTwice = mayGoTwice && decision.writeTo === 'both';
     const lane = this.#options.counters.of(route.name, decision.primary);
-    lane.bytesToUpstream += held?.length ?? 0;
+    lane.bytesToUpstream += bytes?.length ?? 0;
     if (writes) {
       const to = goesTwice && held !== null ? 'both' : 'primary';
       this.#options.ledger.begun(route.name, to);
     }
     if (goesTwice && held !== null) {
       const second = this.#connection(call, proof, otherSide(decision), 'second');
-      const whole = { ...request, body: held };
+      const whole = { ...request, body: held.bytes };
       const answered = this.#comparing(call, subject, true);
-      const double = { route: route.name, primary, second, sink: answer, request: whole, answered };
-      return answer.follow(this.#writer.write(double));
+      // It may last longer than its client, and the other service's copy has an account of its own.
+      const written = new Promise<void>(resolve => {
+        const double = { route: route.name, primary, second, sink: answer, request: whole };
+        answer.follow(this.#writer.write({ ...double, answered, over: resolve }));
+      });
+      return void Promise.all([written, closeOf(call.response)]).then(held.release);
     }
-    const body = held ?? (hasBody(incoming) ? incoming : null);
+    if (held !== null) call.response.once('close', held.release);
+    const body = bytes ?? (hasBody(incoming) ? incoming : null);
     const plan = writes || body !== null ? null : decision.second;
     const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
     const whole = stream ?? answer;
@@ -190,11 +202,6 @@ export class HttpLane {
     const sent = exchange(primary, { ...request, body, onStart, counters: lane }, sink);
     stream?.follow(sent);
     answer.follow(sent);
-  }
-
-  #hold({ incoming, response }: Call, onStart: () => void) {
-    const until = new Promise(resolve => response.once('close', resolve));
-    return this.#bodies.hold(incoming, { onStart, until });
   }
 
   /** Shows a request to the other service as well. Returns where the primary's answer goes. */
@@ -351,6 +358,10 @@ function knownOf({ request: { requestId, traceparent }, route }: Call): RefusedR
 
 function otherSide({ primary }: Decision): Side {
   return primary === 'legacy' ? 'candidate' : 'legacy';
+}
+
+function closeOf(response: ServerResponse): Promise<void> {
+  return new Promise(resolve => response.once('close', resolve));
 }
 
 /**

@@ -89,6 +89,11 @@ export class Traffic implements TrafficView {
     return this.#webSockets.draining;
   }
 
+  /** Bytes of requests that are held whole, for all of which there is one limit. */
+  get heldBytes(): number {
+    return this.#http.heldBytes;
+  }
+
   counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }> {
     return this.#counters.entries();
   }

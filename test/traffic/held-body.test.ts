@@ -23,18 +23,19 @@ async function holding(): Promise<{
   const seen = { begun: 0, over: 0 };
   const server = http.createServer((request, response) => {
     seen.begun += 1;
-    const until = new Promise<void>(resolve => response.once('close', resolve));
-    void until.then(() => {
+    response.once('close', () => {
       seen.over += 1;
     });
-    const options = { stallMs: 10_000, onStart: () => undefined, until };
-    bodies.hold(request, options).then(
-      held => {
-        if (typeof held === 'string') refuseRequest(response, held);
-        else answers.push(() => response.end(`${held?.length ?? 'too large'}`));
-      },
-      () => response.destroy(),
-    );
+    bodies
+      .hold(request, () => undefined)
+      .then(
+        held => {
+          if (typeof held === 'string') return refuseRequest(response, held);
+          if (held !== null) response.once('close', held.release);
+          answers.push(() => response.end(`${held?.bytes.length ?? 'too large'}`));
+        },
+        () => response.destroy(),
+      );
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

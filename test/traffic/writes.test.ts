@@ -380,3 +380,31 @@ test('every write is counted by where it goes, reads are not', async () => {
   await fetch(`http://127.0.0.1:${front.port}/elsewhere`, { method: 'DELETE' });
   expect(front.begun).toEqual(['broadcast both', 'broadcast primary', 'unrouted primary']);
 });
+
+test('a body whose client has left counts as held until the primary has done with it', async () => {
+  const legacy = await service(() => undefined);
+  const front = await withBoth(legacy, await service(ok));
+  const leaving = await rawClient(front.port);
+  leaving.write('POST /broadcast HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n');
+  leaving.write('x'.repeat(1_000));
+  await until('the primary has it', () => legacy.got.length === 1);
+  leaving.socket.destroy();
+  await until('its end is noticed', () =>
+    front.logged.some(line => line.includes('request ended')),
+  );
+  expect(front.traffic.heldBytes).toBe(1_000);
+  legacy.close();
+  await until('its room is free', () => front.traffic.heldBytes === 0);
+});
+
+test('a body whose answer has no end counts as held until it is given up', async () => {
+  const legacy = await service((_g, response) => response.write('begun'));
+  const options = { upstream: { responseTimeoutMs: 300 } };
+  const front = await withBoth(legacy, await service(ok), options);
+  const leaving = await rawClient(front.port);
+  leaving.write('POST /broadcast HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789');
+  await leaving.has('begun');
+  expect(front.traffic.heldBytes).toBe(10);
+  leaving.socket.destroy();
+  await until('its room is free', () => front.traffic.heldBytes === 0);
+});
