@@ -92,7 +92,8 @@ const COMMANDS: Readonly<Record<PeerName, Command>> = {
     await copyFile(path.join(ROOT, 'flags/events.json'), path.join(dir, 'flags/events.json'));
     await writeFile(path.join(dir, 'secret'), SECRET);
     await writeFile(path.join(dir, 'cutover.yaml'), cutoverConfig(port, upstreamPort));
-    return node('bin/cutover.js', 'start', '--config', path.join(dir, 'cutover.yaml'));
+    // As an executable: what its first line asks of Node is part of it.
+    return [path.join(ROOT, 'bin/cutover.js'), 'start', '--config', path.join(dir, 'cutover.yaml')];
   },
   pipe: async (port, upstreamPort) => node('bench/pipe.ts', port, upstreamPort),
   nginx: async (port, upstreamPort, dir) => {

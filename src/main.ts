@@ -24,8 +24,6 @@ import { Judge } from './judge/judge.ts';
 import type { TrafficView } from './ports.ts';
 import { Traffic } from './traffic/traffic.ts';
 
-/** Of each half of a thread's young generation; by trial, see `keepRequestsYoung`. */
-const YOUNG_MB = 16;
 /** A new version that waits for the one before it to be told to stop looks so often, */
 const TAKE_OVER_CHECK_MS = 50;
 /** and says so often what it waits for. */
@@ -312,15 +310,9 @@ function surviveStrays(logger: Logger): void {
  * V8 allocates in the old generation what has survived collections often, by the place in the code.
  * Under load that is whatever is in flight: from then on all requests are old when they are made, and
  * all that they point to outlives the quick collections. A third of the CPU of HTTP traffic.
- *
- * And it lets a young generation grow to 64 MB, which a burst of new sessions fills: 14 kB for each of
- * 5,000. It stays at what the start has made of it, 16 MB; so do those of the judge's and other threads,
- * which work as fast by that (down to 8 MB they do not).
  */
 function keepRequestsYoung(): void {
   setFlagsFromString('--no-allocation-site-pretenuring');
-  setFlagsFromString(`--min-semi-space-size=${YOUNG_MB}`);
-  setFlagsFromString('--semi-space-growth-factor=1');
 }
 
 async function warningsFor({ config }: Loaded): Promise<readonly string[]> {
