@@ -10,9 +10,13 @@ import type { Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
 
-/** Requests and streams under way in the process; beyond that a slow service loses its copies. */
-const MOST_UNDER_WAY = 500;
-/** More of an answer is not read: it is not compared anyway (`answer-sample.ts`). */
+/**
+ * Under way in the process. Beyond 500 a slow service loses its copies of requests; streams last as long
+ * as their clients, so each client's has a place; a standby loses none while memory lasts.
+ */
+const MOST_UNDER_WAY = { request: 500, stream: 10_000, standby: 10_000 };
+type Kind = keyof typeof MOST_UNDER_WAY;
+/** More of a shadow's answer is not read: it is not compared anyway (`answer-sample.ts`). */
 const MOST_ANSWER_BYTES = 16 * 1_048_576;
 /** HTTP shadows are marked, so that a service can tell them from a client's own (its statistics, its mails). */
 const MARK = ['X-Cutover-Role', 'shadow'] as const;
@@ -39,6 +43,7 @@ interface Lane {
 }
 
 export class ShadowRequests {
+  /** Of shadows alone: a standby is asked whether or not it has failed before. */
   readonly #breakers: Readonly<Record<Side, Breaker>> = {
     legacy: new Breaker(),
     candidate: new Breaker(),
@@ -46,37 +51,35 @@ export class ShadowRequests {
   readonly #lanes = new WeakMap<ClientLink, Lane>();
   readonly #observer: TrafficObserver;
   readonly #roll: Roll<ServiceConnection>;
-  #underWay = 0;
+  readonly #underWay: Record<Kind, number> = { request: 0, stream: 0, standby: 0 };
 
   constructor(observer: TrafficObserver, roll: Roll<ServiceConnection>) {
     this.#observer = observer;
     this.#roll = roll;
   }
 
-  get underWay(): number {
-    return this.#underWay;
-  }
-
   /** Sends it, or counts why not and returns null. Give up by `abort`; the sink then hears nothing. */
   send(shadow: ShadowRequest): Pick<Exchange, 'abort'> | null {
     const { route, plan, upstream, method, request, singleUse } = shadow;
-    const breaker = this.#breakers[plan.side];
+    const isShadow = plan.role === 'shadow';
+    const kind = isShadow ? (shadow.isStream ? 'stream' : 'request') : 'standby';
+    const breaker = isShadow ? this.#breakers[plan.side] : null;
     const left = (why: SecondLegEnd): null => {
       this.#observer.secondLegEnded(route, plan.side, plan.role, why);
       return null;
     };
     if (singleUse) return left('single-use');
-    if (this.#underWay >= MOST_UNDER_WAY) return left('busy');
-    if (!breaker.mayTry()) return left('broken');
+    if (this.#underWay[kind] >= MOST_UNDER_WAY[kind]) return left('busy');
+    if (breaker?.mayTry() === false) return left('broken');
     const { connection, done } = this.#connection(shadow.link, upstream, shadow.credentials);
-    this.#underWay += 1;
+    this.#underWay[kind] += 1;
     let over = false;
     let bytes = 0;
     const finish = (why: SecondLegEnd): void => {
       if (over) return;
       over = true;
       clearTimeout(patience);
-      this.#underWay -= 1;
+      this.#underWay[kind] -= 1;
       done();
       this.#observer.secondLegEnded(route, plan.side, plan.role, why);
     };
@@ -91,7 +94,7 @@ export class ShadowRequests {
     const patience = shadow.isStream
       ? undefined
       : setTimeout(() => {
-          breaker.failed();
+          breaker?.failed();
           giveUp('slow', 'upstream-timeout');
         }, upstream.config.responseTimeoutMs).unref();
     const sent = exchange(
@@ -100,12 +103,12 @@ export class ShadowRequests {
       {
         interim: sink.interim,
         head(status, reason, headers) {
-          breaker.succeeded();
+          breaker?.succeeded();
           sink.head(status, reason, headers);
         },
         data(chunk) {
           bytes += chunk.length;
-          if (shadow.isStream || bytes <= MOST_ANSWER_BYTES) return sink.data(chunk);
+          if (kind !== 'request' || bytes <= MOST_ANSWER_BYTES) return sink.data(chunk);
           giveUp('flooding', 'upstream-invalid');
           return true;
         },
@@ -114,7 +117,7 @@ export class ShadowRequests {
           sink.end(trailers);
         },
         fail(code, detail) {
-          breaker.failed();
+          breaker?.failed();
           finish('failed');
           sink.fail(code, detail);
         },

@@ -222,3 +222,75 @@ test('both streams of events go to the judge, and the shadow ends with its clien
   await until('the shadow has ended', () => candidate.aborted() === 1);
   await until('the judge is told', () => stream.notes.includes('end'));
 });
+
+test('a standby is asked however often it has failed, a shadow that fails is left alone for a while', async () => {
+  const fails: Answer = (_request, response) => void response.destroy();
+  const asked = { legacy: says('legacy'), candidate: says('candidate') };
+  const standby = await both(
+    { ...asked, legacy: fails },
+    { decision: { primary: 'candidate', second: { side: 'legacy', role: 'standby' } } },
+  );
+  const shadow = await both({ ...asked, candidate: fails });
+  const ends = ({ front }: typeof shadow) =>
+    front.reports.filter(r => r.kind === 'second-ended').map(r => r.what);
+  for (const { url, ...rest } of [standby, shadow]) {
+    for (let i = 1; i <= 8; i += 1) {
+      await (await fetch(url)).text();
+      await until('the second one has failed', () => ends({ url, ...rest }).length === i);
+    }
+  }
+  expect(ends(standby)).toEqual(Array(8).fill('failed'));
+  expect(ends(shadow).slice(-3)).toEqual(Array(3).fill('broken'));
+});
+
+/** Catches a hang: 1,000 requests at a time, on a machine that may be busy. */
+const LIMIT_MS = 120_000;
+
+test(
+  'requests to a shadow that hangs take 500 places, and neither a stream nor a standby goes without one',
+  async () => {
+    const hangs: Answer = () => undefined;
+    const streams: Answer = (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n');
+    };
+    const standby: SecondLeg = { side: 'legacy', role: 'standby' };
+    let decision: Partial<Decision> = {};
+    const { legacy, candidate, front, url } = await both(
+      {
+        legacy: (request, response) => {
+          if (request.headers['x-cutover-role'] === undefined) says('legacy')(request, response);
+        },
+        candidate: (request, response) => {
+          if (request.url === '/events') streams(request, response);
+          else if (request.headers['x-cutover-role'] === undefined)
+            says('candidate')(request, response);
+          else hangs(request, response);
+        },
+      },
+      {
+        decider: () => ({
+          decision: { ...decisionFor('legacy'), second: SHADOW, ...decision },
+          revision: 'test',
+        }),
+      },
+    );
+    const marked = (at: typeof legacy) =>
+      at.got.filter(({ headers }) => headers['x-cutover-role'] !== undefined).length;
+    const ask = (path = '') => fetch(`${url}${path}`).then(answer => answer.text());
+    const many = async (requests: number) => {
+      for (let i = 0; i < requests; i += 50)
+        await Promise.all(Array.from({ length: 50 }, () => ask()));
+    };
+    await many(500);
+    await until('the shadow has all of them', () => marked(candidate) === 500);
+    await ask();
+    await until('one too many is counted', () => front.reports.some(r => r.what === 'busy'));
+    const stream = await fetch(`${url}/events`);
+    open.push({ close: () => stream.body?.cancel() });
+    await until('the shadow has the stream', () => marked(candidate) === 501);
+    decision = { primary: 'candidate', second: standby };
+    await many(550);
+    await until('the standby has all of them', () => marked(legacy) === 550);
+  },
+  LIMIT_MS,
+);
