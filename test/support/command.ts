@@ -15,11 +15,11 @@ export interface CommandOptions {
   env?: Readonly<Record<string, string>>;
 }
 
-/** Starts it; `env` is all that it gets of ours, so that a developer's settings do not matter. */
+/** Starts it; `env` is all that it gets of ours but for the two, so that a developer's settings do not matter. */
 export function startCommand(words: readonly string[], { cwd, env = {} }: CommandOptions = {}) {
-  const { PATH = '' } = process.env;
+  const { PATH = '', NODE_COMPILE_CACHE = '' } = process.env;
   return spawn(process.execPath, [BIN, ...words], {
-    env: { PATH, ...env },
+    env: { PATH, NODE_COMPILE_CACHE, ...env },
     ...(cwd === undefined ? {} : { cwd }),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
