@@ -9,6 +9,8 @@ import { explainCommand } from './cli/explain-command.ts';
 import { reportFailure } from './cli/failure.ts';
 import { flagsCommand } from './cli/flags-command.ts';
 import { pinCommand, unpinCommand } from './cli/pin-command.ts';
+import { proofCommand } from './cli/proof-command.ts';
+import { releaseCommand, rollbackCommand } from './cli/rollback-command.ts';
 import { stageCommand } from './cli/stage-command.ts';
 import { startCommand } from './cli/start-command.ts';
 import { statusCommand } from './cli/status-command.ts';
@@ -24,9 +26,10 @@ First steps:
   cutover stage                    where does the migration stand?
   cutover stage canary 5%          let the candidate serve 5% of the users
   cutover explain --user U --route R
+  cutover rollback --reason "…"    everybody back to legacy, at once
 
 Ends with 0 if all is well, 1 if something was refused or is not valid, 2 if nobody answers or the
-command was not understood. Colours are left out where NO_COLOR is set.`;
+command was not understood, 3 if a rollback left something. Colours are left out where NO_COLOR is set.`;
 
 /** Guests: only the one that is asked for is loaded. */
 const GUESTS = {
@@ -81,6 +84,9 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .addCommand(unpinCommand())
     .addCommand(bypassCommand())
     .addCommand(writesCommand())
+    .addCommand(rollbackCommand())
+    .addCommand(releaseCommand())
+    .addCommand(proofCommand())
     .addCommand(auditCommand())
     .addCommand(flagsCommand())
     .addCommand(configCommand());

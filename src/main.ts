@@ -13,10 +13,13 @@ import { createDecider } from './control/decider.ts';
 import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
 import type { FlagProvider } from './control/flags/provider.ts';
+import { Latch } from './control/latch.ts';
 import { legsOn } from './control/legs-on.ts';
 import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
+import { Proofs } from './control/proofs.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
+import { Rollbacks } from './control/rollbacks.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
 import { WriteSplits } from './control/write-splits.ts';
 import { rulesByRoute } from './judge/docket.ts';
@@ -32,6 +35,8 @@ const TAKE_OVER_REMIND_MS = 60_000;
 const CLOSING_SHARE = 0.7;
 /** A process that does not hold the state folder looks so often at what the other one leaves in it. */
 const FOLLOW_MS = 250;
+/** Within that time a second signal says that the first one was meant. */
+const ASK_AGAIN_MS = 60_000;
 /** A process that drains looks so often whether another one took over its state folder. */
 const SUCCESSOR_CHECK_MS = 50;
 
@@ -50,6 +55,8 @@ export interface RunningProxy {
   readonly traffic: TrafficView;
   /** Address of the admin API once it is open: at once, but for a takeover. */
   readonly admin: Promise<string>;
+  /** Rolls everything back, when there is neither admin port nor token. Never throws. */
+  rollBackBySignal(): Promise<void>;
   /** Reads the configuration again. Never throws: a file that is refused changes nothing. */
   reload(): Promise<ReloadReport>;
   /**
@@ -75,15 +82,22 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let flags: FlagProvider | null = null;
   let traffic: Traffic | null = null;
   let bypass: Bypass | null = null;
+  let latch: Latch | null = null;
   /** The state folder is ours alone to write. */
   let holdsState = false;
   let admin: Admin | null = null;
   let adminAddress: string | null = null;
   const writes = new WriteSplits(logger);
   const audit = new Audit(logger);
+  const proofs = new Proofs(logger);
   // Beside the process that holds the folder, before and after: the bypass is as that one leaves it.
   const following = setInterval(() => {
-    if (!holdsState) void bypass?.follow();
+    if (!holdsState) {
+      void bypass?.follow();
+      void latch?.follow();
+    } else if (latch?.kept === false) {
+      void latch.flush();
+    }
   }, FOLLOW_MS).unref();
   const evidence = new Evidence(config, logger);
   const judge = new Judge({ rules: rulesByRoute(config.routes), evidence, logger });
@@ -94,16 +108,27 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     flags = provider;
     const emergency = await Bypass.open(config.stateDir);
     bypass = emergency;
+    const held = await Latch.open(config.stateDir, { shared: !holdsState });
+    latch = held;
+    if (held.held.length > 0) logger.warn({ held: held.held }, 'a rollback holds routes on legacy');
     const bypassed = (): boolean => emergency.engaged !== null;
     const decide = createDecider(provider, route => ({
       bypass: bypassed(),
-      latched: false,
+      latch: held.on(route.name),
       legsOn: legsOn(route, loaded.config.routes, traffic),
     }));
+    const rollbacks = new Rollbacks({
+      ...{ latch: held, audit, proofs, flags: provider, logger },
+      loaded: () => loaded,
+      traffic: () => traffic,
+    });
+    held.onFollowed(before => rollbacks.follow(before));
     const metrics = createMetrics({
       traffic: () => traffic,
       flags: provider,
       bypass: emergency,
+      rollbacks,
+      audit,
       writes,
       evidence,
       judge,
@@ -136,6 +161,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       traffic: () => traffic,
       judge,
       bypass: emergency,
+      rollbacks,
       audit,
       writes,
       evidence,
@@ -147,7 +173,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     // Clients are served meanwhile; whoever needs the address awaits it.
     if (takeOver) adminOpen.catch(() => undefined);
     else await adminOpen;
-    return { listen, flags: provider, traffic: lanes, admin: adminOpen, reload, drain, close };
+    return {
+      ...{ listen, flags: provider, traffic: lanes, admin: adminOpen, reload, drain, close },
+      rollBackBySignal: bySignal(rollbacks, logger),
+    };
 
     async function openAdmin(): Promise<string> {
       const held = state ?? (await takeState());
@@ -191,7 +220,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     state = held;
     writes.keepIn(held.path);
     await audit.keepIn(held.path);
+    await proofs.keepIn(held.path);
     await bypass?.follow();
+    await latch?.follow({ shared: false });
     holdsState = true;
     evidence.keepIn(held.path, await held.pseudonymKey());
     return held;
@@ -226,6 +257,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const held = state;
     holdsState = false;
     audit.letGo();
+    proofs.letGo();
     await held?.release();
     if (held !== null) void makeWayFor(held);
     await Promise.race([drained, pause(drainMs, undefined, { ref: false })]);
@@ -273,6 +305,8 @@ export async function start(options: {
   const ended = nextSignal(['SIGTERM', 'SIGINT']);
   const starting = startProxy({ ...options, loaded, logger });
   process.on('SIGHUP', () => void starting.then(proxy => proxy.reload()));
+  // One that comes before anybody is served counts from the first client on.
+  process.on('SIGUSR2', () => void starting.then(proxy => proxy.rollBackBySignal()));
   const proxy = await starting;
   surviveStrays(logger);
   logger.info({ pid: process.pid }, 'started');
@@ -282,6 +316,21 @@ export async function start(options: {
   await proxy.drain();
   logger.info('ended');
   return 0;
+}
+
+/** Stage `complete` needs to be asked twice: a second signal within a minute is the second time. */
+function bySignal(rollbacks: Rollbacks, logger: Logger): () => Promise<void> {
+  let refusedAt = Number.NEGATIVE_INFINITY;
+  return async () => {
+    const acceptStale = performance.now() - refusedAt < ASK_AGAIN_MS;
+    const reason = 'signal SIGUSR2';
+    try {
+      await rollbacks.rollback({ reason, by: reason, acceptStale });
+    } catch (error) {
+      refusedAt = performance.now();
+      logger.error({ reason: sentence(error) }, 'a rollback by signal was refused');
+    }
+  };
 }
 
 /** The first of these signals to come. */

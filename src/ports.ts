@@ -99,6 +99,58 @@ export interface LaneCounters {
   secondLegsOpen: number;
 }
 
+/** What became of the sessions that a rollback found on the candidate. */
+export interface SessionTally {
+  readonly affected: number;
+  /** Moved to a leg that stood by. */
+  readonly inPlace: number;
+  /** Moved to a leg that was dialled for it. */
+  readonly redialled: number;
+  /** Told to come again (1012), because they could not be moved, or their route says so. */
+  readonly closed: number;
+  /** Their client, or the candidate, ended them meanwhile. */
+  readonly left: number;
+  /** Legacy could not be had: the candidate serves them still, and legacy is tried again. */
+  readonly failed: number;
+  readonly pending: number;
+}
+
+/** The same for HTTP: answers and event streams that the candidate was giving. */
+export interface AnswerTally {
+  readonly affected: number;
+  /** Over by themselves in the time of grace. */
+  readonly finished: number;
+  /** Ended: streams behind an event, answers cut off. */
+  readonly ended: number;
+  readonly pending: number;
+}
+
+/** A rollback under way in the lanes. */
+export interface RollbackProgress {
+  readonly sessions: SessionTally;
+  readonly answers: AnswerTally;
+  /** When the last byte of the candidate's was handed to a client's socket since (ms, `performance.now`). */
+  readonly lastCandidateByteAt: number | null;
+  /** Bytes that waited in clients' sockets when the candidate's last one was handed over, all together. */
+  readonly queuedBytes: number;
+  /** Settles when nothing is pending, or by `end`. */
+  readonly done: Promise<void>;
+  /** What is pending stays so; it is served on as decided, without being watched. */
+  end(): void;
+}
+
+/** What a rollback of a route would meet, as of now. */
+export interface RollbackOutlook {
+  /** Sessions that the candidate serves: with a leg that stands by, without one, and not to be moved. */
+  readonly warm: number;
+  readonly toDial: number;
+  readonly notMovable: number;
+  /** Event streams and other answers under way. */
+  readonly answers: number;
+  /** Until the last one is told or dialled; a dial takes its own time besides. */
+  readonly paceMs: number;
+}
+
 /** What the operator's side can ask of traffic at any time. */
 export interface TrafficView {
   /** One entry per route and side that has seen traffic. */
@@ -112,6 +164,14 @@ export interface TrafficView {
    * open only now for a client that has asked before. Returns how many are open.
    */
   endOpen(windowMs: number): number;
+  /**
+   * Takes everything of these routes that the candidate serves to legacy, at once where a leg stands by.
+   * The decisions must say legacy by then. `sever`: they say that the candidate is shown nothing either.
+   */
+  rollBack(routes: ReadonlySet<string>, how?: { readonly sever?: boolean }): RollbackProgress;
+  rollbackOutlook(route: string): RollbackOutlook;
+  /** Asks for every open session's decision anew. */
+  reconsider(): Promise<void>;
   /** Sessions whose handshake is under way. */
   readonly connecting: number;
   readonly draining: boolean;

@@ -2,8 +2,8 @@
 import { CommanderError } from 'commander';
 import { CutoverError } from '../errors.ts';
 
-/** 1: refused or invalid. 2: nobody answers, or the command was not understood. */
-export type FailureCode = 1 | 2;
+/** 1: refused or invalid. 2: nobody answers, or the command was not understood. 3: done, but not all of it. */
+export type FailureCode = 1 | 2 | 3;
 
 export class CommandFailure extends Error {
   readonly exitCode: FailureCode;

@@ -99,6 +99,10 @@ function changeText(change: RouteChange): string {
       ? `  ${dryRun ? 'would write' : 'wrote'} ${files.join(', ')}; flags ${revision}`
       : `  no flag needed a change; flags ${revision}`,
   ];
+  if (after.name === 'complete' && before.name !== 'complete') {
+    const what = 'legacy hears of nothing any more: a rollback from here needs --accept-stale';
+    lines.push(paint('yellow', `  warning: ${what}`));
+  }
   if (pinned.length > 0) lines.push(`  single users are pinned by ${pinned.join(', ')}`);
   for (const { flag, message } of problems) {
     lines.push(paint('yellow', `  warning: ${flag ?? 'flags'}: ${message}`));

@@ -29,12 +29,13 @@ function statusText(status: Status): string {
   return [headline(status), '', routesTable(status), '', factsTable(status)].join('\n');
 }
 
-function headline({ version, uptimeS, ready, reasons, bypass }: Status): string {
+function headline({ version, uptimeS, ready, reasons, bypass, latch }: Status): string {
   const state = ready
     ? paint('green', 'ready')
     : paint('red', `not ready (${reasons.map(({ code }) => code).join(', ')})`);
+  const latched = latch.held.length === 0 ? '' : `, ${paint('red', 'rolled back')}`;
   const bypassed = bypass.engaged === null ? '' : `, ${paint('red', 'bypass on')}`;
-  return `cutover ${version}, up ${duration(uptimeS)}, ${state}${bypassed}`;
+  return `cutover ${version}, up ${duration(uptimeS)}, ${state}${latched}${bypassed}`;
 }
 
 function routesTable({ routes, unrouted, bypass }: Status): string {
@@ -59,7 +60,8 @@ function routesTable({ routes, unrouted, bypass }: Status): string {
   );
 }
 
-function stageText({ stage }: RouteStatus): string {
+function stageText({ stage, latch }: RouteStatus): string {
+  if (latch !== null) return `${paint('red', latch)} (${stage.text})`;
   return stage.kill || stage.name === 'mixed' ? paint('red', stage.text) : stage.text;
 }
 
@@ -97,6 +99,8 @@ function factsTable(status: Status): string {
     ...serverRow(flags),
     ...writesRows(status),
     ['unrouted', unrouted.note],
+    ...latchRows(status),
+    ...rollbackRows(status),
     ...bypassRows(status),
     ...booksRows(status),
     ...divergedRows(status),
@@ -190,6 +194,34 @@ function writesRows({ writes }: Status): string[][] {
     const parted = splits === '' ? 'no splits' : `${splits} (cutover writes splits)`;
     return ['writes', `${row.route}: ${where}, ${row.inFlight} in flight, ${parted}`];
   });
+}
+
+function latchRows({ latch: { held, kept, damaged } }: Status): string[][] {
+  const rows = held.map(({ scope, state, at, by, reason }) => {
+    const what = scope === '*' ? 'everything' : plain(scope);
+    return `${what} ${state} since ${at} (${plain(by)}: ${plain(reason)}); cutover release`;
+  });
+  if (!kept) rows.push('what holds could not be written: a restart ends it');
+  if (damaged > 0) rows.push(`lines of the latch's file that can not be read: ${damaged}`);
+  return rows.map((text, index) => [index === 0 ? paint('red', 'latch') : '', text]);
+}
+
+/** What a rollback would meet now, of routes that the candidate serves somebody on. */
+function rollbackRows({ routes }: Status): string[][] {
+  const rows = routes.flatMap(({ name, rollback }) => {
+    if (rollback === null) return [];
+    const { warm, toDial, notMovable, answers, paceMs } = rollback;
+    if (warm + toDial + notMovable + answers === 0) return [];
+    const found = [
+      `${warm} at once`,
+      ...(toDial > 0 ? [`${toDial} dialled for`] : []),
+      ...(notMovable > 0 ? [`${notMovable} not movable, told to come again`] : []),
+      ...(answers > 0 ? [`${answers} answers and streams ended`] : []),
+      ...(paceMs > 0 ? [`the last one after ${duration(Math.ceil(paceMs / 1_000))}`] : []),
+    ];
+    return [`${name}: ${found.join(', ')}`];
+  });
+  return rows.map((text, index) => [index === 0 ? 'a rollback' : '', text]);
 }
 
 function bypassRows({ bypass }: Status): string[][] {

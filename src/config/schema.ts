@@ -313,6 +313,18 @@ const Limits = z.strictObject({
   closeMs: milliseconds(100)
     .default(10_000)
     .describe('After one end has closed, the other has so long to follow.'),
+  // 500: as many a second as a restart sends 10,000 clients back within drainMs. A service that stands a
+  // restart stands a rollback.
+  movesPerS: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(500)
+    .describe(
+      'Open WebSockets that change sides and have no leg there: dialled for, or told to reconnect, a second. Those with a second leg all change at once.',
+    ),
+  // 100: a handshake of 200 ms keeps that pace.
+  dialsAtOnce: z.int().min(1).max(100_000).default(100).describe('Of those, dials under way.'),
   drainMs: milliseconds(100)
     .default(20_000)
     .describe('From SIGTERM to exit. Closes are spread over it.'),

@@ -19,6 +19,7 @@ import { readiness } from './health.ts';
 import type { Metrics } from './metrics.ts';
 import { listPins, type PinnedFlag, pinUser, unpinUser } from './pins.ts';
 import type { ProxyView } from './proxy-view.ts';
+import { rollbackRoutes } from './rollback-routes.ts';
 import { changeStage, routesOf } from './stage-change.ts';
 import { stageView } from './stage-view.ts';
 import { statusOf } from './status.ts';
@@ -267,6 +268,7 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
   bypassRoutes(api, proxy, logger);
   writeRoutes(api, proxy);
   auditRoutes(api, audit);
+  rollbackRoutes(api, proxy.rollbacks);
 }
 
 /** The flag itself says who it is; the trail is read by more people, and kept for longer. */

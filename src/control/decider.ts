@@ -6,7 +6,7 @@ import type { Decider } from '../ports.ts';
 import { decide, type Forced } from '../rules/decide.ts';
 import type { FlagProvider } from './flags/provider.ts';
 
-const NOTHING_FORCED: Forced = Object.freeze({ bypass: false, latched: false, legsOn: [] });
+const NOTHING_FORCED: Forced = Object.freeze({ bypass: false, latch: null, legsOn: [] });
 
 /** Decides by these flags. Facts and revision are read in one go and belong together. */
 export function createDecider(

@@ -19,6 +19,11 @@ const WARNINGS = {
   'flags-refused': 'The newest flags are not valid; those before them stay in force.',
   'bypass-engaged':
     'An operator sends everything straight to legacy: nothing new is flagged or compared.',
+  latched: 'A rollback holds routes on legacy, whatever flags say, until it is released.',
+  'latch-unkept':
+    'The state folder refused a rollback that holds: a restart would end it. It is tried again.',
+  'audit-unkept':
+    'What is changed can not be put on record, so that only going to legacy is possible.',
   'state-awaited': 'Another process still holds the state folder; this one takes over.',
   'evidence-unkept':
     'What the comparison finds can not be written: it is counted, and its examples are dropped.',
@@ -48,6 +53,8 @@ export interface Readiness {
 
 type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload' | 'evidence'> & {
   readonly bypass: Pick<ProxyView['bypass'], 'engaged'>;
+  readonly rollbacks: { readonly latch: Pick<ProxyView['rollbacks']['latch'], 'held' | 'kept'> };
+  readonly audit: Pick<ProxyView['audit'], 'trouble'>;
 };
 
 /**
@@ -73,6 +80,11 @@ function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
     yield 'flags-refused';
   }
   if (proxy.bypass.engaged !== null) yield 'bypass-engaged';
+  const { latch } = proxy.rollbacks;
+  if (latch.held.length > 0) yield 'latched';
+  if (!latch.kept) yield 'latch-unkept';
+  // Until it has taken over, somebody else's changes are put on record there.
+  if (proxy.audit.trouble !== null && proxy.state() === 'held') yield 'audit-unkept';
   if (proxy.state() === 'awaited') yield 'state-awaited';
   if (proxy.evidence.state.trouble !== null) yield 'evidence-unkept';
   if (proxy.lastReload()?.ok === false) yield 'reload-refused';

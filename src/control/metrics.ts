@@ -4,12 +4,15 @@ import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { JudgeView, LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
 import { REASONS } from '../rules/decide.ts';
+import type { Audit } from './audit.ts';
 import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { EvidenceUse } from './evidence/kept.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
 import { judgeMetrics } from './judge-metrics.ts';
+import { rollbackMetrics } from './rollback-metrics.ts';
+import type { Rollbacks } from './rollbacks.ts';
 import { writeMetrics } from './write-metrics.ts';
 import type { WriteSplits } from './write-splits.ts';
 
@@ -44,6 +47,8 @@ export interface MetricsSources {
   readonly flags: Pick<FlagProvider, 'revision' | 'loadedAt' | 'problems'> &
     Partial<Pick<FlagProvider, 'remote'>>;
   readonly bypass: Pick<Bypass, 'engaged'>;
+  readonly rollbacks: Pick<Rollbacks, 'latch' | 'proofs' | 'counts'>;
+  readonly audit: Pick<Audit, 'unkept'>;
   readonly writes: Pick<WriteSplits, 'counts' | 'unkept'>;
   readonly evidence: Pick<Evidence, 'state'>;
   readonly judge: JudgeView;
@@ -67,6 +72,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
       this.set(bypass.engaged === null ? 0 : 1);
     },
   });
+  rollbackMetrics(registry, sources);
   judgeMetrics(registry, judge);
   evidenceMetrics(registry, evidence);
 

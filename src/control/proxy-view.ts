@@ -6,6 +6,7 @@ import type { Audit } from './audit.ts';
 import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { FlagProvider } from './flags/provider.ts';
+import type { Rollbacks } from './rollbacks.ts';
 import type { WriteSplits } from './write-splits.ts';
 
 export interface ReloadReport {
@@ -30,6 +31,8 @@ export interface ProxyView {
   lastReload(): ReloadReport | null;
   readonly judge: JudgeView;
   readonly bypass: Bypass;
+  /** With the latch and the proofs. */
+  readonly rollbacks: Rollbacks;
   /** Where changes are put on record. */
   readonly audit: Audit;
   /** What became of writes. */

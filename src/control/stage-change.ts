@@ -6,7 +6,8 @@ import { CutoverError } from '../errors.ts';
 import type { Decider } from '../ports.ts';
 import { decide } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
-import { type StageTarget, stageTarget } from '../rules/stage.ts';
+import { EVERYTHING } from '../rules/latch.ts';
+import { isForward, type StageTarget, stageTarget } from '../rules/stage.ts';
 import { type FlagProvider, openMemoryFlags, type StagePlan } from './flags/provider.ts';
 import { countMoves, type Moves } from './moves.ts';
 import type { ProxyView } from './proxy-view.ts';
@@ -56,6 +57,9 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     route,
     plan: planOf(flags, route, wanted),
   }));
+  for (const { route, plan } of plans) {
+    if (isForward(plan.before, plan.after)) refuseForward(proxy, route);
+  }
   const changes: RouteChange[] = [];
   for (const { route, plan } of plans) {
     try {
@@ -69,6 +73,19 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     }
   }
   return changes;
+}
+
+/** No way forward without a way back. */
+function refuseForward({ rollbacks: { latch } }: ProxyView, { name }: RouteConfig): void {
+  const [held] = latch.held.filter(({ scope }) => scope === name || scope === EVERYTHING);
+  if (held !== undefined) {
+    const release = `cutover release${held.scope === EVERYTHING ? '' : ` --route ${name}`} --reason …`;
+    const message = `a rollback holds ${name} on legacy since ${held.at} (${held.by}: ${held.reason}); first ${release}`;
+    throw new CutoverError('conflict', message, { field: 'stage' });
+  }
+  if (latch.kept) return;
+  const message = 'the state folder can not be written, so a rollback could not be kept';
+  throw new CutoverError('conflict', message, { field: 'stage' });
 }
 
 /** Routes that a request names. Throws `CutoverError('no-such-route')`. */
@@ -163,7 +180,8 @@ async function preview(
 function withFlags(now: Decider, flags: FlagProvider): Decider {
   return (route, subject) => {
     const { reason } = now(route, subject).decision;
-    const forced = { bypass: reason === 'bypass', latched: reason === 'latched', legsOn: [] };
+    const latch = reason === 'latched' || reason === 'severed' ? reason : null;
+    const forced = { bypass: reason === 'bypass', latch, legsOn: [] };
     const decision = decide(subject, route, flags.facts(route, subject), forced);
     return { decision, revision: flags.revision };
   };

@@ -1,11 +1,12 @@
 // Everything that an operator wants to know at a glance, as one value.
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
-import type { TrafficView } from '../ports.ts';
+import type { RollbackOutlook, TrafficView } from '../ports.ts';
 import type { Confidence } from '../rules/confidence.ts';
 import type { Side } from '../rules/decide.ts';
 import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
+import type { Held } from '../rules/latch.ts';
 import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import { type BooksView, booksView, type JudgeStatus, judgeStatus } from './books-view.ts';
 import { type BypassView, bypassView } from './bypass-change.ts';
@@ -16,6 +17,7 @@ import type { ProviderKind, RemoteFlags } from './flags/source.ts';
 import { type Readiness, readiness } from './health.ts';
 import type { Metrics } from './metrics.ts';
 import type { ProxyView } from './proxy-view.ts';
+import { type LatchView, latchView } from './rollback-routes.ts';
 import { type StageView, stageView } from './stage-view.ts';
 import { VERSION } from './version.ts';
 import { type WritesView, writesView } from './write-view.ts';
@@ -60,6 +62,10 @@ export interface RouteStatus extends TrafficStatus {
   readonly writes: RouteConfig['writes'];
   readonly stage: StageView;
   readonly flags: Omit<FlagNames, 'route'>;
+  /** How a rollback holds it on legacy; null: none does. */
+  readonly latch: Held | null;
+  /** What a rollback would meet now. */
+  readonly rollback: RollbackOutlook | null;
   /** What was compared since the start, and what came of it; null where nothing was. */
   readonly books: BooksView | null;
   /** How often runs or sessions diverge; null before one of them ended, or if that can not be read. */
@@ -96,6 +102,7 @@ export interface Status extends Readiness {
   /** Traffic while an operator sends everything straight to legacy. */
   readonly bypass: TrafficStatus & BypassView;
   readonly writes: WritesView;
+  readonly latch: LatchView;
   readonly flags: {
     readonly provider: ProviderKind;
     readonly revision: string;
@@ -160,6 +167,8 @@ export async function statusOf(
       const compared = found === undefined ? null : booksView(found);
       return {
         ...{ name, path, protocol, writes, stage, flags, divergence },
+        latch: proxy.rollbacks.latch.on(name),
+        rollback: traffic?.rollbackOutlook(name) ?? null,
         ...{ books: compared, ...trafficOf(name) },
       };
     }),
@@ -169,6 +178,7 @@ export async function statusOf(
     },
     bypass: { ...bypassView(proxy), ...trafficOf(BYPASS_NAME) },
     writes: writesView(proxy),
+    latch: latchView(proxy.rollbacks.latch),
     flags: flagStatus(proxy, nowMs),
     judge: judgeStatus(proxy.judge),
     evidence: evidenceStatus(proxy.evidence.state),

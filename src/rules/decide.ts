@@ -1,5 +1,6 @@
 // Who serves one client, and which second service sees the same traffic. The one place where a
 // decision is made; every lane carries the value on.
+import type { Held } from './latch.ts';
 import type { Stage } from './stage.ts';
 
 /** Which service. Never changes meaning during a migration. */
@@ -14,6 +15,8 @@ export const ISOLATION_MODES: readonly IsolationMode[] = ['observe', 'sanitize',
 export const REASONS = {
   bypass: 'an operator sends everything straight to legacy',
   latched: 'a rollback holds the route on legacy until it is released',
+  severed:
+    'a rollback holds the route on legacy and sends the candidate nothing until it is released',
   killed: 'the kill flag is on',
   'flags-unknown': 'no flags have been read yet',
   'serve-flag-missing': 'the serve flag does not exist',
@@ -53,7 +56,8 @@ export interface FlagFacts {
 /** What comes before any flag. */
 export interface Forced {
   readonly bypass: boolean;
-  readonly latched: boolean;
+  /** What a rollback left behind; null where none holds. */
+  readonly latch: Held | null;
   /** Sides on which something open of the route has a leg: they must go on hearing of writes. */
   readonly legsOn: readonly Side[];
 }
@@ -86,12 +90,17 @@ export function decide(
   const [primary, reason] = whoServes(subject, facts, forced);
   return Object.freeze({
     primary,
-    second: forced.bypass || facts === null ? null : secondLeg(primary, facts),
+    second: isAlone(forced) || facts === null ? null : secondLeg(primary, facts),
     writeTo: route.writes === 'both' && writesToBoth(primary, facts, forced) ? 'both' : 'primary',
     isolation:
       facts?.isolation ?? route.isolation ?? (primary === 'candidate' ? 'sanitize' : 'observe'),
     reason,
   });
+}
+
+/** The candidate is to hear nothing. */
+function isAlone({ bypass, latch }: Forced): boolean {
+  return bypass || latch === 'severed';
 }
 
 function whoServes(
@@ -100,7 +109,7 @@ function whoServes(
   forced: Forced,
 ): readonly [Side, Reason] {
   if (forced.bypass) return ['legacy', 'bypass'];
-  if (forced.latched) return ['legacy', 'latched'];
+  if (forced.latch !== null) return ['legacy', forced.latch];
   if (facts === null) return ['legacy', 'flags-unknown'];
   if (facts.kill) return ['legacy', 'killed'];
   if (facts.serve === 'missing') return ['legacy', 'serve-flag-missing'];
@@ -122,7 +131,7 @@ function secondLeg(primary: Side, facts: FlagFacts): SecondLeg | null {
  * long as somebody is still being served there.
  */
 function writesToBoth(primary: Side, facts: FlagFacts | null, forced: Forced): boolean {
-  if (forced.bypass) return false;
+  if (isAlone(forced)) return false;
   if (forced.legsOn.some(side => side !== primary)) return true;
   if (facts === null) return false;
   // Whoever is pinned against the stage will be back among the others.

@@ -33,6 +33,13 @@ function underlying(serve: number | undefined, shadow: number | undefined): Stag
   return shadow === 0 ? 'mixed' : 'canary';
 }
 
+/** More users on the candidate afterwards, or no way back from it any more. */
+export function isForward(before: Stage, after: Stage): boolean {
+  if (after.kill) return false;
+  const served = before.kill ? 0 : (before.serve ?? 0);
+  return (after.serve ?? 0) > served || (after.name === 'complete' && before.name !== 'complete');
+}
+
 /** What an operator asks for. `percent` belongs to `canary` (who serves) and `shadow` (sampled). */
 export interface StageTarget {
   readonly serve: number;

@@ -3,17 +3,21 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
 import type { LaneCounters } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
 import { endToEnd, fieldValues, without } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
 import { sendHead } from './answer.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 import { Progress } from './progress.ts';
 import type { Member } from './roll.ts';
+import type { RollbackRun, RolledBackAnswer } from './rollback-run.ts';
 
 /** Bodies up to here go out as text of one character a byte, in one piece with their head. */
 const SMALL_BYTES = 16_384;
 
 export interface ClientAnswerOptions {
+  readonly route: string;
+  readonly side: Side;
   readonly response: ServerResponse;
   /** The fields of the service's answer as the client gets them. */
   readonly fields: (headers: readonly string[]) => string[];
@@ -24,8 +28,15 @@ export interface ClientAnswerOptions {
   readonly onBrokenOff: (code: ErrorCode, detail: string) => void;
 }
 
-export class ClientAnswer implements AnswerSink, Member {
+export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
   place = -1;
+  readonly route: string;
+  /** Whose answer it is. */
+  readonly side: Side;
+  /** A rollback that waits for its end. */
+  rollback: RollbackRun | null = null;
+  /** Its end is not the service's. */
+  isCutShort = false;
   readonly #options: ClientAnswerOptions;
   readonly #response: ServerResponse;
   readonly #progress = new Progress(performance.now());
@@ -37,9 +48,12 @@ export class ClientAnswer implements AnswerSink, Member {
 
   constructor(options: ClientAnswerOptions) {
     this.#options = options;
+    this.route = options.route;
+    this.side = options.side;
     this.#response = options.response;
     this.#response.on('drain', () => this.#exchange?.resume());
     this.#response.on('close', () => {
+      this.rollback?.answerOver(this, this.isCutShort ? 'ended' : 'finished');
       // What a slow client held back must not wait for one that is gone.
       if (!this.#response.writableFinished) this.#exchange?.abort();
       this.#exchange?.resume();
@@ -55,6 +69,20 @@ export class ClientAnswer implements AnswerSink, Member {
   /** Cuts off a client that takes nothing for `limitMs`. */
   sweep(nowMs: number, limitMs: number): void {
     if (this.#progress.isStuck(this.#response, nowMs, limitMs)) this.#response.destroy();
+  }
+
+  /** A rollback has waited long enough for its end. */
+  cutShort(): void {
+    this.isCutShort = true;
+    this.#response.destroy();
+  }
+
+  /** Bytes that are not the service's. */
+  ours(bytes: Buffer): void {
+    const { rollback } = this;
+    this.rollback = null;
+    this.data(bytes);
+    this.rollback = rollback;
   }
 
   interim(status: number, headers: readonly string[]): void {
@@ -82,6 +110,7 @@ export class ClientAnswer implements AnswerSink, Member {
   data(chunk: Buffer): boolean {
     if (this.#response.destroyed) return true;
     this.#options.counters.bytesToClient += chunk.length;
+    this.rollback?.handedOver();
     if (this.#isHeld && this.#held === null) {
       this.#held = chunk;
       return true;

@@ -110,6 +110,13 @@ export class Comparison {
     if (plan !== null) this.#dial(plan);
   }
 
+  /** It is needed now: dialled at once, if it was to be dialled again later. */
+  hurry(): void {
+    if (this.#plan === null || this.#second !== null || this.#ended) return;
+    this.#redialAt = Number.POSITIVE_INFINITY;
+    this.#dial(this.#plan);
+  }
+
   /**
    * The second leg becomes the primary: gives it away, and takes the old one in its place; null where
    * that was lost, or is not wanted beside the new one.

@@ -5,19 +5,25 @@ import { eventEnd, isBetweenEvents, TAIL_BYTES } from '../wire/event-end.ts';
 import { fieldValues } from '../wire/headers.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 
+/** What feeds the client; `ours` takes bytes that are not the service's. */
+export type EventSink = AnswerSink & { ours(bytes: Buffer): void };
+
 export class EventStream implements AnswerSink {
   readonly #response: ServerResponse;
-  readonly #sink: AnswerSink;
+  readonly #sink: EventSink;
   #exchange: Exchange | null = null;
   /** The last bytes that the client was sent, as Latin-1. */
   #tail = '';
   /** Events can not be told apart in what is compressed. */
   #isCoded = false;
+  /** It is a stream of events indeed, so that a field can be put in. */
+  #isEvents = false;
+  #retryMs: number | null = null;
   #ending = false;
   #ended = false;
 
   /** `sink` is what feeds `response`. */
-  constructor(response: ServerResponse, sink: AnswerSink) {
+  constructor(response: ServerResponse, sink: EventSink) {
     this.#response = response;
     this.#sink = sink;
   }
@@ -28,11 +34,13 @@ export class EventStream implements AnswerSink {
 
   /**
    * Ends it behind the event under way, as if the service had; cuts it off if that event does not end
-   * within `limitMs`. One that has not begun is cut off: its client tries again.
+   * within `limitMs`. One that has not begun is cut off: its client tries again, after `retryMs` if that
+   * is given (the standard's `retry` field, which it keeps to from then on).
    */
-  endSoon(limitMs: number): void {
+  endSoon(limitMs: number, retryMs: number | null = null): void {
     if (this.#ending) return;
     this.#ending = true;
+    this.#retryMs = retryMs;
     if (!this.#response.headersSent || this.#isCoded) return void this.#response.destroy();
     if (isBetweenEvents(this.#tail)) return this.#finish();
     setTimeout(() => {
@@ -46,6 +54,9 @@ export class EventStream implements AnswerSink {
 
   head(status: number, reason: string, headers: readonly string[]): void {
     this.#isCoded = fieldValues(headers, 'content-encoding').length > 0;
+    this.#isEvents =
+      /^text\/event-stream\b/i.test(fieldValues(headers, 'content-type')[0] ?? '') &&
+      fieldValues(headers, 'content-length').length === 0;
     this.#sink.head(status, reason, headers);
   }
 
@@ -72,6 +83,9 @@ export class EventStream implements AnswerSink {
 
   #finish(): void {
     this.#ended = true;
+    if (this.#retryMs !== null && this.#isEvents) {
+      this.#sink.ours(Buffer.from(`retry: ${Math.round(this.#retryMs)}\n\n`));
+    }
     this.#sink.end([]);
     this.#exchange?.abort();
   }

@@ -96,7 +96,8 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 
 /** False: the client holds it back. */
 function deliver(session: Session, bytes: Buffer): boolean {
-  const { client, gate } = session;
+  const { client, gate, rollback } = session;
+  if (rollback !== null && session.leg.side === 'candidate') rollback.handedOver();
   // The view lies in the read buffer that all legs share: what is written must be a copy.
   if (gate === null) return client.write(Buffer.from(bytes));
   gate.push(bytes);
@@ -115,6 +116,8 @@ export function putClose(session: Session, frame: Buffer): void {
   session.closeWaiting = null;
   session.cut = true;
   session.handle({ kind: 'client-gone' });
+  session.rollback?.cut(session);
+  session.rollback?.closed(session);
   // A service that closed already has the last word.
   if (!session.lastWord) session.client.write(frame);
   // What the service still sends is read and thrown away, so that its own close is seen.

@@ -13,6 +13,7 @@ import type { SecondLeg, Side } from '../rules/decide.ts';
 import type { HandoverAction } from '../rules/handover/handover.ts';
 import { reconcile } from '../rules/handover/reconcile.ts';
 import { closeFrame } from '../wire/frames.ts';
+import { type DialPace, DialQueue } from './dial-queue.ts';
 import { attachLeg, detachLeg, noteClose, putClose } from './forwarding.ts';
 import type { Leg } from './leg.ts';
 import type { Session } from './session.ts';
@@ -37,6 +38,7 @@ export interface HandoverOptions {
   readonly tails: TailRing;
   /** Begins what a session without a second leg is to be moved with. */
   readonly dial: (session: Session, plan: SecondLeg) => void;
+  readonly pace: () => DialPace;
   readonly listener: HandoverListener;
 }
 
@@ -66,6 +68,8 @@ export class Handovers {
   readonly #cutting = new Map<Session, number>();
   /** Whose fresh second leg is to stand beside the old one until then. */
   readonly #overlapping = new Map<Session, number>();
+  /** Who needs a leg first. */
+  readonly #dials: DialQueue;
   readonly #held: Session[] = [];
   readonly #reconciled = new Map<Session, Reconciled>();
   readonly #rules = new WeakMap<RouteConfig, CompiledRules>();
@@ -74,6 +78,7 @@ export class Handovers {
 
   constructor(options: HandoverOptions) {
     this.#options = options;
+    this.#dials = new DialQueue(options.pace, session => this.#dial(session));
   }
 
   /** Sessions on their way. */
@@ -92,7 +97,12 @@ export class Handovers {
   move(session: Session, decided: Decided, urgent: boolean): void {
     const to = decided.decision.primary;
     const before = this.#moves.get(session);
-    this.#moves.set(session, { decided, urgent, redialled: before?.redialled ?? false });
+    this.#moves.set(session, {
+      decided,
+      // What is to be quick stays so, when flags change besides.
+      urgent: urgent || (before?.urgent === true && session.state.wanted === to),
+      redialled: before?.redialled ?? false,
+    });
     this.#switch(session, to);
   }
 
@@ -100,7 +110,7 @@ export class Handovers {
   act(session: Session, action: HandoverAction): void {
     switch (action.kind) {
       case 'dial':
-        return this.#dial(session, action.side);
+        return this.#dials.add(session);
       case 'cut':
         session.comparison?.leg?.socket.pause();
         session.client.pause();
@@ -111,6 +121,7 @@ export class Handovers {
         return;
       case 'reconcile':
         session.leg.socket.pause();
+        session.rollback?.cut(session);
         this.#cutting.delete(session);
         this.#held.push(session);
         return this.#reconcileSoon();
@@ -126,6 +137,7 @@ export class Handovers {
   }
 
   secondOpened(session: Session, side: Side): void {
+    this.#dials.done(session);
     const move = this.#moves.get(session);
     if (move === undefined || session.state.wanted !== side) return;
     const overlap = move.urgent ? URGENT_OVERLAP_MS : OVERLAP_MS;
@@ -133,17 +145,24 @@ export class Handovers {
     this.#tickSoon();
   }
 
-  /** The session is over. */
+  secondLost(session: Session, side: Side): void {
+    if (session.state.wanted !== side) return;
+    this.#dials.done(session);
+    if (session.state.phase === 'steady') session.rollback?.failed(session);
+  }
+
+  /** The session is over, or is where it is wanted. */
   forget(session: Session): void {
     this.#moves.delete(session);
+    this.#dials.done(session);
     this.#cutting.delete(session);
     this.#overlapping.delete(session);
     this.#reconciled.delete(session);
   }
 
   close(): void {
-    if (this.#ticker !== null) clearInterval(this.#ticker);
-    this.#ticker = null;
+    this.#dials.close();
+    this.#stopTicking();
   }
 
   #switch(session: Session, to: Side): void {
@@ -152,10 +171,14 @@ export class Handovers {
     if (session.state.phase === 'steady' && session.state.wanted === null) this.forget(session);
   }
 
-  #dial(session: Session, side: Side): void {
+  #dial(session: Session): void {
+    const { wanted, second } = session.state;
     const move = this.#moves.get(session);
-    if (move !== undefined) move.redialled = true;
-    this.#options.dial(session, legFor(side));
+    if (move === undefined || wanted === null || second === wanted) {
+      return this.#dials.done(session);
+    }
+    move.redialled = true;
+    this.#options.dial(session, legFor(wanted));
   }
 
   /** Neither leg speaks: what does the client still have to get? */
@@ -241,7 +264,12 @@ export class Handovers {
     this.#cutting.delete(session);
     const { kept } = session;
     session.kept = null;
-    if (kept !== null) session.client.write(kept);
+    if (kept !== null) {
+      if (session.leg.side === 'candidate') session.rollback?.handedOver();
+      session.client.write(kept);
+    }
+    // It was on its way to the candidate and has not left.
+    if (session.leg.side === 'legacy') session.rollback?.moved(session, 'in-place');
     this.#goOn(session);
   }
 
@@ -269,6 +297,7 @@ export class Handovers {
 
   #end(session: Session): void {
     this.forget(session);
+    session.rollback?.cut(session);
     noteClose(session, 'ended-by-proxy', ERRORS.draining.close);
     const { tracker } = session.leg;
     const frame = closeFrame(ERRORS.draining.close, 'service restart');
@@ -301,6 +330,11 @@ export class Handovers {
     if (this.#held.length > 0) this.#reconcileSoon();
   }
 
+  #stopTicking(): void {
+    if (this.#ticker !== null) clearInterval(this.#ticker);
+    this.#ticker = null;
+  }
+
   #tickSoon(): void {
     this.#ticker ??= setInterval(() => this.#tick(performance.now()), TICK_MS).unref();
   }
@@ -317,7 +351,7 @@ export class Handovers {
       const { wanted } = session.state;
       if (wanted !== null) this.#switch(session, wanted);
     }
-    if (this.#cutting.size + this.#overlapping.size === 0) this.close();
+    if (this.#cutting.size + this.#overlapping.size === 0) this.#stopTicking();
   }
 }
 

@@ -30,15 +30,21 @@ import { DoubleWriter } from './double-write.ts';
 import { EventStream } from './event-stream.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
-import { paced } from './pace.ts';
+import { paced, windowFor } from './pace.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { Roll } from './roll.ts';
+import type { RollbackRun } from './rollback-run.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
 import type { RequestFacts } from './upstream.ts';
+
+/** In a rollback the candidate has so long to finish the answers that it has begun: some are its last word on a write. */
+const GRACE_MS = 2_000;
+/** Clients whose streams end in a rollback come back after so long, and a time of each one's own. */
+const LEAST_RETRY_MS = 250;
 
 /** Clients are looked at for progress so often. */
 const SWEEP_MS = 1_000;
@@ -75,7 +81,7 @@ export class HttpLane {
   readonly #connections = new Roll<ServiceConnection>();
   readonly #shared = new SharedConnections(this.#connections);
   readonly #answers = new Roll<ClientAnswer>();
-  readonly #streams = new Set<EventStream>();
+  readonly #streams = new Map<EventStream, ClientAnswer>();
   #draining = false;
   readonly #sweeper: NodeJS.Timeout;
 
@@ -116,13 +122,48 @@ export class HttpLane {
 
   /** Ends the streams that are open now, spread over `windowMs`; resolves once all are told. */
   async endStreams(windowMs: number): Promise<void> {
-    await paced([...this.#streams], windowMs, stream => this.#endStream(stream));
+    await paced([...this.#streams.keys()], windowMs, stream => this.#endStream(stream));
   }
 
   /** Ends the streams that are open, and those that open from now on. */
   async drain(windowMs: number): Promise<void> {
     this.#draining = true;
     await this.endStreams(windowMs);
+  }
+
+  /** What the candidate answers on those routes ends: streams behind an event, others have a time of grace. */
+  rollBack(run: RollbackRun): void {
+    const answers: ClientAnswer[] = [];
+    this.#answers.each(answer => {
+      if (answer.side === 'candidate' && run.routes.has(answer.route)) answers.push(answer);
+    });
+    for (const answer of answers) run.joinAnswer(answer);
+    const { boundaryMs, movesPerS } = this.#options.context().limits;
+    const streams = [...this.#streams].filter(([, answer]) => answer.rollback === run);
+    const retryMs = windowFor(streams.length, movesPerS);
+    for (const [stream, answer] of streams) {
+      answer.isCutShort = true;
+      stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * retryMs);
+    }
+    if (answers.length > streams.length) {
+      setTimeout(() => {
+        for (const answer of answers)
+          if (!answer.isCutShort && answer.rollback === run) answer.cutShort();
+      }, GRACE_MS).unref();
+    }
+  }
+
+  /** Those routes show the candidate nothing any more. */
+  sever(routes: ReadonlySet<string>): void {
+    this.#shadows.sever('candidate', routes);
+  }
+
+  answersOf(route: string, side: Side): number {
+    let count = 0;
+    this.#answers.each(answer => {
+      if (answer.side === side && answer.route === route) count += 1;
+    });
+    return count;
   }
 
   close(): void {
@@ -287,6 +328,7 @@ export class HttpLane {
     };
     const lane = this.#options.counters.of(route.name, side);
     const answer = new ClientAnswer({
+      ...{ route: route.name, side },
       response,
       counters: lane,
       fields: headers => fieldsToClient(headers, context, side),
@@ -317,7 +359,7 @@ export class HttpLane {
 
   #streamTo(response: ServerResponse, answer: ClientAnswer): EventStream {
     const stream = new EventStream(response, answer);
-    this.#streams.add(stream);
+    this.#streams.set(stream, answer);
     response.once('close', () => this.#streams.delete(stream));
     if (this.#draining) this.#endStream(stream);
     return stream;

@@ -19,6 +19,7 @@ import type { TrafficContext } from './context.ts';
 import { attachClient, attachLeg, forwardToClient, putClose } from './forwarding.ts';
 import type { Leg } from './leg.ts';
 import { Progress } from './progress.ts';
+import type { RollbackRun, RolledBack } from './rollback-run.ts';
 import type { SuppressGate } from './suppress-gate.ts';
 import type { TailRing } from './tail-ring.ts';
 import type { RequestFacts } from './upstream.ts';
@@ -45,10 +46,12 @@ export interface SessionHost {
   /** What the state machine says and the lane does: dialling, waiting for a boundary, reconciling. */
   act(session: Session, action: HandoverAction): void;
   secondOpened(session: Session, side: Side): void;
+  /** A leg of that side could not be had, or is over. */
+  secondLost(session: Session, side: Side): void;
 }
 
 /** State record of one session. */
-export class Session implements SecondLegListener {
+export class Session implements SecondLegListener, RolledBack {
   readonly facts: Opening;
   readonly host: SessionHost;
   readonly client: net.Socket;
@@ -81,6 +84,11 @@ export class Session implements SecondLegListener {
   /** Both sockets are closed, and it was reported. */
   finished = false;
   messagesToClient = 0;
+  /** The rollback that is taking it to legacy. */
+  rollback: RollbackRun | null = null;
+  /** When one end said something to the other last, to the second (ms of `performance.now()`). */
+  activeAt: number;
+  #messagesSeen = 0;
   /** Messages of the client from before anybody read them. */
   #saidBefore = 0;
   readonly #clientProgress: Progress;
@@ -95,6 +103,7 @@ export class Session implements SecondLegListener {
     this.up = leg;
     this.counters = host.countersOf(facts.route.name, leg.side);
     this.state = steady(leg.side);
+    this.activeAt = facts.startedAt;
     this.#clientProgress = new Progress(facts.startedAt);
     this.#legProgress = new Progress(facts.startedAt);
   }
@@ -160,6 +169,7 @@ export class Session implements SecondLegListener {
 
   secondLost(side: Side): void {
     if (this.state.second === side) this.handle({ kind: 'second-lost' });
+    this.host.secondLost(this, side);
   }
 
   /**
@@ -195,6 +205,9 @@ export class Session implements SecondLegListener {
     const ending = this.cause !== null;
     const limitMs = ending ? closeMs : stallMs;
     this.comparison?.sweep(nowMs);
+    const messages = this.messagesToClient + this.toUpstream.messages;
+    if (messages !== this.#messagesSeen) this.activeAt = nowMs;
+    this.#messagesSeen = messages;
     if (this.#clientProgress.isStuck(this.client, nowMs, limitMs, ending)) {
       this.#giveUp('client-stalled');
     } else if (this.#legProgress.isStuck(this.leg.socket, nowMs, limitMs, ending)) {

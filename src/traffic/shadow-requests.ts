@@ -6,7 +6,7 @@ import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
-import type { Roll } from './roll.ts';
+import { type Member, Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
 
@@ -42,6 +42,13 @@ interface Lane {
   busy: boolean;
 }
 
+/** One that is under way. */
+interface Sent extends Member {
+  readonly route: string;
+  readonly side: Side;
+  readonly unwanted: () => void;
+}
+
 export class ShadowRequests {
   /** Of shadows alone: a standby is asked whether or not it has failed before. */
   readonly #breakers: Readonly<Record<Side, Breaker>> = {
@@ -52,10 +59,20 @@ export class ShadowRequests {
   readonly #observer: TrafficObserver;
   readonly #roll: Roll<ServiceConnection>;
   readonly #underWay: Record<Kind, number> = { request: 0, stream: 0, standby: 0 };
+  readonly #sent = new Roll<Sent>();
 
   constructor(observer: TrafficObserver, roll: Roll<ServiceConnection>) {
     this.#observer = observer;
     this.#roll = roll;
+  }
+
+  /** Nothing of those routes goes to that side any more: what is under way is given up. */
+  sever(side: Side, routes: ReadonlySet<string>): void {
+    const those: Sent[] = [];
+    this.#sent.each(sent => {
+      if (sent.side === side && routes.has(sent.route)) those.push(sent);
+    });
+    for (const { unwanted } of those) unwanted();
   }
 
   /** Sends it, or counts why not and returns null. Give up by `abort`; the sink then hears nothing. */
@@ -73,6 +90,16 @@ export class ShadowRequests {
     if (breaker?.mayTry() === false) return left('broken');
     const { connection, done } = this.#connection(shadow.link, upstream, shadow.credentials);
     this.#underWay[kind] += 1;
+    const mine: Sent = {
+      ...{ place: -1, route, side: plan.side },
+      unwanted: () => {
+        finish('unwanted');
+        sent.abort();
+        // A stream whose other side goes on must know that nothing follows here.
+        if (shadow.isStream) sink.fail('upstream-closed', 'it is to be shown nothing any more');
+      },
+    };
+    this.#sent.add(mine);
     let over = false;
     let bytes = 0;
     const finish = (why: SecondLegEnd): void => {
@@ -80,6 +107,7 @@ export class ShadowRequests {
       over = true;
       clearTimeout(patience);
       this.#underWay[kind] -= 1;
+      this.#sent.delete(mine);
       done();
       this.#observer.secondLegEnded(route, plan.side, plan.role, why);
     };

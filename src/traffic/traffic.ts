@@ -11,6 +11,8 @@ import { type ErrorCode, listenFailure } from '../errors.ts';
 import type {
   Decider,
   LaneCounters,
+  RollbackOutlook,
+  RollbackProgress,
   Tap,
   TrafficObserver,
   TrafficView,
@@ -26,6 +28,7 @@ import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf } from './request.ts';
+import { RollbackRun } from './rollback-run.ts';
 import { Uploads } from './uploads.ts';
 import { watchForDeadPeer } from './upstream.ts';
 import { WebSocketLane } from './ws-lane.ts';
@@ -143,6 +146,24 @@ export class Traffic implements TrafficView {
   /** Flags have changed: second legs are opened and closed as the decision says now. */
   async reconsider(): Promise<void> {
     await this.#webSockets.reconsider();
+  }
+
+  rollBack(routes: ReadonlySet<string>, { sever = false } = {}): RollbackProgress {
+    const run = new RollbackRun(routes, ended => this.#webSockets.rolledBack(ended));
+    this.#webSockets.rollBack(run);
+    this.#http.rollBack(run);
+    if (sever) {
+      this.#http.sever(routes);
+      // Second legs of sessions that legacy serves.
+      void this.reconsider();
+    }
+    run.settle();
+    return run;
+  }
+
+  rollbackOutlook(route: string): RollbackOutlook {
+    const answers = this.#http.answersOf(route, 'candidate');
+    return { ...this.#webSockets.rollbackOutlook(route), answers };
   }
 
   endOpen(windowMs: number): number {

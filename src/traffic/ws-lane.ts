@@ -13,6 +13,7 @@ import type {
   HandoverCounts,
   LaneCounters,
   MoveKind,
+  RollbackOutlook,
   Tap,
   TrafficObserver,
 } from '../ports.ts';
@@ -31,10 +32,11 @@ import type { Counters } from './counters.ts';
 import { EarlyBytes } from './early-bytes.ts';
 import { type HandoverListener, Handovers } from './handovers.ts';
 import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
-import { paced } from './pace.ts';
+import { paced, windowFor } from './pace.ts';
 import { relayRefusal } from './refusal.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
+import type { RollbackRun } from './rollback-run.ts';
 import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
 import { TailRing } from './tail-ring.ts';
@@ -45,8 +47,6 @@ const SWEEP_MS = 1_000;
 /** A drain looks so often whether all have gone. */
 const DRAIN_CHECK_MS = 20;
 
-/** Clients that are told to reconnect are told so over that time: not all at once. */
-const RECONNECT_MS = 5_000;
 /** A decision takes up to 5 µs; 200 of them hold up clients for no more than a millisecond. */
 const SLICE = 200;
 
@@ -72,13 +72,21 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly tails = new TailRing();
   readonly #handovers: Handovers;
   readonly #sweeper: NodeJS.Timeout;
-  #reconsidering = 0;
+  /** Counts changes of what decides. */
+  #changes = 0;
+  readonly #rollbacks = new Set<RollbackRun>();
+  /** Handshakes that are decided and not through, and what a rollback wants to know of their end. */
+  readonly #openings = new Set<{ route: string; side: Side; over: (() => void)[] }>();
 
   constructor(options: WebSocketLaneOptions) {
     this.#options = options;
     this.#handovers = new Handovers({
       tails: this.tails,
-      dial: (session, plan) => this.#standBeside(session, plan),
+      dial: (session, plan) => {
+        this.#standBeside(session, plan);
+        session.comparison?.hurry();
+      },
+      pace: () => options.context().limits,
       listener: this,
     });
     this.#sweeper = setInterval(() => {
@@ -142,7 +150,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // Both are dialled at once, so that the second one hears all that the client says; nobody waits for it.
     const { second } = decided.decision;
     const comparison = second === null ? null : this.#compare(opening, second, null);
+    const changes = this.#changes;
+    const under = { route: name, side: primary, over: [] as (() => void)[] };
+    this.#openings.add(under);
     const outcome = await dialLeg(legRequest(opening, primary), early.over);
+    this.#openings.delete(under);
+    // After everything below: by then the session has joined those rollbacks, or there is none.
+    for (const over of under.over) queueMicrotask(over);
     if (outcome.kind !== 'open') comparison?.end();
     if (outcome.kind === 'failed') {
       const { code, detail } = outcome;
@@ -165,6 +179,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // A connection that was accepted before the shutdown: told to come again, as the others are, by a
     // code that clients know, and not refused as if the service were down.
     if (this.draining || startedAt < this.#endBeforeMs) endForRestart(session);
+    // What decides has changed while the service was dialled.
+    else if (changes !== this.#changes) this.#catchUp(session);
+  }
+
+  #catchUp(session: Session): void {
+    const { name } = session.facts.route;
+    const run = [...this.#rollbacks].find(({ routes }) => routes.has(name));
+    const isToLeave = run === undefined ? this.#reconsider(session) : this.#rollBack(session, run);
+    if (isToLeave === 'reconnect') endForRestart(session);
   }
 
   #compare(opening: Opening, plan: SecondLeg, listener: Session | null): Comparison {
@@ -221,7 +244,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#handovers.secondOpened(session, side);
   }
 
+  secondLost(session: Session, side: Side): void {
+    this.#handovers.secondLost(session, side);
+  }
+
   moved(session: Session, how: MoveKind): void {
+    if (session.leg.side === 'legacy') session.rollback?.moved(session, how);
     this.#options.observer.sessionMoved(session.facts.route.name, session.leg.side, how);
   }
 
@@ -232,6 +260,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   ended(session: Session): void {
     const { facts, decision, cause, code } = session;
     this.#handovers.forget(session);
+    if (cause === 'ended-by-proxy') session.rollback?.closed(session);
+    else session.rollback?.left(session);
     const route = facts.route.name;
     this.sessions.delete(session);
     this.#options.observer.sessionClosed(route, decision.primary, cause ?? 'client-lost', code);
@@ -276,24 +306,81 @@ export class WebSocketLane implements SessionHost, HandoverListener {
    * middle of it begins it anew.
    */
   async reconsider(): Promise<void> {
-    this.#reconsidering += 1;
-    const run = this.#reconsidering;
+    this.#changes += 1;
+    const run = this.#changes;
     let looked = 0;
     const leaving: Session[] = [];
     for (const session of this.sessions) {
       looked += 1;
       if (looked % SLICE === 0) await new Promise(resolve => setImmediate(resolve));
-      if (run !== this.#reconsidering) return;
+      if (run !== this.#changes) return;
       if (this.#reconsider(session) === 'reconnect') leaving.push(session);
     }
-    await paced(leaving, RECONNECT_MS, session =>
-      session.end(ERRORS.draining.close, 'service restart'),
+    await this.#sendAway(leaving);
+  }
+
+  /**
+   * Everything of those routes that the candidate serves goes to legacy, in one go: all stop where they
+   * can, before the first of them is reconciled.
+   */
+  rollBack(run: RollbackRun): void {
+    this.#changes += 1;
+    this.#rollbacks.add(run);
+    for (const { route, side, over } of this.#openings) {
+      if (run.routes.has(route) && side === 'candidate') over.push(run.opening());
+    }
+    const leaving = [...this.sessions].filter(
+      session =>
+        run.routes.has(session.facts.route.name) && this.#rollBack(session, run) === 'reconnect',
     );
+    void this.#sendAway(leaving);
+  }
+
+  /** Others that were to be looked at when it began are looked at now. */
+  rolledBack(run: RollbackRun): void {
+    this.#rollbacks.delete(run);
+    void this.reconsider();
+  }
+
+  #rollBack(session: Session, run: RollbackRun): 'reconnect' | undefined {
+    if (session.cause !== null || session.rollback !== null) return;
+    const { route, subject } = session.facts;
+    const { phase, wanted } = session.state;
+    const isThere = session.leg.side === 'candidate';
+    if (!isThere && wanted !== 'candidate' && phase === 'steady') return;
+    // In the middle of a move to the candidate as well: it goes there, and back.
+    if (isThere || phase !== 'steady') run.join(session);
+    if (isThere && !this.#isToMove(session)) return 'reconnect';
+    this.#handovers.move(session, this.#options.decider(route, subject), true);
+  }
+
+  #isToMove(session: Session): boolean {
+    return session.facts.route.onSwitch === 'in-place' && this.#handovers.isMovable(session);
+  }
+
+  #sendAway(leaving: readonly Session[]): Promise<void> {
+    const { movesPerS } = this.#options.context().limits;
+    return paced(leaving, windowFor(leaving.length, movesPerS), endForRestart);
+  }
+
+  /** What a rollback of the route would meet; `paceMs` without answers. */
+  rollbackOutlook(route: string): Omit<RollbackOutlook, 'answers'> {
+    const count = { warm: 0, toDial: 0, notMovable: 0 };
+    for (const session of this.sessions) {
+      if (session.facts.route.name !== route || session.leg.side !== 'candidate') continue;
+      if (!this.#isToMove(session)) count.notMovable += 1;
+      else if (session.state.second === 'legacy') count.warm += 1;
+      else count.toDial += 1;
+    }
+    const { movesPerS } = this.#options.context().limits;
+    const slowest = Math.max(count.toDial, count.notMovable);
+    return { ...count, paceMs: windowFor(slowest, movesPerS) };
   }
 
   /** `reconnect`: the session is to be told to come again. */
   #reconsider(session: Session): 'reconnect' | undefined {
-    if (session.cause !== null) return;
+    // A rollback comes first.
+    if (session.cause !== null || session.rollback !== null) return;
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
     const { primary, second, reason } = decided.decision;

@@ -6,7 +6,15 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import type { RouteChange } from '../../src/control/stage-change.ts';
 import { CutoverError } from '../../src/errors.ts';
-import { flagsFor, type Operated, operated, TOKEN, user, users } from '../support/operator.ts';
+import {
+  FakeTraffic,
+  flagsFor,
+  type Operated,
+  operated,
+  TOKEN,
+  user,
+  users,
+} from '../support/operator.ts';
 
 let op: Operated;
 let admin: Admin;
@@ -387,15 +395,11 @@ describe('bad input', () => {
   });
 
   test('a failure of the proxy itself is told without detail and logged', async () => {
-    op.state.traffic = {
-      ...op.traffic,
+    op.state.traffic = Object.assign(new FakeTraffic(), {
       counters: () => {
         throw new Error('inner detail');
       },
-      sessionsOf: () => [],
-      hasLeg: () => false,
-      endOpen: () => 0,
-    };
+    });
     const { text } = await authorized('/api/v1/status').expect(500);
     expect(JSON.parse(text).error).toEqual({ code: 'internal', message: 'The proxy failed.' });
     expect(op.logged.join('')).toContain('the admin API failed');

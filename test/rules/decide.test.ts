@@ -15,7 +15,7 @@ import { deriveStage, lookThroughKill } from '../../src/rules/stage.ts';
 
 const user: Subject = { id: 'user_1001', aliases: [] };
 const route: RouteRules = { name: 'events', writes: 'both' };
-const nothing: Forced = { bypass: false, latched: false, legsOn: [] };
+const nothing: Forced = { bypass: false, latch: null, legsOn: [] };
 
 const legsOn = (...sides: Side[]): Forced => ({ ...nothing, legsOn: sides });
 
@@ -37,7 +37,7 @@ describe('who serves', () => {
       'the bypass comes first',
       user,
       facts(1000, 1000),
-      { ...nothing, bypass: true, latched: true },
+      { ...nothing, bypass: true, latch: 'latched' },
       'legacy',
       'bypass',
     ],
@@ -45,7 +45,7 @@ describe('who serves', () => {
       'then the latch',
       user,
       facts(1000, 1000, { kill: true }),
-      { ...nothing, latched: true },
+      { ...nothing, latch: 'latched' },
       'legacy',
       'latched',
     ],
@@ -122,7 +122,7 @@ describe('the second leg', () => {
     [
       'latched: comparing goes on',
       facts(1000, 1000),
-      { ...nothing, latched: true },
+      { ...nothing, latch: 'latched' },
       { side: 'candidate', role: 'shadow' },
     ],
     ['bypass: none', facts(0, 1000), { ...nothing, bypass: true }, null],
@@ -141,7 +141,7 @@ describe('writes', () => {
     ['complete: to the candidate', facts(1000, 0), nothing, 'primary'],
     ['complete, pinned to legacy: to both', facts(1000, 0, { serve: 'legacy' }), nothing, 'both'],
     ['killed in canary: to both still', facts(500, 1000, { kill: true }), nothing, 'both'],
-    ['latched in live: to both still', facts(1000, 1000), { ...nothing, latched: true }, 'both'],
+    ['latched in live: to both still', facts(1000, 1000), { ...nothing, latch: 'latched' }, 'both'],
     ['bypass: to legacy alone', facts(500, 1000), { ...nothing, bypass: true }, 'primary'],
     ['off, a session on the candidate: to both', facts(0, 0), legsOn('candidate'), 'both'],
     ['off, sessions on legacy alone: to legacy', facts(0, 0), legsOn('legacy'), 'primary'],
@@ -191,7 +191,7 @@ test('whatever comes in, a frozen decision with a documented reason comes out, a
   );
   const forced = fc.record({
     bypass: fc.boolean(),
-    latched: fc.boolean(),
+    latch: fc.constantFrom(null, 'latched', 'severed'),
     legsOn: fc.subarray<Side>(['legacy', 'candidate']),
   });
   fc.assert(
@@ -199,7 +199,7 @@ test('whatever comes in, a frozen decision with a documented reason comes out, a
       const decision = decide(subject, route, given, force);
       expect(Object.isFrozen(decision)).toBe(true);
       expect(Object.keys(REASONS)).toContain(decision.reason);
-      if (given === null || given.kill || force.bypass || force.latched)
+      if (given === null || given.kill || force.bypass || force.latch !== null)
         expect(decision.primary).toBe('legacy');
       expect(decision.second?.side).not.toBe(decision.primary);
     }),

@@ -12,10 +12,19 @@ import { Bypass } from '../../src/control/bypass.ts';
 import { createDecider } from '../../src/control/decider.ts';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
 import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
+import { Latch } from '../../src/control/latch.ts';
 import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
+import { Proofs } from '../../src/control/proofs.ts';
 import type { ProxyView, ReloadReport } from '../../src/control/proxy-view.ts';
+import { Rollbacks } from '../../src/control/rollbacks.ts';
 import { WriteSplits } from '../../src/control/write-splits.ts';
-import type { JudgeView, LaneCounters, TrafficView } from '../../src/ports.ts';
+import type {
+  JudgeView,
+  LaneCounters,
+  RollbackOutlook,
+  RollbackProgress,
+  TrafficView,
+} from '../../src/ports.ts';
 import type { Side, Subject } from '../../src/rules/decide.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
 import { stageEdits } from '../../src/rules/flag-stage.ts';
@@ -78,6 +87,32 @@ export class FakeTraffic implements TrafficView {
     return this.sessions.length;
   }
 
+  /** Routes of each rollback, and which of them severed. */
+  readonly rollbacks: { routes: string[]; sever: boolean; progress: FakeProgress }[] = [];
+  /** How often decisions were to be asked for anew. */
+  reconsidered = 0;
+
+  rollBack(routes: ReadonlySet<string>, { sever = false } = {}): RollbackProgress {
+    const progress = new FakeProgress();
+    this.rollbacks.push({ routes: [...routes], sever, progress });
+    for (const session of this.sessions) {
+      if (!routes.has(session.route) || session.side === 'legacy') continue;
+      session.side = 'legacy';
+      progress.sessions.affected += 1;
+      progress.sessions.inPlace += 1;
+    }
+    return progress;
+  }
+
+  rollbackOutlook(route: string): RollbackOutlook {
+    const warm = this.sessions.filter(s => s.route === route && s.side === 'candidate').length;
+    return { warm, toDial: 0, notMovable: 0, answers: 0, paceMs: 0 };
+  }
+
+  async reconsider(): Promise<void> {
+    this.reconsidered += 1;
+  }
+
   *counters() {
     for (const [key, counters] of this.totals) {
       const [route = '', side] = key.split(' ');
@@ -88,6 +123,18 @@ export class FakeTraffic implements TrafficView {
   *sessionsOf(route: string) {
     for (const session of this.sessions) if (session.route === route) yield session;
   }
+}
+
+/** A rollback that is through when a test says so. */
+export class FakeProgress implements RollbackProgress {
+  sessions = { affected: 0, inPlace: 0, redialled: 0, closed: 0, left: 0, failed: 0, pending: 0 };
+  answers = { affected: 0, finished: 0, ended: 0, pending: 0 };
+  lastCandidateByteAt: number | null = null;
+  queuedBytes = 0;
+  end: () => void = () => undefined;
+  readonly done = new Promise<void>(resolve => {
+    this.end = resolve;
+  });
 }
 
 /** A judge that nobody has handed anything. */
@@ -105,6 +152,7 @@ export interface Operated {
   traffic: FakeTraffic;
   bypass: Bypass;
   audit: Audit;
+  rollbacks: Rollbacks;
   writes: WriteSplits;
   /** The state folder. */
   stateDir: string;
@@ -162,19 +210,36 @@ export async function operated(
   const bypass = await Bypass.open(stateDir);
   const audit = new Audit(logger);
   await audit.keepIn(stateDir);
+  const latch = await Latch.open(stateDir);
+  const proofs = new Proofs(logger);
+  await proofs.keepIn(stateDir);
+  const rollbacks = new Rollbacks({
+    ...{ latch, audit, proofs, flags, logger },
+    loaded: () => loaded,
+    traffic: () => state.traffic,
+  });
   const writes = new WriteSplits(logger);
   writes.keepIn(stateDir);
   const evidence = new Evidence(config, logger);
   const judge = NOTHING_JUDGED;
-  const sources = { traffic: () => state.traffic, flags, bypass, writes, evidence, judge };
+  const sources = {
+    traffic: () => state.traffic,
+    flags,
+    bypass,
+    rollbacks,
+    audit,
+    writes,
+    evidence,
+    judge,
+  };
   const metrics = createMetrics(sources);
   const startedAt = Date.now() - 5_000;
   const proxy: ProxyView = {
     startedAt,
     flags,
-    decide: createDecider(flags, () => ({
+    decide: createDecider(flags, ({ name }) => ({
       bypass: bypass.engaged !== null,
-      latched: false,
+      latch: latch.on(name),
       legsOn: [],
     })),
     loaded: () => loaded,
@@ -183,6 +248,7 @@ export async function operated(
     traffic: () => state.traffic,
     judge: NOTHING_JUDGED,
     bypass,
+    rollbacks,
     audit,
     writes,
     evidence,
@@ -191,7 +257,19 @@ export async function operated(
     warnings: () => state.warnings,
   };
   return {
-    ...{ dir, stateDir, proxy, flags, metrics, traffic, bypass, audit, writes, evidence },
+    ...{
+      dir,
+      stateDir,
+      proxy,
+      flags,
+      metrics,
+      traffic,
+      bypass,
+      audit,
+      rollbacks,
+      writes,
+      evidence,
+    },
     ...{ logged, logger, state, write },
     close: async () => {
       await evidence.close();

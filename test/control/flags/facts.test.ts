@@ -220,7 +220,7 @@ test('10,000 stage changes through the provider each take effect, and nothing is
 
 test('a decision takes microseconds, also while shares are dealt out', async () => {
   const subjects = Array.from({ length: 1_000 }, (_, i) => subject(`user-${i}`));
-  const forced = { bypass: false, latched: false, legsOn: [] };
+  const forced = { bypass: false, latch: null, legsOn: [] };
   for (const [name, features] of [
     ['settled flags', [serve(0), shadow(1000), kill(false)]],
     ['a canary', [serve(125), shadow(1000), kill(false)]],

@@ -110,6 +110,8 @@ const warningsOf = (flags: FlagProvider) =>
   readiness({
     flags,
     bypass: { engaged: null },
+    rollbacks: { latch: { held: [], kept: true } },
+    audit: { trouble: null },
     traffic: () => null,
     state: () => 'held',
     lastReload: () => null,

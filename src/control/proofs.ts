@@ -1,0 +1,207 @@
+// What every rollback did, and when: told while it runs, kept for good when it is over.
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { AnswerTally, RollbackProgress, SessionTally } from '../ports.ts';
+import type { LatchEntry } from '../rules/latch.ts';
+import { Journal } from './journal.ts';
+
+const FILE = 'proofs.jsonl';
+/** In memory; older ones are in the file. */
+const MOST_REMEMBERED = 100;
+/** Beside what its pace takes, a rollback is watched for so long: a dial and a handshake that hang, and some. */
+const PATIENCE_MS = 15_000;
+
+export interface Instant {
+  /** ISO 8601, by the clock on the wall at the command and the time that has passed since. */
+  readonly at: string;
+  /** ms of the machine's monotonic clock, which all its processes share. */
+  readonly monotonicMs: number;
+}
+
+export interface Proof {
+  /** The latch's epoch; `12.2` where a rollback that holds was asked for again and found something left. */
+  readonly id: string;
+  readonly scope: string;
+  readonly reason: string;
+  readonly by: string;
+  readonly sever: boolean;
+  /** `partly`: something is left on the candidate. */
+  readonly state: 'running' | 'complete' | 'partly';
+  readonly command: Instant;
+  /** The last one that was handed to a client's socket after the command; null: none was. */
+  readonly lastCandidateByte: (Instant & { readonly afterMs: number }) | null;
+  /** Bytes that waited in clients' sockets at that time, on their way. */
+  readonly queuedBytes: number;
+  readonly sessions: SessionTally;
+  readonly answers: AnswerTally;
+  /** From the command to the end of the last session or answer; null while it runs. */
+  readonly tookMs: number | null;
+  /** Sessions and answers that the candidate serves on these routes, counted afresh. */
+  readonly stillOnCandidate: number;
+}
+
+/** When a rollback was asked for, by both clocks. */
+export interface Command extends Instant {
+  /** ms of `performance.now()`. */
+  readonly performanceMs: number;
+}
+
+export function commandNow(now: Date): Command {
+  const monotonicMs = Number(process.hrtime.bigint()) / 1e6;
+  return { at: now.toISOString(), monotonicMs, performanceMs: performance.now() };
+}
+
+export interface Watched {
+  readonly entry: LatchEntry;
+  readonly command: Command;
+  readonly progress: RollbackProgress;
+  /** As was reckoned beforehand. */
+  readonly paceMs: number;
+  readonly leftOnCandidate: () => number;
+}
+
+interface Remembered extends Watched {
+  readonly id: string;
+  /** Null while it runs. */
+  over: Proof | null;
+}
+
+export class Proofs {
+  readonly #logger: Logger;
+  readonly #remembered = new Map<string, Remembered>();
+  #journal: Journal<Proof> | null = null;
+  /** Rollbacks whose proof could not be written. */
+  unkept = 0;
+  /** Of the last rollback that is over. */
+  lastMs: number | null = null;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** From now on they are kept in that folder. Never rejects. */
+  async keepIn(folder: string): Promise<void> {
+    try {
+      const { journal, repair } = await Journal.open<Proof>(join(folder, FILE));
+      this.#journal = journal;
+      if (repair !== null)
+        this.#logger.warn(repair, 'the end of the proofs was none, and is kept beside');
+    } catch (error) {
+      this.#logger.error({ err: error }, 'proofs of rollbacks can not be kept');
+    }
+  }
+
+  letGo(): void {
+    this.#journal = null;
+  }
+
+  /** Watches a rollback to its end, or until it takes too long. */
+  watch(watched: Watched): Proof {
+    const { epoch } = watched.entry;
+    const again = [...this.#remembered.values()].filter(({ entry }) => entry.epoch === epoch);
+    const id = again.length === 0 ? String(epoch) : `${epoch}.${again.length + 1}`;
+    const remembered: Remembered = { ...watched, id, over: null };
+    this.#remembered.set(id, remembered);
+    for (const oldest of this.#remembered.keys()) {
+      if (this.#remembered.size <= MOST_REMEMBERED) break;
+      this.#remembered.delete(oldest);
+    }
+    const { progress } = watched;
+    const patience = setTimeout(() => progress.end(), watched.paceMs + PATIENCE_MS).unref();
+    // Told here: what is pending at the end is no longer so afterwards.
+    void progress.done.then(() => {
+      clearTimeout(patience);
+      void this.#finish(remembered);
+    });
+    return proofOf(remembered, null);
+  }
+
+  /** The last rollback by that entry. */
+  ofEpoch(epoch: number): Proof | null {
+    const those = [...this.#remembered.values()].filter(({ entry }) => entry.epoch === epoch);
+    const last = those.at(-1);
+    return last === undefined ? null : (last.over ?? proofOf(last, null));
+  }
+
+  /** Ends the watch of rollbacks by these epochs. */
+  end(epochs: ReadonlySet<number>): void {
+    for (const { entry, progress, over } of this.#remembered.values()) {
+      if (over === null && epochs.has(entry.epoch)) progress.end();
+    }
+  }
+
+  /** Rejects with the system's error. */
+  async find(id: string): Promise<Proof | null> {
+    const known = this.#remembered.get(id);
+    if (known !== undefined) return known.over ?? proofOf(known, null);
+    for await (const proof of this.#journal?.newest() ?? [])
+      if (proof.id === id) return plain(proof);
+    return null;
+  }
+
+  /** The last `most`, newest first. Rejects with the system's error. */
+  async last(most: number): Promise<Proof[]> {
+    const running = [...this.#remembered.values()].reverse();
+    const proofs = running.map(known => known.over ?? proofOf(known, null));
+    const ids = new Set(proofs.map(({ id }) => id));
+    if (proofs.length < most) {
+      for await (const proof of this.#journal?.newest() ?? []) {
+        if (!ids.has(proof.id)) proofs.push(plain(proof));
+        if (proofs.length >= most) break;
+      }
+    }
+    return proofs.slice(0, most);
+  }
+
+  async #finish(known: Remembered): Promise<void> {
+    const tookMs = performance.now() - known.command.performanceMs;
+    const proof = proofOf(known, tookMs);
+    known.over = proof;
+    this.lastMs = tookMs;
+    const { id, state, sessions, answers, lastCandidateByte } = proof;
+    this.#logger.warn(
+      { proof: id, state, sessions, answers, tookMs, lastCandidateByte },
+      'a rollback is over',
+    );
+    try {
+      if (this.#journal === null) throw new Error('the state folder is not held');
+      await this.#journal.append(proof);
+    } catch (error) {
+      this.unkept += 1;
+      this.#logger.error({ err: error, proof: id }, 'the proof of a rollback could not be kept');
+    }
+  }
+}
+
+function proofOf(known: Remembered, tookMs: number | null): Proof {
+  const { id, entry, command, progress, leftOnCandidate } = known;
+  const { sessions, answers, queuedBytes, lastCandidateByteAt } = progress;
+  const left = leftOnCandidate();
+  const isAll = sessions.failed + sessions.pending + answers.pending + left === 0;
+  const { at, monotonicMs } = command;
+  return {
+    ...{ id, scope: entry.scope, reason: entry.reason, by: entry.by },
+    sever: entry.state === 'severed',
+    state: tookMs === null ? 'running' : isAll ? 'complete' : 'partly',
+    command: { at, monotonicMs },
+    lastCandidateByte:
+      lastCandidateByteAt === null
+        ? null
+        : later(command, lastCandidateByteAt - command.performanceMs),
+    ...{ queuedBytes, sessions, answers, tookMs },
+    stillOnCandidate: left,
+  };
+}
+
+function later(
+  { at, monotonicMs }: Instant,
+  afterMs: number,
+): Instant & { readonly afterMs: number } {
+  const wall = new Date(Date.parse(at) + afterMs).toISOString();
+  return { at: wall, monotonicMs: monotonicMs + afterMs, afterMs };
+}
+
+/** Without what it has as a record of a journal. */
+function plain({ seq: _, prev: __, ...proof }: Proof & { seq: number; prev: string }): Proof {
+  return proof;
+}

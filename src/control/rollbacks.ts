@@ -1,0 +1,229 @@
+// Rolling back and releasing, whoever asks: an operator, a guardrail, a signal. In force at once, on disk
+// before it is acknowledged, proven when it is through.
+//
+//   rollback ─► latch (memory) ─► lanes ─► latch and audit (disk) ─► answer … proof
+//   release  ─► audit (disk) ─► latch (disk, memory) ─► lanes ─► answer
+import type { Logger } from 'pino';
+import type { Loaded } from '../config/load.ts';
+import { CutoverError } from '../errors.ts';
+import type { RollbackProgress, TrafficView } from '../ports.ts';
+import {
+  EVERYTHING,
+  type Held,
+  heldOf,
+  type LatchBook,
+  type LatchEntry,
+  latchOn,
+} from '../rules/latch.ts';
+import type { Audit } from './audit.ts';
+import type { FlagProvider } from './flags/provider.ts';
+import type { Latch } from './latch.ts';
+import { type Command, commandNow, type Proof, type Proofs } from './proofs.ts';
+import { routesOf } from './stage-change.ts';
+
+export interface RollbackRequest {
+  /** A route; all of them without one. */
+  readonly route?: string | undefined;
+  /** For whoever asks later why. */
+  readonly reason: string;
+  /** `operator …`, `guardrail …`, `signal …`: as it stands in latch and audit trail. */
+  readonly by: string;
+  /** The candidate is to hear nothing at all: no second legs, no writes. */
+  readonly sever?: boolean | undefined;
+  /** From stage `complete`: legacy has not been told of anything since. */
+  readonly acceptStale?: boolean | undefined;
+  /** The epoch that the caller saw last: refused if something was said since. */
+  readonly epoch?: number | undefined;
+}
+
+export type ReleaseRequest = Omit<RollbackRequest, 'sever' | 'acceptStale'>;
+
+export interface RolledBack {
+  readonly scope: string;
+  /** False: it was held already; `latch` is who said so, and when. */
+  readonly changed: boolean;
+  readonly latch: LatchEntry;
+  readonly epoch: number;
+  /** False: the disk refused it. It holds until this process ends, and is tried again. */
+  readonly kept: boolean;
+  readonly audited: boolean;
+  /** Null: held already, and of before this process; nothing is left on the candidate. */
+  readonly proof: Proof | null;
+}
+
+export interface Released {
+  readonly scope: string;
+  /** False: it was not held. */
+  readonly changed: boolean;
+  /** The last word on the scope; null if there never was one. */
+  readonly latch: LatchEntry | null;
+  readonly epoch: number;
+  /** What still holds routes of the scope on legacy. */
+  readonly held: readonly LatchEntry[];
+}
+
+export interface RollbacksOptions {
+  readonly latch: Latch;
+  readonly audit: Audit;
+  readonly proofs: Proofs;
+  readonly flags: Pick<FlagProvider, 'stage'>;
+  readonly loaded: () => Loaded;
+  /** Null before the listener is open. */
+  readonly traffic: () => TrafficView | null;
+  readonly logger: Logger;
+  readonly now?: () => Date;
+}
+
+/** Who asked, without the name that he gave himself. */
+export type Asker = 'operator' | 'guardrail' | 'signal' | 'other';
+export const ASKERS: readonly Asker[] = ['operator', 'guardrail', 'signal', 'other'];
+
+export class Rollbacks {
+  readonly latch: Latch;
+  readonly proofs: Proofs;
+  /** Since the start, those that changed something. */
+  readonly counts: Record<Asker, number> = { operator: 0, guardrail: 0, signal: 0, other: 0 };
+  readonly #options: RollbacksOptions;
+  readonly #now: () => Date;
+
+  constructor(options: RollbacksOptions) {
+    this.#options = options;
+    this.latch = options.latch;
+    this.proofs = options.proofs;
+    this.#now = options.now ?? (() => new Date());
+  }
+
+  /**
+   * In force before the first thing is waited for; resolves once it is on disk, or refused there. What is
+   * held already stays as it was said; what is left on the candidate is tried again. Throws
+   * `CutoverError`: `no-such-route`, `conflict` (stage `complete`, an outdated epoch).
+   */
+  async rollback(request: RollbackRequest): Promise<RolledBack> {
+    const command = commandNow(this.#now());
+    const { reason, by, sever = false, acceptStale = false } = request;
+    const scope = request.route ?? EVERYTHING;
+    const routes = routesOf(this.#options, request.route).map(({ name }) => name);
+    const state: Held = sever ? 'severed' : 'latched';
+    const isHeld = heldOf(this.latch.book, scope) !== null;
+    if (!isHeld) this.#refuseOutdated(request);
+    if (!acceptStale) this.#refuseStale(routes, by);
+    const { entry, changed, written } = this.latch.hold(state, { scope, reason, by });
+    const proof = this.#carryOut(entry, command, routes, changed);
+    if (changed) this.counts[askerOf(by)] += 1;
+    this.#options.logger.warn(
+      { scope, reason, by, sever, changed, epoch: entry.epoch },
+      'a rollback',
+    );
+    const kept = await written;
+    const details = { scope, sever, acceptStale, changed, epoch: entry.epoch, kept };
+    const audited = await this.#options.audit.note({ by, action: 'rollback', reason, details });
+    return { scope, changed, latch: entry, epoch: this.latch.epoch, kept, audited, proof };
+  }
+
+  /**
+   * Flags decide again. Throws `CutoverError`: `no-such-route`; `conflict` if it can not be put on record or
+   * written, since a restart would bring it back, or if something was said since `epoch`.
+   */
+  async release(request: ReleaseRequest): Promise<Released> {
+    const { reason, by } = request;
+    const scope = request.route ?? EVERYTHING;
+    routesOf(this.#options, request.route);
+    this.#refuseOutdated(request);
+    const before = heldOf(this.latch.book, scope);
+    const details = { scope, releases: before?.epoch ?? null };
+    const said = await this.#options.audit.doing({ by, action: 'release', reason, details }, () =>
+      this.latch.release({ scope, reason, by }),
+    );
+    if (said.changed) {
+      this.#options.logger.warn({ scope, reason, by, epoch: said.entry?.epoch }, 'a release');
+      if (before !== null) this.proofs.end(new Set([before.epoch]));
+      void this.#options.traffic()?.reconsider();
+    }
+    const held = this.latch.held.filter(
+      entry => scope === EVERYTHING || entry.scope === scope || entry.scope === EVERYTHING,
+    );
+    return { scope, changed: said.changed, latch: said.entry, epoch: this.latch.epoch, held };
+  }
+
+  /** Another process has said something: its sessions are moved there, and those that are open here, here. */
+  follow(before: LatchBook): void {
+    const { latch } = this;
+    const names = this.#options.loaded().config.routes.map(({ name }) => name);
+    const fresh = names.filter(
+      name => latch.on(name) !== null && latch.on(name) !== latchOn(before, name),
+    );
+    const { logger, traffic } = this.#options;
+    logger.warn({ held: latch.held }, 'another process changed the latch');
+    const sever = fresh.some(name => latch.on(name) === 'severed');
+    if (fresh.length > 0) traffic()?.rollBack(new Set(fresh), { sever });
+    void traffic()?.reconsider();
+  }
+
+  #carryOut(
+    entry: LatchEntry,
+    command: Command,
+    routes: readonly string[],
+    isNew: boolean,
+  ): Proof | null {
+    const known = isNew ? null : this.proofs.ofEpoch(entry.epoch);
+    const left = (): number => this.#leftOnCandidate(routes);
+    if (!isNew && (known?.state === 'running' || left() === 0)) return known;
+    const traffic = this.#options.traffic();
+    const outlooks = routes.map(name => traffic?.rollbackOutlook(name).paceMs ?? 0);
+    const sever = entry.state === 'severed';
+    const progress = traffic?.rollBack(new Set(routes), { sever }) ?? NOTHING_OPEN;
+    return this.proofs.watch({
+      ...{ entry, command, progress, leftOnCandidate: left },
+      paceMs: Math.max(0, ...outlooks),
+    });
+  }
+
+  #leftOnCandidate(routes: readonly string[]): number {
+    const traffic = this.#options.traffic();
+    return routes.reduce((sum, name) => {
+      if (traffic === null) return sum;
+      const { warm, toDial, notMovable, answers } = traffic.rollbackOutlook(name);
+      return sum + warm + toDial + notMovable + answers;
+    }, 0);
+  }
+
+  /** Legacy has not heard of anything since the route became `complete`. */
+  #refuseStale(routes: readonly string[], by: string): void {
+    const stale = routesOf(this.#options, undefined).filter(
+      route =>
+        routes.includes(route.name) &&
+        this.latch.on(route.name) === null &&
+        this.#options.flags.stage(route).name === 'complete',
+    );
+    if (stale.length === 0) return;
+    const names = stale.map(({ name }) => name).join(', ');
+    const how = by.startsWith('signal')
+      ? 'send the signal again'
+      : 'ask for it with acceptStale (--accept-stale)';
+    const message = `${names}: the stage is complete, so legacy has heard of nothing since; ${how} if that is to be so`;
+    throw new CutoverError('conflict', message, { field: 'acceptStale' });
+  }
+
+  #refuseOutdated({ epoch }: Pick<RollbackRequest, 'epoch'>): void {
+    if (epoch === undefined || epoch === this.latch.epoch) return;
+    const last = [...this.latch.book.last.values()].find(entry => entry.epoch === this.latch.epoch);
+    const since =
+      last === undefined ? '' : `: ${last.by} said ${last.state} of ${last.scope} (${last.reason})`;
+    const message = `the latch is at epoch ${this.latch.epoch}, not ${epoch}${since}`;
+    throw new CutoverError('conflict', message, { field: 'epoch' });
+  }
+}
+
+export function askerOf(by: string): Asker {
+  return ASKERS.find(asker => by === asker || by.startsWith(`${asker} `)) ?? 'other';
+}
+
+/** Nobody has been let in yet. */
+const NOTHING_OPEN: RollbackProgress = {
+  sessions: { affected: 0, inPlace: 0, redialled: 0, closed: 0, left: 0, failed: 0, pending: 0 },
+  answers: { affected: 0, finished: 0, ended: 0, pending: 0 },
+  lastCandidateByteAt: null,
+  queuedBytes: 0,
+  done: Promise.resolve(),
+  end: () => undefined,
+};

@@ -1,0 +1,140 @@
+// One rollback in the lanes: which sessions and answers it found on the candidate, what became of each, and
+// when the candidate's last byte went to a client.
+import type net from 'node:net';
+import type { AnswerTally, MoveKind, RollbackProgress, SessionTally } from '../ports.ts';
+
+/** A session, as far as a rollback is concerned with it. */
+export interface RolledBack {
+  rollback: RollbackRun | null;
+  readonly client: net.Socket;
+}
+
+/** An answer or a stream of events. */
+export interface RolledBackAnswer {
+  rollback: RollbackRun | null;
+}
+
+type Outcome = 'inPlace' | 'redialled' | 'closed' | 'left';
+
+export class RollbackRun implements RollbackProgress {
+  readonly routes: ReadonlySet<string>;
+  readonly done: Promise<void>;
+  lastCandidateByteAt: number | null = null;
+  readonly #settled = { inPlace: 0, redialled: 0, closed: 0, left: 0 };
+  readonly #pending = new Set<RolledBack>();
+  readonly #failed = new Set<RolledBack>();
+  readonly #answers = { finished: 0, ended: 0 };
+  readonly #pendingAnswers = new Set<RolledBackAnswer>();
+  /** Sessions that are being opened, and may turn out to be the candidate's. */
+  #opening = 0;
+  /** Waiting in each client's socket when the candidate's last byte had been handed to it. */
+  readonly #queued = new WeakMap<RolledBack, number>();
+  queuedBytes = 0;
+  readonly #onEnd: (run: RollbackRun) => void;
+  #resolve: () => void = () => undefined;
+  #ended = false;
+
+  /** `onEnd` is called once, before `done` settles. */
+  constructor(routes: ReadonlySet<string>, onEnd: (run: RollbackRun) => void) {
+    this.routes = routes;
+    this.#onEnd = onEnd;
+    this.done = new Promise(resolve => {
+      this.#resolve = resolve;
+    });
+  }
+
+  get sessions(): SessionTally {
+    const { inPlace, redialled, closed, left } = this.#settled;
+    const [failed, pending] = [this.#failed.size, this.#pending.size + this.#opening];
+    const affected = inPlace + redialled + closed + left + failed + pending;
+    return { affected, inPlace, redialled, closed, left, failed, pending };
+  }
+
+  get answers(): AnswerTally {
+    const { finished, ended } = this.#answers;
+    const pending = this.#pendingAnswers.size;
+    return { affected: finished + ended + pending, finished, ended, pending };
+  }
+
+  join(session: RolledBack): void {
+    session.rollback = this;
+    this.#pending.add(session);
+  }
+
+  /** A session that is being opened; call the result once it has joined, or turned out not to. */
+  opening(): () => void {
+    this.#opening += 1;
+    return () => {
+      this.#opening -= 1;
+      this.settle();
+    };
+  }
+
+  joinAnswer(answer: RolledBackAnswer): void {
+    answer.rollback = this;
+    this.#pendingAnswers.add(answer);
+  }
+
+  /** Bytes of the candidate's were handed to a client's socket. */
+  handedOver(): void {
+    this.lastCandidateByteAt = performance.now();
+  }
+
+  /** No byte of the candidate's follows, unless the session stays where it is after all. */
+  cut(session: RolledBack): void {
+    this.queuedBytes -= this.#queued.get(session) ?? 0;
+    const bytes = session.client.writableLength;
+    this.#queued.set(session, bytes);
+    this.queuedBytes += bytes;
+  }
+
+  moved(session: RolledBack, how: MoveKind): void {
+    this.#settle(session, how === 'redialled' ? 'redialled' : 'inPlace');
+  }
+
+  closed(session: RolledBack): void {
+    this.#settle(session, 'closed');
+  }
+
+  left(session: RolledBack): void {
+    this.#settle(session, 'left');
+  }
+
+  /** Legacy could not be had for it. It may still be, later. */
+  failed(session: RolledBack): void {
+    if (!this.#pending.delete(session)) return;
+    this.#failed.add(session);
+    this.settle();
+  }
+
+  answerOver(answer: RolledBackAnswer, how: 'finished' | 'ended'): void {
+    answer.rollback = null;
+    if (!this.#pendingAnswers.delete(answer)) return;
+    this.#answers[how] += 1;
+    this.settle();
+  }
+
+  /** Ends it if nothing is pending. */
+  settle(): void {
+    const pending = this.#pending.size + this.#opening + this.#pendingAnswers.size;
+    if (pending === 0) this.end();
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const session of [...this.#pending, ...this.#failed]) session.rollback = null;
+    for (const answer of this.#pendingAnswers) answer.rollback = null;
+    this.#onEnd(this);
+    this.#resolve();
+  }
+
+  #settle(session: RolledBack, outcome: Outcome): void {
+    if (session.rollback !== this) return;
+    session.rollback = null;
+    this.#pending.delete(session);
+    this.#failed.delete(session);
+    this.#settled[outcome] += 1;
+    this.settle();
+  }
+}

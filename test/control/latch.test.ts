@@ -1,0 +1,146 @@
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Latch } from '../../src/control/latch.ts';
+
+let folder: string;
+let file: string;
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'cutover-latch-'));
+  file = path.join(folder, 'latch.jsonl');
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const all = { scope: '*', reason: 'events lost', by: 'operator alice' };
+const again = () => Latch.open(folder);
+const lines = async () => (await readFile(file, 'utf8')).trimEnd().split('\n');
+
+test('it holds before the disk has taken it, is there after a restart, and its release too', async () => {
+  const latch = await again();
+  const { written, entry } = latch.hold('latched', all);
+  expect(latch.on('events')).toBe('latched');
+  expect(await written).toBe(true);
+  expect((await again()).held).toEqual([entry]);
+  expect(entry).toMatchObject({ ...all, epoch: 1, state: 'latched' });
+  await latch.release({ ...all, reason: 'fixed' });
+  expect(latch.on('events')).toBeNull();
+  expect(await again()).toMatchObject({ held: [], epoch: 2 });
+  expect(await lines()).toHaveLength(2);
+});
+
+test('said again it stays as it was said, and nothing is written; severed is more than latched', async () => {
+  const latch = await again();
+  const first = latch.hold('latched', all);
+  const second = latch.hold('latched', { ...all, reason: 'another', by: 'operator bob' });
+  expect(second).toMatchObject({ changed: false, entry: first.entry });
+  expect(latch.hold('severed', all)).toMatchObject({ changed: true, entry: { epoch: 2 } });
+  const third = latch.hold('latched', all);
+  expect(third).toMatchObject({ changed: false, entry: { state: 'severed' } });
+  await third.written;
+  expect(await lines()).toHaveLength(2);
+  expect((await again()).on('events')).toBe('severed');
+});
+
+test('release of everything keeps what routes have of their own', async () => {
+  const latch = await again();
+  void latch.hold('latched', { ...all, scope: 'events' }).written;
+  void latch.hold('latched', all).written;
+  await latch.release(all);
+  for (const each of [latch, await again()]) {
+    expect([each.on('events'), each.on('api')]).toEqual(['latched', null]);
+  }
+  expect(await latch.release(all)).toMatchObject({ changed: false });
+});
+
+test('68: the clock does not matter', async () => {
+  let now = 7_200_000;
+  const latch = await Latch.open(folder, { now: () => new Date(now) });
+  void latch.hold('latched', all).written;
+  now = 0;
+  await latch.release(all);
+  expect((await again()).on('events')).toBeNull();
+});
+
+// Neither can be written, to root as well.
+test.each([
+  ['read-only', () => mkdir(file)],
+  ['full', () => symlink('/dev/full', file)],
+])(
+  '66: on a disk that is %s it holds in memory and says so; it is not released, and written later',
+  async (_what, spoil) => {
+    const latch = await again();
+    await spoil();
+    expect(await latch.hold('latched', all).written).toBe(false);
+    expect(latch).toMatchObject({ kept: false });
+    expect(latch.on('events')).toBe('latched');
+    await expect(latch.release(all)).rejects.toMatchObject({
+      code: 'conflict',
+      message: expect.stringMatching(/^the latch stays: latch\.jsonl .* \(E[A-Z]+\)$/),
+    });
+    expect(latch.on('events')).toBe('latched');
+    await rm(file, { recursive: true });
+    expect(await latch.flush()).toBe(true);
+    expect((await again()).on('events')).toBe('latched');
+    await latch.release(all);
+    expect((await again()).on('events')).toBeNull();
+  },
+);
+
+test.each([
+  ['torn', '{"epoch":1,"scope":"ev', /damaged/],
+  ['garbage', 'hello\n', /damaged/],
+])(
+  '67: a file that is %s holds everything and says why, until it is released',
+  async (_what, text, reason) => {
+    await writeFile(file, text);
+    const latch = await again();
+    expect(latch.on('events')).toBe('latched');
+    expect(latch.held[0]?.reason).toMatch(reason);
+    expect(latch.damaged).toBe(1);
+    await latch.release(all);
+    expect((await again()).on('events')).toBeNull();
+  },
+);
+
+test('a file that can not be read holds everything and says why', async () => {
+  await mkdir(file);
+  const latch = await again();
+  expect(latch.held).toMatchObject([{ scope: '*', reason: expect.stringMatching(/EISDIR/) }]);
+  await expect(latch.release(all)).rejects.toMatchObject({ code: 'conflict' });
+});
+
+test('65: of a rollback and a release at once the later one has the last word, in memory and on disk', async () => {
+  const latch = await again();
+  for (let round = 0; round < 20; round += 1) {
+    const releasing = latch.release(all);
+    const { written } = latch.hold('latched', all);
+    await Promise.all([releasing, written]);
+    expect(latch.on('events')).toBe('latched');
+    expect((await again()).on('events')).toBe('latched');
+    await latch.release(all);
+    expect((await again()).on('events')).toBeNull();
+  }
+});
+
+test('72: a process that does not hold the folder follows the one that does', async () => {
+  const [holder, other] = [await again(), await Latch.open(folder, { shared: true })];
+  const heard: boolean[] = [];
+  other.onFollowed(() => heard.push(other.on('events') !== null));
+  await holder.hold('latched', all).written;
+  await other.follow();
+  await other.follow();
+  await holder.release(all);
+  await other.follow();
+  expect(heard).toEqual([true, false]);
+});
+
+test('a line that another process is writing at the moment is no damage, and one that stays so is', async () => {
+  const holder = await again();
+  await holder.hold('latched', { ...all, scope: 'api' }).written;
+  await writeFile(file, '{"epoch":2,', { flag: 'a' });
+  const other = await Latch.open(folder, { shared: true });
+  expect(other.on('events')).toBeNull();
+  await other.follow({ shared: false });
+  expect(other.on('events')).toBe('latched');
+});

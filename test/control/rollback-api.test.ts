@@ -1,0 +1,294 @@
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import request from 'supertest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type Admin, createAdmin } from '../../src/control/admin.ts';
+import { readiness } from '../../src/control/health.ts';
+import { Proofs } from '../../src/control/proofs.ts';
+import { statusOf } from '../../src/control/status.ts';
+import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
+import { until } from '../support/until.ts';
+
+let op: Operated;
+let admin: Admin;
+beforeEach(async () => {
+  op = await operated({
+    'events.json': flagsFor('events', 'live'),
+    'api.json': flagsFor('api', 'shadow'),
+  });
+  admin = createAdmin({ ...op, token: TOKEN });
+  await admin.ready();
+});
+afterEach(async () => {
+  await admin.close();
+  await op.close();
+});
+
+const get = (call: string) =>
+  request(admin.server).get(`/api/v1${call}`).set('authorization', `Bearer ${TOKEN}`);
+const post = (call: string, body: object, by = 'alice') =>
+  request(admin.server)
+    .post(`/api/v1${call}`)
+    .set('authorization', `Bearer ${TOKEN}`)
+    .set('x-cutover-by', by)
+    .send(body);
+const reason = 'events lost';
+const decided = () => {
+  const [events] = op.proxy.loaded().config.routes;
+  return events && op.proxy.decide(events, { id: 'u1', aliases: [] }).decision;
+};
+const actions = async () => (await op.audit.last(50)).reverse().map(({ action }) => action);
+const spoil = async (name: string) => {
+  await rm(path.join(op.stateDir, name), { force: true });
+  await mkdir(path.join(op.stateDir, name));
+};
+
+test('a rollback holds, moves what is open, is on disk and on record, and yields a proof', async () => {
+  op.traffic.open('events', 'candidate', ...users(3));
+  const { body } = await post('/rollback', { reason }).expect(200);
+  expect(body).toMatchObject({
+    scope: '*',
+    changed: true,
+    epoch: 1,
+    latch: { scope: '*', state: 'latched', reason, by: 'operator alice' },
+    kept: true,
+    audited: true,
+    proof: { id: '1', state: 'running', sessions: { affected: 3, inPlace: 3 } },
+  });
+  expect(decided()).toMatchObject({
+    primary: 'legacy',
+    reason: 'latched',
+    second: { side: 'candidate' },
+  });
+  expect(op.traffic.rollbacks).toMatchObject([{ routes: ['events', 'api'], sever: false }]);
+  const [{ progress } = { progress: null }] = op.traffic.rollbacks;
+  if (progress === null) throw new Error('nothing was rolled back');
+  progress.lastCandidateByteAt = performance.now();
+  progress.queuedBytes = 77;
+  progress.end();
+  await until('the proof is there', async () => (await get('/proofs/1')).body.state === 'complete');
+  const proof = (await get('/proofs/1').expect(200)).body;
+  expect(proof).toMatchObject({
+    by: 'operator alice',
+    reason,
+    queuedBytes: 77,
+    stillOnCandidate: 0,
+  });
+  const { command, lastCandidateByte, tookMs } = proof;
+  expect(lastCandidateByte.afterMs).toBeGreaterThanOrEqual(0);
+  expect(lastCandidateByte.monotonicMs - command.monotonicMs).toBeCloseTo(
+    lastCandidateByte.afterMs,
+    3,
+  );
+  expect(Date.parse(lastCandidateByte.at) - Date.parse(command.at)).toBeLessThan(tookMs + 2);
+  expect((await get('/proofs').expect(200)).body.proofs).toEqual([proof]);
+  // After a restart as well.
+  await until(
+    'it is kept',
+    async () => (await readFile(path.join(op.stateDir, 'proofs.jsonl'), 'utf8')) !== '',
+  );
+  const later = new Proofs(op.logger);
+  await later.keepIn(op.stateDir);
+  expect(await later.find('1')).toEqual(proof);
+  expect(await actions()).toEqual(['rollback']);
+});
+
+test('a release lets flags decide again, and moves sessions back', async () => {
+  await post('/rollback', { reason });
+  const { body } = await post('/release', { reason: 'fixed' }).expect(200);
+  expect(body).toMatchObject({ scope: '*', changed: true, epoch: 2, held: [] });
+  expect(decided()).toMatchObject({ primary: 'candidate', reason: 'serve-flag' });
+  expect(op.traffic.reconsidered).toBe(1);
+  expect(await actions()).toEqual(['rollback', 'release']);
+});
+
+test('65: asked again it is the same answer, and says so; both are on record', async () => {
+  op.traffic.open('events', 'candidate', 'u1');
+  const first = (await post('/rollback', { reason })).body;
+  const [second, third] = await Promise.all([
+    post('/rollback', { reason: 'mine' }, 'bob'),
+    post('/rollback', { reason: 'mine, too' }, 'carol'),
+  ]);
+  for (const { body } of [second, third]) {
+    expect(body).toMatchObject({ changed: false, latch: first.latch, proof: { id: '1' } });
+  }
+  expect(op.traffic.rollbacks).toHaveLength(1);
+  expect((await op.audit.last(9)).map(({ by }) => by)).toEqual(
+    expect.arrayContaining(['operator alice', 'operator bob', 'operator carol']),
+  );
+  // What a failing legacy left on the candidate is tried again, with a proof of its own.
+  op.traffic.rollbacks[0]?.progress.end();
+  await until('it is over', async () => (await get('/proofs/1')).body.state !== 'running');
+  op.traffic.open('events', 'candidate', 'u2');
+  expect((await post('/rollback', { reason })).body).toMatchObject({
+    changed: false,
+    proof: { id: '1.2' },
+  });
+  expect(await post('/release', { reason }).then(({ body }) => body.changed)).toBe(true);
+  expect(await post('/release', { reason }).then(({ body }) => body.changed)).toBe(false);
+});
+
+test('64, 65: whoever names the epoch that he saw is refused if something was said since', async () => {
+  await post('/rollback', { reason, epoch: 0 }).expect(200);
+  // The same once more, as a queue might deliver it: held already.
+  await post('/rollback', { reason, epoch: 0 }).expect(200);
+  const { body } = await post('/release', { reason, epoch: 0 }).expect(409);
+  expect(body.error.message).toBe(
+    'the latch is at epoch 1, not 0: operator alice said latched of * (events lost)',
+  );
+  await post('/release', { reason, epoch: 1 }).expect(200);
+  await post('/rollback', { reason, epoch: 0 }).expect(409);
+  expect(decided()?.primary).toBe('candidate');
+});
+
+test('a route is rolled back and released by itself', async () => {
+  await post('/rollback', { reason, route: 'api' }).expect(200);
+  expect(decided()?.primary).toBe('candidate');
+  await post('/rollback', { reason, route: 'events' }).expect(200);
+  await post('/rollback', { reason }).expect(200);
+  const { body } = await post('/release', { reason }).expect(200);
+  expect(body.held.map(({ scope }: { scope: string }) => scope)).toEqual(['api', 'events']);
+  expect(decided()?.reason).toBe('latched');
+  await post('/release', { reason, route: 'events' }).expect(200);
+  expect(decided()?.primary).toBe('candidate');
+});
+
+test('severed, the candidate is shown nothing, and writes go to legacy alone', async () => {
+  await post('/rollback', { reason, sever: true }).expect(200);
+  expect(decided()).toMatchObject({
+    primary: 'legacy',
+    reason: 'severed',
+    second: null,
+    writeTo: 'primary',
+  });
+  expect(op.traffic.rollbacks).toMatchObject([{ sever: true }]);
+});
+
+test('from complete it must be asked for twice', async () => {
+  await op.write('events.json', flagsFor('events', 'complete'));
+  await until(
+    'it is complete',
+    () => op.flags.stage(op.proxy.loaded().config.routes[0] as never).name === 'complete',
+  );
+  const { body } = await post('/rollback', { reason }).expect(409);
+  expect(body.error).toMatchObject({
+    field: 'acceptStale',
+    message: expect.stringMatching(/^events: the stage is complete/),
+  });
+  expect(decided()?.primary).toBe('candidate');
+  await post('/rollback', { reason, route: 'api' }).expect(200);
+  await post('/rollback', { reason, acceptStale: true }).expect(200);
+  expect(decided()?.primary).toBe('legacy');
+  await post('/rollback', { reason }).expect(200);
+});
+
+test('nobody moves forward while a rollback holds; back, and to be compared, he may', async () => {
+  await post('/rollback', { reason, route: 'api' }).expect(200);
+  const { body } = await post('/stage', { route: 'api', stage: 'canary', percent: 5 }).expect(409);
+  expect(body.error.message).toMatch(
+    /^a rollback holds api on legacy since \S+ \(operator alice: events lost\); first cutover release --route api --reason …$/,
+  );
+  await post('/stage', { route: 'api', stage: 'live', dryRun: true }).expect(409);
+  await post('/stage', { route: 'api', stage: 'shadow', percent: 50 }).expect(200);
+  await post('/stage', { route: 'events', stage: 'canary', percent: 5 }).expect(200);
+});
+
+describe('66: where the state folder can not be written', () => {
+  test('a rollback holds and says that it is not kept; there is no release, and no way forward', async () => {
+    await spoil('latch.jsonl');
+    const { body } = await post('/rollback', { reason }).expect(200);
+    expect(body).toMatchObject({ changed: true, kept: false, audited: true });
+    expect(decided()?.primary).toBe('legacy');
+    const refused = await post('/release', { reason }).expect(409);
+    expect(refused.body.error.message).toMatch(/^the latch stays/);
+    expect(decided()?.primary).toBe('legacy');
+    expect(readiness(op.proxy).warnings.map(({ code }) => code)).toEqual([
+      'latched',
+      'latch-unkept',
+    ]);
+    await rm(path.join(op.stateDir, 'latch.jsonl'), { recursive: true });
+    await post('/release', { reason }).expect(200);
+    expect(await actions()).toEqual(['rollback', 'release', 'release-failed', 'release']);
+  });
+
+  test('a rollback that can not be put on record is done and says so; a release is refused', async () => {
+    await spoil('audit.jsonl');
+    const { body } = await post('/rollback', { reason }).expect(200);
+    expect(body).toMatchObject({ changed: true, kept: true, audited: false });
+    const refused = await post('/release', { reason }).expect(409);
+    expect(refused.body.error.message).toMatch(
+      /^nothing was changed, because it can not be put on record/,
+    );
+    expect(decided()?.primary).toBe('legacy');
+    expect(readiness(op.proxy).warnings.map(({ code }) => code)).toEqual([
+      'latched',
+      'audit-unkept',
+    ]);
+  });
+});
+
+test('a guardrail rolls back by the same call', async () => {
+  const done = await op.rollbacks.rollback({
+    reason: '5xx at 12 %',
+    by: 'guardrail candidate-5xx',
+  });
+  expect(done).toMatchObject({ changed: true, latch: { by: 'guardrail candidate-5xx' } });
+  expect(await op.metrics.text()).toContain('cutover_rollbacks_total{by="guardrail"} 1');
+});
+
+test('status, readiness and metrics show it', async () => {
+  op.traffic.open('events', 'candidate', 'u1', 'u2');
+  const before = await statusOf(op.proxy, op.metrics, Date.now());
+  expect(before.routes[0]?.rollback).toMatchObject({
+    warm: 2,
+    toDial: 0,
+    notMovable: 0,
+    paceMs: 0,
+  });
+  expect(before.latch).toMatchObject({ held: [], epoch: 0 });
+  await post('/rollback', { reason, route: 'events' });
+  op.traffic.rollbacks[0]?.progress.end();
+  await until('it is over', async () => (await get('/proofs/1')).body.state === 'complete');
+  const after = await statusOf(op.proxy, op.metrics, Date.now());
+  expect(after.latch).toMatchObject({ held: [{ scope: 'events', reason }], epoch: 1, kept: true });
+  expect((await get('/latch').expect(200)).body).toEqual(after.latch);
+  expect(readiness(op.proxy)).toMatchObject({ ready: true, warnings: [{ code: 'latched' }] });
+  const text = await op.metrics.text();
+  expect(text).toContain('cutover_latched{scope="events",state="latched"} 1');
+  expect(text).toContain('cutover_rollbacks_total{by="operator"} 1');
+  expect(text).toMatch(/cutover_rollback_last_seconds 0\.\d/);
+});
+
+describe('bad input', () => {
+  test.each([
+    ['/rollback', {}, 'reason', 422],
+    ['/rollback', { reason: ' ' }, 'reason', 422],
+    ['/rollback', { reason: 'x'.repeat(501) }, 'reason', 422],
+    ['/rollback', { reason, scope: '*' }, 'scope', 422],
+    ['/rollback', { reason, sever: 'yes' }, 'sever', 422],
+    ['/rollback', { reason, epoch: -1 }, 'epoch', 422],
+    ['/rollback', { reason, route: 'nope' }, 'route', 404],
+    ['/release', { reason, sever: true }, 'sever', 422],
+    ['/release', { route: 'events' }, 'reason', 422],
+    ['/release', { reason, route: 'nope' }, 'route', 404],
+  ] as const)(
+    '%s %j is refused, naming the field, and changes nothing',
+    async (call, body, field, status) => {
+      const answer = await post(call, body).expect(status);
+      expect(answer.body.error.field).toBe(field);
+      expect(op.rollbacks.latch.epoch).toBe(0);
+    },
+  );
+
+  test('of proofs', async () => {
+    expect((await get('/proofs/x').expect(422)).body.error.field).toBe('id');
+    expect((await get('/proofs/9').expect(404)).body.error.field).toBe('id');
+    expect((await get('/proofs?limit=0').expect(422)).body.error.field).toBe('limit');
+  });
+
+  test('without the token nothing is told or changed', async () => {
+    await request(admin.server).post('/api/v1/rollback').send({ reason }).expect(401);
+    await request(admin.server).get('/api/v1/latch').expect(401);
+    expect(op.rollbacks.latch.epoch).toBe(0);
+  });
+});

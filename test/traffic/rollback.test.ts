@@ -1,0 +1,493 @@
+// A rollback in the lanes: everything that the candidate serves goes to legacy at once, each at the pace
+// that it needs, and the tally says what became of it.
+import http from 'node:http';
+import net from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
+import type { RollbackProgress } from '../../src/ports.ts';
+import type { Decision, Side } from '../../src/rules/decide.ts';
+import { decisionFor, type ProxyOptions, proxy } from '../support/proxy.ts';
+import { until } from '../support/until.ts';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
+const ROUTES = new Set(['events']);
+const event = (seq: number) => JSON.stringify({ type: 'step', run_id: 'r', seq });
+const waiting = async (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
+
+interface Service {
+  port: number;
+  sockets: WebSocket[];
+  /** When each handshake came, ms, and whose it was. */
+  dialled: { at: number; url: string }[];
+  say(text: string): void;
+  close(): void;
+}
+
+async function service(port = 0): Promise<Service> {
+  const server = new WebSocketServer({ port, host: '127.0.0.1' });
+  const sockets: WebSocket[] = [];
+  const dialled: Service['dialled'] = [];
+  server.on('connection', (socket, request) => {
+    sockets.push(socket);
+    dialled.push({ at: performance.now(), url: request.url ?? '' });
+    socket.on('error', () => undefined);
+  });
+  await until('it listens', () => server.address() !== null);
+  const close = () => {
+    for (const socket of server.clients) socket.terminate();
+    server.close();
+  };
+  open.push({ close });
+  return {
+    ...{ sockets, dialled, close },
+    port: (server.address() as net.AddressInfo).port,
+    say: text => {
+      for (const socket of server.clients) socket.send(text);
+    },
+  };
+}
+
+interface Client {
+  socket: WebSocket;
+  read: string[];
+  code: number | null;
+  closedAt: number;
+}
+
+type Options = Partial<ProxyOptions> & { clients?: number; second?: boolean; legacyPort?: number };
+
+/** Clients whom the candidate serves, and a switch that takes the decision back to legacy. */
+async function line({ clients: count = 1, second = true, legacyPort, ...rest }: Options = {}) {
+  const candidate = await service();
+  const legacy = legacyPort === undefined ? await service() : null;
+  let decision: Decision = decisionFor('candidate');
+  const serve = (primary: Side, standby = second) => {
+    decision = {
+      ...decisionFor(primary),
+      second: !standby
+        ? null
+        : primary === 'candidate'
+          ? { side: 'legacy', role: 'standby' }
+          : { side: 'candidate', role: 'shadow' },
+    };
+  };
+  serve('candidate');
+  const front = await proxy({
+    legacy: legacy?.port ?? legacyPort ?? 0,
+    candidate: candidate.port,
+    routes: [ROUTE],
+    decider: () => ({ decision, revision: 'test' }),
+    ...rest,
+  });
+  open.push(front);
+  const clients = await Promise.all(
+    Array.from({ length: count }, async (_, index) => enter(front.port, `/ws?n=${index}`)),
+  );
+  if (second) await until('all have a second leg', () => legacy?.sockets.length === count);
+  const rollBack = (how?: { sever: boolean }): RollbackProgress => {
+    serve('legacy', how?.sever === true ? false : second);
+    return front.traffic.rollBack(ROUTES, how);
+  };
+  return { candidate, legacy: legacy as Service, front, clients, serve, rollBack };
+}
+
+async function enter(port: number, path = '/ws'): Promise<Client> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`);
+  const client: Client = { socket, read: [], code: null, closedAt: 0 };
+  open.push({ close: () => socket.terminate() });
+  socket.on('message', data => void client.read.push(String(data)));
+  socket.on('close', code => {
+    client.code = code;
+    client.closedAt = performance.now();
+  });
+  socket.on('error', () => undefined);
+  await until('it is in', () => socket.readyState === WebSocket.OPEN);
+  return client;
+}
+
+const over = async (progress: RollbackProgress) => {
+  let isOver = false;
+  void progress.done.then(() => {
+    isOver = true;
+  });
+  await until('the rollback is over', () => isOver, 20_000);
+};
+const NONE = { inPlace: 0, redialled: 0, closed: 0, left: 0, failed: 0, pending: 0 };
+
+test('54: sessions whose second leg stands by go all at once; nobody is closed, and nothing lost or doubled', async () => {
+  const { candidate, legacy, clients, front, rollBack } = await line({ clients: 400 });
+  let said = 0;
+  const speak = () => {
+    said += 1;
+    for (const each of [candidate, legacy]) each.say(event(said));
+  };
+  speak();
+  await until('all have one', () => clients.every(({ read }) => read.length === 1));
+  expect(front.traffic.rollbackOutlook('events')).toMatchObject({
+    warm: 400,
+    toDial: 0,
+    paceMs: 0,
+  });
+  const speaking = setInterval(speak, 20);
+  open.push({ close: () => clearInterval(speaking) });
+  const progress = rollBack();
+  await over(progress);
+  clearInterval(speaking);
+  // From now on the candidate's word reaches nobody.
+  candidate.say(event(9_999));
+  speak();
+  await until('all have all', () => clients.every(({ read }) => read.length >= said));
+  for (const { read, code } of clients) {
+    expect(read).toEqual(Array.from({ length: said }, (_, index) => event(index + 1)));
+    expect(code).toBeNull();
+  }
+  expect(progress.sessions).toEqual({ ...NONE, affected: 400, inPlace: 400 });
+  expect(front.traffic.rollbackOutlook('events').warm).toBe(0);
+});
+
+test('without second legs they are dialled at the pace that is set, whoever was active last first', async () => {
+  const { candidate, legacy, clients, front, rollBack } = await line({
+    ...{ clients: 20, second: false },
+    limits: { movesPerS: 20 },
+  });
+  // One is active after all the others, which the lane notices within its second.
+  await waiting(1_100);
+  const last = candidate.dialled.findIndex(({ url }) => url === '/ws?n=7');
+  candidate.sockets[last]?.send(event(1));
+  await until('it has one', () => clients[7]?.read.length === 1);
+  await waiting(1_100);
+  expect(front.traffic.rollbackOutlook('events')).toMatchObject({ toDial: 20, paceMs: 1_000 });
+  const progress = rollBack();
+  await over(progress);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 20, redialled: 20 });
+  const times = legacy.dialled.map(({ at }) => at);
+  expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan(800);
+  expect(legacy.dialled[0]?.url).toBe('/ws?n=7');
+  legacy.say(event(2));
+  await until('legacy serves all', () => clients.every(({ read }) => read.at(-1) === event(2)));
+  expect(clients.map(({ code }) => code)).toEqual(clients.map(() => null));
+});
+
+test('no more dials are under way at once than is set, and one that is free is used at once', async () => {
+  let underWay = 0;
+  let most = 0;
+  const slow = http.createServer();
+  const accept = new WebSocketServer({ noServer: true });
+  slow.on('upgrade', (request, socket, head) => {
+    underWay += 1;
+    most = Math.max(most, underWay);
+    setTimeout(() => {
+      underWay -= 1;
+      accept.handleUpgrade(request, socket, head, () => undefined);
+    }, 30);
+  });
+  await new Promise<void>(resolve => slow.listen(0, '127.0.0.1', resolve));
+  open.push({
+    close: () => {
+      for (const socket of accept.clients) socket.terminate();
+      slow.closeAllConnections();
+      slow.close();
+    },
+  });
+  const { rollBack } = await line({
+    ...{ clients: 12, second: false, legacyPort: (slow.address() as net.AddressInfo).port },
+    limits: { movesPerS: 10_000, dialsAtOnce: 3 },
+  });
+  const progress = rollBack();
+  await over(progress);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 12, redialled: 12 });
+  expect(most).toBe(3);
+});
+
+describe.each([
+  ['whose client said what only the candidate heard', { mirror: 'none' }],
+  ['of a route that reconnects', { onSwitch: 'reconnect' }],
+  ['of a route that drains', { onSwitch: 'drain' }],
+] as const)('sessions %s', (_what, route) => {
+  test('55: are told to come again, spread over the pace that is set', async () => {
+    const { clients, front, candidate, rollBack } = await line({
+      ...{ clients: 12, second: false },
+      routes: [{ ...ROUTE, ...route }],
+      limits: { movesPerS: 20 },
+    });
+    const heard: string[] = [];
+    for (const socket of candidate.sockets) socket.on('message', data => heard.push(String(data)));
+    for (const { socket } of clients) socket.send('hello');
+    await until('it is heard', () => heard.length === 12);
+    expect(front.traffic.rollbackOutlook('events')).toMatchObject({ notMovable: 12, paceMs: 600 });
+    const progress = rollBack();
+    await over(progress);
+    await until('all are told', () => clients.every(({ code }) => code !== null));
+    expect(clients.map(({ code }) => code)).toEqual(clients.map(() => 1012));
+    expect(progress.sessions).toEqual({ ...NONE, affected: 12, closed: 12 });
+    const times = clients.map(({ closedAt }) => closedAt);
+    expect(Math.max(...times) - Math.min(...times)).toBeGreaterThan(350);
+  });
+});
+
+describe('49, 53: where legacy can not be had', () => {
+  const silent = () => net.createServer(socket => void socket.on('error', () => undefined));
+  const refusing = () =>
+    http.createServer().on('upgrade', (_request, socket) => {
+      socket.on('error', () => undefined);
+      socket.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+    });
+
+  test.each([
+    ['it is down', null],
+    ['it refuses', refusing],
+    ['it does not answer', silent],
+  ])('because %s, sessions stay with the candidate, and are counted', async (_why, build) => {
+    const server = (build ?? silent)();
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as net.AddressInfo;
+    if (build === null) await new Promise(resolve => server.close(resolve));
+    else open.push({ close: () => server.close() });
+    const { candidate, clients, rollBack } = await line({
+      ...{ clients: 3, second: false, legacyPort: port },
+      upstream: { handshakeTimeoutMs: 300 },
+    });
+    const progress = rollBack();
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 3, failed: 3 });
+    candidate.say(event(1));
+    await until('they are served still', () => clients.every(({ read }) => read.length === 1));
+    expect(clients.map(({ code }) => code)).toEqual([null, null, null]);
+  });
+
+  test('they go there as soon as it is back', async () => {
+    const probe = await service();
+    const { port } = probe;
+    probe.close();
+    const { clients, rollBack, front } = await line({
+      clients: 2,
+      second: false,
+      legacyPort: port,
+    });
+    await over(rollBack());
+    const legacy = await service(port);
+    await until(
+      'both have moved',
+      () => front.reports.filter(r => r.kind === 'moved').length === 2,
+      20_000,
+    );
+    legacy.say(event(1));
+    await until('legacy serves them', () => clients.every(({ read }) => read.length === 1));
+  });
+
+  test('and the candidate dies as well, their clients are told to come again', async () => {
+    const { candidate, legacy, clients, rollBack } = await line({ clients: 2 });
+    legacy.close();
+    const progress = rollBack();
+    candidate.close();
+    await over(progress);
+    await until('both are told', () => clients.every(({ code }) => code !== null));
+  });
+});
+
+test('a message that the candidate is in the middle of is brought to its end, and its last byte is noted', async () => {
+  const { candidate, legacy, clients, front, rollBack } = await line();
+  const [client] = clients;
+  const [raw] = candidate.sockets;
+  raw?.send('{"type":"step",', { fin: false });
+  const passed = () =>
+    [...front.traffic.counters()].reduce((sum, { counters }) => sum + counters.bytesToClient, 0);
+  await until('it has begun', () => passed() > 0);
+  const commandAt = performance.now();
+  const progress = rollBack();
+  raw?.send('"run_id":"r","seq":1}', { fin: true });
+  legacy.say(event(1));
+  legacy.say(event(2));
+  await over(progress);
+  await until('it has both', () => client?.read.length === 2);
+  expect(client?.read).toEqual(['{"type":"step","run_id":"r","seq":1}', event(2)]);
+  expect(progress.lastCandidateByteAt).toBeGreaterThan(commandAt);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 1, inPlace: 1 });
+});
+
+test('60: a handshake that is under way with the candidate is waited for, and its session taken along', async () => {
+  let accept: (() => void) | null = null;
+  const slow = http.createServer();
+  const upgrades = new WebSocketServer({ noServer: true });
+  slow.on('upgrade', (request, socket, head) => {
+    accept = () => upgrades.handleUpgrade(request, socket, head, () => undefined);
+  });
+  await new Promise<void>(resolve => slow.listen(0, '127.0.0.1', resolve));
+  open.push({
+    close: () => {
+      for (const socket of upgrades.clients) socket.terminate();
+      slow.closeAllConnections();
+      slow.close();
+    },
+  });
+  const { front, legacy, rollBack } = await line({
+    ...{ clients: 0, candidate: (slow.address() as net.AddressInfo).port, second: false },
+  });
+  const entering = enter(front.port);
+  await until('the candidate is asked', () => accept !== null);
+  const progress = rollBack();
+  expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
+  (accept as unknown as () => void)();
+  const client = await entering;
+  await over(progress);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 1, redialled: 1 });
+  legacy.say(event(1));
+  await until('legacy serves it', () => client.read.length === 1);
+});
+
+test('a client that does not read holds nobody up, and what waits for it is counted', async () => {
+  const { candidate, clients, front, rollBack } = await line({ clients: 2 });
+  const [slow, other] = clients;
+  slow?.socket.pause();
+  const big = JSON.stringify({ type: 'step', run_id: 'r', seq: 1, text: 'x'.repeat(900_000) });
+  const index = candidate.dialled.findIndex(({ url }) => url === '/ws?n=0');
+  for (let i = 0; i < 20; i += 1) candidate.sockets[index]?.send(big);
+  let passed = 0;
+  await until('the proxy passes no more of it on', async () => {
+    const before = passed;
+    await waiting(50);
+    for (const { counters } of front.traffic.counters())
+      passed = Math.max(passed, counters.bytesToClient);
+    return passed > 1_000_000 && passed === before;
+  });
+  const progress = rollBack();
+  await until('the other one has moved', () => progress.sessions.inPlace >= 1);
+  expect(other?.code).toBeNull();
+  await over(progress);
+  expect(progress.queuedBytes).toBeGreaterThan(0);
+});
+
+test('a client that leaves in the middle of it is counted as one that left', async () => {
+  const { legacy, clients, rollBack } = await line({
+    clients: 2,
+    second: false,
+    limits: { movesPerS: 1 },
+  });
+  const progress = rollBack();
+  await until('one is dialled', () => legacy.sockets.length === 1);
+  const dialled = legacy.dialled[0]?.url;
+  for (const [index, { socket }] of clients.entries()) {
+    if (dialled !== `/ws?n=${index}`) socket.close(1000);
+  }
+  await over(progress);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 2, redialled: 1, left: 1 });
+});
+
+test('severed, the candidate hears and says nothing any more', async () => {
+  const { candidate, legacy, clients, rollBack } = await line({ clients: 5 });
+  const closes: number[] = [];
+  for (const socket of candidate.sockets) socket.on('close', code => closes.push(code));
+  const progress = rollBack({ sever: true });
+  await over(progress);
+  await until('all its legs are let go', () => closes.length === 5);
+  legacy.say(event(1));
+  await until('legacy serves all', () => clients.every(({ read }) => read.length === 1));
+  expect(progress.sessions).toEqual({ ...NONE, affected: 5, inPlace: 5 });
+});
+
+test('severed where legacy serves already, second legs and shown streams are let go', async () => {
+  const { candidate, clients, front, serve } = await line({ clients: 2 });
+  serve('legacy');
+  await front.traffic.reconsider();
+  await until('legacy serves', () => front.reports.filter(r => r.kind === 'moved').length === 2);
+  serve('legacy', false);
+  const progress = front.traffic.rollBack(ROUTES, { sever: true });
+  await over(progress);
+  const closed = () => candidate.sockets.every(({ readyState }) => readyState === WebSocket.CLOSED);
+  await until('the second legs are gone', closed);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 0 });
+  expect(clients.map(({ code }) => code)).toEqual([null, null]);
+});
+
+test('a route that is not rolled back stays where it is', async () => {
+  const { candidate, clients, front } = await line();
+  const progress = front.traffic.rollBack(new Set(['another']));
+  await over(progress);
+  candidate.say(event(1));
+  await until('it is served', () => clients[0]?.read.length === 1);
+});
+
+describe('HTTP', () => {
+  async function web(answers: http.RequestListener) {
+    const server = http.createServer(answers);
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    open.push({
+      close: () => {
+        server.closeAllConnections();
+        server.close();
+      },
+    });
+    let decision = decisionFor('candidate');
+    const { port } = server.address() as net.AddressInfo;
+    const front = await proxy({
+      ...{ legacy: port, candidate: port },
+      routes: [
+        { name: 'stream', path: '/events', protocol: 'sse' },
+        { name: 'api', path: '/*', protocol: 'http' },
+      ],
+      decider: () => ({ decision, revision: 'test' }),
+    });
+    open.push(front);
+    const rollBack = () => {
+      decision = decisionFor('legacy');
+      return front.traffic.rollBack(new Set(['stream', 'api']));
+    };
+    const get = async (path: string) => {
+      const at = { text: '', end: null as 'whole' | 'cut' | null };
+      http.get(`http://127.0.0.1:${front.port}${path}`, { agent: false }, response => {
+        response.setEncoding('utf8').on('data', chunk => {
+          at.text += chunk;
+        });
+        response.on('close', () => {
+          at.end = response.complete ? 'whole' : 'cut';
+        });
+        response.on('error', () => undefined);
+      });
+      await until('it has begun', () => at.text !== '');
+      return at;
+    };
+    return { front, rollBack, get };
+  }
+
+  test('an event stream ends behind its event, and its client is told when to come back', async () => {
+    let say: (text: string) => void = () => undefined;
+    const { get, rollBack, front } = await web((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      say = text => void response.write(text);
+      say('data: half');
+    });
+    const at = await get('/events');
+    expect(front.traffic.rollbackOutlook('stream').answers).toBe(1);
+    const progress = rollBack();
+    say(' and half\n\ndata: too late\n\n');
+    await until('it has ended', () => at.end !== null);
+    expect(at.text).toMatch(/^data: half and half\n\nretry: \d{3,4}\n\n$/);
+    expect(at.end).toBe('whole');
+    await over(progress);
+    expect(progress.answers).toEqual({ affected: 1, finished: 0, ended: 1, pending: 0 });
+    expect(progress.lastCandidateByteAt).not.toBeNull();
+  });
+
+  test('answers have a time of grace: one is finished in it, another cut off, and new ones are not touched', async () => {
+    const finish: (() => void)[] = [];
+    const { get, rollBack } = await web((request, response) => {
+      response.writeHead(200, { 'content-length': 4 });
+      response.write('ab');
+      if (request.url === '/quick') finish.push(() => response.end('cd'));
+    });
+    const [quick, slow] = [await get('/quick'), await get('/slow')];
+    const progress = rollBack();
+    const later = await get('/slow');
+    finish[0]?.();
+    await until('the quick one is whole', () => quick.end === 'whole');
+    await over(progress);
+    await until('the slow one is cut off', () => slow.end === 'cut');
+    expect(progress.answers).toEqual({ affected: 2, finished: 1, ended: 1, pending: 0 });
+    expect(later.end).toBeNull();
+  });
+});
