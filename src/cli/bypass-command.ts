@@ -7,9 +7,10 @@ import { duration, paint, plain, print } from './output.ts';
 
 const HELP = `
 While it is on, requests and new connections go straight to legacy by a lane of their own, whatever
-flags say: neither flagged nor compared, and writes reach legacy alone. What is open stays where it is,
-unless --close-open ends it (WebSockets with 1012, event streams behind an event; spread over
-limits.drainMs), so that it comes back through the bypass. It survives a restart. What came in through it stays on legacy until it ends.
+flags say: neither flagged nor compared. What is open stays where it is, unless --close-open ends it
+(WebSockets with 1012, event streams behind an event; spread over limits.drainMs), so that it comes back
+through the bypass. Until then writes reach the candidate as well. It survives a restart. What came in
+through it stays on legacy until it ends.
 
 Examples:
   cutover bypass                                             is it on, and why?

@@ -8,7 +8,8 @@ import { paint, plain, print, table } from './output.ts';
 const HELP = `
 Columns: what the configuration says (writes), where a write goes now, and since the start: writes to
 one service alone and to both, those whose end is not known yet, those that both took or both refused,
-and those that only one took, by cause. Rows in brackets are no routes: their writes reach legacy alone.
+and those that only one took, by cause. Rows in brackets are no routes: legacy gets their writes,
+and the candidate those of the bypass that somebody who is open there waits for.
 
 Examples:
   cutover writes

@@ -7,7 +7,7 @@ import type { Engaged } from './bypass.ts';
 import type { ProxyView } from './proxy-view.ts';
 
 const NOTES = {
-  on: 'everything new goes straight to legacy: neither flagged nor compared, and writes reach legacy alone',
+  on: 'everything new goes straight to legacy: neither flagged nor compared; writes reach the candidate as well while somebody is still open there',
   off: 'requests and connections go where flags say',
 } as const;
 

@@ -98,7 +98,7 @@ export function decide(
   });
 }
 
-/** The candidate is to hear nothing. */
+/** The candidate is shown nothing. */
 function isAlone({ bypass, latch }: Forced): boolean {
   return bypass || latch === 'severed';
 }
@@ -131,9 +131,9 @@ function secondLeg(primary: Side, facts: FlagFacts): SecondLeg | null {
  * long as somebody is still being served there.
  */
 function writesToBoth(primary: Side, facts: FlagFacts | null, forced: Forced): boolean {
-  if (isAlone(forced)) return false;
+  if (forced.latch === 'severed') return false;
   if (forced.legsOn.some(side => side !== primary)) return true;
-  if (facts === null) return false;
+  if (forced.bypass || facts === null) return false;
   // Whoever is pinned against the stage will be back among the others.
   if (facts.stage.name === 'off') return primary === 'candidate';
   if (facts.stage.name === 'complete') return primary === 'legacy';

@@ -5,11 +5,14 @@ import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
-import { ERRORS, type ErrorCode } from '../errors.ts';
-import type { TrafficObserver, WriteLedger } from '../ports.ts';
+import { ERRORS } from '../errors.ts';
+import type { Decider, TrafficObserver, WriteLedger } from '../ports.ts';
+import { BYPASS_NAME, matchRoute } from '../rules/routes.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
+import { BypassCopies } from './bypass-copies.ts';
+import { failureOf } from './bypass-failure.ts';
 import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
@@ -19,7 +22,6 @@ import { logRefusal } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { fieldsToClient } from './shown-side.ts';
 import {
-  connectFailure,
   fieldsFor,
   type RequestFacts,
   type RequestIds,
@@ -27,15 +29,8 @@ import {
   type Upstream,
   watchForDeadPeer,
 } from './upstream.ts';
+import { idempotencyKey, type Noted, pairOutcomes } from './write-outcomes.ts';
 
-/** What the system's errors mean, and the library's; any other: no connection to legacy could be had. */
-const FAILURES: Readonly<Record<string, ErrorCode>> = {
-  ECONNRESET: 'upstream-closed',
-  EPIPE: 'upstream-closed',
-  ETIMEDOUT: 'upstream-timeout',
-  ECONNECT_TIMEOUT: 'upstream-timeout',
-  EPROTO: 'upstream-invalid',
-};
 /** No route is asked here; the answer says what it is. */
 const EVENT_STREAM = /^text\/event-stream\b/i;
 const UPGRADE = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
@@ -45,6 +40,7 @@ export interface BypassLaneOptions {
   readonly observer: TrafficObserver;
   readonly counters: Counters;
   readonly ledger: WriteLedger;
+  readonly decider: Decider;
   readonly logger: Logger;
 }
 
@@ -58,11 +54,19 @@ interface Passage {
   answered: boolean;
   /** Its answer on the way to the client; null before it, once it broke off, and for a WebSocket. */
   response: ServerResponse | null;
+  /** Of a write that went to both services. */
+  readonly noted: Noted | null;
+}
+
+interface Prepared {
+  readonly extra?: readonly string[];
+  readonly noted?: Noted | null;
 }
 
 export class BypassLane {
   readonly #options: BypassLaneOptions;
   readonly #proxy = httpProxy.createProxyServer({ agent: false, selfHandleResponse: true });
+  readonly #copies = new BypassCopies();
   readonly #passages = new WeakMap<IncomingMessage, Passage>();
   /** Clients that asked for a WebSocket; null until it is open. */
   readonly #sockets = new Map<Socket, BypassedSocket | null>();
@@ -104,7 +108,8 @@ export class BypassLane {
       logRefusal(this.#options.logger, 'a request was refused', request, about);
       return refuseRequest(response, request);
     }
-    if (isWrite(incoming.method ?? '')) ledger.begun(name, 'primary');
+    const twice = name === BYPASS_NAME && this.#goesTwice(incoming, request);
+    if (isWrite(incoming.method ?? '')) ledger.begun(name, twice ? 'both' : 'primary');
     response.on('close', () => {
       // A client may leave before there is an answer.
       if (!response.headersSent) return;
@@ -112,8 +117,14 @@ export class BypassLane {
       observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
     });
     if (incoming.headers.expect !== undefined) response.writeContinue();
-    this.#prepare(incoming, request, name);
+    if (twice) this.#copy(incoming, response, request, name);
+    else this.#prepare(incoming, request, { name });
     this.#proxy.web(incoming, response, targetOptions(this.#legacy));
+  }
+
+  /** Second copies of writes that have no answer yet. */
+  get writesUnderWay(): number {
+    return this.#copies.underWay;
   }
 
   /** Passes an upgrade on. `head` is what came behind the request. */
@@ -128,7 +139,7 @@ export class BypassLane {
     }
     this.#sockets.set(client, null);
     client.once('close', () => this.#sockets.delete(client));
-    this.#prepare(incoming, request, name, UPGRADE);
+    this.#prepare(incoming, request, { name, extra: UPGRADE });
     this.#proxy.ws(incoming, client, head, targetOptions(this.#legacy));
   }
 
@@ -153,19 +164,47 @@ export class BypassLane {
     return this.#options.context().upstreams.legacy;
   }
 
+  /** True for a write that somebody who is still on the candidate is to hear of. */
+  #goesTwice(incoming: IncomingMessage, { target }: RequestFacts): boolean {
+    if (!isWrite(incoming.method ?? '')) return false;
+    const route = matchRoute(this.#options.context().routes, target.path, 'http');
+    return route !== undefined && this.#options.decider(route, null).decision.writeTo === 'both';
+  }
+
+  /** Prepares a write for legacy and gives the candidate its own. */
+  #copy(
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    request: RequestFacts,
+    name: string,
+  ): void {
+    const { method = '' } = incoming;
+    const { candidate } = this.#options.context().upstreams;
+    const key = idempotencyKey(request);
+    const extra = ['Idempotency-Key', key];
+    const noted = pairOutcomes(this.#options.ledger, {
+      route: name,
+      sides: { primary: 'legacy', second: 'candidate' },
+      facts: () => ({ key, digest: null, bytes: null }),
+    });
+    // A client that left has taken its request back, as far as it can be told.
+    response.once('close', () => noted.primary('upstream-closed'));
+    const fields = passedFields(candidate, incoming, request, extra);
+    const copy = { method, path: targetFor(candidate, request.target), fields };
+    this.#copies.send(incoming, candidate, copy, noted.second);
+    this.#prepare(incoming, request, { name, extra, noted: noted.primary });
+  }
+
   /** Gives the request the fields that legacy is to get, and the path, which the library asks for. */
   #prepare(
     incoming: IncomingMessage,
     request: RequestFacts,
-    name: string,
-    extra: readonly string[] = [],
+    { name, extra = [], noted = null }: Pick<Passage, 'name'> & Prepared,
   ): void {
     const path = targetFor(this.#legacy, request.target);
     const ids = idsOf(incoming);
-    this.#passages.set(incoming, { name, path, ids, answered: false, response: null });
-    const fields = [...fieldsFor(this.#legacy, request, field => field === 'expect'), ...extra];
-    // The body keeps its framing: a length stands in the fields, anything else came in chunks.
-    if (isChunked(incoming)) fields.push('Transfer-Encoding', 'chunked');
+    this.#passages.set(incoming, { name, path, ids, noted, answered: false, response: null });
+    const fields = passedFields(this.#legacy, incoming, request, extra);
     // The library looks for names in lower case.
     incoming.headers = byName(fields, name => name.toLowerCase());
   }
@@ -179,6 +218,7 @@ export class BypassLane {
     const passage = this.#passageOf(incoming);
     const { name } = passage;
     passage.answered = true;
+    passage.noted?.(answer.statusCode ?? 502);
     passage.response = response;
     response.sendDate = false;
     // What is left of the request has no reader, so nothing may follow it.
@@ -259,7 +299,8 @@ export class BypassLane {
     const { name } = passage;
     if (passage.answered) return this.#cutOff(passage, error);
     const { code: detail = 'unknown' } = error;
-    const code = FAILURES[detail] ?? connectFailure(detail);
+    const code = failureOf(error);
+    passage.noted?.(code);
     const { observer, logger } = this.#options;
     observer.failed(name, 'legacy', code);
     const about = { ...passage.ids, route: name, side: 'legacy', detail } as const;
@@ -293,6 +334,19 @@ export class BypassLane {
     if (passage === undefined) throw new Error('a request that was not let in');
     return passage;
   }
+}
+
+/** The fields as a service gets them. The body keeps its framing: a length, or it came in chunks. */
+function passedFields(
+  upstream: Upstream,
+  incoming: IncomingMessage,
+  request: RequestFacts,
+  extra: readonly string[],
+): string[] {
+  const drop = (name: string) => name === 'expect' || fieldValues(extra, name).length > 0;
+  const fields = [...fieldsFor(upstream, request, drop), ...extra];
+  if (isChunked(incoming)) fields.push('Transfer-Encoding', 'chunked');
+  return fields;
 }
 
 function endForRestart(socket: BypassedSocket): void {

@@ -1,19 +1,17 @@
 // A request that changes state, given to both services. The client gets the primary's answer, as soon
 // as that has one; what the other one says is only noted.
-import { createHash, randomUUID } from 'node:crypto';
-import type { AnswerSample, SplitCause, WriteLedger, WriteOutcome } from '../ports.ts';
+import { createHash } from 'node:crypto';
+import type { AnswerSample, WriteLedger } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
-import { fieldValues } from '../wire/headers.ts';
 import { bothSides, NOBODY, sampling } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
 import type { ServiceConnection } from './service-connection.ts';
+import { idempotencyKey, type Noted, pairOutcomes, took } from './write-outcomes.ts';
 
 /** Second writes under way in the process; beyond that a slow second service only loses its copies. */
 const MOST_UNDER_WAY = 1_000;
 /** And their bodies together: each may be 1 MiB. */
 const MOST_UNDER_WAY_BYTES = 64 * 1_048_576;
-/** A client's own key may be as long as a header; records hold its beginning. */
-const MOST_KEY_CHARS = 255;
 
 export interface DoubleWriteOptions {
   readonly route: string;
@@ -26,8 +24,6 @@ export interface DoubleWriteOptions {
   /** Told once when the primary has done with the request, whoever still waits for its answer. */
   readonly over: () => void;
 }
-
-type Noted = (outcome: WriteOutcome) => void;
 
 /** Sends writes to both services and reports to the ledger what only one of them took. */
 export class DoubleWriter {
@@ -47,14 +43,23 @@ export class DoubleWriter {
   /** Neither exchange ends with its client: what one service took, the other is to get as well. */
   write(options: DoubleWriteOptions): Exchange {
     const { route, primary, second, request, sink, answered, over } = options;
-    const key = idempotencyKey(request);
+    const key = idempotencyKey(request.request);
     const both: ExchangeRequest = { ...request, extra: ['Idempotency-Key', key] };
-    const noted = this.#note(route, key, request.body, primary, second);
+    const { body } = request;
+    const noted = pairOutcomes(this.#ledger, {
+      route,
+      sides: { primary: primary.upstream.side, second: second.upstream.side },
+      facts: () => ({
+        key,
+        digest: createHash('sha256').update(body).digest('hex'),
+        bytes: body.length,
+      }),
+    });
     const sample = bothSides(answered);
     const toClient = sampling(sink, sample(primary.upstream.side));
     const answer = answering(primary, both, toClient, noted.primary, over);
     const toNobody = sampling(NOBODY, sample(second.upstream.side));
-    this.#sendSecond(second, both, request.body.length, toNobody, noted.second);
+    this.#sendSecond(second, both, body.length, toNobody, noted.second);
     return answer;
   }
 
@@ -118,62 +123,6 @@ export class DoubleWriter {
       },
     });
   }
-
-  /** Waits for both outcomes, the first word of each, then says whether they part. */
-  #note(
-    route: string,
-    key: string,
-    body: Buffer,
-    primary: ServiceConnection,
-    second: ServiceConnection,
-  ): Readonly<Record<'primary' | 'second', Noted>> {
-    let first: WriteOutcome | undefined;
-    let other: WriteOutcome | undefined;
-    let told = false;
-    const tell = (): void => {
-      if (told || first === undefined || other === undefined) return;
-      told = true;
-      const cause = splitCause(first, other);
-      if (cause === null) return this.#ledger.agreed(route);
-      this.#ledger.split({
-        route,
-        cause,
-        key: key.slice(0, MOST_KEY_CHARS),
-        digest: createHash('sha256').update(body).digest('hex'),
-        bytes: body.length,
-        primary: { side: primary.upstream.side, outcome: first },
-        second: { side: second.upstream.side, outcome: other },
-      });
-    };
-    return {
-      primary: outcome => {
-        first ??= outcome;
-        tell();
-      },
-      second: outcome => {
-        other ??= outcome;
-        tell();
-      },
-    };
-  }
-}
-
-/** Why two outcomes part; null if both services took the write, or neither. */
-function splitCause(primary: WriteOutcome, second: WriteOutcome): SplitCause | null {
-  if (took(primary) === took(second)) return null;
-  if (second === 'overload') return 'overload';
-  return took(primary) ? 'second-refused' : 'primary-refused';
-}
-
-/** Below 400 a service has taken it (RFC 9110 15). A failure on the way counts as not taken. */
-function took(outcome: WriteOutcome): boolean {
-  return typeof outcome === 'number' && outcome < 400;
-}
-
-/** The client's own key, if it sent one, so that a repeat of his is known as one. */
-function idempotencyKey({ request }: Pick<ExchangeRequest, 'request'>): string {
-  const [value = '', ...more] = fieldValues(request.headers, 'idempotency-key');
-  return value !== '' && more.length === 0 ? value : randomUUID();
 }
 
 /**

@@ -183,7 +183,8 @@ export class Traffic implements TrafficView {
     void closed.then(() => clearInterval(closeIdle));
     const lanes = [this.#webSockets, this.#http, this.#bypass];
     await Promise.all([closed, ...lanes.map(lane => lane.drain(windowMs))]);
-    while (this.#http.writesUnderWay > 0) await pause(SECOND_WRITE_CHECK_MS);
+    while (this.#http.writesUnderWay + this.#bypass.writesUnderWay > 0)
+      await pause(SECOND_WRITE_CHECK_MS);
   }
 
   /** Cuts off whatever is left. */

@@ -229,7 +229,9 @@ describe('bypass', () => {
     const on = await run('bypass', 'on', '--reason', `lost ${ESC}[2J`);
     expect(on).toMatchObject({ code: 0, stderr: '' });
     expect(on.stdout).toMatch(/^bypass: on since \d{4}-\S+Z: lost \?\[2J\n/);
-    expect(on.stdout).toContain('neither flagged nor compared, and writes reach legacy alone');
+    expect(on.stdout).toContain(
+      'neither flagged nor compared; writes reach the candidate as well while',
+    );
     expect(on.stdout).toContain('0 on legacy and 2 on candidate that are older');
     expect(JSON.parse(await readFile(file(), 'utf8')).reason).toContain('lost');
     const status = (await run('status')).stdout;

@@ -7,6 +7,7 @@ import pino from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { WebSocket } from 'ws';
 import { loadConfig } from '../../src/config/load.ts';
+import type { WritesView } from '../../src/control/write-view.ts';
 import { type RunningProxy, startProxy } from '../../src/main.ts';
 import { admin, goldenPath, login, type Stack, stack, tokenFor } from '../support/stack.ts';
 import { until } from '../support/until.ts';
@@ -172,6 +173,42 @@ test('--close-open ends with 1012 what is open, at a pace, and it comes back thr
   expect((await admin(up.proxy, up.folder, '/bypass')).body).toMatchObject({
     open: { bypass: 6, legacy: 0, candidate: 0 },
   });
+});
+
+test('as long as somebody is on the candidate, what is posted reaches him there, through an ending at a pace too', async () => {
+  const up = await live('limits: { drainMs: 3000 }');
+  const older: Awaited<ReturnType<typeof webSocket>>[] = [];
+  for (const i of [1, 2, 3, 4]) older.push(await webSocket(up, `user_100${i}`));
+  const last = older[3] as (typeof older)[number];
+  await until('the candidate serves them', () => connections(up, 'candidate') === 4);
+  await bypass(up, engaged);
+  const newer = await webSocket(up, 'user_1005');
+  const postBoth = async (run: string) => {
+    for (const user of ['user_1004', 'user_1005'])
+      expect(await post(up.proxy, user, run)).toBe(200);
+    await until('both got theirs', () =>
+      [last, newer].every(({ text }) => times(text(), run) === 1),
+    );
+  };
+  await postBoth('the first');
+  await up.editFlags('shadow');
+  await postBoth('after a stage change');
+
+  const closes = older.map(({ socket }) => closeOf(socket));
+  await bypass(up, { ...engaged, closeOpen: true });
+  await postBoth('while they are ended');
+  expect(await Promise.all(closes)).toEqual([1012, 1012, 1012, 1012]);
+  await until('nobody is left there', () => connections(up, 'candidate') === 0);
+
+  const writes = async () => {
+    const { body } = await admin(up.proxy, up.folder, '/writes');
+    return (body as unknown as WritesView).routes.find(({ route }) => route === 'bypass');
+  };
+  await until('the candidate has answered', async () => (await writes())?.inFlight === 0);
+  expect(await writes()).toMatchObject({ both: 6, agreed: 6, primary: 0 });
+  expect(await post(up.proxy, 'user_1005', 'and now')).toBe(200);
+  await until('he got it', () => times(newer.text(), 'and now') === 1);
+  expect(await writes()).toMatchObject({ both: 6, primary: 1 });
 });
 
 test('a proxy that takes over follows the bypass of the one that still holds the folder', async () => {

@@ -153,9 +153,15 @@ describe('writes', () => {
     ],
     ['complete, none on legacy: to the candidate', facts(1000, 0), legsOn('candidate'), 'primary'],
     [
-      'bypass, a session on the candidate: to legacy alone',
+      'bypass, a session on the candidate: to both until it has ended',
       facts(0, 0),
       { ...legsOn('candidate'), bypass: true },
+      'both',
+    ],
+    [
+      'bypass over a severed rollback: to legacy alone',
+      facts(0, 0),
+      { ...legsOn('candidate'), bypass: true, latch: 'severed' },
       'primary',
     ],
     ['nothing known, a session on the candidate: to both', null, legsOn('candidate'), 'both'],

@@ -408,3 +408,64 @@ test('a body whose answer has no end counts as held until it is given up', async
   leaving.socket.destroy();
   await until('its room is free', () => front.traffic.heldBytes === 0);
 });
+
+describe('in the bypass, while somebody on the candidate is to hear of them', () => {
+  const engaged = { bypassed: () => true };
+  const routed = (legacy: { port: number }, candidate: { port: number }, o = {}) =>
+    withBoth(legacy, candidate, { ...engaged, ...o });
+
+  test('both get the same bytes and key, and legacy’s answer is the client’s', async () => {
+    const legacy = await service((_g, r) => r.end('from legacy'));
+    const candidate = await service((_g, r) => r.writeHead(201).end('from candidate'));
+    const front = await routed(legacy, candidate);
+    const body = `{"user_id":"c1","x":"${'x'.repeat(500_000)}"}`;
+    expect(await post(front, body)).toMatchObject({ status: 200, text: 'from legacy' });
+    await post(front, 'short', { 'idempotency-key': 'mine' });
+    await until('both have both', () => legacy.got.length === 2 && candidate.got.length === 2);
+    expect(candidate.got.map(({ key, body }) => [key, body]).sort()).toEqual(
+      legacy.got.map(({ key, body }) => [key, body]).sort(),
+    );
+    expect(legacy.got.map(got => got.key)).toContain('mine');
+    await until('both are noted as agreed', () => front.agreed.length === 2);
+    expect(front.begun).toEqual(['bypass both', 'bypass both']);
+  });
+
+  test.each([
+    ['hangs', 500, 'upstream-timeout', () => undefined],
+    ['breaks off', 20_000, 'upstream-closed', (_g: Got, r: http.ServerResponse) => r.destroy()],
+    ['refuses', 20_000, 503, (_g: Got, r: http.ServerResponse) => r.writeHead(503).end()],
+  ] as const)(
+    'a candidate that %s does not keep the client waiting, and is noted',
+    async (_how, responseTimeoutMs, outcome, answer) => {
+      const [legacy, candidate] = [await service(ok), await service(answer)];
+      const front = await routed(legacy, candidate, { upstream: { responseTimeoutMs } });
+      expect(await post(front, '{}')).toMatchObject({ status: 200, text: 'taken' });
+      await until('the split is noted', () => front.splits.length === 1);
+      expect(front.splits[0]).toMatchObject({
+        ...{ route: 'bypass', cause: 'second-refused' },
+        second: { side: 'candidate', outcome },
+      });
+    },
+  );
+
+  test('more than 1 MiB is legacy’s alone, and counts', async () => {
+    const [legacy, candidate] = [await service(ok), await service(ok)];
+    const front = await routed(legacy, candidate);
+    expect((await post(front, 'x'.repeat(3_000_000))).status).toBe(200);
+    expect(legacy.got[0]?.body.length).toBe(3_000_000);
+    await until('the split is noted', () => front.splits.length === 1);
+    expect(front.splits[0]?.cause).toBe('overload');
+    expect(candidate.got).toEqual([]);
+  });
+
+  test('an upload that its client breaks off is neither’s', async () => {
+    const [legacy, candidate] = [await service(ok), await service(ok)];
+    const front = await routed(legacy, candidate);
+    const client = await rawClient(front.port);
+    client.write('POST /broadcast HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n01234');
+    await until('it is under way', () => front.begun.length === 1);
+    client.socket.destroy();
+    await until('it is noted', () => front.agreed.length === 1);
+    expect([...legacy.got, ...candidate.got]).toEqual([]);
+  });
+});

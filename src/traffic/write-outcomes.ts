@@ -1,0 +1,71 @@
+// What became of a write that went to both services: the two outcomes are laid side by side for the
+// ledger, once both are known.
+import { randomUUID } from 'node:crypto';
+import type { SplitCause, WriteLedger, WriteOutcome, WriteSplit } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+import { fieldValues } from '../wire/headers.ts';
+import type { RequestFacts } from './upstream.ts';
+
+/** A client's own key may be as long as a header; records hold its beginning. */
+const MOST_KEY_CHARS = 255;
+
+/** Takes the outcome of one service. Its first word counts. */
+export type Noted = (outcome: WriteOutcome) => void;
+
+export interface PairOptions {
+  readonly route: string;
+  readonly sides: Readonly<Record<'primary' | 'second', Side>>;
+  /** Asked only if the outcomes part. */
+  readonly facts: () => Pick<WriteSplit, 'key' | 'digest' | 'bytes'>;
+}
+
+/** Waits for both outcomes, then says whether they part. */
+export function pairOutcomes(
+  ledger: WriteLedger,
+  { route, sides, facts }: PairOptions,
+): Readonly<Record<'primary' | 'second', Noted>> {
+  let first: WriteOutcome | undefined;
+  let other: WriteOutcome | undefined;
+  let told = false;
+  const tell = (): void => {
+    if (told || first === undefined || other === undefined) return;
+    told = true;
+    const cause = splitCause(first, other);
+    if (cause === null) return ledger.agreed(route);
+    const { key, digest, bytes } = facts();
+    ledger.split({
+      ...{ route, cause, digest, bytes },
+      key: key === null ? null : key.slice(0, MOST_KEY_CHARS),
+      primary: { side: sides.primary, outcome: first },
+      second: { side: sides.second, outcome: other },
+    });
+  };
+  return {
+    primary: outcome => {
+      first ??= outcome;
+      tell();
+    },
+    second: outcome => {
+      other ??= outcome;
+      tell();
+    },
+  };
+}
+
+/** Below 400 a service has taken it (RFC 9110 15). A failure on the way counts as not taken. */
+export function took(outcome: WriteOutcome): boolean {
+  return typeof outcome === 'number' && outcome < 400;
+}
+
+/** The client's own key, if it sent one, so that a repeat of his is known as one. */
+export function idempotencyKey({ headers }: Pick<RequestFacts, 'headers'>): string {
+  const [value = '', ...more] = fieldValues(headers, 'idempotency-key');
+  return value !== '' && more.length === 0 ? value : randomUUID();
+}
+
+/** Why two outcomes part; null if both services took the write, or neither. */
+function splitCause(primary: WriteOutcome, second: WriteOutcome): SplitCause | null {
+  if (took(primary) === took(second)) return null;
+  if (second === 'overload') return 'overload';
+  return took(primary) ? 'second-refused' : 'primary-refused';
+}
