@@ -13,6 +13,7 @@ import { isWrite } from '../wire/http-method.ts';
 import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
 import { failureOf } from './bypass-failure.ts';
+import { Stalls } from './bypass-stalls.ts';
 import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
@@ -67,6 +68,7 @@ export class BypassLane {
   readonly #options: BypassLaneOptions;
   readonly #proxy = httpProxy.createProxyServer({ agent: false, selfHandleResponse: true });
   readonly #copies = new BypassCopies();
+  readonly #stalls = new Stalls(() => this.#options.context().limits.stallMs);
   readonly #passages = new WeakMap<IncomingMessage, Passage>();
   /** Clients that asked for a WebSocket; null until it is open. */
   readonly #sockets = new Map<Socket, BypassedSocket | null>();
@@ -109,6 +111,7 @@ export class BypassLane {
       return refuseRequest(response, request);
     }
     const twice = name === BYPASS_NAME && this.#goesTwice(incoming, request);
+    this.#stalls.watch(response, () => response.destroy());
     if (isWrite(incoming.method ?? '')) ledger.begun(name, twice ? 'both' : 'primary');
     response.on('close', () => {
       // A client may leave before there is an answer.
@@ -157,6 +160,7 @@ export class BypassLane {
 
   /** Cuts off what is left. */
   close(): void {
+    this.#stalls.close();
     for (const client of this.#sockets.keys()) client.destroy();
   }
 
@@ -266,6 +270,7 @@ export class BypassLane {
     client.once('close', () => {
       lane.sessionsOpen -= 1;
     });
+    for (const peer of [client, upstream]) this.#stalls.watch(peer, () => client.destroy());
     const socket = new BypassedSocket(client, upstream, this.#options.context().limits);
     this.#sockets.set(client, socket);
     if (this.#draining) endForRestart(socket);

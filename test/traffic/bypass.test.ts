@@ -256,6 +256,45 @@ describe.each(WAYS)('$way', way => {
     await until('legacy is let go', () => gone(upstream));
   });
 
+  test.each(['an answer', 'a WebSocket'] as const)(
+    'a client that takes nothing of %s for stallMs is gone, and legacy is let go',
+    async what => {
+      const at = await place(way, { limits: { stallMs: 300 } });
+      const { service, client } = at;
+      let upstream: RawEnd;
+      if (what === 'an answer') {
+        client.write(`GET ${way.http} HTTP/1.1\r\nHost: h\r\n\r\n`);
+        upstream = await asked(service);
+        upstream.write('HTTP/1.1 200 OK\r\n\r\n');
+      } else {
+        upstream = await webSocket(at, way.webSocket);
+      }
+      client.socket.pause();
+      while (upstream.socket.write(Buffer.alloc(65_536)));
+      upstream.socket.on('drain', () => {
+        while (upstream.socket.write(Buffer.alloc(65_536)));
+      });
+      await until('legacy is let go', () => upstream.closed);
+      client.socket.resume();
+      await until('the client is gone', () => gone(client));
+    },
+  );
+
+  test('a WebSocket whose legacy takes nothing for stallMs is gone, one that is silent is not', async () => {
+    const at = await place(way, { limits: { stallMs: 300 } });
+    const silent = await webSocket(at, way.webSocket);
+    const client = await connected(at.front);
+    const upstream = await webSocket({ ...at, client }, way.webSocket);
+    upstream.socket.pause();
+    const pour = () => {
+      while (client.socket.write(Buffer.alloc(65_536)));
+    };
+    client.socket.on('drain', pour);
+    pour();
+    await until('the client is gone', () => client.closed);
+    expect(gone(at.client) || gone(silent)).toBe(false);
+  });
+
   test('no more WebSockets than sessions are allowed', async () => {
     const at = await place(way, { limits: { maxSessions: 1 } });
     await webSocket(at, way.webSocket);
