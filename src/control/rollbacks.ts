@@ -167,7 +167,9 @@ export class Rollbacks {
   ): Proof | null {
     const known = isNew ? null : this.proofs.ofEpoch(entry.epoch);
     const left = (): number => this.#leftOnCandidate(routes);
-    if (!isNew && (known?.state === 'running' || left() === 0)) return known;
+    // What was left the last time may have gone over meanwhile; then it is proven anew.
+    const isSettled = known?.state === 'running' || (left() === 0 && known?.state !== 'partly');
+    if (!isNew && isSettled) return known;
     const traffic = this.#options.traffic();
     const outlooks = routes.map(name => traffic?.rollbackOutlook(name).paceMs ?? 0);
     const sever = entry.state === 'severed';

@@ -157,7 +157,8 @@ export class Comparison {
     const { side, role } = plan;
     const breaker = breakers[side];
     if (singleUse) return observer.secondLegEnded(route.name, side, role, 'single-use');
-    if (!breaker.mayTry()) return this.#onEnd(plan, null, 'broken');
+    // A standby is the way back, however often it failed.
+    if (role === 'shadow' && !breaker.mayTry()) return this.#onEnd(plan, null, 'broken');
     let opened = false;
     const second: SecondLeg = SecondLeg.dial(
       request(plan),

@@ -27,6 +27,8 @@ const WINDOW_MS = 5_000;
 const OVERLAP_MS = 5_000;
 /** ... and for a rollback, which does not wait for stragglers. */
 const URGENT_OVERLAP_MS = 250;
+/** In a rollback a leg that could not be had is tried again after so long, in its turn. */
+const RETRY_MS = 1_000;
 /** Deadlines and dials are looked at so often. */
 const TICK_MS = 5;
 /** A goodbye is answered within that time, or the connection is cut. */
@@ -68,6 +70,8 @@ export class Handovers {
   readonly #cutting = new Map<Session, number>();
   /** Whose fresh second leg is to stand beside the old one until then. */
   readonly #overlapping = new Map<Session, number>();
+  /** Whose leg could not be had, and when it is tried again. */
+  readonly #retrying = new Map<Session, number>();
   /** Who needs a leg first. */
   readonly #dials: DialQueue;
   readonly #held: Session[] = [];
@@ -148,13 +152,18 @@ export class Handovers {
   secondLost(session: Session, side: Side): void {
     if (session.state.wanted !== side) return;
     this.#dials.done(session);
-    if (session.state.phase === 'steady') session.rollback?.failed(session);
+    if (session.state.phase !== 'steady') return;
+    session.rollback?.failed(session);
+    if (this.#moves.get(session)?.urgent !== true) return;
+    this.#retrying.set(session, performance.now() + RETRY_MS);
+    this.#tickSoon();
   }
 
   /** The session is over, or is where it is wanted. */
   forget(session: Session): void {
     this.#moves.delete(session);
     this.#dials.done(session);
+    this.#retrying.delete(session);
     this.#cutting.delete(session);
     this.#overlapping.delete(session);
     this.#reconciled.delete(session);
@@ -351,7 +360,13 @@ export class Handovers {
       const { wanted } = session.state;
       if (wanted !== null) this.#switch(session, wanted);
     }
-    if (this.#cutting.size + this.#overlapping.size === 0) this.#stopTicking();
+    for (const [session, due] of this.#retrying) {
+      if (now < due) continue;
+      this.#retrying.delete(session);
+      this.#dials.add(session);
+    }
+    const waiting = this.#cutting.size + this.#overlapping.size + this.#retrying.size;
+    if (waiting === 0) this.#stopTicking();
   }
 }
 

@@ -125,6 +125,7 @@ describe('the second leg', () => {
       { ...nothing, latch: 'latched' },
       { side: 'candidate', role: 'shadow' },
     ],
+    ['severed: none', facts(1000, 1000), { ...nothing, latch: 'severed' }, null],
     ['bypass: none', facts(0, 1000), { ...nothing, bypass: true }, null],
     ['nothing known: none', null, nothing, null],
   ])('%s', (_what, given, forced, second) => {
@@ -142,6 +143,12 @@ describe('writes', () => {
     ['complete, pinned to legacy: to both', facts(1000, 0, { serve: 'legacy' }), nothing, 'both'],
     ['killed in canary: to both still', facts(500, 1000, { kill: true }), nothing, 'both'],
     ['latched in live: to both still', facts(1000, 1000), { ...nothing, latch: 'latched' }, 'both'],
+    [
+      'severed, a session on the candidate: to legacy alone',
+      facts(1000, 1000),
+      { ...legsOn('candidate'), latch: 'severed' },
+      'primary',
+    ],
     ['bypass: to legacy alone', facts(500, 1000), { ...nothing, bypass: true }, 'primary'],
     ['off, a session on the candidate: to both', facts(0, 0), legsOn('candidate'), 'both'],
     ['off, sessions on legacy alone: to legacy', facts(0, 0), legsOn('legacy'), 'primary'],

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { deriveStage, lookThroughKill, STAGES, stageTarget } from '../../src/rules/stage.ts';
+import {
+  deriveStage,
+  isForward,
+  lookThroughKill,
+  STAGES,
+  stageTarget,
+} from '../../src/rules/stage.ts';
 
 test.each([
   [0, 0, 'off'],
@@ -48,4 +54,18 @@ test.each([
   ['livee', undefined, /no stage "livee".*off, shadow, canary, live, complete/],
 ] as const)('%s %s is refused with what would be right', (name, percent, message) => {
   expect(() => stageTarget(name, percent)).toThrow(message);
+});
+
+type Shares = Parameters<typeof deriveStage>;
+
+test.each<[Shares, Shares, boolean]>([
+  [[0, 0, false], [0, 1000, false], false],
+  [[0, 1000, false], [1, 1000, false], true],
+  [[500, 1000, false], [100, 1000, false], false],
+  [[1000, 1000, false], [1000, 0, false], true],
+  [[1000, 1000, true], [1000, 1000, false], true],
+  [[100, 1000, false], [1000, 1000, true], false],
+  [[undefined, 1000, false], [100, 1000, false], true],
+])('from %j to %j is forward: %s', (before, after, forward) => {
+  expect(isForward(deriveStage(...before), deriveStage(...after))).toBe(forward);
 });

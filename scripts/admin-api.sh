@@ -1,0 +1,51 @@
+# What scripts/rollback, scripts/release and scripts/ramp share: asking the admin API with curl alone.
+# Sourced, POSIX sh. Exit codes: 0 done or already so, 1 refused, 2 nobody answers, 3 partly.
+
+admin=${CUTOVER_ADMIN:-http://127.0.0.1:8081}
+token_file=${CUTOVER_TOKEN_FILE:-state/admin.token}
+
+fail() { # CODE SENTENCE
+  printf '%s\n' "$2" >&2
+  exit "$1"
+}
+
+# A text as a JSON string. Control characters become blanks.
+json_text() {
+  printf '"%s"' "$(printf '%s' "$1" | tr '\000-\037' ' ' | sed 's/\\/\\\\/g; s/"/\\"/g')"
+}
+
+# Asks, and leaves the answer's status in $status and its body in $body. Returns 2 if nobody answers.
+ask() { # METHOD PATH [BODY]
+  [ -r "$token_file" ] || fail 2 "the token file $token_file can not be read; name it with --token-file"
+  IFS= read -r token <"$token_file" || [ -n "$token" ] || fail 2 "$token_file holds no token"
+  # The token comes in by stdin: arguments are for everybody on the machine to see.
+  set -- "$1" "$2" "${3-}" "${CUTOVER_BY:-$(id -un 2>/dev/null | tr -cd '!-~')}"
+  answer=$({
+    printf 'header = "Authorization: Bearer %s"\n' "$token"
+    [ -z "$4" ] || printf 'header = "x-cutover-by: %s"\n' "$(printf '%s' "$4" | tr -d '"\\')"
+  } | if [ "$1" = GET ]; then
+    curl -q -sS --noproxy "*" --max-time 70 --config - -w '\n%{http_code}' "$admin/api/v1$2"
+  else
+    curl -q -sS --noproxy "*" --max-time 70 --config - -w '\n%{http_code}' -X "$1" \
+      -H 'Content-Type: application/json' --data-binary "$3" "$admin/api/v1$2"
+  fi) || return 2
+  status=${answer##*
+}
+  body=${answer%
+*}
+}
+
+# The message of a refusal; the body where it has none.
+refusal() {
+  message=$(printf '%s' "$body" | sed -n 's/.*"message":"\(.*\)".*/\1/p' | sed 's/","field":.*//; s/\\"/"/g')
+  printf '%s' "${message:-$body}"
+}
+
+# Ends the script unless the answer is 200.
+expect_done() {
+  case $status in
+    200) ;;
+    4??) fail 1 "refused: $(refusal)" ;;
+    *) fail 2 "no proxy's admin API answers at $admin (status $status)" ;;
+  esac
+}

@@ -1,0 +1,348 @@
+// Everybody back to legacy at once, as an operator does it: by command, by script, by signal; with open
+// WebSockets that notice nothing, and over whatever happens to the process.
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import pino from 'pino';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { WebSocket } from 'ws';
+import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { Proof } from '../../src/control/proofs.ts';
+import { startProxy } from '../../src/main.ts';
+import { cutover } from '../support/command.ts';
+import { type ProxyProcess, proxyProcess } from '../support/process.ts';
+import {
+  admin,
+  featuresFor,
+  login,
+  place,
+  SECRET,
+  type Stack,
+  sidesOf,
+  stack,
+} from '../support/stack.ts';
+import { until } from '../support/until.ts';
+
+/** Catches a hang: processes on a machine that may be busy. */
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+
+const SCRIPTS = path.join(import.meta.dirname, '../../scripts');
+const reason = 'events lost, "incident" 4711\\';
+
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+interface Ran {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+function script(name: string, words: readonly string[], env: Record<string, string>): Promise<Ran> {
+  const { PATH = '' } = process.env;
+  return new Promise(resolve => {
+    execFile(
+      path.join(SCRIPTS, name),
+      words,
+      { env: { PATH, ...env } },
+      (error, stdout, stderr) => {
+        resolve({
+          code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1,
+          stdout,
+          stderr,
+        });
+      },
+    );
+  });
+}
+
+async function user(listen: string, name: string): Promise<WebSocket> {
+  const socket = await login(listen, name);
+  open.push({ close: () => socket.terminate() });
+  return socket;
+}
+
+const users = (listen: string, count: number) =>
+  Promise.all(Array.from({ length: count }, (_, i) => user(listen, `user_${1001 + i}`)));
+const warm = (up: Stack, count: number) =>
+  until('all second legs stand', () => up.proxy.traffic.rollbackOutlook('events').warm === count);
+
+describe('an operator', () => {
+  let up: Stack;
+  let env: Record<string, string>;
+  beforeAll(async () => {
+    up = await stack({ stage: ['live'] });
+    env = {
+      CUTOVER_ADMIN: await up.proxy.admin,
+      CUTOVER_TOKEN_FILE: path.join(up.folder, 'state', 'admin.token'),
+      CUTOVER_BY: 'alice',
+    };
+  });
+  afterAll(() => up.close());
+  const api = (call: string, body?: object) => admin(up.proxy, up.folder, call, body);
+
+  test('rolls back by script: all open WebSockets are on legacy, and the proof says so; again it is already so', async () => {
+    const sockets = await users(up.proxy.listen, 30);
+    await warm(up, 30);
+    const dry = await script('rollback', ['--reason', reason, '--dry-run'], env);
+    expect(dry).toMatchObject({ code: 0, stdout: expect.stringContaining('would POST') });
+    expect(new Set(sidesOf(up.proxy).values())).toEqual(new Set(['candidate']));
+
+    const done = await script('rollback', ['--reason', reason], env);
+    expect(done).toMatchObject({ code: 0, stderr: 'held on legacy\n' });
+    const proof = JSON.parse(done.stdout) as Proof;
+    expect(proof).toMatchObject({
+      ...{ scope: '*', reason, by: 'operator alice', state: 'complete', stillOnCandidate: 0 },
+      sessions: { affected: 30, inPlace: 30, closed: 0, failed: 0, pending: 0 },
+    });
+    expect(proof.tookMs).toBeLessThan(2_000);
+    expect(new Set(sidesOf(up.proxy).values())).toEqual(new Set(['legacy']));
+    expect(sockets.every(({ readyState }) => readyState === 1)).toBe(true);
+
+    const again = await script('rollback', ['--reason', 'me too'], env);
+    expect(again).toMatchObject({ code: 0, stderr: 'held on legacy already\n' });
+    expect(JSON.parse(again.stdout)).toEqual(proof);
+    const held = await cutover(['rollback', '--reason', 'me too'], { env });
+    expect(held).toMatchObject({ code: 0, stderr: '' });
+    expect(held.stdout).toMatch(/^everything is held on legacy already, since .*operator alice/);
+    expect(held.stdout).toContain('30: 30 moved in place');
+    const shown = await cutover(['status'], { env });
+    expect(shown.stdout).toMatch(/ready, rolled back\n/);
+    expect(shown.stdout).toMatch(/latch +everything latched since/);
+
+    expect(await script('release', ['--reason', 'found it'], env)).toMatchObject({
+      code: 0,
+      stderr: 'released\n',
+    });
+    expect(await script('release', ['--reason', 'found it'], env)).toMatchObject({
+      ...{ code: 0, stderr: 'it was not held\n' },
+    });
+    await until(
+      'all are on the candidate again',
+      () => new Set(sidesOf(up.proxy).values()).has('legacy') === false,
+    );
+    expect(sockets.every(({ readyState }) => readyState === 1)).toBe(true);
+    expect((await cutover(['proof', '1', '--json'], { env })).stdout).toContain(
+      '"state": "complete"',
+    );
+  });
+
+  test.each<[string, string, string[], Record<string, string>, number, RegExp]>([
+    ['without a reason', 'rollback', [], {}, 2, /^say why/],
+    ['with a word too much', 'rollback', ['now'], {}, 2, /^now is not understood/],
+    [
+      'of a route that is none',
+      'rollback',
+      ['--reason', 'x', '--route', 'nope'],
+      {},
+      1,
+      /there is no route "nope"/,
+    ],
+    [
+      'where nobody listens',
+      'rollback',
+      ['--reason', 'x'],
+      { CUTOVER_ADMIN: 'http://127.0.0.1:1' },
+      2,
+      /nobody answers/,
+    ],
+    [
+      'without a token file',
+      'release',
+      ['--reason', 'x'],
+      { CUTOVER_TOKEN_FILE: '/nope' },
+      2,
+      /\/nope can not be read/,
+    ],
+    [
+      'with another token',
+      'release',
+      ['--reason', 'x', '--token-file', '/etc/hostname'],
+      {},
+      1,
+      /valid credential/,
+    ],
+    [
+      'by a step that is none',
+      'ramp',
+      ['--route', 'events', '--wait', '0', '500'],
+      {},
+      1,
+      /500 % is not possible/,
+    ],
+  ])(
+    '%s (%s) is told what is wrong, by exit code as well',
+    async (_what, name, words, other, code, message) => {
+      const ran = await script(name, words, { ...env, ...other });
+      expect(ran).toMatchObject({ code, stdout: '' });
+      expect(ran.stderr).toMatch(message);
+      expect((await api('/latch')).body.held).toEqual([]);
+    },
+  );
+
+  test('ramps up step by step; a rollback in the middle stops it', async () => {
+    const dry = await script('ramp', ['--route', 'events', '--dry-run', '10', '100'], env);
+    expect(dry).toMatchObject({
+      code: 0,
+      stdout: '10 %: would be allowed now\n100 %: would be allowed now\n',
+    });
+    await api('/stage', { stage: 'shadow', route: 'events' });
+    const ramping = script('ramp', ['--route', 'events', '--wait', '2', '10', '20', '30'], env);
+    await until('it has begun', async () =>
+      JSON.stringify((await api('/stage')).body).includes('canary 10%'),
+    );
+    await api('/rollback', { reason, route: 'events' });
+    expect(await ramping).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('a rollback holds'),
+    });
+    expect(JSON.stringify((await api('/stage')).body)).not.toContain('canary 20%');
+    await api('/release', { reason, route: 'events' });
+    const whole = await script('ramp', ['--route', 'events', '--wait', '0', '20', '100'], env);
+    expect(whole).toMatchObject({ code: 0, stdout: '20 %\n100 %\n' });
+    expect(JSON.stringify((await api('/stage')).body)).toContain('"text":"live"');
+  });
+
+  test('72: a proxy that takes over follows a rollback and a release of the one that holds the folder', async () => {
+    const loaded = await loadConfig(path.join(up.folder, 'cutover.yaml'), {});
+    const next = await startProxy({
+      loaded,
+      env: {},
+      logger: pino({ level: 'silent' }),
+      takeOver: true,
+    });
+    open.push(next);
+    const socket = await user(next.listen, 'user_1001');
+    const side = () => sidesOf(next).get('user_1001');
+    expect(side()).toBe('candidate');
+    await api('/rollback', { reason });
+    await until('its session is on legacy', () => side() === 'legacy');
+    await api('/release', { reason });
+    await until('and back', () => side() === 'candidate', 20_000);
+    expect(socket.readyState).toBe(1);
+  });
+});
+
+test('53: with legacy down the script ends with 3, sessions stay, and go as soon as legacy is back', async () => {
+  const up = await stack({ stage: ['live'], timeoutMs: 500 });
+  open.push(up);
+  const sockets = await users(up.proxy.listen, 3);
+  await warm(up, 3);
+  const { port } = new URL(up.services.legacy.url);
+  await up.services.legacy.close();
+  const env = {
+    CUTOVER_ADMIN: await up.proxy.admin,
+    CUTOVER_TOKEN_FILE: path.join(up.folder, 'state', 'admin.token'),
+  };
+  const ran = await script('rollback', ['--reason', reason], env);
+  expect(ran).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('something is left on the candidate'),
+  });
+  expect(JSON.parse(ran.stdout)).toMatchObject({
+    state: 'partly',
+    sessions: { affected: 3, failed: 3 },
+    stillOnCandidate: 3,
+  });
+  expect(sockets.every(({ readyState }) => readyState === 1)).toBe(true);
+  open.push(
+    await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET }, port: Number(port) }),
+  );
+  await until(
+    'they are on legacy',
+    () => !new Set(sidesOf(up.proxy).values()).has('candidate'),
+    60_000,
+  );
+  expect(sockets.every(({ readyState }) => readyState === 1)).toBe(true);
+  const again = await script('rollback', ['--reason', reason], env);
+  expect(again.code).toBe(0);
+});
+
+describe('a process', () => {
+  let legacy: RunningBroadcaster;
+  let candidate: RunningBroadcaster;
+  beforeAll(async () => {
+    legacy = await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET } });
+    candidate = await startBroadcaster({ kind: 'ssot', keys: { secret: SECRET } });
+  });
+  afterAll(async () => {
+    await legacy.close();
+    await candidate.close();
+  });
+
+  async function folder(stage: string): Promise<string> {
+    const where = await place({ legacy: legacy.url, candidate: candidate.url });
+    open.push(where);
+    await writeFile(
+      path.join(where.folder, 'flags', 'events.json'),
+      JSON.stringify({ version: 2, features: featuresFor(stage) }),
+    );
+    return where.folder;
+  }
+  async function start(at: string): Promise<ProxyProcess> {
+    const proxy = await proxyProcess(at);
+    open.push(proxy);
+    return proxy;
+  }
+  const latchFile = async (at: string) =>
+    readFile(path.join(at, 'state', 'latch.jsonl'), 'utf8').catch(() => '');
+  const sideOf = (proxy: ProxyProcess, name: string) =>
+    until('a session of his has ended', async () => {
+      const socket = await login(proxy.listen, name);
+      socket.close(1000);
+      await once(socket, 'close');
+      const ended = proxy
+        .log()
+        .split('\n')
+        .findLast(line => line.includes('session ended'));
+      return ended === undefined
+        ? undefined
+        : (JSON.parse(ended) as { side: string; reason: string });
+    });
+
+  test('is rolled back by SIGUSR2 while it starts; that holds over kill -9, from the first client on', async () => {
+    const at = await folder('live');
+    const proxy = await start(at);
+    proxy.child.kill('SIGUSR2');
+    await until('it is on disk', async () => (await latchFile(at)).includes('signal SIGUSR2'));
+    expect(await sideOf(proxy, 'user_1')).toMatchObject({ side: 'legacy', reason: 'latched' });
+    proxy.child.kill('SIGKILL');
+    await proxy.ended();
+    const next = await start(at);
+    expect(await sideOf(next, 'user_1')).toMatchObject({ side: 'legacy', reason: 'latched' });
+  });
+
+  test('in stage complete is rolled back by a second signal', async () => {
+    const at = await folder('complete');
+    const proxy = await start(at);
+    const socket = await user(proxy.listen, 'user_1');
+    proxy.child.kill('SIGUSR2');
+    await until('it is refused', () => /send the signal again/.test(proxy.log()));
+    expect(await latchFile(at)).toBe('');
+    proxy.child.kill('SIGUSR2');
+    await until('it is through', () => /"state":"complete".*a rollback is over/.test(proxy.log()));
+    expect(proxy.log()).toMatch(/"affected":1,"inPlace":0,"redialled":1/);
+    expect(socket.readyState).toBe(1);
+  });
+
+  test('killed between the write of a rollback and its acknowledgement holds after a restart', async () => {
+    const at = await folder('live');
+    const proxy = await start(at);
+    const address = await proxy.admin();
+    const token = (await readFile(path.join(at, 'state', 'admin.token'), 'utf8')).trim();
+    const asking = fetch(`${address}/api/v1/rollback`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ reason }),
+    }).catch(() => null);
+    await until('it is being written', async () => (await latchFile(at)) !== '');
+    proxy.child.kill('SIGKILL');
+    await Promise.all([proxy.ended(), asking]);
+    const next = await start(at);
+    expect(await sideOf(next, 'user_1')).toMatchObject({ side: 'legacy', reason: 'latched' });
+  });
+});
