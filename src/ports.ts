@@ -209,14 +209,17 @@ export interface WriteLedger {
   split(split: WriteSplit): void;
 }
 
+export type EvidenceHand = (line: MessagePort, examples: number) => void;
+
 /** Where findings are kept, in a thread of its own. */
 export interface EvidenceSink {
   /**
    * Calls `hand` with a line for a judge's thread, to be given over in a transfer list and to
-   * `EvidenceLine.use`: at once, and again whenever the store's thread had to begin anew. The result
-   * ends that. A judge that begins anew is supplied anew.
+   * `EvidenceLine.use`, as is how many examples of a kind are wanted: at once, and again whenever that
+   * changes or the store's thread had to begin anew. The result ends that. A judge that begins anew is
+   * supplied anew.
    */
-  supply(hand: (line: MessagePort) => void): () => void;
+  supply(hand: EvidenceHand): () => void;
   /** Running totals of examples, as of the last batch. */
   readonly counts: EvidenceCounts;
 }

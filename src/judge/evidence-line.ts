@@ -22,10 +22,11 @@ export class EvidenceLine {
 
   /**
    * From now on batches go there: a port of `EvidenceSink.supply`. Until the first one they gather,
-   * within bounds. The port does not keep the thread alive.
+   * within bounds. The port does not keep the thread alive. Of every kind `examples` are kept.
    */
-  use(port: MessagePort): void {
+  use(port: MessagePort, examples: number): void {
     this.#port?.close();
+    this.#batcher.firstExamples = Math.floor(examples / 2);
     this.#port = port;
     this.#restedAt = 0;
     this.#settle();

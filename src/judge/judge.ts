@@ -129,8 +129,8 @@ export class Judge implements JudgeView {
     worker.on('error', error => this.#options.logger.error({ err: error }, 'the judge failed'));
     worker.on('exit', () => this.#onExit());
     this.#stopSupply =
-      this.#options.evidence?.supply(line => {
-        const told: ToJudge = { kind: 'evidence', line };
+      this.#options.evidence?.supply((line, examples) => {
+        const told: ToJudge = { kind: 'evidence', line, examples };
         worker.postMessage(told, [line]);
       }) ?? (() => undefined);
   }

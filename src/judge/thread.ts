@@ -10,7 +10,7 @@ export type ToJudge =
   | Batch
   | { readonly kind: 'tick'; readonly time: number }
   | { readonly kind: 'rules'; readonly rules: RouteRules }
-  | { readonly kind: 'evidence'; readonly line: MessagePort }
+  | { readonly kind: 'evidence'; readonly line: MessagePort; readonly examples: number }
   | { readonly kind: 'session'; readonly id: string; readonly ask: number }
   | { readonly kind: 'close'; readonly time: number };
 
@@ -70,7 +70,7 @@ port.on('message', (told: ToJudge) => {
     case 'rules':
       return docket.setRules(told.rules);
     case 'evidence':
-      return evidence.use(told.line);
+      return evidence.use(told.line, told.examples);
     case 'session':
       return say({ kind: 'session', ask: told.ask, books: docket.booksOf(told.id) });
     case 'close':

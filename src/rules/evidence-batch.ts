@@ -7,7 +7,7 @@ import type { Finding } from './verdict.ts';
 
 /** Groups of one batch. Beyond, whatever is new is counted under `(other)` of its route and verdict. */
 const MOST_GROUPS = 1_000;
-/** Of every group the first so many examples are handed over, and then one in a while. */
+/** Of every group the first so many examples are handed over, unless told otherwise; then one in a while. */
 const FIRST_EXAMPLES = 5;
 const EXAMPLE_EVERY_MS = 5_000;
 /** Groups of which it is remembered when their last example was handed over. */
@@ -83,6 +83,8 @@ export class EvidenceBatcher {
   #examples: GatheredExample[] = [];
   #bytes = 0;
   #dropped: Partial<Record<EvidenceDrop, number>> = {};
+  /** Of every group; later ones only now and then. */
+  firstExamples = FIRST_EXAMPLES;
   /** The group that was seen first is forgotten first. */
   readonly #handed = new Map<string, HandedOver>();
 
@@ -137,7 +139,7 @@ export class EvidenceBatcher {
     if (handed === undefined) {
       handed = { examples: 0, lastAt: at };
       this.#remember(key, handed);
-    } else if (handed.examples >= FIRST_EXAMPLES && at - handed.lastAt < EXAMPLE_EVERY_MS) {
+    } else if (handed.examples >= this.firstExamples && at - handed.lastAt < EXAMPLE_EVERY_MS) {
       return null;
     }
     handed.examples += 1;

@@ -16,7 +16,7 @@ export const KEY = new Uint8Array(32).fill(7);
 const LIMIT_MS = 60_000;
 
 export interface EvidenceOptions {
-  readonly limits?: { maxRows?: number; maxMb?: number; maxAgeDays?: number };
+  readonly limits?: { maxRows?: number; examples?: number; maxMb?: number; maxAgeDays?: number };
   readonly redact?: string[];
   /** Kept there, and left there; a folder of its own without it. */
   readonly folder?: string;
@@ -62,7 +62,7 @@ export function evidenceConfig(limits: EvidenceOptions['limits'] = {}, redact: s
 /** Feeds evidence as a judge does. */
 export function feeder(sink: EvidenceSink): Pick<TestEvidence, 'keep' | 'endUnits'> {
   const line = new EvidenceLine();
-  sink.supply(port => line.use(port));
+  sink.supply((port, examples) => line.use(port, examples));
   const deal = async (nowMs: number) => {
     await until('the line is free', () => line.isFree, LIMIT_MS);
     line.flush(nowMs);

@@ -1,11 +1,11 @@
 // Evidence as the rest of the program has it: a thread of its own that keeps what the judge found, and
 // that is asked about it. Whatever becomes of that thread, nobody else waits or fails.
 import { extname, join } from 'node:path';
-import { type MessagePort, Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import type { Config } from '../../config/schema.ts';
 import { CutoverError } from '../../errors.ts';
-import type { EvidenceCounts, EvidenceSink } from '../../ports.ts';
+import type { EvidenceCounts, EvidenceHand, EvidenceSink } from '../../ports.ts';
 import { EVIDENCE_DROPS, type EvidenceDrop } from '../../rules/evidence-batch.ts';
 import type { EvidenceReport } from './kept.ts';
 import type { EvidenceSettings, EvidenceThreadData, FromEvidence, ToEvidence } from './messages.ts';
@@ -38,7 +38,7 @@ export interface EvidenceState extends EvidenceReport {
 
 export class Evidence implements EvidenceSink {
   readonly #logger: Logger;
-  readonly #hands = new Set<(line: MessagePort) => void>();
+  readonly #hands = new Set<EvidenceHand>();
   readonly #asked = new Map<number, Asked>();
   #settings: EvidenceSettings;
   #data: Omit<EvidenceThreadData, 'settings'> | null = null;
@@ -65,11 +65,14 @@ export class Evidence implements EvidenceSink {
   }
 
   reload(config: Config): void {
+    const { examples } = this.#settings.limits;
     this.#settings = settingsOf(config);
     this.#tell({ kind: 'settings', settings: this.#settings });
+    if (this.#settings.limits.examples === examples || this.#worker === null) return;
+    for (const hand of this.#hands) this.#openLine(hand);
   }
 
-  supply(hand: (line: MessagePort) => void): () => void {
+  supply(hand: EvidenceHand): () => void {
     this.#hands.add(hand);
     if (this.#worker !== null) this.#openLine(hand);
     return () => void this.#hands.delete(hand);
@@ -138,10 +141,10 @@ export class Evidence implements EvidenceSink {
     for (const hand of this.#hands) this.#openLine(hand);
   }
 
-  #openLine(hand: (line: MessagePort) => void): void {
+  #openLine(hand: EvidenceHand): void {
     const { port1, port2 } = new MessageChannel();
     this.#worker?.postMessage({ kind: 'line', port: port1 } satisfies ToEvidence, [port1]);
-    hand(port2);
+    hand(port2, this.#settings.limits.examples);
   }
 
   #onExit(): void {

@@ -8,6 +8,8 @@ import type { Finding, Verdict } from '../../rules/verdict.ts';
 /** What evidence may take. */
 export interface EvidenceLimits {
   readonly maxRows: number;
+  /** Of one kind. */
+  readonly examples: number;
   readonly maxMb: number;
   readonly maxAgeDays: number;
 }

@@ -8,12 +8,6 @@ import type { UnitCount } from '../../rules/unit-tracker.ts';
 import type { EvidenceLimits, EvidenceUse } from './kept.ts';
 import { migrate } from './schema.ts';
 
-/**
- * Of every group the first examples are kept, which show how it began, and the last ones, which show
- * whether it is still so. A frequent kind thus takes no more room than a rare one.
- */
-const FIRST_EXAMPLES = 5;
-const LAST_EXAMPLES = 5;
 /** Beyond, new places of a type, and new types of a route, are counted together. */
 const MOST_GROUPS_OF_TYPE = 200;
 const MOST_TYPES_OF_ROUTE = 100;
@@ -135,8 +129,9 @@ export class EvidenceStore {
       const group = ids[index];
       if (group === undefined) continue;
       addMember.run(group, example);
-      if (countOf(members, group) <= FIRST_EXAMPLES + LAST_EXAMPLES) continue;
-      const middle = Number(middleMember.get(group, FIRST_EXAMPLES)?.id);
+      // A frequent kind takes no more room than a rare one.
+      if (countOf(members, group) <= this.#limits.examples) continue;
+      const middle = Number(middleMember.get(group, Math.floor(this.#limits.examples / 2))?.id);
       dropMember.run(group, middle);
       dropOrphan.run(middle, middle);
     }

@@ -255,6 +255,19 @@ describe('what is bounded', () => {
     await again.close();
   });
 
+  test('examples of a kind: half of them the first, half the last, as many as are asked for', async () => {
+    const runs = async () => (await rows()).map(({ unit }) => unit);
+    const from = (first: number) =>
+      Array.from({ length: 20 }, (_, i) => finding({ unit: `run ${first + i}`, at: i * 5_000 }));
+    await begin({ limits: { examples: 4 } });
+    await kept.keep(...from(0));
+    expect(await runs()).toEqual(['run 0', 'run 1', 'run 18', 'run 19']);
+    kept.evidence.reload(evidenceConfig({ examples: 100 }));
+    // The new line is there before what is handed over next.
+    await kept.keep(...from(20));
+    expect(await runs()).toHaveLength(24);
+  });
+
   test('limits and redaction follow the configuration at once', async () => {
     await begin();
     await kept.keep(...kinds(150));
