@@ -1,25 +1,58 @@
-// `npm run bench -- NAME [--json]`: runs one benchmark and prints its figures.
+// `npm run bench -- NAME [--json]`: runs one benchmark and prints its figures. `verdicts` takes sizes,
+// such as `--events 5000 --clean 5000`.
+import { parseArgs } from 'node:util';
 import { benchBroadcasters } from './broadcasters.ts';
 import { benchFlags } from './flags.ts';
 import { benchHttp } from './http.ts';
+import { benchVerdicts, VERDICT_SIZES } from './verdicts.ts';
 import { benchWs } from './ws.ts';
 
-/** Each prints for people while it runs (unless `json`), and returns what `--json` prints. */
-const BENCHES: Readonly<Record<string, (options: { json: boolean }) => Promise<object>>> = {
-  broadcasters: benchBroadcasters,
-  ws: benchWs,
-  http: benchHttp,
-  flags: benchFlags,
+type Sizes = Readonly<Record<string, number>>;
+
+interface Bench {
+  /** Prints for people while it runs (unless `json`), and returns what `--json` prints. */
+  readonly run: (options: { json: boolean }, sizes: Sizes) => Promise<object>;
+  /** What may be set, with its default. */
+  readonly sizes?: Sizes;
+}
+
+const BENCHES: Readonly<Record<string, Bench>> = {
+  broadcasters: { run: benchBroadcasters },
+  ws: { run: benchWs },
+  http: { run: benchHttp },
+  flags: { run: benchFlags },
+  verdicts: {
+    run: (options, sizes) => benchVerdicts({ ...options, ...VERDICT_SIZES, ...sizes }),
+    sizes: VERDICT_SIZES,
+  },
 };
 
-const [name = '', ...flags] = process.argv.slice(2);
-const unknown = flags.find(flag => flag !== '--json');
+const [name = '', ...words] = process.argv.slice(2);
 const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
-if (bench === undefined || unknown !== undefined) {
+const read = bench === undefined ? null : optionsOf(words, bench.sizes ?? {});
+if (bench === undefined || read === null) {
   console.error(`usage: npm run bench -- NAME [--json]; names: ${Object.keys(BENCHES).join(', ')}`);
+  for (const [of, { sizes = {} }] of Object.entries(BENCHES)) {
+    const known = Object.entries(sizes).map(([size, value]) => `--${size} ${value}`);
+    if (known.length > 0) console.error(`${of} takes ${known.join(' ')}`);
+  }
   process.exitCode = 2;
 } else {
-  const json = flags.length > 0;
-  const result = await bench({ json });
-  if (json) console.log(JSON.stringify(result));
+  const result = await bench.run({ json: read.json }, read.sizes);
+  if (read.json) console.log(JSON.stringify(result));
+}
+
+/** Null if they are not to be understood. */
+function optionsOf(args: string[], known: Sizes): { json: boolean; sizes: Sizes } | null {
+  const sized = Object.keys(known).map(size => [size, { type: 'string' }] as const);
+  try {
+    const options = { json: { type: 'boolean' }, ...Object.fromEntries(sized) } as const;
+    const { json, ...given } = parseArgs({ args, options }).values;
+    const sizes = Object.entries(given).map(([size, text]) => [size, Number(text)] as const);
+    if (sizes.some(([, value]) => !Number.isSafeInteger(value) || value < 0)) return null;
+    return { json: json === true, sizes: Object.fromEntries(sizes) };
+  } catch (error) {
+    if (error instanceof TypeError) return null;
+    throw error;
+  }
 }

@@ -21,6 +21,7 @@ interface Flags {
   readonly entry: LegacyEntry;
   readonly fault: readonly FaultSetting[];
   readonly seed: number;
+  readonly jitter: number;
   readonly quirk: readonly Quirk[];
   readonly truth?: string;
 }
@@ -45,6 +46,7 @@ export function broadcasterCommand(): Command {
       [],
     )
     .option('--seed <number>', 'decides which events are hit', wholeNumber(2 ** 32), 1)
+    .option('--jitter <ms>', 'hold every frame up to so long, in order', wholeNumber(60_000), 0)
     .option(
       '--quirk <name>',
       `behave as the first SSOT service did; several allowed: ${Object.keys(QUIRKS).join(', ')}`,
@@ -73,6 +75,7 @@ async function run(kind: BroadcasterKind, flags: Flags, command: Command): Promi
     entry: flags.entry,
     faults: flags.fault,
     seed: flags.seed,
+    jitterMs: flags.jitter,
     truthFile: flags.truth,
     quirks: flags.quirk,
     onCrash: () => process.exit(CRASH_EXIT_CODE),

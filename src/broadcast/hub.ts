@@ -5,6 +5,7 @@ import { type BroadcastEvent, nowMs } from './event.ts';
 import { eventKeyOf } from './event-key.ts';
 import type { EventSocket } from './event-socket.ts';
 import type { FaultPlanter } from './fault-planter.ts';
+import { LateSocket } from './late-socket.ts';
 import type { BroadcasterSide, Connection } from './side.ts';
 import { createUserExecutionContext, type UserExecutionContext } from './user-context.ts';
 
@@ -17,6 +18,8 @@ export type OnWritten = (userId: string, eventKey: string, event: BroadcastEvent
 export interface HubOptions {
   readonly side: BroadcasterSide;
   readonly planter: FaultPlanter | undefined;
+  /** What frames may take on their way to a socket. */
+  readonly jitterMs: number;
   readonly onWritten: OnWritten;
   readonly socketPaths: readonly string[];
 }
@@ -26,21 +29,24 @@ export class BroadcastHub {
   readonly socketPaths: readonly string[];
   isClosing = false;
   readonly #planter: FaultPlanter | undefined;
+  readonly #jitterMs: number;
   readonly #onWritten: OnWritten;
 
-  constructor({ side, planter, onWritten, socketPaths }: HubOptions) {
+  constructor({ side, planter, jitterMs, onWritten, socketPaths }: HubOptions) {
     this.side = side;
     this.socketPaths = socketPaths;
     this.#planter = planter;
+    this.#jitterMs = jitterMs;
     this.#onWritten = onWritten;
   }
 
   /** Greets the socket and gives it its user's events from now on. */
   join(userId: string, socket: EventSocket): Connection {
+    const way = this.#jitterMs > 0 ? new LateSocket(socket, this.#jitterMs) : socket;
     const connection: Connection = {
       id: `conn_${randomUUID()}`,
       userId,
-      socket: this.#planter?.wrap(userId, socket) ?? socket,
+      socket: this.#planter?.wrap(userId, way) ?? way,
     };
     this.side.connect(connection);
     return connection;

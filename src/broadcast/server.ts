@@ -30,6 +30,8 @@ export interface BroadcasterOptions {
   readonly seed?: number;
   readonly truthFile?: string | undefined;
   readonly quirks?: readonly Quirk[];
+  /** Frames take up to so long on their way to a socket, and stay in order. */
+  readonly jitterMs?: number;
   /** Pause between the steps of an agent run. */
   readonly agentDelayMs?: number;
   /** `close`: accept, say why, close 1008. `refuse`: HTTP 403 before the upgrade. */
@@ -61,7 +63,7 @@ export interface RunningBroadcaster {
 
 /** Starts a service. Rejects when the port can not be had, the keys or the truth file not used. */
 export async function startBroadcaster(options: BroadcasterOptions): Promise<RunningBroadcaster> {
-  const { host = '127.0.0.1', port = 0, faults = [], seed = 1 } = options;
+  const { host = '127.0.0.1', port = 0, faults = [], seed = 1, jitterMs = 0 } = options;
   let due = 0;
   const onWritten: OnWritten = (userId, eventKey, event) => {
     due++;
@@ -73,7 +75,7 @@ export async function startBroadcaster(options: BroadcasterOptions): Promise<Run
   const { truthFile } = options;
   const planter =
     faults.length > 0 ? new FaultPlanter({ faults, seed, truthFile, crash }) : undefined;
-  const hub = new BroadcastHub({ side, planter, onWritten, socketPaths: SOCKET_PATHS });
+  const hub = new BroadcastHub({ side, planter, jitterMs, onWritten, socketPaths: SOCKET_PATHS });
   const endpoints: Endpoints = {
     hub,
     verify: tokenVerifier(options.keys),

@@ -1,0 +1,168 @@
+// Users whose streams are compared: each has one WebSocket through the proxy and runs under way, told
+// to the services by the user himself or posted by a backend.
+import { once } from 'node:events';
+import http from 'node:http';
+import { WebSocket } from 'ws';
+import { CRITICAL_EVENTS } from '../src/broadcast/event.ts';
+import { mintToken, tokenSubprotocols } from '../src/broadcast/token.ts';
+import { SECRET } from './user.ts';
+
+/** Of so many runs one is posted by a backend, an event a request; the rest the user starts. */
+const POSTED_EVERY = 10;
+/** Of one user at a time, so that lanes interleave. */
+const RUNS_AT_ONCE = 2;
+/** Five events with their jitter take half a second; a machine that is busy takes its time. */
+const RUN_MS = 60_000;
+/** What clients say between runs, and are answered. */
+const SMALL_TALK = ['ping', 'heartbeat', 'confirmation'] as const;
+
+export interface Drive {
+  readonly listen: string;
+  readonly users: number;
+  /** Runs to be had; five events each. */
+  readonly runs: number;
+  readonly onRun: (run: string, user: string) => void;
+}
+
+export interface Driven {
+  /** Events that users read: all that legacy sent them. */
+  readonly delivered: number;
+  close(): Promise<void>;
+}
+
+/** Returns once every run is complete at its user; the sockets stay open. */
+export async function driveUsers({ listen, users, runs, onRun }: Drive): Promise<Driven> {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 50 });
+  let begun = 0;
+  let delivered = 0;
+  const everybody: User[] = [];
+  for (let index = 0; index < users; index += 1) {
+    everybody.push(await User.login(listen, `user_${1001 + index}`, () => (delivered += 1)));
+  }
+  const keepRunning = async (user: User): Promise<void> => {
+    while (begun < runs) {
+      const nth = begun++;
+      const run = `run_${nth.toString(36)}`;
+      onRun(run, user.id);
+      const complete = user.completionOf(run);
+      if (nth % POSTED_EVERY === 0) await post(agent, listen, user.id, run, nth);
+      else user.start(run, nth);
+      if (nth % 7 === 0) user.say({ type: SMALL_TALK[nth % SMALL_TALK.length], message_id: run });
+      await complete;
+    }
+  };
+  const close = async () => {
+    agent.destroy();
+    await Promise.all(everybody.map(user => user.leave()));
+  };
+  try {
+    await Promise.all(
+      everybody.flatMap(user => Array.from({ length: RUNS_AT_ONCE }, () => keepRunning(user))),
+    );
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    get delivered() {
+      return delivered;
+    },
+    close,
+  };
+}
+
+class User {
+  readonly id: string;
+  readonly #socket: WebSocket;
+  readonly #waiting = new Map<string, (error?: Error) => void>();
+
+  private constructor(id: string, socket: WebSocket, onEvent: () => void) {
+    this.id = id;
+    this.#socket = socket;
+    socket.on('message', data => {
+      onEvent();
+      const { type, run_id } = JSON.parse(String(data));
+      if (type === 'agent_completed') this.#waiting.get(run_id)?.();
+    });
+    socket.on('close', code => {
+      for (const [run, done] of this.#waiting) done(new Error(`${id} lost ${run}: ${code}`));
+    });
+  }
+
+  static async login(listen: string, id: string, onEvent: () => void): Promise<User> {
+    const url = `${listen.replace(/^http/, 'ws')}/ws`;
+    const socket = new WebSocket(url, tokenSubprotocols(await mintToken(SECRET, id)));
+    const user = new User(id, socket, onEvent);
+    await once(socket, 'open');
+    return user;
+  }
+
+  completionOf(run: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const late = () => done(new Error(`${run} of ${this.id} is not complete in time`));
+      const timer = setTimeout(late, RUN_MS);
+      const done = (error?: Error) => {
+        clearTimeout(timer);
+        this.#waiting.delete(run);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      this.#waiting.set(run, done);
+    });
+  }
+
+  start(run: string, nth: number): void {
+    // One kind is acknowledged, the other is not.
+    const type = nth % 2 === 0 ? 'user_message' : 'start_agent';
+    this.say({ type, run_id: run, message_id: run, message: `question ${nth}` });
+  }
+
+  say(message: object): void {
+    this.#socket.send(JSON.stringify(message));
+  }
+
+  async leave(): Promise<void> {
+    if (this.#socket.readyState === WebSocket.CLOSED) return;
+    const closed = once(this.#socket, 'close');
+    this.#socket.close(1000);
+    await closed;
+  }
+}
+
+/** The events of a run one after another, in the envelopes that a backend uses. */
+async function post(
+  agent: http.Agent,
+  listen: string,
+  user: string,
+  run: string,
+  nth: number,
+): Promise<void> {
+  for (const [step, type] of CRITICAL_EVENTS.entries()) {
+    const ids = { run_id: run, user_id: user, thread_id: `thread of ${run}`, sender_id: 'agent_b' };
+    const detail = { message: `step ${step} of run ${nth}`, step };
+    const shapes = [
+      { type, ...ids, agent_name: 'triage', data: detail },
+      { critical: true, attempt: null, type, ...ids, ...detail, parent: null },
+      { type, ...ids, data: detail, server_id: null, correlation_id: null },
+      { type, ...ids, payload: detail, critical: false },
+    ];
+    const event = shapes[(nth / POSTED_EVERY + step) % shapes.length];
+    await request(agent, `${listen}/broadcast`, JSON.stringify({ user_id: user, event }));
+  }
+}
+
+function request(agent: http.Agent, url: string, body: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/json' };
+    const sent = http.request(url, { method: 'POST', agent, headers }, answer => {
+      answer.resume();
+      answer.once('error', reject);
+      answer.once('end', () => {
+        if (answer.statusCode === 200) resolve();
+        else reject(new Error(`a posted event was answered with ${answer.statusCode}`));
+      });
+    });
+    sent.once('error', reject);
+    sent.end(body);
+  });
+}
