@@ -10,7 +10,7 @@ import { SECRET } from './user.ts';
 /** Of so many runs one is posted by a backend, an event a request; the rest the user starts. */
 const POSTED_EVERY = 10;
 /** Of one user at a time, so that lanes interleave. */
-const RUNS_AT_ONCE = 2;
+const RUNS_AT_ONCE = 4;
 /** Five events with their jitter take half a second; a machine that is busy takes its time. */
 const RUN_MS = 60_000;
 /** What clients say between runs, and are answered. */

@@ -24,7 +24,7 @@ import { openStateDir, type StateDir } from './control/state-dir.ts';
 import { WriteSplits } from './control/write-splits.ts';
 import { rulesByRoute } from './judge/docket.ts';
 import { Judge } from './judge/judge.ts';
-import type { TrafficView } from './ports.ts';
+import type { JudgeView, TrafficView } from './ports.ts';
 import { Traffic } from './traffic/traffic.ts';
 
 /** A new version that waits for the one before it to be told to stop looks so often, */
@@ -53,6 +53,7 @@ export interface RunningProxy {
   readonly listen: string;
   readonly flags: FlagProvider;
   readonly traffic: TrafficView;
+  readonly judge: JudgeView;
   /** Address of the admin API once it is open: at once, but for a takeover. */
   readonly admin: Promise<string>;
   /** Rolls everything back, when there is neither admin port nor token. Never throws. */
@@ -174,7 +175,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     if (takeOver) adminOpen.catch(() => undefined);
     else await adminOpen;
     return {
-      ...{ listen, flags: provider, traffic: lanes, admin: adminOpen, reload, drain, close },
+      ...{ listen, flags: provider, traffic: lanes, judge, admin: adminOpen },
+      ...{ reload, drain, close },
       rollBackBySignal: bySignal(rollbacks, logger),
     };
 

@@ -283,7 +283,7 @@ const Evidence = z.strictObject({
     .min(2)
     .max(1_000_000)
     .default(10)
-    .describe('Kept pairs of one kind: half of them the first, half the last.'),
+    .describe('Kept pairs of a kind of divergence: half of them the first, half the last.'),
   // Five times what that many small events take, for large ones.
   maxMb: z.int().min(4).max(65_536).default(200).describe('Size of the file, in MiB.'),
   // A canary of two weeks. Evidence is about users: no longer than it is looked at.

@@ -22,7 +22,8 @@ export class EvidenceLine {
 
   /**
    * From now on batches go there: a port of `EvidenceSink.supply`. Until the first one they gather,
-   * within bounds. The port does not keep the thread alive. Of every kind `examples` are kept.
+   * within bounds. The port does not keep the thread alive. Of every kind of divergence
+   * `examples` are kept.
    */
   use(port: MessagePort, examples: number): void {
     this.#port?.close();

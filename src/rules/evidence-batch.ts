@@ -3,13 +3,15 @@
 // never waits for a disk and a frequent kind never crowds out a rare one.
 import { type EvidenceGroup, groupsOf, OTHER } from './evidence-group.ts';
 import type { UnitCount } from './unit-tracker.ts';
-import type { Finding } from './verdict.ts';
+import type { Finding, Verdict } from './verdict.ts';
 
 /** Groups of one batch. Beyond, whatever is new is counted under `(other)` of its route and verdict. */
 const MOST_GROUPS = 1_000;
-/** Of every group the first so many examples are handed over, unless told otherwise; then one in a while. */
+/** Of every group the first so many examples are handed over, and then one in a while. */
 const FIRST_EXAMPLES = 5;
 const EXAMPLE_EVERY_MS = 5_000;
+/** Nearly all that is seen; whoever wants more examples wants them of what differs. */
+const HARMLESS: ReadonlySet<Verdict> = new Set(['match', 'noise', 'failed-alike']);
 /** Groups of which it is remembered when their last example was handed over. */
 const MOST_REMEMBERED = 5_000;
 /** All examples of one batch together; the second half of it is for kinds that have none yet. */
@@ -83,7 +85,7 @@ export class EvidenceBatcher {
   #examples: GatheredExample[] = [];
   #bytes = 0;
   #dropped: Partial<Record<EvidenceDrop, number>> = {};
-  /** Of every group; later ones only now and then. */
+  /** Of every kind of divergence; later ones only now and then. */
   firstExamples = FIRST_EXAMPLES;
   /** The group that was seen first is forgotten first. */
   readonly #handed = new Map<string, HandedOver>();
@@ -94,7 +96,7 @@ export class EvidenceBatcher {
       const known = this.#groupOf(group, finding);
       count(known, finding);
       // Most findings are only counted.
-      const nth = this.#nthExample(known.key, known.lastAt);
+      const nth = this.#nthExample(known);
       if (nth === null) continue;
       example ??= this.#example(finding, nth === 1 ? MOST_BYTES : MOST_BYTES / 2);
       example.groups.push(known.index);
@@ -134,12 +136,13 @@ export class EvidenceBatcher {
   }
 
   /** Which example of the group this one is; null if there is no need for one. */
-  #nthExample(key: string, at: number): number | null {
+  #nthExample({ key, group, lastAt: at }: GatheredGroup): number | null {
+    const first = HARMLESS.has(group.verdict) ? FIRST_EXAMPLES : this.firstExamples;
     let handed = this.#handed.get(key);
     if (handed === undefined) {
       handed = { examples: 0, lastAt: at };
       this.#remember(key, handed);
-    } else if (handed.examples >= this.firstExamples && at - handed.lastAt < EXAMPLE_EVERY_MS) {
+    } else if (handed.examples >= first && at - handed.lastAt < EXAMPLE_EVERY_MS) {
       return null;
     }
     handed.examples += 1;

@@ -1,9 +1,10 @@
 // `cutover demo`: what `npm start` runs.
 import { existsSync } from 'node:fs';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import pino from 'pino';
 import { nextSignal } from '../main.ts';
 import { type DemoReport, isFlawless, type RunningDemo, startDemo } from './demo.ts';
+import { duration, wholeNumber } from './option-values.ts';
 
 const DEFAULT_CONFIG = 'cutover.yaml';
 const LINE_MS = 1_000;
@@ -126,20 +127,4 @@ served by legacy ${perSide.legacy}, by candidate ${perSide.candidate}
 latency p50 ${latencyMs.p50.toFixed(1)} ms, p99 ${latencyMs.p99.toFixed(1)} ms
 visits that failed: ${went.join(', ')}
 `;
-}
-
-function wholeNumber(text: string): number {
-  const n = Number(text);
-  if (!Number.isInteger(n) || n < 1 || n > 100_000) {
-    throw new InvalidArgumentError('It takes a whole number from 1 to 100000.');
-  }
-  return n;
-}
-
-function duration(text: string): number {
-  const [, amount, unit] = /^(\d+)(ms|s|m|h)$/.exec(text) ?? [];
-  const ms =
-    Number(amount) * ({ ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''] ?? Number.NaN);
-  if (!(ms > 0)) throw new InvalidArgumentError('It takes a number and ms, s, m or h, as in 10s.');
-  return ms;
 }

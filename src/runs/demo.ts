@@ -1,9 +1,6 @@
 // The demo: both reference services, the proxy in front of them, and users who come and go through
 // it, with every event that is due to somebody accounted for.
 import { randomBytes } from 'node:crypto';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type RunningBroadcaster, startBroadcaster } from '../broadcast/server.ts';
@@ -14,6 +11,7 @@ import { CutoverError } from '../errors.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
 import type { Side } from '../rules/decide.ts';
 import { DeliveryBooks, type DeliveryReport, type Latency } from './delivery-books.ts';
+import { shippedCopy } from './shipped-copy.ts';
 import { type Visit, visit } from './synthetic-user.ts';
 import { startUnleashServer, type UnleashServer } from './unleash-server.ts';
 
@@ -27,8 +25,6 @@ const AGENT_STEP_MS = 200;
 const LAST_RUNS_MS = 20_000;
 /** Where its services listen. */
 const OWN_HOST = '127.0.0.1';
-/** The package's own example configuration and flags. */
-const SHIPPED = path.join(import.meta.dirname, '../..');
 
 export interface DemoOptions {
   readonly users: number;
@@ -126,15 +122,9 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
     }
 
     async function loadOwnCopy(): Promise<Loaded> {
-      const folder = await mkdtemp(path.join(tmpdir(), 'cutover-demo-'));
-      opened.push(() => rm(folder, { recursive: true, force: true }));
-      await cp(path.join(SHIPPED, 'cutover.yaml'), path.join(folder, 'cutover.yaml'));
-      await cp(path.join(SHIPPED, 'flags'), path.join(folder, 'flags'), { recursive: true });
-      return loadConfig(path.join(folder, 'cutover.yaml'), {
-        ...env,
-        CUTOVER_PORT: '0',
-        CUTOVER_ADMIN_PORT: '0',
-      });
+      const { loaded, remove } = await shippedCopy(env);
+      opened.push(remove);
+      return loaded;
     }
   } catch (error) {
     await closeAll();

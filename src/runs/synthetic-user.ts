@@ -23,6 +23,8 @@ export interface UserOptions {
   readonly listen: string;
   /** Called with the key of every golden-path event that was read. */
   readonly onEvent: (eventKey: string) => void;
+  /** Called once the run is complete. */
+  readonly onComplete?: () => void;
   /** Logs out when this is aborted, but not before the run is complete. */
   readonly leave: AbortSignal;
 }
@@ -31,7 +33,8 @@ export interface UserOptions {
 export type Visit = 'done' | 'login-failed' | 'broken-off' | 'out-of-order';
 
 /** One visit: login, one agent run, and there until asked to leave. Never rejects. */
-export async function visit({ id, token, listen, onEvent, leave }: UserOptions): Promise<Visit> {
+export async function visit(options: UserOptions): Promise<Visit> {
+  const { id, token, listen, onEvent, onComplete, leave } = options;
   const url = `${listen.replace(/^http/, 'ws')}/ws`;
   const socket = new WebSocket(url, tokenSubprotocols(token), { handshakeTimeout: LOGIN_MS });
   const seen: string[] = [];
@@ -56,6 +59,7 @@ export async function visit({ id, token, listen, onEvent, leave }: UserOptions):
       if (event.type !== 'agent_completed') return;
       result = seen.every((type, i) => type === GOLDEN_PATH[i]) ? 'done' : 'out-of-order';
       clearTimeout(timer);
+      onComplete?.();
       if (leave.aborted) logOut();
       else leave.addEventListener('abort', logOut, { once: true });
     });

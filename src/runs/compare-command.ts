@@ -1,0 +1,118 @@
+// `cutover compare`: are two running services the same to their users?
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import pino from 'pino';
+import { mintToken } from '../broadcast/token.ts';
+import { CutoverError } from '../errors.ts';
+import { reportText } from './comparison-report.ts';
+import { runComparison, SCENARIOS, type Scenario } from './comparison-run.ts';
+import { duration, wholeNumber } from './option-values.ts';
+
+const HELP = `
+Starts a proxy of its own with temporary state, lets synthetic users run a scenario through it to the
+legacy service, shows the candidate the same, and says whether it answered the same. It needs no
+configuration: what may differ is what the example cutover.yaml allows. Writes report.json and
+report.md, in which nothing personal stands.
+
+Ends with 0 if they are equal, 1 if they differ, 2 if data of one user reached another, 3 if it could
+not tell, and says why: a service can not be reached, too few events, too many that could not be judged.
+
+Examples:
+  cutover compare --legacy http://127.0.0.1:9001 --candidate http://127.0.0.1:9002 --secret-file jwt
+  cutover compare --legacy https://old --candidate https://new --tokens users.txt --for 10m`;
+
+/** A day of comparison is what a migration stage takes; tokens are to outlive it. */
+const TOKEN_S = 7 * 24 * 3600;
+
+interface CompareWords {
+  readonly legacy: URL;
+  readonly candidate: URL;
+  readonly secretFile?: string;
+  readonly tokens?: string;
+  readonly scenario: Scenario;
+  readonly users: number;
+  readonly for: number;
+  readonly out: string;
+  readonly json?: boolean;
+}
+
+export function compareCommand(): Command {
+  return new Command('compare')
+    .description('tell whether two running services answer their users alike')
+    .requiredOption('--legacy <url>', 'the service that is to be replaced', address)
+    .requiredOption('--candidate <url>', 'the service that is to replace it', address)
+    .option('--secret-file <file>', "HS256 secret that the users' tokens are signed with")
+    .addOption(
+      new Option('--tokens <file>', 'one token a line, one user each').conflicts('secretFile'),
+    )
+    .addOption(
+      new Option('--scenario <name>', 'what users do')
+        .choices(Object.keys(SCENARIOS))
+        .default('golden-path'),
+    )
+    .option('--users <n>', 'how many, at most one for each token', wholeNumber, 100)
+    .option('--for <time>', 'how long users come and go (10s, 2m)', duration, 60_000)
+    .option('--out <folder>', 'where report.json and report.md are written', '.')
+    .option('--json', 'print the report as JSON')
+    .addHelpText('after', HELP)
+    .action(async (words: CompareWords) => {
+      process.exitCode = await compare(words);
+    });
+}
+
+async function compare(words: CompareWords): Promise<number> {
+  const { legacy, candidate, scenario, users, for: forMs, out, json = false } = words;
+  const tokens = await tokensOf(words);
+  await mkdir(out, { recursive: true });
+  const stop = new AbortController();
+  // A second signal ends the process, as it would without us.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  if (!json) {
+    const people = Math.min(users, tokens.length);
+    process.stderr.write(`${people} users for ${forMs / 1_000} s, then the books are closed …\n`);
+  }
+  const report = await runComparison({
+    ...{ legacy, candidate, scenario, forMs, tokens, stop: stop.signal, env: process.env },
+    logger: pino({ level: 'error' }, pino.destination(2)),
+  });
+  const text = reportText(report);
+  const data = JSON.stringify(report, null, 2);
+  await writeFile(path.join(out, 'report.json'), `${data}\n`);
+  await writeFile(path.join(out, 'report.md'), text);
+  process.stdout.write(json ? `${data}\n` : text);
+  return report.exitCode;
+}
+
+async function tokensOf({ secretFile, tokens, users }: CompareWords): Promise<string[]> {
+  if (tokens !== undefined) {
+    const lines = (await read(tokens)).split('\n').map(line => line.trim());
+    const all = lines.filter(line => line !== '');
+    const bad = lines.findIndex(line => /\s/.test(line));
+    if (bad >= 0) throw new CutoverError('conflict', `${tokens}:${bad + 1}: no token; one a line`);
+    if (all.length === 0) throw new CutoverError('conflict', `${tokens} holds no token`);
+    return all.slice(0, users);
+  }
+  if (secretFile === undefined) {
+    throw new CutoverError('conflict', 'users need credentials: --secret-file or --tokens');
+  }
+  const secret = (await read(secretFile)).trim();
+  if (secret === '') throw new CutoverError('conflict', `${secretFile} is empty`);
+  const ids = Array.from({ length: users }, (_, i) => `user_${1001 + i}`);
+  return Promise.all(ids.map(id => mintToken(secret, id, { expiresInS: TOKEN_S })));
+}
+
+async function read(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CutoverError('conflict', `${file} can not be read: ${why}`);
+  }
+}
+
+function address(text: string): URL {
+  const url = URL.parse(text);
+  if (url !== null && /^https?:$/.test(url.protocol)) return url;
+  throw new InvalidArgumentError('It takes an address such as http://127.0.0.1:9001.');
+}

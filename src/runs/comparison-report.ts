@@ -1,0 +1,198 @@
+// What a comparison run came to: one verdict with its reasons, as data of a stable shape and as text.
+import type { KeptFinding, KeptGroup, RouteConfidence } from '../control/evidence/kept.ts';
+import { SIDES } from '../rules/decide.ts';
+import type { Books } from '../rules/pairing/books.ts';
+import type { Verdict } from '../rules/verdict.ts';
+import type { Visit } from './synthetic-user.ts';
+
+/** Changes when a program that reads the report would misread it; fields may be added meanwhile. */
+export const REPORT_FORMAT = 'cutover-comparison/1';
+
+/** Verdicts about the candidate, with what a shell is told. */
+export const EXIT_CODES = { equal: 0, divergent: 1, contaminated: 2, unknown: 3 } as const;
+export type RunVerdict = keyof typeof EXIT_CODES;
+
+/** Of pairs; fewer prove nothing. Ten users have had a run each by then. */
+const LEAST_PAIRS = 50;
+/** Of events, and of visits that failed: more, and what was not seen may be what matters. */
+const MOST_UNKNOWN = 0.01;
+/** What is against the candidate. */
+const DIVERGENCES = [
+  ...(['mismatch', 'missing', 'extra', 'duplicate', 'out-of-order'] as const),
+] as const satisfies readonly Verdict[];
+
+/** What a run brought to light. */
+export interface RunFacts {
+  /** ISO 8601, as all times here. */
+  readonly startedAt: string;
+  readonly endedAt: string;
+  /** Without credentials. */
+  readonly legacy: string;
+  readonly candidate: string;
+  readonly scenario: string;
+  readonly users: number;
+  readonly forMs: number;
+  /** How visits ended; a visit is a login, a run and a logout. */
+  readonly visits: Readonly<Record<Visit, number>>;
+  /** Why nothing more could be had: sentences. */
+  readonly obstacles: readonly string[];
+  /** By route, both sides: every event that was seen has one verdict. */
+  readonly books: Readonly<Record<string, Books>>;
+  /** How many runs diverged, and between which limits the true share lies. */
+  readonly rates: readonly RouteConfidence[];
+  /** Kinds of divergence, the most frequent first, with redacted examples. */
+  readonly findings: readonly {
+    readonly group: KeptGroup;
+    readonly examples: readonly KeptFinding[];
+  }[];
+}
+
+export interface ComparisonReport extends RunFacts {
+  readonly format: typeof REPORT_FORMAT;
+  readonly verdict: RunVerdict;
+  readonly exitCode: number;
+  /** Sentences; empty where the services are equal. */
+  readonly reasons: readonly string[];
+}
+
+export function comparisonReport(facts: RunFacts): ComparisonReport {
+  const { verdict, reasons } = judge(facts);
+  return { format: REPORT_FORMAT, verdict, exitCode: EXIT_CODES[verdict], reasons, ...facts };
+}
+
+/** What was found counts whatever else could not be seen; what was not found only if all was seen. */
+function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string[] } {
+  const counts = countsOf(facts);
+  if (counts.contaminated > 0) {
+    const events = counted(counts.contaminated, 'event');
+    return { verdict: 'contaminated', reasons: [`${events} held data of another user`] };
+  }
+  const divergent = DIVERGENCES.filter(each => counts[each] > 0);
+  if (divergent.length > 0) {
+    const found = divergent.map(each => `${each} ${counts[each]}`).join(', ');
+    return { verdict: 'divergent', reasons: [`the candidate differs: ${found}`] };
+  }
+  const doubts = [...facts.obstacles];
+  const { done, ...failures } = facts.visits;
+  const failed = Object.values(failures).reduce((sum, count) => sum + count, 0);
+  if (failed > MOST_UNKNOWN * (done + failed)) {
+    const how = Object.entries(failures).filter(([, count]) => count > 0);
+    const list = how.map(([what, count]) => `${what} ${count}`).join(', ');
+    doubts.push(`${failed} of ${done + failed} visits failed at legacy: ${list}`);
+  }
+  if (facts.obstacles.length === 0) {
+    const { seen, unjudged, because } = unjudgedOf(facts);
+    if (unjudged > MOST_UNKNOWN * seen) {
+      doubts.push(`${unjudged} of ${counted(seen, 'event')} could not be judged: ${because}`);
+    }
+    const pairs = counts.match + counts.noise;
+    if (pairs < LEAST_PAIRS) {
+      doubts.push(`too few events: ${counted(pairs, 'pair')}, of ${LEAST_PAIRS} at least`);
+    }
+  }
+  return doubts.length > 0
+    ? { verdict: 'unknown', reasons: doubts }
+    : { verdict: 'equal', reasons: [] };
+}
+
+type Counts = Record<Exclude<Verdict, 'unjudged'>, number>;
+
+/** Pairs and lone events, each once. */
+function countsOf({ books }: RunFacts): Counts {
+  const counts = {} as Counts;
+  for (const verdict of [
+    'match',
+    'noise',
+    'failed-alike',
+    'contaminated',
+    ...DIVERGENCES,
+  ] as const) {
+    counts[verdict] = 0;
+    for (const { legacy, candidate } of Object.values(books)) {
+      const isOfOneSide = verdict === 'missing' || verdict === 'extra' || verdict === 'duplicate';
+      counts[verdict] += isOfOneSide
+        ? legacy[verdict] + candidate[verdict]
+        : Math.max(legacy[verdict], candidate[verdict]);
+    }
+  }
+  return counts;
+}
+
+function unjudgedOf({ books }: RunFacts) {
+  const reasons = new Map<string, number>();
+  let seen = 0;
+  let unjudged = 0;
+  for (const route of Object.values(books)) {
+    for (const side of SIDES) {
+      seen += route[side].seen;
+      for (const [reason, count] of Object.entries(route[side].unjudged)) {
+        unjudged += count;
+        if (count > 0) reasons.set(reason, (reasons.get(reason) ?? 0) + count);
+      }
+      // Nothing should wait any more.
+      unjudged += route[side].pending;
+      if (route[side].pending > 0) reasons.set('pending', route[side].pending);
+    }
+  }
+  const because = [...reasons].map(([reason, count]) => `${reason} ${count}`).join(', ');
+  return { seen, unjudged, because };
+}
+
+const HEADLINES: Readonly<Record<RunVerdict, string>> = {
+  equal: 'EQUAL: the candidate sent what legacy sent',
+  divergent: 'DIVERGENT: the candidate differs from legacy',
+  contaminated: 'CONTAMINATED: data of one user reached another',
+  unknown: 'COULD NOT TELL',
+};
+
+/** As a person reads it, in Markdown that is fit for a terminal too. */
+export function reportText(report: ComparisonReport): string {
+  const { verdict, reasons, legacy, candidate, users, visits, books, findings, rates } = report;
+  const counts = countsOf(report);
+  const lines = [
+    `# ${HEADLINES[verdict]}`,
+    '',
+    ...reasons.map(reason => `- ${reason}`),
+    ...(reasons.length > 0 ? [''] : []),
+    `legacy ${legacy}, candidate ${candidate}; ${report.scenario}, ${counted(users, 'user')}, ${counted(visits.done, 'visit')}, ${report.startedAt} to ${report.endedAt}`,
+  ];
+  const { seen, unjudged } = unjudgedOf(report);
+  const found = Object.entries(counts).filter(([, count]) => count > 0);
+  if (Object.keys(books).length > 0) {
+    const all = [...found.map(([each, count]) => `${each} ${count}`), `unjudged ${unjudged}`];
+    lines.push(
+      '',
+      `Of ${counted(seen, 'event')} on both sides, pairs counted once: ${all.join(', ')}.`,
+    );
+  }
+  for (const { route, eventType, diverged, units, lower, upper } of rates) {
+    if (eventType !== null) continue;
+    const limits = `${percent(lower)} to ${percent(upper)}`;
+    lines.push(
+      `${route}: ${diverged} of ${units} runs and sessions diverged; the true share lies in ${limits} (95 %).`,
+    );
+  }
+  if (findings.length > 0) {
+    lines.push('', '| found | route | event type | verdict | where |', '|---|---|---|---|---|');
+    for (const { group } of findings) {
+      const { count, route, eventType, kind, path } = group;
+      const where = [kind, path].filter(part => part !== '').join(' ') || 'the event as a whole';
+      const cells = [String(count), route, eventType, group.verdict, where];
+      lines.push(`| ${cells.map(cell).join(' | ')} |`);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** Names come from services: they must not steer a terminal or break a table. */
+function cell(text: string): string {
+  return text.replace(/[^\x20-\x7e\u00a0-\ud7ff\ue000-\uffff]/g, '?').replaceAll('|', '\\|');
+}
+
+function percent(share: number): string {
+  return `${Number((share * 100).toPrecision(3))} %`;
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

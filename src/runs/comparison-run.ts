@@ -1,0 +1,235 @@
+// A comparison run: a proxy of its own between synthetic users and two running services, until every
+// event has its verdict.
+//
+//   reachable? ─► proxy in stage shadow ─► users log in, have a run, stay ─► books close ─► users leave
+//                                                                  evidence ─► report ◄───────┘
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema.ts';
+import { evidenceQueries } from '../control/evidence/queries.ts';
+import { EvidenceStore } from '../control/evidence/store.ts';
+import { type RunningProxy, startProxy } from '../main.ts';
+import { SIDES, type Side } from '../rules/decide.ts';
+import type { Books } from '../rules/pairing/books.ts';
+import { type ComparisonReport, comparisonReport, type RunFacts } from './comparison-report.ts';
+import { shippedCopy } from './shipped-copy.ts';
+import { type Visit, visit } from './synthetic-user.ts';
+
+/** What synthetic users do. */
+export const SCENARIOS = { 'golden-path': 'log in, have an agent run of five events, log out' };
+export type Scenario = keyof typeof SCENARIOS;
+
+/** A user comes back so often, and stays nearly as long. */
+const CYCLE_MS = 10_000;
+const STAY_MS = 9_000;
+/** Logins that nobody answers by then fail by themselves. */
+const LAST_RUNS_MS = 35_000;
+/** An event waits 5 s for its pair; a thread that is behind gets as much again. */
+const BOOKS_MS = 15_000;
+/** The books are read every 100 ms; what they say is to hold for so long. */
+const SETTLED_MS = 500;
+const LOOK_MS = 100;
+/** Sessions end, and the second legs' last words are judged. */
+const GOODBYE_MS = 10_000;
+const REACHABLE_MS = 5_000;
+/** Kinds of finding in a report, and examples of each. */
+const MOST_KINDS = 100;
+const EXAMPLES = 2;
+const HARMLESS: ReadonlySet<string> = new Set(['match', 'noise', 'failed-alike', 'unjudged']);
+/** Share of runs that a migration is usually decided by. */
+const THRESHOLD = 0.001;
+
+export interface ComparisonOptions {
+  readonly legacy: URL;
+  readonly candidate: URL;
+  /** One token a user. */
+  readonly tokens: readonly string[];
+  readonly scenario: Scenario;
+  readonly forMs: number;
+  /** Ends it early. */
+  readonly stop: AbortSignal;
+  readonly env: NodeJS.ProcessEnv;
+  readonly logger: Logger;
+}
+
+/** Never rejects on account of the services: what is wrong with them is in the report. */
+export async function runComparison(options: ComparisonOptions): Promise<ComparisonReport> {
+  const startedAt = new Date().toISOString();
+  const visits: Record<Visit, number> = {
+    ...{ done: 0, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
+  };
+  const reportWith = (found: Pick<RunFacts, 'obstacles' | 'books' | 'rates' | 'findings'>) =>
+    comparisonReport({
+      ...{ startedAt, endedAt: new Date().toISOString() },
+      ...{ legacy: shown(options.legacy), candidate: shown(options.candidate) },
+      ...{ scenario: options.scenario, users: options.tokens.length, forMs: options.forMs, visits },
+      ...found,
+    });
+  const obstacles = await unreachable(options);
+  if (obstacles.length > 0) return reportWith({ obstacles, books: {}, rates: [], findings: [] });
+
+  const urls = { CUTOVER_LEGACY: options.legacy.href, CUTOVER_CANDIDATE: options.candidate.href };
+  const copy = await shippedCopy({ ...options.env, ...urls }, 'shadow');
+  try {
+    const { loaded } = copy;
+    const proxy = await startProxy({ loaded, env: options.env, logger: options.logger });
+    try {
+      obstacles.push(...(await drive(options, proxy, visits)));
+    } finally {
+      await proxy.close();
+    }
+    const books = Object.fromEntries(proxy.judge.books());
+    return reportWith({ obstacles, books, ...evidenceIn(loaded.config) });
+  } finally {
+    await copy.remove();
+  }
+}
+
+/** A sentence for each service that does not answer at all. */
+async function unreachable(options: ComparisonOptions): Promise<string[]> {
+  const asked = SIDES.map(async (side: Side): Promise<string[]> => {
+    try {
+      const signal = AbortSignal.timeout(REACHABLE_MS);
+      const answer = await fetch(options[side], { signal, redirect: 'manual' });
+      await answer.body?.cancel();
+      return [];
+    } catch (error) {
+      return [`${side} can not be reached at ${shown(options[side])}: ${whyNot(error)}`];
+    }
+  });
+  return (await Promise.all(asked)).flat();
+}
+
+/** Returns what kept the run from being complete, as sentences. */
+async function drive(
+  { tokens, forMs, stop }: ComparisonOptions,
+  proxy: RunningProxy,
+  visits: Record<Visit, number>,
+): Promise<string[]> {
+  const over = AbortSignal.any([stop, AbortSignal.timeout(forMs)]);
+  const goHome = new AbortController();
+  const runs = new Set<Promise<unknown>>();
+  const users = tokens.map((token, i) => comeAndGo(token, i));
+  const lastOnes = async () => {
+    await until(over);
+    while (runs.size > 0) await Promise.race(runs);
+  };
+  await before(LAST_RUNS_MS + forMs, lastOnes());
+  const closed = await settled(proxy, BOOKS_MS);
+  goHome.abort();
+  await before(GOODBYE_MS, Promise.all(users));
+  await settled(proxy, GOODBYE_MS);
+  return [
+    ...(stop.aborted ? ['it was stopped before its time was over'] : []),
+    ...(closed ? [] : [`some events had no verdict ${BOOKS_MS / 1_000} s after the last one`]),
+  ];
+
+  async function comeAndGo(token: string, index: number): Promise<void> {
+    // Spread over the cycle, but nobody comes after the end.
+    const first = (index / tokens.length) * Math.min(CYCLE_MS, forMs / 2);
+    for (let next = performance.now() + first; ; next = Math.max(next + CYCLE_MS, now())) {
+      await waitUntil(next, over);
+      if (over.aborted) return;
+      const leave = new AbortController();
+      const done = Promise.withResolvers<void>();
+      runs.add(done.promise);
+      const stay = new AbortController();
+      void waitUntil(next + STAY_MS, AbortSignal.any([stay.signal, goHome.signal]))
+        // The last ones stay until all is compared.
+        .then(() => (over.aborted ? until(goHome.signal) : undefined))
+        .then(() => leave.abort());
+      const how = await visit({
+        ...{ id: `user ${index + 1}`, token, listen: proxy.listen, leave: leave.signal },
+        onEvent: () => undefined,
+        onComplete: () => {
+          runs.delete(done.promise);
+          done.resolve();
+        },
+      });
+      stay.abort();
+      runs.delete(done.promise);
+      done.resolve();
+      visits[how] += 1;
+    }
+  }
+}
+
+/** Waits until no event waits for its verdict; false if that does not come. */
+async function settled(proxy: RunningProxy, mostMs: number): Promise<boolean> {
+  const end = now() + mostMs;
+  let since = now();
+  let before = Number.NaN;
+  while (now() < end) {
+    await pause(LOOK_MS);
+    const { pending, seen } = totals(proxy.judge.books());
+    if (pending > 0 || seen !== before) since = now();
+    before = seen;
+    if (now() - since >= SETTLED_MS) return true;
+  }
+  return false;
+}
+
+function totals(books: ReadonlyMap<string, Books>): { pending: number; seen: number } {
+  const sum = { pending: 0, seen: 0 };
+  for (const route of books.values()) {
+    for (const side of SIDES) {
+      sum.pending += route[side].pending;
+      sum.seen += route[side].seen;
+    }
+  }
+  return sum;
+}
+
+/** What the proxy left behind: it has ended, and nothing of it is missing. */
+function evidenceIn({ stateDir, evidence }: Config): Pick<RunFacts, 'rates' | 'findings'> {
+  const store = new EvidenceStore(path.join(stateDir, 'evidence.sqlite'), evidence);
+  try {
+    const ask = evidenceQueries(store.database);
+    const { groups } = ask.groups({ limit: Number.MAX_SAFE_INTEGER, offset: 0 });
+    const findings = groups
+      .filter(({ verdict }) => !HARMLESS.has(verdict))
+      .sort((a, b) => b.count - a.count)
+      .slice(0, MOST_KINDS)
+      .map(group => ({
+        group,
+        examples: ask.group(group.id)?.examples.slice(0, EXAMPLES) ?? [],
+      }));
+    return { rates: ask.summary({ since: null, threshold: THRESHOLD }).rates, findings };
+  } finally {
+    store.close();
+  }
+}
+
+const now = (): number => performance.now();
+
+/** Whatever comes first. */
+async function before(ms: number, work: Promise<unknown>): Promise<void> {
+  const late = new AbortController();
+  await Promise.race([work, waitUntil(now() + ms, late.signal)]);
+  late.abort();
+}
+
+function until(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise(resolve => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+async function waitUntil(atMs: number, signal: AbortSignal): Promise<void> {
+  // Aborted is as good as over.
+  await pause(Math.max(0, atMs - now()), undefined, { signal }).catch(() => undefined);
+}
+
+/** Without what it may hold of a credential. */
+function shown(url: URL): string {
+  return url.origin + (url.pathname === '/' ? '' : url.pathname);
+}
+
+function whyNot(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  if (error instanceof Error && error.name === 'TimeoutError') return 'no answer in time';
+  return typeof code === 'string' ? code : 'the connection failed';
+}

@@ -1,0 +1,137 @@
+// A comparison run as a person or cron has it: two running services, one command, one verdict.
+import { spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import {
+  type BroadcasterOptions,
+  type RunningBroadcaster,
+  startBroadcaster,
+} from '../../src/broadcast/server.ts';
+import { cutover } from '../support/command.ts';
+import { freePort } from '../support/free-port.ts';
+import { SECRET, tokenFor } from '../support/stack.ts';
+
+const SCRIPT = path.join(import.meta.dirname, '../../scripts/shadow-run');
+/** A run of seconds; catches a hang. */
+const LIMIT_MS = 120_000;
+const SHORT = ['--users', '12', '--for', '1s'];
+
+let folder: string;
+let legacy: RunningBroadcaster;
+const running: RunningBroadcaster[] = [];
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'cutover-compare-test-'));
+  await writeFile(path.join(folder, 'secret'), SECRET);
+  legacy = await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET } });
+});
+afterEach(async () => {
+  for (const each of running.splice(0)) await each.close();
+});
+afterAll(async () => {
+  await legacy.close();
+  await rm(folder, { recursive: true });
+});
+
+async function candidate(options: Partial<BroadcasterOptions> = {}): Promise<string> {
+  const service = await startBroadcaster({ kind: 'ssot', keys: { secret: SECRET }, ...options });
+  running.push(service);
+  return service.url;
+}
+
+const compare = (candidateUrl: string, ...words: string[]) =>
+  cutover(['compare', '--legacy', legacy.url, '--candidate', candidateUrl, ...SHORT, ...words], {
+    cwd: folder,
+  });
+
+test(
+  'two services that answer alike are equal: exit 0, a verdict to read, a report to keep',
+  async () => {
+    const ran = await compare(await candidate(), '--secret-file', 'secret', '--out', 'equal');
+    expect(ran.stdout).toContain('# EQUAL');
+    expect(ran.code).toBe(0);
+    const report = JSON.parse(await readFile(path.join(folder, 'equal/report.json'), 'utf8'));
+    expect(report).toMatchObject({
+      ...{ format: 'cutover-comparison/1', verdict: 'equal', exitCode: 0, reasons: [] },
+      ...{ legacy: legacy.url, users: 12, visits: { done: 12, 'broken-off': 0 }, findings: [] },
+    });
+    // A greeting and five events each.
+    expect(report.books.events.legacy).toMatchObject({ seen: 72, pending: 0, match: 72 });
+    expect(await readFile(path.join(folder, 'equal/report.md'), 'utf8')).toBe(ran.stdout);
+  },
+  LIMIT_MS,
+);
+
+test(
+  'a fault of the candidate is a divergence: exit 1, told by kind and place, with nothing personal',
+  async () => {
+    const faults = [{ kind: 'wrong-type', rate: 0.1 } as const];
+    const tokens = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => tokenFor(`user_${2000 + i}`)),
+    );
+    await writeFile(path.join(folder, 'tokens'), `${tokens.join('\n')}\n`);
+    const ran = await compare(await candidate({ faults }), '--tokens', 'tokens', '--json');
+    expect(ran.code).toBe(1);
+    const report = JSON.parse(ran.stdout);
+    expect(report).toMatchObject({ verdict: 'divergent', users: 12 });
+    expect(report.reasons[0]).toMatch(/^the candidate differs: mismatch \d+$/);
+    const [first] = report.findings;
+    expect(first.group).toMatchObject({ route: 'events', verdict: 'mismatch', path: '/type' });
+    expect(first.examples.length).toBeGreaterThan(0);
+    expect(report.rates[0].diverged).toBeGreaterThan(0);
+    expect(await readFile(path.join(folder, 'report.md'), 'utf8')).toContain('| mismatch |');
+    for (const raw of [...tokens, 'user_2000']) expect(ran.stdout).not.toContain(raw);
+  },
+  LIMIT_MS,
+);
+
+test(
+  'a service that is down, or a word that is not understood: exit 3, never one of the verdicts',
+  async () => {
+    const nobody = `http://127.0.0.1:${await freePort()}`;
+    const down = await compare(nobody, '--secret-file', 'secret', '--out', 'down');
+    expect(down).toMatchObject({ code: 3, stdout: expect.stringContaining('# COULD NOT TELL') });
+    expect(down.stdout).toContain(`candidate can not be reached at ${nobody}: ECONNREFUSED`);
+    const report = JSON.parse(await readFile(path.join(folder, 'down/report.json'), 'utf8'));
+    expect(report).toMatchObject({ verdict: 'unknown', exitCode: 3 });
+    const without = await compare(nobody);
+    expect(without).toMatchObject({ code: 3, stderr: expect.stringContaining('--secret-file') });
+    expect((await compare(nobody, '--for', 'ever')).code).toBe(3);
+  },
+  LIMIT_MS,
+);
+
+test(
+  'users whom legacy lets in and the candidate does not prove nothing: exit 3, with the reason',
+  async () => {
+    const url = await candidate({ keys: { secret: 'another secret, also long enough for HS256' } });
+    const ran = await compare(url, '--secret-file', 'secret', '--out', 'refused', '--json');
+    const report = JSON.parse(ran.stdout);
+    // Whether it says so by an event of its own or by hanging up: it is not found to be equal.
+    expect(['unknown', 'divergent']).toContain(report.verdict);
+    expect(ran.code).toBe(report.exitCode);
+    expect(report.reasons).not.toEqual([]);
+  },
+  LIMIT_MS,
+);
+
+test(
+  'scripts/shadow-run keeps each report in a folder of its own and ends as the comparison does',
+  async () => {
+    const url = await candidate();
+    const env = { PATH: process.env.PATH ?? '', LEGACY: legacy.url, CANDIDATE: url };
+    const shadowRun = (more: Record<string, string>, words: string[]) =>
+      new Promise<number | null>((resolve, reject) => {
+        const options = { cwd: folder, env: { ...env, ...more }, stdio: 'ignore' } as const;
+        spawn(SCRIPT, words, options).on('error', reject).on('close', resolve);
+      });
+    expect(await shadowRun({ SECRET_FILE: 'secret', REPORTS: 'kept' }, SHORT)).toBe(0);
+    const [kept] = await readdir(path.join(folder, 'kept'));
+    const files = await readdir(path.join(folder, 'kept', kept ?? ''));
+    expect(files.sort()).toEqual(['report.json', 'report.md']);
+    expect(await shadowRun({}, SHORT)).toBe(3);
+    expect(await shadowRun({ SECRET_FILE: 'nowhere' }, SHORT)).toBe(3);
+  },
+  LIMIT_MS,
+);
