@@ -125,13 +125,12 @@ function unjudgedOf({ books }: RunFacts) {
   for (const route of Object.values(books)) {
     for (const side of SIDES) {
       seen += route[side].seen;
-      for (const [reason, count] of Object.entries(route[side].unjudged)) {
+      // Nothing should wait any more.
+      const without = { ...route[side].unjudged, pending: route[side].pending };
+      for (const [reason, count] of Object.entries(without)) {
         unjudged += count;
         if (count > 0) reasons.set(reason, (reasons.get(reason) ?? 0) + count);
       }
-      // Nothing should wait any more.
-      unjudged += route[side].pending;
-      if (route[side].pending > 0) reasons.set('pending', route[side].pending);
     }
   }
   const because = [...reasons].map(([reason, count]) => `${reason} ${count}`).join(', ');
