@@ -166,10 +166,13 @@ export class Judge implements JudgeView {
     if (this.#closing !== null) return this.#closing.resolve();
     this.#writeOff();
     this.restarts += 1;
-    this.#tap.beginAnew();
     const delay = this.restarts === 1 ? 0 : RESTART_MS;
     setTimeout(() => {
-      if (this.#closing === null) this.#start();
+      if (this.#closing !== null) return;
+      // Nobody heard what was handed over meanwhile.
+      this.#writeOff();
+      this.#start();
+      this.#tap.beginAnew();
     }, delay).unref();
   }
 
@@ -194,8 +197,8 @@ export class Judge implements JudgeView {
   }
 
   #tick(): void {
-    this.#tap.flush();
-    this.#tell({ kind: 'tick', time: steadyNow() });
+    // A time that is ahead of what was handed over would end windows before their events are known.
+    if (this.#tap.flushIfFree()) this.#tell({ kind: 'tick', time: steadyNow() });
     if (this.#worker === null || performance.now() - this.#heardAt < STUCK_MS) return;
     this.#options.logger.error('the judge is stuck and begins anew');
     void this.#worker.terminate();

@@ -11,6 +11,12 @@ const MOST_BATCHES = 32;
 const MOST_EXCHANGE_BYTES = 16 * 1024 * 1024;
 /** A batch that is not full waits so long for more; a verdict is not needed sooner. */
 const FLUSH_MS = 5;
+/**
+ * With so many in hand the judge is behind, and a batch that is not full waits for one to come back.
+ * Else a thread that was not scheduled for a sixth of a second would have its hands full of batches
+ * with next to nothing in them, and a trickle of events would be left out as overload.
+ */
+const MOST_PARTLY_FILLED = 8;
 
 /** Messages of one route that were handed over or left out, by side. */
 export type Handed = Record<Side, number>;
@@ -136,6 +142,7 @@ export class BatchTap implements Tap {
   returned(bytes: ArrayBuffer, exchangeBytes: number, marks: readonly number[]): void {
     this.#inHand -= 1;
     this.#exchangeBytesInHand -= exchangeBytes;
+    if (this.#length > 0 || this.#notes.length > 0) this.#flushSoon();
     if (bytes.byteLength === BATCH_BYTES) this.#free.push(bytes);
     for (let i = 0; i + 3 < marks.length; i += MARK_NUMBERS) {
       const [stream = 0, generation = 0, legacy = 0, candidate = 0] = marks.slice(i, i + 4);
@@ -152,6 +159,13 @@ export class BatchTap implements Tap {
     this.#length = 0;
     this.#notes = [];
     for (const stream of this.#streams.values()) stream.beginAnew();
+  }
+
+  /** All that was handed over goes to the judge. False: it is behind, and gets it when it is not. */
+  flushIfFree(): boolean {
+    if (this.#inHand >= MOST_PARTLY_FILLED) return false;
+    this.flush();
+    return true;
   }
 
   flush(): void {
@@ -187,7 +201,10 @@ export class BatchTap implements Tap {
   }
 
   #flushSoon(): void {
-    this.#timer ??= setTimeout(() => this.flush(), FLUSH_MS).unref();
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.flushIfFree();
+    }, FLUSH_MS).unref();
   }
 }
 
