@@ -13,6 +13,7 @@ import { createDecider } from './control/decider.ts';
 import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
 import type { FlagProvider } from './control/flags/provider.ts';
+import { Guardrails } from './control/guardrails.ts';
 import { Latch } from './control/latch.ts';
 import { legsOn } from './control/legs-on.ts';
 import { createLogger } from './control/logger.ts';
@@ -21,6 +22,7 @@ import { Proofs } from './control/proofs.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
 import { Rollbacks } from './control/rollbacks.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
+import { bothObservers, VitalSigns } from './control/vital-signs.ts';
 import { WriteSplits } from './control/write-splits.ts';
 import { rulesByRoute } from './judge/docket.ts';
 import { Judge } from './judge/judge.ts';
@@ -86,6 +88,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   let latch: Latch | null = null;
   /** The state folder is ours alone to write. */
   let holdsState = false;
+  let guardrails: Guardrails | null = null;
   let admin: Admin | null = null;
   let adminAddress: string | null = null;
   const writes = new WriteSplits(logger);
@@ -124,11 +127,17 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       traffic: () => traffic,
     });
     held.onFollowed(before => rollbacks.follow(before));
+    const signs = new VitalSigns();
+    guardrails = new Guardrails({
+      ...{ signs, writes, evidence, flags: provider, rollbacks, audit, logger },
+      loaded: () => loaded,
+    });
     const metrics = createMetrics({
       traffic: () => traffic,
       flags: provider,
       bypass: emergency,
       rollbacks,
+      guardrails,
       audit,
       writes,
       evidence,
@@ -137,7 +146,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const lanes = new Traffic({
       loaded,
       decider: decide,
-      observer: metrics.observer,
+      observer: bothObservers(metrics.observer, signs),
       ledger: writes,
       tap: judge.tap,
       bypassed,
@@ -163,6 +172,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       judge,
       bypass: emergency,
       rollbacks,
+      guardrails,
       audit,
       writes,
       evidence,
@@ -284,6 +294,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   async function close(): Promise<void> {
     closing.abort();
     clearInterval(following);
+    guardrails?.close();
     await closeAdmin();
     traffic?.close();
     await judge.close();

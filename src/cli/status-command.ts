@@ -1,6 +1,7 @@
 // `cutover status`: a running proxy at a glance.
 import type { Command } from 'commander';
 import type { EvidenceStatus, RouteStatus, Status, TrafficStatus } from '../control/status.ts';
+import { readingText } from '../rules/guardrails.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { leftText, percent } from './evidence-text.ts';
 import { duration, paint, plain, print, table } from './output.ts';
@@ -101,6 +102,7 @@ function factsTable(status: Status): string {
     ['unrouted', unrouted.note],
     ...latchRows(status),
     ...rollbackRows(status),
+    ...guardrailRows(status),
     ...bypassRows(status),
     ...booksRows(status),
     ...divergedRows(status),
@@ -222,6 +224,24 @@ function rollbackRows({ routes }: Status): string[][] {
     return [`${name}: ${found.join(', ')}`];
   });
   return rows.map((text, index) => [index === 0 ? 'a rollback' : '', text]);
+}
+
+/** Rules that fired of late, and those that can not tell. */
+function guardrailRows({ routes }: Status): string[][] {
+  const rows = routes.flatMap(({ name, guardrails: { idle, rules } }) => {
+    if (idle !== null) return [];
+    const fired = rules.filter(({ firedMs }) => firedMs !== null);
+    const unknown = rules.filter(({ state }) => state === 'too-little').map(({ rule }) => rule);
+    return [
+      ...fired.map(reading => {
+        const ago = duration(Math.round((reading.firedMs ?? 0) / 1_000));
+        return `${name}: ${paint('red', reading.action)} ${ago} ago, ${readingText(reading)}`;
+      }),
+      ...(fired.length === 0 && unknown.length === 0 ? [`${name}: all clear`] : []),
+      ...(unknown.length > 0 ? [`${name}: too little to tell: ${unknown.join(', ')}`] : []),
+    ];
+  });
+  return rows.map((text, index) => [index === 0 ? 'guardrails' : '', text]);
 }
 
 function bypassRows({ bypass }: Status): string[][] {

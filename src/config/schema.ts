@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { isProxyField } from '../wire/forwarding.ts';
 import { isHopByHop } from '../wire/headers.ts';
 import { CompareSchema, pointer } from './compare-schema.ts';
+import { GuardrailsSchema } from './guardrails-schema.ts';
 
 const milliseconds = (least = 1) =>
   z
@@ -373,6 +374,9 @@ export const ConfigSchema = z.strictObject({
     .describe('Where the feature flags are: in files, or on an Unleash server.'),
   evidence: Evidence.prefault({}).describe(
     'What is kept of what the comparison found, redacted, in the state folder.',
+  ),
+  guardrails: GuardrailsSchema.prefault({}).describe(
+    'What rolls a route back, or keeps its stage where it is, by itself.',
   ),
   limits: Limits.prefault({}),
   log: z

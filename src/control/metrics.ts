@@ -10,6 +10,8 @@ import type { Evidence } from './evidence/evidence.ts';
 import type { EvidenceUse } from './evidence/kept.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
+import { guardrailMetrics } from './guardrail-metrics.ts';
+import type { Guardrails } from './guardrails.ts';
 import { judgeMetrics } from './judge-metrics.ts';
 import { rollbackMetrics } from './rollback-metrics.ts';
 import type { Rollbacks } from './rollbacks.ts';
@@ -48,6 +50,7 @@ export interface MetricsSources {
     Partial<Pick<FlagProvider, 'remote'>>;
   readonly bypass: Pick<Bypass, 'engaged'>;
   readonly rollbacks: Pick<Rollbacks, 'latch' | 'proofs' | 'counts'>;
+  readonly guardrails: Pick<Guardrails, 'counts'>;
   readonly audit: Pick<Audit, 'unkept'>;
   readonly writes: Pick<WriteSplits, 'counts' | 'unkept'>;
   readonly evidence: Pick<Evidence, 'state'>;
@@ -73,6 +76,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     },
   });
   rollbackMetrics(registry, sources);
+  guardrailMetrics(registry, sources.guardrails);
   judgeMetrics(registry, judge);
   evidenceMetrics(registry, evidence);
 

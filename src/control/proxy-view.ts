@@ -6,6 +6,7 @@ import type { Audit } from './audit.ts';
 import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { FlagProvider } from './flags/provider.ts';
+import type { Guardrails } from './guardrails.ts';
 import type { Rollbacks } from './rollbacks.ts';
 import type { WriteSplits } from './write-splits.ts';
 
@@ -33,6 +34,7 @@ export interface ProxyView {
   readonly bypass: Bypass;
   /** With the latch and the proofs. */
   readonly rollbacks: Rollbacks;
+  readonly guardrails: Pick<Guardrails, 'of' | 'refuseForward' | 'counts'>;
   /** Where changes are put on record. */
   readonly audit: Audit;
   /** What became of writes. */

@@ -76,14 +76,15 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
 }
 
 /** No way forward without a way back. */
-function refuseForward({ rollbacks: { latch } }: ProxyView, { name }: RouteConfig): void {
+function refuseForward(proxy: ProxyView, { name }: RouteConfig): void {
+  const { latch } = proxy.rollbacks;
   const [held] = latch.held.filter(({ scope }) => scope === name || scope === EVERYTHING);
   if (held !== undefined) {
     const release = `cutover release${held.scope === EVERYTHING ? '' : ` --route ${name}`} --reason …`;
     const message = `a rollback holds ${name} on legacy since ${held.at} (${held.by}: ${held.reason}); first ${release}`;
     throw new CutoverError('conflict', message, { field: 'stage' });
   }
-  if (latch.kept) return;
+  if (latch.kept) return proxy.guardrails.refuseForward(name);
   const message = 'the state folder can not be written, so a rollback could not be kept';
   throw new CutoverError('conflict', message, { field: 'stage' });
 }

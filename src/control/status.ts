@@ -14,6 +14,7 @@ import { DEFAULT_THRESHOLD } from './evidence/api.ts';
 import type { EvidenceState } from './evidence/evidence.ts';
 import { flagNames } from './flags/evaluation.ts';
 import type { ProviderKind, RemoteFlags } from './flags/source.ts';
+import type { RouteGuardrails } from './guardrails.ts';
 import { type Readiness, readiness } from './health.ts';
 import type { Metrics } from './metrics.ts';
 import type { ProxyView } from './proxy-view.ts';
@@ -66,6 +67,7 @@ export interface RouteStatus extends TrafficStatus {
   readonly latch: Held | null;
   /** What a rollback would meet now. */
   readonly rollback: RollbackOutlook | null;
+  readonly guardrails: RouteGuardrails;
   /** What was compared since the start, and what came of it; null where nothing was. */
   readonly books: BooksView | null;
   /** How often runs or sessions diverge; null before one of them ended, or if that can not be read. */
@@ -168,6 +170,7 @@ export async function statusOf(
       return {
         ...{ name, path, protocol, writes, stage, flags, divergence },
         latch: proxy.rollbacks.latch.on(name),
+        guardrails: proxy.guardrails.of(name),
         rollback: traffic?.rollbackOutlook(name) ?? null,
         ...{ books: compared, ...trafficOf(name) },
       };

@@ -138,7 +138,7 @@ test.each<[object, string]>([
   [{ user: 'ann', side: 'left' }, 'side'],
   [{ user: 'ann', side: 'legacy', forS: 0 }, 'forS'],
   [{ user: 'ann', side: 'legacy', forS: 30 * 86_400 + 1 }, 'forS'],
-  [{ user: 'ann', side: 'legacy', reason: 'x' }, 'reason'],
+  [{ user: 'ann', side: 'legacy', until: 'x' }, 'until'],
 ])('%j is refused, naming %s', async (body, field) => {
   await start();
   const { revision } = op.flags;

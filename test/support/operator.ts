@@ -12,11 +12,13 @@ import { Bypass } from '../../src/control/bypass.ts';
 import { createDecider } from '../../src/control/decider.ts';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
 import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
+import { Guardrails } from '../../src/control/guardrails.ts';
 import { Latch } from '../../src/control/latch.ts';
 import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
 import { Proofs } from '../../src/control/proofs.ts';
 import type { ProxyView, ReloadReport } from '../../src/control/proxy-view.ts';
 import { Rollbacks } from '../../src/control/rollbacks.ts';
+import { VitalSigns } from '../../src/control/vital-signs.ts';
 import { WriteSplits } from '../../src/control/write-splits.ts';
 import type {
   JudgeView,
@@ -153,6 +155,10 @@ export interface Operated {
   bypass: Bypass;
   audit: Audit;
   rollbacks: Rollbacks;
+  guardrails: Guardrails;
+  /** What the guardrails count traffic by, and their clock. */
+  signs: VitalSigns;
+  clock: { ms: number };
   writes: WriteSplits;
   /** The state folder. */
   stateDir: string;
@@ -221,12 +227,20 @@ export async function operated(
   const writes = new WriteSplits(logger);
   writes.keepIn(stateDir);
   const evidence = new Evidence(config, logger);
+  const signs = new VitalSigns();
+  const clock = { ms: 0 };
+  const guardrails = new Guardrails({
+    ...{ signs, writes, evidence, flags, rollbacks, audit, logger },
+    loaded: () => loaded,
+    now: () => clock.ms,
+  });
   const judge = NOTHING_JUDGED;
   const sources = {
     traffic: () => state.traffic,
     flags,
     bypass,
     rollbacks,
+    guardrails,
     audit,
     writes,
     evidence,
@@ -249,6 +263,7 @@ export async function operated(
     judge: NOTHING_JUDGED,
     bypass,
     rollbacks,
+    guardrails,
     audit,
     writes,
     evidence,
@@ -267,16 +282,21 @@ export async function operated(
       bypass,
       audit,
       rollbacks,
+      guardrails,
+      signs,
+      clock,
       writes,
       evidence,
     },
     ...{ logged, logger, state, write },
     close: async () => {
+      guardrails.close();
       await evidence.close();
       await flags.close();
       await writes.flush();
       await rm(dir, { recursive: true });
-      await rm(stateDir, { recursive: true });
+      // A guardrail's record may be on its way there.
+      await rm(stateDir, { recursive: true, maxRetries: 5 });
     },
   };
 }

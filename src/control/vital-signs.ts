@@ -1,0 +1,127 @@
+// What guardrails need to know of traffic, as running totals by route and side.
+import type { EndCause, MoveKind, TrafficObserver } from '../ports.ts';
+import { SIDES, type Side } from '../rules/decide.ts';
+import type { Signs } from '../rules/guardrails.ts';
+import { addLatency, noLatencies } from '../rules/latency.ts';
+
+/**
+ * Close codes (RFC 6455 7.4.1) by which a service says that it failed, or lets a client go that did
+ * nothing wrong: 1002, 1003 and 1007 refuse what the other service takes. 1001 and 1012 are a restart as
+ * it should be, and what applications choose themselves (3000 to 4999) is their own business.
+ */
+const FAILED_CODES: ReadonlySet<number> = new Set([1002, 1003, 1006, 1007, 1011, 1013, 1014]);
+const LOST: ReadonlySet<EndCause> = new Set<EndCause>(['upstream-lost', 'upstream-stalled']);
+
+export class VitalSigns implements TrafficObserver {
+  readonly #routes = new Map<string, Record<Side, Signs>>();
+
+  /** Nothing yet of a route without traffic. */
+  of(route: string): Readonly<Record<Side, Signs>> {
+    let signs = this.#routes.get(route);
+    if (signs === undefined) {
+      signs = { legacy: noSigns(), candidate: noSigns() };
+      this.#routes.set(route, signs);
+    }
+    return signs;
+  }
+
+  sessionOpened(route: string, side: Side, _reason: string, handshakeMs: number): void {
+    const signs = this.of(route)[side];
+    signs.opened += 1;
+    addLatency(signs.latency, handshakeMs);
+  }
+
+  sessionClosed(route: string, side: Side, cause: EndCause, code: number): void {
+    const signs = this.of(route)[side];
+    signs.closes += 1;
+    if (LOST.has(cause) || (cause === 'closed-by-upstream' && FAILED_CODES.has(code))) {
+      signs.abnormal += 1;
+    }
+  }
+
+  handshakeRefused(route: string, side: Side): void {
+    this.of(route)[side].refused += 1;
+  }
+
+  failed(route: string, side: Side | 'none', code: string): void {
+    // What else is refused was refused by the proxy, or is the client's doing.
+    if (side === 'none' || !code.startsWith('upstream-')) return;
+    const signs = this.of(route)[side];
+    signs.failures += 1;
+    if (code === 'upstream-timeout') signs.timeouts += 1;
+  }
+
+  sessionMoved(route: string, to: Side, how: MoveKind): void {
+    if (how !== 'failover') return;
+    const lost = this.of(route)[to === 'legacy' ? 'candidate' : 'legacy'];
+    lost.closes += 1;
+    lost.abnormal += 1;
+  }
+
+  requestDone(route: string, side: Side, status: number, durationMs: number): void {
+    const signs = this.of(route)[side];
+    signs.requests += 1;
+    if (status >= 500) signs.errors += 1;
+    addLatency(signs.latency, durationMs);
+  }
+
+  handoverCounted(): void {
+    // Doubts of a handover are no sign of how the candidate is.
+  }
+
+  secondLegEnded(): void {
+    // Nobody is served by it; what it leaves unanswered is divergence.
+  }
+}
+
+/** Tells both. */
+export function bothObservers(one: TrafficObserver, other: TrafficObserver): TrafficObserver {
+  return {
+    sessionOpened(...said) {
+      one.sessionOpened(...said);
+      other.sessionOpened(...said);
+    },
+    sessionClosed(...said) {
+      one.sessionClosed(...said);
+      other.sessionClosed(...said);
+    },
+    handshakeRefused(...said) {
+      one.handshakeRefused(...said);
+      other.handshakeRefused(...said);
+    },
+    failed(...said) {
+      one.failed(...said);
+      other.failed(...said);
+    },
+    sessionMoved(...said) {
+      one.sessionMoved(...said);
+      other.sessionMoved(...said);
+    },
+    handoverCounted(...said) {
+      one.handoverCounted(...said);
+      other.handoverCounted(...said);
+    },
+    secondLegEnded(...said) {
+      one.secondLegEnded(...said);
+      other.secondLegEnded(...said);
+    },
+    requestDone(...said) {
+      one.requestDone(...said);
+      other.requestDone(...said);
+    },
+  };
+}
+
+/** A copy that later counts do not change. */
+export function signsNow(signs: Readonly<Record<Side, Signs>>): Record<Side, Signs> {
+  return Object.fromEntries(
+    SIDES.map(side => [side, { ...signs[side], latency: [...signs[side].latency] }]),
+  ) as Record<Side, Signs>;
+}
+
+function noSigns(): Signs {
+  return {
+    ...{ opened: 0, refused: 0, failures: 0, timeouts: 0 },
+    ...{ requests: 0, errors: 0, closes: 0, abnormal: 0, latency: noLatencies() },
+  };
+}

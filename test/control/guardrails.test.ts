@@ -1,0 +1,167 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { changeStage } from '../../src/control/stage-change.ts';
+import { statusOf } from '../../src/control/status.ts';
+import { flagsFor, type Operated, operated, users } from '../support/operator.ts';
+import { until } from '../support/until.ts';
+
+let op: Operated;
+afterEach(() => op.close());
+
+/** So many handshakes of the candidate's in the second that follows, so many of them refused. */
+function handshakes(count: number, refused: number): void {
+  op.clock.ms += 1_000;
+  for (let i = 0; i < count; i++) {
+    if (i < refused) op.signs.handshakeRefused('events', 'candidate');
+    else op.signs.sessionOpened('events', 'candidate', 'serve-flag', 3);
+  }
+  op.guardrails.look();
+}
+const bad = () => handshakes(30, 10);
+const good = (seconds: number) => {
+  for (let i = 0; i < seconds; i++) handshakes(30, 0);
+};
+const held = () => op.rollbacks.latch.on('events');
+const audited = async () => (await op.audit.last(50)).reverse();
+
+describe('in canary', () => {
+  beforeEach(async () => {
+    op = await operated({ 'events.json': flagsFor('events', 'canary', 20) });
+    op.guardrails.look();
+  });
+
+  test('a bad candidate is rolled back at once, on record with rule, window and figures', async () => {
+    op.traffic.open('events', 'candidate', ...users(3));
+    good(5);
+    expect(held()).toBeNull();
+    bad();
+    bad();
+    expect(held()).toBe('latched');
+    expect(op.traffic.rollbacks).toMatchObject([{ routes: ['events'], sever: false }]);
+    await until('both are on record', async () => (await audited()).length === 2);
+    const [firing, rollback] = await audited();
+    expect(firing).toMatchObject({
+      ...{ by: 'guardrail handshakes', action: 'guardrail-rollback' },
+      details: {
+        route: 'events',
+        windowMs: 30_000,
+        limit: 5,
+        of: 180,
+        value: expect.closeTo(5.56, 1),
+      },
+    });
+    expect(rollback).toMatchObject({ by: 'guardrail handshakes', action: 'rollback' });
+    expect(op.rollbacks.counts).toMatchObject({ guardrail: 1, operator: 0 });
+    expect(await op.metrics.text()).toContain(
+      'cutover_guardrails_fired_total{route="events",rule="handshakes",action="rollback"} 1',
+    );
+    expect(op.logged.some(line => line.includes('a guardrail fired'))).toBe(true);
+  });
+
+  test('it fires once, and again after a release when the candidate is still bad', async () => {
+    for (let i = 0; i < 5; i++) bad();
+    expect(op.rollbacks.counts.guardrail).toBe(1);
+    await op.rollbacks.release({ route: 'events', reason: 'mended', by: 'operator alice' });
+    // What was before the release says nothing of what was released.
+    op.guardrails.look();
+    good(5);
+    expect(held()).toBeNull();
+    for (let i = 0; i < 3; i++) bad();
+    expect(held()).toBe('latched');
+    expect(op.rollbacks.counts.guardrail).toBe(2);
+  });
+
+  test('what legacy refuses too is not the candidate to blame for', () => {
+    for (let i = 0; i < 100; i++) {
+      if (i < 40) op.signs.handshakeRefused('events', 'legacy');
+      else op.signs.sessionOpened('events', 'legacy', 'serve-flag', 3);
+    }
+    bad();
+    expect(held()).toBeNull();
+  });
+
+  test('what is older than the window is forgotten', () => {
+    handshakes(15, 15);
+    good(0);
+    for (let i = 0; i < 40; i++) handshakes(0, 0);
+    handshakes(15, 0);
+    expect(
+      op.guardrails.of('events').rules.find(({ rule }) => rule === 'handshakes'),
+    ).toMatchObject({
+      ...{ state: 'too-little', of: 15, value: 0 },
+    });
+    expect(held()).toBeNull();
+  });
+
+  test('one contaminated event is enough, without waiting for the next look', () => {
+    op.guardrails.contaminated('events');
+    expect(held()).toBe('latched');
+  });
+
+  test('an unknown or other route is not touched', () => {
+    op.guardrails.contaminated('gone');
+    bad();
+    expect(op.rollbacks.latch.on('api')).toBeNull();
+  });
+});
+
+describe('a hold', () => {
+  const splits = (count: number) => {
+    op.clock.ms += 1_000;
+    const split = {
+      ...({ route: 'events', cause: 'second-refused', key: 'k', digest: 'd', bytes: 1 } as const),
+      primary: { side: 'legacy', outcome: 200 },
+      second: { side: 'candidate', outcome: 500 },
+    } as const;
+    for (let i = 0; i < 60; i++) {
+      op.writes.begun('events', 'both');
+      if (i < count) op.writes.split(split);
+      else op.writes.agreed('events');
+    }
+    op.guardrails.look();
+  };
+
+  test('refuses a stage forward, not one back, and lets go after it has been calm', async () => {
+    op = await operated({ 'events.json': flagsFor('events', 'shadow') });
+    op.guardrails.look();
+    splits(30);
+    expect(held()).toBeNull();
+    await expect(
+      changeStage(op.proxy, { route: 'events', stage: 'canary', percent: 5 }),
+    ).rejects.toThrow(/a guardrail holds events where it is: writeSplits 50 % of 60, limit 1 %/);
+    await changeStage(op.proxy, { route: 'events', stage: 'off' });
+    await changeStage(op.proxy, { route: 'events', stage: 'shadow' });
+    op.clock.ms += 31_000;
+    op.guardrails.look();
+    op.clock.ms += 150_000;
+    op.guardrails.look();
+    await changeStage(op.proxy, { route: 'events', stage: 'canary', percent: 5 });
+  });
+
+  test('is in the status, with what can not be told yet', async () => {
+    op = await operated({ 'events.json': flagsFor('events', 'shadow') });
+    op.guardrails.look();
+    splits(30);
+    const { routes } = await statusOf(op.proxy, op.metrics, Date.now());
+    expect(routes[0]?.guardrails).toMatchObject({
+      ...{ idle: null, holds: true },
+      rules: [
+        { rule: 'writeSplits', state: 'exceeded', firedMs: 0 },
+        { rule: 'divergence', state: 'too-little', firedMs: null },
+        { rule: 'contamination', state: 'clear' },
+      ],
+    });
+    // A route without flags is off: nothing to look at.
+    expect(routes[1]?.guardrails).toEqual({ idle: 'off', holds: false, rules: [] });
+  });
+});
+
+test('a rollback from complete is for a person to decide: the guardrail says so and holds', async () => {
+  op = await operated({ 'events.json': flagsFor('events', 'complete') });
+  op.guardrails.look();
+  bad();
+  await until('it says so', () =>
+    op.logged.some(line => line.includes('a guardrail could not roll back')),
+  );
+  expect(held()).toBeNull();
+  expect(op.guardrails.of('events').holds).toBe(true);
+});
