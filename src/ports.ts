@@ -266,8 +266,8 @@ export interface StreamTap {
 export interface AnswerSample {
   readonly status: number;
   readonly headers: RawHeaders;
-  /** Null where there was more than is held for comparing. */
-  readonly body: Buffer | null;
+  /** Null where there was more than is held for comparing, `overload` where there was no room. */
+  readonly body: Buffer | null | 'overload';
   /** `cut`: it broke off. `failed`: there was none, `status` is 0. */
   readonly end: 'complete' | 'cut' | 'failed';
   readonly code: ErrorCode | null;

@@ -30,7 +30,7 @@ export function answerOf(sample: AnswerSample, method: string): Answer {
     body:
       method === 'HEAD' || end === 'failed'
         ? null
-        : body === null
+        : body === null || body === 'overload'
           ? undefined
           : read(body, headers),
     isCut: end === 'cut',

@@ -78,8 +78,9 @@ export class BatchTap implements Tap {
     const handed = this.handed(sample.route);
     handed.legacy += 1;
     handed.candidate += 1;
-    const bytes = (sample.legacy.body?.length ?? 0) + (sample.candidate.body?.length ?? 0);
-    if (this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
+    const bodies = [sample.legacy.body, sample.candidate.body];
+    const bytes = bodies.reduce((sum, body) => sum + (body?.length ?? 0), 0);
+    if (bodies.includes('overload') || this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
       this.bytesLeftOut += bytes;
       return this.note({ kind: 'exchange-left-out', route: sample.route });
     }

@@ -1,10 +1,11 @@
 // A request that changes state, given to both services. The client gets the primary's answer, as soon
 // as that has one; what the other one says is only noted.
 import { createHash } from 'node:crypto';
-import type { AnswerSample, WriteLedger } from '../ports.ts';
+import type { WriteLedger } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
-import { bothSides, NOBODY, sampling } from './answer-sample.ts';
+import { NOBODY } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
+import type { SamplePair } from './sample-pair.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { idempotencyKey, type Noted, pairOutcomes, took } from './write-outcomes.ts';
 
@@ -19,8 +20,8 @@ export interface DoubleWriteOptions {
   readonly second: ServiceConnection;
   readonly request: Omit<ExchangeRequest, 'body' | 'extra'> & { readonly body: Buffer };
   readonly sink: AnswerSink;
-  /** Told what both answered. */
-  readonly answered: (samples: Readonly<Record<Side, AnswerSample>>) => void;
+  /** Takes what both answer. */
+  readonly answers: SamplePair;
   /** Told once when the primary has done with the request, whoever still waits for its answer. */
   readonly over: () => void;
 }
@@ -42,7 +43,7 @@ export class DoubleWriter {
 
   /** Neither exchange ends with its client: what one service took, the other is to get as well. */
   write(options: DoubleWriteOptions): Exchange {
-    const { route, primary, second, request, sink, answered, over } = options;
+    const { route, primary, second, request, sink, answers, over } = options;
     const key = idempotencyKey(request.request);
     const both: ExchangeRequest = { ...request, extra: ['Idempotency-Key', key] };
     const { body } = request;
@@ -55,11 +56,14 @@ export class DoubleWriter {
         bytes: body.length,
       }),
     });
-    const sample = bothSides(answered);
-    const toClient = sampling(sink, sample(primary.upstream.side));
-    const answer = answering(primary, both, toClient, noted.primary, over);
-    const toNobody = sampling(NOBODY, sample(second.upstream.side));
-    this.#sendSecond(second, both, body.length, toNobody, noted.second);
+    const { side } = primary.upstream;
+    const toClient = answers.sampling(sink, side);
+    const answer = answering(primary, both, toClient, noted.primary, () => {
+      // If it was given up.
+      answers.found(side, 'none');
+      over();
+    });
+    this.#sendSecond(second, both, body.length, answers, noted.second);
     return answer;
   }
 
@@ -87,15 +91,18 @@ export class DoubleWriter {
     connection: ServiceConnection,
     request: ExchangeRequest,
     bytes: number,
-    sink: AnswerSink,
+    answers: SamplePair,
     noted: Noted,
   ): void {
+    const { side } = connection.upstream;
     if (this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES) {
       connection.giveBack();
+      answers.found(side, 'none');
       return noted('overload');
     }
     this.#underWay += 1;
     this.#underWayBytes += bytes;
+    const sink = answers.sampling(NOBODY, side);
     const patience = new Patience(connection.upstream.config.responseTimeoutMs);
     const done = (): void => {
       patience.end();
@@ -110,6 +117,7 @@ export class DoubleWriter {
         patience.begin(() => {
           sent.abort();
           done();
+          sink.fail('upstream-timeout', 'its answer has no end');
         });
       },
       end(trailers) {
@@ -154,14 +162,14 @@ function answering(
     },
     end(trailers) {
       patience.end();
-      over();
       sink.end(trailers);
+      over();
     },
     fail(code, detail) {
       patience.end();
-      over();
       noted(code);
       sink.fail(code, detail);
+      over();
     },
   });
   return {

@@ -7,21 +7,14 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
-import type {
-  AnswerSample,
-  Decided,
-  Decider,
-  Tap,
-  TrafficObserver,
-  WriteLedger,
-} from '../ports.ts';
+import type { Decided, Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
 import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
 import { discardRest, refuseRequest } from './answer.ts';
-import { bothSides, NOBODY, sampling, streaming } from './answer-sample.ts';
+import { NOBODY, streaming } from './answer-sample.ts';
 import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
@@ -35,6 +28,7 @@ import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { Roll } from './roll.ts';
 import type { RollbackRun } from './rollback-run.ts';
+import { SamplePair, SampleRoom } from './sample-pair.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
@@ -76,6 +70,7 @@ export class HttpLane {
   readonly #writer: DoubleWriter;
   readonly #shadows: ShadowRequests;
   readonly #bodies = new HeldBodies();
+  readonly #samples = new SampleRoom();
   readonly #links = new WeakMap<Socket, ClientLink>();
   /** Connections to services; those who use them know which. */
   readonly #connections = new Roll<ServiceConnection>();
@@ -98,9 +93,9 @@ export class HttpLane {
     return this.#writer.underWay;
   }
 
-  /** Bytes of requests that are held whole. */
-  get heldBytes(): number {
-    return this.#bodies.bytes;
+  /** Bytes that are held: of requests whole, of answers to be compared. */
+  get heldBytes(): { readonly requests: number; readonly answers: number } {
+    return { requests: this.#bodies.bytes, answers: this.#samples.bytes };
   }
 
   /** Serves one request. Every end of it is an answer or a cut connection. */
@@ -224,11 +219,11 @@ export class HttpLane {
     if (goesTwice && held !== null) {
       const second = this.#connection(call, proof, otherSide(decision), 'second');
       const whole = { ...request, body: held.bytes };
-      const answered = this.#comparing(call, subject, true);
+      const answers = this.#comparing(call, subject, true);
       // It may last longer than its client, and the other service's copy has an account of its own.
       const written = new Promise<void>(resolve => {
         const double = { route: route.name, primary, second, sink: answer, request: whole };
-        answer.follow(this.#writer.write({ ...double, answered, over: resolve }));
+        answer.follow(this.#writer.write({ ...double, answers, over: resolve }));
       });
       return void Promise.all([written, closeOf(call.response)]).then(held.release);
     }
@@ -257,7 +252,7 @@ export class HttpLane {
   ): AnswerSink {
     const { incoming, response, context, request, route, link } = call;
     const { plan, subject, singleUse, answer } = shown;
-    const sample = bothSides(this.#comparing(call, subject, false));
+    const pair = this.#comparing(call, subject, false);
     const primary: Side = plan.side === 'legacy' ? 'candidate' : 'legacy';
     const stream =
       route.protocol === 'sse'
@@ -267,8 +262,8 @@ export class HttpLane {
         : null;
     const watched = (sink: AnswerSink, side: Side): AnswerSink =>
       stream === null
-        ? sampling(sink, sample(side))
-        : streaming(sink, { tap: stream, side, head: sample(side) });
+        ? pair.sampling(sink, side)
+        : streaming(sink, { tap: stream, side, head: sample => pair.found(side, sample) });
     const shadow = this.#shadows.send({
       ...{ route: route.name, plan, link, request, singleUse },
       upstream: context.upstreams[plan.side],
@@ -286,8 +281,11 @@ export class HttpLane {
         lane.secondLegsOpen -= legs;
         shadow?.abort();
         stream.close();
+        pair.found(plan.side, 'none');
       });
     }
+    // A client that leaves takes its answer with it; what was shown of it stands alone.
+    response.once('close', () => pair.found(primary, 'none'));
     if (shadow === null && stream === null) {
       this.#options.tap.unpaired(route.name, primary);
       return answer;
@@ -296,12 +294,17 @@ export class HttpLane {
   }
 
   #comparing({ incoming, request, route }: Call, subject: Subject | null, isWrite: boolean) {
-    return (samples: Readonly<Record<Side, AnswerSample>>): void =>
-      this.#options.tap.exchange({
-        ...{ route: route.name, id: request.requestId, subject, isWrite },
-        method: incoming.method ?? 'GET',
-        ...samples,
-      });
+    const { tap } = this.#options;
+    return new SamplePair({
+      room: this.#samples,
+      both: samples =>
+        tap.exchange({
+          ...{ route: route.name, id: request.requestId, subject, isWrite },
+          method: incoming.method ?? 'GET',
+          ...samples,
+        }),
+      alone: side => tap.unpaired(route.name, side),
+    });
   }
 
   #connection(

@@ -92,8 +92,8 @@ export class Traffic implements TrafficView {
     return this.#webSockets.draining;
   }
 
-  /** Bytes of requests that are held whole, for all of which there is one limit. */
-  get heldBytes(): number {
+  /** Bytes that plain HTTP holds, of requests and of answers; each has one limit for all. */
+  get heldBytes(): HttpLane['heldBytes'] {
     return this.#http.heldBytes;
   }
 

@@ -245,3 +245,14 @@ test('a bomb is not blown up (76)', async () => {
   const books = await settled(judged, 2);
   expect(books.legacy.unjudged['too-large']).toBe(1);
 });
+
+test('an answer that found no room while it came is unjudged for that, on both sides', async () => {
+  const judged = judge();
+  judged.tap.exchange({
+    ...{ route: 'events', id: 'x1', subject: null, method: 'GET', isWrite: false },
+    legacy: { ...answer(''), body: 'overload' },
+    candidate: answer('{}'),
+  });
+  const books = await settled(judged, 2);
+  expect([books.legacy.unjudged.overload, books.candidate.unjudged.overload]).toEqual([1, 1]);
+});

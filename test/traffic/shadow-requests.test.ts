@@ -294,3 +294,54 @@ test(
   },
   LIMIT_MS,
 );
+
+test(
+  'answers that wait to be compared take 64 MiB at most; what has no room is delivered, and told as overload',
+  async () => {
+    const waiting: http.ServerResponse[] = [];
+    const long = 'x'.repeat(1_000_000);
+    const { ear, front, url } = await both(
+      {
+        legacy: (_request, response) => void response.end(long),
+        candidate: (_request, response) => void waiting.push(response),
+      },
+      { upstream: { responseTimeoutMs: LIMIT_MS } },
+    );
+    for (let i = 0; i < 70; i += 1)
+      expect((await (await fetch(url)).text()).length).toBe(1_000_000);
+    await until('all were shown', () => waiting.length === 70);
+    for (const response of waiting) response.end();
+    await until('all are told', () => ear.exchanges.length === 70);
+    const without = ear.exchanges.filter(({ legacy }) => legacy.body === 'overload');
+    expect(without).toHaveLength(3);
+    await until('their room is free', () => front.traffic.heldBytes.answers === 0);
+  },
+  LIMIT_MS,
+);
+
+test('an answer whose client leaves before its end is not compared; the other one counts as unpaired', async () => {
+  const { candidate, ear, front, url } = await both({
+    legacy: (_request, response) => void response.write('begun'),
+    candidate: says('candidate'),
+  });
+  const aborter = new AbortController();
+  const answer = await fetch(url, { signal: aborter.signal });
+  await until('the shadow has answered', () => candidate.got.length === 1);
+  await until('both are held', () => front.traffic.heldBytes.answers === 14);
+  aborter.abort();
+  await expect(answer.text()).rejects.toThrow();
+  await until('it is counted', () => ear.unpairedOnes.length === 1);
+  expect([ear.unpairedOnes, ear.exchanges]).toEqual([['api candidate'], []]);
+  expect(front.traffic.heldBytes.answers).toBe(0);
+});
+
+test('the second answer to a write that has no end is compared as one that was cut', async () => {
+  const { ear, front, url } = await both(
+    { legacy: says('legacy'), candidate: (_request, response) => void response.write('begun') },
+    { decision: { second: null, writeTo: 'both' }, upstream: { responseTimeoutMs: 300 } },
+  );
+  await (await fetch(url, { method: 'POST', body: 'x' })).text();
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample.candidate).toMatchObject({ status: 200, end: 'cut', code: 'upstream-timeout' });
+  expect(front.traffic.heldBytes.answers).toBe(0);
+});

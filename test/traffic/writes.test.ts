@@ -392,9 +392,9 @@ test('a body whose client has left counts as held until the primary has done wit
   await until('its end is noticed', () =>
     front.logged.some(line => line.includes('request ended')),
   );
-  expect(front.traffic.heldBytes).toBe(1_000);
+  expect(front.traffic.heldBytes.requests).toBe(1_000);
   legacy.close();
-  await until('its room is free', () => front.traffic.heldBytes === 0);
+  await until('its room is free', () => front.traffic.heldBytes.requests === 0);
 });
 
 test('a body whose answer has no end counts as held until it is given up', async () => {
@@ -404,9 +404,9 @@ test('a body whose answer has no end counts as held until it is given up', async
   const leaving = await rawClient(front.port);
   leaving.write('POST /broadcast HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789');
   await leaving.has('begun');
-  expect(front.traffic.heldBytes).toBe(10);
+  expect(front.traffic.heldBytes.requests).toBe(10);
   leaving.socket.destroy();
-  await until('its room is free', () => front.traffic.heldBytes === 0);
+  await until('its room is free', () => front.traffic.heldBytes.requests === 0);
 });
 
 describe('in the bypass, while somebody on the candidate is to hear of them', () => {

@@ -1,0 +1,114 @@
+// Both answers to one request, looked at while they go where they go and held until they can be compared.
+import type { ErrorCode } from '../errors.ts';
+import type { AnswerSample } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+import type { AnswerSink } from './exchange.ts';
+
+/** More of a body is not held for comparing; as much as of a request that is to go twice. */
+const MOST_BODY_BYTES = 1_048_576;
+/** Of all that are held at a time: what has no room is not compared, and counts as such. */
+const MOST_BYTES = 64 * 1_048_576;
+
+/** Room for all bodies that wait to be compared. */
+export class SampleRoom {
+  #bytes = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** False: there is none. */
+  take(bytes: number): boolean {
+    if (this.#bytes + bytes > MOST_BYTES) return false;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  give(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+}
+
+export interface PairOptions {
+  readonly room: SampleRoom;
+  /** Told once, if both services had their say. */
+  readonly both: (samples: Readonly<Record<Side, AnswerSample>>) => void;
+  /** Told once, if only that side had. */
+  readonly alone: (side: Side) => void;
+}
+
+export class SamplePair {
+  readonly #options: PairOptions;
+  readonly #found: Partial<Record<Side, AnswerSample | 'none'>> = {};
+  #bytes = 0;
+
+  constructor(options: PairOptions) {
+    this.#options = options;
+  }
+
+  /** `sink`, with that side's sample taken of what goes there. */
+  sampling(sink: AnswerSink, side: Side): AnswerSink {
+    const startedAt = performance.now();
+    let status = 0;
+    let headers: readonly string[] = [];
+    let chunks: Buffer[] = [];
+    let bytes = 0;
+    /** Why the body is not held. */
+    let without: null | 'overload' | undefined;
+    const leave = (why: null | 'overload'): void => {
+      without = why;
+      chunks = [];
+      this.#give(bytes);
+    };
+    const finish = (end: AnswerSample['end'], code: ErrorCode | null): void => {
+      const body = without === undefined ? Buffer.concat(chunks) : without;
+      chunks = [];
+      this.found(side, { status, headers, body, end, code, ms: performance.now() - startedAt });
+    };
+    return {
+      interim: (code, fields) => sink.interim(code, fields),
+      head(code, reason, fields) {
+        status = code;
+        headers = fields;
+        sink.head(code, reason, fields);
+      },
+      data: chunk => {
+        if (without === undefined && this.#found[side] === undefined) {
+          if (bytes + chunk.length > MOST_BODY_BYTES) leave(null);
+          else if (!this.#options.room.take(chunk.length)) leave('overload');
+          else {
+            bytes += chunk.length;
+            this.#bytes += chunk.length;
+            chunks.push(chunk);
+          }
+        }
+        return sink.data(chunk);
+      },
+      end(trailers) {
+        finish('complete', null);
+        sink.end(trailers);
+      },
+      fail(code, detail) {
+        finish(status === 0 ? 'failed' : 'cut', code);
+        sink.fail(code, detail);
+      },
+    };
+  }
+
+  /** That side's sample; its first one counts. */
+  found(side: Side, sample: AnswerSample | 'none'): void {
+    if (this.#found[side] !== undefined) return;
+    this.#found[side] = sample;
+    const { legacy, candidate } = this.#found;
+    if (legacy === undefined || candidate === undefined) return;
+    if (legacy !== 'none' && candidate !== 'none') this.#options.both({ legacy, candidate });
+    else if (legacy !== 'none') this.#options.alone('legacy');
+    else if (candidate !== 'none') this.#options.alone('candidate');
+    this.#give(this.#bytes);
+  }
+
+  #give(bytes: number): void {
+    this.#options.room.give(bytes);
+    this.#bytes -= bytes;
+  }
+}
