@@ -59,7 +59,11 @@ export class AdminClient {
   }
 
   post<T>(path: string, body: object): Promise<T> {
-    const headers = { 'content-type': 'application/json', ...callerField() };
+    const by = callerName();
+    const headers = {
+      'content-type': 'application/json',
+      ...(by === null ? {} : { 'x-cutover-by': by }),
+    };
     const signal = AbortSignal.timeout(CHANGE_MS);
     return this.#ask<T>(path, { method: 'POST', headers, body: JSON.stringify(body), signal });
   }
@@ -142,16 +146,15 @@ async function readToken(file: string): Promise<string> {
   throw new CommandFailure(2, `${file} holds no admin token`);
 }
 
-/** Who types the command, for the audit trail. */
-function callerField(): Record<string, string> {
-  let name: string;
+/** Who types the command, for the audit trail; null where that has no name that a header can carry. */
+export function callerName(): string | null {
   try {
-    name = userInfo().username;
+    const { username } = userInfo();
+    return /^[\x21-\x7e]{1,64}$/.test(username) ? username : null;
   } catch {
     // A user id without a name, as in some containers.
-    return {};
+    return null;
   }
-  return /^[\x21-\x7e]{1,64}$/.test(name) ? { 'x-cutover-by': name } : {};
 }
 
 function whyNot(error: unknown): string {

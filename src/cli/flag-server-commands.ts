@@ -9,6 +9,7 @@ import type { Creation } from '../control/flags/unleash-admin.ts';
 import { initialFlags } from '../rules/flag-defaults.ts';
 import { CommandFailure } from './failure.ts';
 import { DEFAULT_CONFIG, readConfig, readConfigIfThere } from './local-config.ts';
+import { putOnRecord } from './on-record.ts';
 import { paint, plain, print, table } from './output.ts';
 
 /** Its name in a folder of flag files; a later pull replaces it. */
@@ -53,6 +54,7 @@ export function pushCommand(): Command {
     .description("create the routes' flags in an Unleash server, where they are missing")
     .option('--environment <name>', 'environment to create them in (default: development)')
     .option('--dry-run', 'tell what would be done, and do nothing')
+    .option('--reason <text>', 'why, for the audit trail')
     .option('--json', 'print the outcome as JSON')
     .addHelpText('after', PUSH_HELP)
     .action(push);
@@ -130,7 +132,7 @@ interface Pushed {
 }
 
 async function push(
-  options: ServerPlace & { environment?: string; dryRun?: boolean },
+  options: ServerPlace & { environment?: string; dryRun?: boolean; reason?: string },
 ): Promise<void> {
   const config = await readConfig(options.config ?? DEFAULT_CONFIG);
   const unleash = unleashOf(config);
@@ -139,12 +141,18 @@ async function push(
   const token = await tokenIn(file, '--token-file (a token that may change flags)');
   const project = options.project ?? unleash?.admin?.project ?? 'default';
   const environment = options.environment ?? unleash?.admin?.environment ?? 'development';
-  const { dryRun = false, json = false } = options;
+  const { dryRun = false, json = false, reason } = options;
   const { UnleashAdmin } = await import('../control/flags/unleash-admin.ts');
   const timeoutMs = unleash?.timeoutMs ?? TIMEOUT_MS;
   const admin = new UnleashAdmin({ url, token: () => token, project, environment, timeoutMs });
   const flags: { name: string; result: Creation }[] = [];
-  for (const feature of productFlags(config)) {
+  const features = [...productFlags(config)];
+  if (!dryRun) {
+    const details = { url, project, environment, flags: features.map(({ name }) => name) };
+    const where = options.config === undefined ? {} : { config: options.config };
+    await putOnRecord({ action: 'flags-push', reason, details }, config, where);
+  }
+  for (const feature of features) {
     const { name } = feature;
     flags.push({ name, result: dryRun ? await admin.look(name) : await admin.add(feature) });
   }

@@ -14,12 +14,27 @@ const NAME = /^[\x21-\x7e]{1,64}$/;
 const AuditQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(MOST_ENTRIES).default(20),
 });
+/** What a command does by itself, and puts on record here before: closed, so that nobody invents entries. */
+const RecordBody = z.strictObject({
+  action: z.literal('flags-push'),
+  reason: z.string().trim().min(1).max(500).optional(),
+  details: z.strictObject({
+    url: z.string().max(2_000),
+    project: z.string().max(200),
+    environment: z.string().max(200),
+    flags: z.array(z.string().max(200)).max(200),
+  }),
+});
 const NoQuery = z.strictObject({});
 
 export function auditRoutes(api: FastifyInstance, audit: Audit): void {
   api.get('/audit', async request => {
     const { limit } = AuditQuery.parse(request.query);
     return { trouble: audit.trouble, unkept: audit.unkept, entries: await audit.last(limit) };
+  });
+  api.post('/audit', async request => {
+    const { action, reason = null, details } = RecordBody.parse(request.body);
+    return audit.record({ by: operatorOf(request), action, reason, details });
   });
   api.get('/audit/verify', async request => {
     NoQuery.parse(request.query);

@@ -223,6 +223,14 @@ describe('what an operator changes', () => {
     expect((await op.audit.verify()).fault).toBeNull();
   });
 
+  test('by a command that makes the change itself is on record by the proxy, and nothing else is', async () => {
+    const details = { url: 'http://u', project: 'p', environment: 'e', flags: ['a'] };
+    await post('/audit', { action: 'flags-push', details }).expect(200);
+    expect(await trail()).toMatchObject([{ by: 'operator alice', action: 'flags-push', details }]);
+    const { body } = await post('/audit', { action: 'rollback', details }).expect(422);
+    expect(body.error.field).toBe('action');
+  });
+
   test('under a name that is none is refused', async () => {
     const { body } = await post('/stage', shadow, 'alice and bob').expect(422);
     expect(body.error.field).toBe('x-cutover-by');

@@ -88,6 +88,15 @@ test('57 to 59: whatever it answers, nobody moves, and everybody is served all t
     expect([what, (await readyz(up)).status]).toEqual([what, 200]);
   }
   expect((await readyz(up)).warnings.length).toBeGreaterThan(0);
+  // 58: a rollback asks no flag server, and needs none.
+  const startedAt = performance.now();
+  const rolledBack = await admin(up.proxy, up.folder, '/rollback', { reason: 'events lost' });
+  expect(rolledBack.body).toMatchObject({ changed: true, kept: true, audited: true });
+  await until('who was there is on legacy', () => sidesOf(up.proxy).get('user_2001') === 'legacy');
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+  expect(await sides(up)).toEqual(new Set(['legacy']));
+  await admin(up.proxy, up.folder, '/release', { reason: 'found it' });
+  expect(await sides(up)).toEqual(new Set(['candidate']));
   expect(stays.readyState).toBe(stays.OPEN);
   stub.serve(serve(0), shadow(0), kill(false));
   await until('it is believed again', () => up.proxy.flags.revision !== revision, 20_000);

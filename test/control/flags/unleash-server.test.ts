@@ -222,6 +222,12 @@ flags: { provider: unleash, url: '${unleash.url}', tokenFile: client, admin: { t
       const first = await cutover(['flags', 'push'], { cwd });
       expect(first).toMatchObject({ code: 0, stderr: '' });
       expect(first.stdout).toContain('created');
+      // No proxy runs here: it is put on record in the state folder itself.
+      const trail = (await readFile(join(cwd, 'state', 'audit.jsonl'), 'utf8')).trimEnd();
+      expect(JSON.parse(trail)).toMatchObject({
+        action: 'flags-push',
+        details: { project: 'default' },
+      });
       const again = await cutover(['flags', 'push', '--json'], { cwd });
       expect(results(again.stdout)).toEqual(['kept', 'kept', 'kept', 'kept']);
       const { provider, events } = await follow(names);

@@ -1,0 +1,72 @@
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { type Admin, createAdmin } from '../../src/control/admin.ts';
+import { cutover } from '../support/command.ts';
+import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
+
+let op: Operated;
+let admin: Admin;
+let env: Record<string, string>;
+beforeAll(async () => {
+  op = await operated({ 'events.json': flagsFor('events', 'live') });
+  admin = createAdmin({ ...op, token: TOKEN });
+  const { port } = await admin.listen();
+  const tokenFile = path.join(op.dir, 'admin.token');
+  await writeFile(tokenFile, `${TOKEN}\n`);
+  env = { CUTOVER_ADMIN: `http://127.0.0.1:${port}`, CUTOVER_TOKEN_FILE: tokenFile };
+});
+afterAll(async () => {
+  await admin.close();
+  await op.close();
+});
+beforeEach(() => {
+  op.traffic.sessions.length = 0;
+});
+const run = (...words: string[]) => cutover(words, { env, cwd: op.dir });
+
+test('rollback waits for its proof and ends with 3 if something is left; release says what still holds', async () => {
+  op.traffic.open('events', 'candidate', ...users(3));
+  const { rollBack } = op.traffic;
+  op.traffic.rollBack = (routes, how) => {
+    const progress = rollBack.call(op.traffic, routes, how) as ReturnType<typeof rollBack> & {
+      sessions: { failed: number };
+    };
+    progress.sessions.failed = 1;
+    setTimeout(() => progress.end(), 50);
+    return progress;
+  };
+  const ran = await run('rollback', '--reason', 'lost \u001b[2J', '--route', 'events');
+  expect(ran).toMatchObject({
+    code: 3,
+    stderr: expect.stringMatching(/^something is left on the candidate/),
+  });
+  expect(ran.stdout).toMatch(
+    /^route events is held on legacy\nrollback 1 of route events: partly\n/,
+  );
+  expect(ran.stdout).toContain('lost ?[2J');
+  expect(ran.stdout).toMatch(/last candidate byte +none was handed to a client after the command/);
+  const released = await run('release', '--reason', 'found it');
+  expect(released).toMatchObject({ code: 0, stderr: '' });
+  expect(released.stdout).toMatch(
+    /^everything was not held, so nothing was changed\n {2}still held on legacy: events, since/,
+  );
+  expect((await run('release', '--reason', 'x', '--route', 'events')).stdout).toMatch(
+    /flags decide again/,
+  );
+  expect((await run('proof')).stdout).toMatch(/^rollback 1 of route events: partly/);
+});
+
+test.each<[string[], number, RegExp]>([
+  [['rollback'], 2, /^say why: --reason/],
+  [['release'], 2, /^say why: --reason/],
+  [['rollback', '--reason', 'x', '--route', 'nope'], 1, /^there is no route "nope"/],
+  [['rollback', '--reason', 'x', '--admin', '127.0.0.1:1'], 2, /^no proxy answers/],
+  [['proof', '99'], 1, /^there is no proof with the number 99/],
+])('%j ends with %i and one sentence, and changes nothing', async (words, code, message) => {
+  const before = op.rollbacks.latch.epoch;
+  const ran = await run(...words);
+  expect(ran).toMatchObject({ code, stdout: '' });
+  expect(ran.stderr).toMatch(message);
+  expect(op.rollbacks.latch.epoch).toBe(before);
+});
