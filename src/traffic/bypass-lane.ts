@@ -119,7 +119,9 @@ export class BypassLane {
       counters.of(name, 'legacy').requests += 1;
       observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
     });
-    if (incoming.headers.expect !== undefined) response.writeContinue();
+    const { expect } = incoming.headers;
+    // A client of HTTP/1.0 knows no interim answers (RFC 9110 15.2).
+    if (expect !== undefined && incoming.httpVersion === '1.1') response.writeContinue();
     if (twice) this.#copy(incoming, response, request, name);
     else this.#prepare(incoming, request, { name });
     this.#proxy.web(incoming, response, targetOptions(this.#legacy));

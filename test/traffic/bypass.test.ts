@@ -238,6 +238,19 @@ describe.each(WAYS)('$way', way => {
     await until('legacy is let go', () => gone(upstream));
   });
 
+  test('a client of HTTP/1.0 is sent no 100, one of HTTP/1.1 is', async () => {
+    for (const version of ['1.0', '1.1']) {
+      const { service, client } = await place(way);
+      client.write(
+        `POST ${way.http} HTTP/${version}\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi`,
+      );
+      const upstream = await asked(service);
+      upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      await client.has('\r\n\r\nok');
+      expect(client.text.includes('100 Continue')).toBe(version === '1.1');
+    }
+  });
+
   test('after an answer that did not wait for the upload, the connection is not used again', async () => {
     const { service, client } = await place(way);
     client.write(`POST ${way.http} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nbegin`);
