@@ -270,6 +270,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     holdsState = false;
     audit.letGo();
     proofs.letGo();
+    await writes.letGo();
     await held?.release();
     if (held !== null) void makeWayFor(held);
     await Promise.race([drained, pause(drainMs, undefined, { ref: false })]);

@@ -51,6 +51,7 @@ export class WriteSplits implements WriteLedger {
   readonly #counts = new Map<string, WriteCounts>();
   /** Null until the state folder is held: two processes must not write one file. */
   #folder: string | null = null;
+  #isLetGo = false;
   /** The file may end in a line that a crash cut off, which must not swallow the next record. */
   #atLineStart = false;
   #waiting: string[] = [];
@@ -61,6 +62,12 @@ export class WriteSplits implements WriteLedger {
   constructor(logger: Logger, now: () => Date = () => new Date()) {
     this.#logger = logger;
     this.#now = now;
+  }
+
+  /** From now on the folder is another's. Records that come later are counted, and not kept. */
+  async letGo(): Promise<void> {
+    this.#isLetGo = true;
+    await this.flush();
   }
 
   /** From now on records are kept in that folder, those before included. */
@@ -81,7 +88,7 @@ export class WriteSplits implements WriteLedger {
     const { splits } = this.#of(split.route);
     splits[split.cause] = (splits[split.cause] ?? 0) + 1;
     const kept: KeptSplit = { at: this.#now().toISOString(), ...split };
-    if (this.#waiting.length >= MOST_WAITING) this.unkept += 1;
+    if (this.#isLetGo || this.#waiting.length >= MOST_WAITING) this.unkept += 1;
     else this.#waiting.push(`${JSON.stringify(kept)}\n`);
     this.#write();
   }

@@ -146,3 +146,16 @@ test('a write to both is in flight until both have taken it, neither has, or the
   expect(counts).toMatchObject({ both: 5, primary: 1, agreed: 1 });
   expect(counts && inFlight(counts)).toBe(2);
 });
+
+test('once the folder is another’s, records are counted and no longer written', async () => {
+  const splits = new WriteSplits(logger);
+  splits.keepIn(folder);
+  splits.split(split('a'));
+  await splits.letGo();
+  splits.split(split('b'));
+  await splits.flush();
+  expect(await readFile(path.join(folder, FILE), 'utf8')).not.toContain('"b"');
+  expect(await keysOf(splits, 10)).toEqual(['a']);
+  expect(splits.unkept).toBe(1);
+  expect(splits.counts().get('broadcast')?.splits).toEqual({ 'second-refused': 2 });
+});
