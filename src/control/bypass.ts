@@ -1,8 +1,9 @@
 // The bypass: while it is engaged, everything new goes straight to legacy. Kept in the state folder,
 // so that a restart in the middle of an emergency does not end it.
 import { open, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { CutoverError } from '../errors.ts';
+import { syncFolder } from './durable-append.ts';
 
 const FILE = 'bypass.json';
 
@@ -134,4 +135,5 @@ async function writeDurably(file: string, text: string): Promise<void> {
     await handle.close();
   }
   await rename(fresh, file);
+  await syncFolder(dirname(file));
 }

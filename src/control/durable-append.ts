@@ -31,7 +31,7 @@ export async function appendDurably(file: string, line: string): Promise<void> {
 }
 
 /** A new file's name is on disk once its folder is. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
     await handle.sync();
