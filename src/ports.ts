@@ -164,6 +164,8 @@ export interface TrafficView {
    * open only now for a client that has asked before. Returns how many are open.
    */
   endOpen(windowMs: number): number;
+  /** What `endOpen` has begun comes to its end: those that it has not told yet stay. */
+  stopEnding(): void;
   /**
    * Takes everything of these routes that the candidate serves to legacy, at once where a leg stands by.
    * The decisions must say legacy by then. `sever`: they say that the candidate is shown nothing either.

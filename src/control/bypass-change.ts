@@ -56,6 +56,7 @@ export async function changeBypass(
       throw new CutoverError('invalid-argument', message, { field: 'closeOpen' });
     }
     await bypass.release();
+    proxy.traffic()?.stopEnding();
     return { ...bypassView(proxy), changed, ending: null };
   }
   await bypass.engage(reason);

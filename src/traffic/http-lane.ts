@@ -115,9 +115,9 @@ export class HttpLane {
     return this.#streams.size;
   }
 
-  /** Ends the streams that are open now, spread over `windowMs`; resolves once all are told. */
-  async endStreams(windowMs: number): Promise<void> {
-    await paced([...this.#streams.keys()], windowMs, stream => this.#endStream(stream));
+  /** Ends the streams that are open now, spread over `windowMs`, until all are told or it is aborted. */
+  async endStreams(windowMs: number, signal?: AbortSignal): Promise<void> {
+    await paced([...this.#streams.keys()], windowMs, stream => this.#endStream(stream), signal);
   }
 
   /** Ends the streams that are open, and those that open from now on. */

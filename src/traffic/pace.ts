@@ -11,17 +11,18 @@ export function windowFor(count: number, perS: number): number {
 
 /**
  * Does `act` to each, spread evenly over `windowMs`, with jitter, so that clients with one delay of their
- * own do not come back in step. Resolves once it has been done to all.
+ * own do not come back in step. Resolves once it has been done to all, or `signal` is aborted.
  */
 export async function paced<T>(
   items: readonly T[],
   windowMs: number,
   act: (item: T) => void,
+  signal?: AbortSignal,
 ): Promise<void> {
   const startedAt = performance.now();
   const eachMs = windowMs / items.length;
   let dueMs = Math.random() * eachMs;
-  for (let next = 0; next < items.length; ) {
+  for (let next = 0; next < items.length && !signal?.aborted; ) {
     const elapsedMs = performance.now() - startedAt + SLICE_MS;
     for (; next < items.length && dueMs <= elapsedMs; next += 1) {
       act(items[next] as T);

@@ -61,6 +61,7 @@ export class Traffic implements TrafficView {
   readonly #uploads: Uploads;
   /** The last answer begun on each client connection: what can not be read behind it waits for it. */
   readonly #answers = new WeakMap<Duplex, http.ServerResponse>();
+  #ending: AbortController | null = null;
   #context: TrafficContext;
 
   constructor(options: TrafficOptions) {
@@ -168,9 +169,22 @@ export class Traffic implements TrafficView {
 
   endOpen(windowMs: number): number {
     const count = this.#webSockets.sessions.size + this.#http.streamsOpen;
-    void this.#webSockets.endOpen(windowMs);
-    void this.#http.endStreams(windowMs);
+    this.stopEnding();
+    this.#ending = new AbortController();
+    const { signal } = this.#ending;
+    const lanes = [
+      this.#webSockets.endOpen(windowMs, signal),
+      this.#http.endStreams(windowMs, signal),
+    ];
+    for (const lane of lanes) {
+      lane.catch(err => this.#options.logger.error({ err }, 'what is open could not be ended'));
+    }
     return count;
+  }
+
+  stopEnding(): void {
+    this.#ending?.abort();
+    this.#ending = null;
   }
 
   /** Stops accepting, ends sessions at a pace that fills `windowMs`, and waits for requests to finish. */

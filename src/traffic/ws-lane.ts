@@ -293,11 +293,16 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   /**
    * Ends the sessions that are open now with 1012, spread evenly over `windowMs`: clients that all
-   * reconnect at once are an outage of their own. Resolves once all are told.
+   * reconnect at once are an outage of their own. Resolves once all are told, or `signal` is aborted:
+   * then the rest stays.
    */
-  async endOpen(windowMs: number): Promise<void> {
-    this.#endBeforeMs = performance.now();
-    await paced([...this.sessions], windowMs, endForRestart);
+  async endOpen(windowMs: number, signal?: AbortSignal): Promise<void> {
+    const now = performance.now();
+    this.#endBeforeMs = now;
+    signal?.addEventListener('abort', () => {
+      if (this.#endBeforeMs === now) this.#endBeforeMs = 0;
+    });
+    await paced([...this.sessions], windowMs, endForRestart, signal);
   }
 
   /**

@@ -73,6 +73,10 @@ test('closeOpen ends what is open, over the time of a drain; without it nothing 
   const { body } = await post({ ...on, closeOpen: true }).expect(200);
   expect(body.ending).toEqual({ count: 3, overMs: 20_000 });
   expect(op.traffic.endings).toEqual([20_000]);
+  // Whoever has not been told by then stays.
+  expect(op.traffic.endingsStopped).toBe(0);
+  await post({ ...on, state: 'off' }).expect(200);
+  expect(op.traffic.endingsStopped).toBe(1);
 });
 
 test('status, health and metrics show it', async () => {

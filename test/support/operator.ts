@@ -89,6 +89,11 @@ export class FakeTraffic implements TrafficView {
     return this.sessions.length;
   }
 
+  endingsStopped = 0;
+  stopEnding(): void {
+    this.endingsStopped += 1;
+  }
+
   /** Routes of each rollback, and which of them severed. */
   readonly rollbacks: { routes: string[]; sever: boolean; progress: FakeProgress }[] = [];
   /** How often decisions were to be asked for anew. */

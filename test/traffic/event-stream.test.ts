@@ -127,3 +127,25 @@ test('many are ended one after another', async () => {
   expect(Math.max(...told)).toBeGreaterThan(700);
   expect(Math.min(...told)).toBeLessThan(500);
 });
+
+test('an ending that is called off leaves alone whom it has not told yet', async () => {
+  const { service, front, client } = await withStream();
+  const pairs = [];
+  for (let i = 0; i < 9; i += 1) {
+    const more = await connected(front);
+    more.write(get('/events'));
+    const upstream = await service.next();
+    await upstream.has('\r\n\r\n');
+    upstream.write(`${HEAD}\r\n`);
+    await more.has('\r\n\r\n');
+    pairs.push({ more, upstream });
+  }
+  const startedAt = performance.now();
+  front.traffic.endOpen(1_000);
+  await client.has(END);
+  front.traffic.stopEnding();
+  await until('all would have been told', () => performance.now() > startedAt + 1_100);
+  const [last] = pairs.slice(-1);
+  last?.upstream.write('data: still here\n\n');
+  await last?.more.has('still here');
+});
