@@ -20,6 +20,7 @@ import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
 import { Proofs } from './control/proofs.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
+import { rollbackBySignal } from './control/rollback-signal.ts';
 import { Rollbacks } from './control/rollbacks.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
 import { bothObservers, VitalSigns } from './control/vital-signs.ts';
@@ -37,8 +38,6 @@ const TAKE_OVER_REMIND_MS = 60_000;
 const CLOSING_SHARE = 0.7;
 /** A process that does not hold the state folder looks so often at what the other one leaves in it. */
 const FOLLOW_MS = 250;
-/** Within that time a second signal says that the first one was meant. */
-const ASK_AGAIN_MS = 60_000;
 /** A process that drains looks so often whether another one took over its state folder. */
 const SUCCESSOR_CHECK_MS = 50;
 
@@ -187,7 +186,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     return {
       ...{ listen, flags: provider, traffic: lanes, judge, admin: adminOpen },
       ...{ reload, drain, close },
-      rollBackBySignal: bySignal(rollbacks, logger),
+      rollBackBySignal: rollbackBySignal(rollbacks, logger),
     };
 
     async function openAdmin(): Promise<string> {
@@ -330,21 +329,6 @@ export async function start(options: {
   await proxy.drain();
   logger.info('ended');
   return 0;
-}
-
-/** Stage `complete` needs to be asked twice: a second signal within a minute is the second time. */
-function bySignal(rollbacks: Rollbacks, logger: Logger): () => Promise<void> {
-  let refusedAt = Number.NEGATIVE_INFINITY;
-  return async () => {
-    const acceptStale = performance.now() - refusedAt < ASK_AGAIN_MS;
-    const reason = 'signal SIGUSR2';
-    try {
-      await rollbacks.rollback({ reason, by: reason, acceptStale });
-    } catch (error) {
-      refusedAt = performance.now();
-      logger.error({ reason: sentence(error) }, 'a rollback by signal was refused');
-    }
-  };
 }
 
 /** The first of these signals to come. */

@@ -36,7 +36,7 @@ export interface Proof {
   readonly answers: AnswerTally;
   /** From the command to the end of the last session or answer; null while it runs. */
   readonly tookMs: number | null;
-  /** Sessions and answers that the candidate serves on these routes, counted afresh. */
+  /** Sessions and answers that the candidate serves on these routes; at the end counted afresh. */
   readonly stillOnCandidate: number;
 }
 
@@ -176,8 +176,10 @@ export class Proofs {
 function proofOf(known: Remembered, tookMs: number | null): Proof {
   const { id, entry, command, progress, leftOnCandidate } = known;
   const { sessions, answers, queuedBytes, lastCandidateByteAt } = progress;
-  const left = leftOnCandidate();
-  const isAll = sessions.failed + sessions.pending + answers.pending + left === 0;
+  const waiting = sessions.failed + sessions.pending + answers.pending;
+  // Looking at every session takes a millisecond: not for each question meanwhile.
+  const left = tookMs === null ? waiting : leftOnCandidate();
+  const isAll = waiting + left === 0;
   const { at, monotonicMs } = command;
   return {
     ...{ id, scope: entry.scope, reason: entry.reason, by: entry.by },

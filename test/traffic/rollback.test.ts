@@ -362,6 +362,25 @@ test('a client that does not read holds nobody up, and what waits for it is coun
   expect(progress.queuedBytes).toBeGreaterThan(0);
 });
 
+test('a new leg that floods floods its own client alone, and nothing of it is lost or doubled', async () => {
+  const { candidate, legacy, clients, rollBack } = await line({ clients: 2, second: false });
+  const big = (seq: number) =>
+    JSON.stringify({ type: 'step', run_id: 'r', seq, text: 'x'.repeat(200_000) });
+  const progress = rollBack();
+  await until('both are dialled', () => legacy.sockets.length === 2);
+  const index = legacy.dialled.findIndex(({ url }) => url === '/ws?n=0');
+  for (let seq = 1; seq <= 60; seq += 1) legacy.sockets[index]?.send(big(seq));
+  candidate.say(event(1));
+  await over(progress);
+  legacy.say(event(99));
+  await until('the other one is served', () => clients[1]?.read.at(-1) === event(99));
+  await until('it has all of it', () => clients[0]?.read.at(-1) === event(99));
+  const numbers = clients[0]?.read.map(text => (JSON.parse(text) as { seq: number }).seq) ?? [];
+  expect(new Set(numbers).size).toBe(numbers.length);
+  expect(new Set(numbers)).toEqual(new Set([...Array.from({ length: 60 }, (_, i) => i + 1), 99]));
+  expect(progress.sessions).toEqual({ ...NONE, affected: 2, redialled: 2 });
+});
+
 test('a client that leaves in the middle of it is counted as one that left', async () => {
   const { legacy, clients, rollBack } = await line({
     clients: 2,
