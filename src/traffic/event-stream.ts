@@ -18,7 +18,7 @@ export class EventStream implements AnswerSink {
   #isCoded = false;
   /** It is a stream of events indeed, so that a field can be put in. */
   #isEvents = false;
-  #retryMs: number | null = null;
+  #retryMs = 0;
   #ending = false;
   #ended = false;
 
@@ -33,11 +33,11 @@ export class EventStream implements AnswerSink {
   }
 
   /**
-   * Ends it behind the event under way, as if the service had; cuts it off if that event does not end
-   * within `limitMs`. One that has not begun is cut off: its client tries again, after `retryMs` if that
-   * is given (the standard's `retry` field, which it keeps to from then on).
+   * Ends it behind the event under way; cuts it off if that event does not end within `limitMs`. One that
+   * has not begun is cut off. Its client tries again after `retryMs` (the standard's `retry` field, which
+   * it keeps to from then on).
    */
-  endSoon(limitMs: number, retryMs: number | null = null): void {
+  endSoon(limitMs: number, retryMs: number): void {
     if (this.#ending) return;
     this.#ending = true;
     this.#retryMs = retryMs;
@@ -83,7 +83,7 @@ export class EventStream implements AnswerSink {
 
   #finish(): void {
     this.#ended = true;
-    if (this.#retryMs !== null && this.#isEvents) {
+    if (this.#isEvents) {
       this.#sink.ours(Buffer.from(`retry: ${Math.round(this.#retryMs)}\n\n`));
     }
     this.#sink.end([]);

@@ -37,8 +37,10 @@ import type { RequestFacts } from './upstream.ts';
 
 /** In a rollback the candidate has so long to finish the answers that it has begun: some are its last word on a write. */
 const GRACE_MS = 2_000;
-/** Clients whose streams end in a rollback come back after so long, and a time of each one's own. */
+/** Clients whose streams the proxy ends come back after so long, and a time of each one's own. */
 const LEAST_RETRY_MS = 250;
+/** Where they are ended at a pace, that pace spreads them already: so much more, each its own. */
+const RETRY_JITTER_MS = 1_000;
 
 /** Clients are looked at for progress so often. */
 const SWEEP_MS = 1_000;
@@ -369,7 +371,8 @@ export class HttpLane {
   }
 
   #endStream(stream: EventStream): void {
-    stream.endSoon(this.#options.context().limits.boundaryMs);
+    const { boundaryMs } = this.#options.context().limits;
+    stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * RETRY_JITTER_MS);
   }
 
   #linkOf(socket: Socket): ClientLink {

@@ -34,13 +34,13 @@ describe.each([
   ['an operator', (front: TestProxy) => void front.traffic.endOpen(1)],
   ['a shutdown', (front: TestProxy) => void front.traffic.drain(1)],
 ])('%s ends a stream', (_who, end) => {
-  test('between two events, as its service would, and the service is let go', async () => {
+  test('between two events, with a time to come back of its own, and the service is let go', async () => {
     const { front, client, upstream } = await withStream();
     upstream.write('data: one\n\n');
     await client.has('data: one\n\n');
     end(front);
     await client.has(END);
-    expect(body(client.text)).toBe('data: one\n\n');
+    expect(body(client.text)).toMatch(/^data: one\n\nretry: \d{3,4}\n\n$/);
     await until('the service is let go', () => upstream.ended || upstream.closed);
   });
 
@@ -51,7 +51,7 @@ describe.each([
     end(front);
     upstream.write(' and half\r\n\r\ndata: too late\r\n\r\n');
     await client.has(END);
-    expect(body(client.text)).toBe('data: half and half\r\n\r\n');
+    expect(body(client.text)).toMatch(/^data: half and half\r\n\r\nretry: \d{3,4}\n\n$/);
   });
 
   test('by cutting it off, where the event does not end in time', async () => {
@@ -126,6 +126,8 @@ test('many are ended one after another', async () => {
   );
   expect(Math.max(...told)).toBeGreaterThan(700);
   expect(Math.min(...told)).toBeLessThan(500);
+  const retries = clients.map(({ text }) => /retry: (\d+)/.exec(text)?.[1]);
+  expect(new Set(retries).size).toBeGreaterThan(5);
 });
 
 test('an ending that is called off leaves alone whom it has not told yet', async () => {
