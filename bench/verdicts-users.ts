@@ -22,6 +22,8 @@ export interface Drive {
   /** Runs to be had; five events each. */
   readonly runs: number;
   readonly onRun: (run: string, user: string) => void;
+  /** Awaited before every run. */
+  readonly pace: () => Promise<void>;
 }
 
 export interface Driven {
@@ -31,8 +33,7 @@ export interface Driven {
 }
 
 /** Returns once every run is complete at its user; the sockets stay open. */
-export async function driveUsers({ listen, users, runs, onRun }: Drive): Promise<Driven> {
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 50 });
+export async function driveUsers({ listen, users, runs, onRun, pace }: Drive): Promise<Driven> {
   let begun = 0;
   let delivered = 0;
   const everybody: User[] = [];
@@ -40,19 +41,20 @@ export async function driveUsers({ listen, users, runs, onRun }: Drive): Promise
     everybody.push(await User.login(listen, `user_${1001 + index}`, () => (delivered += 1)));
   }
   const keepRunning = async (user: User): Promise<void> => {
-    while (begun < runs) {
+    for (;;) {
+      await pace();
+      if (begun >= runs) return;
       const nth = begun++;
       const run = `run_${nth.toString(36)}`;
       onRun(run, user.id);
       const complete = user.completionOf(run);
-      if (nth % POSTED_EVERY === 0) await post(agent, listen, user.id, run, nth);
+      if (nth % POSTED_EVERY === 0) await user.post(run, nth);
       else user.start(run, nth);
       if (nth % 7 === 0) user.say({ type: SMALL_TALK[nth % SMALL_TALK.length], message_id: run });
       await complete;
     }
   };
   const close = async () => {
-    agent.destroy();
     await Promise.all(everybody.map(user => user.leave()));
   };
   try {
@@ -73,11 +75,15 @@ export async function driveUsers({ listen, users, runs, onRun }: Drive): Promise
 
 class User {
   readonly id: string;
+  readonly #listen: string;
   readonly #socket: WebSocket;
+  /** His backend's: what goes over one connection reaches both services in order. */
+  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   readonly #waiting = new Map<string, (error?: Error) => void>();
 
-  private constructor(id: string, socket: WebSocket, onEvent: () => void) {
+  private constructor(id: string, listen: string, socket: WebSocket, onEvent: () => void) {
     this.id = id;
+    this.#listen = listen;
     this.#socket = socket;
     socket.on('message', data => {
       onEvent();
@@ -92,7 +98,7 @@ class User {
   static async login(listen: string, id: string, onEvent: () => void): Promise<User> {
     const url = `${listen.replace(/^http/, 'ws')}/ws`;
     const socket = new WebSocket(url, tokenSubprotocols(await mintToken(SECRET, id)));
-    const user = new User(id, socket, onEvent);
+    const user = new User(id, listen, socket, onEvent);
     await once(socket, 'open');
     return user;
   }
@@ -117,11 +123,20 @@ class User {
     this.say({ type, run_id: run, message_id: run, message: `question ${nth}` });
   }
 
+  /** The events of a run one after another, in the envelopes that a backend uses. */
+  async post(run: string, nth: number): Promise<void> {
+    for (const event of postedRun(this.id, run, nth)) {
+      const body = JSON.stringify({ user_id: this.id, event });
+      await request(this.#agent, `${this.#listen}/broadcast`, body);
+    }
+  }
+
   say(message: object): void {
     this.#socket.send(JSON.stringify(message));
   }
 
   async leave(): Promise<void> {
+    this.#agent.destroy();
     if (this.#socket.readyState === WebSocket.CLOSED) return;
     const closed = once(this.#socket, 'close');
     this.#socket.close(1000);
@@ -129,15 +144,8 @@ class User {
   }
 }
 
-/** The events of a run one after another, in the envelopes that a backend uses. */
-async function post(
-  agent: http.Agent,
-  listen: string,
-  user: string,
-  run: string,
-  nth: number,
-): Promise<void> {
-  for (const [step, type] of CRITICAL_EVENTS.entries()) {
+function postedRun(user: string, run: string, nth: number): readonly object[] {
+  return CRITICAL_EVENTS.map((type, step) => {
     const ids = { run_id: run, user_id: user, thread_id: `thread of ${run}`, sender_id: 'agent_b' };
     const detail = { message: `step ${step} of run ${nth}`, step };
     const shapes = [
@@ -145,10 +153,9 @@ async function post(
       { critical: true, attempt: null, type, ...ids, ...detail, parent: null },
       { type, ...ids, data: detail, server_id: null, correlation_id: null },
       { type, ...ids, payload: detail, critical: false },
-    ];
-    const event = shapes[(nth / POSTED_EVERY + step) % shapes.length];
-    await request(agent, `${listen}/broadcast`, JSON.stringify({ user_id: user, event }));
-  }
+    ] as const;
+    return shapes[(nth / POSTED_EVERY + step) % shapes.length] ?? shapes[0];
+  });
 }
 
 function request(agent: http.Agent, url: string, body: string): Promise<void> {

@@ -24,6 +24,14 @@ const MOST_UNJUDGED = 0.001;
 /** The window is 5 s; evidence follows within some more. */
 const CLOSING_MS = 60_000;
 const LOOK_MS = 500;
+/**
+ * Services of which one is seconds behind are rightly told apart. On a machine that can not keep up,
+ * users begin no runs while more events than that wait for their pair, a second's worth of jitter, or
+ * more posted events for the candidate.
+ */
+const MOST_PENDING = 2_000;
+const MOST_IN_FLIGHT = 50;
+const PACE_MS = 250;
 
 export interface VerdictOptions {
   readonly json: boolean;
@@ -107,10 +115,13 @@ async function part(
   try {
     const userOfRun = new Map<string, string>();
     const startedAt = performance.now();
+    const pace = startPace(stack);
     const driven = await driveUsers({
       ...{ listen: stack.listen, users, runs: Math.ceil(events / EVENTS_OF_RUN) },
+      pace: pace.turn,
       onRun: (run, user) => void (faults.length > 0 && userOfRun.set(run, user)),
     });
+    pace.end();
     const perSecond = driven.delivered / ((performance.now() - startedAt) / 1_000);
     const { books, findings } = await closed(stack);
     const { delivered } = driven;
@@ -125,6 +136,45 @@ async function part(
   } finally {
     await stack.close();
   }
+}
+
+/** Holds users back while the machine is behind; see `MOST_PENDING`. */
+function startPace(stack: VerdictStack): { turn: () => Promise<void>; end: () => void } {
+  let ended = false;
+  let behind: Promise<void> | null = null;
+  const isBehind = async (): Promise<boolean> => {
+    const { routes, writes } = await stack.status();
+    const pending = sum(
+      routes.map(({ books }) => (books?.legacy.pending ?? 0) + (books?.candidate.pending ?? 0)),
+    );
+    const inFlight = sum(writes.routes.map(route => route.inFlight));
+    return pending > MOST_PENDING || inFlight > MOST_IN_FLIGHT;
+  };
+  const watch = async (): Promise<void> => {
+    let release: () => void = () => undefined;
+    while (!ended) {
+      if (!(await isBehind())) {
+        release();
+        behind = null;
+      } else if (behind === null) {
+        const gate = Promise.withResolvers<void>();
+        behind = gate.promise;
+        release = gate.resolve;
+      }
+      await pause(PACE_MS);
+    }
+    release();
+  };
+  // A proxy that does not answer any more is nobody's to catch: it ends the benchmark.
+  void watch();
+  return {
+    turn: async () => {
+      while (behind !== null) await behind;
+    },
+    end: () => {
+      ended = true;
+    },
+  };
 }
 
 /** Once nothing waits for its verdict, and every finding of the books is in the evidence. */
