@@ -48,6 +48,8 @@ export async function driveUsers({ listen, users, runs, onRun, pace }: Drive): P
       const run = `run_${nth.toString(36)}`;
       onRun(run, user.id);
       const complete = user.completionOf(run);
+      // Awaited below, unless posting fails first.
+      complete.catch(() => undefined);
       if (nth % POSTED_EVERY === 0) await user.post(run, nth);
       else user.start(run, nth);
       if (nth % 7 === 0) user.say({ type: SMALL_TALK[nth % SMALL_TALK.length], message_id: run });
@@ -77,8 +79,6 @@ class User {
   readonly id: string;
   readonly #listen: string;
   readonly #socket: WebSocket;
-  /** His backend's: what goes over one connection reaches both services in order. */
-  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   readonly #waiting = new Map<string, (error?: Error) => void>();
 
   private constructor(id: string, listen: string, socket: WebSocket, onEvent: () => void) {
@@ -125,9 +125,15 @@ class User {
 
   /** The events of a run one after another, in the envelopes that a backend uses. */
   async post(run: string, nth: number): Promise<void> {
-    for (const event of postedRun(this.id, run, nth)) {
-      const body = JSON.stringify({ user_id: this.id, event });
-      await request(this.#agent, `${this.#listen}/broadcast`, body);
+    // What goes over one connection reaches both services in order; one that is idle may be closed.
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    try {
+      for (const event of postedRun(this.id, run, nth)) {
+        const body = JSON.stringify({ user_id: this.id, event });
+        await request(agent, `${this.#listen}/broadcast`, body);
+      }
+    } finally {
+      agent.destroy();
     }
   }
 
@@ -136,7 +142,6 @@ class User {
   }
 
   async leave(): Promise<void> {
-    this.#agent.destroy();
     if (this.#socket.readyState === WebSocket.CLOSED) return;
     const closed = once(this.#socket, 'close');
     this.#socket.close(1000);
