@@ -4,7 +4,7 @@ import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import type { JSONWebKeySet } from 'jose';
 import type { Keys } from './credentials.ts';
 import { isRecord } from './event.ts';
-import { FAULTS, type FaultSetting, parseFault } from './fault.ts';
+import { addFault, FAULTS, type FaultSetting } from './fault.ts';
 import { LEGACY_ENTRIES, type LegacyEntry } from './legacy/entry.ts';
 import { isQuirk, QUIRKS, type Quirk } from './quirks.ts';
 import { startBroadcaster } from './server.ts';
@@ -128,14 +128,6 @@ function wholeNumber(most: number): (text: string) => number {
     }
     return Number(text);
   };
-}
-
-function addFault(text: string, before: readonly FaultSetting[]): readonly FaultSetting[] {
-  try {
-    return [...before, parseFault(text)];
-  } catch (error) {
-    throw new InvalidArgumentError(sentence(error));
-  }
 }
 
 function addQuirk(name: string, before: readonly Quirk[]): readonly Quirk[] {

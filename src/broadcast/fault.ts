@@ -1,4 +1,5 @@
 // The faults that can be planted, and what each makes of an event.
+import { InvalidArgumentError } from 'commander';
 import { type BroadcastEvent, ENVELOPES, field, isRecord, PROVENANCE_FIELDS } from './event.ts';
 import { eventKeyOf } from './event-key.ts';
 
@@ -37,6 +38,15 @@ export function parseFault(text: string): FaultSetting {
     throw new RangeError(`"${text}" is not NAME or NAME:RATE with a rate from 0 to 1`);
   }
   return { kind, rate };
+}
+
+/** One more `--fault` of a command line. Throws `InvalidArgumentError` with a sentence. */
+export function addFault(text: string, before: readonly FaultSetting[]): readonly FaultSetting[] {
+  try {
+    return [...before, parseFault(text)];
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 /** Which run an event belongs to; an event without one is a run of its own. */

@@ -83,9 +83,8 @@ export class Docket {
 
   /** Gives their verdict to events that waited long enough. */
   sweep(time: number): void {
-    for (const stream of this.#streams.values()) {
-      if (stream.pairing.pending > 0) stream.pairing.sweep(time);
-    }
+    // Those in which nothing waits as well: they have lanes and contents to forget.
+    for (const stream of this.#streams.values()) stream.pairing.sweep(time);
   }
 
   /** Books by route; of one session, by its id. */

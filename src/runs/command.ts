@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import pino from 'pino';
+import { addFault, FAULTS, type FaultSetting } from '../broadcast/fault.ts';
 import { nextSignal } from '../main.ts';
 import { type DemoReport, isFlawless, type RunningDemo, startDemo } from './demo.ts';
 import { duration, wholeNumber } from './option-values.ts';
@@ -14,6 +15,7 @@ interface Flags {
   readonly durationMs?: number;
   readonly json?: boolean;
   readonly unleash?: boolean;
+  readonly fault: readonly FaultSetting[];
 }
 
 interface DemoWords {
@@ -21,6 +23,7 @@ interface DemoWords {
   readonly duration?: number;
   readonly json?: boolean;
   readonly unleash?: boolean;
+  readonly fault: readonly FaultSetting[];
 }
 
 export function demoCommand(): Command {
@@ -33,6 +36,12 @@ export function demoCommand(): Command {
       duration,
     )
     .option('--unleash', 'let a real Unleash server decide (in a checkout; takes 10 s more)')
+    .option(
+      '--fault <name[:rate]>',
+      `plant faults in the candidate, at most one a run; several allowed: ${FAULTS.join(', ')}`,
+      addFault,
+      [],
+    )
     .option('--json', 'print the report as JSON at the end')
     .addHelpText(
       'after',
@@ -42,21 +51,23 @@ Without --duration it runs until stopped, with ./${DEFAULT_CONFIG} if there is o
 Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
     )
     .action(async (options: DemoWords) => {
-      const { users, duration: durationMs, json = false, unleash = false } = options;
+      const { users, duration: durationMs, json = false, unleash = false, fault } = options;
       process.exitCode = await demo({
         users,
         json,
         unleash,
+        fault,
         ...(durationMs === undefined ? {} : { durationMs }),
       });
     });
 }
 
-async function demo({ users, durationMs, json, unleash = false }: Flags): Promise<number> {
+async function demo({ users, durationMs, json, unleash = false, fault }: Flags): Promise<number> {
   const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
   const running = await startDemo({
     users,
     unleash,
+    faults: fault,
     env: process.env,
     // Sessions come and go by the thousand; the demo shows them as a line.
     logger: pino({ level: 'warn' }, pino.destination(2)),

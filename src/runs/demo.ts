@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { FaultSetting } from '../broadcast/fault.ts';
 import { type RunningBroadcaster, startBroadcaster } from '../broadcast/server.ts';
 import { mintToken } from '../broadcast/token.ts';
 import { type Loaded, loadConfig } from '../config/load.ts';
@@ -33,6 +34,8 @@ export interface DemoOptions {
   readonly config?: string;
   /** Let a real Unleash server decide in place of flag files. */
   readonly unleash?: boolean;
+  /** Planted in the candidate; see what the comparison makes of it in stage `shadow`. */
+  readonly faults?: readonly FaultSetting[];
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -58,7 +61,7 @@ export interface RunningDemo {
 }
 
 export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
-  const { users, logger, config, env } = options;
+  const { users, logger, config, env, faults = [] } = options;
   const books = new DeliveryBooks();
   const secret = randomBytes(32).toString('base64url');
   const failures = { 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 };
@@ -115,6 +118,7 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
         port: ports[side],
         keys: { secret },
         agentDelayMs: AGENT_STEP_MS,
+        faults: side === 'candidate' ? faults : [],
         onWritten: (user, eventKey) => books.due(user, eventKey, side, performance.now()),
       });
       opened.push(() => service.close());
