@@ -217,7 +217,8 @@ export class Handovers {
     const { unknown, missing } = result;
     this.#options.listener.counted({ unreplayed, unknown, missing });
     this.#reconciled.set(session, {
-      deliver: result.deliver.map(index => (sent.messages[index] as TailMessage).raw),
+      // A client's socket may take them later than the ring keeps them.
+      deliver: result.deliver.map(index => Buffer.from((sent.messages[index] as TailMessage).raw)),
       partial: sent.partial,
       gate:
         result.suppress.length === 0

@@ -11,6 +11,7 @@ import type { TailRecord, TailRing } from './tail-ring.ts';
 /** Longer messages are not read; they have no key, and are delivered if in doubt. */
 const MOST_MESSAGE_BYTES = 1_048_576;
 
+/** Lies in the ring: to be read, or copied, before anything is appended to that. */
 export interface TailMessage {
   /** How many the leg had begun before it. */
   readonly index: number;
@@ -69,11 +70,11 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
 function readUnit(unit: MessageUnit): { payload: Buffer; raw: Buffer } | null {
   const message = unit.message();
   if (message === null) return null;
-  const payload = Buffer.from(message.payload);
+  const { payload } = message;
   const hasControls = unit.controls().length > 0;
   return {
     payload,
-    raw: hasControls ? wholeFrame(message.opcode, payload) : Buffer.from(unit.raw),
+    raw: hasControls ? wholeFrame(message.opcode, payload) : unit.raw,
   };
 }
 

@@ -80,11 +80,12 @@ export class UnitSplitter {
 }
 
 function unitOf(raw: Buffer): MessageUnit {
-  return {
-    raw,
-    message: () => read(raw).message,
-    controls: () => read(raw).controls,
+  let found: ReturnType<typeof read> | null = null;
+  const once = () => {
+    found ??= read(raw);
+    return found;
   };
+  return { raw, message: () => once().message, controls: () => once().controls };
 }
 
 function read(raw: Buffer): {
