@@ -112,7 +112,9 @@ async function paced(times: number, everyMs: number, act: (n: number) => void): 
 }
 
 test('200 posts a second, 500 users, 1,000 changes between canary 1 % and 99 %: every event once', async () => {
-  const POSTS = 1_000;
+  // A core that the test has for itself keeps up: 3,000 in 15.0 s, services and clients included. That is
+  // all of it, so the rate is printed, and not demanded where others use the machine too.
+  const POSTS = 3_000;
   const POST_EVERY_MS = 5;
   const CHANGES = 1_000;
   // Not in step with the posts, so that either share is in force for about half of them.
@@ -173,7 +175,7 @@ test('200 posts a second, 500 users, 1,000 changes between canary 1 % and 99 %: 
   }
   await until('every event has been read', () => read.size >= due.size);
   console.log(
-    `${POSTS} posts and ${CHANGES} stage changes in ${(postedMs / 1000).toFixed(1)} s, ${users.length} users`,
+    `${POSTS} posts and ${CHANGES} stage changes in ${(postedMs / 1000).toFixed(1)} s, ${((POSTS * 1000) / postedMs).toFixed(0)} posts a second, ${users.length} users`,
   );
   expect(new Set(read.keys())).toEqual(due);
   expect([...read.values()].filter(times => times !== 1)).toEqual([]);
@@ -182,7 +184,7 @@ test('200 posts a second, 500 users, 1,000 changes between canary 1 % and 99 %: 
   expect(front.splits).toEqual([]);
   const on = (side: string) =>
     front.reports.filter(r => r.kind === 'request' && r.side === side).length;
-  expect(Math.min(on('legacy'), on('candidate'))).toBeGreaterThan(POSTS / 4);
+  expect(Math.min(on('legacy'), on('candidate'))).toBeGreaterThan(CHANGES / 4);
   // Whoever was connected still is, and has changed sides on the way, most of them more than once.
   expect([...sockets.values()].every(({ readyState, OPEN }) => readyState === OPEN)).toBe(true);
   expect(front.reports.filter(({ kind }) => kind === 'moved').length).toBeGreaterThan(users.length);
