@@ -36,6 +36,7 @@ const PACE_MS = 250;
 export interface VerdictOptions {
   readonly json: boolean;
   readonly events: number;
+  /** None: without that part. */
   readonly clean: number;
   readonly users: number;
   readonly jitter: number;
@@ -84,10 +85,10 @@ export async function benchVerdicts(options: VerdictOptions): Promise<VerdictsRe
     say(`${kind}: ${count.found} of ${count.planted} found and named rightly`);
   }
   for (const text of faulty.score.missed) say(`missed: ${text}`);
-  const harmless = await part(options, clean, []);
-  const alarms = [...faulty.score.alarms, ...harmless.score.alarms];
+  const harmless = clean > 0 ? [await part(options, clean, [])] : [];
+  const parts = [faulty, ...harmless];
+  const alarms = parts.flatMap(({ score }) => score.alarms);
   for (const text of alarms) say(`false alarm: ${text}`);
-  const parts = [faulty, harmless];
   const falseAlarms = sum(parts.map(({ score }) => score.falseAlarms));
   const unjudged = sum(parts.map(each => each.unjudged)) / sum(parts.map(each => each.seen));
   const targets = [
@@ -99,9 +100,16 @@ export async function benchVerdicts(options: VerdictOptions): Promise<VerdictsRe
     say(`${met ? 'met   ' : 'MISSED'}  ${what}: ${value} of at most ${most}`);
   }
   return {
-    ...{ planted, found, byKind, falseAlarms, cleanEvents: harmless.delivered, unjudged },
+    ...{
+      planted,
+      found,
+      byKind,
+      falseAlarms,
+      cleanEvents: sum(harmless.map(each => each.delivered)),
+      unjudged,
+    },
     because: added(parts.map(each => each.because)),
-    eventsPerSecond: { faulty: faulty.perSecond, clean: harmless.perSecond },
+    eventsPerSecond: { faulty: faulty.perSecond, clean: harmless[0]?.perSecond ?? 0 },
     ...{ missed: faulty.score.missed, alarms, targets },
   };
 }
