@@ -108,10 +108,9 @@ test(
     const url = await candidate({ keys: { secret: 'another secret, also long enough for HS256' } });
     const ran = await compare(url, '--secret-file', 'secret', '--out', 'refused', '--json');
     const report = JSON.parse(ran.stdout);
-    // Whether it says so by an event of its own or by hanging up: it is not found to be equal.
-    expect(['unknown', 'divergent']).toContain(report.verdict);
-    expect(ran.code).toBe(report.exitCode);
-    expect(report.reasons).not.toEqual([]);
+    expect(report).toMatchObject({ verdict: 'unknown', exitCode: 3 });
+    expect(report.reasons[0]).toMatch(/could not be judged: no-second \d+$/);
+    expect(ran.code).toBe(3);
   },
   LIMIT_MS,
 );
