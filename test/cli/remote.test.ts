@@ -123,7 +123,7 @@ describe('pin and unpin', () => {
     expect(explained.stdout).toMatch(/^ann on events: candidate, legacy as standby\n/);
     expect(explained.stdout).toMatch(/^because the serve flag pins this user there until \S+Z/m);
     expect(explained.stdout).toMatch(
-      /^pin +candidate, until \S+Z, in \d+ min.* \(events\.serve\)$/m,
+      /^pin +candidate, until \S+Z, in (1 h|59 min.*) \(events\.serve\)$/m,
     );
     const stage = await run('stage', 'canary', '5', '--route', 'events');
     expect(stage.stdout).toContain('single users are pinned by events.serve');
