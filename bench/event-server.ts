@@ -15,7 +15,9 @@ export type ServerQuestion =
   /** Ends the sending; answers with the number of events that were sent. */
   | { readonly stop: true }
   /** One event to each connection of this port; answers with how many. */
-  | { readonly greet: number };
+  | { readonly greet: number }
+  /** From now on connections of this port are neither read nor written to. */
+  | { readonly stall: number };
 
 /** Events are due every millisecond, as many as the pace asks for. */
 const TICK_MS = 1;
@@ -26,6 +28,11 @@ let sending: { running: boolean; readonly done: Promise<number> } | null = null;
 serveQuestions<ServerQuestion, number>(async question => {
   if ('listen' in question) return listen();
   if ('greet' in question) return greet(socketsOf(question.greet));
+  if ('stall' in question) {
+    const sockets = socketsOf(question.stall);
+    for (const socket of sockets) socket.pause();
+    return sockets.length;
+  }
   if ('sendTo' in question) {
     const sockets = socketsOf(question.sendTo);
     const state = { running: true };
@@ -79,7 +86,10 @@ async function send(
   let sent = 0;
   while (state.running) {
     const due = Math.floor(((performance.now() - startedAt) / 1_000) * perSecond);
-    for (; sent < due; sent += 1) sockets[sent % sockets.length]?.write(eventFrame(nowUs()));
+    for (; sent < due; sent += 1) {
+      const number = Math.floor(sent / sockets.length);
+      sockets[sent % sockets.length]?.write(eventFrame(nowUs(), number));
+    }
     await pause(TICK_MS);
   }
   return sent;

@@ -1,5 +1,5 @@
-// The event of the WebSocket benchmark: a text frame with 512 bytes of JSON that carries the time at
-// which it was sent.
+// The event of the WebSocket benchmarks: a text frame with 512 bytes of JSON that carries the time at
+// which it was sent, and its number in its connection's stream.
 
 export const EVENT_BYTES = 512;
 /** Length in 16 bits, from server to client: no mask (RFC 6455 5.2). */
@@ -9,6 +9,9 @@ export const FRAME_BYTES = HEADER_BYTES + EVENT_BYTES;
 const TIME_DIGITS = 16;
 const BEFORE_TIME = '{"type":"agent_thinking","run_id":"run_1","sent_us":"';
 const TIME_AT = HEADER_BYTES + BEFORE_TIME.length;
+const NUMBER_DIGITS = 10;
+const BEFORE_NUMBER = '","number":"';
+const NUMBER_AT = TIME_AT + TIME_DIGITS + BEFORE_NUMBER.length;
 
 const TEMPLATE = template();
 
@@ -18,9 +21,10 @@ export function nowUs(): number {
 }
 
 /** A frame of its own for each call: a write that waits still points into it. */
-export function eventFrame(sentUs: number): Buffer {
+export function eventFrame(sentUs: number, number = 0): Buffer {
   const frame = Buffer.from(TEMPLATE);
   frame.write(String(sentUs).padStart(TIME_DIGITS, '0'), TIME_AT, 'latin1');
+  frame.write(String(number).padStart(NUMBER_DIGITS, '0'), NUMBER_AT, 'latin1');
   return frame;
 }
 
@@ -30,7 +34,7 @@ export function sentUsOf(bytes: Buffer, at: number): number {
 }
 
 function template(): Buffer {
-  const before = `${BEFORE_TIME}${'0'.repeat(TIME_DIGITS)}","text":"`;
+  const before = `${BEFORE_TIME}${'0'.repeat(TIME_DIGITS)}${BEFORE_NUMBER}${'0'.repeat(NUMBER_DIGITS)}","text":"`;
   const text = 'Comparing spend by region. '.repeat(20).slice(0, EVENT_BYTES - before.length - 2);
   const frame = Buffer.alloc(FRAME_BYTES);
   frame.set([0x81, 126]);

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { benchBroadcasters } from './broadcasters.ts';
 import { benchFlags } from './flags.ts';
 import { benchHttp } from './http.ts';
+import { benchShadow } from './shadow.ts';
 import { benchVerdicts, VERDICT_SIZES } from './verdicts.ts';
 import { benchWs } from './ws.ts';
 
@@ -19,6 +20,7 @@ interface Bench {
 const BENCHES: Readonly<Record<string, Bench>> = {
   broadcasters: { run: benchBroadcasters },
   ws: { run: benchWs },
+  shadow: { run: benchShadow },
   http: { run: benchHttp },
   flags: { run: benchFlags },
   verdicts: {

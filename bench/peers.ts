@@ -6,6 +6,8 @@ import { copyFile, mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { stageEdits } from '../src/rules/flag-stage.ts';
+import type { StageTarget } from '../src/rules/stage.ts';
 import { processTree } from './machine.ts';
 import { SECRET } from './user.ts';
 
@@ -27,12 +29,8 @@ const START_MS = 20_000;
 const MOST_SOCKETS = 16_384;
 const ROOT = path.join(import.meta.dirname, '..');
 
-export interface Peer {
+export interface Peer extends Listening {
   readonly name: PeerName;
-  readonly port: number;
-  /** Its processes now; a master has its workers a moment after it listens. */
-  readonly pids: readonly number[];
-  stop(): Promise<void>;
 }
 
 /** Those that are not installed here; `scripts/bench-peers` installs them. */
@@ -45,12 +43,25 @@ export function missingPeers(): PeerName[] {
   return PEERS.filter(name => isMissing[name] === true);
 }
 
+/** A process that listens, with its children. */
+export interface Listening {
+  readonly port: number;
+  /** Its processes now; a master has its workers a moment after it listens. */
+  readonly pids: readonly number[];
+  stop(): Promise<void>;
+}
+
 /** Starts a peer in front of `upstreamPort`; its files go below `dir`. Rejects if it does not listen. */
 export async function startPeer(name: PeerName, upstreamPort: number, dir: string): Promise<Peer> {
   const place = path.join(dir, `${name}-${upstreamPort}`);
   await mkdir(place, { recursive: true });
   const port = await freePort();
-  const command = await COMMANDS[name](port, upstreamPort, place);
+  const listening = await launch(port, await COMMANDS[name](port, upstreamPort, place), place);
+  return Object.assign(listening, { name });
+}
+
+/** Starts a command that listens at that port; its log goes to `place`. */
+async function launch(port: number, command: readonly string[], place: string): Promise<Listening> {
   const log = await open(path.join(place, 'log'), 'a');
   const child = spawn(command[0] as string, command.slice(1), {
     cwd: place,
@@ -62,7 +73,6 @@ export async function startPeer(name: PeerName, upstreamPort: number, dir: strin
   process.once('exit', end);
   await listens(child, port, path.join(place, 'log'));
   return {
-    name,
     port,
     get pids() {
       return processTree(child.pid as number);
@@ -72,10 +82,46 @@ export async function startPeer(name: PeerName, upstreamPort: number, dir: strin
       if (child.exitCode !== null) return;
       const exited = once(child, 'exit');
       // At once: what is open at the end of a benchmark is not worth a drain. nginx ends its workers.
-      child.kill(name === 'nginx' ? 'SIGTERM' : 'SIGKILL');
+      child.kill(command[0] === 'nginx' ? 'SIGTERM' : 'SIGKILL');
       await exited;
     },
   };
+}
+
+/** What a comparing proxy of the benchmarks is like. */
+export interface CutoverSetup {
+  readonly legacyPort: number;
+  readonly candidatePort: number;
+  /** `cutover.yaml`'s part below `compare` of the WebSocket route. */
+  readonly compare: string;
+  readonly stage: StageTarget;
+}
+
+/** Cutover between two services. */
+export async function startCutover(setup: CutoverSetup, dir: string): Promise<Listening> {
+  const { legacyPort, candidatePort, compare, stage } = setup;
+  const port = await freePort();
+  const place = path.join(dir, `cutover-${port}`);
+  await mkdir(path.join(place, 'flags'), { recursive: true });
+  const features = stageEdits(() => undefined, EVENT_FLAGS, stage);
+  await writeFile(path.join(place, 'flags/events.json'), JSON.stringify({ version: 2, features }));
+  await writeFile(path.join(place, 'secret'), SECRET);
+  await writeFile(
+    path.join(place, 'cutover.yaml'),
+    cutoverConfig(port, legacyPort, candidatePort, compare),
+  );
+  return launch(port, cutover(place), place);
+}
+
+const EVENT_FLAGS = {
+  ...{ route: 'events', serve: 'events.serve', shadow: 'events.shadow' },
+  ...{ kill: 'events.kill', isolation: 'events.isolation' },
+};
+
+/** As an executable: what its first line asks of Node is part of it. */
+function cutover(place: string): string[] {
+  const config = path.join(place, 'cutover.yaml');
+  return [path.join(ROOT, 'bin/cutover.js'), 'start', '--config', config];
 }
 
 type Command = (port: number, upstreamPort: number, dir: string) => Promise<string[]>;
@@ -91,9 +137,11 @@ const COMMANDS: Readonly<Record<PeerName, Command>> = {
     await mkdir(path.join(dir, 'flags'));
     await copyFile(path.join(ROOT, 'flags/events.json'), path.join(dir, 'flags/events.json'));
     await writeFile(path.join(dir, 'secret'), SECRET);
-    await writeFile(path.join(dir, 'cutover.yaml'), cutoverConfig(port, upstreamPort));
-    // As an executable: what its first line asks of Node is part of it.
-    return [path.join(ROOT, 'bin/cutover.js'), 'start', '--config', path.join(dir, 'cutover.yaml')];
+    await writeFile(
+      path.join(dir, 'cutover.yaml'),
+      cutoverConfig(port, upstreamPort, upstreamPort),
+    );
+    return cutover(dir);
   },
   pipe: async (port, upstreamPort) => node('bench/pipe.ts', port, upstreamPort),
   nginx: async (port, upstreamPort, dir) => {
@@ -113,7 +161,12 @@ const COMMANDS: Readonly<Record<PeerName, Command>> = {
 };
 
 /** Identity verified, flags evaluated, metrics and log on: what an operator runs. */
-function cutoverConfig(port: number, upstreamPort: number): string {
+function cutoverConfig(
+  port: number,
+  legacyPort: number,
+  candidatePort: number,
+  compare = '{}',
+): string {
   const flags =
     '{ serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation }';
   return `
@@ -121,10 +174,10 @@ listen: { host: 127.0.0.1, port: ${port} }
 admin: { host: 127.0.0.1, port: 0 }
 stateDir: state
 upstreams:
-  legacy: { url: "http://127.0.0.1:${upstreamPort}" }
-  candidate: { url: "http://127.0.0.1:${upstreamPort}" }
+  legacy: { url: "http://127.0.0.1:${legacyPort}" }
+  candidate: { url: "http://127.0.0.1:${candidatePort}" }
 routes:
-  - { name: events, path: /ws, protocol: websocket, flags: ${flags} }
+  - { name: events, path: /ws, protocol: websocket, flags: ${flags}, compare: ${compare} }
   - { name: api, path: /api/*, protocol: http, flags: ${flags} }
 identity:
   sources: [{ from: bearer }]

@@ -2,7 +2,7 @@
 // machine does meets all of them; and a watch on how much else it did.
 import os from 'node:os';
 import { cpuUs, machineBusyUs } from './machine.ts';
-import type { Contestant, Line } from './stage.ts';
+import type { Contestant } from './stage.ts';
 
 /** Rounds at least, of which medians are taken. */
 export const LEAST_ROUNDS = 5;
@@ -32,15 +32,15 @@ export interface Turn {
   readonly busy: Busy;
 }
 
-export type Turns = ReadonlyMap<Contestant, readonly Turn[]>;
+export type Turns<Name extends string = Contestant> = ReadonlyMap<Name, readonly Turn[]>;
 
 /** Five rounds, or more where too few turns were quiet. Who begins moves on by one each time. */
-export async function takeTurns(
-  lines: readonly Line[],
-  turnOf: (line: Line) => Promise<Turn>,
+export async function takeTurns<Name extends string, L extends { readonly name: Name }>(
+  lines: readonly L[],
+  turnOf: (line: L) => Promise<Turn>,
   say: (text: string) => void,
-): Promise<Turns> {
-  const turns = new Map<Contestant, Turn[]>(lines.map(({ name }) => [name, []]));
+): Promise<Turns<L['name']>> {
+  const turns = new Map<L['name'], Turn[]>(lines.map(({ name }) => [name, []]));
   let round = 0;
   while (round < LEAST_ROUNDS || (round < MOST_ROUNDS && !areQuiet(turns))) {
     const first = round % lines.length;
@@ -73,7 +73,7 @@ export function isQuiet({ busy }: Pick<Turn, 'busy'>): boolean {
 }
 
 /** True if there are enough quiet turns of everybody. */
-export function areQuiet(turns: Turns): boolean {
+export function areQuiet(turns: Turns<string>): boolean {
   return [...turns.values()].every(all => all.filter(isQuiet).length >= LEAST_ROUNDS);
 }
 

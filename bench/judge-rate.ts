@@ -1,0 +1,58 @@
+// How many pairs of 512-byte events the judge takes in a second of one thread's CPU: batches as the
+// lanes make them, frames, JSON, pairing, comparison, books.
+import { CompareSchema } from '../src/config/compare-schema.ts';
+import type { Batch } from '../src/judge/batch.ts';
+import { Docket } from '../src/judge/docket.ts';
+import { BatchTap } from '../src/judge/tap.ts';
+import { SIDES } from '../src/rules/decide.ts';
+import { FrameTracker } from '../src/wire/frames.ts';
+import { eventFrame } from './event.ts';
+
+const USERS = 200;
+/** Of each user: engines compile what is hot in the first fifth. */
+const EVENTS = 1_000;
+const WARM_UP = 200;
+
+const RULES = CompareSchema.parse({
+  key: { first: ['/number'] },
+  allow: [{ path: '/sent_us', as: 'anything' }],
+});
+
+export function judgePairsPerSec(): number {
+  const docket = new Docket({
+    rules: { events: RULES },
+    onFinding: () => undefined,
+    onFailure: error => {
+      throw error;
+    },
+  });
+  const clock = { ms: 1_000 };
+  const batches: Batch[] = [];
+  const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => clock.ms });
+  const users = Array.from({ length: USERS }, (_, i) => {
+    const subject = { id: `user_${i}`, aliases: [] };
+    const stream = tap.stream({ route: 'events', id: `s${i}`, format: 'websocket', subject });
+    const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+    for (const side of SIDES) stream.legOpened(side, trackers[side]);
+    return { stream, trackers };
+  });
+  let cpuUs = 0;
+  for (let number = 0; number < EVENTS; number += 1) {
+    clock.ms += 20;
+    for (const { stream, trackers } of users) {
+      for (const [i, side] of SIDES.entries()) {
+        stream.follow(side, eventFrame(clock.ms * 1_000 + i, number), trackers[side]);
+      }
+    }
+    tap.flush();
+    const before = process.cpuUsage();
+    for (const batch of batches) docket.take(batch);
+    const { user, system } = process.cpuUsage(before);
+    if (number >= WARM_UP) cpuUs += user + system;
+    for (const { bytes } of batches.splice(0)) tap.returned(bytes as ArrayBuffer, 0, []);
+  }
+  const { legacy } = docket.books().get('events') ?? {};
+  const pairs = (legacy?.match ?? 0) + (legacy?.noise ?? 0);
+  if (pairs < USERS * EVENTS * 0.99) throw new Error(`only ${pairs} events found their pair`);
+  return (USERS * (EVENTS - WARM_UP)) / (cpuUs / 1_000_000);
+}

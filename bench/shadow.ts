@@ -1,0 +1,226 @@
+// What comparing costs, and that clients do not notice it: the WebSocket benchmark's events from two
+// services, every pair judged, beside the same proxy that only forwards. The second service sends in
+// every case: where nobody is compared, to a reader that throws it away.
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { stageTarget } from '../src/rules/stage.ts';
+import { rounded } from './comparison.ts';
+import type { ClientsQuestion, Collected } from './event-clients.ts';
+import type { ServerQuestion } from './event-server.ts';
+import { median, middle, paired } from './figures.ts';
+import { judgePairsPerSec } from './judge-rate.ts';
+import { cpuUs } from './machine.ts';
+import { type Listening, startCutover } from './peers.ts';
+import {
+  areQuiet,
+  isQuiet,
+  LEAST_ROUNDS,
+  type Turn,
+  type Turns,
+  takeTurns,
+  watched,
+} from './rounds.ts';
+import { Worker } from './worker.ts';
+
+const USERS = 200;
+const BUSY_PER_SECOND = 10_000;
+/** Of both services: what five processes can carry with the machine 60 % busy. */
+const CALM_PER_SECOND = 2_000;
+const BUSY_MS = 3_000;
+const CALM_MS = 3_000;
+const WARM_UP_MS = 3_000;
+const RUN_IN_MS = 200;
+/** Times between two services of what is one event; their numbers make the pairs. */
+const COMPARE = '{ key: { first: [/number] }, allow: [{ path: /sent_us, as: anything }] }';
+
+/** `stalled`: takes the handshake and then nothing; `dead`: nobody listens; `slow`: a tenth of the pace. */
+const CASES = ['off', 'on', 'stalled', 'dead', 'slow'] as const;
+type Case = (typeof CASES)[number];
+
+type Server = Worker<ServerQuestion, number>;
+type Clients = Worker<ClientsQuestion, Collected>;
+
+interface Line {
+  readonly name: Case;
+  readonly proxy: Listening;
+  readonly legacyPort: number;
+  readonly candidatePort: number;
+}
+
+export interface ShadowResult {
+  readonly ratios: Readonly<
+    Record<
+      'toForwarding' | 'p99OnToOff' | 'p99StalledToOff' | 'p99DeadToOff' | 'p99SlowToOff',
+      number
+    >
+  >;
+  readonly p99Ms: Readonly<Record<Case, number>>;
+  readonly cpuUsPerEvent: Readonly<Record<Case, number>>;
+  /** First and third quartile. */
+  readonly spread: { readonly toForwarding: readonly [number, number] };
+  /** CPU time of one thread, frames and parsing included. */
+  readonly judgePairsPerSec: number;
+  readonly rounds: number;
+  readonly noise: {
+    readonly foreign: number;
+    readonly latency: 'quiet enough' | 'too noisy to tell';
+  };
+  readonly targets: readonly {
+    readonly what: string;
+    readonly value: number;
+    readonly bound: number;
+    readonly met: boolean;
+  }[];
+}
+
+export async function benchShadow({ json }: { json: boolean }): Promise<ShadowResult> {
+  const say = (text: string) => (json ? undefined : console.log(text));
+  const judged = judgePairsPerSec();
+  const dir = await mkdtemp(path.join(tmpdir(), 'cutover-bench-'));
+  const workers = {
+    legacy: new Worker('./event-server.ts') as Server,
+    candidate: new Worker('./event-server.ts') as Server,
+    clients: new Worker('./event-clients.ts') as Clients,
+    dummy: new Worker('./event-clients.ts') as Clients,
+  };
+  const lines: Line[] = [];
+  try {
+    for (const name of CASES) lines.push(await warmLine(name, workers, dir));
+    const turns = await takeTurns<Case, Line>(lines, line => turnOf(line, workers), say);
+    const result = resultOf(turns, judged);
+    if (!json) print(result);
+    return result;
+  } finally {
+    for (const { proxy } of lines) await proxy.stop();
+    for (const worker of Object.values(workers)) await worker.stop();
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+interface Workers {
+  readonly legacy: Server;
+  readonly candidate: Server;
+  readonly clients: Clients;
+  /** Reads what nobody compares. */
+  readonly dummy: Clients;
+}
+
+async function warmLine(name: Case, workers: Workers, dir: string): Promise<Line> {
+  const legacyPort = await workers.legacy.ask({ listen: true });
+  const candidatePort = await workers.candidate.ask({ listen: true });
+  // Port 1 of loopback refuses: nobody may listen there but root.
+  const setup = {
+    legacyPort,
+    candidatePort: name === 'dead' ? 1 : candidatePort,
+    compare: COMPARE,
+  };
+  const stage = stageTarget(name === 'off' ? 'off' : 'shadow');
+  const proxy = await startCutover({ ...setup, stage }, dir);
+  const line = { name, proxy, legacyPort, candidatePort };
+  await workers.clients.ask({ open: proxy.port, users: USERS });
+  if (name === 'off' || name === 'dead') {
+    await workers.dummy.ask({ open: candidatePort, users: USERS });
+  }
+  if (name === 'stalled') await workers.candidate.ask({ stall: candidatePort });
+  await streamed(line, workers, BUSY_PER_SECOND, WARM_UP_MS);
+  return line;
+}
+
+async function turnOf(line: Line, workers: Workers): Promise<Turn> {
+  const busy = await streamed(line, workers, BUSY_PER_SECOND, BUSY_MS);
+  const { legacy, candidate, clients, dummy } = workers;
+  const pids = [process.pid, legacy.pid, candidate.pid, clients.pid, dummy.pid, ...line.proxy.pids];
+  const calm = await watched(pids, () => streamed(line, workers, CALM_PER_SECOND, CALM_MS));
+  return {
+    cpuUsPerUnit: busy.cpuUs / busy.events,
+    unitsPerSec: busy.events / (busy.ms / 1_000),
+    p50Ms: calm.result.p50Ms,
+    p99Ms: calm.result.p99Ms,
+    busy: calm.busy,
+  };
+}
+
+/** Both services send at a pace for so long; what is counted has reached the clients. */
+async function streamed(line: Line, workers: Workers, perSecond: number, ms: number) {
+  const { name, legacyPort, candidatePort, proxy } = line;
+  const { legacy, candidate, clients } = workers;
+  const isSending = name !== 'stalled';
+  if (isSending) {
+    const pace = name === 'slow' ? perSecond / 10 : perSecond;
+    await candidate.ask({ sendTo: candidatePort, perSecond: pace });
+  }
+  await legacy.ask({ sendTo: legacyPort, perSecond });
+  await pause(RUN_IN_MS);
+  await clients.ask({ collect: true });
+  const before = { cpuUs: cpuUs(proxy.pids), at: performance.now() };
+  await pause(ms);
+  const collected = await clients.ask({ collect: true });
+  const after = { cpuUs: cpuUs(proxy.pids), at: performance.now() };
+  await legacy.ask({ stop: true });
+  if (isSending) await candidate.ask({ stop: true });
+  await pause(RUN_IN_MS);
+  return { ...collected, cpuUs: after.cpuUs - before.cpuUs, ms: after.at - before.at };
+}
+
+function resultOf(turns: Turns<Case>, judged: number): ShadowResult {
+  const of = (name: Case) => turns.get(name) ?? [];
+  const cpu = (name: Case) => of(name).map(({ cpuUsPerUnit }) => cpuUsPerUnit ?? Number.NaN);
+  const p99 = (name: Case) => {
+    const quiet = of(name).filter(isQuiet);
+    const timed = quiet.length < LEAST_ROUNDS ? of(name) : quiet;
+    return median(timed.map(turn => turn.p99Ms));
+  };
+  const byCase = (value: (name: Case) => number) =>
+    Object.fromEntries(CASES.map(name => [name, rounded(value(name))])) as Record<Case, number>;
+  const cost = paired(cpu('on'), cpu('off'));
+  const p99Ms = byCase(p99);
+  const [low, high] = middle(cost);
+  const ratios = {
+    toForwarding: rounded(median(cost)),
+    p99OnToOff: rounded(p99Ms.on / p99Ms.off),
+    p99StalledToOff: rounded(p99Ms.stalled / p99Ms.off),
+    p99DeadToOff: rounded(p99Ms.dead / p99Ms.off),
+    p99SlowToOff: rounded(p99Ms.slow / p99Ms.off),
+  };
+  const mostP99 = rounded(Math.max(p99Ms.off * 1.15, p99Ms.off + 1));
+  const all = [...turns.values()].flat();
+  return {
+    ratios,
+    p99Ms,
+    cpuUsPerEvent: byCase(name => median(cpu(name))),
+    spread: { toForwarding: [rounded(low), rounded(high)] },
+    judgePairsPerSec: Math.round(judged),
+    rounds: of('on').length,
+    noise: {
+      foreign: rounded(median(all.map(turn => turn.busy.foreign))),
+      latency: areQuiet(turns) ? 'quiet enough' : 'too noisy to tell',
+    },
+    targets: [
+      atMost('CPU per delivered event to forwarding alone', ratios.toForwarding, 2.6),
+      ...(['on', 'stalled', 'dead', 'slow'] as const).map(name =>
+        atMost(`p99 in ms, candidate ${name}`, p99Ms[name], mostP99),
+      ),
+      {
+        ...{ what: 'pairs a second that the judge takes', value: Math.round(judged) },
+        ...{ bound: 60_000, met: judged >= 60_000 },
+      },
+    ],
+  };
+}
+
+function atMost(what: string, value: number, bound: number) {
+  return { what, value, bound, met: value <= bound };
+}
+
+function print(result: ShadowResult): void {
+  const { ratios, p99Ms, cpuUsPerEvent, judgePairsPerSec: pairs, targets, rounds, noise } = result;
+  console.table(
+    CASES.map(name => ({ candidate: name, cpuUs: cpuUsPerEvent[name], p99Ms: p99Ms[name] })),
+  );
+  console.log(ratios, `the judge takes ${pairs} pairs a second`);
+  for (const { what, value, bound, met } of targets)
+    console.log(`${met ? 'met   ' : 'MISSED'}  ${what}: ${value}, bound ${bound}`);
+  console.log(`${rounds} rounds; latencies: ${noise.latency}`);
+}
