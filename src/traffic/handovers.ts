@@ -91,9 +91,13 @@ export class Handovers {
   }
 
   /** True if a session could go to the other side without being closed. */
-  isMovable({ facts, leg, messages, hasSaidAlone }: Session): boolean {
+  isMovable({ facts, leg, messages, hasSaidAlone, protocolsDiffer }: Session): boolean {
     return (
-      !facts.singleUse && !leg.tracker.lost && messages?.preambleOverrun !== true && !hasSaidAlone
+      !facts.singleUse &&
+      !leg.tracker.lost &&
+      messages?.preambleOverrun !== true &&
+      !hasSaidAlone &&
+      !protocolsDiffer
     );
   }
 
@@ -242,9 +246,11 @@ export class Handovers {
     detachLeg(old);
     const { wanted } = session.state;
     const beside = wanted === old.side ? legFor(old.side) : planBeside(old.side, decided);
-    const next = comparison.exchange(lost ? null : old, beside);
+    // A shadow that is to be marked is dialled anew: the old primary's service does not know it as one.
+    const stays = !lost && !(session.facts.route.shadowMark && beside?.role === 'shadow');
+    const next = comparison.exchange(stays ? old : null, beside);
     if (next === null) return this.#end(session);
-    if (lost || comparison.plan === null) {
+    if (!stays || comparison.plan === null) {
       this.#letGo(old);
       session.secondLost(old.side);
     }
@@ -371,9 +377,9 @@ export class Handovers {
   }
 }
 
-/** A leg of that side that a session can go to. */
+/** A leg of that side that a session can go to: nothing to be broken off, and not marked. */
 function legFor(side: Side): SecondLeg {
-  return { side, role: side === 'legacy' ? 'standby' : 'shadow' };
+  return { side, role: 'standby' };
 }
 
 /** What stands beside the new primary: as the decision says, where that is the old one's side. */

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import type { RouteConfig } from '../config/schema.ts';
+import { ERRORS } from '../errors.ts';
 import type { Decided, EndCause, LaneCounters } from '../ports.ts';
 import type { Decision, Side, Subject } from '../rules/decide.ts';
 import {
@@ -83,6 +84,8 @@ export class Session implements SecondLegListener, RolledBack {
   closeWaiting: Buffer | null = null;
   /** Both sockets are closed, and it was reported. */
   finished = false;
+  /** The other service chose another subprotocol: its messages would not be what the client agreed to. */
+  protocolsDiffer = false;
   messagesToClient = 0;
   /** The rollback that is taking it to legacy. */
   rollback: RollbackRun | null = null;
@@ -158,7 +161,15 @@ export class Session implements SecondLegListener, RolledBack {
     for (const action of actions) this.host.act(this, action);
   }
 
+  /** A leg that can not become the primary is only compared: the state machine does not hear of it. */
   secondOpened(side: Side): void {
+    const { comparison, leg, facts, state } = this;
+    this.protocolsDiffer = comparison?.leg?.protocol !== leg.protocol;
+    if (this.protocolsDiffer && state.wanted === side) {
+      return this.end(ERRORS.draining.close, 'service restart');
+    }
+    const isMarked = facts.route.shadowMark && comparison?.plan?.role === 'shadow';
+    if (this.protocolsDiffer || isMarked) return;
     this.handle({ kind: 'second-opened', side });
     this.host.secondOpened(this, side);
   }

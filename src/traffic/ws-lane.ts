@@ -392,7 +392,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // Only what is new goes to the emergency lane; what is open stays as it is.
     if (reason === 'bypass') return;
     if (primary !== session.leg.side || session.state.wanted !== null) {
-      if (route.onSwitch === 'reconnect') return 'reconnect';
+      if (route.onSwitch === 'reconnect' || session.protocolsDiffer) return 'reconnect';
       if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
         this.#handovers.move(session, decided, false);
       }

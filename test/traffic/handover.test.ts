@@ -21,13 +21,18 @@ const beside = (primary: Side): SecondLeg =>
 const event = (seq: number, run = 'r1') =>
   JSON.stringify({ type: 'step', run_id: run, seq, text: `number ${seq}` });
 
-async function service() {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+async function service(protocol: string | false = false) {
+  const server = new WebSocketServer({
+    ...{ port: 0, host: '127.0.0.1', handleProtocols: () => protocol },
+  });
   const heard: string[] = [];
   const sockets: WebSocket[] = [];
   const closes: number[] = [];
-  server.on('connection', socket => {
+  /** Of each socket, the role that it was marked with. */
+  const marks: (string | null)[] = [];
+  server.on('connection', (socket, { headers }) => {
     sockets.push(socket);
+    marks.push(headers['x-cutover-role']?.toString() ?? null);
     socket.on('message', data => void heard.push(String(data)));
     socket.on('close', code => void closes.push(code));
   });
@@ -40,7 +45,7 @@ async function service() {
   });
   const port = (server.address() as { port: number }).port;
   return {
-    ...{ port, heard, sockets, closes },
+    ...{ port, heard, sockets, closes, marks },
     say: (text: string) => {
       for (const socket of server.clients) socket.send(text);
     },
@@ -53,12 +58,21 @@ async function service() {
 
 /** Two services, the proxy, and one client that is in, with its second leg. */
 async function line(
-  options: Partial<ProxyOptions> & { second?: boolean; autoPong?: boolean } = {},
+  options: Partial<ProxyOptions> & {
+    second?: boolean;
+    autoPong?: boolean;
+    /** What the client offers, and what each service takes of it. */
+    protocols?: { offered: string[]; legacy: string | false; candidate: string | false };
+  } = {},
 ) {
-  const [legacy, candidate] = [await service(), await service()];
+  const { protocols, ...others } = options;
+  const [legacy, candidate] = [
+    await service(protocols?.legacy),
+    await service(protocols?.candidate),
+  ];
   const ear = new Ear();
   let decision: Decision = decisionFor('legacy');
-  const { second = true, autoPong = true, ...rest } = options;
+  const { second = true, autoPong = true, ...rest } = others;
   const settle = (next: Decision) => {
     decision = next;
   };
@@ -74,7 +88,9 @@ async function line(
     ...rest,
   });
   open.push(front);
-  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`, { autoPong });
+  const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`, protocols?.offered ?? [], {
+    autoPong,
+  });
   const read: string[] = [];
   let code: number | null = null;
   socket.on('message', data => void read.push(String(data)));
@@ -390,4 +406,55 @@ test('a boundary that does not come ends the session, between fragments with 101
   await front.traffic.reconsider();
   await until('the client is told', () => code() !== null);
   expect(code()).toBe(1012);
+});
+
+describe('a service that took another subprotocol', () => {
+  const protocols = { offered: ['v1', 'v2'], legacy: 'v1', candidate: 'v2' };
+
+  test('is compared, and never speaks to the client: it is told to come again', async () => {
+    const { legacy, candidate, socket, front, serve, moved, code } = await line({ protocols });
+    expect(socket.protocol).toBe('v1');
+    await until('the candidate is there', () => candidate.sockets.length === 1);
+    serve('candidate');
+    await front.traffic.reconsider();
+    await until('it is told', () => code() === 1012);
+    expect(moved()).toEqual([]);
+    expect(legacy.sockets).toHaveLength(1);
+  });
+
+  test('does not take over when the other one fails', async () => {
+    const { legacy, candidate, moved, code } = await line({ protocols });
+    await until('the candidate is there', () => candidate.sockets.length === 1);
+    legacy.sockets[0]?.close(1011);
+    await until('it is told', () => code() === 1011);
+    expect(moved()).toEqual([]);
+  });
+
+  test('and is dialled for the move is found out in time', async () => {
+    const { candidate, front, serve, moved, code } = await line({ protocols, second: false });
+    serve('candidate');
+    await front.traffic.reconsider();
+    await until('it is told', () => code() === 1012);
+    expect(candidate.sockets).toHaveLength(1);
+    expect(moved()).toEqual([]);
+  });
+});
+
+describe('where shadows are marked', () => {
+  const routes = [{ ...ROUTE, shadowMark: true }];
+
+  test('a marked leg never serves: another one is dialled, and the old primary gives way to a marked one', async () => {
+    const { legacy, candidate, read, move, code } = await line({ routes });
+    expect(candidate.marks).toEqual(['shadow']);
+    await move('candidate');
+    expect(candidate.marks).toEqual(['shadow', null]);
+    candidate.sockets[1]?.send(event(1));
+    await until('it hears the unmarked one', () => read.length === 1);
+    await move('legacy');
+    await until('a marked one stands beside it', () => candidate.marks.length === 3, 15_000);
+    expect(candidate.marks).toEqual(['shadow', null, 'shadow']);
+    legacy.say(event(2));
+    await until('legacy speaks', () => read.length === 2);
+    expect(code()).toBeNull();
+  });
 });
