@@ -128,6 +128,8 @@ export class Handovers {
         }
         return;
       case 'reconcile':
+        // What came in one read with the end of its last message is kept, and not the client's.
+        session.leg.given = session.leg.tracker.messages;
         session.leg.socket.pause();
         session.rollback?.cut(session);
         this.#cutting.delete(session);
@@ -210,7 +212,9 @@ export class Handovers {
       readTail(this.#options.tails, leg, synced?.[leg.side] ?? null, now - 2 * WINDOW_MS);
     const [given, sent] = [read(old), read(next)];
     const result = reconcile({
-      delivered: given.messages.map(({ payload }) => eventOf(payload)),
+      delivered: given.messages
+        .filter(({ index }) => index < old.given)
+        .map(({ payload }) => eventOf(payload)),
       sent: sent.messages.map(({ payload, index }) => ({
         ...eventOf(payload),
         hadAlready: index < next.given,
@@ -242,7 +246,6 @@ export class Handovers {
     this.#reconciled.delete(session);
     if (comparison === null || reconciled === undefined) return this.#end(session);
     const decided = move?.decided ?? session.decided;
-    old.given = old.tracker.messages;
     detachLeg(old);
     const { wanted } = session.state;
     const beside = wanted === old.side ? legFor(old.side) : planBeside(old.side, decided);

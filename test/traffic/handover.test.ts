@@ -1,8 +1,10 @@
 // Live sessions change hands: the client keeps its socket, and gets each event once.
 import { once } from 'node:events';
+import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Decision, SecondLeg, Side } from '../../src/rules/decide.ts';
+import { wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import { until } from '../support/until.ts';
@@ -167,6 +169,25 @@ test('what the client has already is withheld when the new primary comes to it, 
   candidate.say(event(3));
   await until('the same again is not ours to judge', () => read.length === 5);
   expect(read).toEqual([1, 2, 3, 4, 3].map(n => event(n)));
+});
+
+test('what comes in one read with the end of its last message is not taken for delivered', async () => {
+  const { legacy, candidate, read, serve, front, moved } = await line();
+  const raw = (legacy.sockets[0] as unknown as { _socket: net.Socket })._socket;
+  const first = wholeFrame(1, Buffer.from(event(1)));
+  raw.write(first.subarray(0, 20));
+  candidate.say(event(1));
+  const bytes = () =>
+    [...front.traffic.counters()].find(({ side }) => side === 'legacy')?.counters.bytesToClient;
+  await until('it has the first half', () => bytes() === 20);
+  serve('candidate');
+  await front.traffic.reconsider();
+  raw.write(Buffer.concat([first.subarray(20), wholeFrame(1, Buffer.from(event(2)))]));
+  await until('it is served by the candidate', () => moved().length === 1);
+  candidate.say(event(2));
+  candidate.say(event(3));
+  await until('it has the last', () => read.includes(event(3)));
+  expect(read).toEqual([event(1), event(2), event(3)]);
 });
 
 test('an event that the old primary left out earlier is not delivered late, and is counted', async () => {
