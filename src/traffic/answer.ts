@@ -1,5 +1,5 @@
 // Answers of the proxy's own, where an error becomes HTTP: the one place for each kind of client.
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ERRORS, type ErrorCode, errorBody } from '../errors.ts';
 import { writeHead } from '../wire/http-head.ts';
@@ -41,6 +41,14 @@ function extraFields(code: ErrorCode): string[] {
   if (code === 'overloaded' || code === 'exhausted') return ['Retry-After', '1'];
   if (code === 'unauthorized') return ['WWW-Authenticate', 'Bearer'];
   return [];
+}
+
+/** What node:http writes as a reason phrase. */
+const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
+/** A service's reason phrase, or the usual one where it can not be passed on. */
+export function phraseFor(status: number, reason: string): string {
+  return PHRASE.test(reason) ? reason : (STATUS_CODES[status] ?? '');
 }
 
 /** Answers on a bare socket (an upgrade, or a request that could not be parsed) and closes it. */

@@ -10,7 +10,7 @@ import type { Decider, TrafficObserver, WriteLedger } from '../ports.ts';
 import { BYPASS_NAME, matchRoute } from '../rules/routes.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
-import { refuseRequest, refuseSocket, sendHead } from './answer.ts';
+import { phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
 import { failureOf } from './bypass-failure.ts';
 import { Stalls } from './bypass-stalls.ts';
@@ -230,7 +230,7 @@ export class BypassLane {
     // What is left of the request has no reader, so nothing may follow it.
     if (!incoming.complete) response.shouldKeepAlive = false;
     const { statusCode = 502, statusMessage = '' } = answer;
-    response.writeHead(statusCode, statusMessage, this.#fieldsOf(answer));
+    response.writeHead(statusCode, phraseFor(statusCode, statusMessage), this.#fieldsOf(answer));
     sendHead(response);
     if (EVENT_STREAM.test(answer.headers['content-type'] ?? '')) {
       const lane = this.#options.counters.of(name, 'legacy');

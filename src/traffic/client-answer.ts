@@ -6,7 +6,7 @@ import type { LaneCounters } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { endToEnd, fieldValues, without } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
-import { sendHead } from './answer.ts';
+import { phraseFor, sendHead } from './answer.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 import { Progress } from './progress.ts';
 import type { Member } from './roll.ts';
@@ -101,8 +101,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     this.#end = bodyEnd(response, status, headers);
     // Trailers are announced only where they can come; node:http refuses the field elsewhere.
     const fields = this.#end === 'chunk' ? headers : without(headers, TRAILER);
-    const phrase = PHRASE.test(reason) ? reason : (STATUS_CODES[status] ?? '');
-    response.writeHead(status, phrase, this.#options.fields(fields));
+    response.writeHead(status, phraseFor(status, reason), this.#options.fields(fields));
     this.#isHeld = true;
     process.nextTick(() => this.#flush());
   }
@@ -178,8 +177,6 @@ function bodyEnd(response: ServerResponse, status: number, headers: readonly str
 }
 
 const TRAILER: ReadonlySet<string> = new Set(['trailer']);
-/** What node:http writes as a reason phrase. */
-const PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 function pairs(fields: readonly string[]): [string, string][] {
   const list: [string, string][] = [];

@@ -16,7 +16,7 @@ export class EventStream implements AnswerSink {
   #tail = '';
   /** Events can not be told apart in what is compressed. */
   #isCoded = false;
-  /** It is a stream of events indeed, so that a field can be put in. */
+  /** It is a stream of events indeed: only that may be given an end of ours. */
   #isEvents = false;
   #retryMs = 0;
   #ending = false;
@@ -32,13 +32,19 @@ export class EventStream implements AnswerSink {
     this.#exchange = exchange;
   }
 
+  /** The answer is none of events: it has a length, or another type. It comes to its own end. */
+  get isPlain(): boolean {
+    return this.#response.headersSent && !this.#isEvents;
+  }
+
   /**
    * Ends it behind the event under way; cuts it off if that event does not end within `limitMs`. One that
-   * has not begun is cut off. Its client tries again after `retryMs` (the standard's `retry` field, which
-   * it keeps to from then on).
+   * has not begun is cut off, a plain answer left alone: an end of ours would make it look whole, or shorter
+   * than its length, so that the next answer is read as its rest. Its client tries again after `retryMs`
+   * (the standard's `retry` field, which it keeps to from then on).
    */
   endSoon(limitMs: number, retryMs: number): void {
-    if (this.#ending) return;
+    if (this.#ending || this.isPlain) return;
     this.#ending = true;
     this.#retryMs = retryMs;
     if (!this.#response.headersSent || this.#isCoded) return void this.#response.destroy();
@@ -83,9 +89,7 @@ export class EventStream implements AnswerSink {
 
   #finish(): void {
     this.#ended = true;
-    if (this.#isEvents) {
-      this.#sink.ours(Buffer.from(`retry: ${Math.round(this.#retryMs)}\n\n`));
-    }
+    this.#sink.ours(Buffer.from(`retry: ${Math.round(this.#retryMs)}\n\n`));
     this.#sink.end([]);
     this.#exchange?.abort();
   }

@@ -136,7 +136,9 @@ export class HttpLane {
     });
     for (const answer of answers) run.joinAnswer(answer);
     const { boundaryMs, movesPerS } = this.#options.context().limits;
-    const streams = [...this.#streams].filter(([, answer]) => answer.rollback === run);
+    const streams = [...this.#streams].filter(
+      ([stream, answer]) => answer.rollback === run && !stream.isPlain,
+    );
     const retryMs = windowFor(streams.length, movesPerS);
     for (const [stream, answer] of streams) {
       answer.isCutShort = true;

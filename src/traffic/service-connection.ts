@@ -6,6 +6,7 @@
 import type net from 'node:net';
 import type { ErrorCode } from '../errors.ts';
 import { Leg } from './leg.ts';
+import { Progress } from './progress.ts';
 import type { Member, Roll } from './roll.ts';
 import { connectFailure, type Upstream } from './upstream.ts';
 
@@ -59,6 +60,7 @@ export class ServiceConnection implements Member {
   readonly #options: ServiceConnectionOptions;
   readonly #waiting: RequestUnderWay[] = [];
   #current: RequestUnderWay | null = null;
+  readonly #progress = new Progress(performance.now());
   /** The current request is on its way; what comes is its answer. */
   #started = false;
   #leg: Leg | null = null;
@@ -118,12 +120,17 @@ export class ServiceConnection implements Member {
 
   /** Called about once a second: closes what was idle for long, gives up services that do not answer. */
   sweep(nowMs: number): void {
+    const { responseTimeoutMs } = this.upstream.config;
     if (this.#current === null) {
       if (nowMs >= this.#idleUntilMs) this.#goIdle();
       return;
     }
+    // The time for an answer counts from the whole request; a body that is not taken has no such moment.
+    const socket = this.#stands ? (this.#leg?.socket ?? null) : null;
+    if (socket !== null && this.#progress.isStuck(socket, nowMs, responseTimeoutMs))
+      return this.#lose({ code: 'upstream-timeout', detail: 'it does not take the request' });
     const sinceMs = this.#started ? this.#current.unansweredSinceMs : null;
-    if (sinceMs !== null && nowMs - sinceMs >= this.upstream.config.responseTimeoutMs)
+    if (sinceMs !== null && nowMs - sinceMs >= responseTimeoutMs)
       this.#lose({ code: 'upstream-timeout', detail: 'it did not answer' });
   }
 

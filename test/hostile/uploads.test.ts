@@ -34,6 +34,18 @@ describe.each(LANES)('%s', (_lane, path) => {
     await until('the service is let go', () => upstream.ended || upstream.closed);
   });
 
+  test('a service that takes nothing of a body any more is a 504 in its time', async () => {
+    const { service, client } = await line({ upstream: { responseTimeoutMs: 1_000 } });
+    const end = await client();
+    const body = Buffer.alloc(32 * 1_048_576, 'x');
+    end.write(`POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${body.length}\r\n\r\n`);
+    const upstream = await service.next();
+    upstream.socket.pause();
+    end.write(body);
+    await end.has('"code":"upstream-timeout"');
+    expect(end.text).toMatch(/^HTTP\/1\.1 504 /);
+  });
+
   test('a body that waits for its service waits as long as it has to', async () => {
     const { service, client } = await line(LIMITS);
     const end = await client();

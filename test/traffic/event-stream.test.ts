@@ -54,6 +54,29 @@ describe.each([
     expect(body(client.text)).toMatch(/^data: half and half\r\n\r\nretry: \d{3,4}\n\n$/);
   });
 
+  test.each([
+    ['with a length', 'Content-Length: 40\r\n', ''],
+    ['in chunks', 'Transfer-Encoding: chunked\r\n', ''],
+    ['in chunks, stopped at a blank line', 'Transfer-Encoding: chunked\r\n', '3\r\na\n\n\r\n'],
+  ])(
+    'but no plain answer %s on its route: that comes to its own end or is cut',
+    async (_, framing, part) => {
+      const { front, client, service } = await withService({ routes });
+      client.write(get('/events'));
+      const upstream = await service.next();
+      await upstream.has('\r\n\r\n');
+      upstream.write(`HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n${framing}\r\n${part}`);
+      await client.has('\r\n\r\n');
+      const before = client.text;
+      end(front);
+      // What the service says to the next one on the connection must not become the rest of it.
+      client.write(get('/events'));
+      upstream.socket.destroy();
+      await until('it is cut off', () => client.ended || client.closed);
+      expect(client.text.slice(before.length).replace(part, '')).toBe('');
+    },
+  );
+
   test('by cutting it off, where the event does not end in time', async () => {
     const { front, client, upstream } = await withStream('', { boundaryMs: 100 });
     upstream.write('data: half');
