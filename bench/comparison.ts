@@ -46,7 +46,7 @@ export interface Comparison {
     readonly cpu: 'quiet enough' | 'too noisy to tell';
     readonly latency: 'quiet enough' | 'too noisy to tell';
   };
-  readonly targets: readonly Target[];
+  readonly targets: readonly TimedTarget[];
   readonly machine: string;
 }
 
@@ -58,10 +58,17 @@ export interface Target {
   readonly met: boolean;
 }
 
+/** One that noise can hide. */
+export interface TimedTarget extends Target {
+  readonly of: 'cpu' | 'latency' | 'memory';
+  /** False: the machine was too noisy to tell. */
+  readonly told: boolean;
+}
+
 export type TargetsOf = (
   peers: Comparison['peers'],
   ratios: Comparison['ratios'],
-) => readonly Omit<Target, 'met'>[];
+) => readonly Omit<TimedTarget, 'met' | 'told'>[];
 
 export function compare(
   turns: Turns,
@@ -94,17 +101,22 @@ export function compare(
     const [low, high] = middle(each);
     return high - low > MOST_SPREAD * median(each);
   });
+  const noise = {
+    foreign: rounded(median([...turns.values()].flat().map(turn => turn.busy.foreign))),
+    cpu: isWide ? 'too noisy to tell' : 'quiet enough',
+    latency: areQuiet(turns) ? 'quiet enough' : 'too noisy to tell',
+  } as const;
   return {
     peers,
     ratios,
     spread: { peers: spread, ratios: ratioSpread },
     rounds: Math.max(...[...turns.values()].map(all => all.length)),
-    noise: {
-      foreign: rounded(median([...turns.values()].flat().map(turn => turn.busy.foreign))),
-      cpu: isWide ? 'too noisy to tell' : 'quiet enough',
-      latency: areQuiet(turns) ? 'quiet enough' : 'too noisy to tell',
-    },
-    targets: targetsOf(peers, ratios).map(each => ({ ...each, met: each.value <= each.most })),
+    noise,
+    targets: targetsOf(peers, ratios).map(each => ({
+      ...each,
+      met: each.value <= each.most,
+      told: each.of === 'memory' || noise[each.of] === 'quiet enough',
+    })),
     machine: `${os.cpus()[0]?.model.trim()} x ${os.availableParallelism()}, Linux ${os.release()}, Node ${process.version}`,
   };
 }
@@ -113,8 +125,10 @@ export function compare(
 export function printComparison(result: Comparison): void {
   console.table(result.peers);
   console.log('CPU of Cutover to that of', result.ratios, 'quartiles', result.spread.ratios);
-  for (const { what, value, most, met } of result.targets)
-    console.log(`${met ? 'met   ' : 'MISSED'}  ${what}: ${value} of at most ${most}`);
+  for (const { what, value, most, met, told } of result.targets) {
+    const untold = told ? '' : ' (too noisy to tell)';
+    console.log(`${met ? 'met   ' : 'MISSED'}  ${what}: ${value} of at most ${most}${untold}`);
+  }
   console.log(`${result.rounds} rounds; ${result.machine}`);
   const { foreign, cpu, latency } = result.noise;
   console.log(

@@ -44,7 +44,12 @@ export async function benchHttp({ json }: { json: boolean }): Promise<Comparison
 const targetsOf: TargetsOf = (_peers, { toHttpProxy }) =>
   toHttpProxy === null
     ? []
-    : [{ what: "CPU per request to http-proxy's", value: toHttpProxy, most: 0.5 }];
+    : [
+        {
+          what: "CPU per request to http-proxy's, as it comes",
+          ...{ of: 'cpu', value: toHttpProxy, most: 0.5 },
+        },
+      ];
 
 async function turnOf(line: Line, serverPid: number): Promise<Turn> {
   const beforeUs = cpuUs(line.pids);

@@ -67,15 +67,17 @@ const targetsOf: TargetsOf = ({ cutover, nginx }, { toPipe, toNginx }) => {
   if (cutover === undefined || nginx === undefined || toPipe === null || toNginx === null)
     return [];
   return [
-    { what: "CPU per event to the bare pipe's", value: toPipe, most: 1.25 },
-    { what: "CPU per event to nginx's", value: toNginx, most: 1.7 },
+    { what: "CPU per event to the bare pipe's", of: 'cpu', value: toPipe, most: 1.25 },
+    { what: "CPU per event to nginx's", of: 'cpu', value: toNginx, most: 1.7 },
     {
       what: "kB per idle socket, nginx's",
+      of: 'memory',
       value: cutover.kbPerSocket ?? Number.NaN,
       most: nginx.kbPerSocket ?? Number.NaN,
     },
     {
       what: "p99 in ms, nginx's and 1 ms or a quarter more",
+      of: 'latency',
       value: cutover.p99Ms,
       most: rounded(Math.max(nginx.p99Ms + 1, nginx.p99Ms * 1.25)),
     },

@@ -3,12 +3,17 @@
 
 export type RawHeaders = readonly string[];
 
-/** Fields of one connection, never of the message (RFC 9110 7.6.1, RFC 9112 9; de facto the rest). */
+/**
+ * Fields of one connection, never of the message (RFC 9110 7.6.1, RFC 9112 9; de facto the rest). `Proxy` is
+ * none, and nobody's but an attacker's: CGI programs take it for the address of a proxy (CVE-2016-5385).
+ */
 const HOP_BY_HOP = new Set([
   'connection',
   'keep-alive',
+  'proxy',
   'proxy-connection',
   'proxy-authenticate',
+  'proxy-authentication-info',
   'proxy-authorization',
   'te',
   'transfer-encoding',

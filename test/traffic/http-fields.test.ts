@@ -82,6 +82,15 @@ describe('25: who a request came from', () => {
 });
 
 describe('24: fields of one connection', () => {
+  test('of a request stay behind, and what a CGI program takes for the address of a proxy', async () => {
+    const { service, client } = await withService();
+    const own = 'Proxy: evil\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: p\r\n';
+    client.write(get('/api/x', `${own}X-Kept: 1\r\n`));
+    const upstream = await asked(service);
+    expect(upstream.text).not.toMatch(/^proxy/im);
+    expect(lines(upstream)).toContain('x-kept: 1');
+  });
+
   test('an upgrade to anything but WebSocket goes on as a plain request', async () => {
     const { service, client } = await withService();
     client.write(
@@ -102,7 +111,7 @@ describe('24: fields of one connection', () => {
     (await asked(service)).write(
       answer(
         'ok',
-        'Connection: X-Gone, X-Cutover-Side, close\r\nX-Gone: 1\r\nKeep-Alive: timeout=77\r\nProxy-Authenticate: p\r\nUpgrade: h2c\r\nX-Kept: 1\r\n',
+        'Connection: X-Gone, X-Cutover-Side, close\r\nX-Gone: 1\r\nKeep-Alive: timeout=77\r\nProxy-Authenticate: p\r\nProxy-Authentication-Info: p\r\nUpgrade: h2c\r\nX-Kept: 1\r\n',
       ),
     );
     await client.has('\r\n\r\nok');
