@@ -30,6 +30,23 @@ function body(text: string): string {
 }
 const END = '\r\n0\r\n\r\n';
 
+test.each([
+  ['between two events', 'data: one\n\n'],
+  ['in the middle of one', 'data: on'],
+  ['before the first', ''],
+])('47: a stream that breaks off %s is cut off, without an end', async (_where, said) => {
+  const { client, upstream, front } = await withStream('Transfer-Encoding: chunked\r\n');
+  if (said !== '') upstream.write(`${said.length.toString(16)}\r\n${said}\r\n`);
+  await client.has(said);
+  upstream.socket.destroy();
+  await until('the client is cut off', () => client.ended || client.closed);
+  expect(body(client.text)).toBe(said);
+  expect(client.text).not.toContain(END);
+  expect(front.reports).toContainEqual(
+    expect.objectContaining({ kind: 'failed', what: 'upstream-closed' }),
+  );
+});
+
 describe.each([
   ['an operator', (front: TestProxy) => void front.traffic.endOpen(1)],
   ['a shutdown', (front: TestProxy) => void front.traffic.drain(1)],

@@ -54,17 +54,24 @@ test.each([
   ['200 users, ten on each connection', 200, n => Math.floor(n / 10), 'connection'],
   ['20 users, each over all of 7 connections', 20, n => Math.floor(n / 4) % 7, 'connection'],
   ['20 users over 7 connections, who share', 20, n => Math.floor(n / 4) % 7, 'credential'],
+  [
+    '200 users on a route of event streams, ten on each connection',
+    200,
+    n => Math.floor(n / 10),
+    'sse',
+  ],
   ['200 users in the bypass, each on a connection of his own', 200, n => n, 'bypass'],
   ['200 users in the bypass, ten on each connection', 200, n => Math.floor(n / 10), 'bypass'],
-] as [string, number, (n: number) => number, 'connection' | 'credential' | 'bypass'][])(
+] as [string, number, (n: number) => number, 'connection' | 'credential' | 'bypass' | 'sse'][])(
   '48: %s, get no body but their own',
   async (_what, users, at, way) => {
-    const affinity = way === 'bypass' ? 'connection' : way;
+    const affinity = way === 'credential' ? way : 'connection';
+    const protocol = way === 'sse' ? way : 'http';
     const service = await straying();
     const front = await proxy({
       legacy: service.port,
       bypassed: () => way === 'bypass',
-      routes: [{ name: 'api', path: '/api/*', protocol: 'http', affinity }],
+      routes: [{ name: 'api', path: '/api/*', protocol, affinity }],
       identity: { sources: [{ from: 'bearer' }], verify: { secretFile: 'secret' } },
       secrets: { ca: {}, identitySecret: SECRET },
     });
