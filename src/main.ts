@@ -20,6 +20,7 @@ import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
 import { Proofs } from './control/proofs.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
+import { unreachable } from './control/reach.ts';
 import { rollbackBySignal } from './control/rollback-signal.ts';
 import { Rollbacks } from './control/rollbacks.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
@@ -168,6 +169,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       loadedAt: () => loadedAt,
       lastReload: () => lastReload,
       traffic: () => traffic,
+      unreachable: side => unreachable(loaded, side),
       judge,
       bypass: emergency,
       rollbacks,

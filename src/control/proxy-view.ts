@@ -2,6 +2,7 @@
 // admin API read it.
 import type { Loaded } from '../config/load.ts';
 import type { Decider, JudgeView, TrafficView } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
 import type { Audit } from './audit.ts';
 import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
@@ -40,6 +41,8 @@ export interface ProxyView {
   /** What became of writes. */
   readonly writes: WriteSplits;
   readonly evidence: Pick<Evidence, 'ask' | 'state' | 'counts'>;
+  /** Why a service can not be connected to now; null if it can. */
+  unreachable(side: Side): Promise<string | null>;
   /** Null before the listener is open. */
   traffic(): TrafficView | null;
   /** As `http://127.0.0.1:8080`; null while not listening. */

@@ -4,7 +4,7 @@ import pino from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
 import type { Decider } from '../ports.ts';
-import { decide } from '../rules/decide.ts';
+import { decide, SIDES } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
 import { EVERYTHING } from '../rules/latch.ts';
 import { isForward, type StageTarget, stageTarget } from '../rules/stage.ts';
@@ -57,9 +57,9 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     route,
     plan: planOf(flags, route, wanted),
   }));
-  for (const { route, plan } of plans) {
-    if (isForward(plan.before, plan.after)) refuseForward(proxy, route);
-  }
+  const forward = plans.filter(({ plan }) => isForward(plan.before, plan.after));
+  for (const { route } of forward) refuseForward(proxy, route);
+  if (forward.length > 0) await refuseUnreachable(proxy);
   const changes: RouteChange[] = [];
   for (const { route, plan } of plans) {
     try {
@@ -87,6 +87,18 @@ function refuseForward(proxy: ProxyView, { name }: RouteConfig): void {
   if (latch.kept) return proxy.guardrails.refuseForward(name);
   const message = 'the state folder can not be written, so a rollback could not be kept';
   throw new CutoverError('conflict', message, { field: 'stage' });
+}
+
+/** Nobody is sent to a service that is not there, nor where there is no way back from. */
+async function refuseUnreachable(proxy: ProxyView): Promise<void> {
+  const found = await Promise.all(
+    SIDES.map(async side => ({ side, why: await proxy.unreachable(side) })),
+  );
+  for (const { side, why } of found) {
+    if (why === null) continue;
+    const message = `the ${side} service can not be reached (${why}), so nobody more is sent to the candidate`;
+    throw new CutoverError('conflict', message, { field: 'stage' });
+  }
 }
 
 /** Routes that a request names. Throws `CutoverError('no-such-route')`. */

@@ -104,6 +104,18 @@ describe('in canary', () => {
   });
 });
 
+test.each(['legacy', 'candidate'] as const)(
+  'no stage goes forward while %s can not be reached; back goes always',
+  async side => {
+    op = await operated({ 'events.json': flagsFor('events', 'canary', 5) });
+    op.state.unreachable[side] = 'ECONNREFUSED';
+    await expect(
+      changeStage(op.proxy, { route: 'events', stage: 'canary', percent: 10 }),
+    ).rejects.toThrow(`the ${side} service can not be reached (ECONNREFUSED)`);
+    await changeStage(op.proxy, { route: 'events', stage: 'canary', percent: 1 });
+  },
+);
+
 describe('a hold', () => {
   const splits = (count: number) => {
     op.clock.ms += 1_000;

@@ -177,6 +177,8 @@ export interface Operated {
     lock: 'held' | 'awaited';
     lastReload: ReloadReport | null;
     warnings: string[];
+    /** Why services can not be connected to. */
+    unreachable: Partial<Record<Side, string>>;
   };
   /** Writes a flag file of the folder. */
   write(file: string, features: readonly FeatureLike[] | string): Promise<void>;
@@ -216,7 +218,13 @@ export async function operated(
   const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
   const flags = await openFileFlags({ dir, routes: () => config.routes, logger });
   const traffic = new FakeTraffic();
-  const state: Operated['state'] = { traffic, lock: 'held', lastReload: null, warnings: [] };
+  const state: Operated['state'] = {
+    traffic,
+    lock: 'held',
+    lastReload: null,
+    warnings: [],
+    unreachable: {},
+  };
   const stateDir = await mkdtemp(path.join(tmpdir(), 'cutover-operator-state-'));
   const bypass = await Bypass.open(stateDir);
   const audit = new Audit(logger);
@@ -265,6 +273,7 @@ export async function operated(
     loadedAt: () => startedAt,
     lastReload: () => state.lastReload,
     traffic: () => state.traffic,
+    unreachable: async side => state.unreachable[side] ?? null,
     judge: NOTHING_JUDGED,
     bypass,
     rollbacks,
