@@ -64,6 +64,12 @@ export class ClientLink {
   }
 }
 
+/** By which services tell users apart, whatever the configuration says of it. */
+const CREDENTIAL_FIELDS = [
+  ...['authorization', 'cookie', 'sec-websocket-protocol'],
+  ...['x-api-key', 'api-key', 'x-auth-token', 'x-access-token'],
+];
+
 /**
  * Everything in a request by which a service could tell users apart, as one key: equal for two
  * requests only if a service would take them for the same user.
@@ -72,7 +78,7 @@ export function credentialsOf(
   { headers, target }: RequestFacts,
   { identity, identityFields }: Pick<TrafficContext, 'identity' | 'identityFields'>,
 ): string {
-  const names = ['authorization', 'cookie', 'sec-websocket-protocol', ...identityFields];
+  const names = [...CREDENTIAL_FIELDS, ...identityFields];
   // A list, not a text with separators: no two different lists may give the same key.
   return JSON.stringify([
     ...names.map(name => fieldValues(headers, name)),

@@ -5,10 +5,11 @@ import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
-import { ERRORS } from '../errors.ts';
+import { ERRORS, type ErrorCode } from '../errors.ts';
 import type { Decider, TrafficObserver, WriteLedger } from '../ports.ts';
 import { BYPASS_NAME, matchRoute } from '../rules/routes.ts';
-import { fieldValues } from '../wire/headers.ts';
+import { checkClientHandshake, checkServerHandshake, offeredProtocols } from '../wire/handshake.ts';
+import { fieldValues, without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
@@ -135,7 +136,9 @@ export class BypassLane {
   /** Passes an upgrade on. `head` is what came behind the request. */
   upgrade(incoming: IncomingMessage, client: Socket, head: Buffer, name: string): void {
     const { context, observer, logger } = this.#options;
-    const request = readRequest(incoming, context());
+    const { method = '', httpVersion, rawHeaders } = incoming;
+    const request =
+      checkClientHandshake(method, httpVersion, rawHeaders) ?? readRequest(incoming, context());
     if (typeof request === 'string') {
       observer.failed(name, 'none', request);
       const about = { ...idsOf(incoming), route: name };
@@ -216,7 +219,9 @@ export class BypassLane {
   }
 
   #fieldsOf(answer: IncomingMessage): string[] {
-    return fieldsToClient(answer.rawHeaders, this.#options.context(), 'legacy');
+    // No trailers are passed on here, so none are announced; node:http refuses the field elsewhere.
+    const fields = without(answer.rawHeaders, TRAILER);
+    return fieldsToClient(fields, this.#options.context(), 'legacy');
   }
 
   /** Passes legacy's answer on. What breaks off there breaks off here: no end where there was none. */
@@ -251,15 +256,29 @@ export class BypassLane {
     const passage = this.#passageOf(incoming);
     // Otherwise a client that leaves before the answer leaves legacy's socket behind.
     client.once('close', () => outgoing.destroy());
-    outgoing.once('upgrade', answer => {
-      passage.answered = true;
-      answer.headers = byName([...UPGRADE, ...this.#fieldsOf(answer)]);
-    });
     outgoing.once('socket', () => {
       // The library listens by now. It would give a refusal that breaks off no end at all.
       outgoing.removeAllListeners('response');
-      outgoing.once('response', answer => this.#refuse(answer, incoming, client));
-      outgoing.once('upgrade', (_answer, upstream) => this.#open(client, upstream, passage.name));
+      outgoing.once('response', answer => {
+        if (answer.statusCode !== 101) return this.#refuse(answer, incoming, client);
+        // To node:http one that names no protocol is an answer like any other, without an end.
+        this.#turnAway('upstream-invalid', NO_UPGRADE, incoming, client);
+        outgoing.destroy();
+      });
+      // Nor would it look at what legacy agrees to.
+      const passOn = outgoing.listeners('upgrade');
+      outgoing.removeAllListeners('upgrade');
+      outgoing.once('upgrade', (answer, upstream, head) => {
+        const wrong = wrongUpgrade(incoming, answer);
+        if (wrong !== null) {
+          upstream.destroy();
+          return this.#turnAway('upstream-invalid', wrong, incoming, client);
+        }
+        passage.answered = true;
+        answer.headers = byName([...UPGRADE, ...this.#fieldsOf(answer)]);
+        for (const listener of passOn) listener.call(outgoing, answer, upstream, head);
+        this.#open(client, upstream, passage.name);
+      });
       limitWait(outgoing, incoming, this.#legacy.config.handshakeTimeoutMs);
     });
   }
@@ -303,14 +322,22 @@ export class BypassLane {
     // A client that left is nobody's failure.
     if (incoming.socket.destroyed) return;
     const passage = this.#passageOf(incoming);
-    const { name } = passage;
     if (passage.answered) return this.#cutOff(passage, error);
-    const { code: detail = 'unknown' } = error;
-    const code = failureOf(error);
-    passage.noted?.(code);
+    this.#turnAway(failureOf(error), error.code ?? 'unknown', incoming, client);
+  }
+
+  /** Legacy gave no answer that can be passed on. */
+  #turnAway(
+    code: ErrorCode,
+    detail: string,
+    incoming: IncomingMessage,
+    client: ServerResponse | Socket,
+  ): void {
+    const { name, ids, noted } = this.#passageOf(incoming);
+    noted?.(code);
     const { observer, logger } = this.#options;
     observer.failed(name, 'legacy', code);
-    const about = { ...passage.ids, route: name, side: 'legacy', detail } as const;
+    const about = { ...ids, route: name, side: 'legacy', detail } as const;
     if (client instanceof ServerResponse) {
       logRefusal(logger, 'a request was refused', code, about);
       refuseRequest(client, code);
@@ -418,4 +445,13 @@ function byName(
   return Object.fromEntries(
     [...grouped].map(([name, values]) => [name, values.length === 1 ? (values[0] ?? '') : values]),
   );
+}
+
+const TRAILER: ReadonlySet<string> = new Set(['trailer']);
+const NO_UPGRADE = 'it does not upgrade to websocket';
+
+/** What is wrong with a 101 of legacy's; null if it is what the client asked for. */
+function wrongUpgrade({ rawHeaders }: IncomingMessage, answer: IncomingMessage): string | null {
+  const [key = ''] = fieldValues(rawHeaders, 'sec-websocket-key');
+  return checkServerHandshake(answer.rawHeaders, key, offeredProtocols(rawHeaders));
 }

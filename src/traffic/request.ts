@@ -25,14 +25,8 @@ export function readRequest(
   const peer = plainAddress(request.socket.remoteAddress ?? '');
   const trusted = context.isTrusted(peer);
   const headers = credible(request.rawHeaders, context.identityFields, trusted);
-  const hosts = fieldValues(headers, 'host');
-  const [host = ''] = hosts;
-  const { httpVersion } = request;
-  if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'bad-request';
-  // HTTP/1.0 may come without Host (RFC 9112 3.2); 1.1 may not, and nothing may come with two.
-  if (hosts.length === 0 ? httpVersion === '1.1' : hosts.length > 1 || !isHost(host))
-    return 'bad-request';
-  if (requestFraming(httpVersion, request.rawHeaders) === null) return 'bad-request';
+  const [host = ''] = fieldValues(headers, 'host');
+  if (isAmbiguous(request)) return 'bad-request';
   // It would show the fields that proxies add, credentials among them (RFC 9110 9.3.8).
   if (request.method === 'TRACE') return 'method';
   const target = parseRequestTarget(request.url ?? '', host);
@@ -46,6 +40,16 @@ export function readRequest(
     version: request.httpVersion,
   } as const;
   return { target, headers, hop, ...idsOf(request) };
+}
+
+/** True if a head could be read in two ways, its target aside. */
+export function isAmbiguous({ httpVersion, rawHeaders }: IncomingMessage): boolean {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return true;
+  const [host = '', ...more] = fieldValues(rawHeaders, 'host');
+  // HTTP/1.0 may come without Host (RFC 9112 3.2); 1.1 may not, and nothing may come with two.
+  const hasHost = fieldValues(rawHeaders, 'host').length > 0;
+  if (hasHost ? more.length > 0 || !isHost(host) : httpVersion === '1.1') return true;
+  return requestFraming(httpVersion, rawHeaders) === null;
 }
 
 /**

@@ -30,8 +30,9 @@ export class TailRing {
 
   /** Copies a piece of a leg's stream; `previous` is that leg's last one. Returns its position. */
   append(previous: number, { bytes, messages, atBoundary, time }: TailRecord): number {
-    // Made when it is first needed: a proxy without second legs pays nothing.
-    this.#ring ??= Buffer.allocUnsafeSlow(this.#capacity);
+    // Made when it is first needed: a proxy without second legs pays nothing. Written to at once, so that
+    // the process has its size then, and does not seem to leak until traffic has gone round once.
+    this.#ring ??= Buffer.allocUnsafeSlow(this.#capacity).fill(0);
     const size = RECORD_BYTES + bytes.length;
     if (size > this.#capacity) return NOTHING;
     const left = this.#capacity - (this.#head % this.#capacity);

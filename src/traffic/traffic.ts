@@ -27,7 +27,7 @@ import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
 import { logRefusal } from './refusal-log.ts';
-import { idsOf } from './request.ts';
+import { idsOf, isAmbiguous } from './request.ts';
 import { RollbackRun } from './rollback-run.ts';
 import { Uploads } from './uploads.ts';
 import { watchForDeadPeer } from './upstream.ts';
@@ -215,9 +215,17 @@ export class Traffic implements TrafficView {
     if (wasRefused(request.socket)) return;
     this.#answers.set(request.socket, response);
     this.#uploads.watch(request);
-    if (request.method === 'OPTIONS' && request.url === '*') answerOptions(response);
+    if (request.method === 'OPTIONS' && request.url === '*') this.#answerOptions(request, response);
     else if (this.#options.bypassed()) this.#bypass.web(request, response, BYPASS_NAME);
     else void this.#http.serve(request, response);
+  }
+
+  /** It is about the proxy itself (RFC 9110 9.3.7), and no way around what every request has to be. */
+  #answerOptions(request: http.IncomingMessage, response: http.ServerResponse): void {
+    if (!isAmbiguous(request)) return answerOptions(response);
+    this.#options.observer.failed('none', 'none', 'bad-request');
+    logRefusal(this.#options.logger, 'a request was refused', 'bad-request', idsOf(request));
+    refuseRequest(response, 'bad-request');
   }
 
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {

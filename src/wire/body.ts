@@ -1,6 +1,6 @@
 // Where a message body ends (RFC 9112 6.3), followed through chunks cut anywhere, without keeping
 // or changing its bytes.
-import { fieldValues, listMembers, type RawHeaders } from './headers.ts';
+import { fieldValues, type RawHeaders } from './headers.ts';
 import { readField } from './http-head.ts';
 
 /** Longest chunk-size line with its extensions; a real one has a few bytes. */
@@ -17,10 +17,10 @@ export type BodyFraming =
 /** How an answer to a request other than HEAD or CONNECT is framed; null if it is ambiguous. */
 export function answerFraming(status: number, headers: RawHeaders): BodyFraming | null {
   if (status < 200 || status === 204 || status === 304) return { kind: 'none' };
-  const codings = listMembers(headers, 'transfer-encoding');
+  const codings = fieldValues(headers, 'transfer-encoding');
   const lengths = fieldValues(headers, 'content-length');
   if (codings.length > 0) {
-    // Both at once is how one answer is made to look like two (RFC 9112 6.1).
+    // An empty one as well. Both at once is how one answer is made to look like two (RFC 9112 6.1).
     return lengths.length === 0 && codings.length === 1 && codings[0]?.toLowerCase() === 'chunked'
       ? { kind: 'chunked' }
       : null;

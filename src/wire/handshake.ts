@@ -1,6 +1,6 @@
 // The opening handshake of a WebSocket (RFC 6455 4), for both of the proxy's ends.
 import { createHash } from 'node:crypto';
-import { fieldValues, lists, type RawHeaders } from './headers.ts';
+import { fieldValues, listMembers, lists, type RawHeaders } from './headers.ts';
 
 /** RFC 6455 1.3. */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
@@ -37,10 +37,7 @@ export function checkClientHandshake(
 
 /** Subprotocols that a client offers, in its order. */
 export function offeredProtocols(headers: RawHeaders): string[] {
-  return fieldValues(headers, 'sec-websocket-protocol')
-    .flatMap(value => value.split(','))
-    .map(protocol => protocol.trim())
-    .filter(protocol => protocol !== '');
+  return listMembers(headers, 'sec-websocket-protocol');
 }
 
 /**

@@ -44,8 +44,13 @@ export function fieldValues(headers: RawHeaders, name: string): string[] {
 export function listMembers(headers: RawHeaders, name: string): string[] {
   return fieldValues(headers, name)
     .flatMap(value => value.split(','))
-    .map(member => member.trim())
+    .map(trimmed)
     .filter(member => member !== '');
+}
+
+/** Blanks in a field's value are spaces and tabs, and nothing else that Unicode knows (RFC 9110 5.6.3). */
+export function trimmed(value: string): string {
+  return value.replace(/^[\t ]+|[\t ]+$/g, '');
 }
 
 /** True if a list field names `member`, letter case aside. */

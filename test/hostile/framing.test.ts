@@ -74,6 +74,20 @@ const MALFORMED_BODIES: [number, string, string][] = [
   [8, 'a trailer that ends with a bare LF', '0\r\nA: b\n\r\n'],
 ];
 
+test.each(AMBIGUOUS_HEADS)(
+  '%i: OPTIONS * with %s is refused as well, and nothing behind it is served',
+  async (_row, _what, fields, body, version = '1.1') => {
+    const { service, client } = await line();
+    const end = await client();
+    end.write(
+      `OPTIONS * HTTP/${version}\r\nHost: h\r\n${fields}\r\n${body}GET / HTTP/1.1\r\nHost: h\r\n\r\n`,
+    );
+    await until('the client is closed', () => end.ended);
+    expect(end.text).toMatch(/^HTTP\/1\.1 400 /);
+    expect(service.connections).toEqual([]);
+  },
+);
+
 describe.each(LANES)('%s', (_lane, path) => {
   test.each(AMBIGUOUS_HEADS)(
     '%i: %s is refused, and reaches no service',

@@ -42,6 +42,19 @@ const MALFORMED: [number, string, string][] = [
   [14, 'a user in its target', `GET http://u@hPATH HTTP/1.1\r\n${HOST}\r\n`],
 ];
 
+test.each(MALFORMED.filter(([row]) => row === 13))(
+  '%i: OPTIONS * with %s is refused as well',
+  async (...row) => {
+    const [, , head] = row;
+    const { service, client } = await line();
+    const end = await client();
+    end.write(head.replace('GET PATH', 'OPTIONS *'));
+    await until('the client is closed', () => end.ended);
+    expect(end.text).toMatch(/^HTTP\/1\.1 400 /);
+    expect(service.connections).toHaveLength(0);
+  },
+);
+
 describe.each(LANES)('%s', (_lane, path) => {
   test.each(MALFORMED)('%i: a head with %s is refused, and reaches no service', async (...row) => {
     const [, , head] = row;

@@ -82,7 +82,12 @@ describe('35: what a service accepts', () => {
   });
 });
 
-describe('34: a service that says 101', () => {
+const WAYS = [
+  ['a route', {}],
+  ['the bypass', { bypassed: () => true }],
+] as const;
+
+describe.each(WAYS)('34: a service that says 101 on %s', (_way, options) => {
   test.each([
     ['without an accept', SWITCH.replace(/Sec-WebSocket-Accept.*\r\n/, '')],
     ['with two accepts', `${SWITCH}Sec-WebSocket-Accept: ${acceptFor(KEY)}\r\n`],
@@ -90,7 +95,7 @@ describe('34: a service that says 101', () => {
     ['with another Upgrade', SWITCH.replace('websocket', 'h2c')],
     ['without Connection', SWITCH.replace(/Connection: Upgrade\r\n/, '')],
   ])('%s is a 502, and is let go', async (_what, head) => {
-    const { service, client } = await line();
+    const { service, client } = await line(options);
     const end = await client();
     end.write(upgradeRequest());
     const upstream = await asked(service);
@@ -100,7 +105,7 @@ describe('34: a service that says 101', () => {
   });
 });
 
-describe('34: a client that asks', () => {
+describe.each(WAYS)('34: a client that asks on %s', (_way, options) => {
   test.each([
     ['without a key', /Sec-WebSocket-Key.*\r\n/, '', 400],
     ['with a short key', /(Sec-WebSocket-Key: ).*\r\n/, '$1YWJj\r\n', 400],
@@ -111,7 +116,7 @@ describe('34: a client that asks', () => {
     ['by POST', /^GET/, 'POST', 400],
     ['in HTTP/1.0', /HTTP\/1.1/, 'HTTP/1.0', 400],
   ])('%s is refused, and reaches no service', async (_what, pattern, by, status) => {
-    const { service, client } = await line();
+    const { service, client } = await line(options);
     const end = await client();
     end.write(upgradeRequest().replace(pattern, by));
     await until('the client is closed', () => end.ended);
