@@ -4,6 +4,9 @@ const RECORD_BYTES = 32;
 /** A second and a half of 20,000 events a second of 512 bytes on two legs; minutes of what people cause. */
 const CAPACITY = 64 * 1024 * 1024;
 
+/** Some tenths of a millisecond of page faults. */
+const TOUCHED_BYTES = 1024 * 1024;
+
 /** No record. */
 export const NOTHING = -1;
 
@@ -30,9 +33,8 @@ export class TailRing {
 
   /** Copies a piece of a leg's stream; `previous` is that leg's last one. Returns its position. */
   append(previous: number, { bytes, messages, atBoundary, time }: TailRecord): number {
-    // Made when it is first needed: a proxy without second legs pays nothing. Written to at once, so that
-    // the process has its size then, and does not seem to leak until traffic has gone round once.
-    this.#ring ??= Buffer.allocUnsafeSlow(this.#capacity).fill(0);
+    // Made when it is first needed: a proxy without second legs pays nothing.
+    this.#ring ??= this.#makeRing();
     const size = RECORD_BYTES + bytes.length;
     if (size > this.#capacity) return NOTHING;
     const left = this.#capacity - (this.#head % this.#capacity);
@@ -67,6 +69,22 @@ export class TailRing {
       position = record.previous;
     }
     return { records, complete: true };
+  }
+
+  /**
+   * All of its pages are written to soon, a piece a turn from the end on: the process has its size then, and
+   * does not seem to leak until traffic has gone round once.
+   */
+  #makeRing(): Buffer {
+    const ring = Buffer.allocUnsafeSlow(this.#capacity);
+    const touch = (end: number): void => {
+      const start = end - TOUCHED_BYTES;
+      if (start <= this.#head) return;
+      ring.fill(0, start, end);
+      setImmediate(touch, start);
+    };
+    setImmediate(touch, this.#capacity);
+    return ring;
   }
 
   #read(position: number): (TailRecord & { readonly previous: number }) | null {
