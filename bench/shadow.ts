@@ -93,8 +93,9 @@ export async function benchShadow({ json }: { json: boolean }): Promise<ShadowRe
     if (!json) print(result);
     return result;
   } finally {
-    for (const { proxy } of lines) await proxy.stop();
+    // Clients first: to them a proxy that ends is a fault.
     for (const worker of Object.values(workers)) await worker.stop();
+    for (const { proxy } of lines) await proxy.stop();
     await rm(dir, { recursive: true, force: true });
   }
 }
