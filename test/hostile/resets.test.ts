@@ -45,6 +45,7 @@ test('30: a reset at any moment is nobody’s error, and leaves no socket', asyn
     }
   }
   await until('the service is let go', () => service.connections.every(c => c.ended || c.closed));
+  expect(service.connections.length).toBeGreaterThan(0);
   const status = (await ask(where.folder, admin, '/api/v1/status')).body;
   expect(status).toHaveProperty('routes');
   expect(proxy.log()).not.toMatch(/uncaught|unhandled|"level":"fatal"/);

@@ -54,8 +54,32 @@ test('bytes pass as they are, in both directions, whatever they are', async () =
   expect(upstream.received.equals(up)).toBe(true);
 });
 
+test.each([
+  ['no code', Buffer.from([0x88, 0])],
+  ['half a code', Buffer.from([0x88, 1, 3])],
+  ['1005, which is never on the wire', closeFrame(1005, 'x')],
+  ['1006, which is never on the wire', closeFrame(1006, 'x')],
+  ['1004, which is reserved', closeFrame(1004, 'x')],
+  ['1012', closeFrame(1012, 'x')],
+  ['1013', closeFrame(1013, 'x')],
+  ['1014', closeFrame(1014, 'x')],
+  ['1015, which is never on the wire', closeFrame(1015, 'x')],
+  ['999', closeFrame(999, 'x')],
+  ['a reason that is no UTF-8', Buffer.from([0x88, 4, 3, 0xe8, 0xc3, 0x28])],
+])(
+  '38: a close of the service with %s reaches the client byte by byte, and nothing else',
+  async (_what, bytes) => {
+    const { client, upstream } = await session();
+    upstream.write(bytes);
+    await until('the close comes', () => client.received.length >= bytes.length);
+    upstream.socket.end();
+    await until('the client sees the end', () => client.ended);
+    expect(client.received).toEqual(bytes);
+  },
+);
+
 test.each([1000, 1001, 1008, 1011, 3000, 4999])(
-  'close code %i passes both ways and is reported',
+  '38: close code %i passes both ways and is reported',
   async code => {
     const { client, upstream, front } = await session();
     const fromService = closeFrame(code, 'bye');
