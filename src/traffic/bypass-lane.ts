@@ -450,8 +450,12 @@ function byName(
 const TRAILER: ReadonlySet<string> = new Set(['trailer']);
 const NO_UPGRADE = 'it does not upgrade to websocket';
 
+/** Here they are between the client and legacy: nobody looks into the frames. */
+const EXTENSIONS: ReadonlySet<string> = new Set(['sec-websocket-extensions']);
+
 /** What is wrong with a 101 of legacy's; null if it is what the client asked for. */
 function wrongUpgrade({ rawHeaders }: IncomingMessage, answer: IncomingMessage): string | null {
   const [key = ''] = fieldValues(rawHeaders, 'sec-websocket-key');
-  return checkServerHandshake(answer.rawHeaders, key, offeredProtocols(rawHeaders));
+  const fields = without(answer.rawHeaders, EXTENSIONS);
+  return checkServerHandshake(fields, key, offeredProtocols(rawHeaders));
 }
