@@ -1,9 +1,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { cutover, startCommand } from '../support/command.ts';
 import { flagsFor } from '../support/operator.ts';
+import { rawServer } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const CONFIG = `listen: { host: 127.0.0.1, port: 0 }
@@ -179,7 +180,12 @@ describe('start', () => {
   });
 
   test('a running proxy is found, told, moved on and ended with 0', async () => {
-    await put('cutover.yaml', CONFIG.replace('port: 0', 'port: 0 ').concat('flags: { dir: . }\n'));
+    // Nobody is sent to a service that is not there: both are.
+    const services = await Promise.all([rawServer(), rawServer()]);
+    onTestFinished(() => services.forEach(service => void service.close()));
+    const [legacy, candidate] = services.map(({ port }) => String(port));
+    const config = CONFIG.replace('9001', legacy ?? '').replace('9002', candidate ?? '');
+    await put('cutover.yaml', `${config}flags: { dir: . }\n`);
     await put('events.json', flagsFor('events', 'off'));
     const child = startCommand(['start'], { cwd: dir });
     let log = '';

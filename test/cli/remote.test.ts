@@ -110,7 +110,7 @@ describe('pin and unpin', () => {
     const pinned = await pin('--for', '30m');
     expect(pinned).toMatchObject({ code: 0, stderr: '' });
     expect(pinned.stdout).toMatch(
-      /^ann: candidate until \S+Z, in (30 min|29 min 5\d s)\n {2}events\.serve, read by events: wrote events\.json; flags file:/,
+      /^ann: candidate until \S+Z, in (30 min( 1 s)?|29 min 5\d s)\n {2}events\.serve, read by events: wrote events\.json; flags file:/,
     );
     expect(pinned.stdout).not.toContain('warning');
     const listed = await run('pin');
@@ -123,7 +123,7 @@ describe('pin and unpin', () => {
     expect(explained.stdout).toMatch(/^ann on events: candidate, legacy as standby\n/);
     expect(explained.stdout).toMatch(/^because the serve flag pins this user there until \S+Z/m);
     expect(explained.stdout).toMatch(
-      /^pin +candidate, until \S+Z, in (1 h|59 min.*) \(events\.serve\)$/m,
+      /^pin +candidate, until \S+Z, in (1 h( 1 s)?|59 min.*) \(events\.serve\)$/m,
     );
     const stage = await run('stage', 'canary', '5', '--route', 'events');
     expect(stage.stdout).toContain('single users are pinned by events.serve');
