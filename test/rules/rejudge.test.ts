@@ -211,7 +211,8 @@ describe('by the rules that were in force', () => {
       true,
       'x',
     ),
-    fc.string({ maxLength: 5 }),
+    // A user named 0 can not be told from the index of an array in a path: his name hides both.
+    fc.string({ maxLength: 5 }).filter(text => !/^\d+$/.test(text)),
   );
   const names = fc.constantFrom('user_id', 'note', 'token', 'at', 'data', 'list');
   const value = fc.letrec(tie => ({
