@@ -450,12 +450,13 @@ function byName(
 const TRAILER: ReadonlySet<string> = new Set(['trailer']);
 const NO_UPGRADE = 'it does not upgrade to websocket';
 
-/** Here they are between the client and legacy: nobody looks into the frames. */
+/** Those that a client offers are between him and legacy here: nobody looks into the frames. */
 const EXTENSIONS: ReadonlySet<string> = new Set(['sec-websocket-extensions']);
 
 /** What is wrong with a 101 of legacy's; null if it is what the client asked for. */
 function wrongUpgrade({ rawHeaders }: IncomingMessage, answer: IncomingMessage): string | null {
   const [key = ''] = fieldValues(rawHeaders, 'sec-websocket-key');
-  const fields = without(answer.rawHeaders, EXTENSIONS);
+  const hasOffered = fieldValues(rawHeaders, 'sec-websocket-extensions').length > 0;
+  const fields = hasOffered ? without(answer.rawHeaders, EXTENSIONS) : answer.rawHeaders;
   return checkServerHandshake(fields, key, offeredProtocols(rawHeaders));
 }

@@ -94,6 +94,7 @@ describe.each(WAYS)('34: a service that says 101 on %s', (_way, options) => {
     ['without Upgrade', SWITCH.replace(/Upgrade: websocket\r\n/, '')],
     ['with another Upgrade', SWITCH.replace('websocket', 'h2c')],
     ['without Connection', SWITCH.replace(/Connection: Upgrade\r\n/, '')],
+    ['with an extension that nobody offered', `${SWITCH}Sec-WebSocket-Extensions: x\r\n`],
   ])('%s is a 502, and is let go', async (_what, head) => {
     const { service, client } = await line(options);
     const end = await client();
