@@ -36,18 +36,17 @@ export async function startSoakedProxy(servicePort: number): Promise<SoakedProxy
   await writeFile(path.join(folder, 'secret'), SECRET);
   await writeFile(path.join(folder, 'cutover.yaml'), configFor(servicePort));
   const probe = path.join(folder, 'probe.json');
-  const child = spawn(
-    process.execPath,
-    [
-      ...['--import', path.join(import.meta.dirname, 'probe.ts')],
-      ...[path.join(ROOT, 'bin/cutover.js'), 'start', '--config', 'cutover.yaml'],
-    ],
-    {
-      cwd: folder,
-      env: { PATH: process.env.PATH ?? '', NODE_ENV: 'production', SOAK_PROBE: probe },
-      stdio: ['ignore', 'pipe', 'pipe'],
+  // As an executable, which is how `npx cutover` starts it: its first line bounds the heap.
+  const child = spawn(path.join(ROOT, 'bin/cutover.js'), ['start', '--config', 'cutover.yaml'], {
+    cwd: folder,
+    env: {
+      PATH: `${path.dirname(process.execPath)}:${process.env.PATH}`,
+      NODE_ENV: 'production',
+      NODE_OPTIONS: `--import ${path.join(import.meta.dirname, 'probe.ts')}`,
+      SOAK_PROBE: probe,
     },
-  );
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const pid = child.pid ?? 0;
   const faults: string[] = [];
   let started = '';
@@ -87,7 +86,7 @@ export async function startSoakedProxy(servicePort: number): Promise<SoakedProxy
     resident: () => residentBytes([pid]),
     holdings: async () => {
       await rm(probe, { force: true });
-      child.kill('SIGUSR2');
+      child.kill('SIGWINCH');
       const resources = await eventually('the process tells what it holds', () =>
         readFile(probe, 'utf8').catch(() => null),
       );

@@ -11,8 +11,12 @@ import type { RouteRules } from './docket.ts';
 import { BatchTap } from './tap.ts';
 import type { FromJudge, ToJudge } from './thread.ts';
 
-/** 10,000 sessions with their events in the window are some 200 MB; beyond twice that it begins anew. */
-const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 512 } as const;
+/**
+ * 10,000 sessions with their events in the window are some 200 MB; beyond twice that it begins anew. The
+ * young generation is three semi-spaces of 16 MB: left to itself it grows to 64 MB each and fills them
+ * over minutes, for no more pairs a second (bench/README.md).
+ */
+const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 48 } as const;
 /** Windows are swept and books read so often. */
 const TICK_MS = 100;
 /** A thread that says nothing for so long is stuck: two events of 1 MiB take it less than a second. */

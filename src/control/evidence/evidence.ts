@@ -15,7 +15,7 @@ import type { EvidenceQueries } from './queries.ts';
 const THREAD = new URL(`./thread${extname(import.meta.filename)}`, import.meta.url);
 const FILE = 'evidence.sqlite';
 /** A batch of 4 MB, its redacted copy and a page of answers, several times over. */
-const MOST_HEAP_MB = 192;
+const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 24 } as const;
 /** A page of answers takes milliseconds; more is a disk that hangs. */
 const ANSWER_MS = 5_000;
 /** The last batch is written, and the log carried over, in that time, or it is left. */
@@ -128,7 +128,7 @@ export class Evidence implements EvidenceSink {
     const worker = new Worker(THREAD, {
       name: 'evidence',
       workerData: data,
-      resourceLimits: { maxOldGenerationSizeMb: MOST_HEAP_MB },
+      resourceLimits: RESOURCE_LIMITS,
     });
     worker.on('message', (message: FromEvidence) => this.#hear(message));
     worker.on('error', error => {
