@@ -2,8 +2,9 @@
 // lanes make them, frames, JSON, pairing, comparison, books.
 import { CompareSchema } from '../src/config/compare-schema.ts';
 import type { Batch } from '../src/judge/batch.ts';
-import { Docket } from '../src/judge/docket.ts';
+import { Docket, WINDOW_MS } from '../src/judge/docket.ts';
 import { BatchTap } from '../src/judge/tap.ts';
+import { UnansweredWrites } from '../src/judge/unanswered-writes.ts';
 import { SIDES } from '../src/rules/decide.ts';
 import { FrameTracker } from '../src/wire/frames.ts';
 import { eventFrame } from './event.ts';
@@ -28,7 +29,11 @@ export function judgePairsPerSec(): number {
   });
   const clock = { ms: 1_000 };
   const batches: Batch[] = [];
-  const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => clock.ms });
+  const tap = new BatchTap({
+    send: batch => void batches.push(batch),
+    now: () => clock.ms,
+    writes: new UnansweredWrites(WINDOW_MS),
+  });
   const users = Array.from({ length: USERS }, (_, i) => {
     const subject = { id: `user_${i}`, aliases: [] };
     const stream = tap.stream({ route: 'events', id: `s${i}`, format: 'websocket', subject });

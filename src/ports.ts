@@ -295,6 +295,11 @@ export interface Tap {
   exchange(sample: ExchangeSample): void;
   /** A request that was to be compared and was sent to one service only. */
   unpaired(route: string, side: Side): void;
+  /**
+   * A write goes to both services. The result is to be told of each, once it has answered or will not any
+   * more: until then events that the write causes may still come from there.
+   */
+  write(): (answered: Side) => void;
 }
 
 /** What the operator's side can ask of the judge. */

@@ -81,10 +81,10 @@ export class Docket {
     return marks;
   }
 
-  /** Gives their verdict to events that waited long enough. */
-  sweep(time: number): void {
+  /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */
+  sweep(time: number, due: Readonly<Record<Side, number>>): void {
     // Those in which nothing waits as well: they have lanes and contents to forget.
-    for (const stream of this.#streams.values()) stream.pairing.sweep(time);
+    for (const stream of this.#streams.values()) stream.pairing.sweep(time, due);
   }
 
   /** Books by route; of one session, by its id. */

@@ -7,9 +7,10 @@ import type { EvidenceSink, JudgeView, Tap } from '../ports.ts';
 import { SIDES } from '../rules/decide.ts';
 import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
-import type { RouteRules } from './docket.ts';
+import { type RouteRules, WINDOW_MS } from './docket.ts';
 import { BatchTap } from './tap.ts';
 import type { FromJudge, ToJudge } from './thread.ts';
+import { UnansweredWrites } from './unanswered-writes.ts';
 
 /**
  * 10,000 sessions with their events in the window are some 200 MB; beyond twice that it begins anew. The
@@ -35,6 +36,7 @@ export interface JudgeOptions {
 export class Judge implements JudgeView {
   readonly #options: JudgeOptions;
   readonly #tap: BatchTap;
+  readonly #writes = new UnansweredWrites(WINDOW_MS);
   readonly #ticker: NodeJS.Timeout;
   /** Of threads that failed, and what was lost with them. */
   readonly #before = new Map<string, Books>();
@@ -57,9 +59,13 @@ export class Judge implements JudgeView {
     this.#tap = new BatchTap({
       send: batch => this.#send(batch),
       now: steadyNow,
+      writes: this.#writes,
     });
     this.#start();
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref();
+    // Behind the reads of the same turn: after a time in which this thread was not scheduled, what has come
+    // meanwhile is handed over before windows end by it.
+    const tick = () => this.#tick();
+    this.#ticker = setInterval(() => setImmediate(tick), TICK_MS).unref();
   }
 
   get tap(): Tap {
@@ -202,7 +208,10 @@ export class Judge implements JudgeView {
 
   #tick(): void {
     // A time that is ahead of what was handed over would end windows before their events are known.
-    if (this.#tap.flushIfFree()) this.#tell({ kind: 'tick', time: steadyNow() });
+    if (this.#tap.flushIfFree()) {
+      const time = steadyNow();
+      this.#tell({ kind: 'tick', time, due: this.#writes.due(time) });
+    }
     if (this.#worker === null || performance.now() - this.#heardAt < STUCK_MS) return;
     this.#options.logger.error('the judge is stuck and begins anew');
     void this.#worker.terminate();

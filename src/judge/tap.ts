@@ -4,6 +4,7 @@ import type { ExchangeSample, StreamFacts, StreamTap, Tap } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import { BATCH_BYTES, type Batch, MOST_RECORD_BYTES, type Note, writePiece } from './batch.ts';
+import type { UnansweredWrites } from './unanswered-writes.ts';
 
 /** Batches that the judge may have in hand: 8 MiB, a fifth of a second of 40 MB/s. */
 const MOST_BATCHES = 32;
@@ -26,6 +27,7 @@ export interface BatchTapOptions {
   readonly send: (batch: Batch) => void;
   /** Epoch ms of a clock that never steps. */
   readonly now: () => number;
+  readonly writes: UnansweredWrites;
 }
 
 export class BatchTap implements Tap {
@@ -92,6 +94,10 @@ export class BatchTap implements Tap {
   unpaired(route: string, side: Side): void {
     this.handed(route)[side] += 1;
     this.note({ kind: 'unpaired', route, side });
+  }
+
+  write(): (answered: Side) => void {
+    return this.#options.writes.begin();
   }
 
   now(): number {

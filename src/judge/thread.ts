@@ -1,5 +1,6 @@
 // The judge's thread: takes batches, gives their memory back, and says now and then how the books stand.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import type { Side } from '../rules/decide.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
 import { Docket, type RouteRules } from './docket.ts';
@@ -8,7 +9,12 @@ import { EvidenceLine } from './evidence-line.ts';
 /** What the thread is told. */
 export type ToJudge =
   | Batch
-  | { readonly kind: 'tick'; readonly time: number }
+  /** `due`: see `UnansweredWrites`. */
+  | {
+      readonly kind: 'tick';
+      readonly time: number;
+      readonly due: Readonly<Record<Side, number>>;
+    }
   | { readonly kind: 'rules'; readonly rules: RouteRules }
   | { readonly kind: 'evidence'; readonly line: MessagePort; readonly examples: number }
   | { readonly kind: 'session'; readonly id: string; readonly ask: number }
@@ -64,7 +70,7 @@ port.on('message', (told: ToJudge) => {
     }
     case 'tick':
       last = told.time;
-      docket.sweep(told.time);
+      docket.sweep(told.time, told.due);
       evidence.flush(told.time);
       return report();
     case 'rules':

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
-import type { Decider, TrafficObserver, WriteLedger } from '../ports.ts';
+import type { Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
 import { BYPASS_NAME, matchRoute } from '../rules/routes.ts';
 import { checkClientHandshake, checkServerHandshake, offeredProtocols } from '../wire/handshake.ts';
 import { fieldValues, without } from '../wire/headers.ts';
@@ -42,6 +42,7 @@ export interface BypassLaneOptions {
   readonly observer: TrafficObserver;
   readonly counters: Counters;
   readonly ledger: WriteLedger;
+  readonly tap: Tap;
   readonly decider: Decider;
   readonly logger: Logger;
 }
@@ -195,6 +196,7 @@ export class BypassLane {
       route: name,
       sides: { primary: 'legacy', second: 'candidate' },
       facts: () => ({ key, digest: null, bytes: null }),
+      answered: this.#options.tap.write(),
     });
     // A client that left has taken its request back, as far as it can be told.
     response.once('close', () => noted.primary('upstream-closed'));

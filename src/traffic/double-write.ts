@@ -1,7 +1,7 @@
 // A request that changes state, given to both services. The client gets the primary's answer, as soon
 // as that has one; what the other one says is only noted.
 import { createHash } from 'node:crypto';
-import type { WriteLedger } from '../ports.ts';
+import type { Tap, WriteLedger } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { NOBODY } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
@@ -29,11 +29,13 @@ export interface DoubleWriteOptions {
 /** Sends writes to both services and reports to the ledger what only one of them took. */
 export class DoubleWriter {
   readonly #ledger: WriteLedger;
+  readonly #tap: Tap;
   #underWay = 0;
   #underWayBytes = 0;
 
-  constructor(ledger: WriteLedger) {
+  constructor({ ledger, tap }: { readonly ledger: WriteLedger; readonly tap: Tap }) {
     this.#ledger = ledger;
+    this.#tap = tap;
   }
 
   /** Second writes that have no answer yet. */
@@ -55,6 +57,7 @@ export class DoubleWriter {
         digest: createHash('sha256').update(body).digest('hex'),
         bytes: body.length,
       }),
+      answered: this.#tap.write(),
     });
     const { side } = primary.upstream;
     const toClient = answers.sampling(sink, side);

@@ -84,7 +84,7 @@ export class HttpLane {
 
   constructor(options: HttpLaneOptions) {
     this.#options = options;
-    this.#writer = new DoubleWriter(options.ledger);
+    this.#writer = new DoubleWriter(options);
     this.#shadows = new ShadowRequests(options.observer, this.#connections);
     this.#sweeper = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
     this.#sweeper.unref();

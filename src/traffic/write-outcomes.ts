@@ -17,12 +17,14 @@ export interface PairOptions {
   readonly sides: Readonly<Record<'primary' | 'second', Side>>;
   /** Asked only if the outcomes part. */
   readonly facts: () => Pick<WriteSplit, 'key' | 'digest' | 'bytes'>;
+  /** Told of each side once its outcome is known; see `Tap.write`. */
+  readonly answered: (side: Side) => void;
 }
 
 /** Waits for both outcomes, then says whether they part. */
 export function pairOutcomes(
   ledger: WriteLedger,
-  { route, sides, facts }: PairOptions,
+  { route, sides, facts, answered }: PairOptions,
 ): Readonly<Record<'primary' | 'second', Noted>> {
   let first: WriteOutcome | undefined;
   let other: WriteOutcome | undefined;
@@ -42,10 +44,12 @@ export function pairOutcomes(
   };
   return {
     primary: outcome => {
+      if (first === undefined) answered(sides.primary);
       first ??= outcome;
       tell();
     },
     second: outcome => {
+      if (other === undefined) answered(sides.second);
       other ??= outcome;
       tell();
     },

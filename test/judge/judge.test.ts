@@ -1,7 +1,10 @@
 // The judge as a thread: what the lanes hand over comes out as books that add up, whatever befalls it.
+import { once } from 'node:events';
+import net from 'node:net';
 import { gzipSync } from 'node:zlib';
 import pino from 'pino';
 import { afterEach, expect, test } from 'vitest';
+import { WINDOW_MS } from '../../src/judge/docket.ts';
 import { Judge } from '../../src/judge/judge.ts';
 import type { AnswerSample, StreamTap } from '../../src/ports.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
@@ -83,6 +86,30 @@ test('a difference, one that is missing and one too many are told, and the books
   const books = await settled(judged, 8);
   expect(books.legacy).toMatchObject({ match: 2, mismatch: 1, missing: 1 });
   expect(books.candidate).toMatchObject({ match: 2, mismatch: 1, duplicate: 1 });
+});
+
+test('what came while the process was not scheduled is read before its window ends', async () => {
+  const judged = judge();
+  const { say } = session(judged);
+  const server = net.createServer(socket => {
+    socket.on('data', data => say('candidate', JSON.parse(String(data))));
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const service = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+  await once(service, 'connect');
+  for (const side of SIDES) say(side, step(1));
+  await settled(judged, 2);
+  say('legacy', step(2));
+  await until('it waits', () => judged.books().get('events')?.legacy.pending === 1);
+  // In the turn of the loop in which timers come before what is read.
+  await new Promise(setImmediate);
+  // In the kernel at once; then everything is due.
+  service.write(JSON.stringify(step(2)));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WINDOW_MS + 300);
+  const books = await settled(judged, 4);
+  service.destroy();
+  server.close();
+  expect(books.legacy).toMatchObject({ match: 2, missing: 0 });
 });
 
 test.each([

@@ -4,6 +4,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type Batch, readBatch } from '../../src/judge/batch.ts';
 import { BatchTap } from '../../src/judge/tap.ts';
+import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -11,7 +12,11 @@ afterEach(() => void vi.useRealTimers());
 
 test('a judge that does nothing for seconds gets every event of a trickle once it goes on', async () => {
   const sent: Batch[] = [];
-  const tap = new BatchTap({ send: batch => void sent.push(batch), now: () => 0 });
+  const tap = new BatchTap({
+    send: batch => void sent.push(batch),
+    now: () => 0,
+    writes: new UnansweredWrites(5_000),
+  });
   const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
   const tracker = new FrameTracker();
   stream.legOpened('legacy', tracker);

@@ -52,6 +52,8 @@ export class Ear implements Tap {
   readonly streams: HeardStream[] = [];
   readonly exchanges: ExchangeSample[] = [];
   readonly unpairedOnes: string[] = [];
+  /** Of each write that went to both services, who has answered, in order. */
+  readonly writes: Side[][] = [];
 
   stream(facts: StreamFacts): StreamTap {
     const stream = new HeardStream(facts);
@@ -65,5 +67,11 @@ export class Ear implements Tap {
 
   unpaired(route: string, side: Side): void {
     this.unpairedOnes.push(`${route} ${side}`);
+  }
+
+  write(): (answered: Side) => void {
+    const answered: Side[] = [];
+    this.writes.push(answered);
+    return side => void answered.push(side);
   }
 }

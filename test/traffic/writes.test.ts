@@ -1,6 +1,7 @@
 import http from 'node:http';
 import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { Ear } from '../support/ear.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import { rawClient } from '../support/raw.ts';
 import { until } from '../support/until.ts';
@@ -104,6 +105,26 @@ test('a write reaches both services with one idempotency key, and the answer is 
   expect([keyOf(legacy.got, 'l1'), keyOf(candidate.got, 'l1')]).toEqual(['mine', 'mine']);
   await until('both are noted as agreed', () => front.agreed.length === 2);
   expect(front.splits).toEqual([]);
+});
+
+test('the judge is told of each service once it has answered a write, or will not', async () => {
+  const legacy = await service(ok);
+  let answerLate = (): void => undefined;
+  const candidate = await service((_got, response) => {
+    answerLate = () => void response.end('taken');
+  });
+  const ear = new Ear();
+  const front = await withBoth(legacy, candidate, { tap: ear });
+  await post(front, '{"user_id":"l1"}');
+  await until('the copy is there', () => candidate.got.length === 1);
+  expect(ear.writes).toEqual([['legacy']]);
+  answerLate();
+  await until('both have answered', () => ear.writes[0]?.length === 2);
+  expect(ear.writes).toEqual([['legacy', 'candidate']]);
+  candidate.close();
+  await post(front, '{"user_id":"l2"}');
+  await until('nobody is there', () => ear.writes[1]?.length === 2);
+  expect(ear.writes[1]?.toSorted()).toEqual(['candidate', 'legacy']);
 });
 
 test('a second service that hangs adds nothing to the answer', async () => {

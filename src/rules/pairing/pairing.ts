@@ -136,8 +136,11 @@ export class Pairing {
     this.#legs.closed(side);
   }
 
-  /** Gives their verdict to events that waited long enough. Call every 100 ms; cheap when nothing waits. */
-  sweep(atMs: number): void {
+  /**
+   * Gives their verdict to events that waited long enough: by side, those that arrived by `dueMs`, a window
+   * ago unless told otherwise. Call every 100 ms; cheap when nothing waits.
+   */
+  sweep(atMs: number, dueMs?: Readonly<Record<Side, number>>): void {
     this.#now = atMs;
     this.#tidy(atMs);
     const { windowMs } = this.#options;
@@ -145,10 +148,11 @@ export class Pairing {
     const quietMs = Math.min(windowMs, Math.max(QUIET_MS, 2 * this.#lagMs, 2 * this.#lagBeforeMs));
     this.#settleQuiet(atMs - quietMs, SIDES);
     for (const side of SIDES) {
-      const patienceMs = this.#legs.isOpen(otherSide(side)) ? windowMs : quietMs;
+      const due = dueMs?.[side] ?? atMs - windowMs;
+      const until = this.#legs.isOpen(otherSide(side)) ? due : atMs - quietMs;
       const waiting = this.#waiting[side];
       for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
-        if (event.at > atMs - patienceMs) break;
+        if (event.at > until) break;
         if (!this.#pairChanged(event)) this.#resolveAlone(event);
       }
     }

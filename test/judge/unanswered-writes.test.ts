@@ -1,0 +1,117 @@
+// A service that has not answered a write may still send what the write causes: legacy's event is not
+// missing there before a window has passed since the answer.
+import { expect, test } from 'vitest';
+import type { Batch } from '../../src/judge/batch.ts';
+import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
+import { BatchTap } from '../../src/judge/tap.ts';
+import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
+import type { Books } from '../../src/rules/pairing/books.ts';
+import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
+
+const TICK_MS = 100;
+
+/** The judge without its thread, on a clock that the test moves. */
+function judged() {
+  let now = 1_000_000;
+  const writes = new UnansweredWrites(WINDOW_MS);
+  const batches: Batch[] = [];
+  const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
+  const docket = new Docket({
+    rules: { events: DEFAULT_RULES },
+    onFinding: () => undefined,
+    onFailure: error => {
+      throw error;
+    },
+  });
+  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+  const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+  for (const side of SIDES) stream.legOpened(side, trackers[side]);
+  return {
+    say: (side: Side, value: object) => {
+      const frame = wholeFrame(1, Buffer.from(JSON.stringify(value)));
+      stream.follow(side, frame, trackers[side]);
+    },
+    write: () => tap.write(),
+    /** Lets so much time pass, and returns the books. */
+    pass: (ms: number): Books => {
+      for (const end = now + ms; now < end; ) {
+        now += TICK_MS;
+        tap.flush();
+        for (const batch of batches.splice(0)) docket.take(batch);
+        docket.sweep(now, writes.due(now));
+      }
+      return docket.books().get('events') as Books;
+    },
+  };
+}
+
+const step = (seq: number) => ({ type: 'step', run_id: 'r1', seq });
+
+function withPair(): ReturnType<typeof judged> {
+  const session = judged();
+  session.pass(2 * WINDOW_MS);
+  for (const side of SIDES) session.say(side, step(1));
+  return session;
+}
+
+test('an event that the candidate sends after it answered a write late is no false alarm', () => {
+  const { say, write, pass } = withPair();
+  const answered = write();
+  say('legacy', step(2));
+  answered('legacy');
+  pass(3 * WINDOW_MS);
+  answered('candidate');
+  pass(500);
+  say('candidate', step(2));
+  const { legacy, candidate } = pass(2 * WINDOW_MS);
+  expect(legacy).toMatchObject({ match: 2, missing: 0 });
+  expect(candidate).toMatchObject({ match: 2, extra: 0 });
+});
+
+test('an event that does not follow the answer to its write within a window is missing then', () => {
+  const { say, write, pass } = withPair();
+  const answered = write();
+  say('legacy', step(2));
+  answered('legacy');
+  pass(2 * WINDOW_MS);
+  answered('candidate');
+  expect(pass(WINDOW_MS - TICK_MS).legacy).toMatchObject({ missing: 0, pending: 1 });
+  expect(pass(3 * TICK_MS).legacy).toMatchObject({ missing: 1, pending: 0 });
+});
+
+test('a write holds up no event that came before it, nor one behind its answer', () => {
+  const { say, write, pass } = withPair();
+  say('legacy', step(2));
+  pass(TICK_MS);
+  const hanging = write();
+  pass(TICK_MS);
+  expect(pass(WINDOW_MS).legacy).toMatchObject({ missing: 1, pending: 0 });
+  for (const side of SIDES) hanging(side);
+  pass(TICK_MS);
+  say('legacy', step(3));
+  expect(pass(WINDOW_MS + 2 * TICK_MS).legacy).toMatchObject({ missing: 2, pending: 0 });
+});
+
+test('writes that are answered hold up nothing, however many there are', () => {
+  const { say, write, pass } = withPair();
+  say('legacy', step(2));
+  for (let ms = 0; ms < WINDOW_MS + 2 * TICK_MS; ms += TICK_MS) {
+    const answered = write();
+    for (const side of SIDES) answered(side);
+    pass(TICK_MS);
+  }
+  expect(pass(TICK_MS).legacy).toMatchObject({ missing: 1, pending: 0 });
+});
+
+test('a legacy that has not answered holds up what the candidate sent before', () => {
+  const { say, write, pass } = withPair();
+  const answered = write();
+  answered('candidate');
+  say('candidate', step(2));
+  expect(pass(3 * WINDOW_MS).candidate).toMatchObject({ extra: 0, pending: 1 });
+  say('legacy', step(2));
+  answered('legacy');
+  expect(pass(2 * WINDOW_MS).candidate).toMatchObject({ extra: 0, match: 2 });
+});
