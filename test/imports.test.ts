@@ -25,6 +25,7 @@ const PURE = new Set([
   'node:crypto:createHash',
   'node:crypto:hash',
   'node:buffer',
+  'node:buffer:isUtf8',
   'node:string_decoder:StringDecoder',
 ]);
 

@@ -5,6 +5,7 @@ import { isProxyField } from '../wire/forwarding.ts';
 import { isHopByHop } from '../wire/headers.ts';
 import { CompareSchema, pointer } from './compare-schema.ts';
 import { GuardrailsSchema } from './guardrails-schema.ts';
+import { IsolationSchema } from './isolation-schema.ts';
 
 const milliseconds = (least = 1) =>
   z
@@ -154,10 +155,7 @@ const Route = z.strictObject({
     .describe(
       "HTTP: which requests share connections to a service: a client connection's with one credential, or all of one verified user's with it (behind a balancer that mixes users).",
     ),
-  isolation: z
-    .enum(['observe', 'sanitize', 'block'])
-    .optional()
-    .describe("What to do with another user's data; by default it follows from who serves."),
+  isolation: IsolationSchema.prefault({}),
   compare: CompareSchema.prefault({}),
   redact: z
     .array(pointer)

@@ -12,11 +12,20 @@ import type { RouteConfig } from './schema.ts';
 export function contradictions(parts: Parts): Explained[] {
   const { listen, admin } = parts;
   const found = routeConflicts(parts.routes);
-  for (const [index, { name, protocol, subject, writes, affinity, compare }] of parts.routes) {
+  for (const [index, route] of parts.routes) {
+    const { name, protocol, subject, writes, affinity, compare, isolation } = route;
     found.push(...hidingRules(index, compare));
     if (RESERVED_NAMES.includes(name)) {
       const message = 'must be another one: in counts and logs it stands for what is on no route';
       found.push({ path: ['routes', index, 'name'], message });
+    }
+    for (const [type, fields] of Object.entries(isolation.provenance)) {
+      for (const [at, field] of fields.entries()) {
+        if (isolation.routing.includes(field)) continue;
+        const path = ['routes', index, 'isolation', 'provenance', type, at];
+        const message = `is none of isolation.routing (${isolation.routing.join(', ')}), so it is not looked at anyway`;
+        found.push({ path, message });
+      }
     }
     if (protocol !== 'websocket') continue;
     const message = 'is for requests with a body, which an upgrade has not';

@@ -38,7 +38,7 @@ export interface RouteRules {
   readonly name: string;
   readonly writes: 'primary' | 'both';
   /** Mode from configuration; without one it follows from who serves. */
-  readonly isolation?: IsolationMode | undefined;
+  readonly isolation?: { readonly mode?: IsolationMode | undefined } | undefined;
 }
 
 /** What the flags say for one subject on one route, evaluated. */
@@ -93,7 +93,9 @@ export function decide(
     second: isAlone(forced) || facts === null ? null : secondLeg(primary, facts),
     writeTo: route.writes === 'both' && writesToBoth(primary, facts, forced) ? 'both' : 'primary',
     isolation:
-      facts?.isolation ?? route.isolation ?? (primary === 'candidate' ? 'sanitize' : 'observe'),
+      facts?.isolation ??
+      route.isolation?.mode ??
+      (primary === 'candidate' ? 'sanitize' : 'observe'),
     reason,
   });
 }

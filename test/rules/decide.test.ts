@@ -183,10 +183,10 @@ test('isolation is what the flag says, else the route, else it follows who serve
     decide(user, rules, given, nothing).isolation;
   expect(of(facts(0, 0))).toBe('observe');
   expect(of(facts(1000, 1000))).toBe('sanitize');
-  expect(of(facts(1000, 1000), { ...route, isolation: 'observe' })).toBe('observe');
-  expect(of(facts(1000, 1000, { isolation: 'block' }), { ...route, isolation: 'observe' })).toBe(
-    'block',
-  );
+  expect(of(facts(1000, 1000), { ...route, isolation: { mode: 'observe' } })).toBe('observe');
+  expect(
+    of(facts(1000, 1000, { isolation: 'block' }), { ...route, isolation: { mode: 'observe' } }),
+  ).toBe('block');
 });
 
 test('whatever comes in, a frozen decision with a documented reason comes out, and doubt means legacy', () => {

@@ -1,0 +1,42 @@
+// What is put on record when data of one user was on its way to another.
+import type { Side } from '../decide.ts';
+
+/** What told that an event was another user's, with what each says. */
+export const ISOLATION_RULES = {
+  routing: 'a routing field names somebody who is not the session’s user',
+  ledger: 'it carries an identifier that legacy knows as another user’s',
+  fingerprint: 'its content is unique to another user’s stream on legacy',
+  marker: 'it carries a string that was planted for another user',
+} as const;
+export type IsolationRule = keyof typeof ISOLATION_RULES;
+
+/** What became of the event. */
+export type Outcome =
+  /** It reached the client as it was. */
+  | 'delivered'
+  /** It reached the client, pointed at him. */
+  | 'sanitized'
+  /** It was withheld. */
+  | 'blocked'
+  /** It came on a second leg, which no client sees. */
+  | 'not-shown';
+
+/** Never holds the value that gave it away, nor a user's name. */
+export interface Contamination {
+  readonly rule: IsolationRule;
+  readonly route: string;
+  readonly session: string;
+  /** Which service sent it. */
+  readonly side: Side;
+  /** JSON pointer to what told; empty where it is the event as a whole. */
+  readonly path: string;
+  readonly eventType: string;
+  readonly outcome: Outcome;
+  /** Legacy sent the same to the same user: reported apart, no reason to roll back. */
+  readonly onBoth: boolean;
+  /** Keyed pseudonyms: who received it, and whose it is by all that is known (null: nobody known). */
+  readonly user: string;
+  readonly owner: string | null;
+  /** Epoch ms of the event's last byte. */
+  readonly at: number;
+}

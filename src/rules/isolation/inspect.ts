@@ -1,0 +1,110 @@
+// Whom the routing fields of a message name, one by one. The one definition: the lanes act on it, the
+// judge reports by it, and `cutover isolation explain` shows it.
+import { isUtf8 } from 'node:buffer';
+import { type WalkedField, walkEvents } from './field-walk.ts';
+import type { Recipient } from './recipient.ts';
+import { type Isolation, pointerTo } from './rules.ts';
+import { scan } from './scan.ts';
+
+/** Longer messages are not looked into, nor compared: as much as the services advertise. */
+export const MOST_INSPECTED_BYTES = 1_048_576;
+
+/** What a routing field says. */
+export type Said = 'own' | 'foreign' | 'nobody' | 'provenance' | 'content';
+
+export interface RoutingField {
+  /** JSON pointer; its steps are names from the configuration, never data. */
+  readonly path: string;
+  readonly says: Said;
+  /** Type of the event that it stands in; empty where it has none. */
+  readonly eventType: string;
+  /** Of its value in the message, in bytes. */
+  readonly start: number;
+  readonly end: number;
+}
+
+export const UNINSPECTABLE = {
+  binary: 'binary data that is no JSON',
+  'not-utf8': 'text that is not UTF-8',
+  'not-json': 'a routing field is named in it, and it is no JSON',
+  'too-large': 'longer than is looked into',
+} as const;
+export type UninspectableBecause = keyof typeof UNINSPECTABLE;
+
+export type Inspection =
+  | { readonly kind: 'inspected'; readonly fields: readonly RoutingField[] }
+  | { readonly kind: 'uninspectable'; readonly because: UninspectableBecause };
+
+export interface MessageForm {
+  /** A binary WebSocket message, or an answer of another kind than text or JSON. */
+  readonly isBinary?: boolean;
+  /** What the transport names the event's type, where the event itself does not (an event stream's `event`). */
+  readonly type?: string;
+}
+
+/**
+ * The message's routing fields. Without `isBinary` it is text: fields of what is no JSON (and names
+ * one) can not be told. Costs some microseconds for a small event; `scan` first.
+ */
+export function inspect(
+  isolation: Isolation,
+  recipient: Recipient,
+  payload: Buffer,
+  { isBinary = false, type }: MessageForm = {},
+): Inspection {
+  if (payload.length > MOST_INSPECTED_BYTES) return uninspectable('too-large');
+  if (!isUtf8(payload)) return uninspectable(isBinary ? 'binary' : 'not-utf8');
+  const events = walkEvents(isolation, payload);
+  if (events === null) return uninspectable(isBinary ? 'binary' : 'not-json');
+  const fields: RoutingField[] = [];
+  for (const event of events) {
+    const types = event.types.length > 0 || type === undefined ? event.types : [type];
+    for (const field of event.fields) {
+      const says = saidBy(isolation, recipient, payload, field, types);
+      if (says === null) return uninspectable('not-json');
+      const { outer, name, start, end } = field;
+      const path = pointerTo([...outer, name]);
+      fields.push({ path, says, eventType: types.at(-1) ?? '', start, end });
+    }
+  }
+  return { kind: 'inspected', fields };
+}
+
+/** What a lane asks of every message. */
+export type Examined =
+  | { readonly kind: 'clean' }
+  | { readonly kind: 'foreign'; readonly fields: readonly RoutingField[] }
+  | { readonly kind: 'uninspectable'; readonly because: UninspectableBecause };
+
+const CLEAN: Examined = Object.freeze({ kind: 'clean' });
+
+/** `scan`, and `inspect` where that is not enough; `fields` are the foreign ones alone, never none. */
+export function examine(
+  isolation: Isolation,
+  recipient: Recipient,
+  payload: Buffer,
+  form: MessageForm = {},
+): Examined {
+  // Binary data may say the same in ways that are not JSON's; what is JSON all the same is looked at.
+  if (form.isBinary !== true && scan(isolation, recipient, payload) === 'clean') return CLEAN;
+  const inspection = inspect(isolation, recipient, payload, form);
+  if (inspection.kind === 'uninspectable') return inspection;
+  const fields = inspection.fields.filter(({ says }) => says === 'foreign');
+  return fields.length === 0 ? CLEAN : { kind: 'foreign', fields };
+}
+
+function saidBy(
+  isolation: Isolation,
+  recipient: Recipient,
+  payload: Buffer,
+  { name, outer, start, end }: WalkedField,
+  types: readonly string[],
+): Said | null {
+  if (isolation.isContent(outer, name)) return 'content';
+  if (isolation.isProvenance(name, types)) return 'provenance';
+  return recipient.named(payload.toString('utf8', start, end));
+}
+
+function uninspectable(because: UninspectableBecause): Inspection {
+  return { kind: 'uninspectable', because };
+}
