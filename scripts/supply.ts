@@ -23,7 +23,6 @@ interface Locked {
   readonly license?: string;
   readonly hasInstallScript?: boolean;
   readonly dev?: boolean;
-  readonly devOptional?: boolean;
   readonly link?: boolean;
 }
 
@@ -54,10 +53,13 @@ function read(file: string): { packages?: Record<string, Locked>; allowScripts?:
   return JSON.parse(readFileSync(path.join(folder, file), 'utf8'));
 }
 
-/** What is installed for production, wherever in the tree, in the order of names. */
+/**
+ * What is installed for production, wherever in the tree, in the order of names. `dev` alone stays away:
+ * `devOptional` is a tool's and an optional part of ours, and comes with the latter.
+ */
 function runtimeParts(packages: Readonly<Record<string, Locked>>): Part[] {
   return Object.entries(packages)
-    .filter(([place, { dev, devOptional, link }]) => place !== '' && !dev && !devOptional && !link)
+    .filter(([place, { dev, link }]) => place !== '' && !dev && !link)
     .map(([place, locked]) => ({
       name: locked.name ?? place.slice(place.lastIndexOf('node_modules/') + 'node_modules/'.length),
       version: locked.version ?? '',

@@ -66,6 +66,13 @@ test('a package deep in the tree counts, a tool does not', () => {
   expect(tool.status).toBe(0);
 });
 
+test('an optional package counts, and one that a tool uses besides', () => {
+  for (const flag of ['optional', 'devOptional']) {
+    const undici = { ...good, version: '6.0.0', [flag]: true };
+    expect(supplyOf({ 'node_modules/undici': undici }).stderr).toContain('undici 6.0.0');
+  }
+});
+
 test('http-proxy is recognised by its own name, whatever it is installed as', () => {
   expect(supplyOf({ 'node_modules/http-proxy': good }).stderr).toContain('http-proxy-3 is');
   expect(supplyOf({ 'node_modules/p': { ...good, name: 'http-proxy' } }).status).toBe(1);
