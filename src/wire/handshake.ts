@@ -53,7 +53,7 @@ export function checkServerHandshake(
   const accepts = fieldValues(headers, 'sec-websocket-accept');
   if (accepts.length !== 1 || accepts[0] !== acceptFor(key))
     return 'Sec-WebSocket-Accept does not fit the key';
-  if (fieldValues(headers, 'sec-websocket-extensions').some(value => value.trim() !== '')) {
+  if (fieldValues(headers, 'sec-websocket-extensions').some(value => value !== '')) {
     return 'it accepts an extension that was not offered';
   }
   const protocols = fieldValues(headers, 'sec-websocket-protocol');

@@ -199,6 +199,18 @@ test.each<[string, (token: string) => { path?: string; headers?: http.OutgoingHt
   ]);
 });
 
+test.each(['X-Api-Key', 'Api-Key', 'X-Auth-Token', 'X-Access-Token', 'Cookie', 'Authorization'])(
+  'users of one client connection whom only %s tells apart never share one to the service',
+  async field => {
+    const routes: ProxyOptions['routes'] = [{ name: 'api', path: '/api/*', protocol: 'http' }];
+    const front = await sharing(await service(), { routes, identity: {} });
+    const ask = client(front);
+    const by = (key: string) => ask('/api/x', { [field]: key });
+    const connections = [await by('a'), await by('a'), await by('b'), await by('a')];
+    expect(connections).toEqual(['1', '1', '2', '3']);
+  },
+);
+
 test.each<[string, http.OutgoingHttpHeaders]>([
   ['another cookie', { ...bearer(ANN), cookie: 'session=other' }],
   ['the token spelt otherwise', { authorization: `bearer ${ANN}` }],

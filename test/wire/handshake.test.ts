@@ -53,6 +53,11 @@ test.each([
     [...asked, 'Sec-WebSocket-Accept', ACCEPT, 'Sec-WebSocket-Extensions', 'permessage-deflate'],
   ],
   [
+    // A blank to Unicode, and to nobody who speaks HTTP.
+    'a no-break space for an extension',
+    [...asked, 'Sec-WebSocket-Accept', ACCEPT, 'Sec-WebSocket-Extensions', '\xa0'],
+  ],
+  [
     'a subprotocol of its own',
     [...asked, 'Sec-WebSocket-Accept', ACCEPT, 'Sec-WebSocket-Protocol', 'mine'],
   ],

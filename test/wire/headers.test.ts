@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { forwardingFields, isProxyField, traceFields } from '../../src/wire/forwarding.ts';
-import { endToEnd } from '../../src/wire/headers.ts';
+import { endToEnd, listMembers } from '../../src/wire/headers.ts';
 
 test('fields of the connection, and those that it nominates, stay behind; the rest keeps order and spelling', () => {
   const headers = [
@@ -87,4 +87,9 @@ test('ids of a request go on if they are usable, and are replaced if not', () =>
     ),
   ).toEqual(fresh);
   expect(traceFields(['X-Request-ID', 'a', 'x-request-id', 'b'], fresh).requestId).toBe('new');
+});
+
+test('blanks around the members of a list are spaces and tabs, and no others that Unicode has', () => {
+  const headers = ['Upgrade', ' \tWebSocket\t ,\xa0h2c, ,\u2003x', 'upgrade', 'y\xa0'];
+  expect(listMembers(headers, 'upgrade')).toEqual(['WebSocket', '\xa0h2c', '\u2003x', 'y\xa0']);
 });
