@@ -12,5 +12,7 @@ const FAILURES: Readonly<Record<string, ErrorCode>> = {
 };
 
 export function failureOf({ code = 'unknown' }: NodeJS.ErrnoException): ErrorCode {
+  // The parser's codes; what it could not read was no HTTP.
+  if (code.startsWith('HPE_')) return 'upstream-invalid';
   return FAILURES[code] ?? connectFailure(code);
 }

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
 import type { Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
 import { BYPASS_NAME, matchRoute } from '../rules/routes.ts';
+import { answerFraming } from '../wire/body.ts';
 import { checkClientHandshake, checkServerHandshake, offeredProtocols } from '../wire/handshake.ts';
 import { fieldValues, without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
@@ -222,14 +223,19 @@ export class BypassLane {
 
   #fieldsOf(answer: IncomingMessage): string[] {
     // No trailers are passed on here, so none are announced; node:http refuses the field elsewhere.
-    const fields = without(answer.rawHeaders, TRAILER);
-    return fieldsToClient(fields, this.#options.context(), 'legacy');
+    const headers = without(answer.rawHeaders, TRAILER);
+    const { statusCode: status = 502 } = answer;
+    return fieldsToClient({ status, headers }, this.#options.context(), 'legacy');
   }
 
   /** Passes legacy's answer on. What breaks off there breaks off here: no end where there was none. */
   #passOn(answer: IncomingMessage, incoming: IncomingMessage, response: ServerResponse): void {
     const passage = this.#passageOf(incoming);
     const { name } = passage;
+    if (isAmbiguous(answer)) {
+      this.#turnAway('upstream-invalid', 'its body could be read in two ways', incoming, response);
+      return void answer.destroy();
+    }
     passage.answered = true;
     passage.noted?.(answer.statusCode ?? 502);
     passage.response = response;
@@ -447,6 +453,12 @@ function byName(
   return Object.fromEntries(
     [...grouped].map(([name, values]) => [name, values.length === 1 ? (values[0] ?? '') : values]),
   );
+}
+
+/** node:http undoes chunks in HTTP/1.0 as well, and says nothing of codings under or beside them. */
+function isAmbiguous({ httpVersionMinor, statusCode = 502, rawHeaders }: IncomingMessage): boolean {
+  const minor = httpVersionMinor === 0 ? 0 : 1;
+  return answerFraming({ minor, status: statusCode, headers: rawHeaders }) === null;
 }
 
 const TRAILER: ReadonlySet<string> = new Set(['trailer']);

@@ -4,6 +4,7 @@ import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
 import type { LaneCounters } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import { plainLength } from '../wire/body.ts';
 import { endToEnd, fieldValues, without } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
 import { phraseFor, sendHead } from './answer.ts';
@@ -20,7 +21,7 @@ export interface ClientAnswerOptions {
   readonly side: Side;
   readonly response: ServerResponse;
   /** The fields of the service's answer as the client gets them. */
-  readonly fields: (headers: readonly string[]) => string[];
+  readonly fields: (status: number, headers: readonly string[]) => string[];
   readonly counters: Pick<LaneCounters, 'bytesToClient'>;
   /** The exchange failed before an answer had begun. */
   readonly onFailure: (code: ErrorCode, detail: string) => void;
@@ -90,7 +91,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     // Null while an answer before this one is under way on the same connection (pipelining).
     if (socket === null || headersSent || req.httpVersion !== '1.1') return;
     const phrase = STATUS_CODES[status] ?? 'Interim';
-    socket.write(writeHead(`HTTP/1.1 ${status} ${phrase}`, endToEnd(headers)));
+    socket.write(writeHead(`HTTP/1.1 ${status} ${phrase}`, endToEnd(plainLength(status, headers))));
   }
 
   head(status: number, reason: string, headers: readonly string[]): void {
@@ -101,7 +102,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     this.#end = bodyEnd(response, status, headers);
     // Trailers are announced only where they can come; node:http refuses the field elsewhere.
     const fields = this.#end === 'chunk' ? headers : without(headers, TRAILER);
-    response.writeHead(status, phraseFor(status, reason), this.#options.fields(fields));
+    response.writeHead(status, phraseFor(status, reason), this.#options.fields(status, fields));
     this.#isHeld = true;
     process.nextTick(() => this.#flush());
   }

@@ -338,7 +338,7 @@ export class HttpLane {
       ...{ route: route.name, side },
       response,
       counters: lane,
-      fields: headers => fieldsToClient(headers, context, side),
+      fields: (status, headers) => fieldsToClient({ status, headers }, context, side),
       onFailure: (code, detail) => {
         this.#refuse(response, code, { ...log, detail });
       },

@@ -20,7 +20,7 @@ export function relayRefusal(
   }: { readonly answer: AnswerHead; readonly fields: readonly string[]; readonly early: Buffer },
   limitMs: number,
 ): boolean {
-  const framing = answerFraming(answer.status, answer.headers);
+  const framing = answerFraming(answer);
   if (framing === null) {
     leg.socket.destroy();
     return false;

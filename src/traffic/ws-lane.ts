@@ -168,7 +168,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     }
     const session = new Session(opening, client, outcome.leg, this);
     this.sessions.add(session);
-    client.write(acceptance(fieldsToClient(outcome.answer.headers, context, primary)));
+    client.write(acceptance(fieldsToClient(outcome.answer, context, primary)));
     session.start(comparison, fromClient, outcome.early);
     this.#options.observer.sessionOpened(
       name,
@@ -212,7 +212,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const { status } = answer;
     observer.handshakeRefused(about.route, leg.side, status);
     const { responseTimeoutMs } = context.upstreams[leg.side].config;
-    const fields = fieldsToClient(answer.headers, context, leg.side);
+    const fields = fieldsToClient(answer, context, leg.side);
     if (relayRefusal(client, leg, { answer, fields, early }, responseTimeoutMs)) {
       return logger.info({ ...about, status }, 'a service refused an upgrade');
     }

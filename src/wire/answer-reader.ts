@@ -1,6 +1,6 @@
 // One answer to one request, interim answers before it included, read from chunks cut anywhere. What
 // two readers could understand in two ways is invalid.
-import { answerFraming, BodyTracker } from './body.ts';
+import { answerFraming, BodyTracker, belies } from './body.ts';
 import { fieldValues, lists, type RawHeaders } from './headers.ts';
 import { type AnswerHead, readAnswerHead } from './http-head.ts';
 
@@ -97,15 +97,17 @@ export class AnswerReader {
     else this.#parts.interim(status, headers);
   }
 
-  #takeFinal({ minor, status, reason, headers }: AnswerHead): void {
-    const framing = this.#isHead ? ({ kind: 'none' } as const) : answerFraming(status, headers);
+  #takeFinal(head: AnswerHead): void {
+    const { minor, status, reason, headers } = head;
+    const framing = answerFraming(head);
     if (framing === null)
       return this.#fail('its body ends in two places, or is in an unknown coding');
     this.state = 'body';
     // After a HEAD some services send the body all the same.
-    const isKept = minor === 1 && framing.kind !== 'until-close' && !this.#isHead;
+    const mayGoOn = this.#isHead || belies(status, headers);
+    const isKept = minor === 1 && framing.kind !== 'until-close' && !mayGoOn;
     this.keepsForS = isKept && !lists(headers, 'connection', 'close') ? keepsForS(headers) : 0;
-    this.#body = new BodyTracker(framing);
+    this.#body = new BodyTracker(this.#isHead ? { kind: 'none' } : framing);
     this.#parts.head(status, reason, headers);
     this.#settle(this.#body, '');
   }

@@ -1,12 +1,14 @@
 // Where a message body ends (RFC 9112 6.3), followed through chunks cut anywhere, without keeping
 // or changing its bytes.
-import { fieldValues, type RawHeaders } from './headers.ts';
-import { readField } from './http-head.ts';
+import { fieldValues, type RawHeaders, without } from './headers.ts';
+import { type AnswerHead, readField } from './http-head.ts';
 
 /** Longest chunk-size line with its extensions; a real one has a few bytes. */
 const MOST_LINE_BYTES = 1_024;
 /** Trailer section of a chunked body. */
 const MOST_TRAILER_BYTES = 16_384;
+
+const CONTENT_LENGTH: ReadonlySet<string> = new Set(['content-length']);
 
 export type BodyFraming =
   | { readonly kind: 'none' }
@@ -14,21 +16,57 @@ export type BodyFraming =
   | { readonly kind: 'chunked' }
   | { readonly kind: 'until-close' };
 
+/** Ends with its head, whatever its fields say (RFC 9112 6.3, 1); 304 may tell a length all the same. */
+const isBodiless = (status: number) => status < 200 || status === 204;
+
 /** How an answer to a request other than HEAD or CONNECT is framed; null if it is ambiguous. */
-export function answerFraming(status: number, headers: RawHeaders): BodyFraming | null {
-  if (status < 200 || status === 204 || status === 304) return { kind: 'none' };
+export function answerFraming({
+  minor,
+  status,
+  headers,
+}: Pick<AnswerHead, 'minor' | 'status' | 'headers'>): BodyFraming | null {
+  if (isBodiless(status)) return { kind: 'none' };
   const codings = fieldValues(headers, 'transfer-encoding');
   const lengths = fieldValues(headers, 'content-length');
+  let framing: BodyFraming = { kind: 'until-close' };
   if (codings.length > 0) {
-    // An empty one as well. Both at once is how one answer is made to look like two (RFC 9112 6.1).
-    return lengths.length === 0 && codings.length === 1 && codings[0]?.toLowerCase() === 'chunked'
-      ? { kind: 'chunked' }
-      : null;
+    // An empty one as well. Both at once is how one answer is made to look like two (RFC 9112 6.1), and
+    // in HTTP/1.0 some undo chunks and some, browsers among them, show them.
+    const isChunked = codings.length === 1 && codings[0]?.toLowerCase() === 'chunked';
+    if (!isChunked || lengths.length > 0 || minor === 0) return null;
+    framing = { kind: 'chunked' };
+  } else if (lengths.length > 0) {
+    // Leading zeros are in the grammar, and written by some services (RFC 9110 8.6).
+    const [length = ''] = lengths;
+    if (lengths.length > 1 || !/^0*[0-9]{1,15}$/.test(length)) return null;
+    framing = { kind: 'length', bytes: Number(length) };
   }
-  if (lengths.length === 0) return { kind: 'until-close' };
-  const [length = ''] = lengths;
-  if (lengths.length > 1 || !/^[0-9]{1,15}$/.test(length)) return null;
-  return { kind: 'length', bytes: Number(length) };
+  return status === 304 ? { kind: 'none' } : framing;
+}
+
+/** True for an answer without a body that speaks of one: some services send it all the same. */
+export function belies(status: number, headers: RawHeaders): boolean {
+  return (
+    isBodiless(status) &&
+    (fieldValues(headers, 'transfer-encoding').length > 0 ||
+      fieldValues(headers, 'content-length').some(length => !/^0+$/.test(length)))
+  );
+}
+
+/**
+ * The fields of an answer with its length as every reader understands it: none where there is no body
+ * (RFC 9110 8.6 forbids it), and no leading zeros, which some read as octal.
+ */
+export function plainLength(status: number, headers: RawHeaders): RawHeaders {
+  const [length] = fieldValues(headers, 'content-length');
+  if (length === undefined) return headers;
+  if (isBodiless(status)) return without(headers, CONTENT_LENGTH);
+  if (!/^0[0-9]/.test(length)) return headers;
+  return headers.map((text, i) =>
+    i % 2 === 1 && headers[i - 1]?.toLowerCase() === 'content-length'
+      ? text.replace(/^0+(?=[0-9])/, '')
+      : text,
+  );
 }
 
 /**

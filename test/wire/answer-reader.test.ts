@@ -114,11 +114,24 @@ describe('an answer without a length', () => {
   );
 });
 
+test('the answer to a HEAD tells a length that can be read', () => {
+  const text = `${OK}Content-Length: +5\r\n\r\n`;
+  expect(read(text, { method: 'HEAD' }).state).toBe('invalid');
+});
+
 test.each([
   ['HEAD', 'Content-Length: 5\r\n'],
   ['HEAD', 'Transfer-Encoding: chunked\r\n'],
 ])('the answer to a %s ends with its head (%j), and its connection with it', (method, field) => {
   expect(read(`${OK}${field}\r\n`, { method })).toMatchObject({ state: 'complete', keepsForS: 0 });
+});
+
+test('after a 204 that speaks of a body no other answer is awaited on the connection', () => {
+  const after = (field: string) => read(`HTTP/1.1 204 No Content\r\n${field}\r\n`);
+  for (const field of ['Content-Length: 5\r\n', 'Transfer-Encoding: chunked\r\n'])
+    expect(after(field)).toMatchObject({ state: 'complete', keepsForS: 0 });
+  for (const field of ['', 'Content-Length: 0\r\n'])
+    expect(after(field)).toMatchObject({ state: 'complete', keepsForS: Number.POSITIVE_INFINITY });
 });
 
 test.each([
@@ -144,6 +157,8 @@ test.each([
   `${OK}Transfer-Encoding: gzip\r\n\r\n`,
   `${OK}Transfer-Encoding: chunked\r\n\r\n0x5\r\n`,
   `${OK}Transfer-Encoding: chunked\r\n\r\n0\r\nno field\r\n\r\n`,
+  `HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+  `${OK}Transfer-Encoding:\r\n\r\n`,
   'SSH-2.0-OpenSSH\r\n',
 ])('%j is no answer', text => {
   expect(read(text)).toMatchObject({ state: 'invalid', why: expect.stringMatching(/\w/) });

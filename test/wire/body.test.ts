@@ -1,12 +1,46 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { answerFraming, BodyTracker, requestFraming } from '../../src/wire/body.ts';
+import {
+  answerFraming,
+  BodyTracker,
+  belies,
+  plainLength,
+  requestFraming,
+} from '../../src/wire/body.ts';
+
+const CHUNKED = ['Transfer-Encoding', 'chunked'];
+const framingOf = (status: number, headers: string[], minor: 0 | 1 = 1) =>
+  answerFraming({ minor, status, headers });
 
 test('an answer is framed by status, then coding, then length, then the connection', () => {
-  expect(answerFraming(204, ['Content-Length', '5'])).toEqual({ kind: 'none' });
-  expect(answerFraming(200, ['transfer-encoding', 'Chunked'])).toEqual({ kind: 'chunked' });
-  expect(answerFraming(200, ['Content-Length', '5'])).toEqual({ kind: 'length', bytes: 5 });
-  expect(answerFraming(200, [])).toEqual({ kind: 'until-close' });
+  expect(framingOf(200, ['transfer-encoding', 'Chunked'])).toEqual({ kind: 'chunked' });
+  expect(framingOf(200, ['Content-Length', '5'])).toEqual({ kind: 'length', bytes: 5 });
+  expect(framingOf(200, [])).toEqual({ kind: 'until-close' });
+  for (const headers of [['Content-Length', '5'], ['Content-Length', ''], [...CHUNKED]])
+    for (const status of [103, 204]) expect(framingOf(status, headers)).toEqual({ kind: 'none' });
+  expect(framingOf(304, ['Content-Length', '5'])).toEqual({ kind: 'none' });
+});
+
+test('a 204 that speaks of a body is recognised, and one that says there is none is not', () => {
+  expect(belies(204, CHUNKED)).toBe(true);
+  expect(belies(204, ['Content-Length', '5'])).toBe(true);
+  expect(belies(204, ['Content-Length', '0'])).toBe(false);
+  expect(belies(204, [])).toBe(false);
+  expect(belies(200, ['Content-Length', '5'])).toBe(false);
+});
+
+test('a length goes on as every reader understands it', () => {
+  const of = (status: number, length: string) =>
+    plainLength(status, ['A', '010', 'content-length', length, 'B', '010']);
+  expect(of(200, '010')).toEqual(['A', '010', 'content-length', '10', 'B', '010']);
+  expect(of(200, '000')).toEqual(['A', '010', 'content-length', '0', 'B', '010']);
+  expect(of(304, '0')).toEqual(['A', '010', 'content-length', '0', 'B', '010']);
+  for (const status of [103, 204]) expect(of(status, '10')).toEqual(['A', '010', 'B', '010']);
+});
+
+test('leading zeros of an answer are in the grammar, however many', () => {
+  for (const length of ['010', '0000000000000000000010'])
+    expect(framingOf(200, ['Content-Length', length])).toEqual({ kind: 'length', bytes: 10 });
 });
 
 test('a request is framed by coding, then length, and otherwise has no body', () => {
@@ -30,7 +64,8 @@ test.each([
 });
 
 test('chunks in HTTP/1.0 are ambiguous', () => {
-  expect(requestFraming('1.0', ['Transfer-Encoding', 'chunked'])).toBeNull();
+  expect(requestFraming('1.0', CHUNKED)).toBeNull();
+  expect(framingOf(200, CHUNKED, 0)).toBeNull();
 });
 
 test.each([
@@ -39,9 +74,12 @@ test.each([
   ['a signed length', ['Content-Length', '+5']],
   ['a hexadecimal length', ['Content-Length', '0x5']],
   ['an empty length', ['Content-Length', '']],
+  ['a length beyond all numbers', ['Content-Length', '9007199254740993']],
+  ['a list of lengths', ['Content-Length', '5,5']],
   ['a coding that is not known', ['Transfer-Encoding', 'gzip, chunked']],
-])('%s is ambiguous', (_what, headers) => {
-  expect(answerFraming(200, headers)).toBeNull();
+  ['a coding without a name', ['Transfer-Encoding', '']],
+])('%s is ambiguous, in a 304 as well', (_what, headers) => {
+  for (const status of [200, 304]) expect(framingOf(status, headers)).toBeNull();
 });
 
 const cut = (bytes: Buffer, sizes: number[]): Buffer[] => {
