@@ -2,7 +2,8 @@
 // Runs the built program when the package was installed, else the sources as they are: Node strips
 // types by itself, but not for files below node_modules.
 // By itself V8 lets the young generation grow to twice 64 MB, which a burst of 5,000 sessions fills: 24 kB
-// of memory for each, and 14 with twice 32 MB. No request takes more CPU for it (bench/README.md).
+// of memory for each, and 14 with twice 32 MB. No request takes more CPU for it (bench/README.md). V8 reads
+// the flag as it starts: `v8.setFlagsFromString` changes nothing any more.
 import { existsSync } from 'node:fs';
 
 const [major, minor] = process.versions.node.split('.').map(Number);

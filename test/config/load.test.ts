@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { copyFile, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { exportJWK, generateKeyPair } from 'jose';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { checkConfig, loadConfig, parseConfig } from '../../src/config/load.ts';
 import { soundParts } from '../../src/config/parts.ts';
 import { ConfigError, problemText } from '../../src/config/problem.ts';
@@ -21,6 +21,7 @@ let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cutover-config-'));
 });
+afterEach(() => rm(folder, { recursive: true }));
 
 async function put(text: string | Uint8Array, name = 'cutover.yaml'): Promise<string> {
   const path = join(folder, name);

@@ -1,7 +1,7 @@
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
 import { reloadConfig } from '../../src/config/reload.ts';
 
@@ -11,12 +11,15 @@ upstreams: { legacy: { url: http://a/ }, candidate: { url: http://b/ } }
 routes: [{ name: events, path: /ws, protocol: websocket }]
 ${rest}`;
 
+let folder: string;
 let file: string;
 const write = (content: string) => writeFile(file, content);
 beforeEach(async () => {
-  file = join(await mkdtemp(join(tmpdir(), 'cutover-reload-')), 'cutover.yaml');
+  folder = await mkdtemp(join(tmpdir(), 'cutover-reload-'));
+  file = join(folder, 'cutover.yaml');
   await write(text('port: 8080'));
 });
+afterEach(() => rm(folder, { recursive: true }));
 
 test('a changed file is taken over when no fixed field changed', async () => {
   const current = await loadConfig(file, {});

@@ -1,8 +1,8 @@
 // The section `flags` when an Unleash server decides.
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { configJsonSchema } from '../../src/config/json-schema.ts';
 import { checkConfig, loadConfig, parseConfig } from '../../src/config/load.ts';
 import { ConfigError } from '../../src/config/problem.ts';
@@ -12,6 +12,7 @@ let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cutover-config-'));
 });
+afterEach(() => rm(folder, { recursive: true }));
 
 const text = (flags: string) => `listen: {}
 upstreams: { legacy: { url: http://a/ }, candidate: { url: http://b/ } }

@@ -1,8 +1,8 @@
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { capacityWarnings, readSystemLimits } from '../../src/control/capacity.ts';
 
 const TWO = ['http://10.0.0.1:9001', 'http://10.0.0.2:9001'];
@@ -39,8 +39,13 @@ describe('a warning', () => {
 });
 
 describe("the system's limits", () => {
+  let proc: string;
+  beforeEach(async () => {
+    proc = await mkdtemp(join(tmpdir(), 'cutover-proc-'));
+  });
+  afterEach(() => rm(proc, { recursive: true }));
+
   test('are read where the system tells them', async () => {
-    const proc = await mkdtemp(join(tmpdir(), 'cutover-proc-'));
     await mkdir(join(proc, 'self'));
     await mkdir(join(proc, 'sys/net/ipv4'), { recursive: true });
     await writeFile(
@@ -52,7 +57,6 @@ describe("the system's limits", () => {
   });
 
   test('are unknown where it does not, or where there is none', async () => {
-    const proc = await mkdtemp(join(tmpdir(), 'cutover-proc-'));
     expect(await readSystemLimits(proc)).toEqual({});
     await mkdir(join(proc, 'self'));
     await writeFile(join(proc, 'self/limits'), 'Max open files   unlimited   unlimited   files\n');

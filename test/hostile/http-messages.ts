@@ -37,28 +37,20 @@ const body = fc.oneof(
     })),
 );
 
-/** Which request it was, where its bytes turn up. */
-const TAG = /\r\nx-n: ([0-9a-f]{8})\r\n/i;
-
-export function tagOf(bytes: Buffer): string | undefined {
-  return TAG.exec(bytes.toString('latin1'))?.[1];
-}
-
-/** Whole requests for paths under `prefix`, each with a tag of its own. */
+/** Whole requests for paths under `prefix`. */
 export function requests(prefix: string): fc.Arbitrary<Buffer> {
   return fc
     .record({
       method: fc.constantFrom('GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'HEAD'),
       path: pick('abc/.%2;:@&=+$,-_!~*\'()\\|"<>[]^`{}', { maxLength: 12 }),
       query: fc.option(pick('a=&b?/%20', { maxLength: 8 }), { nil: null }),
-      tag: pick('0123456789abcdef', { minLength: 8, maxLength: 8 }),
       fields,
       body,
     })
-    .map(({ method, path, query, tag, fields: own, body: { framing, text } }) =>
+    .map(({ method, path, query, fields: own, body: { framing, text } }) =>
       message(
         `${method} ${prefix}${path}${query === null ? '' : `?${query}`} HTTP/1.1`,
-        ['Host: h', `X-N: ${tag}`, ...own, ...framing],
+        ['Host: h', ...own, ...framing],
         text,
       ),
     );

@@ -18,9 +18,9 @@ export async function line(options: Partial<ProxyOptions> = {}): Promise<Line> {
   return { service, front, client: () => clientOf(front.port) };
 }
 
-/** A bare client of whatever listens on `port`. */
-export async function clientOf(port: number): Promise<RawEnd> {
-  const end = await rawClient(port);
+/** A bare client of whatever listens on `port`; from this address, if there is one. */
+export async function clientOf(port: number, address?: string): Promise<RawEnd> {
+  const end = await rawClient(port, address);
   onTestFinished(() => void end.socket.destroy());
   return end;
 }

@@ -91,8 +91,11 @@ export async function rawServer(host = '127.0.0.1'): Promise<RawServer> {
   };
 }
 
-export async function rawClient(port: number): Promise<RawEnd> {
-  const socket = net.connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+export async function rawClient(port: number, localAddress?: string): Promise<RawEnd> {
+  const socket = net.connect({
+    ...{ host: '127.0.0.1', port, allowHalfOpen: true },
+    ...(localAddress === undefined ? {} : { localAddress }),
+  });
   await once(socket, 'connect');
   return new RawEnd(socket);
 }
