@@ -1,10 +1,9 @@
 // Upstream of the WebSocket benchmark: accepts upgrades on bare sockets and sends events at a pace.
 // It listens at one port for each peer, by which it knows through whom a connection came.
-import { once } from 'node:events';
-import net from 'node:net';
+import type net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { acceptFor } from '../src/wire/handshake.ts';
 import { eventFrame, nowUs } from './event.ts';
+import { listenForUpgrades } from './upgrades.ts';
 import { serveQuestions } from './worker.ts';
 
 export type ServerQuestion =
@@ -46,24 +45,10 @@ serveQuestions<ServerQuestion, number>(async question => {
 
 async function listen(): Promise<number> {
   const accepted = new Set<net.Socket>();
-  const server = net.createServer({ noDelay: true }, socket => {
-    let head = '';
-    socket.on('data', function onData(chunk) {
-      head += chunk.toString('latin1');
-      if (!head.includes('\r\n\r\n')) return;
-      socket.off('data', onData).resume();
-      const key = /^sec-websocket-key: *(\S+)/im.exec(head)?.[1] ?? '';
-      socket.write(
-        `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptFor(key)}\r\n\r\n`,
-      );
-      accepted.add(socket);
-    });
-    socket.on('error', () => socket.destroy());
+  const port = await listenForUpgrades(socket => {
+    accepted.add(socket);
     socket.on('close', () => accepted.delete(socket));
   });
-  server.listen({ host: '127.0.0.1', port: 0, backlog: 4_096 });
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
   connections.set(port, accepted);
   return port;
 }

@@ -1,5 +1,6 @@
 // The event of the WebSocket benchmarks: a text frame with 512 bytes of JSON that carries the time at
-// which it was sent, and its number in its connection's stream.
+// which it was sent, its number in its connection's stream, and who sent it.
+import type { Side } from '../src/rules/decide.ts';
 
 export const EVENT_BYTES = 512;
 /** Length in 16 bits, from server to client: no mask (RFC 6455 5.2). */
@@ -13,6 +14,11 @@ const NUMBER_DIGITS = 10;
 const BEFORE_NUMBER = '","number":"';
 const NUMBER_AT = TIME_AT + TIME_DIGITS + BEFORE_NUMBER.length;
 
+const BEFORE_SIDE = '","side":"';
+const SIDE_AT = NUMBER_AT + NUMBER_DIGITS + BEFORE_SIDE.length;
+/** One letter of each name. */
+const TAGS = { legacy: 'l', candidate: 'c' } as const;
+
 const TEMPLATE = template();
 
 export function nowUs(): number {
@@ -21,10 +27,11 @@ export function nowUs(): number {
 }
 
 /** A frame of its own for each call: a write that waits still points into it. */
-export function eventFrame(sentUs: number, number = 0): Buffer {
+export function eventFrame(sentUs: number, number = 0, side: Side = 'legacy'): Buffer {
   const frame = Buffer.from(TEMPLATE);
   frame.write(String(sentUs).padStart(TIME_DIGITS, '0'), TIME_AT, 'latin1');
   frame.write(String(number).padStart(NUMBER_DIGITS, '0'), NUMBER_AT, 'latin1');
+  frame.write(TAGS[side], SIDE_AT, 'latin1');
   return frame;
 }
 
@@ -33,8 +40,16 @@ export function sentUsOf(bytes: Buffer, at: number): number {
   return Number(bytes.toString('latin1', at + TIME_AT, at + TIME_AT + TIME_DIGITS));
 }
 
+export function numberOf(bytes: Buffer, at: number): number {
+  return Number(bytes.toString('latin1', at + NUMBER_AT, at + NUMBER_AT + NUMBER_DIGITS));
+}
+
+export function sideOf(bytes: Buffer, at: number): Side {
+  return bytes[at + SIDE_AT] === TAGS.candidate.charCodeAt(0) ? 'candidate' : 'legacy';
+}
+
 function template(): Buffer {
-  const before = `${BEFORE_TIME}${'0'.repeat(TIME_DIGITS)}${BEFORE_NUMBER}${'0'.repeat(NUMBER_DIGITS)}","text":"`;
+  const before = `${BEFORE_TIME}${'0'.repeat(TIME_DIGITS)}${BEFORE_NUMBER}${'0'.repeat(NUMBER_DIGITS)}${BEFORE_SIDE}l","text":"`;
   const text = 'Comparing spend by region. '.repeat(20).slice(0, EVENT_BYTES - before.length - 2);
   const frame = Buffer.alloc(FRAME_BYTES);
   frame.set([0x81, 126]);

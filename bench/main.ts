@@ -1,9 +1,10 @@
-// `npm run bench -- NAME [--json]`: runs one benchmark and prints its figures. `verdicts` takes sizes,
-// such as `--events 5000 --clean 5000`.
+// `npm run bench -- NAME [--json]`: runs one benchmark and prints its figures. Some take sizes, such
+// as `verdicts --events 5000 --clean 5000`.
 import { parseArgs } from 'node:util';
 import { benchBroadcasters } from './broadcasters.ts';
 import { benchFlags } from './flags.ts';
 import { benchHttp } from './http.ts';
+import { benchRollback, ROLLBACK_SIZES } from './rollback.ts';
 import { benchShadow } from './shadow.ts';
 import { benchVerdicts, VERDICT_SIZES } from './verdicts.ts';
 import { benchWs } from './ws.ts';
@@ -23,6 +24,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   shadow: { run: benchShadow },
   http: { run: benchHttp },
   flags: { run: benchFlags },
+  rollback: {
+    run: (options, sizes) => benchRollback({ ...options, ...ROLLBACK_SIZES, ...sizes }),
+    sizes: ROLLBACK_SIZES,
+  },
   verdicts: {
     run: (options, sizes) => benchVerdicts({ ...options, ...VERDICT_SIZES, ...sizes }),
     sizes: VERDICT_SIZES,

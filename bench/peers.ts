@@ -60,8 +60,13 @@ export async function startPeer(name: PeerName, upstreamPort: number, dir: strin
   return Object.assign(listening, { name });
 }
 
-/** Starts a command that listens at that port; its log goes to `place`. */
-async function launch(port: number, command: readonly string[], place: string): Promise<Listening> {
+/** Starts a command that listens at that port, at last at `lastPort`; its log goes to `place`. */
+async function launch(
+  port: number,
+  command: readonly string[],
+  place: string,
+  lastPort = port,
+): Promise<Listening> {
   const log = await open(path.join(place, 'log'), 'a');
   const child = spawn(command[0] as string, command.slice(1), {
     cwd: place,
@@ -71,7 +76,7 @@ async function launch(port: number, command: readonly string[], place: string): 
   await log.close();
   const end = () => void child.kill('SIGKILL');
   process.once('exit', end);
-  await listens(child, port, path.join(place, 'log'));
+  await listens(child, lastPort, path.join(place, 'log'));
   return {
     port,
     get pids() {
@@ -88,6 +93,14 @@ async function launch(port: number, command: readonly string[], place: string): 
   };
 }
 
+/** Cutover, with its admin API. */
+export interface ListeningCutover extends Listening {
+  /** Asks the API below `/api/v1`; with a body it is a POST. Rejects for any answer but 200. */
+  ask<T>(call: string, body?: object): Promise<T>;
+  /** Sum of a metric's values over the series that hold this text. */
+  metric(name: string, holding: string): Promise<number>;
+}
+
 /** What a comparing proxy of the benchmarks is like. */
 export interface CutoverSetup {
   readonly legacyPort: number;
@@ -98,9 +111,10 @@ export interface CutoverSetup {
 }
 
 /** Cutover between two services. */
-export async function startCutover(setup: CutoverSetup, dir: string): Promise<Listening> {
+export async function startCutover(setup: CutoverSetup, dir: string): Promise<ListeningCutover> {
   const { legacyPort, candidatePort, compare, stage } = setup;
   const port = await freePort();
+  const adminPort = await freePort();
   const place = path.join(dir, `cutover-${port}`);
   await mkdir(path.join(place, 'flags'), { recursive: true });
   const features = stageEdits(() => undefined, EVENT_FLAGS, stage);
@@ -108,9 +122,30 @@ export async function startCutover(setup: CutoverSetup, dir: string): Promise<Li
   await writeFile(path.join(place, 'secret'), SECRET);
   await writeFile(
     path.join(place, 'cutover.yaml'),
-    cutoverConfig(port, legacyPort, candidatePort, compare),
+    cutoverConfig(port, legacyPort, candidatePort, { compare, adminPort }),
   );
-  return launch(port, cutover(place), place);
+  const listening = await launch(port, cutover(place), place, adminPort);
+  const address = `http://127.0.0.1:${adminPort}`;
+  const token = (await readFile(path.join(place, 'state/admin.token'), 'utf8')).trim();
+  const fetched = async (call: string, body?: object): Promise<string> => {
+    const answer = await fetch(`${address}${call}`, {
+      method: body === undefined ? 'GET' : 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${call}: ${answer.status} ${text}`);
+    return text;
+  };
+  return Object.assign(listening, {
+    ask: async <T>(call: string, body?: object) =>
+      JSON.parse(await fetched(`/api/v1${call}`, body)) as T,
+    metric: async (name: string, holding: string) => {
+      const lines = (await fetched('/metrics')).split('\n');
+      const found = lines.filter(line => line.startsWith(`${name}{`) && line.includes(holding));
+      return found.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+    },
+  });
 }
 
 const EVENT_FLAGS = {
@@ -165,13 +200,13 @@ function cutoverConfig(
   port: number,
   legacyPort: number,
   candidatePort: number,
-  compare = '{}',
+  { compare = '{}', adminPort = 0 } = {},
 ): string {
   const flags =
     '{ serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation }';
   return `
 listen: { host: 127.0.0.1, port: ${port} }
-admin: { host: 127.0.0.1, port: 0 }
+admin: { host: 127.0.0.1, port: ${adminPort} }
 stateDir: state
 upstreams:
   legacy: { url: "http://127.0.0.1:${legacyPort}" }
