@@ -123,6 +123,12 @@ export const ERRORS = {
     close: 1012,
     fault: 'upstream',
   },
+  isolated: {
+    message: "The answer was withheld: it is another user's, or can not be looked into.",
+    status: 502,
+    close: 1008,
+    fault: 'upstream',
+  },
   internal: { message: 'The proxy failed.', status: 500, close: 1011, fault: 'proxy' },
   'state-locked': {
     message: 'Another process holds the state folder.',

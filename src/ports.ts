@@ -5,6 +5,7 @@ import type { RouteConfig } from './config/schema.ts';
 import type { ErrorCode } from './errors.ts';
 import type { Decision, SecondLeg, Side, Subject } from './rules/decide.ts';
 import type { EvidenceDrop } from './rules/evidence-batch.ts';
+import type { UninspectableBecause } from './rules/isolation/inspect.ts';
 import type { Books } from './rules/pairing/books.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
 import type { RawHeaders } from './wire/headers.ts';
@@ -81,6 +82,35 @@ export interface TrafficObserver {
   /** A plain HTTP answer went out; `durationMs` from request to its last byte. */
   requestDone(route: string, side: Side, status: number, durationMs: number): void;
 }
+
+/** Told what the lanes' guards see. Called on the client's path: must be cheap. */
+export interface IsolationWatch {
+  /** Another user's data was on its way to a client, and did not reach him as it was. */
+  prevented(event: Prevented): void;
+  /** A message could not be looked into; withheld or passed on as the route says. */
+  uninspected(route: string, side: Side, because: UninspectedBecause, withheld: boolean): void;
+}
+
+/** An event with a routing field that names somebody else, stopped in the lane. */
+export interface Prevented {
+  readonly route: string;
+  readonly side: Side;
+  /** Of the session, or of the request. */
+  readonly session: string;
+  /** To whom it was on its way. */
+  readonly subject: Subject;
+  /** JSON pointer to the first such field. */
+  readonly path: string;
+  readonly eventType: string;
+  /** What that field says, as JSON. Nobody's business but a pseudonym's: never logged, never kept. */
+  readonly named: string;
+  readonly outcome: 'sanitized' | 'blocked';
+  /** The judge has a copy of it, and will say so, too. */
+  readonly compared: boolean;
+}
+
+/** As the rules say it, or: no room to hold it, frames that can not be followed, a coding that can not be undone. */
+export type UninspectedBecause = UninspectableBecause | 'no-room' | 'unframeable' | 'coded';
 
 /** Running totals of one route and side; plain numbers, counted on the client's path. */
 export interface LaneCounters {

@@ -27,6 +27,7 @@ const PURE = new Set([
   'node:buffer',
   'node:buffer:isUtf8',
   'node:string_decoder:StringDecoder',
+  'node:zlib:brotliDecompressSync,gunzipSync,inflateSync,zstdDecompressSync',
 ]);
 
 function imports(file: string): { from: string; what: string }[] {

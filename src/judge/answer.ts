@@ -1,25 +1,14 @@
 // An answer as it is compared: fields by name, the body decoded.
 import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
-import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
 import type { AnswerSample } from '../ports.ts';
 import type { Answer } from '../rules/compare/answers.ts';
+import { decoded } from '../wire/content-coding.ts';
 import { listMembers, type RawHeaders } from '../wire/headers.ts';
 import { decodeText } from './decode.ts';
 
 /** A body of 1 MiB may become so long; whatever becomes longer is a bomb, or not worth comparing. */
 const MOST_DECODED_BYTES = 8 * 1_048_576;
-
-/** Content codings that are undone (RFC 9110 8.4.1). */
-const DECODERS: Readonly<
-  Record<string, (body: Buffer, options: { maxOutputLength: number }) => Buffer>
-> = {
-  gzip: gunzipSync,
-  'x-gzip': gunzipSync,
-  deflate: inflateSync,
-  br: brotliDecompressSync,
-  zstd: zstdDecompressSync,
-};
 
 /** `method` is the request's: an answer to HEAD has no body, whatever its fields say. */
 export function answerOf(sample: AnswerSample, method: string): Answer {
@@ -54,27 +43,9 @@ function read(sent: Uint8Array, headers: RawHeaders): unknown {
   if (sent.length === 0) return null;
   // Between threads a Buffer becomes a plain array of bytes.
   const body = Buffer.from(sent.buffer, sent.byteOffset, sent.length);
-  const plain = decoded(body, listMembers(headers, 'content-encoding'));
+  const plain = decoded(body, listMembers(headers, 'content-encoding'), MOST_DECODED_BYTES);
   if (plain === undefined) return undefined;
   if (!isUtf8(plain)) return `binary, ${plain.length} bytes, sha256 ${hash('sha256', plain)}`;
   const text = decodeText(plain.toString('utf8'));
   return 'value' in text ? text.value : undefined;
-}
-
-/** Codings are undone in the reverse of the order in which they stand. */
-function decoded(body: Buffer, codings: readonly string[]): Buffer | undefined {
-  let bytes = body;
-  for (const coding of codings.toReversed()) {
-    const name = coding.toLowerCase();
-    if (name === 'identity') continue;
-    const decode = Object.hasOwn(DECODERS, name) ? DECODERS[name] : undefined;
-    if (decode === undefined) return undefined;
-    try {
-      bytes = decode(bytes, { maxOutputLength: MOST_DECODED_BYTES });
-    } catch {
-      // Not what it says it is, or longer than is held: either way not compared, and counted.
-      return undefined;
-    }
-  }
-  return bytes;
 }

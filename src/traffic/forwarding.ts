@@ -49,6 +49,7 @@ export function forwardToClient(session: Session, view: Buffer): void {
   if (session.cut) return;
   if (session.state.phase === 'held') return keep(session, view);
   const { leg } = session;
+  if (session.guarding !== session.decision.isolation) keepGuard(session);
   const isCutting = session.state.phase === 'cutting';
   const stop = isCutting || session.closeWaiting !== null ? 'message' : 'never';
   const taken = follow(session, view, stop);
@@ -98,11 +99,26 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 function deliver(session: Session, bytes: Buffer): boolean {
   const { client, gate, rollback } = session;
   if (rollback !== null && session.leg.side === 'candidate') rollback.handedOver();
-  // The view lies in the read buffer that all legs share: what is written must be a copy.
-  if (gate === null) return client.write(Buffer.from(bytes));
+  if (gate === null) return writeToClient(session, bytes);
   gate.push(bytes);
   if (gate.isDone(performance.now())) session.gate = null;
   return !client.writableNeedDrain;
+}
+
+/** The last door of a service's bytes. False: the client holds them back. */
+export function writeToClient(session: Session, bytes: Buffer): boolean {
+  const { client, guard } = session;
+  // The view lies in the read buffer that all legs share: what is written must be a copy.
+  if (guard === null) return client.write(Buffer.from(bytes));
+  const passed = guard.push(bytes);
+  if (guard.isShut) session.destroy();
+  return passed === null ? !client.writableNeedDrain : client.write(passed);
+}
+
+/** A decision says something else about isolation: holds from the next message on. */
+function keepGuard(session: Session): void {
+  const { leg, guard } = session;
+  if (leg.tracker.atMessageBoundary && guard?.atBoundary !== false) session.guardAnew();
 }
 
 /** Behind the cut of a handover: the judge hears it, the client only if the session stays after all. */
@@ -242,6 +258,7 @@ function finishIfClosed(session: Session): void {
   // Both sockets may close in one turn: then each handler finds both closed.
   if (session.finished || !session.client.closed || !session.leg.socket.closed) return;
   session.finished = true;
+  session.guard?.close();
   session.comparison?.end();
   session.counters.sessionsOpen -= 1;
   session.host.ended(session);

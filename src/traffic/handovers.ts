@@ -14,7 +14,7 @@ import type { HandoverAction } from '../rules/handover/handover.ts';
 import { reconcile } from '../rules/handover/reconcile.ts';
 import { closeFrame } from '../wire/frames.ts';
 import { type DialPace, DialQueue } from './dial-queue.ts';
-import { attachLeg, detachLeg, noteClose, putClose } from './forwarding.ts';
+import { attachLeg, detachLeg, noteClose, putClose, writeToClient } from './forwarding.ts';
 import type { Leg } from './leg.ts';
 import type { Session } from './session.ts';
 import { SuppressGate } from './suppress-gate.ts';
@@ -213,7 +213,8 @@ export class Handovers {
     const [given, sent] = [read(old), read(next)];
     const result = reconcile({
       delivered: given.messages
-        .filter(({ index }) => index < old.given)
+        // What was withheld as somebody else's the client has not had.
+        .filter(({ index, payload }) => index < old.given && !session.guard?.withholds(payload))
         .map(({ payload }) => eventOf(payload)),
       sent: sent.messages.map(({ payload, index }) => ({
         ...eventOf(payload),
@@ -233,14 +234,14 @@ export class Handovers {
           ? null
           : new SuppressGate({
               ...{ keys: result.suppress, until: now + WINDOW_MS, eventOf },
-              write: bytes => void session.client.write(Buffer.from(bytes)),
+              write: bytes => void writeToClient(session, bytes),
             }),
     });
     session.handle({ kind: 'reconciled' });
   }
 
   #changeRoles(session: Session, lost: boolean): void {
-    const { comparison, leg: old, client, toUpstream } = session;
+    const { comparison, leg: old, toUpstream } = session;
     const reconciled = this.#reconciled.get(session);
     const move = this.#moves.get(session);
     this.#reconciled.delete(session);
@@ -266,10 +267,11 @@ export class Handovers {
     attachLeg(session, next);
     if (toUpstream.atMessageBoundary || lost) session.up = next;
     else old.midMessage = true;
-    for (const raw of reconciled.deliver) client.write(raw);
+    session.guardAnew();
+    for (const raw of reconciled.deliver) writeToClient(session, raw);
     session.gate = reconciled.gate;
     if (session.gate !== null) session.gate.push(reconciled.partial);
-    else if (reconciled.partial.length > 0) client.write(reconciled.partial);
+    else if (reconciled.partial.length > 0) writeToClient(session, reconciled.partial);
     const how = lost ? 'failover' : move?.redialled ? 'redialled' : 'in-place';
     this.#options.listener.moved(session, how);
     this.#goOn(session);
@@ -285,7 +287,7 @@ export class Handovers {
     session.kept = null;
     if (kept !== null) {
       if (session.leg.side === 'candidate') session.rollback?.handedOver();
-      session.client.write(kept);
+      writeToClient(session, kept);
     }
     // It was on its way to the candidate and has not left.
     if (session.leg.side === 'legacy') session.rollback?.moved(session, 'in-place');

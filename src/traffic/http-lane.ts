@@ -7,13 +7,21 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { Decided, Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
+import type {
+  Decided,
+  Decider,
+  IsolationWatch,
+  Tap,
+  TrafficObserver,
+  WriteLedger,
+} from '../ports.ts';
 import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
 import { discardRest, refuseRequest } from './answer.ts';
+import { AnswerGuard } from './answer-guard.ts';
 import { NOBODY, streaming } from './answer-sample.ts';
 import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
@@ -23,6 +31,8 @@ import { DoubleWriter } from './double-write.ts';
 import { EventStream } from './event-stream.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
+import { HeldRoom } from './held-room.ts';
+import { guardFacts } from './isolation-guard.ts';
 import { paced, windowFor } from './pace.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
@@ -49,6 +59,7 @@ export interface HttpLaneOptions {
   readonly context: () => TrafficContext;
   readonly decider: Decider;
   readonly observer: TrafficObserver;
+  readonly isolation: IsolationWatch;
   readonly counters: Counters;
   readonly ledger: WriteLedger;
   readonly tap: Tap;
@@ -67,12 +78,21 @@ interface Call {
   readonly link: ClientLink;
 }
 
+interface Guarded {
+  readonly subject: Subject | null;
+  readonly decision: Decision;
+  readonly sink: AnswerSink;
+  /** The judge gets a copy. */
+  readonly compared: boolean;
+}
+
 export class HttpLane {
   readonly #options: HttpLaneOptions;
   readonly #writer: DoubleWriter;
   readonly #shadows: ShadowRequests;
   readonly #bodies = new HeldBodies();
   readonly #samples = new SampleRoom();
+  readonly #held = new HeldRoom();
   readonly #links = new WeakMap<Socket, ClientLink>();
   /** Connections to services; those who use them know which. */
   readonly #connections = new Roll<ServiceConnection>();
@@ -97,7 +117,7 @@ export class HttpLane {
 
   /** Bytes that are held: of requests whole, of answers to be compared. */
   get heldBytes(): { readonly requests: number; readonly answers: number } {
-    return { requests: this.#bodies.bytes, answers: this.#samples.bytes };
+    return { requests: this.#bodies.bytes, answers: this.#samples.bytes + this.#held.bytes };
   }
 
   /** Serves one request. Every end of it is an answer or a cut connection. */
@@ -226,7 +246,8 @@ export class HttpLane {
       const answers = this.#comparing(call, subject, true);
       // It may last longer than its client, and the other service's copy has an account of its own.
       const written = new Promise<void>(resolve => {
-        const double = { route: route.name, primary, second, sink: answer, request: whole };
+        const sink = this.#guarded(call, { subject, decision, sink: answer, compared: true });
+        const double = { route: route.name, primary, second, sink, request: whole };
         answer.follow(this.#writer.write({ ...double, answers, over: resolve }));
       });
       return void Promise.all([written, closeOf(call.response)]).then(held.release);
@@ -236,7 +257,9 @@ export class HttpLane {
     const plan = writes || body !== null ? null : decision.second;
     const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
     const whole = stream ?? answer;
-    const toClient = goesTwice ? this.#writer.tooLarge(route.name, decision.primary, whole) : whole;
+    const last = goesTwice ? this.#writer.tooLarge(route.name, decision.primary, whole) : whole;
+    const compared = plan !== null;
+    const toClient = this.#guarded(call, { subject, decision, sink: last, compared });
     const shown = { subject, singleUse, answer: toClient };
     const sink = plan === null ? toClient : this.#show(call, { plan, ...shown });
     const sent = exchange(primary, { ...request, body, onStart, counters: lane }, sink);
@@ -295,6 +318,18 @@ export class HttpLane {
       return answer;
     }
     return watched(answer, primary);
+  }
+
+  /** `sink`, with nobody else's data in it where the decision says so. */
+  #guarded(
+    { incoming, route, request }: Call,
+    { subject, decision, sink, compared }: Guarded,
+  ): AnswerSink {
+    const about = { id: request.requestId, route, subject };
+    const told = { watch: this.#options.isolation, compared: () => compared };
+    const facts = guardFacts(about, decision.primary, decision.isolation, told);
+    if (facts === null) return sink;
+    return new AnswerGuard(sink, incoming.method ?? 'GET', facts, this.#held);
   }
 
   #comparing({ incoming, request, route }: Call, subject: Subject | null, isWrite: boolean) {

@@ -5,7 +5,7 @@ import type net from 'node:net';
 import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
 import type { Decided, EndCause, LaneCounters } from '../ports.ts';
-import type { Decision, Side, Subject } from '../rules/decide.ts';
+import type { Decision, IsolationMode, Side, Subject } from '../rules/decide.ts';
 import {
   type Handover,
   type HandoverAction,
@@ -21,6 +21,7 @@ import { attachClient, attachLeg, forwardToClient, putClose } from './forwarding
 import type { Leg } from './leg.ts';
 import { Progress } from './progress.ts';
 import type { RollbackRun, RolledBack } from './rollback-run.ts';
+import type { StreamGuard } from './stream-guard.ts';
 import type { SuppressGate } from './suppress-gate.ts';
 import type { TailRing } from './tail-ring.ts';
 import type { RequestFacts } from './upstream.ts';
@@ -42,6 +43,8 @@ export interface Opening {
 /** The lane, as far as a session needs it. */
 export interface SessionHost {
   readonly tails: TailRing;
+  /** What stands guard over what that leg sends to the client; null where nothing does. */
+  guardOf(session: Session): StreamGuard | null;
   countersOf(route: string, side: Side): LaneCounters;
   ended(session: Session): void;
   /** What the state machine says and the lane does: dialling, waiting for a boundary, reconciling. */
@@ -71,6 +74,10 @@ export class Session implements SecondLegListener, RolledBack {
   state: Handover;
   /** After a handover, while the client has events that the new primary is still going to send. */
   gate: SuppressGate | null = null;
+  /** Where another user's data is not to reach the client. */
+  guard: StreamGuard | null = null;
+  /** What it was made for; null before the first byte. */
+  guarding: IsolationMode | null = null;
   /** The rest of a read of the primary's behind the cut of a handover. */
   kept: Buffer | null = null;
   /** First thing that ended it; later ones are consequences. */
@@ -113,6 +120,13 @@ export class Session implements SecondLegListener, RolledBack {
 
   get decision(): Decision {
     return this.decided.decision;
+  }
+
+  /** As the decision says by now; the client's stream is between two messages. */
+  guardAnew(): void {
+    this.guard?.close();
+    this.guarding = this.decision.isolation;
+    this.guard = this.host.guardOf(this);
   }
 
   /** Begins forwarding. `fromClient` and `fromLeg` are bytes that came during the handshake. */

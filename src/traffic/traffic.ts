@@ -10,6 +10,7 @@ import type { Loaded } from '../config/load.ts';
 import { type ErrorCode, listenFailure } from '../errors.ts';
 import type {
   Decider,
+  IsolationWatch,
   LaneCounters,
   RollbackOutlook,
   RollbackProgress,
@@ -44,6 +45,7 @@ export interface TrafficOptions {
   readonly loaded: Loaded;
   readonly decider: Decider;
   readonly observer: TrafficObserver;
+  readonly isolation: IsolationWatch;
   readonly ledger: WriteLedger;
   readonly tap: Tap;
   readonly logger: Logger;

@@ -11,6 +11,7 @@ import { ERRORS, type ErrorCode } from '../errors.ts';
 import type {
   Decider,
   HandoverCounts,
+  IsolationWatch,
   LaneCounters,
   MoveKind,
   RollbackOutlook,
@@ -31,6 +32,8 @@ import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { EarlyBytes } from './early-bytes.ts';
 import { type HandoverListener, Handovers } from './handovers.ts';
+import { HeldRoom } from './held-room.ts';
+import { guardFacts } from './isolation-guard.ts';
 import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
 import { paced, windowFor } from './pace.ts';
 import { relayRefusal } from './refusal.ts';
@@ -39,6 +42,7 @@ import { idsOf, readRequest } from './request.ts';
 import type { RollbackRun } from './rollback-run.ts';
 import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
+import { StreamGuard } from './stream-guard.ts';
 import { TailRing } from './tail-ring.ts';
 import { fieldsFor, targetFor } from './upstream.ts';
 
@@ -54,6 +58,7 @@ export interface WebSocketLaneOptions {
   readonly context: () => TrafficContext;
   readonly decider: Decider;
   readonly observer: TrafficObserver;
+  readonly isolation: IsolationWatch;
   readonly counters: Counters;
   readonly tap: Tap;
   readonly logger: Logger;
@@ -75,6 +80,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** Counts changes of what decides. */
   #changes = 0;
   readonly #rollbacks = new Set<RollbackRun>();
+  readonly #held = new HeldRoom();
   /** Handshakes that are decided and not through, and what a rollback wants to know of their end. */
   readonly #openings = new Set<{ route: string; side: Side; over: (() => void)[] }>();
 
@@ -230,6 +236,14 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#options.observer.failed(about.route ?? 'none', about.side ?? 'none', why);
     logRefusal(this.#options.logger, 'an upgrade was refused', why, about);
     refuseSocket(client, why);
+  }
+
+  guardOf(session: Session): StreamGuard | null {
+    const { facts, decision, leg } = session;
+    const compared = () => session.comparison !== null;
+    const told = { watch: this.#options.isolation, compared };
+    const guard = guardFacts(facts, leg.side, decision.isolation, told);
+    return guard === null ? null : new StreamGuard({ ...guard, room: this.#held });
   }
 
   countersOf(route: string, side: Side): LaneCounters {

@@ -1,7 +1,7 @@
 // A frame stream cut where messages end: each unit is one message with its frames as they came (control
 // frames between its fragments included), or control frames alone. For whoever decides message by message
 // and passes on bytes.
-import { FrameTracker } from './frames.ts';
+import { FrameTracker, OPCODE } from './frames.ts';
 import { MessageReader } from './message-reader.ts';
 
 export interface MessageUnit {
@@ -15,8 +15,33 @@ export interface MessageUnit {
 
 export interface UnitSink {
   unit(unit: MessageUnit): void;
-  /** A piece of a message that is longer than is held: it can only be passed on. */
-  tooLong(piece: Buffer): void;
+  /** A piece of a message that is not held whole: it can only be passed on, or left out as a whole. */
+  tooLong(piece: Buffer, isFirst: boolean): void;
+}
+
+/** Says that 16 bits of length follow (RFC 6455 5.2); a length of 64 bits, or a mask, is more. */
+const LENGTH_16 = 126;
+const FINAL = 0x80;
+/** All but the opcode of a first byte. */
+const FLAGS = 0xf0;
+
+/**
+ * True where the bytes are whole frames of a service's, not masked, each of them a text message by itself or
+ * a control frame: what stands in them stands there in one piece.
+ */
+export function areWholeTexts(bytes: Buffer): boolean {
+  let at = 0;
+  while (at + 1 < bytes.length) {
+    const first = bytes[at] as number;
+    const opcode = first & ~FLAGS;
+    if ((first & FLAGS) !== FINAL || (opcode !== OPCODE.text && opcode < OPCODE.close))
+      return false;
+    const short = bytes[at + 1] as number;
+    if (short < LENGTH_16) at += 2 + short;
+    else if (short === LENGTH_16 && at + 4 <= bytes.length) at += 4 + bytes.readUInt16BE(at + 2);
+    else return false;
+  }
+  return at === bytes.length;
 }
 
 /** Splits one direction of a stream that is at a message boundary at first. */
@@ -44,6 +69,17 @@ export class UnitSplitter {
     return this.#tracker.lost;
   }
 
+  /** How much of a message is held that has not ended. */
+  get heldBytes(): number {
+    return this.#bytes;
+  }
+
+  /** There is no room for what is held: it goes to `tooLong`, and so does the rest of its message. */
+  letGo(): void {
+    if (this.#bytes > 0) this.#passOn(null);
+    this.#passing = true;
+  }
+
   /** Bytes of the message that has not ended. */
   held(): Buffer {
     return Buffer.concat(this.#parts);
@@ -60,10 +96,7 @@ export class UnitSplitter {
   #take(part: Buffer): void {
     const ends = this.#tracker.atMessageBoundary;
     if (this.#passing || this.#bytes + part.length > this.#maxBytes || this.#tracker.lost) {
-      for (const held of this.#parts) this.#sink.tooLong(held);
-      this.#sink.tooLong(part);
-      this.#parts = [];
-      this.#bytes = 0;
+      this.#passOn(part);
       this.#passing = !ends;
       return;
     }
@@ -76,6 +109,16 @@ export class UnitSplitter {
     this.#parts = [];
     this.#bytes = 0;
     this.#sink.unit(unitOf(raw));
+  }
+
+  #passOn(part: Buffer | null): void {
+    let isFirst = !this.#passing;
+    for (const piece of part === null ? this.#parts : [...this.#parts, part]) {
+      this.#sink.tooLong(piece, isFirst);
+      isFirst = false;
+    }
+    this.#parts = [];
+    this.#bytes = 0;
   }
 }
 

@@ -4,7 +4,7 @@ import pino from 'pino';
 import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
-import type { Decider, HandoverCounts, Tap, WriteSplit } from '../../src/ports.ts';
+import type { Decider, HandoverCounts, Prevented, Tap, WriteSplit } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { Traffic } from '../../src/traffic/traffic.ts';
 import { Ear } from './ear.ts';
@@ -36,6 +36,13 @@ export interface Report {
   code?: number;
 }
 
+export interface Uninspected {
+  route: string;
+  side: Side;
+  because: string;
+  withheld: boolean;
+}
+
 export interface TestProxy {
   port: number;
   traffic: Traffic;
@@ -47,6 +54,9 @@ export interface TestProxy {
   agreed: string[];
   /** Writes that went out, as `<route> <to>`. */
   begun: string[];
+  /** What the guards of isolation told. */
+  prevented: Prevented[];
+  uninspected: Uninspected[];
   /** Lines of the log, as text. */
   logged: string[];
   close(): Promise<void>;
@@ -84,6 +94,8 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
   const doubts: HandoverCounts[] = [];
   const agreed: string[] = [];
   const begun: string[] = [];
+  const prevented: Prevented[] = [];
+  const uninspected: Uninspected[] = [];
   const traffic = new Traffic({
     loaded: loadedConfig(o),
     bypassed: o.bypassed ?? (() => false),
@@ -94,6 +106,11 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       begun: (route, to) => void begun.push(`${route} ${to}`),
       agreed: route => void agreed.push(route),
       split: split => void splits.push(split),
+    },
+    isolation: {
+      prevented: event => void prevented.push(event),
+      uninspected: (route, side, because, withheld) =>
+        void uninspected.push({ route, side, because, withheld }),
     },
     observer: {
       sessionOpened: (route, side, what) => reports.push({ kind: 'opened', route, side, what }),
@@ -119,6 +136,8 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     doubts,
     agreed,
     begun,
+    prevented,
+    uninspected,
     logged,
     close: async () => {
       traffic.close();

@@ -1,0 +1,153 @@
+// The guard before an answer of HTTP: a JSON body is held until it is whole and looked into, a stream of events
+// event by event, and everything else can only be passed on or refused.
+import type { ErrorCode } from '../errors.ts';
+import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
+import { decoded } from '../wire/content-coding.ts';
+import { fieldValues, listMembers, without } from '../wire/headers.ts';
+import { EventGuard } from './event-guard.ts';
+import type { AnswerSink } from './exchange.ts';
+import type { HeldRoom } from './held-room.ts';
+import { type GuardFacts, IsolationGuard } from './isolation-guard.ts';
+
+const JSON_TYPE = /^(?:application|text)\/(?:[\w.-]+\+)?json\b/i;
+const EVENT_STREAM = /^text\/event-stream\b/i;
+/** They describe the bytes of the service's own body. */
+const OF_THE_BODY: ReadonlySet<string> = new Set([
+  'content-length',
+  'content-encoding',
+  'content-md5',
+  'digest',
+  'content-digest',
+  'repr-digest',
+  'etag',
+]);
+
+interface Head {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: readonly string[];
+}
+
+/**
+ * `sink`, with nothing in it that is addressed to somebody else. `method` is the request's. What is withheld
+ * fails as `isolated`.
+ */
+export class AnswerGuard implements AnswerSink {
+  readonly #guard: IsolationGuard;
+  readonly #sink: AnswerSink;
+  readonly #room: HeldRoom;
+  readonly #method: string;
+  /** Waits for the body that it stands before. */
+  #head: Head | null = null;
+  #held: Buffer[] = [];
+  #bytes = 0;
+  #events: EventGuard | null = null;
+  #isOver = false;
+
+  constructor(sink: AnswerSink, method: string, facts: GuardFacts, room: HeldRoom) {
+    this.#guard = new IsolationGuard(facts);
+    this.#sink = sink;
+    this.#room = room;
+    this.#method = method;
+  }
+
+  interim(status: number, headers: readonly string[]): void {
+    if (!this.#isOver) this.#sink.interim(status, headers);
+  }
+
+  head(status: number, reason: string, headers: readonly string[]): void {
+    const [type = ''] = fieldValues(headers, 'content-type');
+    const isCoded = listMembers(headers, 'content-encoding').length > 0;
+    const [length] = fieldValues(headers, 'content-length');
+    if (this.#method === 'HEAD' || status === 204 || status === 304 || length === '0') {
+      return this.#sink.head(status, reason, headers);
+    }
+    if (EVENT_STREAM.test(type) && !isCoded) {
+      this.#events = new EventGuard(this.#guard, bytes => this.#sink.data(bytes));
+      return this.#sink.head(status, reason, headers);
+    }
+    if (JSON_TYPE.test(type)) {
+      this.#head = { status, reason, headers };
+      return;
+    }
+    if (this.#guard.uninspectable(isCoded ? 'coded' : 'binary') === 'withhold') this.#withhold();
+    else this.#sink.head(status, reason, headers);
+  }
+
+  data(chunk: Buffer): boolean {
+    if (this.#isOver) return true;
+    if (this.#events !== null) return this.#events.push(chunk);
+    if (this.#head === null) return this.#sink.data(chunk);
+    if (this.#bytes + chunk.length > MOST_INSPECTED_BYTES) return this.#letGo('too-large', chunk);
+    if (!this.#room.change(chunk.length)) return this.#letGo('no-room', chunk);
+    this.#held.push(chunk);
+    this.#bytes += chunk.length;
+    return true;
+  }
+
+  end(trailers: readonly string[]): void {
+    if (this.#isOver) return;
+    this.#events?.end();
+    const head = this.#head;
+    if (head !== null) this.#whole(head, this.#take());
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#sink.end(trailers);
+  }
+
+  fail(code: ErrorCode, detail: string): void {
+    this.#take();
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#sink.fail(code, detail);
+  }
+
+  /** The whole body of an answer is there. */
+  #whole({ status, reason, headers }: Head, body: Buffer): void {
+    const codings = listMembers(headers, 'content-encoding');
+    const plain = decoded(body, codings, MOST_INSPECTED_BYTES);
+    const ruling =
+      plain === undefined
+        ? this.#guard.uninspectable('coded')
+        : plain.length === 0
+          ? 'pass'
+          : this.#guard.rule(plain, {});
+    if (ruling === 'withhold') return this.#withhold();
+    this.#head = null;
+    if (ruling === 'pass') this.#sink.head(status, reason, headers);
+    else {
+      const length = ['Content-Length', String(ruling.length)];
+      this.#sink.head(status, reason, [...without(headers, OF_THE_BODY), ...length]);
+    }
+    const given = ruling === 'pass' ? body : ruling;
+    if (given.length > 0) this.#sink.data(given);
+  }
+
+  /** It can not be held: what there is of it goes on, or none of it. */
+  #letGo(because: 'too-large' | 'no-room', chunk: Buffer): boolean {
+    const head = this.#head as Head;
+    const held = this.#take();
+    if (this.#guard.uninspectable(because) === 'withhold') {
+      this.#withhold();
+      return true;
+    }
+    this.#head = null;
+    this.#sink.head(head.status, head.reason, head.headers);
+    if (held.length > 0) this.#sink.data(held);
+    return this.#sink.data(chunk);
+  }
+
+  #withhold(): void {
+    this.#isOver = true;
+    this.#take();
+    this.#sink.fail('isolated', 'the answer was withheld');
+  }
+
+  #take(): Buffer {
+    const held = Buffer.concat(this.#held);
+    this.#room.change(-this.#bytes);
+    this.#held = [];
+    this.#bytes = 0;
+    return held;
+  }
+}

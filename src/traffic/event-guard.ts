@@ -1,0 +1,124 @@
+// The guard in a stream of events: whole events that need no look pass as they came; one that does is held
+// until its blank line.
+import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
+import { eventEnd, isBetweenEvents, TAIL_BYTES } from '../wire/event-end.ts';
+import { type SseEvent, SseReader } from '../wire/sse-reader.ts';
+import type { IsolationGuard } from './isolation-guard.ts';
+
+const DATA_LINE = /^data(?::|$)/;
+const LINE_END = /\r\n|\n|\r/;
+
+export class EventGuard {
+  readonly #guard: IsolationGuard;
+  readonly #give: (bytes: Buffer) => boolean;
+  #held: Buffer[] = [];
+  #bytes = 0;
+  /** The last bytes of the event under way, as Latin-1. */
+  #tail = '';
+  /** What becomes of the rest of an event that is too long to be held. */
+  #rest: 'pass' | 'withhold' | null = null;
+  /** Only the first event can stand behind a byte order mark. */
+  #isFirst = true;
+
+  constructor(guard: IsolationGuard, give: (bytes: Buffer) => boolean) {
+    this.#guard = guard;
+    this.#give = give;
+  }
+
+  /** False: the client holds it back. */
+  push(chunk: Buffer): boolean {
+    const text = chunk.toString('latin1');
+    if (
+      this.#isAtBoundary &&
+      isBetweenEvents(text.slice(-1 - TAIL_BYTES)) &&
+      this.#guard.isClean(chunk)
+    ) {
+      this.#isFirst = false;
+      return this.#give(chunk);
+    }
+    let flowing = true;
+    for (let from = 0; from < text.length; ) {
+      const end = eventEnd(this.#tail, text.slice(from));
+      const part = chunk.subarray(from, end === null ? text.length : from + end);
+      flowing = this.#take(part, end !== null) && flowing;
+      this.#tail = end === null ? (this.#tail + text.slice(from)).slice(-TAIL_BYTES) : '';
+      from += part.length;
+    }
+    return flowing;
+  }
+
+  /** Nothing more comes: what has not ended is no event (WHATWG HTML 9.2.6), and passes if nobody could mind. */
+  end(): void {
+    const held = this.#whole(Buffer.alloc(0));
+    if (held.length > 0 && this.#guard.isClean(held)) this.#give(held);
+  }
+
+  get #isAtBoundary(): boolean {
+    return this.#bytes === 0 && this.#tail === '' && this.#rest === null;
+  }
+
+  #take(part: Buffer, ends: boolean): boolean {
+    if (this.#rest === null && this.#bytes + part.length > MOST_INSPECTED_BYTES) {
+      this.#rest = this.#guard.uninspectable('too-large');
+      const held = this.#whole(part);
+      return this.#goOn(held, ends);
+    }
+    if (this.#rest !== null) return this.#goOn(part, ends);
+    if (ends) return this.#event(this.#whole(part));
+    this.#held.push(part);
+    this.#bytes += part.length;
+    return true;
+  }
+
+  #goOn(bytes: Buffer, ends: boolean): boolean {
+    const rest = this.#rest;
+    if (ends) this.#rest = null;
+    return rest === 'withhold' || this.#give(bytes);
+  }
+
+  #event(raw: Buffer): boolean {
+    const isFirst = this.#isFirst;
+    this.#isFirst = false;
+    if (this.#guard.isClean(raw)) return this.#give(raw);
+    const event = read(raw, isFirst);
+    if (event === null) return this.#give(raw);
+    const form = event.event === 'message' ? {} : { type: event.event };
+    const ruling = this.#guard.rule(Buffer.from(event.data), form);
+    if (ruling === 'pass') return this.#give(raw);
+    return ruling === 'withhold' || this.#give(withData(raw, ruling));
+  }
+
+  #whole(part: Buffer): Buffer {
+    const whole = this.#bytes === 0 ? part : Buffer.concat([...this.#held, part]);
+    this.#held = [];
+    this.#bytes = 0;
+    return whole;
+  }
+}
+
+/** Null where it is no event but comments and fields alone. */
+function read(raw: Buffer, isFirst: boolean): SseEvent | null {
+  let found: SseEvent | null = null;
+  const sink = {
+    event: (event: SseEvent) => {
+      found = event;
+    },
+    tooLong: () => undefined,
+  };
+  const reader = new SseReader(sink, raw.length);
+  // What begins a stream may be a mark; anywhere else it is text.
+  if (!isFirst) reader.push(Buffer.from(':\n'));
+  reader.push(raw);
+  return found;
+}
+
+/** The event with another text; its other lines stay. */
+function withData(raw: Buffer, data: Buffer): Buffer {
+  const lines = raw.toString('latin1').split(LINE_END);
+  const others = lines.filter(line => line !== '' && !DATA_LINE.test(line));
+  const texts = data
+    .toString('latin1')
+    .split(LINE_END)
+    .map(text => `data: ${text}`);
+  return Buffer.from([...others, ...texts, '', ''].join('\n'), 'latin1');
+}

@@ -1,0 +1,101 @@
+// What a lane does about another user's data before it is delivered: looks into a message, puts its
+// addresses right or withholds it, and says so.
+import type { RouteConfig } from '../config/schema.ts';
+import type { IsolationWatch, UninspectedBecause } from '../ports.ts';
+import type { IsolationMode, Side, Subject } from '../rules/decide.ts';
+import { examine, type MessageForm, type RoutingField } from '../rules/isolation/inspect.ts';
+import { Recipient } from '../rules/isolation/recipient.ts';
+import { Isolation } from '../rules/isolation/rules.ts';
+import { sanitize } from '../rules/isolation/sanitize.ts';
+import { scan } from '../rules/isolation/scan.ts';
+
+export interface GuardFacts {
+  readonly route: string;
+  readonly side: Side;
+  /** Of the session, or of the request. */
+  readonly id: string;
+  readonly subject: Subject;
+  readonly isolation: Isolation;
+  readonly mode: 'sanitize' | 'block';
+  readonly watch: IsolationWatch;
+  /** True while the judge gets copies. */
+  readonly compared: () => boolean;
+}
+
+/** What the client gets of a message: all of it as it came, another text in its place, or nothing. */
+export type Ruling = 'pass' | 'withhold' | Buffer;
+
+export class IsolationGuard {
+  readonly #facts: GuardFacts;
+  readonly #recipient: Recipient;
+
+  constructor(facts: GuardFacts) {
+    this.#facts = facts;
+    this.#recipient = new Recipient(facts.subject);
+  }
+
+  get mode(): 'sanitize' | 'block' {
+    return this.#facts.mode;
+  }
+
+  /** True where nothing in these bytes, which hold whole messages, can be another user's address. */
+  isClean(bytes: Buffer): boolean {
+    return scan(this.#facts.isolation, this.#recipient, bytes) === 'clean';
+  }
+
+  /** True where it is somebody else's; nobody is told. */
+  isForeign(payload: Buffer, form: MessageForm): boolean {
+    return examine(this.#facts.isolation, this.#recipient, payload, form).kind === 'foreign';
+  }
+
+  /** Of one whole message. */
+  rule(payload: Buffer, form: MessageForm): Ruling {
+    const examined = examine(this.#facts.isolation, this.#recipient, payload, form);
+    switch (examined.kind) {
+      case 'clean':
+        return 'pass';
+      case 'uninspectable':
+        return this.uninspectable(examined.because);
+      case 'foreign':
+        return this.#prevent(payload, examined.fields);
+    }
+  }
+
+  /** Of a message that nobody can look into. */
+  uninspectable(because: UninspectedBecause): 'pass' | 'withhold' {
+    const { route, side, isolation, watch } = this.#facts;
+    const withheld = isolation.rules.uninspectable === 'block';
+    watch.uninspected(route, side, because, withheld);
+    return withheld ? 'withhold' : 'pass';
+  }
+
+  #prevent(payload: Buffer, fields: readonly RoutingField[]): Ruling {
+    const { route, side, id, subject, mode, watch } = this.#facts;
+    const [{ path, eventType, start, end }] = fields as [RoutingField];
+    const named = payload.toString('utf8', start, end);
+    watch.prevented({
+      ...{ route, side, session: id, subject, path, eventType, named },
+      compared: this.#facts.compared(),
+      outcome: mode === 'block' ? 'blocked' : 'sanitized',
+    });
+    return mode === 'block' ? 'withhold' : sanitize(payload, fields, this.#recipient);
+  }
+}
+
+const COMPILED = new WeakMap<RouteConfig, Isolation>();
+
+/** What a guard is made of; null where nothing is enforced, or where nobody knows whose data it would be. */
+export function guardFacts(
+  { id, route, subject }: { id: string; route: RouteConfig; subject: Subject | null },
+  side: Side,
+  mode: IsolationMode,
+  { watch, compared }: Pick<GuardFacts, 'watch' | 'compared'>,
+): GuardFacts | null {
+  if (mode === 'observe' || subject === null) return null;
+  let isolation = COMPILED.get(route);
+  if (isolation === undefined) {
+    isolation = new Isolation(route.isolation);
+    COMPILED.set(route, isolation);
+  }
+  return { route: route.name, side, id, subject, isolation, mode, watch, compared };
+}
