@@ -14,6 +14,7 @@ import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
 import type { FlagProvider } from './control/flags/provider.ts';
 import { Guardrails } from './control/guardrails.ts';
+import { LaneIsolation } from './control/lane-isolation.ts';
 import { Latch } from './control/latch.ts';
 import { legsOn } from './control/legs-on.ts';
 import { createLogger } from './control/logger.ts';
@@ -132,7 +133,14 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       ...{ signs, writes, evidence, flags: provider, rollbacks, audit, logger },
       loaded: () => loaded,
     });
+    const isolation = new LaneIsolation({
+      unseenByJudge: ({ route, side }) => {
+        if (side === 'candidate') guardrails?.contaminated(route);
+      },
+      judging: () => judge.running,
+    });
     const metrics = createMetrics({
+      isolation,
       traffic: () => traffic,
       flags: provider,
       bypass: emergency,
@@ -147,6 +155,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       loaded,
       decider: decide,
       observer: bothObservers(metrics.observer, signs),
+      isolation,
       ledger: writes,
       tap: judge.tap,
       bypassed,

@@ -13,6 +13,7 @@ import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
 import { guardrailMetrics } from './guardrail-metrics.ts';
 import type { Guardrails } from './guardrails.ts';
 import { judgeMetrics } from './judge-metrics.ts';
+import type { LaneIsolation } from './lane-isolation.ts';
 import { rollbackMetrics } from './rollback-metrics.ts';
 import type { Rollbacks } from './rollbacks.ts';
 import { writeMetrics } from './write-metrics.ts';
@@ -51,6 +52,7 @@ export interface MetricsSources {
   readonly bypass: Pick<Bypass, 'engaged'>;
   readonly rollbacks: Pick<Rollbacks, 'latch' | 'proofs' | 'counts'>;
   readonly guardrails: Pick<Guardrails, 'counts'>;
+  readonly isolation: Pick<LaneIsolation, 'register'>;
   readonly audit: Pick<Audit, 'unkept'>;
   readonly writes: Pick<WriteSplits, 'counts' | 'unkept'>;
   readonly evidence: Pick<Evidence, 'state'>;
@@ -77,6 +79,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   });
   rollbackMetrics(registry, sources);
   guardrailMetrics(registry, sources.guardrails);
+  sources.isolation.register(registry);
   judgeMetrics(registry, judge);
   evidenceMetrics(registry, evidence);
 

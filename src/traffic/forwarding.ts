@@ -49,9 +49,10 @@ export function forwardToClient(session: Session, view: Buffer): void {
   if (session.cut) return;
   if (session.state.phase === 'held') return keep(session, view);
   const { leg } = session;
-  if (session.guarding !== session.decision.isolation) keepGuard(session);
+  const isToGuard = session.guarding !== session.decision.isolation && !guardAnew(session);
   const isCutting = session.state.phase === 'cutting';
-  const stop = isCutting || session.closeWaiting !== null ? 'message' : 'never';
+  const stopsSoon = isCutting || isToGuard || session.closeWaiting !== null;
+  const stop = stopsSoon ? 'message' : 'never';
   const taken = follow(session, view, stop);
   const bytes = taken === view.length ? view : view.subarray(0, taken);
   const { tracker } = leg;
@@ -66,6 +67,8 @@ export function forwardToClient(session: Session, view: Buffer): void {
   } else if (isCutting && tracker.atMessageBoundary) {
     session.handle({ kind: 'boundary' });
     if (taken < view.length) keep(session, view.subarray(taken));
+  } else if (isToGuard && taken < view.length) {
+    forwardToClient(session, view.subarray(taken));
   } else if (!flowing) {
     leg.socket.pause();
   }
@@ -111,14 +114,17 @@ export function writeToClient(session: Session, bytes: Buffer): boolean {
   // The view lies in the read buffer that all legs share: what is written must be a copy.
   if (guard === null) return client.write(Buffer.from(bytes));
   const passed = guard.push(bytes);
+  const flowing = passed === null ? !client.writableNeedDrain : client.write(passed);
   if (guard.isShut) session.destroy();
-  return passed === null ? !client.writableNeedDrain : client.write(passed);
+  return flowing;
 }
 
-/** A decision says something else about isolation: holds from the next message on. */
-function keepGuard(session: Session): void {
+/** A decision says something else about isolation. False: that holds from the next message on. */
+function guardAnew(session: Session): boolean {
   const { leg, guard } = session;
-  if (leg.tracker.atMessageBoundary && guard?.atBoundary !== false) session.guardAnew();
+  if (!leg.tracker.atMessageBoundary || guard?.atBoundary === false) return false;
+  session.guardAnew();
+  return true;
 }
 
 /** Behind the cut of a handover: the judge hears it, the client only if the session stays after all. */

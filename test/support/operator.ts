@@ -13,6 +13,7 @@ import { createDecider } from '../../src/control/decider.ts';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
 import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
 import { Guardrails } from '../../src/control/guardrails.ts';
+import { LaneIsolation } from '../../src/control/lane-isolation.ts';
 import { Latch } from '../../src/control/latch.ts';
 import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
 import { Proofs } from '../../src/control/proofs.ts';
@@ -254,6 +255,7 @@ export async function operated(
     bypass,
     rollbacks,
     guardrails,
+    isolation: new LaneIsolation({ unseenByJudge: () => undefined, judging: () => true }),
     audit,
     writes,
     evidence,

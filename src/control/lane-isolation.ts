@@ -1,0 +1,68 @@
+// What the lanes' guards did about other users' data: counted, and acted upon where the judge has no copy.
+import { Counter, type Registry } from 'prom-client';
+import type { IsolationWatch, Prevented, UninspectedBecause } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+
+export interface LaneIsolationOptions {
+  /** Told at once of every event of the candidate's that only the lane has seen. */
+  readonly unseenByJudge: (event: Prevented) => void;
+  /** False while the judge's thread is replaced. */
+  readonly judging: () => boolean;
+}
+
+interface Counted {
+  readonly labels: Readonly<Record<string, string>>;
+  times: number;
+}
+
+export class LaneIsolation implements IsolationWatch {
+  readonly #options: LaneIsolationOptions;
+  readonly #prevented = new Map<string, Counted>();
+  readonly #uninspected = new Map<string, Counted>();
+
+  constructor(options: LaneIsolationOptions) {
+    this.#options = options;
+  }
+
+  prevented(event: Prevented): void {
+    const { route, side, outcome } = event;
+    count(this.#prevented, { route, side, outcome });
+    if (!event.compared || !this.#options.judging()) this.#options.unseenByJudge(event);
+  }
+
+  uninspected(route: string, side: Side, because: UninspectedBecause, withheld: boolean): void {
+    const outcome = withheld ? 'withheld' : 'passed';
+    count(this.#uninspected, { route, side, because, outcome });
+  }
+
+  register(registry: Registry): void {
+    const [prevented, uninspected] = [this.#prevented, this.#uninspected];
+    new Counter({
+      name: 'cutover_isolation_prevented_total',
+      help: 'Events that named somebody else, and did not reach a client as they were.',
+      labelNames: ['route', 'side', 'outcome'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { labels, times } of prevented.values()) this.inc(labels, times);
+      },
+    });
+    new Counter({
+      name: 'cutover_isolation_uninspected_total',
+      help: 'Messages that nobody could look into, on sessions that are guarded.',
+      labelNames: ['route', 'side', 'because', 'outcome'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { labels, times } of uninspected.values()) this.inc(labels, times);
+      },
+    });
+  }
+}
+
+function count(counts: Map<string, Counted>, labels: Counted['labels']): void {
+  const key = Object.values(labels).join('\n');
+  const counted = counts.get(key);
+  if (counted === undefined) counts.set(key, { labels, times: 1 });
+  else counted.times += 1;
+}

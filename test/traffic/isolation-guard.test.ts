@@ -1,0 +1,335 @@
+// What the lanes' guards do about another user's data: put right or withheld before it is delivered, while
+// everything else passes as it came.
+import { gzipSync } from 'node:zlib';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { IsolationMode } from '../../src/rules/decide.ts';
+import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
+import { frame } from '../support/frame.ts';
+import { asked, closeAll, closing, get, withService } from '../support/lane.ts';
+import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
+import { rawClient, upgradeRequest } from '../support/raw.ts';
+import { until } from '../support/until.ts';
+
+afterEach(closeAll);
+
+const { text: TEXT, binary: BINARY, continuation: MORE } = OPCODE;
+const IDENTITY: ProxyOptions['identity'] = {
+  sources: [{ from: 'header', name: 'X-User' }],
+  verify: 'unverified',
+};
+
+const ANN = 'X-User: ann\r\n';
+
+type Isolation = Partial<NonNullable<NonNullable<ProxyOptions['routes']>[number]['isolation']>>;
+
+function guarded(mode: IsolationMode, isolation: Isolation = {}): Partial<ProxyOptions> {
+  return {
+    identity: IDENTITY,
+    listen: { trustedProxies: ['127.0.0.1'] },
+    decider: () => ({
+      decision: { ...decisionFor('legacy'), isolation: mode },
+      revision: 'test',
+    }),
+    routes: [
+      { name: 'events', path: '/ws', protocol: 'websocket', isolation },
+      { name: 'sse', path: '/events', protocol: 'sse', isolation },
+      { name: 'api', path: '/api/*', protocol: 'http', isolation },
+    ],
+  };
+}
+
+async function session(mode: IsolationMode, isolation: Isolation = {}, fields = ANN) {
+  const { service, front } = await withService(guarded(mode, isolation));
+  const client = await rawClient(front.port);
+  closing({ close: () => client.socket.destroy() });
+  client.write(upgradeRequest('/ws', fields));
+  const upstream = await service.next();
+  await upstream.accept();
+  await client.has('\r\n\r\n');
+  client.received = Buffer.alloc(0);
+  return { front, client, upstream };
+}
+
+const message = (payload: string | Uint8Array) => frame(TEXT, { payload });
+const ANNS = message('{"type":"a","recipient_id":"ann","n":1}');
+const BOBS = message('{"type":"a","recipient_id":"bob","n":9007199254740993}');
+const MENDED = message('{"type":"a","recipient_id":"ann","n":9007199254740993}');
+const LAST = message('{"type":"last"}');
+const PING = controlFrame(OPCODE.ping, Buffer.from('p'));
+const fragments = (payload: string, ...between: Buffer[]) => {
+  const half = payload.length >> 1;
+  return Buffer.concat([
+    frame(TEXT, { payload: payload.slice(0, half), fin: false }),
+    ...between,
+    frame(MORE, { payload: payload.slice(half) }),
+  ]);
+};
+const LONG = `{"recipient_id":"bob","x":"${'x'.repeat(1_200_000)}"}`;
+
+/** What a service sends, and what the client gets in each mode; `LAST` follows. */
+const STREAMS: Record<string, { sent: Buffer; sanitize: Buffer; block: Buffer; events: number }> = {
+  'an event of his own': { sent: ANNS, sanitize: ANNS, block: ANNS, events: 0 },
+  'a ping': { sent: PING, sanitize: PING, block: PING, events: 0 },
+  'an event of somebody else': { sent: BOBS, sanitize: MENDED, block: Buffer.alloc(0), events: 1 },
+  'one between two of his own': {
+    sent: Buffer.concat([ANNS, BOBS, ANNS]),
+    sanitize: Buffer.concat([ANNS, MENDED, ANNS]),
+    block: Buffer.concat([ANNS, ANNS]),
+    events: 1,
+  },
+  'an escaped key': {
+    sent: message('{"target\\u005fuser_id":"bob"}'),
+    sanitize: message('{"target\\u005fuser_id":"ann"}'),
+    block: Buffer.alloc(0),
+    events: 1,
+  },
+  'fragments that cut the key in two, with a ping between': {
+    sent: fragments('{"a":1,"recipient_id":"bob"}', PING),
+    sanitize: Buffer.concat([PING, message('{"a":1,"recipient_id":"ann"}')]),
+    block: PING,
+    events: 1,
+  },
+  'clean fragments, which stay fragments': {
+    sent: fragments('{"a":1,"recipient_id":"ann"}', PING),
+    sanitize: fragments('{"a":1,"recipient_id":"ann"}', PING),
+    block: fragments('{"a":1,"recipient_id":"ann"}', PING),
+    events: 0,
+  },
+  'JSON in a binary message': {
+    sent: frame(BINARY, { payload: '{"userId":"bob"}' }),
+    sanitize: frame(BINARY, { payload: '{"userId":"ann"}' }),
+    block: Buffer.alloc(0),
+    events: 1,
+  },
+  'a list without him': {
+    sent: message('{"recipient_id":["bob","eve"]}'),
+    sanitize: message('{"recipient_id":["ann"]}'),
+    block: Buffer.alloc(0),
+    events: 1,
+  },
+};
+
+describe.each(['whole', 'byte by byte'])('%s', how => {
+  test.each(
+    Object.entries(STREAMS).flatMap(([name, stream]) =>
+      (['sanitize', 'block'] as const).map(mode => ({ name, mode, ...stream, due: stream[mode] })),
+    ),
+  )('$mode, $name', async ({ mode, sent, due, events }) => {
+    const { front, client, upstream } = await session(mode);
+    const all = Buffer.concat([sent, LAST]);
+    if (how === 'whole') upstream.write(all);
+    else for (const byte of all) upstream.write(Buffer.from([byte]));
+    const expected = Buffer.concat([due, LAST]);
+    await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+    expect(client.received).toEqual(expected);
+    expect(front.prevented).toHaveLength(events);
+  });
+});
+
+test('what was prevented is told with field, type and outcome', async () => {
+  const { front, upstream } = await session('block');
+  upstream.write(BOBS);
+  await until('it is told', () => front.prevented.length > 0);
+  expect(front.prevented[0]).toEqual({
+    ...{ route: 'events', side: 'legacy', session: expect.any(String) },
+    subject: { id: 'ann', aliases: [] },
+    ...{ path: '/recipient_id', eventType: 'a', named: '"bob"' },
+    ...{ outcome: 'blocked', compared: false },
+  });
+});
+
+test('nothing is touched where it is only observed, or where nobody knows who the client is', async () => {
+  for (const [mode, fields] of [['observe', ANN] as const, ['block', ''] as const]) {
+    const { front, client, upstream } = await session(mode, {}, fields);
+    upstream.write(BOBS);
+    await until('it comes', () => client.received.length >= BOBS.length);
+    expect(client.received).toEqual(BOBS);
+    expect(front.prevented).toEqual([]);
+  }
+});
+
+/** Messages that nobody can look into, and why. */
+const OPAQUE: [string, string, Buffer][] = [
+  ['binary', 'binary', frame(BINARY, { payload: Buffer.from([0xff, 0, 1]) })],
+  ['longer than is looked into', 'too-large', message(LONG)],
+  ['longer than is looked into, in fragments', 'too-large', fragments(LONG)],
+  ['no JSON, with the name of a routing field in it', 'not-json', message('"recipient_id": bob')],
+  [
+    'not UTF-8, with the name of a routing field in it',
+    'not-utf8',
+    message(Buffer.from('{"recipient_id":"b\xff"}', 'latin1')),
+  ],
+  [
+    'a message that begins inside another',
+    'unframeable',
+    Buffer.concat([
+      frame(TEXT, { payload: '{"recipient_id":', fin: false }),
+      frame(TEXT, { payload: '"bob"}' }),
+    ]),
+  ],
+];
+
+describe.each(OPAQUE)('12, 40, 48: %s', (_what, because, sent) => {
+  test.each(['pass', 'block'] as const)('uninspectable: %s', async uninspectable => {
+    const { front, client, upstream } = await session('sanitize', { uninspectable });
+    upstream.write(Buffer.concat([sent, LAST]));
+    await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+    const due = uninspectable === 'pass' ? Buffer.concat([sent, LAST]) : LAST;
+    expect(client.received.equals(due)).toBe(true);
+    const withheld = uninspectable === 'block';
+    expect(front.uninspected).toEqual([{ route: 'events', side: 'legacy', because, withheld }]);
+  });
+});
+
+test('a stream whose frames can not be followed is cut off where what is opaque is withheld', async () => {
+  const { client, upstream } = await session('sanitize', { uninspectable: 'block' });
+  upstream.write(Buffer.concat([LAST, frame(TEXT, { lengthBytes: 8, claims: 2n ** 63n })]));
+  await until('the client is cut off', () => client.ended || client.closed);
+  expect(client.received).toEqual(LAST);
+});
+
+test('closes pass, and a withheld event before them stays withheld', async () => {
+  const { client, upstream } = await session('block');
+  const close = closeFrame(4001, 'bye');
+  upstream.write(Buffer.concat([BOBS, close]));
+  await until('the close comes', () => client.received.length >= close.length);
+  expect(client.received).toEqual(close);
+});
+
+test('a decision that changes holds from the next message on', async () => {
+  let mode: IsolationMode = 'observe';
+  const { service, front } = await withService({
+    ...guarded('observe'),
+    decider: () => ({ decision: { ...decisionFor('legacy'), isolation: mode }, revision: mode }),
+  });
+  const client = await rawClient(front.port);
+  closing({ close: () => client.socket.destroy() });
+  client.write(upgradeRequest('/ws', ANN));
+  const upstream = await service.next();
+  await upstream.accept();
+  await client.has('\r\n\r\n');
+  client.received = Buffer.alloc(0);
+  const cut = BOBS.length - 5;
+  upstream.write(BOBS.subarray(0, cut));
+  await until('the first half comes', () => client.received.length === cut);
+  mode = 'block';
+  await front.traffic.reconsider();
+  upstream.write(Buffer.concat([BOBS.subarray(cut), BOBS, LAST]));
+  await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+  expect(client.received).toEqual(Buffer.concat([BOBS, LAST]));
+});
+
+const chunked = (text: string) =>
+  text === '' ? '' : `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
+
+describe('answers of HTTP', () => {
+  async function answered(
+    mode: IsolationMode,
+    head: string,
+    body: Buffer | string,
+    isolation = {},
+  ) {
+    const at = await withService(guarded(mode, isolation));
+    at.client.write(get('/api/x', ANN));
+    const upstream = await asked(at.service);
+    const bytes = Buffer.from(body);
+    upstream.write(`HTTP/1.1 200 OK\r\n${head}Content-Length: ${bytes.length}\r\n\r\n`);
+    upstream.write(bytes);
+    await until('it is answered whole', () => {
+      const [, length] = /content-length: (\d+)/i.exec(at.client.text) ?? [];
+      const at0 = at.client.received.indexOf('\r\n\r\n') + 4;
+      return length !== undefined && at.client.received.length >= at0 + Number(length);
+    });
+    const [heads = '', ...rest] = at.client.text.split('\r\n\r\n');
+    return { ...at, head: heads, body: rest.join('\r\n\r\n') };
+  }
+  const JSON_HEAD = 'Content-Type: application/json\r\nETag: "1"\r\n';
+
+  test('one addressed to somebody else is put right, with its length and without what described it', async () => {
+    const { head, body, front } = await answered('sanitize', JSON_HEAD, '{"userId":"bobby"}');
+    expect(body).toBe('{"userId":"ann"}');
+    expect(head.toLowerCase()).not.toContain('etag');
+    expect(front.prevented).toMatchObject([{ route: 'api', path: '/userId' }]);
+  });
+
+  test('... or withheld, with an error that says so', async () => {
+    const { head, body, front } = await answered('block', JSON_HEAD, '{"userId":"bob"}');
+    expect(head).toMatch(/^HTTP\/1.1 502 /);
+    expect(JSON.parse(body)).toMatchObject({ error: { code: 'isolated' } });
+    expect(front.prevented).toMatchObject([{ outcome: 'blocked' }]);
+  });
+
+  test('a clean one passes as it came', async () => {
+    const { head, body } = await answered('block', JSON_HEAD, '{"userId":"ann"}');
+    expect(head).toContain('ETag: "1"');
+    expect(body).toBe('{"userId":"ann"}');
+  });
+
+  test('what is compressed is looked into', async () => {
+    const coded = `${JSON_HEAD}Content-Encoding: gzip\r\n`;
+    const bobs = await answered('sanitize', coded, gzipSync('{"userId":"bob"}'));
+    expect(bobs.body).toBe('{"userId":"ann"}');
+    expect(bobs.head.toLowerCase()).not.toContain('content-encoding');
+    const own = gzipSync('{"userId":"ann"}');
+    const anns = await answered('sanitize', coded, own);
+    expect(anns.client.received.subarray(-own.length)).toEqual(own);
+  });
+
+  test.each([
+    ['an image', 'Content-Type: image/png\r\n', Buffer.from([0x89, 0x50]), 'binary'],
+    ['too long a body', JSON_HEAD, `{"userId":"bob","x":"${'x'.repeat(1_100_000)}"}`, 'too-large'],
+    ['a coding that nobody knows', `${JSON_HEAD}Content-Encoding: odd\r\n`, '{}', 'coded'],
+    [
+      'a bomb',
+      `${JSON_HEAD}Content-Encoding: gzip\r\n`,
+      gzipSync(Buffer.alloc(50_000_000, '{"userId":"bob"}')),
+      'coded',
+    ],
+  ])('48: %s passes, or not, as the route says', async (_what, head, body, because) => {
+    const passed = await answered('sanitize', head, body);
+    expect(passed.client.received.subarray(-body.length)).toEqual(Buffer.from(body));
+    const stopped = await answered('sanitize', head, body, { uninspectable: 'block' });
+    expect(JSON.parse(stopped.body)).toMatchObject({ error: { code: 'isolated' } });
+    expect(stopped.front.uninspected).toMatchObject([{ because, withheld: true }]);
+  });
+});
+
+describe('streams of events', () => {
+  async function stream(mode: IsolationMode, sent: string, isolation: Isolation, apart: boolean) {
+    const at = await withService(guarded(mode, isolation));
+    at.client.write(get('/events', ANN));
+    const upstream = await asked(at.service);
+    upstream.write(
+      'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n',
+    );
+    const all = `${sent}data: last\n\n`;
+    if (apart) for (const char of all) upstream.write(chunked(char));
+    else upstream.write(chunked(all));
+    await until('the last one comes', () =>
+      /last(?:\r\n[0-9a-f]+\r\n|\n|\r\n)*$/.test(at.client.text),
+    );
+    const [, body = ''] = at.client.text.split(/\r\n\r\n(.*)/s);
+    const text = body.replace(/(?:^|\r\n)[0-9a-f]+\r\n/g, '').replace(/\r\n$/, '');
+    return { ...at, text: text.replace(/data: last\n*$/, '') };
+  }
+  const own = 'id: 1\nevent: a\ndata: {"userId":"ann"}\n\n';
+  const bobs = 'id: 2\nevent: a\ndata: {"userId":\ndata: "bob"}\n\n';
+  const mended = 'id: 2\nevent: a\ndata: {"userId":\ndata: "ann"}\n\n';
+
+  test.each([false, true])(
+    'an event is put right or withheld by itself (in single bytes: %s)',
+    async apart => {
+      const sent = `: hello\n\n${own}${bobs}${own}`;
+      const sanitized = await stream('sanitize', sent, {}, apart);
+      expect(sanitized.text).toBe(`: hello\n\n${own}${mended}${own}`);
+      expect(sanitized.front.prevented).toMatchObject([{ route: 'sse', eventType: 'a' }]);
+      const blocked = await stream('block', sent, {}, apart);
+      expect(blocked.text).toBe(`: hello\n\n${own}${own}`);
+    },
+  );
+
+  test('a type that the stream names tells provenance apart', async () => {
+    const provenance = { provenance: { a: ['userId'] } };
+    expect((await stream('block', bobs, provenance, false)).text).toBe(bobs);
+  });
+});
