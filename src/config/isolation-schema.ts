@@ -17,7 +17,7 @@ export const IsolationSchema = z
       .enum(ISOLATION_MODES as ['observe', 'sanitize', 'block'])
       .optional()
       .describe(
-        'observe: report; sanitize: rewrite foreign addresses; block: withhold the event. By default sanitize for whom the candidate serves, else observe.',
+        'observe: report; sanitize: rewrite foreign addresses; block: withhold the event. By default sanitize for WebSockets and event streams that the candidate serves, else observe.',
       ),
     uninspectable: z
       .enum(['pass', 'block'])

@@ -37,6 +37,7 @@ export interface Subject {
 export interface RouteRules {
   readonly name: string;
   readonly writes: 'primary' | 'both';
+  readonly protocol?: 'websocket' | 'http' | 'sse';
   /** Mode from configuration; without one it follows from who serves. */
   readonly isolation?: { readonly mode?: IsolationMode | undefined } | undefined;
 }
@@ -92,12 +93,17 @@ export function decide(
     primary,
     second: isAlone(forced) || facts === null ? null : secondLeg(primary, facts),
     writeTo: route.writes === 'both' && writesToBoth(primary, facts, forced) ? 'both' : 'primary',
-    isolation:
-      facts?.isolation ??
-      route.isolation?.mode ??
-      (primary === 'candidate' ? 'sanitize' : 'observe'),
+    isolation: facts?.isolation ?? route.isolation?.mode ?? isolationByDefault(primary, route),
     reason,
   });
+}
+
+/**
+ * What is sent to a user unasked is for him alone. What he asks for may well name others as recipients (his
+ * own outbox), and rewriting that would harm him: an answer is left alone until a route says otherwise.
+ */
+function isolationByDefault(primary: Side, { protocol }: RouteRules): IsolationMode {
+  return primary === 'candidate' && protocol !== 'http' ? 'sanitize' : 'observe';
 }
 
 /** The candidate is shown nothing. */

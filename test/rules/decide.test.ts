@@ -183,6 +183,9 @@ test('isolation is what the flag says, else the route, else it follows who serve
     decide(user, rules, given, nothing).isolation;
   expect(of(facts(0, 0))).toBe('observe');
   expect(of(facts(1000, 1000))).toBe('sanitize');
+  expect(of(facts(1000, 1000), { ...route, protocol: 'sse' })).toBe('sanitize');
+  // An outbox names others, and is his.
+  expect(of(facts(1000, 1000), { ...route, protocol: 'http' })).toBe('observe');
   expect(of(facts(1000, 1000), { ...route, isolation: { mode: 'observe' } })).toBe('observe');
   expect(
     of(facts(1000, 1000, { isolation: 'block' }), { ...route, isolation: { mode: 'observe' } }),
