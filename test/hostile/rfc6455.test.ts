@@ -1,60 +1,135 @@
-// Rows 36 to 40: a proxy that forwards bytes behaves like the service behind it. Every case is sent to
-// the service itself and through the proxy; what comes back, and how it ends, must be the same.
+// Rows 36 to 40: a proxy that forwards bytes behaves like the end behind it. Every case is sent to a good
+// end directly and through both lanes, by clients to a service and by services to a client; what comes
+// back, and how it ends, must be the same.
 import { once } from 'node:events';
-import type net from 'node:net';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { WebSocketServer } from 'ws';
+import http from 'node:http';
+import net from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { WebSocket, WebSocketServer } from 'ws';
 import { FrameTracker } from '../../src/wire/frames.ts';
+import { acceptFor } from '../../src/wire/handshake.ts';
 import { proxy, type TestProxy } from '../support/proxy.ts';
-import { rawClient, upgradeRequest } from '../support/raw.ts';
+import { RawEnd, rawClient, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
-import { CASES, type Case } from './rfc6455-cases.ts';
+import { type Case, casesOf, type Sender } from './rfc6455-cases.ts';
 
-let service: WebSocketServer;
+/** A path that a route names, and one that none does. */
+const LANES = { 'the WebSocket lane': '/ws', 'the bypass': '/elsewhere' } as const;
+
+/** What the sender got back, and what the receiver says of the end, as far as he says anything. */
+interface Outcome {
+  readonly bytes: Buffer;
+  readonly told: string;
+}
+
+/** Plays a case at a service, or a proxy, on this port. */
+type Play = (port: number, path: string, send: Case[2]) => Promise<Outcome>;
+
+/** Echoes, and says what is wrong with what it can not read. */
+const echo = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+/** Connections that a case is to be sent by, by the number in their query; the rest is echoed. */
+const awaited = new Map<string, (service: RawEnd) => void>();
+let plays = 0;
+let server: http.Server;
 let front: TestProxy;
 const ports = { direct: 0, proxied: 0 };
 
 beforeAll(async () => {
-  service = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: false });
-  service.on('connection', socket => {
-    socket.on('message', (data, binary) => socket.send(data, { binary }));
-    // A close for what it could not read is its answer, and is compared.
-    socket.on('error', () => undefined);
+  server = http.createServer();
+  server.on('upgrade', (request, socket, head) => {
+    const number = /\?(\d+)$/.exec(request.url ?? '')?.[1];
+    if (number === undefined) {
+      echo.handleUpgrade(request, socket, head, open => {
+        open.on('message', (data, binary) => open.send(data, { binary }));
+        // A close for what it could not read is its answer, and is compared.
+        open.on('error', () => undefined);
+      });
+      return;
+    }
+    const accept = acceptFor(request.headers['sec-websocket-key'] ?? '');
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    );
+    awaited.get(number)?.(new RawEnd(socket as net.Socket));
   });
-  await once(service, 'listening');
-  ports.direct = (service.address() as net.AddressInfo).port;
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  ports.direct = (server.address() as net.AddressInfo).port;
   front = await proxy({ legacy: ports.direct });
   ports.proxied = front.port;
 });
 afterAll(async () => {
   await front.close();
-  service.close();
+  server.close();
 });
+
+const isOver = (end: RawEnd) => end.ended || end.closed;
+
+async function sendAll(end: RawEnd, send: Case[2]): Promise<void> {
+  for (const piece of send) {
+    if (isOver(end)) return;
+    end.write(piece);
+    // Small ones arrive in reads of their own.
+    if (piece.length < 1_000) await new Promise(resolve => setImmediate(resolve));
+  }
+}
 
 /**
  * What came behind the head of the 101, up to the end of the connection. Whether that was an end or a
  * reset of TCP is one to a WebSocket (RFC 6455 7.1.5): what tells them apart is the close frame before.
  */
-async function play(port: number, send: Case[2]): Promise<Buffer> {
+async function playClient(port: number, path: string, send: Case[2]): Promise<Outcome> {
   const client = await rawClient(port);
-  client.write(upgradeRequest());
+  client.write(upgradeRequest(path));
   await client.has('\r\n\r\n');
   const answer = () => client.received.subarray(client.text.indexOf('\r\n\r\n') + 4);
-  const over = () => client.ended || client.closed;
-  for (const piece of send) {
-    if (over()) break;
-    client.write(piece);
-    // Small ones arrive in reads of their own.
-    if (piece.length < 1_000) await new Promise(resolve => setImmediate(resolve));
-  }
+  await sendAll(client, send);
   // Whoever asked for a close waits for it. A client that ended the connection at once would race it.
   if (hasClose(Buffer.concat(send)))
-    await until('the service closes', () => over() || hasClose(answer()));
+    await until('the service closes', () => isOver(client) || hasClose(answer()));
   client.socket.end();
-  await until('the connection ends', over);
+  await until('the connection ends', () => isOver(client));
   client.socket.destroy();
-  return answer();
+  return { bytes: answer(), told: '' };
 }
+
+/** The same from the other end. A service ends the connection when it has a close (RFC 6455 7.1.1). */
+async function playService(port: number, path: string, send: Case[2]): Promise<Outcome> {
+  plays += 1;
+  const number = String(plays);
+  const accepted = new Promise<RawEnd>(resolve => awaited.set(number, resolve));
+  const tcp = net.connect({ host: '127.0.0.1', port });
+  const client = new WebSocket(`ws://127.0.0.1:${port}${path}?${number}`, {
+    perMessageDeflate: false,
+    createConnection: () => tcp,
+    // By chance otherwise.
+    generateMask: mask => void mask.fill(0),
+  });
+  const told: string[] = [];
+  client.on('message', (data, binary) => client.send(data, { binary }));
+  client.on('error', error => told.push(error.message));
+  client.on('close', (code, reason) => told.push(`${code} ${reason.toString('hex')}`));
+  await once(client, 'open');
+  const headBytes = tcp.bytesRead;
+  const service = await accepted;
+  awaited.delete(number);
+  await sendAll(service, send);
+  const all = Buffer.concat(send);
+  await until(
+    'the client has read it',
+    () => tcp.bytesRead - headBytes >= all.length || client.readyState !== WebSocket.OPEN,
+  );
+  await new Promise(resolve => setImmediate(resolve));
+  if (hasClose(all) || client.readyState !== WebSocket.OPEN)
+    await until('the client closes', () => isOver(service) || hasClose(service.received));
+  service.socket.end();
+  await until('both are over', () => isOver(service) && client.readyState === WebSocket.CLOSED);
+  service.socket.destroy();
+  return { bytes: service.received, told: told.join(', ') };
+}
+
+const CASES = { client: casesOf('client'), service: casesOf('service') };
+const PLAYS: Readonly<Record<Sender, Play>> = { client: playClient, service: playService };
 
 /** By the suite's chapter. */
 function rowOf(section: string): number {
@@ -62,27 +137,38 @@ function rowOf(section: string): number {
   return section.startsWith('7.') ? 38 : 36;
 }
 
-test.each(CASES.map(([section, what, send]) => [rowOf(section), section, what, send] as const))(
-  '%i: %s: %s',
-  async (_row, _section, _what, send) => {
-    const direct = await play(ports.direct, send);
-    const proxied = await play(ports.proxied, send);
-    // Said only where they differ: millions of bytes are slow to compare one by one.
-    if (!proxied.equals(direct)) expect(proxied).toEqual(direct);
-  },
-);
+describe.each(['client', 'service'] as const)('sent by the %s:', sender => {
+  const play = PLAYS[sender];
+  test.each(CASES[sender].map(c => [rowOf(c[0]), ...c] as const))(
+    '%i: %s: %s',
+    async (_row, _section, _what, send) => {
+      const [direct, ...proxied] = await Promise.all([
+        play(ports.direct, '/ws', send),
+        ...Object.values(LANES).map(path => play(ports.proxied, path, send)),
+      ]);
+      for (const [i, { bytes, told }] of proxied.entries()) {
+        const lane = Object.keys(LANES)[i];
+        expect(told, lane).toBe(direct.told);
+        // Said only where they differ: millions of bytes are slow to compare one by one.
+        if (!bytes.equals(direct.bytes)) expect(bytes, lane).toEqual(direct.bytes);
+      }
+    },
+  );
+});
 
 test('the cases are what they say: good ones are echoed, bad ones closed for their reason', async () => {
-  const codeOf = async (what: string) => {
-    const [, , send] = CASES.find(c => c[1] === what) ?? [];
-    if (send === undefined) throw new Error(`there is no case "${what}"`);
-    const bytes = await play(ports.direct, send);
-    return [bytes[0], bytes.subarray(-2).readUInt16BE()];
-  };
-  expect(await codeOf('text of 128 bytes')).toEqual([0x81, 1000]);
-  expect(await codeOf('a close with half a code')).toEqual([0x88, 1002]);
-  expect(await codeOf('a lone continuation, in one frame')).toEqual([0x88, 1007]);
-  expect(await codeOf('a length beyond 2^53')).toEqual([0x88, 1009]);
+  for (const sender of ['client', 'service'] as const) {
+    const codeOf = async (what: string) => {
+      const [, , send] = CASES[sender].find(c => c[1] === what) ?? [];
+      if (send === undefined) throw new Error(`there is no case "${what}"`);
+      const { bytes } = await PLAYS[sender](ports.direct, '/ws', send);
+      return [bytes[0], bytes.subarray(-2).readUInt16BE()];
+    };
+    expect(await codeOf('text of 128 bytes')).toEqual([0x81, 1000]);
+    expect(await codeOf('a close with half a code')).toEqual([0x88, 1002]);
+    expect(await codeOf('a lone continuation, in one frame')).toEqual([0x88, 1007]);
+    expect(await codeOf('a length beyond 2^53')).toEqual([0x88, 1009]);
+  }
 });
 
 function hasClose(bytes: Uint8Array): boolean {

@@ -15,7 +15,7 @@ export interface FrameShape {
   readonly claims?: bigint;
 }
 
-const MASK = Buffer.from([0x37, 0xfa, 0x21, 0x3d]);
+export const MASK = Buffer.from([0x37, 0xfa, 0x21, 0x3d]);
 
 /** A frame as clients send it, masked. */
 export function clientFrame(opcode: number, shape: FrameShape = {}): Buffer {
