@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
-import type { Decision, SecondLeg, Side } from '../../src/rules/decide.ts';
+import type { Decision, IsolationMode, SecondLeg, Side } from '../../src/rules/decide.ts';
 import { wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
@@ -65,9 +65,12 @@ async function line(
     autoPong?: boolean;
     /** What the client offers, and what each service takes of it. */
     protocols?: { offered: string[]; legacy: string | false; candidate: string | false };
+    /** Fields of the client's handshake. */
+    headers?: Record<string, string>;
+    isolation?: IsolationMode;
   } = {},
 ) {
-  const { protocols, ...others } = options;
+  const { protocols, headers = {}, isolation = 'observe', ...others } = options;
   const [legacy, candidate] = [
     await service(protocols?.legacy),
     await service(protocols?.candidate),
@@ -79,7 +82,7 @@ async function line(
     decision = next;
   };
   const serve = (primary: Side) =>
-    settle({ ...decisionFor(primary), second: second ? beside(primary) : null });
+    settle({ ...decisionFor(primary), second: second ? beside(primary) : null, isolation });
   serve('legacy');
   const front: TestProxy = await proxy({
     legacy: legacy.port,
@@ -92,6 +95,7 @@ async function line(
   open.push(front);
   const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`, protocols?.offered ?? [], {
     autoPong,
+    headers,
   });
   const read: string[] = [];
   let code: number | null = null;
@@ -140,6 +144,42 @@ test('after a move the other service speaks, and the client notices nothing', as
   ]);
   expect(code()).toBeNull();
   expect([legacy.sockets.length, candidate.sockets.length]).toEqual([1, 1]);
+});
+
+describe("where another user's data is kept away", () => {
+  const ann = {
+    headers: { 'x-user': 'ann' },
+    listen: { trustedProxies: ['127.0.0.1'] },
+    identity: {
+      sources: [{ from: 'header' as const, name: 'X-User' }],
+      verify: 'unverified' as const,
+    },
+  };
+  const addressed = (seq: number, to: string) =>
+    event(seq).replace('{', `{"recipient_id":"${to}",`);
+
+  test('what was withheld of one service comes from the other', async () => {
+    const { legacy, candidate, front, read, move } = await line({ ...ann, isolation: 'block' });
+    await move('candidate');
+    candidate.say(addressed(1, 'bob'));
+    await until('it is withheld', () => front.prevented.length === 1);
+    legacy.say(addressed(1, 'ann'));
+    await move('legacy');
+    await until('it has what legacy sent', () => read.length === 1);
+    expect(read).toEqual([addressed(1, 'ann')]);
+  });
+
+  test('what a handover delivers has passed the guard', async () => {
+    const { legacy, candidate, read, move } = await line({ ...ann, isolation: 'sanitize' });
+    candidate.say(addressed(1, 'ann'));
+    legacy.say(addressed(1, 'ann'));
+    await until('it has the first', () => read.length === 1);
+    candidate.say(addressed(2, 'bob'));
+    await move('candidate');
+    candidate.say(addressed(3, 'bob'));
+    await until('it has all', () => read.length === 3);
+    expect(read).toEqual([1, 2, 3].map(seq => addressed(seq, 'ann')));
+  });
 });
 
 test('what the new primary had sent and the old one had not is delivered, once', async () => {
