@@ -91,7 +91,7 @@ export class Redactor {
       session: this.text(session, known),
       legacy: this.event(legacy, known),
       candidate: this.event(candidate, known),
-      differences: differences.map(difference => this.#difference(difference, known)),
+      differences: differences.map(each => this.#difference(each, known, [legacy, candidate])),
     };
   }
 
@@ -102,18 +102,27 @@ export class Redactor {
     return this.#sketch(text, known, MOST_NAME).sketch;
   }
 
-  pointer(pointer: string, known: KnownValues): { readonly path: string; readonly place: Place } {
+  /** `events`: in which it leads to an index or a key, which the pointer alone does not tell. */
+  pointer(
+    pointer: string,
+    known: KnownValues,
+    events: readonly unknown[] = [],
+  ): { readonly path: string; readonly place: Place } {
     let place = this.#start;
+    let values = events;
     const segments = segmentsOf(pointer).map(segment => {
       place = this.#step(place, segment);
-      // An index or a key: a pointer does not tell which.
-      return place.isAny ? ANY_SEGMENT : this.#key(segment, place, known);
+      const isIndex = values.some(Array.isArray);
+      values = values.flatMap(value => inside(value, segment));
+      if (place.isAny) return ANY_SEGMENT;
+      // A user may be called 0, and no index is about him.
+      return isIndex ? segment : this.#key(segment, place, known);
     });
     return { path: pointerOf(segments), place };
   }
 
-  #difference(difference: Difference, known: KnownValues): Difference {
-    const { path, place } = this.pointer(difference.path, known);
+  #difference(difference: Difference, known: KnownValues, events: readonly unknown[]): Difference {
+    const { path, place } = this.pointer(difference.path, known, events);
     if (difference.kind === 'length') return { ...difference, path };
     const redacted = { ...difference, path };
     // The place may be told in another form than the event's own: what was learned there counts too.
@@ -233,6 +242,12 @@ export class Redactor {
       (name.length > MOST_NAME ? 'long' : null);
     return redaction === null ? escaped(name) : `$r:${redaction}:${this.#hash(name)}`;
   }
+}
+
+/** What stands there in it; nothing if that is nowhere. */
+function inside(value: unknown, segment: string): readonly unknown[] {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, segment)) return [];
+  return [Reflect.get(value, segment)];
 }
 
 /** Keys that begin like ours get one more `$`, so that no event can forge a redacted value. */
