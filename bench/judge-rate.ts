@@ -21,7 +21,7 @@ const RULES = CompareSchema.parse({
 
 export function judgePairsPerSec(): number {
   const docket = new Docket({
-    rules: { events: RULES },
+    rules: { events: { compare: RULES, noise: null } },
     onFinding: () => undefined,
     onFailure: error => {
       throw error;

@@ -8,6 +8,7 @@ import { evidenceCommand } from './cli/evidence-command.ts';
 import { explainCommand } from './cli/explain-command.ts';
 import { reportFailure } from './cli/failure.ts';
 import { flagsCommand } from './cli/flags-command.ts';
+import { noiseCommand } from './cli/noise-command.ts';
 import { pinCommand, unpinCommand } from './cli/pin-command.ts';
 import { proofCommand } from './cli/proof-command.ts';
 import { releaseCommand, rollbackCommand } from './cli/rollback-command.ts';
@@ -89,6 +90,7 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .addCommand(topCommand())
     .addCommand(explainCommand())
     .addCommand(evidenceCommand())
+    .addCommand(noiseCommand())
     .addCommand(pinCommand())
     .addCommand(unpinCommand())
     .addCommand(bypassCommand())

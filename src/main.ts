@@ -19,6 +19,7 @@ import { Latch } from './control/latch.ts';
 import { legsOn } from './control/legs-on.ts';
 import { createLogger } from './control/logger.ts';
 import { createMetrics } from './control/metrics.ts';
+import { NoiseMeasuring } from './control/noise-measuring.ts';
 import { Proofs } from './control/proofs.ts';
 import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
 import { unreachable } from './control/reach.ts';
@@ -105,7 +106,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     }
   }, FOLLOW_MS).unref();
   const evidence = new Evidence(config, logger);
-  const judge = new Judge({ rules: rulesByRoute(config.routes), evidence, logger });
+  const judge = new Judge({ rules: rulesByRoute(loaded), evidence, logger });
+  const noise = new NoiseMeasuring(judge);
 
   try {
     if (!takeOver) await takeState();
@@ -158,6 +160,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       isolation,
       ledger: writes,
       tap: judge.tap,
+      twins: noise,
       bypassed,
       logger,
     });
@@ -180,6 +183,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       traffic: () => traffic,
       unreachable: side => unreachable(loaded, side),
       judge,
+      noise,
       bypass: emergency,
       rollbacks,
       guardrails,
@@ -254,7 +258,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     try {
       const next = await reloadConfig(loaded, env);
       traffic?.reload(next);
-      judge.setRules(rulesByRoute(next.config.routes));
+      judge.setRules(rulesByRoute(next));
       evidence.reload(next.config);
       logger.level = next.config.log.level;
       warnings = await warningsFor(next);
@@ -305,6 +309,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   async function close(): Promise<void> {
     closing.abort();
     clearInterval(following);
+    noise.close();
     guardrails?.close();
     await closeAdmin();
     traffic?.close();

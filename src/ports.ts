@@ -3,9 +3,11 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { RouteConfig } from './config/schema.ts';
 import type { ErrorCode } from './errors.ts';
+import type { CompareRules } from './rules/compare/rules.ts';
 import type { Decision, SecondLeg, Side, Subject } from './rules/decide.ts';
 import type { EvidenceDrop } from './rules/evidence-batch.ts';
 import type { UninspectableBecause } from './rules/isolation/inspect.ts';
+import type { NoiseCounts } from './rules/noise-tally.ts';
 import type { Books } from './rules/pairing/books.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
 import type { RawHeaders } from './wire/headers.ts';
@@ -261,6 +263,12 @@ export interface EvidenceCounts {
   readonly dropped: Readonly<Record<EvidenceDrop, number>>;
 }
 
+/** By what legacy is compared with itself; `redact` are pointers whose `*` stands for data. */
+export interface NoiseAsked {
+  readonly rules: CompareRules;
+  readonly redact: readonly string[];
+}
+
 /** A session or stream whose two sides are to be compared. */
 export interface StreamFacts {
   readonly route: string;
@@ -323,6 +331,8 @@ export interface ExchangeSample {
 export interface Tap {
   stream(facts: StreamFacts): StreamTap;
   exchange(sample: ExchangeSample): void;
+  /** The same of legacy asked twice, its second answer in the candidate's place; see `TwinSampling`. */
+  twins(sample: ExchangeSample): void;
   /** A request that was to be compared and was sent to one service only. */
   unpaired(route: string, side: Side): void;
   /**
@@ -330,6 +340,12 @@ export interface Tap {
    * more: until then events that the write causes may still come from there.
    */
   write(): (answered: Side) => void;
+}
+
+/** Says when legacy is to be asked the same thing twice, to learn how often it differs from itself. */
+export interface TwinSampling {
+  /** Asked for each safe request of a route that legacy serves, on the client's path. */
+  take(route: string): boolean;
 }
 
 /** What the operator's side can ask of the judge. */
@@ -343,4 +359,8 @@ export interface JudgeView {
   readonly bytesLeftOut: number;
   books(): ReadonlyMap<string, Books>;
   booksOf(session: string): Promise<Books | null>;
+  /** Counts how often legacy differs from itself on a route, from nothing on; null ends it. */
+  measureNoise(route: string, asked: NoiseAsked | null): void;
+  /** What was counted so far; null while nothing is. */
+  noise(route: string): Promise<NoiseCounts | null>;
 }

@@ -44,11 +44,18 @@ export function configCommand(): Command {
     .addCommand(schema);
 }
 
-function checkText(file: string, { ok, problems, warnings }: Checked): string {
+function checkText(file: string, { ok, problems, warnings, noise }: Checked): string {
   const lines = [
     ...problems.map(problem => `${paint('red', 'error')} ${problemText(problem)}`),
     ...warnings.map(warning => `${paint('yellow', 'warning')} ${problemText(warning)}`),
   ];
+  for (const { route, fields, measuredAt } of Object.values(noise)) {
+    const at = new Date(measuredAt).toISOString();
+    const types = new Set(fields.map(({ eventType }) => eventType));
+    lines.push(
+      `route ${route} excuses the values of ${fields.length} fields of ${types.size} event types as noise, as measured ${at}`,
+    );
+  }
   const count = `${problems.length} errors, ${warnings.length} warnings`;
   return [...lines, `${file}: ${ok ? 'can be used' : 'can not be used'}; ${count}`].join('\n');
 }

@@ -12,7 +12,7 @@ import { connectAdmin } from './admin-client.ts';
 import { type EvidenceOptions, findingsOf } from './evidence-filter.ts';
 import { placeText, verdictText } from './evidence-text.ts';
 import { CommandFailure } from './failure.ts';
-import { readConfig } from './local-config.ts';
+import { readConfig, readProfile } from './local-config.ts';
 import { plain, print, table } from './output.ts';
 
 /** What of an exported line is relied on; the rest is what it was exported as. */
@@ -51,7 +51,11 @@ export interface RejudgeOptions extends EvidenceOptions {
 /** Judges what is kept by the rules of the configuration in `file`, and prints what would change. */
 export async function runRejudge(file: string, options: RejudgeOptions): Promise<void> {
   const { routes } = await readConfig(file);
-  const rules = new Map(routes.map(({ name, compare }) => [name, compileRules(compare)]));
+  const compiled = routes.map(
+    async route =>
+      [route.name, compileRules(route.compare, await readProfile(route, file))] as const,
+  );
+  const rules = new Map(await Promise.all(compiled));
   const { from, json = false } = options;
   const findings = from === undefined ? await running(options) : exported(from);
   print(await rejudgeAll(findings, rules), json, rejudgementText);

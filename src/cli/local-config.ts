@@ -1,7 +1,11 @@
 // The configuration as a command reads it for itself: to find the proxy, its flags and its routes.
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { parseConfig } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
+import { readNoiseFile } from '../config/noise-file.ts';
+import { ConfigError } from '../config/problem.ts';
+import type { Config, RouteConfig } from '../config/schema.ts';
+import type { NoiseProfile } from '../rules/compare/noise.ts';
 import { CommandFailure } from './failure.ts';
 
 export const DEFAULT_CONFIG = 'cutover.yaml';
@@ -17,6 +21,17 @@ export async function readConfig(file: string): Promise<Config> {
     throw new CommandFailure(2, `${file}: ${why}; name the configuration with --config`, error);
   }
   return parseConfig(text, file, process.env);
+}
+
+/** The noise profile of a route of the configuration in `file`. Throws `CommandFailure` or `ConfigError`. */
+export async function readProfile(route: RouteConfig, file: string): Promise<NoiseProfile | null> {
+  if (route.noise === undefined) return null;
+  const found = await readNoiseFile(route.noise, dirname(file), route);
+  if (typeof found === 'string') {
+    throw new CommandFailure(1, `${file}: noise of route ${route.name} ${found}`);
+  }
+  if ('problems' in found) throw new ConfigError(found.problems);
+  return found.profile;
 }
 
 /** As `readConfig`; without a name the default file, and null if that is not there. */

@@ -2,9 +2,11 @@
 // file with a problem yields every problem, and no configuration.
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import type { NoiseProfile } from '../rules/compare/noise.ts';
 import { type ConfigDocument, readDocument } from './document.ts';
 import { coerce, type Environment } from './environment.ts';
 import { type Explained, explain, valueAt } from './explain.ts';
+import { readNoiseFile } from './noise-file.ts';
 import { type Parts, soundParts } from './parts.ts';
 import { ConfigError, type Path, type Problem } from './problem.ts';
 import { type Config, ConfigSchema, type UnleashConfig } from './schema.ts';
@@ -17,6 +19,8 @@ export interface Loaded {
   /** Absolute path of the file. */
   readonly file: string;
   readonly secrets: Secrets;
+  /** Noise profiles of the routes that have one. */
+  readonly noise: Readonly<Record<string, NoiseProfile>>;
 }
 
 export interface Checked {
@@ -24,6 +28,8 @@ export interface Checked {
   readonly problems: readonly Problem[];
   /** Allowed, but probably not meant. */
   readonly warnings: readonly Problem[];
+  /** Of a configuration that can be used: what it excuses as noise. */
+  readonly noise: Loaded['noise'];
 }
 
 interface Reading {
@@ -42,8 +48,8 @@ export async function loadConfig(file: string, env: Environment): Promise<Loaded
 
 /** As `loadConfig`, with doubts, and without throwing for what is wrong in the file. */
 export async function checkConfig(file: string, env: Environment): Promise<Checked> {
-  const { problems, warnings } = await examine(file, env);
-  return { ok: problems.length === 0, problems, warnings };
+  const { loaded, problems, warnings } = await examine(file, env);
+  return { ok: problems.length === 0, problems, warnings, noise: loaded?.noise ?? {} };
 }
 
 /** The configuration in `text`, without looking at the files it names. Throws `ConfigError`. */
@@ -53,7 +59,7 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
   return config;
 }
 
-interface Examined extends Omit<Checked, 'ok'> {
+interface Examined extends Omit<Checked, 'ok' | 'noise'> {
   readonly loaded?: Loaded;
 }
 
@@ -62,12 +68,17 @@ async function examine(file: string, env: Environment): Promise<Examined> {
   if (typeof text !== 'string') return { problems: [text], warnings: [] };
   const { config, parts, document, problems: found } = read(text, file, env);
   const secrets = await resolveSecrets(parts, dirname(resolve(file)));
-  const problems = ordered([...found, ...placed(document, secrets.problems)]);
+  const noise = await noiseOf(parts, file);
+  const elsewhere = [...secrets.problems, ...noise.problems];
+  const problems = [...ordered([...found, ...placed(document, elsewhere)]), ...noise.inFiles];
   const readable = document.value !== undefined;
   const doubtful = [...doubts(parts), ...secrets.warnings, ...(await flagDoubts(parts, file))];
   const warnings = readable ? ordered(placed(document, doubtful)) : [];
   if (config === undefined || problems.length > 0) return { problems, warnings };
-  const loaded = { config, file: resolve(file), secrets: secrets.secrets };
+  const loaded = {
+    ...{ config, file: resolve(file), secrets: secrets.secrets },
+    noise: freeze(noise.profiles),
+  };
   return { problems, warnings, loaded: Object.freeze(loaded) };
 }
 
@@ -140,6 +151,9 @@ function absolutePaths(config: Config, folder: string): Config {
             ? { ...verify, secretFile: at(verify.secretFile) }
             : { ...verify, jwksFile: at(verify.jwksFile) },
     },
+    routes: config.routes.map(route =>
+      route.noise === undefined ? route : { ...route, noise: at(route.noise) },
+    ),
     flags: flags.provider === 'file' ? { ...flags, dir: at(flags.dir) } : unleashPaths(flags, at),
   };
 }
@@ -165,6 +179,23 @@ async function readText(file: string): Promise<string | Problem> {
     // The decoder says no more than this.
     return whole('the configuration is not UTF-8 text');
   }
+}
+
+/** The profiles that routes name; problems with a file at its name, and those inside it. */
+async function noiseOf({ routes }: Parts, file: string) {
+  const folder = dirname(resolve(file));
+  const profiles: Record<string, NoiseProfile> = {};
+  const problems: Explained[] = [];
+  const inFiles: Problem[] = [];
+  for (const [index, route] of routes) {
+    if (route.noise === undefined) continue;
+    const found = await readNoiseFile(resolve(folder, route.noise), dirname(file), route);
+    if (typeof found === 'string') {
+      problems.push({ path: ['routes', index, 'noise'], message: found });
+    } else if ('problems' in found) inFiles.push(...found.problems);
+    else profiles[route.name] = found.profile;
+  }
+  return { profiles, problems, inFiles };
 }
 
 /** The folder may be made later, by whoever deploys the flags; until then everybody is on legacy. */

@@ -157,6 +157,9 @@ const Route = z.strictObject({
     ),
   isolation: IsolationSchema.prefault({}),
   compare: CompareSchema.prefault({}),
+  noise: file
+    .optional()
+    .describe('Profile of what differs in legacy itself, as `cutover noise measure` writes it.'),
   redact: z
     .array(pointer)
     .default([])

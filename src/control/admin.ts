@@ -17,6 +17,7 @@ import { explain } from './explanation.ts';
 import { listFlags } from './flag-list.ts';
 import { readiness } from './health.ts';
 import type { Metrics } from './metrics.ts';
+import { noiseRoutes } from './noise-routes.ts';
 import { listPins, type PinnedFlag, pinUser, unpinUser } from './pins.ts';
 import type { ProxyView } from './proxy-view.ts';
 import { rollbackRoutes } from './rollback-routes.ts';
@@ -267,6 +268,7 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
   });
   bypassRoutes(api, proxy, logger);
   writeRoutes(api, proxy);
+  noiseRoutes(api, proxy, logger);
   auditRoutes(api, audit);
   rollbackRoutes(api, proxy.rollbacks);
 }

@@ -8,6 +8,7 @@ import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import type { Guardrails } from './guardrails.ts';
+import type { NoiseMeasuring } from './noise-measuring.ts';
 import type { Rollbacks } from './rollbacks.ts';
 import type { WriteSplits } from './write-splits.ts';
 
@@ -32,6 +33,8 @@ export interface ProxyView {
   /** The last attempt to read the configuration again; null if there was none. */
   lastReload(): ReloadReport | null;
   readonly judge: JudgeView;
+  /** How often legacy differs from itself. */
+  readonly noise: Pick<NoiseMeasuring, 'start' | 'view'>;
   readonly bypass: Bypass;
   /** With the latch and the proofs. */
   readonly rollbacks: Rollbacks;

@@ -49,6 +49,8 @@ export type Note =
       readonly at: number;
       readonly kind: 'exchange';
       readonly sample: ExchangeSample;
+      /** Legacy's answer and legacy's. */
+      readonly isTwins: boolean;
       readonly time: number;
     }
   /** An exchange was left out, because the judge is behind. */

@@ -1,10 +1,11 @@
 // All sessions that are being compared, and the books of their routes. Lives in the judge's thread;
 // knows neither threads nor sockets.
-import type { RouteConfig } from '../config/schema.ts';
+import type { Loaded } from '../config/load.ts';
 import type { ExchangeSample, StreamFacts } from '../ports.ts';
-import { judgeAnswers } from '../rules/compare/answers.ts';
+import { type AnswerPair, judgeAnswers } from '../rules/compare/answers.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
+import type { NoiseProfile } from '../rules/compare/noise.ts';
 import { type CompareRules, DEFAULT_RULES } from '../rules/compare/rules.ts';
 import { SIDES, type Side, type Subject } from '../rules/decide.ts';
 import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
@@ -13,6 +14,7 @@ import type { Finding } from '../rules/verdict.ts';
 import { answerOf } from './answer.ts';
 import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
 import { JudgedStream } from './judged-stream.ts';
+import { NoiseMeter } from './noise-meter.ts';
 
 /** An event waits so long for its pair: services that are further apart are not the same to a user. */
 export const WINDOW_MS = 5_000;
@@ -20,11 +22,15 @@ export const WINDOW_MS = 5_000;
 const MOST_PENDING = 2_000;
 
 /** By route, the rules in force for what begins from now on. */
-export type RouteRules = Readonly<Record<string, CompareRules>>;
+export type RouteRules = Readonly<
+  Record<string, { readonly compare: CompareRules; readonly noise: NoiseProfile | null }>
+>;
 
 /** The rules of every route of a configuration. */
-export function rulesByRoute(routes: readonly RouteConfig[]): RouteRules {
-  return Object.fromEntries(routes.map(({ name, compare }) => [name, compare]));
+export function rulesByRoute({ config, noise }: Pick<Loaded, 'config' | 'noise'>): RouteRules {
+  return Object.fromEntries(
+    config.routes.map(({ name, compare }) => [name, { compare, noise: noise[name] ?? null }]),
+  );
 }
 
 export interface DocketOptions {
@@ -47,6 +53,7 @@ export class Docket {
   readonly #closed = new Map<string, Books>();
   readonly #ids = new Map<string, SharedIds>();
   readonly #compiled = new Map<string, CompiledRules>();
+  readonly noise = new NoiseMeter();
 
   constructor(options: DocketOptions) {
     this.#options = options;
@@ -58,7 +65,9 @@ export class Docket {
   }
 
   setRules(rules: RouteRules): void {
-    for (const [route, of] of Object.entries(rules)) this.#compiled.set(route, compileRules(of));
+    for (const [route, { compare, noise }] of Object.entries(rules)) {
+      this.#compiled.set(route, compileRules(compare, noise));
+    }
   }
 
   /** Returns how far the streams in it are paired off: numbers in fours, see `Mark`. */
@@ -148,28 +157,32 @@ export class Docket {
         for (const side of SIDES) this.#unjudged(note.route, side, 'overload');
         return;
       case 'exchange':
-        return this.#exchange(note.sample, note.time);
+        return note.isTwins
+          ? this.#twins(note.sample, note.time)
+          : this.#exchange(note.sample, note.time);
     }
   }
 
   #exchange(sample: ExchangeSample, time: number): void {
-    const { route, id, method, isWrite, subject } = sample;
-    const known = idKey(sample);
-    const finding = judgeAnswers(this.#rulesOf(route), {
-      ...{ route, id, method, isWrite },
-      legacy: answerOf(sample.legacy, method),
-      candidate: answerOf(sample.candidate, method),
-      subject: namesOf(subject),
-      ids: this.#ids.get(known)?.ids ?? new IdClasses(),
-      at: time,
-    });
+    const { route } = sample;
+    const ids = this.#ids.get(idKey(sample))?.ids ?? new IdClasses();
+    const finding = judgeAnswers(this.#rulesOf(route), pairOf(sample, ids, time));
     for (const side of SIDES) {
       const books = this.#closedOf(route)[side];
       books.seen += 1;
       if (finding.verdict === 'unjudged') books.unjudged[finding.because ?? 'not-comparable'] += 1;
       else books[finding.verdict] += 1;
     }
+    this.noise.add('candidate', finding, true);
     this.#options.onFinding(finding);
+  }
+
+  /** In nobody's books: only the noise in it is of interest. */
+  #twins(sample: ExchangeSample, time: number): void {
+    const rules = this.noise.rulesOf(sample.route);
+    if (rules === null) return;
+    // What legacy makes up for one answer is no other one's.
+    this.noise.add('twin', judgeAnswers(rules, pairOf(sample, new IdClasses(), time)), true);
   }
 
   #open(number: number, facts: StreamFacts): void {
@@ -182,7 +195,10 @@ export class Docket {
       ids: this.#idsOf(facts).ids,
       windowMs: WINDOW_MS,
       maxPending: MOST_PENDING,
-      onFinding: this.#options.onFinding,
+      onFinding: finding => {
+        this.noise.add('candidate', finding, false);
+        this.#options.onFinding(finding);
+      },
     });
     this.#streams.set(number, new JudgedStream(facts, pairing));
   }
@@ -238,6 +254,16 @@ export class Docket {
     shared.streams += 1;
     return shared;
   }
+}
+
+function pairOf(sample: ExchangeSample, ids: IdClasses, at: number): AnswerPair {
+  const { route, id, method, isWrite, subject } = sample;
+  return {
+    ...{ route, id, method, isWrite, ids, at },
+    legacy: answerOf(sample.legacy, method),
+    candidate: answerOf(sample.candidate, method),
+    subject: namesOf(subject),
+  };
 }
 
 /** The user under all of his names; nobody has none. */

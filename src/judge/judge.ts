@@ -3,8 +3,9 @@
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
-import type { EvidenceSink, JudgeView, Tap } from '../ports.ts';
+import type { EvidenceSink, JudgeView, NoiseAsked, Tap } from '../ports.ts';
 import { SIDES } from '../rules/decide.ts';
+import type { NoiseCounts } from '../rules/noise-tally.ts';
 import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
 import { type RouteRules, WINDOW_MS } from './docket.ts';
@@ -41,6 +42,9 @@ export class Judge implements JudgeView {
   /** Of threads that failed, and what was lost with them. */
   readonly #before = new Map<string, Books>();
   readonly #asked = new Map<number, (books: Books | null) => void>();
+  readonly #askedNoise = new Map<number, (counts: NoiseCounts | null) => void>();
+  /** Of each route that is measured. */
+  readonly #measured = new Map<string, NoiseAsked>();
   #rules: RouteRules;
   #books: ReadonlyMap<string, Books> = new Map();
   #worker: Worker | null = null;
@@ -104,6 +108,22 @@ export class Judge implements JudgeView {
     });
   }
 
+  measureNoise(route: string, asked: NoiseAsked | null): void {
+    if (asked === null) this.#measured.delete(route);
+    else this.#measured.set(route, asked);
+    this.#tell({ kind: 'measure', route, asked });
+  }
+
+  noise(route: string): Promise<NoiseCounts | null> {
+    if (this.#worker === null) return Promise.resolve(null);
+    this.#asks += 1;
+    const ask = this.#asks;
+    return new Promise(resolve => {
+      this.#askedNoise.set(ask, resolve);
+      this.#tell({ kind: 'noise', route, ask });
+    });
+  }
+
   /** For what begins from now on. */
   setRules(rules: RouteRules): void {
     this.#rules = rules;
@@ -138,6 +158,8 @@ export class Judge implements JudgeView {
     worker.on('message', (said: FromJudge) => this.#hear(said));
     worker.on('error', error => this.#options.logger.error({ err: error }, 'the judge failed'));
     worker.on('exit', () => this.#onExit());
+    // One that begins anew counts from nothing on.
+    for (const [route, asked] of this.#measured) this.#tell({ kind: 'measure', route, asked });
     this.#stopSupply =
       this.#options.evidence?.supply((line, examples) => {
         const told: ToJudge = { kind: 'evidence', line, examples };
@@ -159,6 +181,10 @@ export class Judge implements JudgeView {
         this.#asked.get(said.ask)?.(said.books);
         this.#asked.delete(said.ask);
         return;
+      case 'noise':
+        this.#askedNoise.get(said.ask)?.(said.counts);
+        this.#askedNoise.delete(said.ask);
+        return;
       case 'failure':
         this.#options.logger.error({ err: said.error }, 'the judge could not compare something');
         return;
@@ -173,6 +199,8 @@ export class Judge implements JudgeView {
     this.#stopSupply();
     for (const answer of this.#asked.values()) answer(null);
     this.#asked.clear();
+    for (const answer of this.#askedNoise.values()) answer(null);
+    this.#askedNoise.clear();
     if (this.#closing !== null) return this.#closing.resolve();
     this.#writeOff();
     this.restarts += 1;

@@ -80,15 +80,25 @@ export class BatchTap implements Tap {
     const handed = this.handed(sample.route);
     handed.legacy += 1;
     handed.candidate += 1;
+    if (!this.#hand(sample, false)) this.note({ kind: 'exchange-left-out', route: sample.route });
+  }
+
+  twins(sample: ExchangeSample): void {
+    // Of a sample nothing is missing where one is left out.
+    this.#hand(sample, true);
+  }
+
+  #hand(sample: ExchangeSample, isTwins: boolean): boolean {
     const bodies = [sample.legacy.body, sample.candidate.body];
     const bytes = bodies.reduce((sum, body) => sum + (body?.length ?? 0), 0);
     if (bodies.includes('overload') || this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
       this.bytesLeftOut += bytes;
-      return this.note({ kind: 'exchange-left-out', route: sample.route });
+      return false;
     }
     this.#exchangeBytes += bytes;
     this.#exchangeBytesInHand += bytes;
-    this.note({ kind: 'exchange', sample, time: this.now() });
+    this.note({ kind: 'exchange', sample, isTwins, time: this.now() });
+    return true;
   }
 
   unpaired(route: string, side: Side): void {

@@ -1,6 +1,8 @@
 // The judge's thread: takes batches, gives their memory back, and says now and then how the books stand.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import type { NoiseAsked } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import type { NoiseCounts } from '../rules/noise-tally.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
 import { Docket, type RouteRules } from './docket.ts';
@@ -18,6 +20,8 @@ export type ToJudge =
   | { readonly kind: 'rules'; readonly rules: RouteRules }
   | { readonly kind: 'evidence'; readonly line: MessagePort; readonly examples: number }
   | { readonly kind: 'session'; readonly id: string; readonly ask: number }
+  | { readonly kind: 'measure'; readonly route: string; readonly asked: NoiseAsked | null }
+  | { readonly kind: 'noise'; readonly route: string; readonly ask: number }
   | { readonly kind: 'close'; readonly time: number };
 
 /** What it says. */
@@ -38,6 +42,7 @@ export type FromJudge =
       readonly time: number;
     }
   | { readonly kind: 'session'; readonly ask: number; readonly books: Books | null }
+  | { readonly kind: 'noise'; readonly ask: number; readonly counts: NoiseCounts | null }
   | { readonly kind: 'failure'; readonly error: unknown }
   | { readonly kind: 'closed' };
 
@@ -79,6 +84,10 @@ port.on('message', (told: ToJudge) => {
       return evidence.use(told.line, told.examples);
     case 'session':
       return say({ kind: 'session', ask: told.ask, books: docket.booksOf(told.id) });
+    case 'measure':
+      return docket.noise.measure(told.route, told.asked);
+    case 'noise':
+      return say({ kind: 'noise', ask: told.ask, counts: docket.noise.counts(told.route) });
     case 'close':
       docket.close(told.time);
       report();

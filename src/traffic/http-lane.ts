@@ -13,6 +13,7 @@ import type {
   IsolationWatch,
   Tap,
   TrafficObserver,
+  TwinSampling,
   WriteLedger,
 } from '../ports.ts';
 import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
@@ -63,6 +64,7 @@ export interface HttpLaneOptions {
   readonly counters: Counters;
   readonly ledger: WriteLedger;
   readonly tap: Tap;
+  readonly twins: TwinSampling;
   readonly logger: Logger;
   /** Takes what no route names. */
   readonly unrouted: (incoming: IncomingMessage, response: ServerResponse) => void;
@@ -261,7 +263,13 @@ export class HttpLane {
     const compared = plan !== null;
     const toClient = this.#guarded(call, { subject, decision, sink: last, compared });
     const shown = { subject, singleUse, answer: toClient };
-    const sink = plan === null ? toClient : this.#show(call, { plan, ...shown });
+    const seen = plan === null ? toClient : this.#show(call, { plan, ...shown });
+    const mayAskTwice =
+      !writes && body === null && stream === null && decision.primary === 'legacy' && !singleUse;
+    const sink =
+      mayAskTwice && this.#options.twins.take(route.name)
+        ? this.#askTwice(call, subject, seen)
+        : seen;
     const sent = exchange(primary, { ...request, body, onStart, counters: lane }, sink);
     stream?.follow(sent);
     answer.follow(sent);
@@ -330,6 +338,32 @@ export class HttpLane {
     const facts = guardFacts(about, decision.primary, decision.isolation, told);
     if (facts === null) return sink;
     return new AnswerGuard(sink, incoming.method ?? 'GET', facts, this.#held);
+  }
+
+  /** Asks legacy the same once more, to learn how it differs from itself. Returns where its first answer goes. */
+  #askTwice(call: Call, subject: Subject | null, answer: AnswerSink): AnswerSink {
+    const { incoming, response, context, request, route, link } = call;
+    const method = incoming.method ?? 'GET';
+    const pair = new SamplePair({
+      room: this.#samples,
+      both: samples =>
+        this.#options.tap.twins({
+          ...{ route: route.name, id: request.requestId, subject, isWrite: false, method },
+          ...samples,
+        }),
+      // Of a sample nothing is missing.
+      alone: () => undefined,
+    });
+    const sent = this.#shadows.send({
+      ...{ route: route.name, link, request, method, singleUse: false, isStream: false },
+      plan: { side: 'legacy', role: 'shadow' },
+      upstream: context.upstreams.legacy,
+      credentials: credentialsOf(request, context),
+      sink: pair.sampling(NOBODY, 'candidate'),
+    });
+    if (sent === null) return answer;
+    response.once('close', () => pair.found('legacy', 'none'));
+    return pair.sampling(answer, 'legacy');
   }
 
   #comparing({ incoming, request, route }: Call, subject: Subject | null, isWrite: boolean) {

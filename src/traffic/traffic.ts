@@ -17,6 +17,7 @@ import type {
   Tap,
   TrafficObserver,
   TrafficView,
+  TwinSampling,
   WriteLedger,
 } from '../ports.ts';
 import type { Side, Subject } from '../rules/decide.ts';
@@ -48,6 +49,7 @@ export interface TrafficOptions {
   readonly isolation: IsolationWatch;
   readonly ledger: WriteLedger;
   readonly tap: Tap;
+  readonly twins: TwinSampling;
   readonly logger: Logger;
   /** True while an operator sends everything straight to legacy. */
   readonly bypassed: () => boolean;

@@ -10,7 +10,7 @@ const loaded = (url: string) => ({
     upstreams: { legacy: { url }, candidate: { url: 'http://127.0.0.1:1' } },
     routes: [{ name: 'events', path: '/ws', protocol: 'websocket' }],
   }),
-  ...{ file: 'cutover.yaml', secrets: { ca: {} } },
+  ...{ file: 'cutover.yaml', secrets: { ca: {} }, noise: {} },
 });
 
 test('a service that listens can be reached, one that does not is named with its reason', async () => {

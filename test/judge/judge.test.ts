@@ -20,7 +20,11 @@ afterEach(async () => {
 
 function judge(logged: string[] = []): Judge {
   const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
-  const started = new Judge({ rules: { events: DEFAULT_RULES }, evidence: null, logger });
+  const started = new Judge({
+    rules: { events: { compare: DEFAULT_RULES, noise: null } },
+    evidence: null,
+    logger,
+  });
   open.push(started);
   return started;
 }
@@ -206,8 +210,10 @@ test('a judge that dies begins anew; what it had in hand is counted, and streams
   say('legacy', step(2));
   await until('one waits', () => judged.books().get('events')?.legacy.pending === 1);
   // Rules that no configuration lets through end the thread; the next one gets the ones after them.
-  judged.setRules({ events: { ...DEFAULT_RULES, key: null as never } });
-  judged.setRules({ events: DEFAULT_RULES });
+  judged.setRules({
+    events: { compare: { ...DEFAULT_RULES, key: null as never }, noise: null },
+  });
+  judged.setRules({ events: { compare: DEFAULT_RULES, noise: null } });
   await until('it is back', () => judged.restarts === 1 && judged.running);
   for (const side of SIDES) say(side, step(3), step(4));
   const books = await settled(judged, 7);

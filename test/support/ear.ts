@@ -51,6 +51,7 @@ export class HeardStream implements StreamTap {
 export class Ear implements Tap {
   readonly streams: HeardStream[] = [];
   readonly exchanges: ExchangeSample[] = [];
+  readonly twinned: ExchangeSample[] = [];
   readonly unpairedOnes: string[] = [];
   /** Of each write that went to both services, who has answered, in order. */
   readonly writes: Side[][] = [];
@@ -63,6 +64,10 @@ export class Ear implements Tap {
 
   exchange(sample: ExchangeSample): void {
     this.exchanges.push(sample);
+  }
+
+  twins(sample: ExchangeSample): void {
+    this.twinned.push(sample);
   }
 
   unpaired(route: string, side: Side): void {

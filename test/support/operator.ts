@@ -16,6 +16,7 @@ import { Guardrails } from '../../src/control/guardrails.ts';
 import { LaneIsolation } from '../../src/control/lane-isolation.ts';
 import { Latch } from '../../src/control/latch.ts';
 import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
+import { NoiseMeasuring } from '../../src/control/noise-measuring.ts';
 import { Proofs } from '../../src/control/proofs.ts';
 import type { ProxyView, ReloadReport } from '../../src/control/proxy-view.ts';
 import { Rollbacks } from '../../src/control/rollbacks.ts';
@@ -150,6 +151,8 @@ export const NOTHING_JUDGED: JudgeView = {
   ...{ running: true, restarts: 0, failures: 0, lagMs: 0, bytesLeftOut: 0 },
   books: () => new Map(),
   booksOf: async () => null,
+  measureNoise: () => undefined,
+  noise: async () => null,
 };
 
 export interface Operated {
@@ -214,7 +217,7 @@ export async function operated(
     routes,
     flags: { dir },
   });
-  const loaded: Loaded = { config, file: '/etc/cutover.yaml', secrets: { ca: {} } };
+  const loaded: Loaded = { config, file: '/etc/cutover.yaml', secrets: { ca: {} }, noise: {} };
   const logged: string[] = [];
   const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
   const flags = await openFileFlags({ dir, routes: () => config.routes, logger });
@@ -277,6 +280,7 @@ export async function operated(
     traffic: () => state.traffic,
     unreachable: async side => state.unreachable[side] ?? null,
     judge: NOTHING_JUDGED,
+    noise: new NoiseMeasuring(NOTHING_JUDGED),
     bypass,
     rollbacks,
     guardrails,

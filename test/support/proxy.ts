@@ -4,7 +4,14 @@ import pino from 'pino';
 import type { z } from 'zod';
 import type { Loaded } from '../../src/config/load.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
-import type { Decider, HandoverCounts, Prevented, Tap, WriteSplit } from '../../src/ports.ts';
+import type {
+  Decider,
+  HandoverCounts,
+  Prevented,
+  Tap,
+  TwinSampling,
+  WriteSplit,
+} from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { Traffic } from '../../src/traffic/traffic.ts';
 import { Ear } from './ear.ts';
@@ -24,6 +31,7 @@ export interface ProxyOptions {
   decider?: Decider;
   bypassed?: () => boolean;
   tap?: Tap;
+  twins?: TwinSampling;
 }
 
 /** One thing that the lanes reported. */
@@ -84,7 +92,7 @@ export function loadedConfig(o: ProxyOptions): Loaded {
     identity: o.identity ?? {},
     limits: o.limits ?? {},
   });
-  return { config, file: 'test.yaml', secrets: { ca: {}, ...o.secrets } };
+  return { config, file: 'test.yaml', secrets: { ca: {}, ...o.secrets }, noise: {} };
 }
 
 export async function proxy(o: ProxyOptions): Promise<TestProxy> {
@@ -102,6 +110,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     decider: o.decider ?? (() => ({ decision: decisionFor('legacy'), revision: 'test' })),
     logger: pino({ level: 'debug' }, { write: line => void logged.push(line) }),
     tap: o.tap ?? new Ear(),
+    twins: o.twins ?? { take: () => false },
     ledger: {
       begun: (route, to) => void begun.push(`${route} ${to}`),
       agreed: route => void agreed.push(route),
