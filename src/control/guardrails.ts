@@ -160,7 +160,8 @@ export class Guardrails {
     const window = totalsSince(totals, watched.looks[0]?.totals ?? totals);
     const serves = (this.#options.flags.stage(route).serve ?? 1) > 0;
     const { divergence, contaminated } = watched;
-    const facts = { protocol: route.protocol, window, divergence, contaminated };
+    const legacyEver = totals.legacy;
+    const facts = { protocol: route.protocol, window, legacyEver, divergence, contaminated };
     watched.readings = readings(rules, facts, serves);
     const { firings, fresh } = fire(watched.firings, watched.readings, now, this.#calmMs());
     watched.firings = firings;

@@ -82,6 +82,8 @@ export interface Facts {
   readonly protocol: 'websocket' | 'http' | 'sse';
   /** What happened in the window. */
   readonly window: Totals;
+  /** What legacy has done since the start: its own rate, where the window has too little of it. */
+  readonly legacyEver: ReadonlySigns;
   /** Null if it can not be read, or no unit has ended yet. */
   readonly divergence: Confidence | null;
   /** Events since the guardrails were last armed. */
@@ -127,8 +129,8 @@ export function totalsSince(now: Totals, before: Totals): Totals {
  * none is, only evidence is looked at, and nothing is rolled back.
  */
 export function readings(rules: GuardrailRules, facts: Facts, serves: boolean): readonly Reading[] {
-  const { window, protocol } = facts;
-  const ofTraffic = serves ? trafficReadings(rules, window, protocol) : [];
+  const { window } = facts;
+  const ofTraffic = serves ? trafficReadings(rules, facts) : [];
   return [
     ...ofTraffic,
     rate('writeSplits', rules.writeSplits, parts(window.writes.splits, window.writes.ended), null),
@@ -142,11 +144,16 @@ export function readings(rules: GuardrailRules, facts: Facts, serves: boolean): 
 
 function trafficReadings(
   rules: GuardrailRules,
-  { candidate, legacy }: Totals,
-  protocol: Facts['protocol'],
+  { protocol, window: { candidate, legacy }, legacyEver }: Facts,
 ): readonly Reading[] {
-  const compared = (name: 'handshakes' | 'errors' | 'timeouts' | 'closes', of: PartsOf): Reading =>
-    rate(name, rules[name], of(candidate), of(legacy));
+  const compared = (
+    name: 'handshakes' | 'errors' | 'timeouts' | 'closes',
+    of: PartsOf,
+  ): Reading => {
+    const inWindow = of(legacy);
+    const other = inWindow.all < rules[name].least ? of(legacyEver) : inWindow;
+    return rate(name, rules[name], of(candidate), other);
+  };
   const timeouts = compared('timeouts', signs => parts(signs.timeouts, asked(signs)));
   if (protocol !== 'websocket') {
     const errors = compared('errors', signs => parts(signs.errors, signs.requests));

@@ -31,6 +31,7 @@ const facts = (
 ): Facts => ({
   protocol: 'websocket',
   window: { candidate, legacy, writes },
+  legacyEver: legacy,
   ...{ divergence: null, contaminated: 0, ...more },
 });
 const of = (rule: GuardrailName, given: Facts, serves = true): Reading | undefined =>
@@ -55,6 +56,20 @@ describe('what a rule says', () => {
       'handshakes',
       'exceeded',
       facts(signs({ opened: 18, refused: 2 }), signs({ refused: 5 })),
+    ],
+    [
+      'two of 20, and of legacy too few in the window, but as many of those before',
+      'handshakes',
+      'clear',
+      facts(signs({ opened: 18, refused: 2 }), signs({ opened: 5 }), {
+        legacyEver: signs({ opened: 500, refused: 50 }),
+      }),
+    ],
+    [
+      'two of 20, which legacy never did',
+      'handshakes',
+      'exceeded',
+      facts(signs({ opened: 18, refused: 2 }), signs(), { legacyEver: signs({ opened: 500 }) }),
     ],
     [
       'no answer in time',
