@@ -2,10 +2,13 @@
 // lanes make them, frames, JSON, pairing, comparison, books.
 import { CompareSchema } from '../src/config/compare-schema.ts';
 import type { Batch } from '../src/judge/batch.ts';
+import { ContaminationWatch } from '../src/judge/contamination-watch.ts';
 import { Docket, WINDOW_MS } from '../src/judge/docket.ts';
 import { BatchTap } from '../src/judge/tap.ts';
 import { UnansweredWrites } from '../src/judge/unanswered-writes.ts';
 import { SIDES } from '../src/rules/decide.ts';
+import { DEFAULT_ISOLATION } from '../src/rules/isolation/rules.ts';
+import { SECRET_BYTES } from '../src/rules/isolation/secret-hash.ts';
 import { FrameTracker } from '../src/wire/frames.ts';
 import { eventFrame } from './event.ts';
 
@@ -14,20 +17,28 @@ const USERS = 200;
 const EVENTS = 1_000;
 const WARM_UP = 200;
 
-const RULES = CompareSchema.parse({
-  key: { first: ['/number'] },
-  allow: [{ path: '/sent_us', as: 'anything' }],
-});
+const RULES = {
+  compare: CompareSchema.parse({
+    key: { first: ['/number'] },
+    allow: [{ path: '/sent_us', as: 'anything' }],
+  }),
+  noise: null,
+  isolation: DEFAULT_ISOLATION,
+};
 
 export function judgePairsPerSec(): number {
+  const clock = { ms: 1_000 };
   const docket = new Docket({
-    rules: { events: { compare: RULES, noise: null } },
+    rules: { events: RULES },
+    watch: new ContaminationWatch({
+      ...{ secret: new Uint8Array(SECRET_BYTES), markers: [], now: () => clock.ms },
+      ...{ onContamination: () => undefined, onHeld: () => undefined },
+    }),
     onFinding: () => undefined,
     onFailure: error => {
       throw error;
     },
   });
-  const clock = { ms: 1_000 };
   const batches: Batch[] = [];
   const tap = new BatchTap({
     send: batch => void batches.push(batch),

@@ -7,6 +7,7 @@ import type { CompareRules } from './rules/compare/rules.ts';
 import type { Decision, SecondLeg, Side, Subject } from './rules/decide.ts';
 import type { EvidenceDrop } from './rules/evidence-batch.ts';
 import type { UninspectableBecause } from './rules/isolation/inspect.ts';
+import type { IsolationBooks } from './rules/isolation/isolation-books.ts';
 import type { NoiseCounts } from './rules/noise-tally.ts';
 import type { Books } from './rules/pairing/books.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
@@ -358,6 +359,7 @@ export interface JudgeView {
   readonly lagMs: number;
   readonly bytesLeftOut: number;
   books(): ReadonlyMap<string, Books>;
+  isolationBooks(): ReadonlyMap<string, IsolationBooks>;
   booksOf(session: string): Promise<Books | null>;
   /** Counts how often legacy differs from itself on a route, from nothing on; null ends it. */
   measureNoise(route: string, asked: NoiseAsked | null): void;

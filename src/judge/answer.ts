@@ -10,21 +10,34 @@ import { decodeText } from './decode.ts';
 /** A body of 1 MiB may become so long; whatever becomes longer is a bomb, or not worth comparing. */
 const MOST_DECODED_BYTES = 8 * 1_048_576;
 
-/** `method` is the request's: an answer to HEAD has no body, whatever its fields say. */
-export function answerOf(sample: AnswerSample, method: string): Answer {
-  const { status, headers, body, end, ms } = sample;
+/** `plain` is its `plainBody`. */
+export function answerOf(
+  { status, headers, end, ms }: AnswerSample,
+  plain: Buffer | null | undefined,
+): Answer {
   return {
     status,
     headers: fieldsOf(headers),
-    body:
-      method === 'HEAD' || end === 'failed'
-        ? null
-        : body === null || body === 'overload'
-          ? undefined
-          : read(body, headers),
+    body: plain === null || plain === undefined ? plain : read(plain),
     isCut: end === 'cut',
     latencyMs: ms,
   };
+}
+
+/**
+ * Its body without content codings. Null: it has none. Undefined: it is not there within its bounds.
+ * `method` is the request's: an answer to HEAD has no body, whatever its fields say.
+ */
+export function plainBody(
+  { headers, body, end }: AnswerSample,
+  method: string,
+): Buffer | null | undefined {
+  if (method === 'HEAD' || end === 'failed') return null;
+  if (body === null || body === 'overload') return undefined;
+  if (body.length === 0) return null;
+  // Between threads a Buffer becomes a plain array of bytes.
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+  return decoded(bytes, listMembers(headers, 'content-encoding'), MOST_DECODED_BYTES);
 }
 
 function fieldsOf(headers: RawHeaders): Answer['headers'] {
@@ -39,12 +52,7 @@ function fieldsOf(headers: RawHeaders): Answer['headers'] {
 }
 
 /** Undefined for what is not comparable within its bounds. */
-function read(sent: Uint8Array, headers: RawHeaders): unknown {
-  if (sent.length === 0) return null;
-  // Between threads a Buffer becomes a plain array of bytes.
-  const body = Buffer.from(sent.buffer, sent.byteOffset, sent.length);
-  const plain = decoded(body, listMembers(headers, 'content-encoding'), MOST_DECODED_BYTES);
-  if (plain === undefined) return undefined;
+function read(plain: Buffer): unknown {
   if (!isUtf8(plain)) return `binary, ${plain.length} bytes, sha256 ${hash('sha256', plain)}`;
   const text = decodeText(plain.toString('utf8'));
   return 'value' in text ? text.value : undefined;

@@ -7,14 +7,19 @@ import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
 import { type CompareRules, DEFAULT_RULES } from '../rules/compare/rules.ts';
+import { isContainer } from '../rules/compare/walk.ts';
 import { SIDES, type Side, type Subject } from '../rules/decide.ts';
-import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
+import { typeOf } from '../rules/event-key.ts';
+import type { IsolationRules } from '../rules/isolation/rules.ts';
+import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/books.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { Finding } from '../rules/verdict.ts';
-import { answerOf } from './answer.ts';
+import { answerOf, plainBody } from './answer.ts';
 import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
+import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
+import { StreamWatch, type WatchedFacts } from './stream-watch.ts';
 
 /** An event waits so long for its pair: services that are further apart are not the same to a user. */
 export const WINDOW_MS = 5_000;
@@ -22,19 +27,27 @@ export const WINDOW_MS = 5_000;
 const MOST_PENDING = 2_000;
 
 /** By route, the rules in force for what begins from now on. */
-export type RouteRules = Readonly<
-  Record<string, { readonly compare: CompareRules; readonly noise: NoiseProfile | null }>
->;
+export type RouteRules = Readonly<Record<string, JudgedRoute>>;
+
+export interface JudgedRoute {
+  readonly compare: CompareRules;
+  readonly noise: NoiseProfile | null;
+  readonly isolation: IsolationRules;
+}
 
 /** The rules of every route of a configuration. */
 export function rulesByRoute({ config, noise }: Pick<Loaded, 'config' | 'noise'>): RouteRules {
   return Object.fromEntries(
-    config.routes.map(({ name, compare }) => [name, { compare, noise: noise[name] ?? null }]),
+    config.routes.map(({ name, compare, isolation }) => [
+      name,
+      { compare, noise: noise[name] ?? null, isolation },
+    ]),
   );
 }
 
 export interface DocketOptions {
   readonly rules: RouteRules;
+  readonly watch: ContaminationWatch;
   readonly onFinding: (finding: Finding) => void;
   /** The judge's own failures, contained per piece or answer. */
   readonly onFailure: (error: unknown) => void;
@@ -65,8 +78,9 @@ export class Docket {
   }
 
   setRules(rules: RouteRules): void {
-    for (const [route, { compare, noise }] of Object.entries(rules)) {
+    for (const [route, { compare, noise, isolation }] of Object.entries(rules)) {
       this.#compiled.set(route, compileRules(compare, noise));
+      this.#options.watch.setRules(route, isolation);
     }
   }
 
@@ -166,13 +180,13 @@ export class Docket {
   #exchange(sample: ExchangeSample, time: number): void {
     const { route } = sample;
     const ids = this.#ids.get(idKey(sample))?.ids ?? new IdClasses();
-    const finding = judgeAnswers(this.#rulesOf(route), pairOf(sample, ids, time));
-    for (const side of SIDES) {
-      const books = this.#closedOf(route)[side];
-      books.seen += 1;
-      if (finding.verdict === 'unjudged') books.unjudged[finding.because ?? 'not-comparable'] += 1;
-      else books[finding.verdict] += 1;
-    }
+    const plain = plainBodies(sample);
+    const pair = pairOf(sample, plain, ids, time);
+    const found = judgeAnswers(this.#rulesOf(route), pair);
+    const finding = this.#isAnothers(sample, pair, plain, found)
+      ? { ...found, verdict: 'contaminated' as const, because: null }
+      : found;
+    bookFinding(this.#closedOf(route), finding);
     this.noise.add('candidate', finding, true);
     this.#options.onFinding(finding);
   }
@@ -182,11 +196,39 @@ export class Docket {
     const rules = this.noise.rulesOf(sample.route);
     if (rules === null) return;
     // What legacy makes up for one answer is no other one's.
-    this.noise.add('twin', judgeAnswers(rules, pairOf(sample, new IdClasses(), time)), true);
+    const pair = pairOf(sample, plainBodies(sample), new IdClasses(), time);
+    this.noise.add('twin', judgeAnswers(rules, pair), true);
+  }
+
+  /** Whether one of two answers holds another user's data. */
+  #isAnothers(
+    facts: WatchedFacts,
+    pair: Pick<AnswerPair, Side>,
+    plain: PlainBodies,
+    { verdict, at }: Finding,
+  ): boolean {
+    const watch = this.#watchOf(facts);
+    if (watch === null) return false;
+    const rules = this.#rulesOf(facts.route);
+    const eventOf = (side: Side) => ({
+      value: pair[side].body,
+      plan: rules.planOf(typeOf(pair[side].body)),
+      isAnswer: true,
+    });
+    const [inLegacy, inCandidate] = SIDES.map(side => {
+      const payload = plain[side];
+      // Of a body that is no JSON nothing can be said; most are pages and pictures.
+      if (!payload || !isContainer(pair[side].body)) return false;
+      return watch.arrived(side, payload, eventOf(side), {}, at, true);
+    });
+    // What both answered alike is no difference between them.
+    if (inLegacy || inCandidate) return inLegacy !== inCandidate || verdict === 'mismatch';
+    return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
   }
 
   #open(number: number, facts: StreamFacts): void {
     const { route, id, subject } = facts;
+    const watch = this.#watchOf(facts);
     const pairing = new Pairing({
       route,
       session: id,
@@ -199,8 +241,22 @@ export class Docket {
         this.noise.add('candidate', finding, false);
         this.#options.onFinding(finding);
       },
+      ...(watch === null
+        ? {}
+        : {
+            isOthers: (candidate, legacy) => watch.isOthers(candidate, legacy, candidate.at),
+          }),
     });
-    this.#streams.set(number, new JudgedStream(facts, pairing));
+    this.#streams.set(number, new JudgedStream(facts, pairing, this.#rulesOf(route), watch));
+  }
+
+  /** Nobody anonymous has anything of his own. */
+  #watchOf({ subject, ...facts }: WatchedFacts): StreamWatch | null {
+    const { watch } = this.#options;
+    const route = watch.route(facts.route);
+    return subject === null || route === undefined
+      ? null
+      : new StreamWatch(watch, route, { ...facts, subject });
   }
 
   #close(number: number, time: number): void {
@@ -256,12 +312,23 @@ export class Docket {
   }
 }
 
-function pairOf(sample: ExchangeSample, ids: IdClasses, at: number): AnswerPair {
+type PlainBodies = Readonly<Record<Side, Buffer | null | undefined>>;
+
+function plainBodies({ legacy, candidate, method }: ExchangeSample): PlainBodies {
+  return { legacy: plainBody(legacy, method), candidate: plainBody(candidate, method) };
+}
+
+function pairOf(
+  sample: ExchangeSample,
+  plain: PlainBodies,
+  ids: IdClasses,
+  at: number,
+): AnswerPair {
   const { route, id, method, isWrite, subject } = sample;
   return {
     ...{ route, id, method, isWrite, ids, at },
-    legacy: answerOf(sample.legacy, method),
-    candidate: answerOf(sample.candidate, method),
+    legacy: answerOf(sample.legacy, plain.legacy),
+    candidate: answerOf(sample.candidate, plain.candidate),
     subject: namesOf(subject),
   };
 }

@@ -1,16 +1,25 @@
 // The judge as the rest of the program knows it: a thread that compares what the lanes hand over. It
 // may be slow, and it may fail; whoever is served does not notice, and the books say what was missed.
+import { randomBytes } from 'node:crypto';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import type { EvidenceSink, JudgeView, NoiseAsked, Tap } from '../ports.ts';
 import { SIDES } from '../rules/decide.ts';
+import type { Contamination } from '../rules/isolation/incident.ts';
+import {
+  addIsolationBooks,
+  emptyIsolationBooks,
+  type IsolationBooks,
+} from '../rules/isolation/isolation-books.ts';
+import { SECRET_BYTES } from '../rules/isolation/secret-hash.ts';
 import type { NoiseCounts } from '../rules/noise-tally.ts';
 import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
+import type { Marker } from './contamination-watch.ts';
 import { type RouteRules, WINDOW_MS } from './docket.ts';
 import { BatchTap } from './tap.ts';
-import type { FromJudge, ToJudge } from './thread.ts';
+import type { FromJudge, JudgeData, ToJudge } from './thread.ts';
 import { UnansweredWrites } from './unanswered-writes.ts';
 
 /**
@@ -31,6 +40,10 @@ const CLOSE_MS = 3_000;
 export interface JudgeOptions {
   readonly rules: RouteRules;
   readonly evidence: EvidenceSink | null;
+  /** Called once for every event with another user's data; names users. */
+  readonly onContamination?: (contamination: Contamination) => void;
+  /** Strings that a run has planted, each with the user who alone may see it. */
+  readonly markers?: readonly Marker[];
   readonly logger: Logger;
 }
 
@@ -47,6 +60,9 @@ export class Judge implements JudgeView {
   readonly #measured = new Map<string, NoiseAsked>();
   #rules: RouteRules;
   #books: ReadonlyMap<string, Books> = new Map();
+  /** The same for what isolation counts. */
+  readonly #isolationBefore = new Map<string, IsolationBooks>();
+  #isolation: ReadonlyMap<string, IsolationBooks> = new Map();
   #worker: Worker | null = null;
   #stopSupply: () => void = () => undefined;
   #heardAt = performance.now();
@@ -94,6 +110,13 @@ export class Judge implements JudgeView {
         addBooks(sum, of);
       }
     }
+    return all;
+  }
+
+  /** What isolation has counted by route, as of the last report. */
+  isolationBooks(): ReadonlyMap<string, IsolationBooks> {
+    const all = new Map<string, IsolationBooks>();
+    for (const books of [this.#isolationBefore, this.#isolation]) addIsolation(all, books);
     return all;
   }
 
@@ -149,7 +172,11 @@ export class Judge implements JudgeView {
     // Sources run as they are, and so does what was built of them.
     const thread = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(thread, {
-      workerData: this.#rules,
+      workerData: {
+        rules: this.#rules,
+        secret: randomBytes(SECRET_BYTES),
+        markers: this.#options.markers ?? [],
+      } satisfies JudgeData,
       resourceLimits: RESOURCE_LIMITS,
     });
     this.#worker = worker;
@@ -174,6 +201,7 @@ export class Judge implements JudgeView {
         return this.#tap.returned(said.bytes, said.exchangeBytes, said.marks);
       case 'report':
         this.#books = said.books;
+        this.#isolation = said.isolation;
         this.failures = said.failures;
         this.lagMs = Math.max(0, steadyNow() - said.time);
         return;
@@ -188,6 +216,8 @@ export class Judge implements JudgeView {
       case 'failure':
         this.#options.logger.error({ err: said.error }, 'the judge could not compare something');
         return;
+      case 'contaminated':
+        return this.#options.onContamination?.(said.contamination);
       case 'closed':
         return;
     }
@@ -215,6 +245,8 @@ export class Judge implements JudgeView {
   }
 
   #writeOff(): void {
+    addIsolation(this.#isolationBefore, this.#isolation);
+    this.#isolation = new Map();
     for (const [route, books] of this.#books) {
       const sum = this.#before.get(route) ?? emptyBooks();
       this.#before.set(route, sum);
@@ -253,6 +285,17 @@ export class Judge implements JudgeView {
 
   #tell(told: ToJudge): void {
     this.#worker?.postMessage(told);
+  }
+}
+
+function addIsolation(
+  all: Map<string, IsolationBooks>,
+  books: ReadonlyMap<string, IsolationBooks>,
+): void {
+  for (const [route, of] of books) {
+    const sum = all.get(route) ?? emptyIsolationBooks();
+    all.set(route, sum);
+    addIsolationBooks(sum, of);
   }
 }
 

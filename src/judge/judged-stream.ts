@@ -1,12 +1,18 @@
 // One session as the judge sees it: bytes of both sides become messages, messages become events, and
 // the pairing says what became of each.
 import type { StreamFacts } from '../ports.ts';
+import type { CompiledRules } from '../rules/compare/compile.ts';
 import type { Side } from '../rules/decide.ts';
+import { typeOf } from '../rules/event-key.ts';
+import type { MessageForm } from '../rules/isolation/inspect.ts';
+import { otherSide } from '../rules/pairing/legs.ts';
 import type { Pairing } from '../rules/pairing/pairing.ts';
+import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
 import type { LegOpened, Piece } from './batch.ts';
 import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
+import type { StreamWatch } from './stream-watch.ts';
 
 /** Longer events are not compared. As much as the services advertise, and sixteen are held at most. */
 const MOST_EVENT_BYTES = 1_048_576;
@@ -22,6 +28,8 @@ interface Reader {
 export class JudgedStream {
   readonly facts: StreamFacts;
   readonly pairing: Pairing;
+  readonly #rules: CompiledRules;
+  readonly #watch: StreamWatch | null;
   readonly #readers: Partial<Record<Side, Reader>> = {};
   /** Messages of each side, those that were left out included, counted from the leg's own start. */
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
@@ -35,9 +43,16 @@ export class JudgedStream {
   /** When the piece that is being read came. */
   #time = 0;
 
-  constructor(facts: StreamFacts, pairing: Pairing) {
+  constructor(
+    facts: StreamFacts,
+    pairing: Pairing,
+    rules: CompiledRules,
+    watch: StreamWatch | null,
+  ) {
     this.facts = facts;
     this.pairing = pairing;
+    this.#rules = rules;
+    this.#watch = watch;
   }
 
   legOpened({ side, time, messages, generation }: LegOpened): void {
@@ -88,11 +103,16 @@ export class JudgedStream {
     this.pairing.gap(side, time, 'overload', leftOut + torn);
   }
 
-  #event(side: Side, decoded: Decoded): void {
+  #event(side: Side, decoded: Decoded, payload: Buffer, form: MessageForm): void {
     this.#messages[side] += 1;
-    if ('value' in decoded)
-      this.pairing.event(side, decoded.value, this.#time, false, decoded.text);
-    else this.pairing.unjudged(side, decoded.because, this.#time);
+    const value = 'value' in decoded ? decoded.value : undefined;
+    const event = { value, plan: this.#rules.planOf(typeOf(value)) };
+    const mayBoth = this.#openSince[otherSide(side)] !== Number.POSITIVE_INFINITY;
+    const isAnothers =
+      this.#watch?.arrived(side, payload, event, form, this.#time, mayBoth) ?? false;
+    if ('value' in decoded) {
+      this.pairing.event(side, value, this.#time, isAnothers, decoded.text);
+    } else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 
   #reader(side: Side): Reader {
@@ -102,7 +122,14 @@ export class JudgedStream {
     };
     if (this.facts.format === 'sse') {
       const reader = new SseReader(
-        { event: event => this.#event(side, decodeSse(event)), tooLong },
+        {
+          event: event => {
+            const { data, event: type } = event;
+            const form = type === 'message' ? {} : { type };
+            this.#event(side, decodeSse(event), Buffer.from(data), form);
+          },
+          tooLong,
+        },
         MOST_EVENT_BYTES,
       );
       return {
@@ -117,7 +144,10 @@ export class JudgedStream {
     }
     const reader = new MessageReader(
       {
-        message: (opcode, payload) => this.#event(side, decodeMessage(opcode, payload)),
+        message: (opcode, payload) => {
+          const form = { isBinary: opcode !== OPCODE.text };
+          this.#event(side, decodeMessage(opcode, payload), payload, form);
+        },
         tooLong,
       },
       MOST_EVENT_BYTES,

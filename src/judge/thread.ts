@@ -2,11 +2,22 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { NoiseAsked } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import type { Contamination } from '../rules/isolation/incident.ts';
+import type { IsolationBooks } from '../rules/isolation/isolation-books.ts';
 import type { NoiseCounts } from '../rules/noise-tally.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
+import { ContaminationWatch, HOLD_MS, type Marker } from './contamination-watch.ts';
 import { Docket, type RouteRules } from './docket.ts';
 import { EvidenceLine } from './evidence-line.ts';
+
+/** What the thread begins with. */
+export interface JudgeData {
+  readonly rules: RouteRules;
+  /** See `secretHash`; another one whenever it begins anew. */
+  readonly secret: Uint8Array;
+  readonly markers: readonly Marker[];
+}
 
 /** What the thread is told. */
 export type ToJudge =
@@ -36,6 +47,7 @@ export type FromJudge =
   | {
       readonly kind: 'report';
       readonly books: ReadonlyMap<string, Books>;
+      readonly isolation: ReadonlyMap<string, IsolationBooks>;
       readonly openStreams: number;
       readonly failures: number;
       /** Of the last batch that was read, epoch ms. */
@@ -44,6 +56,7 @@ export type FromJudge =
   | { readonly kind: 'session'; readonly ask: number; readonly books: Books | null }
   | { readonly kind: 'noise'; readonly ask: number; readonly counts: NoiseCounts | null }
   | { readonly kind: 'failure'; readonly error: unknown }
+  | { readonly kind: 'contaminated'; readonly contamination: Contamination }
   | { readonly kind: 'closed' };
 
 /** Failures that are told one by one; the rest is only counted. */
@@ -54,8 +67,18 @@ if (port === null) throw new Error('this is the judge thread; start it by `Judge
 const evidence = new EvidenceLine();
 let failures = 0;
 let last = 0;
+const { rules, secret, markers } = workerData as JudgeData;
+const watch = new ContaminationWatch({
+  ...{ secret, markers },
+  now: () => performance.now(),
+  onContamination: contamination => say({ kind: 'contaminated', contamination }),
+  onHeld: () => {
+    if (settling === null) settling = setTimeout(settle, HOLD_MS);
+  },
+});
+let settling: NodeJS.Timeout | null = null;
 const docket = new Docket({
-  rules: workerData as RouteRules,
+  ...{ rules, watch },
   onFinding: finding => evidence.add(finding),
   onFailure: error => {
     failures += 1;
@@ -90,6 +113,7 @@ port.on('message', (told: ToJudge) => {
       return say({ kind: 'noise', ask: told.ask, counts: docket.noise.counts(told.route) });
     case 'close':
       docket.close(told.time);
+      watch.settleAll();
       report();
       return void evidence.close().then(() => {
         say({ kind: 'closed' });
@@ -100,7 +124,14 @@ port.on('message', (told: ToJudge) => {
 
 function report(): void {
   const books = docket.books();
-  say({ kind: 'report', books, openStreams: docket.openStreams, failures, time: last });
+  const isolation = watch.books();
+  say({ kind: 'report', books, isolation, openStreams: docket.openStreams, failures, time: last });
+}
+
+/** A timer may be early by a fraction of a millisecond. */
+function settle(): void {
+  const inMs = watch.settle();
+  settling = inMs === null ? null : setTimeout(settle, Math.ceil(inMs));
 }
 
 function say(what: FromJudge): void {

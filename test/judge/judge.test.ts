@@ -9,10 +9,12 @@ import { Judge } from '../../src/judge/judge.ts';
 import type { AnswerSample, StreamTap } from '../../src/ports.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
+import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import { type Books, imbalance, unjudgedOf } from '../../src/rules/pairing/books.ts';
 import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 import { until } from '../support/until.ts';
 
+const RULES = { events: { compare: DEFAULT_RULES, noise: null, isolation: DEFAULT_ISOLATION } };
 const open: Judge[] = [];
 afterEach(async () => {
   for (const judge of open.splice(0)) await judge.close();
@@ -20,11 +22,7 @@ afterEach(async () => {
 
 function judge(logged: string[] = []): Judge {
   const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
-  const started = new Judge({
-    rules: { events: { compare: DEFAULT_RULES, noise: null } },
-    evidence: null,
-    logger,
-  });
+  const started = new Judge({ rules: RULES, evidence: null, logger });
   open.push(started);
   return started;
 }
@@ -211,9 +209,9 @@ test('a judge that dies begins anew; what it had in hand is counted, and streams
   await until('one waits', () => judged.books().get('events')?.legacy.pending === 1);
   // Rules that no configuration lets through end the thread; the next one gets the ones after them.
   judged.setRules({
-    events: { compare: { ...DEFAULT_RULES, key: null as never }, noise: null },
+    events: { ...RULES.events, compare: { ...DEFAULT_RULES, key: null as never } },
   });
-  judged.setRules({ events: { compare: DEFAULT_RULES, noise: null } });
+  judged.setRules(RULES);
   await until('it is back', () => judged.restarts === 1 && judged.running);
   for (const side of SIDES) say(side, step(3), step(4));
   const books = await settled(judged, 7);

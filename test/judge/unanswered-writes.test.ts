@@ -7,8 +7,11 @@ import { BatchTap } from '../../src/judge/tap.ts';
 import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
+import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import type { Books } from '../../src/rules/pairing/books.ts';
 import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
+
+import { unwatched } from './unwatched.ts';
 
 const TICK_MS = 100;
 
@@ -19,7 +22,8 @@ function judged() {
   const batches: Batch[] = [];
   const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
   const docket = new Docket({
-    rules: { events: { compare: DEFAULT_RULES, noise: null } },
+    rules: { events: { compare: DEFAULT_RULES, noise: null, isolation: DEFAULT_ISOLATION } },
+    watch: unwatched(),
     onFinding: () => undefined,
     onFailure: error => {
       throw error;

@@ -150,6 +150,7 @@ export class FakeProgress implements RollbackProgress {
 export const NOTHING_JUDGED: JudgeView = {
   ...{ running: true, restarts: 0, failures: 0, lagMs: 0, bytesLeftOut: 0 },
   books: () => new Map(),
+  isolationBooks: () => new Map(),
   booksOf: async () => null,
   measureNoise: () => undefined,
   noise: async () => null,

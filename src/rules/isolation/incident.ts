@@ -21,20 +21,19 @@ export type Outcome =
   /** It came on a second leg, which no client sees. */
   | 'not-shown';
 
-/** Never holds the value that gave it away, nor a user's name. */
+/** As it was found. Names users: for the process's own memory alone. */
 export interface Contamination {
   readonly rule: IsolationRule;
   readonly route: string;
   readonly session: string;
   /** Which service sent it. */
   readonly side: Side;
-  /** JSON pointer to what told; empty where it is the event as a whole. */
+  /** JSON pointer to what told, of names from the configuration; empty where it is the event as a whole. */
   readonly path: string;
   readonly eventType: string;
-  readonly outcome: Outcome;
-  /** Legacy sent the same to the same user: reported apart, no reason to roll back. */
+  /** Legacy sent the same to the same user, and the candidate too: reported apart, no reason to roll back. */
   readonly onBoth: boolean;
-  /** Keyed pseudonyms: who received it, and whose it is by all that is known (null: nobody known). */
+  /** To whom it came; whose it is by all that is known, null where nobody is. */
   readonly user: string;
   readonly owner: string | null;
   /** Epoch ms of the event's last byte. */

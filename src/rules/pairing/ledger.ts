@@ -34,7 +34,10 @@ export class Ledger {
   pair({ legacy, candidate, comparison, isLate }: Pair): void {
     const { differences, excused, stopped } = comparison;
     let verdict: Verdict;
-    if (legacy.isContaminated || candidate.isContaminated) verdict = 'contaminated';
+    // What both services sent this user alike is no difference between them; it is reported apart.
+    const isAlike = legacy.isContaminated && candidate.isContaminated && differences.length === 0;
+    const isContaminated = legacy.isContaminated || candidate.isContaminated;
+    if (isContaminated && !isAlike) verdict = 'contaminated';
     else if (isLate) verdict = 'out-of-order';
     else if (differences.length > 0) verdict = 'mismatch';
     else if (stopped !== null) verdict = 'unjudged';

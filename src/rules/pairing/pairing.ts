@@ -43,6 +43,11 @@ export interface PairingOptions extends LedgerOptions {
   readonly windowMs: number;
   /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
   readonly maxPending: number;
+  /**
+   * Asked about an event of the candidate's that legacy did not send this user, at least not so: null, or
+   * `legacy`'s that it was paired with. Is it another user's?
+   */
+  readonly isOthers?: (candidate: Pending, legacy: Pending | null) => boolean;
 }
 
 /** One per session. All times are epoch milliseconds and never go back. */
@@ -216,6 +221,8 @@ export class Pairing {
     for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
       this.#options.ids.learn(idClass, left, right);
     }
+    if (hasFindings(comparison) && this.#isOthers(candidate, legacy))
+      candidate.isContaminated = true;
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
     const { lane } = legacy;
     // Where the sides do not agree on a lane there is no order to keep.
@@ -346,11 +353,7 @@ export class Pairing {
 
   /** An event whose pair did not come. */
   #resolveAlone(event: Pending): void {
-    const { side, isContaminated } = event;
-    if (isContaminated) {
-      this.#resolve(event, 'contaminated', null);
-      return;
-    }
+    const { side } = event;
     if (this.#isDuplicate(event)) {
       this.#resolve(event, 'duplicate', null);
       return;
@@ -360,12 +363,22 @@ export class Pairing {
       this.#unread.take(otherSide(side), event.at) ??
       (event.isReplay || this.#legs.isEarly(event) ? 'no-second' : null);
     if (excuse !== null) this.#resolve(event, 'unjudged', excuse);
-    else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
+    else if (side === 'legacy') this.#resolve(event, 'missing', null);
+    else {
+      event.isContaminated ||= this.#isOthers(event, null);
+      this.#resolve(event, 'extra', null);
+    }
+  }
+
+  #isOthers(candidate: Pending, legacy: Pending | null): boolean {
+    return this.#options.isOthers?.(candidate, legacy) ?? false;
   }
 
   #resolve(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
     this.#remove(event);
-    this.#ledger.alone(event, verdict, because);
+    // Whose data it was is known, whatever else is not.
+    if (event.isContaminated) this.#ledger.alone(event, 'contaminated', null);
+    else this.#ledger.alone(event, verdict, because);
     event.lane?.settle(this.#rest);
   }
 

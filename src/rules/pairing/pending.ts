@@ -24,7 +24,8 @@ export interface Pending {
   /** When it arrived, epoch ms. */
   readonly at: number;
   readonly isReplay: boolean;
-  readonly isContaminated: boolean;
+  /** Another user's data was found in it. */
+  isContaminated: boolean;
 
   /** Neighbours by arrival, and the next that has the same `match`. Kept by `Waiting`. */
   older: Pending | null;

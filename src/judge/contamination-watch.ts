@@ -1,0 +1,183 @@
+// What the judge knows of whose data is whose, on all routes, and whom it tells when some is on its way to
+// another user.
+import { IdentityFit } from '../rules/isolation/identity-fit.ts';
+import type { Contamination } from '../rules/isolation/incident.ts';
+import { emptyIsolationBooks, type IsolationBooks } from '../rules/isolation/isolation-books.ts';
+import { type Hash64, Ownership } from '../rules/isolation/ownership.ts';
+import { PersonalTypes } from '../rules/isolation/personal-types.ts';
+import { Isolation, type IsolationRules } from '../rules/isolation/rules.ts';
+import { type SecretHash, secretHash } from '../rules/isolation/secret-hash.ts';
+
+/** A million identifiers for sure: 34 MB at most for each of two halves. */
+const IDENTIFIERS = { entries: 1_000_000, maxAgeMs: 24 * 3_600_000 };
+/** Contents of the last minutes: a leak comes with the event that it is of. */
+const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
+/**
+ * So long the other service has to send the same: what both send one user is the same fault in both. Half
+ * of the 100 ms in which a rollback is to begin.
+ */
+export const HOLD_MS = 50;
+/** Beyond, the oldest is told at once. */
+const MOST_HELD = 1_000;
+/** Names of users by their hash, for those whose data it was. */
+const MOST_NAMES = 20_000;
+
+/** A contamination that may yet turn out to be both services'. */
+export interface Held {
+  contamination: Contamination;
+  /** ms of `now`. */
+  readonly dueAt: number;
+  isTold: boolean;
+}
+
+/** One route's. */
+export interface RouteWatch {
+  isolation: Isolation;
+  fit: IdentityFit;
+  readonly personal: PersonalTypes;
+  readonly books: IsolationBooks;
+}
+
+export interface ContaminationWatchOptions {
+  /** 32 random bytes, which are nowhere else. */
+  readonly secret: Uint8Array;
+  /** Strings that were planted, each with the user who alone may see it. */
+  readonly markers: readonly Marker[];
+  /** Called once for each. */
+  readonly onContamination: (contamination: Contamination) => void;
+  /** Something is held: `settle` is to be called in `HOLD_MS`. */
+  readonly onHeld: () => void;
+  /** ms of a clock that never steps. */
+  readonly now: () => number;
+}
+
+/** Letters and digits alone, so that there is one way to write it; all of a run as long, and begin alike. */
+export interface Marker {
+  readonly text: string;
+  readonly user: string;
+}
+
+export class ContaminationWatch {
+  readonly hash: SecretHash;
+  readonly identifiers = new Ownership(IDENTIFIERS);
+  readonly contents = new Ownership(CONTENTS);
+  readonly now: () => number;
+  readonly #options: ContaminationWatchOptions;
+  readonly #routes = new Map<string, RouteWatch>();
+  readonly #names = new Map<string, string>();
+  readonly #markers: ReadonlyMap<string, string>;
+  readonly #markerStart: Buffer | null;
+  readonly #markerLength: number;
+  #held: Held[] = [];
+
+  constructor(options: ContaminationWatchOptions) {
+    this.#options = options;
+    this.now = options.now;
+    this.hash = secretHash(options.secret);
+    this.#markers = new Map(options.markers.map(({ text, user }) => [text, user]));
+    const texts = options.markers.map(({ text }) => text);
+    this.#markerStart = texts.length === 0 ? null : Buffer.from(commonStart(texts));
+    this.#markerLength = texts[0]?.length ?? 0;
+  }
+
+  /** For streams that begin from now on; names that do not fit are to be seen anew. */
+  setRules(route: string, rules: IsolationRules): void {
+    const isolation = new Isolation(rules);
+    const known = this.#routes.get(route);
+    if (known === undefined) {
+      const [fit, personal] = [new IdentityFit(), new PersonalTypes()];
+      this.#routes.set(route, { isolation, fit, personal, books: emptyIsolationBooks() });
+    } else {
+      known.isolation = isolation;
+      known.fit = new IdentityFit();
+      known.books.identityMismatch = false;
+    }
+  }
+
+  route(name: string): RouteWatch | undefined {
+    return this.#routes.get(name);
+  }
+
+  books(): Map<string, IsolationBooks> {
+    return new Map([...this.#routes].map(([name, { books }]) => [name, books]));
+  }
+
+  /** The user's hash, by which he owns things. */
+  user(id: string): Hash64 {
+    const hash = this.hash('user', id);
+    const key = `${hash.high} ${hash.low}`;
+    this.#names.delete(key);
+    this.#names.set(key, id);
+    const [oldest] = this.#names.keys();
+    if (this.#names.size > MOST_NAMES && oldest !== undefined) this.#names.delete(oldest);
+    return hash;
+  }
+
+  /** Null: he has not been here of late. */
+  nameOf({ high, low }: Hash64): string | null {
+    return this.#names.get(`${high} ${low}`) ?? null;
+  }
+
+  /** The first user whose marker is in these bytes and who is not `isOwn`; null if there is none. */
+  foreignMarker(bytes: Buffer, isOwn: (user: string) => boolean): string | null {
+    const start = this.#markerStart;
+    if (start === null) return null;
+    for (let at = bytes.indexOf(start); at !== -1; at = bytes.indexOf(start, at + 1)) {
+      const user = this.#markers.get(bytes.toString('latin1', at, at + this.#markerLength));
+      if (user !== undefined && !isOwn(user)) return user;
+    }
+    return null;
+  }
+
+  tell(contamination: Contamination): void {
+    const { route, side, rule, onBoth } = contamination;
+    const books = this.#routes.get(route)?.books.sides[side];
+    if (books !== undefined) {
+      if (onBoth) books.onBoth += 1;
+      else books.contaminated[rule] += 1;
+    }
+    this.#options.onContamination(contamination);
+  }
+
+  hold(contamination: Contamination): Held {
+    const held = { contamination, dueAt: this.now() + HOLD_MS, isTold: false };
+    this.#held.push(held);
+    if (this.#held.length > MOST_HELD) this.#release();
+    this.#options.onHeld();
+    return held;
+  }
+
+  /** The other service sent the same, or will not any more: `onBoth`. */
+  release(held: Held, onBoth: boolean): void {
+    if (held.isTold) return;
+    held.isTold = true;
+    this.tell({ ...held.contamination, onBoth });
+  }
+
+  /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */
+  settle(): number | null {
+    const now = this.now();
+    while ((this.#held[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= now) this.#release();
+    const [next] = this.#held;
+    return next === undefined ? null : next.dueAt - now;
+  }
+
+  /** All of it, at the end. */
+  settleAll(): void {
+    while (this.#held.length > 0) this.#release();
+  }
+
+  #release(): void {
+    const held = this.#held.shift();
+    if (held !== undefined) this.release(held, false);
+  }
+}
+
+function commonStart(texts: readonly string[]): string {
+  const [first = '', ...others] = texts;
+  let length = first.length;
+  for (const text of others) {
+    while (!text.startsWith(first.slice(0, length))) length -= 1;
+  }
+  return first.slice(0, length);
+}

@@ -1,0 +1,49 @@
+// What isolation has counted on a route; plain data, for `status`, metrics and other threads.
+import { SIDES, type Side } from '../decide.ts';
+import { ISOLATION_RULES, type IsolationRule } from './incident.ts';
+import { UNINSPECTABLE, type UninspectableBecause } from './inspect.ts';
+
+export interface SideIsolation {
+  /** Routing fields that name somebody, and those of them that name another user. */
+  fields: number;
+  foreign: number;
+  readonly uninspectable: Record<UninspectableBecause, number>;
+  /** Contaminated events by what told; those that both services sent to the same user apart. */
+  readonly contaminated: Record<IsolationRule, number>;
+  onBoth: number;
+}
+
+export interface IsolationBooks {
+  readonly sides: Readonly<Record<Side, SideIsolation>>;
+  /** Legacy's own routing fields do not fit the names of its users: they prove nothing here. */
+  identityMismatch: boolean;
+}
+
+const RULES = Object.keys(ISOLATION_RULES) as IsolationRule[];
+const CAUSES = Object.keys(UNINSPECTABLE) as UninspectableBecause[];
+
+export function emptyIsolationBooks(): IsolationBooks {
+  const side = (): SideIsolation => ({
+    ...{ fields: 0, foreign: 0, onBoth: 0 },
+    uninspectable: zeros(CAUSES),
+    contaminated: zeros(RULES),
+  });
+  return { sides: { legacy: side(), candidate: side() }, identityMismatch: false };
+}
+
+/** Adds `more` to `into`. */
+export function addIsolationBooks(into: IsolationBooks, more: IsolationBooks): void {
+  for (const side of SIDES) {
+    const [sum, part] = [into.sides[side], more.sides[side]];
+    sum.fields += part.fields;
+    sum.foreign += part.foreign;
+    sum.onBoth += part.onBoth;
+    for (const cause of CAUSES) sum.uninspectable[cause] += part.uninspectable[cause];
+    for (const rule of RULES) sum.contaminated[rule] += part.contaminated[rule];
+  }
+  into.identityMismatch = more.identityMismatch;
+}
+
+function zeros<K extends string>(names: readonly K[]): Record<K, number> {
+  return Object.fromEntries(names.map(name => [name, 0])) as Record<K, number>;
+}

@@ -1,0 +1,322 @@
+// What the judge finds of one user's data at another, without its thread and on a clock that is moved.
+import { expect, test } from 'vitest';
+import { broadcasterRules } from '../../src/broadcast/compare-rules.ts';
+import type { Batch } from '../../src/judge/batch.ts';
+import { ContaminationWatch, HOLD_MS, type Marker } from '../../src/judge/contamination-watch.ts';
+import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
+import { BatchTap } from '../../src/judge/tap.ts';
+import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
+import type { Contamination } from '../../src/rules/isolation/incident.ts';
+import { DEFAULT_ISOLATION, type IsolationRules } from '../../src/rules/isolation/rules.ts';
+import { SECRET_BYTES } from '../../src/rules/isolation/secret-hash.ts';
+import { imbalance } from '../../src/rules/pairing/books.ts';
+import type { Finding } from '../../src/rules/verdict.ts';
+import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
+
+const TICK_MS = 10;
+
+function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marker[] = []) {
+  let now = 1_000_000;
+  const told: { what: string; owner: string | null; ms: number }[] = [];
+  const findings: Finding[] = [];
+  const batches: Batch[] = [];
+  const writes = new UnansweredWrites(WINDOW_MS);
+  const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
+  const watch = new ContaminationWatch({
+    ...{ secret: new Uint8Array(SECRET_BYTES).fill(7), markers, now: () => now },
+    onContamination: ({ rule, side, path, user, onBoth, owner, at }: Contamination) => {
+      const words = [rule, side, user, path, onBoth ? 'on-both' : ''];
+      told.push({ what: words.filter(word => word !== '').join(' '), owner, ms: now - at });
+    },
+    onHeld: () => undefined,
+  });
+  const docket = new Docket({
+    rules: {
+      events: {
+        compare: broadcasterRules(),
+        noise: null,
+        isolation: { ...DEFAULT_ISOLATION, ...isolation },
+      },
+    },
+    watch,
+    onFinding: finding => findings.push(finding),
+    onFailure: error => {
+      throw error;
+    },
+  });
+  const flush = () => {
+    tap.flush();
+    for (const batch of batches.splice(0)) {
+      docket.take(batch);
+      tap.returned(batch.bytes, 0, []);
+    }
+  };
+  return {
+    told,
+    findings,
+    watch,
+    whats: () => told.map(({ what }) => what),
+    verdicts: () =>
+      findings.filter(({ verdict }) => verdict !== 'match').map(({ verdict }) => verdict),
+    /** A user with a socket on each side. */
+    join(id: string, aliases: readonly string[] = []) {
+      const subject = { id, aliases };
+      const stream = tap.stream({ route: 'events', id: `s-${id}`, format: 'websocket', subject });
+      const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+      for (const side of SIDES) stream.legOpened(side, trackers[side], 2_000);
+      const say = (side: Side, ...events: readonly (object | string)[]) => {
+        for (const event of events) {
+          const text = typeof event === 'string' ? event : JSON.stringify(event);
+          stream.follow(side, wholeFrame(1, Buffer.from(text)), trackers[side]);
+        }
+        flush();
+      };
+      return {
+        say,
+        both: (...events: readonly (object | string)[]) =>
+          void SIDES.map(side => say(side, ...events)),
+        stream,
+      };
+    },
+    pass(ms: number) {
+      for (const end = now + ms; now < end; ) {
+        now += TICK_MS;
+        flush();
+        watch.settle();
+        docket.sweep(now, writes.due(now));
+      }
+      const books = docket.books().get('events');
+      if (books !== undefined) expect(imbalance(books)).toBeNull();
+      return books;
+    },
+  };
+}
+
+const step = (run: string, thread: string, more: object = {}) => ({
+  ...{ type: 'agent_thinking', run_id: run, thread_id: thread, step_number: 1 },
+  ...{ reasoning: `Thinking about what ${run} is for`, timestamp: 1757953203.4 },
+  ...more,
+});
+
+test('a foreign address is told within 100 ms, and the pair is contaminated on both sides', () => {
+  const { join, pass, whats, told, findings } = judged();
+  const ann = join('ann');
+  ann.say('legacy', step('run1', 't1'));
+  ann.say('candidate', step('run1', 't1', { data: { target_user_id: 'bob' } }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['routing candidate ann /data/target_user_id']);
+  expect(told[0]?.ms).toBeLessThan(100);
+  const books = pass(2 * WINDOW_MS);
+  expect(books?.candidate.contaminated).toBe(1);
+  expect(books?.legacy.contaminated).toBe(1);
+  expect(findings.map(({ verdict }) => verdict)).toEqual(['contaminated']);
+  expect(whats()).toHaveLength(1);
+});
+
+test('what both services send one user is told as such, whichever comes first', () => {
+  for (const order of [SIDES, SIDES.toReversed()]) {
+    const { join, pass, whats } = judged();
+    const ann = join('ann');
+    const [first = 'legacy', second = 'candidate'] = order;
+    ann.say(first, step('run1', 't1', { userId: 'bob' }));
+    pass(HOLD_MS - 2 * TICK_MS);
+    expect(whats()).toEqual([]);
+    ann.say(second, step('run1', 't1', { userId: 'bob' }));
+    expect(whats()).toEqual([
+      `routing ${first} ann /userId on-both`,
+      `routing ${second} ann /userId on-both`,
+    ]);
+    pass(2 * WINDOW_MS);
+    expect(whats()).toHaveLength(2);
+  }
+});
+
+test('a leg that is alone is not waited for', () => {
+  const { join, whats } = judged();
+  const ann = join('ann');
+  ann.stream.legClosed('legacy');
+  ann.say('candidate', step('run1', 't1', { userId: 'bob' }));
+  expect(whats()).toEqual(['routing candidate ann /userId']);
+});
+
+test("legacy's own contamination is told, and as legacy's", () => {
+  const { join, pass, whats } = judged();
+  join('ann').say('legacy', step('run1', 't1', { userId: 'bob' }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['routing legacy ann /userId']);
+});
+
+test("an event of another user's is known by his thread when its pair does not come", () => {
+  const { join, pass, told, verdicts } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  ann.both(step('run1', 't1'));
+  bob.both(step('run2', 't2'));
+  // The run is bob's own by its id; the thread is not.
+  bob.say('candidate', step('run3', 't1'));
+  const before = WINDOW_MS - TICK_MS;
+  pass(before);
+  expect(told).toEqual([]);
+  const books = pass(100 + TICK_MS);
+  expect(told).toMatchObject([{ what: 'ledger candidate bob /thread_id', owner: 'ann' }]);
+  expect(told[0]?.ms).toBeLessThanOrEqual(WINDOW_MS + 100);
+  expect(verdicts()).toEqual(['contaminated']);
+  expect(books?.candidate.contaminated).toBe(1);
+  expect(books?.candidate.extra).toBe(0);
+});
+
+test('legacy says whose a thread is, however much later than the leak', () => {
+  const { join, pass, whats } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  bob.say('candidate', step('run3', 't1'));
+  pass(WINDOW_MS - 1_000);
+  ann.both(step('run1', 't1'));
+  pass(2_000);
+  expect(whats()).toEqual(['ledger candidate bob /thread_id']);
+});
+
+test('a thread that legacy gives to two users is nobody’s', () => {
+  const { join, pass, whats, verdicts } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  ann.both(step('run1', 't1'));
+  bob.both(step('run2', 't1'));
+  bob.say('candidate', step('run3', 't1'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+  expect(verdicts()).toEqual(['extra']);
+});
+
+test('an identifier is compared in its own field: run "7" is not thread "7"', () => {
+  const { join, pass, whats } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  ann.both(step('7', 't1'));
+  bob.say('candidate', step('run3', '7'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+});
+
+test('an event whose thread was changed to another user’s on its way is his', () => {
+  const { join, pass, whats, verdicts } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  ann.both(step('run1', 't1'));
+  bob.say('legacy', step('run2', 't2'));
+  bob.say('candidate', step('run2', 't1'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['ledger candidate bob /thread_id']);
+  expect(verdicts()).toEqual(['contaminated']);
+});
+
+const note = (text: string) => ({ type: 'note', text, timestamp: 1757953203.4 });
+
+/** Notes to several users, so that their type is known to be about one each. */
+function withNotes(isolation: Partial<IsolationRules> = {}) {
+  const all = judged(isolation);
+  const users = ['ann', 'bob', 'carl', 'dora'].map(id => all.join(id));
+  all.pass(1_000);
+  for (let n = 0; n < 12; n += 1) {
+    users[n % 4]?.both(note(`what is said to one user, number ${n}`));
+  }
+  all.pass(1_000);
+  return { ...all, users };
+}
+
+test('content that legacy sent one user alone is his, wherever else it turns up', () => {
+  const { users, pass, told, verdicts } = withNotes();
+  const [ann, bob] = users;
+  ann?.both(note('the balance of this account is 42'));
+  bob?.say('candidate', note('the balance of this account is 42'));
+  pass(WINDOW_MS + 100 + TICK_MS);
+  expect(told).toMatchObject([{ what: 'fingerprint candidate bob', owner: 'ann' }]);
+  expect(told[0]?.ms).toBeLessThanOrEqual(WINDOW_MS + 100);
+  expect(verdicts()).toEqual(['contaminated']);
+});
+
+test('content that went to several users, or of a type for everybody, accuses nobody', () => {
+  const shared = withNotes();
+  shared.users[0]?.both(note('maintenance begins at midnight'));
+  shared.users[1]?.both(note('maintenance begins at midnight'));
+  shared.users[2]?.say('candidate', note('maintenance begins at midnight'));
+  shared.pass(2 * WINDOW_MS);
+  expect(shared.whats()).toEqual([]);
+
+  const declared = withNotes({ everyone: ['note'] });
+  declared.users[0]?.both(note('maintenance begins at midnight'));
+  declared.users[1]?.say('candidate', note('maintenance begins at midnight'));
+  declared.pass(2 * WINDOW_MS);
+  expect(declared.whats()).toEqual([]);
+
+  const learned = withNotes();
+  for (let n = 0; n < 6; n += 1) {
+    for (const user of learned.users) user.both(note(`to everybody, number ${n}`));
+  }
+  learned.users[0]?.both(note('to everybody, so far only to one'));
+  learned.users[1]?.say('candidate', note('to everybody, so far only to one'));
+  learned.pass(2 * WINDOW_MS);
+  expect(learned.whats()).toEqual([]);
+
+  const young = judged();
+  const [ann, bob] = [young.join('ann'), young.join('bob')];
+  young.pass(1_000);
+  ann.both(note('the first note that anybody ever gets'));
+  bob.say('candidate', note('the first note that anybody ever gets'));
+  young.pass(2 * WINDOW_MS);
+  expect(young.whats()).toEqual([]);
+});
+
+test('an answer to a client, and a failure, say nothing of whose they are', () => {
+  const { join, pass, whats } = judged();
+  const users = ['ann', 'bob', 'carl'].map(id => join(id));
+  const pong = (n: number) => ({ type: 'pong', data: { said: `an answer, number ${n}` } });
+  for (let n = 0; n < 12; n += 1) users[n % 3]?.both(pong(n));
+  users[0]?.both(pong(99));
+  users[1]?.say('candidate', pong(99));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+});
+
+test('a marker at another user is told at once, wherever it stands', () => {
+  const markers = [
+    { text: 'cutovermarker00aa', user: 'ann' },
+    { text: 'cutovermarker00bb', user: 'bob' },
+  ];
+  const { join, pass, told, whats } = judged({}, markers);
+  const [ann, bob] = [join('ann'), join('b', ['bob'])];
+  ann.both(step('run1', 't1', { reasoning: 'a question of cutovermarker00aa' }));
+  bob.both(step('run2', 't2', { reasoning: 'a question of cutovermarker00bb' }));
+  bob.say('candidate', step('run3', 't2', { data: [['and cutovermarker00aa']] }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['marker candidate b']);
+  expect(told[0]?.owner).toBe('ann');
+});
+
+test('where legacy’s addresses do not fit its users, they prove nothing and nobody is accused', () => {
+  const { join, pass, whats, watch, verdicts } = judged();
+  const users = Array.from({ length: 20 }, (_, n) => join(`u-${n}`));
+  const event = (n: number, run: number) => step(`run${run}`, `t${n}`, { userId: `user_${n}` });
+  for (let run = 0; run < 50; run += 1) {
+    for (const [n, user] of users.entries()) user.both(event(n, run));
+  }
+  pass(HOLD_MS + TICK_MS);
+  expect(watch.books().get('events')).toMatchObject({
+    identityMismatch: true,
+    sides: { legacy: { fields: 1_000, foreign: 1_000 } },
+  });
+  // What came before was both services': no reason to roll back.
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
+  const before = whats().length;
+  users[0]?.both(event(0, 99));
+  users[0]?.say('candidate', step('run100', 't0', { userId: 'user_1' }));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toHaveLength(before);
+  expect(verdicts().at(-1)).toBe('extra');
+});
+
+test('nobody anonymous is accused, and what can not be read is counted', () => {
+  const { join, pass, whats, watch } = judged();
+  const ann = join('ann');
+  ann.both('42["event",{"userId":"bob"}]');
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+  const books = watch.books().get('events');
+  expect(books?.sides.candidate.uninspectable['not-json']).toBe(1);
+});
