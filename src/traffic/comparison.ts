@@ -36,6 +36,8 @@ export interface ComparisonOptions {
 export interface SecondLegListener {
   secondOpened(side: Side): void;
   secondLost(side: Side): void;
+  /** Bytes of it have come, and lie in its tail. */
+  secondSpoke(): void;
   /** What every new leg is sent first. */
   preamble(): readonly ClientMessage[];
 }
@@ -203,8 +205,10 @@ export class Comparison {
     told: Pick<SecondLegOptions, 'onOpen' | 'onEnd'>,
   ): SecondLegOptions {
     const { tap, tails } = this.#options;
-    return { side, role, tap, tails, ...told };
+    return { side, role, tap, tails, onSpoke: this.#onSpoke, ...told };
   }
+
+  readonly #onSpoke = (): void => this.#listener?.secondSpoke();
 
   #onEnd(plan: Plan, second: SecondLeg | null, end: SecondLegEnd): void {
     const { tap, route, observer } = this.#options;

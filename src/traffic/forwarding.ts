@@ -47,8 +47,12 @@ export function detachLeg(leg: Leg): void {
 
 export function forwardToClient(session: Session, view: Buffer): void {
   if (session.cut) return;
-  if (session.state.phase === 'held') return keep(session, view);
   const { leg } = session;
+  if (session.state.phase === 'held') {
+    // Behind its cut: it is the second leg from now on, or speaks on if that was lost.
+    session.host.reconcileNow(session);
+    return leg.onBytes(view);
+  }
   const isToGuard = session.guarding !== session.decision.isolation && !guardAnew(session);
   const isCutting = session.state.phase === 'cutting';
   const stopsSoon = isCutting || isToGuard || session.closeWaiting !== null;
@@ -66,7 +70,7 @@ export function forwardToClient(session: Session, view: Buffer): void {
     putClose(session, session.closeWaiting);
   } else if (isCutting && tracker.atMessageBoundary) {
     session.handle({ kind: 'boundary' });
-    if (taken < view.length) keep(session, view.subarray(taken));
+    if (taken < view.length) leg.onBytes(view.subarray(taken));
   } else if (isToGuard && taken < view.length) {
     forwardToClient(session, view.subarray(taken));
   } else if (!flowing) {
@@ -127,12 +131,6 @@ function guardAnew(session: Session): boolean {
   return true;
 }
 
-/** Behind the cut of a handover: the judge hears it, the client only if the session stays after all. */
-function keep(session: Session, view: Buffer): void {
-  follow(session, view, 'never');
-  session.kept = session.kept === null ? Buffer.from(view) : Buffer.concat([session.kept, view]);
-}
-
 /** Puts a close frame of ours into the client's stream, the last thing that it gets. */
 export function putClose(session: Session, frame: Buffer): void {
   session.closeWaiting = null;
@@ -186,6 +184,8 @@ function sessionOf(socket: SessionSocket): Session {
 
 function clientOnData(this: SessionSocket, chunk: Buffer): void {
   const session = sessionOf(this);
+  // It is meant for whoever speaks next.
+  if (session.state.phase === 'held') session.host.reconcileNow(session);
   const { toUpstream, counters, up, leg } = session;
   const before = toUpstream.messages;
   // A message that was begun with another primary is brought to its end there.
@@ -212,6 +212,7 @@ function clientOnDrain(this: SessionSocket): void {
 
 function clientOnEnd(this: SessionSocket): void {
   const session = sessionOf(this);
+  if (session.state.phase === 'held') session.host.reconcileNow(session);
   noteClose(session, 'client-lost', ABNORMAL);
   session.leg.socket.end();
 }

@@ -1,5 +1,6 @@
 // Moves live sessions from one leg to the other: all that are affected stop at their next message boundary
-// first, then each is reconciled and goes on, in slices that give way to traffic.
+// first, then each is reconciled and goes on: at once when one of its ends speaks, so that nobody waits who
+// has something to say; the silent ones in slices that give way to traffic.
 //
 //   switch ─► second leg there? ─► cut ─► boundary ─► reconcile ─► change roles
 //                │ no                       │ late: end
@@ -33,14 +34,15 @@ const RETRY_MS = 1_000;
 const TICK_MS = 5;
 /** A goodbye is answered within that time, or the connection is cut. */
 const GOODBYE_MS = 2_000;
-/** Of a slice of reconciling: what a client does not feel. */
-const SLICE_MS = 4;
+/** Of a slice of reconciling; whoever speaks waits no longer. */
+const SLICE_MS = 1;
 
 export interface HandoverOptions {
   readonly tails: TailRing;
   /** Begins what a session without a second leg is to be moved with. */
   readonly dial: (session: Session, plan: SecondLeg) => void;
   readonly pace: () => DialPace;
+  readonly decide: (session: Session) => Decided;
   readonly listener: HandoverListener;
 }
 
@@ -51,7 +53,6 @@ export interface HandoverListener {
 }
 
 interface Move {
-  readonly decided: Decided;
   readonly urgent: boolean;
   redialled: boolean;
 }
@@ -101,12 +102,10 @@ export class Handovers {
     );
   }
 
-  /** The session is to be served as `decided` says. */
-  move(session: Session, decided: Decided, urgent: boolean): void {
-    const to = decided.decision.primary;
+  /** That side is to serve. What it is decided by is asked for when it does: that takes longer than a cut. */
+  move(session: Session, to: Side, urgent: boolean): void {
     const before = this.#moves.get(session);
     this.#moves.set(session, {
-      decided,
       // What is to be quick stays so, when flags change besides.
       urgent: urgent || (before?.urgent === true && session.state.wanted === to),
       redialled: before?.redialled ?? false,
@@ -120,17 +119,15 @@ export class Handovers {
       case 'dial':
         return this.#dials.add(session);
       case 'cut':
+        // At a boundary already it is held next: nobody has to be stopped who is heard at once.
+        if (session.state.phase !== 'cutting') return;
         session.comparison?.leg?.socket.pause();
         session.client.pause();
-        if (session.state.phase === 'cutting') {
-          this.#cutting.set(session, performance.now() + session.facts.context.limits.boundaryMs);
-          this.#tickSoon();
-        }
-        return;
+        this.#cutting.set(session, performance.now() + session.facts.context.limits.boundaryMs);
+        return this.#tickSoon();
       case 'reconcile':
-        // What came in one read with the end of its last message is kept, and not the client's.
+        // What came in one read with the end of its last message is not the client's.
         session.leg.given = session.leg.tracker.messages;
-        session.leg.socket.pause();
         session.rollback?.cut(session);
         this.#cutting.delete(session);
         this.#held.push(session);
@@ -140,7 +137,7 @@ export class Handovers {
       case 'resume':
         return this.#resume(session);
       case 'pass-end':
-        return this.#passEnd(session);
+        return this.forget(session);
       case 'end':
         return this.#end(session);
     }
@@ -196,8 +193,8 @@ export class Handovers {
     this.#options.dial(session, legFor(wanted));
   }
 
-  /** Neither leg speaks: what does the client still have to get? */
-  #reconcile(session: Session): void {
+  /** Neither leg speaks: what does the client still have to get? Whoever is not held is left alone. */
+  reconcileNow(session: Session): void {
     const { comparison, leg: old } = session;
     const next = comparison?.leg ?? null;
     if (session.state.phase !== 'held') return;
@@ -246,7 +243,7 @@ export class Handovers {
     const move = this.#moves.get(session);
     this.#reconciled.delete(session);
     if (comparison === null || reconciled === undefined) return this.#end(session);
-    const decided = move?.decided ?? session.decided;
+    const decided = move === undefined ? session.decided : this.#options.decide(session);
     detachLeg(old);
     const { wanted } = session.state;
     const beside = wanted === old.side ? legFor(old.side) : planBeside(old.side, decided);
@@ -258,7 +255,6 @@ export class Handovers {
       this.#letGo(old);
       session.secondLost(old.side);
     }
-    session.kept = null;
     session.decided = decided;
     session.leg = next;
     session.counters.sessionsOpen -= 1;
@@ -283,12 +279,6 @@ export class Handovers {
   /** The second leg was lost in the middle of it: the primary speaks on. */
   #resume(session: Session): void {
     this.#cutting.delete(session);
-    const { kept } = session;
-    session.kept = null;
-    if (kept !== null) {
-      if (session.leg.side === 'candidate') session.rollback?.handedOver();
-      writeToClient(session, kept);
-    }
     // It was on its way to the candidate and has not left.
     if (session.leg.side === 'legacy') session.rollback?.moved(session, 'in-place');
     this.#goOn(session);
@@ -309,13 +299,7 @@ export class Handovers {
     setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
   }
 
-  /** Both legs are gone: the client is told to come again, as after any restart of a service. */
-  #passEnd(session: Session): void {
-    this.forget(session);
-    if (!session.state.primaryLost || session.kept === null) return;
-    session.end(ERRORS.draining.close, 'service restart');
-  }
-
+  /** The client is told to come again, as after any restart of a service. */
   #end(session: Session): void {
     this.forget(session);
     session.rollback?.cut(session);
@@ -344,7 +328,7 @@ export class Handovers {
   #reconcileSlice(): void {
     const end = performance.now() + SLICE_MS;
     for (let session = this.#held.shift(); session !== undefined; session = this.#held.shift()) {
-      this.#reconcile(session);
+      this.reconcileNow(session);
       if (performance.now() >= end) break;
     }
     this.#isReconciling = false;

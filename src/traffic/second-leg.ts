@@ -27,6 +27,8 @@ export interface SecondLegOptions {
   readonly tails: TailRing;
   /** Told once the handshake is through, and once when it is over. */
   readonly onOpen: () => void;
+  /** Told when bytes have come, and lie in the tail. */
+  readonly onSpoke: () => void;
   readonly onEnd: (end: SecondLegEnd) => void;
 }
 
@@ -160,7 +162,8 @@ export class SecondLeg {
       time: performance.now(),
     });
     tap.follow(this.side, view, tracker);
-    if (tracker.closeCode === null || this.#leaving !== null) return;
+    if (this.#leaving !== null) return;
+    if (tracker.closeCode === null) return this.#options.onSpoke();
     // Answered, and gone for us at once: nobody must wait for it, or make it the primary.
     leg.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
     setTimeout(() => leg.socket.destroy(), GOODBYE_MS).unref();

@@ -49,6 +49,8 @@ export interface SessionHost {
   ended(session: Session): void;
   /** What the state machine says and the lane does: dialling, waiting for a boundary, reconciling. */
   act(session: Session, action: HandoverAction): void;
+  /** One end of a session in the middle of a handover speaks: it must not wait for its turn. */
+  reconcileNow(session: Session): void;
   secondOpened(session: Session, side: Side): void;
   /** A leg of that side could not be had, or is over. */
   secondLost(session: Session, side: Side): void;
@@ -78,8 +80,6 @@ export class Session implements SecondLegListener, RolledBack {
   guard: StreamGuard | null = null;
   /** What it was made for; null before the first byte. */
   guarding: IsolationMode | null = null;
-  /** The rest of a read of the primary's behind the cut of a handover. */
-  kept: Buffer | null = null;
   /** First thing that ended it; later ones are consequences. */
   cause: EndCause | null = null;
   code = ABNORMAL;
@@ -186,6 +186,10 @@ export class Session implements SecondLegListener, RolledBack {
     if (this.protocolsDiffer || isMarked) return;
     this.handle({ kind: 'second-opened', side });
     this.host.secondOpened(this, side);
+  }
+
+  secondSpoke(): void {
+    if (this.state.phase === 'held') this.host.reconcileNow(this);
   }
 
   preamble(): readonly ClientMessage[] {

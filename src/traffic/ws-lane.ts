@@ -93,6 +93,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
         session.comparison?.hurry();
       },
       pace: () => options.context().limits,
+      decide: ({ facts }) => options.decider(facts.route, facts.subject),
       listener: this,
     });
     this.#sweeper = setInterval(() => {
@@ -254,6 +255,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#handovers.act(session, action);
   }
 
+  reconcileNow(session: Session): void {
+    this.#handovers.reconcileNow(session);
+  }
+
   secondOpened(session: Session, side: Side): void {
     this.#handovers.secondOpened(session, side);
   }
@@ -363,14 +368,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   #rollBack(session: Session, run: RollbackRun): 'reconnect' | undefined {
     if (session.cause !== null || session.rollback !== null) return;
-    const { route, subject } = session.facts;
     const { phase, wanted } = session.state;
     const isThere = session.leg.side === 'candidate';
     if (!isThere && wanted !== 'candidate' && phase === 'steady') return;
     // In the middle of a move to the candidate as well: it goes there, and back.
     if (isThere || phase !== 'steady') run.join(session);
     if (isThere && !this.#isToMove(session)) return 'reconnect';
-    this.#handovers.move(session, this.#options.decider(route, subject), true);
+    this.#handovers.move(session, 'legacy', true);
   }
 
   #isToMove(session: Session): boolean {
@@ -408,7 +412,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     if (primary !== session.leg.side || session.state.wanted !== null) {
       if (route.onSwitch === 'reconnect' || session.protocolsDiffer) return 'reconnect';
       if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
-        this.#handovers.move(session, decided, false);
+        this.#handovers.move(session, primary, false);
       }
       return;
     }

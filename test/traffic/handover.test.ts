@@ -259,16 +259,25 @@ test('runs are told apart: what one lacks does not hold up another', async () =>
 test('flips back and forth under traffic: each event once and in order', async () => {
   const { legacy, candidate, read, move } = await line();
   let said = 0;
+  // Each in order, now this one behind the other and now that.
+  const sides = [
+    { service: legacy, upTo: 0, behind: (n: number) => n % 3 },
+    { service: candidate, upTo: 0, behind: (n: number) => (n * 2) % 5 },
+  ];
+  const speak = (isLast = false) => {
+    for (const side of sides) {
+      const last = said - (isLast ? 0 : side.behind(said));
+      for (; side.upTo < last; side.upTo += 1) side.service.say(event(side.upTo + 1));
+    }
+  };
   const speaking = setInterval(() => {
     said += 1;
-    const [first, later] = said % 3 === 0 ? [legacy, candidate] : [candidate, legacy];
-    const text = event(said);
-    first.say(text);
-    setTimeout(() => later.say(text), said % 5);
+    speak();
   }, 2);
   open.push({ close: () => clearInterval(speaking) });
   for (let i = 0; i < 50; i += 1) await move(i % 2 === 0 ? 'candidate' : 'legacy');
   clearInterval(speaking);
+  speak(true);
   await until('it has all', () => read.length >= said);
   const numbers = read.map(text => (JSON.parse(text) as { seq: number }).seq);
   expect(new Set(numbers).size).toBe(numbers.length);

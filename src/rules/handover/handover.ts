@@ -45,17 +45,17 @@ export type HandoverInput =
 export type HandoverAction =
   /** A second leg on that side is needed, as soon as it can be had. */
   | { readonly kind: 'dial'; readonly side: Side }
-  /** From here on the second leg's bytes are kept, and the primary's up to the next boundary delivered. */
+  /** The primary's bytes up to the next boundary are delivered, and none of the second leg's before that. */
   | { readonly kind: 'cut' }
   /** Neither leg speaks: find out what the client still has to get, then say `reconciled`. */
   | { readonly kind: 'reconcile' }
   /** The new primary speaks; the old one is the second leg from now on, or gone if it was lost. */
   | { readonly kind: 'change-roles'; readonly lost: boolean }
-  /** The primary speaks on, with what was kept of it. */
+  /** The primary speaks on. */
   | { readonly kind: 'resume' }
   /** The end goes to the client as it came. */
   | { readonly kind: 'pass-end' }
-  /** Cut off where no boundary can be had: 1012 between fragments, else the connection is closed. */
+  /** Cut off, for want of a boundary or of a leg: 1012 between frames, else the connection is closed. */
   | { readonly kind: 'end' };
 
 export interface Step {
@@ -123,7 +123,8 @@ function changeRoles(state: Handover): Step {
 function onSecondLost(state: Handover): Step {
   const without: Handover = { ...state, second: null };
   if (state.phase === 'steady') return stay(without);
-  if (state.primaryLost) return end(without, { kind: 'pass-end' });
+  // Both are gone.
+  if (state.primaryLost) return end(without, { kind: 'end' });
   // The session stays where it was; whoever wanted it elsewhere asks again once there is a leg.
   return { state: { ...without, phase: 'steady' }, actions: [{ kind: 'resume' }] };
 }
