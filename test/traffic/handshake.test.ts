@@ -195,41 +195,53 @@ test('hostile 30: clients that reset while their upgrade is pending leave no soc
   await until('none is pending', () => front.traffic.connecting === 0);
 });
 
-test('hostile 31: a service that resets a pending upgrade is answered with 502', async () => {
-  const { service, front } = await withService();
-  const end = await client(front.port);
-  end.write(upgradeRequest());
-  const upstream = await service.next();
-  await upstream.has('\r\n\r\n');
-  upstream.socket.resetAndDestroy();
-  await end.has('"code":"upstream-closed"');
-  expect(end.text).toMatch(/^HTTP\/1\.1 502 /);
-});
+/** A path that a route names, and one that the bypass takes. */
+const LANES = [
+  ['the WebSocket lane', '/ws'],
+  ['the bypass', '/elsewhere'],
+] as const;
 
-test('hostile 32: frames that come with the request, and with the 101, are delivered in order', async () => {
-  const { service, front } = await withService();
-  const end = await client(front.port);
-  end.write(
-    Buffer.concat([
-      Buffer.from(upgradeRequest()),
-      controlFrame(1, Buffer.from('one'), Buffer.from('mask')),
-    ]),
-  );
-  const upstream = await service.next();
-  await upstream.has('\r\n\r\n');
-  end.write(controlFrame(1, Buffer.from('two'), Buffer.from('mask')));
-  await upstream.accept(Buffer.concat([text('first'), text('second')]));
-  await end.has('second');
-  expect(end.text.indexOf('first')).toBeLessThan(end.text.indexOf('second'));
-  const sent = Buffer.concat(
-    ['one', 'two'].map(m => controlFrame(1, Buffer.from(m), Buffer.from('mask'))),
-  );
-  await until(
-    'both early messages are with the service',
-    () => upstream.received.length >= sent.length,
-  );
-  expect(upstream.received).toEqual(sent);
-});
+test.each(LANES)(
+  'hostile 31: in %s a service that resets a pending upgrade is answered with 502',
+  async (_lane, path) => {
+    const { service, front } = await withService();
+    const end = await client(front.port);
+    end.write(upgradeRequest(path));
+    const upstream = await service.next();
+    await upstream.has('\r\n\r\n');
+    upstream.socket.resetAndDestroy();
+    await end.has('"code":"upstream-closed"');
+    expect(end.text).toMatch(/^HTTP\/1\.1 502 /);
+  },
+);
+
+test.each(LANES)(
+  'hostile 32: in %s frames that come with the request, and with the 101, are delivered in order',
+  async (_lane, path) => {
+    const { service, front } = await withService();
+    const end = await client(front.port);
+    end.write(
+      Buffer.concat([
+        Buffer.from(upgradeRequest(path)),
+        controlFrame(1, Buffer.from('one'), Buffer.from('mask')),
+      ]),
+    );
+    const upstream = await service.next();
+    await upstream.has('\r\n\r\n');
+    end.write(controlFrame(1, Buffer.from('two'), Buffer.from('mask')));
+    await upstream.accept(Buffer.concat([text('first'), text('second')]));
+    await end.has('second');
+    expect(end.text.indexOf('first')).toBeLessThan(end.text.indexOf('second'));
+    const sent = Buffer.concat(
+      ['one', 'two'].map(m => controlFrame(1, Buffer.from(m), Buffer.from('mask'))),
+    );
+    await until(
+      'both early messages are with the service',
+      () => upstream.received.length >= sent.length,
+    );
+    expect(upstream.received).toEqual(sent);
+  },
+);
 
 test.each(['/ws#fragment', 'ws', 'http://other.test/ws', '/ws%zz#'])(
   'hostile 33: target %j is refused with 400 and reaches no service',

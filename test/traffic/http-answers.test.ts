@@ -33,11 +33,15 @@ async function errorOf(client: RawEnd): Promise<{ status: string; type: string; 
 }
 
 /** On the same connection of the client; that to the service may be another (after a HEAD it is). */
-async function nextIsAnswered(service: RawServer, client: RawEnd): Promise<void> {
+async function nextIsAnswered(
+  service: RawServer,
+  client: RawEnd,
+  path = '/api/next',
+): Promise<void> {
   client.received = Buffer.alloc(0);
-  client.write(get('/api/next'));
+  client.write(get(path));
   const next = await until('the next request arrives', () =>
-    service.connections.find(({ text }) => text.includes('/api/next')),
+    service.connections.find(({ text }) => text.includes(path)),
   );
   next.write(answer('next'));
   await client.has('\r\n\r\nnext');
@@ -61,6 +65,19 @@ describe('22: interim answers', () => {
     expect(client.text.startsWith(INTERIM)).toBe(true);
     // The next answer on this connection belongs to the next request.
     await nextIsAnswered(service, client);
+  });
+
+  test.each([
+    ['GET', answer('ok')],
+    ['HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n'],
+  ])('stay behind in the bypass, and the answer to a %s is its own', async (method, final) => {
+    const { service, client } = await withService();
+    client.write(`${method} /x HTTP/1.1\r\nHost: h\r\n\r\n`);
+    (await asked(service)).write(INTERIM + final);
+    await client.has(method === 'GET' ? '\r\n\r\nok' : '\r\n\r\n');
+    expect(client.text).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(client.text.split('HTTP/1.1 ')).toHaveLength(2);
+    await nextIsAnswered(service, client, '/next');
   });
 
   test('are not for clients of HTTP/1.0', async () => {
