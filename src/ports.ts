@@ -299,6 +299,8 @@ export interface StreamTap {
   legOpened(side: Side, tracker?: FrameTracker, agoMs?: number): void;
   /** Nothing more comes from that side. */
   legClosed(side: Side): void;
+  /** Calls `settled` once nothing that a side sent before it was closed waits for its pair on the other one. */
+  onceSettled(settled: () => void): void;
   /** Both are at their end. Further calls do nothing. */
   close(): void;
 }

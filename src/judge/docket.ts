@@ -20,6 +20,7 @@ import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
 import { StreamWatch, type WatchedFacts } from './stream-watch.ts';
+import type { Taken } from './tap.ts';
 
 /** An event waits so long for its pair: services that are further apart are not the same to a user. */
 export const WINDOW_MS = 5_000;
@@ -84,8 +85,7 @@ export class Docket {
     }
   }
 
-  /** Returns how far the streams in it are paired off: numbers in fours, see `Mark`. */
-  take(batch: Pick<Batch, 'bytes' | 'length' | 'notes'>): number[] {
+  take(batch: Pick<Batch, 'bytes' | 'length' | 'notes'>): Taken {
     const touched = new Set<number>();
     let time = 0;
     readBatch(batch, {
@@ -94,14 +94,21 @@ export class Docket {
         time = piece.time;
         this.#piece(piece);
       },
-      note: note => this.#contained(note),
+      note: note => {
+        if (note.kind === 'leg-closed') touched.add(note.stream);
+        this.#contained(note);
+      },
     });
     const marks: number[] = [];
+    const settled: number[] = [];
     for (const number of touched) {
-      const mark = this.#streams.get(number)?.mark(time, WINDOW_MS);
-      if (mark !== undefined && mark !== null) marks.push(number, ...mark);
+      const stream = this.#streams.get(number);
+      if (stream === undefined) continue;
+      const mark = stream.mark(time, WINDOW_MS);
+      if (mark !== null) marks.push(number, ...mark);
+      if (stream.isSettled) settled.push(number);
     }
-    return marks;
+    return { marks, settled };
   }
 
   /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */

@@ -198,7 +198,7 @@ export class Judge implements JudgeView {
     this.#heardAt = performance.now();
     switch (said.kind) {
       case 'done':
-        return this.#tap.returned(said.bytes, said.exchangeBytes, said.marks);
+        return this.#tap.returned(said.bytes, said.exchangeBytes, said);
       case 'report':
         this.#books = said.books;
         this.#isolation = said.isolation;

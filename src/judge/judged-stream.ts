@@ -37,6 +37,8 @@ export class JudgedStream {
     legacy: Number.POSITIVE_INFINITY,
     candidate: Number.POSITIVE_INFINITY,
   };
+  /** The side that was closed last. */
+  #closed: Side | null = null;
   /** Number of the latest opening of a leg. */
   #generation = 0;
   #lastGapAt = Number.NEGATIVE_INFINITY;
@@ -60,12 +62,14 @@ export class JudgedStream {
     this.#messages[side] = messages;
     this.#openSince[side] = time;
     this.#generation = generation;
+    if (this.#closed === side) this.#closed = null;
     this.pairing.legOpened(side, time);
   }
 
   legClosed(side: Side, leftOut: number, time: number): void {
     if (leftOut > 0) this.#gap(side, leftOut, time);
     delete this.#readers[side];
+    this.#closed = side;
     this.#openSince[side] = Number.POSITIVE_INFINITY;
     this.pairing.legClosed(side, time);
   }
@@ -90,6 +94,11 @@ export class JudgedStream {
       time - Math.max(legacy, candidate) > windowMs &&
       time - this.#lastGapAt > 2 * windowMs;
     return isKnown ? [this.#generation, this.#messages.legacy, this.#messages.candidate] : null;
+  }
+
+  /** One side is over, and nothing that it sent waits for the other one's any more. */
+  get isSettled(): boolean {
+    return this.#closed !== null && !this.pairing.isWaiting(this.#closed);
   }
 
   end(time: number): void {

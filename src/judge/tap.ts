@@ -19,6 +19,14 @@ const FLUSH_MS = 5;
  */
 const MOST_PARTLY_FILLED = 8;
 
+/** What the judge says of a batch that it has dealt with. */
+export interface Taken {
+  /** How far streams are paired off, in fours: stream, generation, and a message's number on each side. */
+  readonly marks: readonly number[];
+  /** Streams of which one side is closed and nothing of it waits. */
+  readonly settled: readonly number[];
+}
+
 /** Messages of one route that were handed over or left out, by side. */
 export type Handed = Record<Side, number>;
 
@@ -156,7 +164,11 @@ export class BatchTap implements Tap {
   }
 
   /** The judge is done with a batch and gives its memory back. */
-  returned(bytes: ArrayBuffer, exchangeBytes: number, marks: readonly number[]): void {
+  returned(
+    bytes: ArrayBuffer,
+    exchangeBytes: number,
+    { marks, settled }: Pick<Taken, 'marks' | 'settled'>,
+  ): void {
     this.#inHand -= 1;
     this.#exchangeBytesInHand -= exchangeBytes;
     if (this.#length > 0 || this.#notes.length > 0) this.#flushSoon();
@@ -165,6 +177,7 @@ export class BatchTap implements Tap {
       const [stream = 0, generation = 0, legacy = 0, candidate = 0] = marks.slice(i, i + 4);
       this.#streams.get(stream)?.mark(generation, legacy, candidate);
     }
+    for (const stream of settled) this.#streams.get(stream)?.settled();
   }
 
   /** A new judge knows nothing: it is told of every stream that is open, and of a gap in each. */
@@ -240,6 +253,8 @@ class TappedStream implements StreamTap {
   readonly #gapFrom: Record<Side, number> = { legacy: NO_GAP, candidate: NO_GAP };
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
   readonly #openedAt: Record<Side, number> = { legacy: 0, candidate: 0 };
+  #isSettled = false;
+  #onSettled: (() => void) | null = null;
   #generation = 0;
   #closed = false;
 
@@ -307,6 +322,7 @@ class TappedStream implements StreamTap {
 
   #sayOpened(side: Side): void {
     this.#generation += 1;
+    this.#isSettled = false;
     this.synced = null;
     const messages = this.#messages[side];
     this.#tap.note({
@@ -323,6 +339,19 @@ class TappedStream implements StreamTap {
     this.#tap.note({
       ...{ kind: 'leg-closed', stream: this.number, side, leftOut, time: this.#tap.now() },
     });
+  }
+
+  onceSettled(settled: () => void): void {
+    if (this.#isSettled) settled();
+    else this.#onSettled = settled;
+  }
+
+  /** The judge has seen one side's end, and nothing of that side waits. */
+  settled(): void {
+    const told = this.#onSettled;
+    this.#isSettled = true;
+    this.#onSettled = null;
+    told?.();
   }
 
   close(): void {

@@ -10,6 +10,7 @@ import type { Batch } from './batch.ts';
 import { ContaminationWatch, HOLD_MS, type Marker } from './contamination-watch.ts';
 import { Docket, type RouteRules } from './docket.ts';
 import { EvidenceLine } from './evidence-line.ts';
+import type { Taken } from './tap.ts';
 
 /** What the thread begins with. */
 export interface JudgeData {
@@ -37,13 +38,11 @@ export type ToJudge =
 
 /** What it says. */
 export type FromJudge =
-  | {
+  | ({
       readonly kind: 'done';
       readonly bytes: ArrayBuffer;
       readonly exchangeBytes: number;
-      /** See `Docket.take`. */
-      readonly marks: readonly number[];
-    }
+    } & Taken)
   | {
       readonly kind: 'report';
       readonly books: ReadonlyMap<string, Books>;
@@ -90,11 +89,12 @@ port.on('message', (told: ToJudge) => {
   switch (told.kind) {
     case 'batch': {
       last = told.time;
-      const marks = docket.take(told);
+      const { marks, settled } = docket.take(told);
       const { bytes, exchangeBytes } = told;
-      return port.postMessage({ kind: 'done', bytes, exchangeBytes, marks } satisfies FromJudge, [
-        bytes,
-      ]);
+      return port.postMessage(
+        { kind: 'done', bytes, exchangeBytes, marks, settled } satisfies FromJudge,
+        [bytes],
+      );
     }
     case 'tick':
       last = told.time;

@@ -6,6 +6,7 @@ import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
 import type { Leg, LegRequest } from './leg.ts';
+import type { Lone, ReadingOn } from './reading-on.ts';
 import { SecondLeg, type SecondLegOptions } from './second-leg.ts';
 import type { TailRing } from './tail-ring.ts';
 
@@ -26,6 +27,8 @@ export interface ComparisonOptions {
   readonly breakers: Readonly<Record<Side, Breaker>>;
   /** The client's own handshake, as the service of that side gets it. */
   readonly request: (plan: Plan) => LegRequest;
+  /** Where its second leg goes when the client has left. */
+  readonly readingOn: ReadingOn;
   /** Null for a session that is only being opened; see `primaryOpened`. */
   readonly listener: SecondLegListener | null;
   readonly counters: (side: Side) => LaneCounters;
@@ -42,7 +45,7 @@ export interface SecondLegListener {
   preamble(): readonly ClientMessage[];
 }
 
-export class Comparison {
+export class Comparison implements Lone {
   readonly #options: ComparisonOptions;
   #plan: Plan | null;
   #second: SecondLeg | null = null;
@@ -58,6 +61,15 @@ export class Comparison {
     this.#plan = options.plan;
     this.#listener = options.listener;
     this.#dial(options.plan);
+  }
+
+  get route(): string {
+    return this.#options.route.name;
+  }
+
+  /** Of the second leg. */
+  get side(): Side {
+    return (this.#plan ?? this.#options.plan).side;
   }
 
   get tap(): StreamTap {
@@ -149,9 +161,22 @@ export class Comparison {
     if (this.#ended) return;
     this.#ended = true;
     this.#listener = null;
-    const { tap } = this.#options;
-    if (this.#second === null) tap.close();
-    else this.#second.leave('ended');
+    const { tap, readingOn } = this.#options;
+    if (this.#second === null) return tap.close();
+    // Without a leg there is nothing to be heard; one that is still dialled has nothing to add.
+    if (this.leg === null || !readingOn.add(this)) return this.leave();
+    tap.onceSettled(() => {
+      readingOn.delete(this);
+      this.leave();
+    });
+  }
+
+  leave(): void {
+    this.#second?.leave('ended');
+  }
+
+  sweepLone(): void {
+    this.#second?.sweep(0);
   }
 
   #dial(plan: Plan): void {
@@ -216,7 +241,10 @@ export class Comparison {
     // Another one may have taken its place.
     if (this.#second !== second) return;
     this.#second = null;
-    if (this.#ended) return tap.close();
+    if (this.#ended) {
+      this.#options.readingOn.delete(this);
+      return tap.close();
+    }
     this.#listener?.secondLost(plan.side);
     if (plan.role === 'standby') this.#redialSoon();
   }

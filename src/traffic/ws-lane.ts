@@ -36,6 +36,7 @@ import { HeldRoom } from './held-room.ts';
 import { guardFacts } from './isolation-guard.ts';
 import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
 import { paced, windowFor } from './pace.ts';
+import { ReadingOn } from './reading-on.ts';
 import { relayRefusal } from './refusal.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
@@ -75,6 +76,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly #options: WebSocketLaneOptions;
   readonly #breakers = { legacy: new Breaker(), candidate: new Breaker() };
   readonly tails = new TailRing();
+  readonly #readingOn = new ReadingOn();
   readonly #handovers: Handovers;
   readonly #sweeper: NodeJS.Timeout;
   /** Counts changes of what decides. */
@@ -99,6 +101,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#sweeper = setInterval(() => {
       const now = performance.now();
       for (const session of this.sessions) session.sweep(now);
+      this.#readingOn.sweep(now);
     }, SWEEP_MS);
     this.#sweeper.unref();
   }
@@ -202,6 +205,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const { tap, counters, observer } = this.#options;
     return new Comparison({
       ...{ route, plan, singleUse, observer, listener, tails: this.tails },
+      readingOn: this.#readingOn,
       breakers: this.#breakers,
       tap: tap.stream({ route: route.name, id, format: 'websocket', subject }),
       counters: side => counters.of(route.name, side),
@@ -306,6 +310,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** Lets nobody in any more and ends every session over `windowMs`. Settles when none is left. */
   async drain(windowMs: number): Promise<void> {
     this.draining = true;
+    this.#readingOn.end();
     await this.endOpen(windowMs);
     while (this.sessions.size > 0 || this.connecting > 0) await pause(DRAIN_CHECK_MS);
   }
@@ -427,9 +432,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   /** Cuts off what is left. */
+  /** Those routes show the candidate nothing any more; open sessions ask for their decisions anew. */
+  sever(routes: ReadonlySet<string>): void {
+    this.#readingOn.sever('candidate', routes);
+  }
+
   close(): void {
     clearInterval(this.#sweeper);
     this.#handovers.close();
+    this.#readingOn.end();
     for (const session of this.sessions) session.destroy();
   }
 }

@@ -49,7 +49,7 @@ function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marke
     tap.flush();
     for (const batch of batches.splice(0)) {
       docket.take(batch);
-      tap.returned(batch.bytes, 0, []);
+      tap.returned(batch.bytes, 0, { marks: [], settled: [] });
     }
   };
   return {

@@ -90,6 +90,24 @@ test('a difference, one that is missing and one too many are told, and the books
   expect(books.candidate).toMatchObject({ match: 2, mismatch: 1, duplicate: 1 });
 });
 
+test('a side that is closed is settled once nothing of it waits for the other one', async () => {
+  const judged = judge();
+  const { say, tap } = session(judged);
+  let settled = 0;
+  say('legacy', step(1), step(2));
+  say('candidate', step(1));
+  tap.legClosed('legacy');
+  tap.onceSettled(() => (settled += 1));
+  await until('one waits', () => judged.books().get('events')?.legacy.match === 1);
+  expect(settled).toBe(0);
+  say('candidate', step(2));
+  await until('it is settled', () => settled === 1);
+  await until('both are pairs', () => judged.books().get('events')?.legacy.match === 2);
+  // Whoever asks later is told at once.
+  tap.onceSettled(() => (settled += 1));
+  expect(settled).toBe(2);
+});
+
 test('what came while the process was not scheduled is read before its window ends', async () => {
   const judged = judge();
   const { say } = session(judged);

@@ -39,7 +39,7 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
       },
       note: () => undefined,
     });
-    tap.returned(batch.bytes, batch.exchangeBytes, []);
+    tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
     await vi.advanceTimersByTimeAsync(10);
   }
   expect(heard.messages).toBe(messages);

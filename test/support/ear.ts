@@ -7,6 +7,8 @@ import { MessageReader } from '../../src/wire/message-reader.ts';
 /** What was heard of one stream. */
 export class HeardStream implements StreamTap {
   readonly synced = null;
+  waits = false;
+  settled: () => void = () => undefined;
   readonly facts: StreamFacts;
   readonly bytesOf: Record<Side, Buffer[]> = { legacy: [], candidate: [] };
   /** `open legacy`, `close candidate`, `end`, in order. */
@@ -32,6 +34,12 @@ export class HeardStream implements StreamTap {
 
   legClosed(side: Side): void {
     this.notes.push(`close ${side}`);
+  }
+
+  /** Nothing is compared here, so nothing waits; or, with `waits`, until that is called. */
+  onceSettled(settled: () => void): void {
+    if (this.waits) this.settled = settled;
+    else settled();
   }
 
   close(): void {

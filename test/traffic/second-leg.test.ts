@@ -174,6 +174,43 @@ test('when the client leaves, so does the second leg, and the judge is told', as
   expect((await secondEnded(front)).what).toBe('ended');
 });
 
+test('a second leg is heard on without its client, while something waits for its word', async () => {
+  const { legacy, candidate, ear, front } = await both();
+  const { socket } = await enter(front);
+  const stream = await firstStream(ear);
+  stream.waits = true;
+  await until('the second is in', () => candidate.sockets.length === 1);
+  socket.close(1000);
+  await until('the primary is gone', () => legacy.sockets[0]?.readyState === WebSocket.CLOSED);
+  await until('the judge has its end', () => stream.notes.includes('close legacy'));
+  candidate.sockets[0]?.send('late');
+  await until('it is heard', () => stream.messages('candidate').includes('late'));
+  expect(stream.notes).not.toContain('end');
+  stream.settled();
+  await until('it leaves', () => candidate.sockets[0]?.readyState === WebSocket.CLOSED);
+  await until('the judge has the end', () => stream.notes.includes('end'));
+  expect((await secondEnded(front)).what).toBe('ended');
+});
+
+test('nobody is heard on for ever, and nobody at all once the proxy is about to end', async () => {
+  const { legacy, candidate, ear, front } = await both();
+  const leave = async (nth: number) => {
+    const { socket } = await enter(front);
+    const stream = await until('the judge hears of it', () => ear.streams[nth]);
+    stream.waits = true;
+    await until('the second is in', () => candidate.sockets.length === nth + 1);
+    socket.close(1000);
+    await until('the primary is gone', () => legacy.sockets[nth]?.readyState === WebSocket.CLOSED);
+    return () => candidate.sockets[nth]?.readyState === WebSocket.CLOSED;
+  };
+  const isGone = await leave(0);
+  await until('its time is up', isGone, 20_000);
+  const second = await leave(1);
+  expect(second()).toBe(false);
+  await front.traffic.drain(1);
+  await until('it has left', second);
+}, 40_000);
+
 describe('the client does not notice a second service that', () => {
   /** The client is served as if nothing were. */
   async function serves(front: TestProxy): Promise<void> {

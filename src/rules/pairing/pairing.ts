@@ -80,6 +80,11 @@ export class Pairing {
     return this.#ledger.books;
   }
 
+  /** Does an event of that side wait for its pair? */
+  isWaiting(side: Side): boolean {
+    return this.#waiting[side].size > 0;
+  }
+
   /** Events that have no verdict yet, of both sides. */
   get pending(): number {
     return this.books.legacy.pending + this.books.candidate.pending;
