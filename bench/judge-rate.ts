@@ -65,7 +65,8 @@ export function judgePairsPerSec(): number {
     for (const batch of batches) docket.take(batch);
     const { user, system } = process.cpuUsage(before);
     if (number >= WARM_UP) cpuUs += user + system;
-    for (const { bytes } of batches.splice(0)) tap.returned(bytes as ArrayBuffer, 0, { marks: [], settled: [] });
+    for (const { bytes } of batches.splice(0))
+      tap.returned(bytes as ArrayBuffer, 0, { marks: [], settled: [] });
   }
   const { legacy } = docket.books().get('events') ?? {};
   const pairs = (legacy?.match ?? 0) + (legacy?.noise ?? 0);
