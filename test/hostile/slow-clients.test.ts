@@ -13,8 +13,11 @@ const EACH = { heads: 230, bodies: 230, readers: 40 } as const;
 const CONFIG = 'limits: { headersTimeoutMs: 3000, stallMs: 4000 }';
 /** More than the kernel keeps for a reader that does not read. */
 const LONG = Buffer.alloc(16 * 1_048_576, 'x');
-/** Whoever is held up by slow clients waits for seconds. A busy machine is slow without them, too. */
-const mostP99Ms = (aloneMs: number) => Math.max(1_000, 4 * aloneMs);
+/**
+ * Whoever is held up by slow clients waits for seconds. What a busy machine costs shows in those who ask
+ * the service itself meanwhile; with five processes to a processor 600 ms were seen.
+ */
+const mostP99Ms = (directMs: number) => Math.max(1_000, 4 * directMs);
 
 const gone = (end: RawEnd) => end.ended || end.closed;
 
@@ -32,8 +35,8 @@ test('69: 500 slow clients get their end, and nobody else notices', {
   const pid = proxy.child.pid ?? 0;
   const serving = setInterval(() => answerAll(service.connections), 5);
   onTestFinished(() => clearInterval(serving));
-  const healthy = healthyClient(port);
-  const alone = await healthy.p99(100);
+  const healthy = (count: number) => p99ByTurns([port, service.port], count);
+  const [alone] = await healthy(100);
   const before = openDescriptors(pid);
 
   const many = (count: number, text: string) =>
@@ -56,11 +59,11 @@ test('69: 500 slow clients get their end, and nobody else notices', {
   }, 500);
   onTestFinished(() => clearInterval(drip));
 
-  const crowded = await healthy.p99(300);
+  const [crowded, direct] = await healthy(300);
   console.log(
-    `69: p99 alone ${alone.toFixed(1)} ms, among 500 slow clients ${crowded.toFixed(1)} ms`,
+    `69: p99 alone ${alone.toFixed(1)} ms, among 500 slow clients ${crowded.toFixed(1)} ms, past the proxy meanwhile ${direct.toFixed(1)} ms`,
   );
-  expect(crowded).toBeLessThan(mostP99Ms(alone));
+  expect(crowded).toBeLessThan(mostP99Ms(direct));
   await until('slow heads are cut off', () => heads.every(gone), 30_000);
   expect(heads.filter(({ text }) => !text.startsWith('HTTP/1.1 408 '))).toHaveLength(0);
   await until(
@@ -75,7 +78,8 @@ test('69: 500 slow clients get their end, and nobody else notices', {
   expect(bodies.filter(({ text }) => !text.startsWith('HTTP/1.1 408 '))).toHaveLength(0);
   for (const client of [...heads, ...bodies, ...readers]) client.socket.destroy();
   await until('no descriptor is left', () => openDescriptors(pid) <= before, 30_000);
-  expect(await healthy.p99(10)).toBeLessThan(mostP99Ms(alone));
+  const [after, directAfter] = await healthy(10);
+  expect(after).toBeLessThan(mostP99Ms(directAfter));
   expect(proxy.log()).not.toMatch(/uncaught|unhandled/);
 });
 
@@ -100,22 +104,24 @@ function answerAll(connections: readonly RawEnd[]): void {
   }
 }
 
-/** A client that asks again and again. */
-function healthyClient(port: number) {
-  return {
-    /** 99th percentile of `count` answers, ms. */
-    p99: async (count: number): Promise<number> => {
-      const client = await clientOf(port);
-      const times: number[] = [];
-      for (let i = 0; i < count; i += 1) {
-        const startedAt = performance.now();
-        client.received = Buffer.alloc(0);
-        client.write(get('/events'));
-        await client.has('\r\n\r\nok');
-        times.push(performance.now() - startedAt);
-      }
-      client.socket.destroy();
-      return times.sort((a, b) => a - b)[Math.floor(count * 0.99)] ?? Number.NaN;
-    },
-  };
+/** 99th percentiles, ms, of `count` answers to clients that ask these ports again and again, by turns. */
+async function p99ByTurns(
+  ports: readonly [number, number],
+  count: number,
+): Promise<readonly [number, number]> {
+  const one = { client: await clientOf(ports[0]), times: [] as number[] };
+  const other = { client: await clientOf(ports[1]), times: [] as number[] };
+  for (let i = 0; i < count; i += 1) {
+    for (const { client, times } of [one, other]) {
+      const startedAt = performance.now();
+      client.received = Buffer.alloc(0);
+      client.write(get('/events'));
+      await client.has('\r\n\r\nok');
+      times.push(performance.now() - startedAt);
+    }
+  }
+  const p99 = (times: number[]) =>
+    times.sort((a, b) => a - b)[Math.floor(count * 0.99)] ?? Number.NaN;
+  for (const { client } of [one, other]) client.socket.destroy();
+  return [p99(one.times), p99(other.times)];
 }
