@@ -177,9 +177,10 @@ export function createMetrics(sources: MetricsSources): Metrics {
       sessionMoved(route, side, how) {
         moved.inc({ route, side, how });
       },
-      handoverCounted(counts) {
-        for (const [kind, count] of Object.entries(counts))
-          if (count > 0) doubts.inc({ kind }, count);
+      handoverCounted({ unreplayed, unknown, missing }) {
+        if (unreplayed > 0) doubts.inc({ kind: 'unreplayed' }, unreplayed);
+        if (unknown > 0) doubts.inc({ kind: 'unknown' }, unknown);
+        if (missing > 0) doubts.inc({ kind: 'missing' }, missing);
       },
       secondLegEnded(route, side, role, cause) {
         secondLegs.inc({ route, side, role, cause });

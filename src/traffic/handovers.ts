@@ -59,6 +59,7 @@ interface Move {
 
 /** What the client gets of the new primary's, and how what follows is read. */
 interface Reconciled {
+  /** Lie in the ring. */
   readonly deliver: readonly Buffer[];
   readonly partial: Buffer;
   readonly gate: SuppressGate | null;
@@ -223,8 +224,7 @@ export class Handovers {
     const { unknown, missing } = result;
     this.#options.listener.counted({ unreplayed, unknown, missing });
     this.#reconciled.set(session, {
-      // A client's socket may take them later than the ring keeps them.
-      deliver: result.deliver.map(index => Buffer.from((sent.messages[index] as TailMessage).raw)),
+      deliver: result.deliver.map(index => (sent.messages[index] as TailMessage).raw),
       partial: sent.partial,
       gate:
         result.suppress.length === 0

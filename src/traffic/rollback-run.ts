@@ -82,10 +82,10 @@ export class RollbackRun implements RollbackProgress {
 
   /** No byte of the candidate's follows, unless the session stays where it is after all. */
   cut(session: RolledBack): void {
-    this.queuedBytes -= this.#queued.get(session) ?? 0;
-    const bytes = session.client.writableLength;
+    const [bytes, before] = [session.client.writableLength, this.#queued.get(session) ?? 0];
+    if (bytes === before) return;
     this.#queued.set(session, bytes);
-    this.queuedBytes += bytes;
+    this.queuedBytes += bytes - before;
   }
 
   moved(session: RolledBack, how: MoveKind): void {
