@@ -1,5 +1,6 @@
 // `npm run soak [-- --minutes N]`: clients of every kind against a real `cutover start` for ten minutes.
 // Prints what came of it, and exits with 1 if the proxy grew, left anything behind, or failed anybody.
+import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { bearerOf } from '../user.ts';
@@ -36,7 +37,8 @@ const visitors: Visitor[] = [];
 for (let i = 0; i < USERS; i += 1)
   visitors.push({ port: proxy.port, bearer: await bearerOf(`user_${i}`) });
 const visits: Record<string, Visits> = {};
-for (const kind of Object.keys(KINDS)) visits[kind] = { done: 0, failed: 0, firstFailure: null };
+for (const kind of [...Object.keys(KINDS), 'staying'])
+  visits[kind] = { done: 0, failed: 0, firstFailure: null };
 
 // What is made at the first visit and kept (workers, files) is there before anything is counted.
 for (const [name, kind] of Object.entries(KINDS)) await visitOnce(name, kind);
@@ -58,8 +60,9 @@ process.exit(problems.length === 0 ? 0 : 1);
 async function soak(durationMs: number): Promise<Sample[]> {
   const startedAt = performance.now();
   const ending = AbortSignal.timeout(durationMs);
-  const staying = await Promise.all(
-    Array.from({ length: STAYING }, (_, i) => stay(visitors[i % USERS] as Visitor)),
+  const over = once(ending, 'abort').then(() => undefined);
+  const staying = Array.from({ length: STAYING }, () =>
+    visitOnce('staying', { visit: visitor => stay(visitor, over) }),
   );
   const coming = Object.entries(KINDS).flatMap(([name, kind]) =>
     Array.from({ length: kind.visitors }, () => keepVisiting(name, kind, ending)),
@@ -78,8 +81,7 @@ async function soak(durationMs: number): Promise<Sample[]> {
     }
     await pause(SAMPLE_MS);
   }
-  await Promise.all(coming);
-  if (proxy.ended() === null) await Promise.all(staying.map(one => one.leave()));
+  await Promise.all([...coming, ...staying]);
   return taken;
 }
 
@@ -90,7 +92,7 @@ async function keepVisiting(name: string, kind: Kind, ending: AbortSignal): Prom
   }
 }
 
-async function visitOnce(name: string, { visit }: Kind): Promise<void> {
+async function visitOnce(name: string, { visit }: Pick<Kind, 'visit'>): Promise<void> {
   const counts = visits[name] as Visits;
   try {
     await visit(visitors[Math.floor(Math.random() * USERS)] as Visitor);

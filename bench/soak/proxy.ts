@@ -130,7 +130,7 @@ function halfOfTheUsers(): string {
   return JSON.stringify({ version: 2, features });
 }
 
-/** Writes go to both. */
+/** Writes go to both. Refusals and resets belong here: no guardrail is to end the canary for them. */
 function configFor(servicePort: number): string {
   const flags =
     '{ serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation }';
@@ -148,5 +148,6 @@ identity:
   sources: [{ from: bearer }]
   verify: { secretFile: secret }
 limits: { stallMs: 20000 }
+guardrails: { ${['handshakes', 'errors', 'timeouts', 'closes'].map(rule => `${rule}: { action: alert }`).join(', ')} }
 `;
 }

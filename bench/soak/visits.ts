@@ -37,16 +37,15 @@ export const KINDS: Readonly<Record<string, Kind>> = {
   requests: { visitors: 4, pauseMs: 20, visit: ask },
 };
 
-/** A WebSocket that says something now and then, from the beginning to the end. */
-export async function stay({ port, bearer }: Visitor): Promise<{ leave(): Promise<void> }> {
+/** A WebSocket that says something now and then, until `over`; rejects if it was ended before that. */
+export async function stay({ port, bearer }: Visitor, over: Promise<void>): Promise<void> {
   const socket = await open(port, bearer);
   const timer = setInterval(() => socket.send('{"type":"still","event_id":"here"}'), 1_000);
-  return {
-    leave: async () => {
-      clearInterval(timer);
-      await close(socket, 1000);
-    },
-  };
+  const closed = once(socket, 'close');
+  const ended = await Promise.race([closed, over]);
+  clearInterval(timer);
+  if (ended !== undefined) throw new Error(`ended with ${ended[0]} "${ended[1]}"`);
+  await close(socket, 1000);
 }
 
 async function comeAndGo({ port, bearer }: Visitor): Promise<void> {
