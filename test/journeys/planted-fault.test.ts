@@ -32,20 +32,26 @@ async function shadowedDemo(kind: FaultKind): Promise<RunningDemo> {
   return demo;
 }
 
-test.each(['wrong-type', 'drop'] as const)(
+const VERDICTS = { 'wrong-type': 'mismatch', drop: 'missing', duplicate: 'duplicate' } as const;
+
+test.each(['wrong-type', 'drop', 'duplicate'] as const)(
   '%s stands in the books by its verdict',
   async kind => {
     const { proxy } = await shadowedDemo(kind);
-    const verdict = kind === 'drop' ? 'missing' : 'mismatch';
+    const verdict = VERDICTS[kind];
+    // Booked on the side that sent it.
+    const side = kind === 'duplicate' ? 'candidate' : 'legacy';
     const books = await until(
       'it is in the books',
       () => {
         const found = proxy.judge.books().get('events');
-        return found !== undefined && found.legacy[verdict] > 0 ? found : undefined;
+        return found !== undefined && found[side][verdict] > 0 ? found : undefined;
       },
       WINDOW_MS + LIMIT_MS,
     );
-    expect(books.candidate[verdict]).toBe(kind === 'drop' ? 0 : books.legacy[verdict]);
+    const isOfPairs = kind === 'wrong-type';
+    const other = side === 'legacy' ? 'candidate' : 'legacy';
+    expect(books[other][verdict]).toBe(isOfPairs ? books[side][verdict] : 0);
   },
   120_000,
 );
