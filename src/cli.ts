@@ -8,6 +8,7 @@ import { evidenceCommand } from './cli/evidence-command.ts';
 import { explainCommand } from './cli/explain-command.ts';
 import { reportFailure } from './cli/failure.ts';
 import { flagsCommand } from './cli/flags-command.ts';
+import { isolationCommand } from './cli/isolation-command.ts';
 import { noiseCommand } from './cli/noise-command.ts';
 import { pinCommand, unpinCommand } from './cli/pin-command.ts';
 import { proofCommand } from './cli/proof-command.ts';
@@ -90,6 +91,7 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .addCommand(topCommand())
     .addCommand(explainCommand())
     .addCommand(evidenceCommand())
+    .addCommand(isolationCommand())
     .addCommand(noiseCommand())
     .addCommand(pinCommand())
     .addCommand(unpinCommand())

@@ -14,6 +14,7 @@ import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
 import type { FlagProvider } from './control/flags/provider.ts';
 import { Guardrails } from './control/guardrails.ts';
+import { Incidents } from './control/incidents.ts';
 import { LaneIsolation } from './control/lane-isolation.ts';
 import { Latch } from './control/latch.ts';
 import { legsOn } from './control/legs-on.ts';
@@ -28,6 +29,7 @@ import { Rollbacks } from './control/rollbacks.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
 import { bothObservers, VitalSigns } from './control/vital-signs.ts';
 import { WriteSplits } from './control/write-splits.ts';
+import type { Marker } from './judge/contamination-watch.ts';
 import { rulesByRoute } from './judge/docket.ts';
 import { Judge } from './judge/judge.ts';
 import type { JudgeView, TrafficView } from './ports.ts';
@@ -48,6 +50,8 @@ export interface ProxyOptions {
   readonly loaded: Loaded;
   readonly env: NodeJS.ProcessEnv;
   readonly logger: Logger;
+  /** Strings that whoever drives users has planted, each with the user who alone may see it. */
+  readonly markers?: readonly Marker[];
   /** Listen beside a running process, and take state folder and admin port when it lets go. */
   readonly takeOver?: boolean;
 }
@@ -75,7 +79,7 @@ export interface RunningProxy {
 
 /** Starts a proxy. Throws `CutoverError` if it can not serve; nothing is left open then. */
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { env, logger, takeOver = false } = options;
+  const { env, logger, markers = [], takeOver = false } = options;
   const { config } = options.loaded;
   const startedAt = Date.now();
   const closing = new AbortController();
@@ -96,6 +100,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const writes = new WriteSplits(logger);
   const audit = new Audit(logger);
   const proofs = new Proofs(logger);
+  const incidents = new Incidents({
+    guardrails: () => guardrails,
+    traffic: () => traffic,
+    logger,
+  });
   // Beside the process that holds the folder, before and after: the bypass is as that one leaves it.
   const following = setInterval(() => {
     if (!holdsState) {
@@ -106,7 +115,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     }
   }, FOLLOW_MS).unref();
   const evidence = new Evidence(config, logger);
-  const judge = new Judge({ rules: rulesByRoute(loaded), evidence, logger });
+  const judge = new Judge({
+    ...{ rules: rulesByRoute(loaded), evidence, markers, logger },
+    onContamination: contamination => incidents.contaminated(contamination),
+  });
   const noise = new NoiseMeasuring(judge);
 
   try {
@@ -136,13 +148,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       loaded: () => loaded,
     });
     const isolation = new LaneIsolation({
-      unseenByJudge: ({ route, side }) => {
-        if (side === 'candidate') guardrails?.contaminated(route);
-      },
+      onPrevented: (event, unseen) => incidents.prevented(event, unseen),
       judging: () => judge.running,
     });
     const metrics = createMetrics({
-      isolation,
+      ...{ isolation, incidents },
       traffic: () => traffic,
       flags: provider,
       bypass: emergency,
@@ -187,6 +197,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       bypass: emergency,
       rollbacks,
       guardrails,
+      incidents,
       audit,
       writes,
       evidence,
@@ -250,7 +261,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await bypass?.follow();
     await latch?.follow({ shared: false });
     holdsState = true;
-    evidence.keepIn(held.path, await held.pseudonymKey());
+    const key = await held.pseudonymKey();
+    await incidents.keepIn(held.path, key);
+    evidence.keepIn(held.path, key);
     return held;
   }
 
@@ -284,6 +297,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     holdsState = false;
     audit.letGo();
     proofs.letGo();
+    incidents.letGo();
     await writes.letGo();
     await held?.release();
     if (held !== null) void makeWayFor(held);

@@ -189,7 +189,7 @@ export interface TrafficView {
   /** One entry per route and side that has seen traffic. */
   counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }>;
   /** Open sessions of a route: whom each serves and from which side. */
-  sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }>;
+  sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }>;
   /** True while a session or stream of the route is open that has a leg there. */
   hasLeg(route: string, side: Side): boolean;
   /**

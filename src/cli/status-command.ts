@@ -105,6 +105,7 @@ function factsTable(status: Status): string {
     ...guardrailRows(status),
     ...bypassRows(status),
     ...booksRows(status),
+    ...isolationRows(status),
     ...divergedRows(status),
     ['evidence', evidenceText(status.evidence)],
     ['config', `${config.file}, loaded ${config.loadedAt}`],
@@ -152,6 +153,18 @@ const SHOWN = [
   'pending',
 ] as const;
 const OF_CANDIDATE = ['extra', 'duplicate'] as const;
+
+/** Other users' data; nothing where none was found. */
+function isolationRows({ routes }: Status): string[][] {
+  const rows = routes.flatMap(({ name, isolation: { contaminated, identityMismatch } }) => {
+    const found = contaminated.map(
+      ({ side, rule, outcome, count }) => `${count} of ${side} by ${rule}, ${outcome}`,
+    );
+    if (identityMismatch) found.push('identity-mismatch');
+    return found.length === 0 ? [] : [`${name}: ${found.join('; ')} (cutover isolation incidents)`];
+  });
+  return rows.map((text, index) => [index === 0 ? paint('red', 'contaminated') : '', text]);
+}
 
 /** Of what was compared; the first row has the title. */
 function divergedRows({ routes }: Status): string[][] {

@@ -16,6 +16,7 @@ import { evidenceApi } from './evidence/api.ts';
 import { explain } from './explanation.ts';
 import { listFlags } from './flag-list.ts';
 import { readiness } from './health.ts';
+import { isolationRoutes } from './isolation-routes.ts';
 import type { Metrics } from './metrics.ts';
 import { noiseRoutes } from './noise-routes.ts';
 import { listPins, type PinnedFlag, pinUser, unpinUser } from './pins.ts';
@@ -269,6 +270,7 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
   bypassRoutes(api, proxy, logger);
   writeRoutes(api, proxy);
   noiseRoutes(api, proxy, logger);
+  isolationRoutes(api, proxy);
   auditRoutes(api, audit);
   rollbackRoutes(api, proxy.rollbacks);
 }

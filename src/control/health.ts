@@ -27,6 +27,8 @@ const WARNINGS = {
   'state-awaited': 'Another process still holds the state folder; this one takes over.',
   'evidence-unkept':
     'What the comparison finds can not be written: it is counted, and its examples are dropped.',
+  'identity-mismatch':
+    'On a route, addresses in legacy’s own events do not fit the names of its users: they prove nothing there, and no longer roll back. Name the claim in identity.aliases, or other fields in isolation.routing.',
   'reload-refused': 'The configuration on disk is not valid; the one before it stays in force.',
 } as const;
 
@@ -55,6 +57,7 @@ type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload' | 'evi
   readonly bypass: Pick<ProxyView['bypass'], 'engaged'>;
   readonly rollbacks: { readonly latch: Pick<ProxyView['rollbacks']['latch'], 'held' | 'kept'> };
   readonly audit: Pick<ProxyView['audit'], 'trouble'>;
+  readonly judge: Pick<ProxyView['judge'], 'isolationBooks'>;
 };
 
 /**
@@ -87,6 +90,11 @@ function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
   if (proxy.audit.trouble !== null && proxy.state() === 'held') yield 'audit-unkept';
   if (proxy.state() === 'awaited') yield 'state-awaited';
   if (proxy.evidence.state.trouble !== null) yield 'evidence-unkept';
+  for (const { identityMismatch } of proxy.judge.isolationBooks().values()) {
+    if (!identityMismatch) continue;
+    yield 'identity-mismatch';
+    break;
+  }
   if (proxy.lastReload()?.ok === false) yield 'reload-refused';
 }
 

@@ -1,11 +1,11 @@
-// What the lanes' guards did about other users' data: counted, and acted upon where the judge has no copy.
+// What the lanes' guards did about other users' data: counted, and told.
 import { Counter, type Registry } from 'prom-client';
 import type { IsolationWatch, Prevented, UninspectedBecause } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 
 export interface LaneIsolationOptions {
-  /** Told at once of every event of the candidate's that only the lane has seen. */
-  readonly unseenByJudge: (event: Prevented) => void;
+  /** Told at once of every event; `unseen`: the judge has no copy of it. */
+  readonly onPrevented: (event: Prevented, unseen: boolean) => void;
   /** False while the judge's thread is replaced. */
   readonly judging: () => boolean;
 }
@@ -27,7 +27,7 @@ export class LaneIsolation implements IsolationWatch {
   prevented(event: Prevented): void {
     const { route, side, outcome } = event;
     count(this.#prevented, { route, side, outcome });
-    if (!event.compared || !this.#options.judging()) this.#options.unseenByJudge(event);
+    this.#options.onPrevented(event, !event.compared || !this.#options.judging());
   }
 
   uninspected(route: string, side: Side, because: UninspectedBecause, withheld: boolean): void {

@@ -12,6 +12,8 @@ import type { FlagProvider } from './flags/provider.ts';
 import { FETCH_OUTCOMES } from './flags/unleash-fetch.ts';
 import { guardrailMetrics } from './guardrail-metrics.ts';
 import type { Guardrails } from './guardrails.ts';
+import type { Incidents } from './incidents.ts';
+import { isolationMetrics } from './isolation-metrics.ts';
 import { judgeMetrics } from './judge-metrics.ts';
 import type { LaneIsolation } from './lane-isolation.ts';
 import { rollbackMetrics } from './rollback-metrics.ts';
@@ -53,6 +55,7 @@ export interface MetricsSources {
   readonly rollbacks: Pick<Rollbacks, 'latch' | 'proofs' | 'counts'>;
   readonly guardrails: Pick<Guardrails, 'counts'>;
   readonly isolation: Pick<LaneIsolation, 'register'>;
+  readonly incidents: Pick<Incidents, 'counts' | 'unkept'>;
   readonly audit: Pick<Audit, 'unkept'>;
   readonly writes: Pick<WriteSplits, 'counts' | 'unkept'>;
   readonly evidence: Pick<Evidence, 'state'>;
@@ -80,6 +83,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   rollbackMetrics(registry, sources);
   guardrailMetrics(registry, sources.guardrails);
   sources.isolation.register(registry);
+  isolationMetrics(registry, sources.incidents, judge);
   judgeMetrics(registry, judge);
   evidenceMetrics(registry, evidence);
 

@@ -8,6 +8,7 @@ import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import type { Guardrails } from './guardrails.ts';
+import type { Incidents } from './incidents.ts';
 import type { NoiseMeasuring } from './noise-measuring.ts';
 import type { Rollbacks } from './rollbacks.ts';
 import type { WriteSplits } from './write-splits.ts';
@@ -39,6 +40,8 @@ export interface ProxyView {
   /** With the latch and the proofs. */
   readonly rollbacks: Rollbacks;
   readonly guardrails: Pick<Guardrails, 'of' | 'refuseForward' | 'counts'>;
+  /** Events with another user's data. */
+  readonly incidents: Pick<Incidents, 'last' | 'counts' | 'unkept'>;
   /** Where changes are put on record. */
   readonly audit: Audit;
   /** What became of writes. */

@@ -16,6 +16,7 @@ import { flagNames } from './flags/evaluation.ts';
 import type { ProviderKind, RemoteFlags } from './flags/source.ts';
 import type { RouteGuardrails } from './guardrails.ts';
 import { type Readiness, readiness } from './health.ts';
+import { type IsolationView, isolationView } from './isolation-view.ts';
 import type { Metrics } from './metrics.ts';
 import type { ProxyView } from './proxy-view.ts';
 import { type LatchView, latchView } from './rollback-routes.ts';
@@ -70,6 +71,7 @@ export interface RouteStatus extends TrafficStatus {
   readonly guardrails: RouteGuardrails;
   /** What was compared since the start, and what came of it; null where nothing was. */
   readonly books: BooksView | null;
+  readonly isolation: IsolationView;
   /** How often runs or sessions diverge; null before one of them ended, or if that can not be read. */
   readonly divergence: RouteDivergence | null;
 }
@@ -172,6 +174,7 @@ export async function statusOf(
         latch: proxy.rollbacks.latch.on(name),
         guardrails: proxy.guardrails.of(name),
         rollback: traffic?.rollbackOutlook(name) ?? null,
+        isolation: isolationView(proxy, route),
         ...{ books: compared, ...trafficOf(name) },
       };
     }),

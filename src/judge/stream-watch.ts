@@ -10,7 +10,7 @@ import type { TypePlan } from '../rules/compare/compile.ts';
 import { isRecord, type JsonRecord, read } from '../rules/compare/record.ts';
 import type { Side, Subject } from '../rules/decide.ts';
 import { keyOf, typeOf } from '../rules/event-key.ts';
-import type { Contamination, IsolationRule } from '../rules/isolation/incident.ts';
+import { type Contamination, type IsolationRule, nameIn } from '../rules/isolation/incident.ts';
 import { inspect, type MessageForm } from '../rules/isolation/inspect.ts';
 import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
 import { Recipient } from '../rules/isolation/recipient.ts';
@@ -26,8 +26,7 @@ const MOST_RECENT = 64;
 /** The shortest text that makes a content somebody's own. */
 const LEAST_CHARACTERS = 12;
 
-/** Longer names are no user's; and of what both services name, so much is compared. */
-const MOST_NAME = 256;
+/** Of what both services name, so much is compared. */
 const MOST_NAMED = 4_096;
 
 /** What an event is known by here. */
@@ -143,7 +142,7 @@ export class StreamWatch {
       payload.toString('utf8', start, end),
     ]);
     const what = JSON.stringify(named).slice(0, MOST_NAMED);
-    return { rule: 'routing', path: first.path, owner: nameIn(named[0]?.[1]), what };
+    return { rule: 'routing', path: first.path, owner: nameIn(named[0]?.[1] ?? ''), what };
   }
 
   /** Whose identifiers and content: as legacy sends them. */
@@ -237,12 +236,6 @@ export class StreamWatch {
       this.#watch.tell(contamination);
     }
   }
-}
-
-/** The name in a routing field; a list or an object is nobody's. */
-function nameIn(json: string | undefined): string | null {
-  if (json === undefined || json.length > MOST_NAME || !/^["\d-]/.test(json)) return null;
-  return json.startsWith('"') ? String(JSON.parse(json)) : json;
 }
 
 /** A text or number that is there; as text. */

@@ -110,9 +110,10 @@ export class Traffic implements TrafficView {
     return this.#counters.hasLeg(route, side);
   }
 
-  *sessionsOf(route: string): Iterable<{ subject: Subject | null; side: Side }> {
+  *sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
     for (const { facts, decision } of this.#webSockets.sessions) {
-      if (facts.route.name === route) yield { subject: facts.subject, side: decision.primary };
+      const { id, subject } = facts;
+      if (facts.route.name === route) yield { id, subject, side: decision.primary };
     }
   }
 

@@ -13,6 +13,7 @@ import { createDecider } from '../../src/control/decider.ts';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
 import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
 import { Guardrails } from '../../src/control/guardrails.ts';
+import { Incidents } from '../../src/control/incidents.ts';
 import { LaneIsolation } from '../../src/control/lane-isolation.ts';
 import { Latch } from '../../src/control/latch.ts';
 import { createMetrics, type Metrics } from '../../src/control/metrics.ts';
@@ -130,7 +131,9 @@ export class FakeTraffic implements TrafficView {
   }
 
   *sessionsOf(route: string) {
-    for (const session of this.sessions) if (session.route === route) yield session;
+    for (const [i, session] of this.sessions.entries()) {
+      if (session.route === route) yield { id: `s${i}`, ...session };
+    }
   }
 }
 
@@ -253,13 +256,17 @@ export async function operated(
     now: () => clock.ms,
   });
   const judge = NOTHING_JUDGED;
+  const incidents = new Incidents({
+    ...{ guardrails: () => guardrails, traffic: () => state.traffic, logger },
+  });
   const sources = {
     traffic: () => state.traffic,
     flags,
     bypass,
     rollbacks,
     guardrails,
-    isolation: new LaneIsolation({ unseenByJudge: () => undefined, judging: () => true }),
+    isolation: new LaneIsolation({ onPrevented: () => undefined, judging: () => true }),
+    incidents,
     audit,
     writes,
     evidence,
@@ -285,6 +292,7 @@ export async function operated(
     bypass,
     rollbacks,
     guardrails,
+    incidents,
     audit,
     writes,
     evidence,

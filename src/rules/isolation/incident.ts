@@ -10,17 +10,6 @@ export const ISOLATION_RULES = {
 } as const;
 export type IsolationRule = keyof typeof ISOLATION_RULES;
 
-/** What became of the event. */
-export type Outcome =
-  /** It reached the client as it was. */
-  | 'delivered'
-  /** It reached the client, pointed at him. */
-  | 'sanitized'
-  /** It was withheld. */
-  | 'blocked'
-  /** It came on a second leg, which no client sees. */
-  | 'not-shown';
-
 /** As it was found. Names users: for the process's own memory alone. */
 export interface Contamination {
   readonly rule: IsolationRule;
@@ -39,3 +28,22 @@ export interface Contamination {
   /** Epoch ms of the event's last byte. */
   readonly at: number;
 }
+
+/** What became of the event. */
+export const OUTCOMES = {
+  delivered: 'it reached the client',
+  sanitized: 'it reached the client, with his own name in place of the other',
+  blocked: 'it was withheld',
+  'not-shown': 'it came on a second leg, which no client sees',
+  unknown: 'the session was over before that could be told',
+} as const;
+export type Outcome = keyof typeof OUTCOMES;
+
+/** The name in a routing field, as JSON; a list or an object is nobody's. */
+export function nameIn(json: string): string | null {
+  if (json.length > MOST_NAME || !/^["\d-]/.test(json)) return null;
+  return json.startsWith('"') ? String(JSON.parse(json)) : json;
+}
+
+/** Longer names are no user's. */
+const MOST_NAME = 256;

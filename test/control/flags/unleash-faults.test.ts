@@ -31,6 +31,7 @@ import {
   shadow,
   subject,
 } from '../../support/flags.ts';
+import { NOTHING_JUDGED } from '../../support/operator.ts';
 import {
   json,
   type Script,
@@ -112,6 +113,7 @@ const warningsOf = (flags: FlagProvider) =>
     bypass: { engaged: null },
     rollbacks: { latch: { held: [], kept: true } },
     audit: { trouble: null },
+    judge: NOTHING_JUDGED,
     traffic: () => null,
     state: () => 'held',
     lastReload: () => null,

@@ -1,0 +1,200 @@
+// `cutover isolation`: whether anybody was sent another user's data, and what would be found in an event.
+import { readFile } from 'node:fs/promises';
+import { Command } from 'commander';
+import type { Incident } from '../control/incidents.ts';
+import type { IsolationView } from '../control/isolation-view.ts';
+import { compileRules } from '../rules/compare/compile.ts';
+import { DEFAULT_RULES } from '../rules/compare/rules.ts';
+import { type Explanation, explainEvent } from '../rules/isolation/explain.ts';
+import { Recipient } from '../rules/isolation/recipient.ts';
+import { DEFAULT_ISOLATION, Isolation } from '../rules/isolation/rules.ts';
+import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
+import { CommandFailure } from './failure.ts';
+import { readConfig, readConfigIfThere } from './local-config.ts';
+import { paint, plain, print, table } from './output.ts';
+
+const HELP = `
+An event is contaminated if a field that says whom it is for names another user, if it carries an
+identifier or a content that legacy sent another user alone, or a marker that was planted for another.
+
+Examples:
+  cutover isolation status
+  cutover isolation incidents --limit 50
+  cutover isolation explain event.json --user user_1001 --route events`;
+
+const EXPLAIN_HELP = `
+Says rule by rule what is found in one event that is on its way to a user. Reads the route's rules from
+the configuration, and asks no proxy. Ends with 1 if the event is contaminated.
+
+Examples:
+  cutover isolation explain event.json --user user_1001
+  cutover isolation explain event.json --user user_1001 --alias ann@example.com --route sse --json`;
+
+type RouteIsolation = IsolationView & { readonly route: string };
+
+interface Incidents {
+  readonly unkept: number;
+  readonly incidents: readonly (Incident & { readonly seq: number })[];
+}
+
+interface ExplainOptions {
+  readonly user: string;
+  readonly alias: readonly string[];
+  readonly route?: string;
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+export function isolationCommand(): Command {
+  return new Command('isolation')
+    .description("show whether anybody was sent another user's data")
+    .addHelpText('after', HELP)
+    .addCommand(
+      remoteCommand('status')
+        .description('show what was looked at and found, route by route')
+        .action(async (options: AdminPlace) => {
+          const admin = await connectAdmin(options);
+          const found = await admin.get<{ routes: readonly RouteIsolation[] }>('/isolation');
+          print(found, options.json ?? false, ({ routes }) => statusText(routes));
+        }),
+    )
+    .addCommand(
+      remoteCommand('incidents')
+        .description('list the last incidents, newest first')
+        .option('--limit <n>', 'how many, 1000 at most (default: 20)')
+        .action(async (options: AdminPlace & { limit?: string }) => {
+          const { limit, json = false } = options;
+          const admin = await connectAdmin(options);
+          print(await admin.get<Incidents>('/incidents', { limit }), json, incidentsText);
+        }),
+    )
+    .addCommand(
+      new Command('explain')
+        .description('say what is found in an event, and why')
+        .argument('<file>', 'one event as it would be sent')
+        .requiredOption('--user <id>', 'whom it is sent to')
+        .option('--alias <name>', 'another name of his; several times', collect, [])
+        .option('--route <name>', 'whose rules count (default: the first route)')
+        .option('--config <file>', 'configuration (default: cutover.yaml if it is there)')
+        .option('--json', 'print JSON')
+        .addHelpText('after', EXPLAIN_HELP)
+        .action(runExplain),
+    );
+}
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+async function runExplain(file: string, options: ExplainOptions): Promise<void> {
+  const { user, alias, json = false } = options;
+  const payload = await readEvent(file);
+  const { isolation, compare } = await rulesOf(options);
+  const explained = explainEvent(
+    new Isolation(isolation),
+    compileRules(compare),
+    new Recipient({ id: user, aliases: alias }),
+    payload,
+    parsed(payload),
+  );
+  print(explained, json, explainedText);
+  if (explained.says === 'contaminated') {
+    throw new CommandFailure(1, 'this event is contaminated for this user');
+  }
+}
+
+async function readEvent(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new CommandFailure(2, `${file} can not be read`, error);
+  }
+}
+
+async function rulesOf({ config, route }: ExplainOptions) {
+  const read = config === undefined ? await readConfigIfThere(config) : await readConfig(config);
+  if (read === null) {
+    if (route === undefined) return { isolation: DEFAULT_ISOLATION, compare: DEFAULT_RULES };
+    throw new CommandFailure(2, 'there is no cutover.yaml here; name one with --config');
+  }
+  const found = read.routes.find(({ name }) => route === undefined || name === route);
+  if (found !== undefined) return found;
+  const known = read.routes.map(({ name }) => name).join(', ');
+  throw new CommandFailure(2, `there is no route "${route}"; routes are ${known}`);
+}
+
+function parsed(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString('utf8'));
+  } catch {
+    // Told as what can not be looked into.
+    return undefined;
+  }
+}
+
+function explainedText({ eventType, says, scan, rules }: Explanation): string {
+  const colour = says === 'clean' ? 'green' : 'red';
+  const type = eventType === '' ? 'an event without a type' : plain(eventType);
+  const lane = scan === 'clean' ? 'its bytes show no foreign address' : 'it has to be parsed';
+  const rows = rules.map(({ rule, path, says: what, why }) => [
+    rule,
+    path === '' ? '-' : plain(path),
+    what === 'contaminated' ? paint('red', what) : what,
+    why,
+  ]);
+  return [
+    `${type}: ${paint(colour, says)} (${lane})`,
+    '',
+    table(['rule', 'path', 'says', 'why'], rows),
+  ].join('\n');
+}
+
+function statusText(routes: readonly RouteIsolation[]): string {
+  const head = ['route', 'mode', 'side', 'routing fields', 'foreign', 'on both', 'contaminated'];
+  const rows = routes.flatMap(({ route, mode, sides }) =>
+    (['legacy', 'candidate'] as const).map(side => {
+      const { fields, foreign, onBoth, contaminated } = sides[side];
+      const found = Object.entries(contaminated).map(([rule, count]) => `${rule} ${count}`);
+      const counts = [fields, foreign, onBoth].map(String);
+      const told = found.length === 0 ? '0' : paint('red', found.join(', '));
+      return [plain(route), mode ?? 'by side', side, ...counts, told];
+    }),
+  );
+  const lines = [table(head, rows)];
+  for (const { route, contaminated } of routes) {
+    for (const { side, rule, outcome, count } of contaminated) {
+      lines.push(`${plain(route)}: ${count} of ${side} by ${rule}, ${outcome}`);
+    }
+  }
+  for (const { route, identityMismatch } of routes) {
+    if (!identityMismatch) continue;
+    const what = `${plain(route)}: identity-mismatch, addresses in legacy's own events do not fit its users`;
+    lines.push(paint('yellow', `warning: ${what}`));
+  }
+  return lines.join('\n');
+}
+
+function incidentsText({ incidents, unkept }: Incidents): string {
+  const head = [
+    'seq',
+    'at',
+    'route',
+    'side',
+    'rule',
+    'path',
+    'type',
+    'outcome',
+    'user',
+    'owner',
+    'session',
+  ];
+  const rows = incidents.map(each =>
+    [
+      ...[String(each.seq), each.at, each.route, each.side, each.rule, each.path || '-'],
+      ...[each.eventType || '-', each.outcome, each.user, each.owner ?? '-', each.session],
+    ].map(plain),
+  );
+  const lines = [rows.length === 0 ? 'no incidents' : table(head, rows)];
+  if (unkept > 0) lines.push(paint('yellow', `counted and not on record: ${unkept}`));
+  return lines.join('\n');
+}

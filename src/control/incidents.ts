@@ -1,0 +1,225 @@
+// Every event with another user's data, on record: `state/incidents.jsonl`, in the form of the audit trail.
+// And what follows from one of the candidate's, at once.
+//
+//   the judge ──► contaminated ──┐                      ┌─► guardrail ─► rollback
+//   a lane ─────► prevented ─────┴─► what became of it? ┴─► log, count, record
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { Prevented, TrafficView } from '../ports.ts';
+import type { Side } from '../rules/decide.ts';
+import { generalType } from '../rules/evidence-group.ts';
+import {
+  type Contamination,
+  type IsolationRule,
+  nameIn,
+  type Outcome,
+} from '../rules/isolation/incident.ts';
+import { type KeyedHash, keyedHash } from '../rules/keyed-hash.ts';
+import type { Guardrails } from './guardrails.ts';
+import { type Entry, Journal } from './journal.ts';
+
+const FILE = 'incidents.jsonl';
+/** On record and in the log; a service that mixes up everybody is told of by its count. */
+const MOST_A_MINUTE = 60;
+const MINUTE_MS = 60_000;
+/** The judge says what it has a copy of within that time; what it has left out is told without it. */
+const CLAIM_MS = 2_000;
+/** Events that were prevented and that the judge has not told of yet. */
+const MOST_UNCLAIMED = 10_000;
+
+/** Names nobody: users are pseudonyms, the same that evidence has. */
+export interface Incident {
+  /** ISO 8601, of the event's last byte. */
+  readonly at: string;
+  readonly route: string;
+  readonly rule: IsolationRule;
+  /** Which service sent it. */
+  readonly side: Side;
+  /** JSON pointer to what told; empty where it is the event as a whole. */
+  readonly path: string;
+  readonly eventType: string;
+  readonly outcome: Outcome;
+  /** Who got it, or was to; whose it is, null where nobody is known. */
+  readonly user: string;
+  readonly owner: string | null;
+  /** As in evidence, where the event is kept with the verdict `contaminated` if it was compared. */
+  readonly session: string;
+}
+
+export interface ContaminationCount {
+  readonly route: string;
+  readonly side: Side;
+  readonly rule: IsolationRule;
+  readonly outcome: Outcome;
+  count: number;
+}
+
+export interface IncidentsOptions {
+  readonly guardrails: () => Pick<Guardrails, 'contaminated'> | null;
+  readonly traffic: () => Pick<TrafficView, 'sessionsOf'> | null;
+  readonly logger: Logger;
+}
+
+interface Unclaimed {
+  readonly event: Prevented;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class Incidents {
+  readonly #options: IncidentsOptions;
+  readonly #counts = new Map<string, ContaminationCount>();
+  /** By session and side, in order. */
+  readonly #unclaimed = new Map<string, Unclaimed[]>();
+  #unclaimedCount = 0;
+  #journal: Journal<Incident> | null = null;
+  #pseudonym: KeyedHash | null = null;
+  #minute = 0;
+  #inMinute = 0;
+  /** Counted, and not on record: too many in a minute, or a disk that refuses. */
+  unkept = 0;
+
+  constructor(options: IncidentsOptions) {
+    this.#options = options;
+  }
+
+  /** By route, side, rule and outcome, since the start. */
+  get counts(): Iterable<Readonly<ContaminationCount>> {
+    return this.#counts.values();
+  }
+
+  /** From now on they are kept in that folder, with pseudonyms by that key. Never rejects. */
+  async keepIn(folder: string, key: Uint8Array): Promise<void> {
+    this.#pseudonym = keyedHash(key);
+    try {
+      const { journal, repair } = await Journal.open<Incident>(join(folder, FILE));
+      this.#journal = journal;
+      if (repair !== null) {
+        this.#options.logger.warn(repair, 'the end of the incidents was none, and is kept beside');
+      }
+    } catch (error) {
+      this.#options.logger.error({ err: error }, 'incidents can not be kept');
+    }
+  }
+
+  letGo(): void {
+    this.#journal = null;
+  }
+
+  /** What the judge found in an event, whichever service sent it. */
+  contaminated(found: Contamination): void {
+    const prevented = found.rule === 'routing' ? this.#claim(found) : null;
+    // The judge's books count it, and it is nobody's fault alone.
+    if (!found.onBoth) this.#act(found, prevented?.outcome ?? null);
+  }
+
+  /** What a lane kept from a client; `unseen`: the judge has no copy of it. */
+  prevented(event: Prevented, unseen: boolean): void {
+    if (unseen || this.#unclaimedCount >= MOST_UNCLAIMED) return this.#onlyPrevented(event);
+    const key = keyOf(event);
+    const timer = setTimeout(() => {
+      this.#take(key);
+      this.#onlyPrevented(event);
+    }, CLAIM_MS).unref();
+    const waiting = this.#unclaimed.get(key);
+    if (waiting === undefined) this.#unclaimed.set(key, [{ event, timer }]);
+    else waiting.push({ event, timer });
+    this.#unclaimedCount += 1;
+  }
+
+  /** The last `most`, newest first. Rejects with the system's error. */
+  async last(most: number): Promise<Entry<Incident>[]> {
+    const found: Entry<Incident>[] = [];
+    for await (const incident of this.#journal?.newest() ?? []) {
+      if (found.push(incident) >= most) break;
+    }
+    return found;
+  }
+
+  #claim(found: Contamination): Prevented | null {
+    return this.#take(keyOf(found));
+  }
+
+  /** The first of them: what the judge tells of comes in the order in which it was prevented. */
+  #take(key: string): Prevented | null {
+    const waiting = this.#unclaimed.get(key);
+    const first = waiting?.shift();
+    if (waiting?.length === 0) this.#unclaimed.delete(key);
+    if (first === undefined) return null;
+    clearTimeout(first.timer);
+    this.#unclaimedCount -= 1;
+    return first.event;
+  }
+
+  #onlyPrevented(event: Prevented): void {
+    const { route, side, session, path, eventType, subject, named, outcome } = event;
+    const found = {
+      route,
+      side,
+      session,
+      path,
+      eventType,
+      rule: 'routing',
+      at: Date.now(),
+    } as const;
+    this.#act({ ...found, user: subject.id, owner: nameIn(named), onBoth: false }, outcome);
+  }
+
+  #act(found: Contamination, prevented: Outcome | null): void {
+    const { route, side, rule } = found;
+    // First: whatever else fails, nobody gets the next one. Legacy's own are no reason to go anywhere.
+    if (side === 'candidate') this.#options.guardrails()?.contaminated(route);
+    const isRoom = this.#isRoom();
+    // Looking for a session takes a while where there are many: not for every one of a flood.
+    const outcome = prevented ?? (isRoom ? this.#outcomeOf(found) : 'unknown');
+    const key = JSON.stringify([route, side, rule, outcome]);
+    const counted = this.#counts.get(key);
+    if (counted === undefined) this.#counts.set(key, { route, side, rule, outcome, count: 1 });
+    else counted.count += 1;
+    if (isRoom) void this.#record(found, outcome);
+    else this.unkept += 1;
+  }
+
+  #isRoom(): boolean {
+    const minute = Math.floor(performance.now() / MINUTE_MS);
+    if (minute !== this.#minute) this.#inMinute = 0;
+    this.#minute = minute;
+    this.#inMinute += 1;
+    return this.#inMinute <= MOST_A_MINUTE;
+  }
+
+  async #record(found: Contamination, outcome: Outcome): Promise<void> {
+    const { route, rule, side, path, session, user, owner } = found;
+    const { logger } = this.#options;
+    const incident: Incident = {
+      ...{ at: new Date(found.at).toISOString(), route, rule, side, path, outcome, session },
+      eventType: generalType(found.eventType),
+      user: this.#nameless(user),
+      owner: owner === null ? null : this.#nameless(owner),
+    };
+    logger.error(incident, "an event held another user's data");
+    try {
+      if (this.#journal === null) throw new Error('the state folder is not held');
+      await this.#journal.append(incident);
+    } catch (error) {
+      this.unkept += 1;
+      logger.error({ err: error }, 'an incident could not be kept');
+    }
+  }
+
+  /** Without a key nobody can be told apart, and nobody is named. */
+  #nameless(user: string): string {
+    return this.#pseudonym?.(user) ?? '?';
+  }
+
+  /** Of what no lane has prevented. */
+  #outcomeOf({ route, session, side }: Contamination): Outcome {
+    for (const each of this.#options.traffic()?.sessionsOf(route) ?? []) {
+      if (each.id === session) return each.side === side ? 'delivered' : 'not-shown';
+    }
+    return 'unknown';
+  }
+}
+
+function keyOf({ session, side }: Pick<Prevented, 'session' | 'side'>): string {
+  return `${side} ${session}`;
+}

@@ -1,0 +1,94 @@
+// What isolation makes of one event, rule by rule, and why: without anything else that was ever sent.
+import type { CompiledRules } from '../compare/compile.ts';
+import { isRecord, read } from '../compare/record.ts';
+import { typeOf } from '../event-key.ts';
+import type { IsolationRule } from './incident.ts';
+import { inspect, type MessageForm, type Said, UNINSPECTABLE } from './inspect.ts';
+import type { Recipient } from './recipient.ts';
+import { type Isolation, pointerTo } from './rules.ts';
+import { scan } from './scan.ts';
+
+const WHY: Readonly<Record<Said, string>> = {
+  own: 'names the user',
+  foreign: 'names somebody else: contaminated',
+  nobody: 'names nobody',
+  provenance: 'is provenance by declaration: it says whose it is, not whom it is for',
+  content: 'is content by declaration: what users write is no address',
+};
+
+export interface ExplainedRule {
+  readonly rule: IsolationRule;
+  /** JSON pointer; empty where it is the event as a whole. */
+  readonly path: string;
+  /** By this event alone; `open` depends on what legacy sends to whom. */
+  readonly says: 'contaminated' | 'clean' | 'open';
+  readonly why: string;
+}
+
+export interface Explanation {
+  readonly eventType: string;
+  /** Does the lane have to parse it, or do its bytes say that no address is in it? */
+  readonly scan: 'clean' | 'parse';
+  readonly says: 'contaminated' | 'clean' | 'uninspectable';
+  readonly rules: readonly ExplainedRule[];
+}
+
+/** `value` is the parsed payload, undefined where it is no JSON. */
+export function explainEvent(
+  isolation: Isolation,
+  rules: CompiledRules,
+  recipient: Recipient,
+  payload: Buffer,
+  value: unknown,
+  form: MessageForm = {},
+): Explanation {
+  const eventType = typeOf(value);
+  const scanned = scan(isolation, recipient, payload);
+  const inspection = inspect(isolation, recipient, payload, form);
+  const found: ExplainedRule[] = [];
+  const add = (rule: IsolationRule, path: string, says: ExplainedRule['says'], why: string) =>
+    found.push({ rule, path, says, why });
+  if (inspection.kind === 'inspected') {
+    for (const { path, says } of inspection.fields) {
+      add('routing', path, says === 'foreign' ? 'contaminated' : 'clean', WHY[says]);
+    }
+    if (inspection.fields.length === 0) {
+      const names = isolation.rules.routing.join(', ');
+      add('routing', '', 'clean', `none of ${names} at its root or in its envelopes`);
+    }
+  } else if (scanned === 'parse') {
+    const what = `${UNINSPECTABLE[inspection.because]}; the route lets it ${isolation.rules.uninspectable}`;
+    add('routing', '', 'open', what);
+  }
+  if (isRecord(value)) {
+    const { envelopes } = rules.planOf(eventType);
+    for (const steps of isolation.identifiers) {
+      const name = read(value, steps, envelopes);
+      if (typeof name !== 'string' && typeof name !== 'number') continue;
+      const why =
+        'contaminated if legacy gave this identifier to another user alone, and did not send this event to this one';
+      add('ledger', pointerTo(steps), 'open', why);
+    }
+    add('fingerprint', '', ...contentOf(isolation, rules, eventType));
+  }
+  add('marker', '', 'clean', 'markers are planted by comparison runs alone');
+  const isForeign = found.some(({ says }) => says === 'contaminated');
+  const isUnread = inspection.kind === 'uninspectable' && scanned === 'parse';
+  const says = isForeign ? 'contaminated' : isUnread ? 'uninspectable' : 'clean';
+  return { eventType, scan: scanned, says, rules: found };
+}
+
+function contentOf(
+  { everyone }: Isolation,
+  rules: CompiledRules,
+  type: string,
+): [ExplainedRule['says'], string] {
+  const { isReply, isFailure } = rules.planOf(type);
+  if (everyone.has(type)) return ['clean', 'its type is for everybody, by declaration'];
+  if (isReply) return ['clean', 'its type answers a client, and says nothing of whose it is'];
+  if (isFailure) return ['clean', 'its type reports a failure, and says nothing of whose it is'];
+  return [
+    'open',
+    'contaminated if legacy sent this content to another user alone, contents of its type are one user’s each, and legacy did not send it to this one',
+  ];
+}
