@@ -166,11 +166,12 @@ export class Incidents {
 
   #act(found: Contamination, prevented: Outcome | null): void {
     const { route, side, rule } = found;
-    // First: whatever else fails, nobody gets the next one. Legacy's own are no reason to go anywhere.
-    if (side === 'candidate') this.#options.guardrails()?.contaminated(route);
     const isRoom = this.#isRoom();
-    // Looking for a session takes a while where there are many: not for every one of a flood.
+    // While whoever serves him still does. Looking for a session takes a while where there are many: not
+    // for every one of a flood.
     const outcome = prevented ?? (isRoom ? this.#outcomeOf(found) : 'unknown');
+    // Legacy's own are no reason to go anywhere.
+    if (side === 'candidate') this.#options.guardrails()?.contaminated(route);
     const key = JSON.stringify([route, side, rule, outcome]);
     const counted = this.#counts.get(key);
     if (counted === undefined) this.#counts.set(key, { route, side, rule, outcome, count: 1 });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pino from 'pino';
 import { WebSocket } from 'ws';
+import type { FaultSetting } from '../../src/broadcast/fault.ts';
 import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
 import { mintToken, tokenSubprotocols } from '../../src/broadcast/token.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -33,6 +34,10 @@ export interface StackOptions {
   readonly config?: string;
   /** Stage that the flags begin with; `off` without one. */
   readonly stage?: [string, number?];
+  /** Of the route `events`, as in the configuration. */
+  readonly isolation?: string;
+  /** Planted in the candidate. */
+  readonly faults?: readonly FaultSetting[];
   /** Time limit for everything that a service is waited for; defaults without it. */
   readonly timeoutMs?: number;
 }
@@ -40,7 +45,7 @@ export interface StackOptions {
 /** A folder with configuration and flags; `close` removes it. */
 export async function place(
   urls: { legacy: string; candidate: string },
-  { config = '', stage = ['off'], timeoutMs }: StackOptions = {},
+  { config = '', stage = ['off'], isolation = '{}', timeoutMs }: StackOptions = {},
 ) {
   const folder = await mkdtemp(path.join(tmpdir(), 'cutover-test-'));
   await mkdir(path.join(folder, 'flags'));
@@ -57,7 +62,7 @@ upstreams:
   legacy: { url: '${urls.legacy}', ${limits} }
   candidate: { url: '${urls.candidate}', ${limits} }
 routes:
-  - { name: events, path: /ws, protocol: websocket }
+  - { name: events, path: /ws, protocol: websocket, isolation: ${isolation} }
   - { name: sse, path: /events, protocol: sse, flags: &f { serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation } }
   - { name: broadcast, path: /broadcast, protocol: http, writes: both, subject: { bodyPointer: /user_id }, flags: *f }
 identity:
@@ -80,7 +85,9 @@ ${config}`,
 export async function stack(options: StackOptions = {}): Promise<Stack> {
   const services = {
     legacy: await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET } }),
-    candidate: await startBroadcaster({ kind: 'ssot', keys: { secret: SECRET } }),
+    candidate: await startBroadcaster({
+      ...{ kind: 'ssot', keys: { secret: SECRET }, faults: options.faults ?? [] },
+    }),
   };
   const where = await place(
     { legacy: services.legacy.url, candidate: services.candidate.url },

@@ -1,0 +1,166 @@
+// The candidate sends one user what is another's: he does not get it, everybody is back on legacy with his
+// socket open, and what happened is on record without anybody's name.
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import type { WebSocket } from 'ws';
+import type { FaultKind } from '../../src/broadcast/fault.ts';
+import type { Incident } from '../../src/control/incidents.ts';
+import { verifyJournal } from '../../src/control/journal.ts';
+import { WINDOW_MS } from '../../src/judge/docket.ts';
+import { admin, login, type Stack, type StackOptions, sidesOf, stack } from '../support/stack.ts';
+import { until } from '../support/until.ts';
+
+const [ANN, BOB] = ['user_1001', 'user_1002'];
+
+let up: Stack;
+afterEach(() => up.close(), 60_000);
+
+interface Event {
+  readonly type: string;
+  readonly number: number;
+  readonly target_user_id?: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+interface Reader {
+  readonly socket: WebSocket;
+  readonly events: Event[];
+}
+
+async function read(user: string): Promise<Reader> {
+  const socket = await login(up.proxy.listen, user);
+  const events: Event[] = [];
+  socket.on('message', data => {
+    const event = JSON.parse(String(data)) as Event;
+    if (event.type === 'notice') events.push(event);
+  });
+  return { socket, events };
+}
+
+let posted = 0;
+/** As a backend does: the proxy gives it to both services. */
+async function post(user: string, more: object = {}): Promise<void> {
+  posted += 1;
+  const own = `of-${user}`;
+  const event = {
+    ...{ type: 'notice', run_id: `run-${posted}`, thread_id: `thread-${own}`, number: posted },
+    ...{ data: { text: `the balance of somebody is ${posted}` }, ...more },
+  };
+  const answer = await fetch(`${up.proxy.listen}/broadcast`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ user_id: user, event }),
+  });
+  expect(answer.status).toBeLessThan(300);
+}
+
+async function withFault(kind: FaultKind, options: StackOptions): Promise<void> {
+  up = await stack({ ...options, faults: [{ kind, rate: 1 }] });
+}
+
+const incidents = async (): Promise<Incident[]> => {
+  const { body } = await admin(up.proxy, up.folder, '/incidents');
+  return body.incidents as Incident[];
+};
+
+/** Greetings of the candidate's that have a verdict: from then on both legs are known to hear alike. */
+const greeted = (): number => {
+  const { seen = 0, pending = 0 } = up.proxy.judge.books().get('events')?.candidate ?? {};
+  return seen - pending;
+};
+
+const isLatched = async (): Promise<boolean> => {
+  const { body } = await admin(up.proxy, up.folder, '/latch');
+  return (body.held as unknown[]).length > 0;
+};
+
+test.each([
+  ['routing-field', 'sanitize', '/target_user_id', 'sanitized'],
+  ['nested-routing-field', 'block', '/data/target_user_id', 'blocked'],
+  ['routing-field', 'observe', '/target_user_id', 'delivered'],
+] as const)(
+  '%s in mode %s: everybody is back on legacy, and the event is on record as it was dealt with',
+  async (kind, mode, at, outcome) => {
+    await withFault(kind, { stage: ['live'], isolation: `{ mode: ${mode} }` });
+    const [ann, bob] = [await read(ANN), await read(BOB)];
+    await until('a standby stands by', async () => {
+      const { body } = await admin(up.proxy, up.folder, '/status');
+      const [route] = body.routes as { rollback: { warm: number } }[];
+      return route?.rollback.warm === 2;
+    });
+    const before = performance.now();
+    await post(ANN);
+    await until('it is rolled back', () => isLatched());
+    const tookMs = performance.now() - before;
+    // The event itself, its copy, the other service's time to send the same, and the question above.
+    expect(tookMs).toBeLessThan(2_000);
+    await until('legacy serves everybody', () =>
+      [...sidesOf(up.proxy).values()].every(side => side === 'legacy'),
+    );
+    await post(ANN);
+    await post(BOB);
+    await until(
+      'both hear legacy',
+      () => bob.events.length === 1 && ann.events.at(-1)?.number === posted - 1,
+    );
+    expect([ann.socket.readyState, bob.socket.readyState]).toEqual([1, 1]);
+
+    const [first] = ann.events;
+    const named = first?.target_user_id ?? first?.data?.target_user_id;
+    expect(named).toBe(mode === 'observe' ? BOB : mode === 'sanitize' ? ANN : undefined);
+    for (const event of bob.events) expect(event.number).toBe(posted);
+
+    const incident = await until('it is on record', async () => (await incidents()).at(-1));
+    expect(incident).toMatchObject({
+      ...{ route: 'events', rule: 'routing', side: 'candidate', path: at, outcome },
+      eventType: 'notice',
+    });
+    expect(incident?.user).toMatch(/^[0-9a-f]{16}$/);
+    expect(incident?.owner).toMatch(/^[0-9a-f]{16}$/);
+    expect(incident?.owner).not.toBe(incident?.user);
+    const file = path.join(up.folder, 'state', 'incidents.jsonl');
+    expect(await readFile(file, 'utf8')).not.toMatch(/user_100\d/);
+    expect(await verifyJournal(file)).toMatchObject({ fault: null });
+    const line = up.logged.find(text => text.includes("another user's data"));
+    expect(line).not.toMatch(/user_100\d/);
+
+    const { body } = await admin(up.proxy, up.folder, '/proofs');
+    expect(body.proofs).toMatchObject([
+      { by: 'guardrail contamination', scope: 'events', stillOnCandidate: 0 },
+    ]);
+  },
+  60_000,
+);
+
+test('an event of another user’s is known by his thread once its window has closed', async () => {
+  await withFault('misroute', { stage: ['shadow'] });
+  const [ann, bob] = [await read(ANN), await read(BOB)];
+  await until('both services have greeted both', () => greeted() === 2);
+  await post(ANN);
+  await until('legacy delivers it', () => ann.events.length === 1);
+  const [incident] = await until(
+    'it is on record',
+    async () => {
+      const found = await incidents();
+      return found.length > 0 ? found : undefined;
+    },
+    WINDOW_MS + 30_000,
+  );
+  expect(incident).toMatchObject({
+    ...{ route: 'events', rule: 'ledger', side: 'candidate', path: '/thread_id' },
+    outcome: 'not-shown',
+  });
+  expect(bob.events).toEqual([]);
+  const books = up.proxy.judge.books().get('events');
+  expect(books?.candidate.contaminated).toBe(1);
+  const { body } = await admin(up.proxy, up.folder, '/isolation');
+  expect(body.routes).toMatchObject([
+    { route: 'events', sides: { candidate: { contaminated: { ledger: 1 } } } },
+    { route: 'sse' },
+    { route: 'broadcast' },
+  ]);
+  // Nobody is served by the candidate: nothing to roll back, and no stage forward.
+  const { body: status } = await admin(up.proxy, up.folder, '/status');
+  expect(status.routes).toMatchObject([{ guardrails: { holds: true } }, {}, {}]);
+}, 90_000);
