@@ -71,8 +71,8 @@ function rightFindings(
       const known = userOf.get(each.session);
       return each.verdict === verdict && (known === undefined || known === name);
     });
-  const differing = (...places: readonly RegExp[]) => {
-    const it = at(user, 'mismatch');
+  const differing = (verdict: Verdict, ...places: readonly RegExp[]) => {
+    const it = at(user, verdict);
     const differs = (place: RegExp) => it?.differences.some(({ path }) => place.test(path));
     return it !== undefined && places.every(differs) ? [it] : null;
   };
@@ -88,19 +88,19 @@ function rightFindings(
     case 'reorder':
       return one('out-of-order');
     case 'wrong-type':
-      return differing(/^\/type$/);
+      return differing('mismatch', /^\/type$/);
     case 'rewrite-provenance': {
       const fields = Array.isArray(detail.fields) ? detail.fields : [];
-      return differing(...fields.map(field => new RegExp(`^/${field}$`)));
+      return differing('mismatch', ...fields.map(field => new RegExp(`^/${field}$`)));
     }
     case 'routing-field':
     case 'nested-routing-field':
-      return differing(/^(?:\/data|\/payload)?\/target_user_id$/);
+      return differing('contaminated', /^(?:\/data|\/payload)?\/target_user_id$/);
     case 'misroute': {
       const missing = at(user, 'missing');
-      const extra = at(detail.to, 'extra');
-      if (missing === undefined || extra === undefined) return null;
-      return missing.session === extra.session ? null : [missing, extra];
+      const anothers = at(detail.to, 'contaminated');
+      if (missing === undefined || anothers === undefined) return null;
+      return missing.session === anothers.session ? null : [missing, anothers];
     }
     case 'slow':
     case 'crash':

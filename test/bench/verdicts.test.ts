@@ -42,18 +42,18 @@ test.each<[string, PlantedFault, readonly KeptFinding[]]>([
     planted('rewrite-provenance', { fields: ['sender_id'] }),
     [finding('mismatch', at('/sender_id'))],
   ],
-  ['a wrong address', planted('routing-field'), [finding('mismatch', at('/target_user_id'))]],
+  ['a wrong address', planted('routing-field'), [finding('contaminated', at('/target_user_id'))]],
   [
     'a wrong address inside',
     planted('nested-routing-field'),
-    [finding('mismatch', at('/data/target_user_id'))],
+    [finding('contaminated', at('/data/target_user_id'))],
   ],
   [
     "somebody else's event",
     planted('misroute', { to: 'bob' }),
     [
       finding('missing', { sides: ['legacy'] }),
-      finding('extra', { session: 'session of bob', sides: ['candidate'] }),
+      finding('contaminated', { session: 'session of bob', sides: ['candidate'] }),
     ],
   ],
 ])('%s is found where it is named rightly, and nowhere else', (_, fault, right) => {
@@ -61,7 +61,7 @@ test.each<[string, PlantedFault, readonly KeptFinding[]]>([
   expect(scoreOf([fault], [], RUNS)).toMatchObject({ found: 0, missed: [expect.any(String)] });
   const wrong = right.map(each => ({ ...each, key: keyOf('run_b') }));
   expect(scoreOf([fault], wrong, RUNS)).toMatchObject({ found: 0, falseAlarms: right.length });
-  const misnamed = right.map(each => ({ ...each, verdict: 'contaminated' as const }));
+  const misnamed = right.map(each => ({ ...each, verdict: 'noise' as const }));
   expect(scoreOf([fault], misnamed, RUNS)).toMatchObject({ found: 0, falseAlarms: right.length });
   const twice = [...right, ...right.map(each => ({ ...each, id: 2 }))];
   expect(scoreOf([fault], twice, RUNS)).toMatchObject({ found: 1, falseAlarms: right.length });
