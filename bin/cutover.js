@@ -6,6 +6,14 @@
 // the flag as it starts: `v8.setFlagsFromString` changes nothing any more.
 import { existsSync } from 'node:fs';
 
+// Before anything is loaded: a SIGUSR2 that nobody listens for would end the process, and it may be meant to
+// roll back one that is only starting. `start` asks how many there were.
+let early = 0;
+const onEarly = () => {
+  early += 1;
+};
+process.on('SIGUSR2', onEarly);
+
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < 22 || (major === 22 && minor < 18)) {
   console.error(
@@ -16,4 +24,7 @@ if (major < 22 || (major === 22 && minor < 18)) {
 const built = new URL('../dist/cli.js', import.meta.url);
 const source = new URL('../src/cli.ts', import.meta.url);
 const { run } = await import((existsSync(source) ? source : built).href);
-await run(process.argv);
+await run(process.argv, () => {
+  process.off('SIGUSR2', onEarly);
+  return early;
+});

@@ -12,6 +12,7 @@ import { isolationCommand } from './cli/isolation-command.ts';
 import { noiseCommand } from './cli/noise-command.ts';
 import { pinCommand, unpinCommand } from './cli/pin-command.ts';
 import { proofCommand } from './cli/proof-command.ts';
+import { proofText } from './cli/proof-text.ts';
 import { releaseCommand, rollbackCommand } from './cli/rollback-command.ts';
 import { stageCommand } from './cli/stage-command.ts';
 import { startCommand } from './cli/start-command.ts';
@@ -44,7 +45,7 @@ const GUESTS = {
   },
   demo: {
     description: 'run both reference services, the proxy and synthetic users',
-    load: async () => (await import('./runs/command.ts')).demoCommand(),
+    load: async () => (await import('./runs/command.ts')).demoCommand(proofText),
   },
   broadcaster: {
     description: 'run one of the reference services: legacy or ssot',
@@ -52,14 +53,20 @@ const GUESTS = {
   },
 } as const;
 
-/** Runs a command line (`process.argv`) and sets the exit code. */
-export async function run(argv: readonly string[]): Promise<void> {
+/**
+ * Runs a command line (`process.argv`) and sets the exit code. `earlyRollbacks` ends the watch for SIGUSR2 that
+ * began before anything was loaded, and says how many came.
+ */
+export async function run(
+  argv: readonly string[],
+  earlyRollbacks: () => number = () => 0,
+): Promise<void> {
   // `cutover status | head` closes our stdout early; that is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     process.exit(error.code === 'EPIPE' ? 0 : 1);
   });
   try {
-    const program = await createProgram(argv.slice(2));
+    const program = await createProgram(argv.slice(2), earlyRollbacks);
     await program.parseAsync([...argv]);
   } catch (error) {
     const code = reportFailure(error);
@@ -68,7 +75,10 @@ export async function run(argv: readonly string[]): Promise<void> {
   }
 }
 
-async function createProgram(words: readonly string[]): Promise<Command> {
+async function createProgram(
+  words: readonly string[],
+  earlyRollbacks: () => number,
+): Promise<Command> {
   const program = new Command('cutover')
     .description(
       'moves live HTTP and WebSocket users from a legacy service to its replacement, and back',
@@ -78,7 +88,7 @@ async function createProgram(words: readonly string[]): Promise<Command> {
     .showHelpAfterError('(add --help for what is possible)')
     .addHelpText('after', HELP)
     .exitOverride()
-    .addCommand(startCommand());
+    .addCommand(startCommand(earlyRollbacks));
   for (const [name, guest] of Object.entries(GUESTS)) {
     const asked = words[0] === name || (words[0] === 'help' && words[1] === name);
     program.addCommand(

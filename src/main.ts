@@ -64,6 +64,7 @@ export interface RunningProxy {
   readonly judge: JudgeView;
   /** Address of the admin API once it is open: at once, but for a takeover. */
   readonly admin: Promise<string>;
+  readonly rollbacks: Rollbacks;
   /** Rolls everything back, when there is neither admin port nor token. Never throws. */
   rollBackBySignal(): Promise<void>;
   /** Reads the configuration again. Never throws: a file that is refused changes nothing. */
@@ -129,6 +130,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     bypass = emergency;
     const held = await Latch.open(config.stateDir, { shared: !holdsState });
     latch = held;
+    if (holdsState) await held.compact();
     if (held.held.length > 0) logger.warn({ held: held.held }, 'a rollback holds routes on legacy');
     const bypassed = (): boolean => emergency.engaged !== null;
     const decide = createDecider(provider, route => ({
@@ -211,7 +213,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     else await adminOpen;
     return {
       ...{ listen, flags: provider, traffic: lanes, judge, admin: adminOpen },
-      ...{ reload, drain, close },
+      ...{ rollbacks, reload, drain, close },
       rollBackBySignal: rollbackBySignal(rollbacks, logger),
     };
 
@@ -261,6 +263,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await bypass?.follow();
     await latch?.follow({ shared: false });
     holdsState = true;
+    await latch?.compact();
     const key = await held.pseudonymKey();
     await incidents.keepIn(held.path, key);
     evidence.keepIn(held.path, key);
@@ -339,18 +342,26 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 export async function start(options: {
   readonly config: string;
   readonly takeOver: boolean;
+  /** Asked once: how many SIGUSR2 came until now. From then on nobody else listens for it. */
+  readonly earlyRollbacks: () => number;
   readonly env: NodeJS.ProcessEnv;
 }): Promise<number> {
   keepRequestsYoung();
+  let started: (proxy: RunningProxy) => void = () => undefined;
+  const starting = new Promise<RunningProxy>(resolve => {
+    started = resolve;
+  });
+  // One that comes before anybody is served counts from the first client on.
+  const rollBack = () => void starting.then(proxy => proxy.rollBackBySignal());
+  process.on('SIGUSR2', rollBack);
+  for (let early = options.earlyRollbacks(); early > 0; early -= 1) rollBack();
   const loaded = await loadConfig(options.config, options.env);
   const logger = createLogger(loaded.config.log.level);
   // Before anything is served: a signal that nobody listens for would end the process at once.
   const ended = nextSignal(['SIGTERM', 'SIGINT']);
-  const starting = startProxy({ ...options, loaded, logger });
   process.on('SIGHUP', () => void starting.then(proxy => proxy.reload()));
-  // One that comes before anybody is served counts from the first client on.
-  process.on('SIGUSR2', () => void starting.then(proxy => proxy.rollBackBySignal()));
-  const proxy = await starting;
+  const proxy = await startProxy({ ...options, loaded, logger });
+  started(proxy);
   surviveStrays(logger);
   logger.info({ pid: process.pid }, 'started');
   const signal = await ended;

@@ -12,7 +12,8 @@ Examples:
   cutover config check && cutover start
   cutover start --config deploy/cutover.yaml --take-over`;
 
-export function startCommand(): Command {
+/** `earlyRollbacks` as for `start`. */
+export function startCommand(earlyRollbacks: () => number): Command {
   return new Command('start')
     .description('run the proxy in front of your services')
     .option('--config <file>', 'the configuration', DEFAULT_CONFIG)
@@ -20,7 +21,7 @@ export function startCommand(): Command {
     .addHelpText('after', HELP)
     .action(async ({ config, takeOver }: { config: string; takeOver: boolean }) => {
       const { start } = await import('../main.ts');
-      const code = await start({ config, takeOver, env: process.env });
+      const code = await start({ config, takeOver, earlyRollbacks, env: process.env });
       // What outlived the drain's deadline must not keep the process.
       process.exit(code);
     });

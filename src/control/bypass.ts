@@ -1,9 +1,9 @@
 // The bypass: while it is engaged, everything new goes straight to legacy. Kept in the state folder,
 // so that a restart in the middle of an emergency does not end it.
-import { open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { CutoverError } from '../errors.ts';
-import { syncFolder } from './durable-append.ts';
+import { replaceDurably } from './durable-append.ts';
 
 const FILE = 'bypass.json';
 
@@ -55,7 +55,7 @@ export class Bypass {
     this.#engaged = engaged;
     await this.#inTurn(async () => {
       try {
-        await writeDurably(this.#file, `${JSON.stringify(engaged)}\n`);
+        await replaceDurably(this.#file, `${JSON.stringify(engaged)}\n`);
         this.#kept = true;
       } catch {
         // Told by `kept` to whoever asked.
@@ -123,17 +123,4 @@ async function readEngaged(file: string, now: () => Date): Promise<Engaged | nul
     // Torn: somebody was engaging it when the power went.
   }
   return { reason: 'the file that says whether it is engaged is damaged', at: now().toISOString() };
-}
-
-async function writeDurably(file: string, text: string): Promise<void> {
-  const fresh = `${file}.new`;
-  const handle = await open(fresh, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(fresh, file);
-  await syncFolder(dirname(file));
 }

@@ -1,6 +1,6 @@
-// Lines that a power cut does not take back.
+// Lines and files that a power cut does not take back.
 
-import { open } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 const LINE_FEED = 0x0a;
@@ -28,6 +28,23 @@ export async function appendDurably(file: string, line: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Puts a file in another's place, for this user alone: whoever reads it finds the one or the other, whole.
+ * Resolves once it is on the disk. Rejects with the system's error.
+ */
+export async function replaceDurably(file: string, text: string): Promise<void> {
+  const fresh = `${file}.new`;
+  const handle = await open(fresh, 'w', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(fresh, file);
+  await syncFolder(dirname(file));
 }
 
 /** A new file's name is on disk once its folder is. */

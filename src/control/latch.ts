@@ -1,6 +1,6 @@
 // The latch of this process, kept in the state folder: in force at once, on disk before it is
 // acknowledged, and there again after a restart.
-import { readFile } from 'node:fs/promises';
+import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CutoverError } from '../errors.ts';
 import { canonical } from '../rules/compare/canonical.ts';
@@ -16,9 +16,11 @@ import {
   NO_LATCH,
   withEntry,
 } from '../rules/latch.ts';
-import { appendDurably } from './durable-append.ts';
+import { appendDurably, replaceDurably } from './durable-append.ts';
 
 const FILE = 'latch.jsonl';
+/** Some 200 kB, or a rollback and its release a day for more than a year. */
+const MOST_LINES = 1_000;
 
 export interface Saying {
   readonly scope: string;
@@ -165,6 +167,26 @@ export class Latch {
       this.#damaged = damaged;
       for (const entry of book.last.values()) this.#hear(entry);
       if (this.#book !== before) this.#onFollowed(before);
+    });
+  }
+
+  /**
+   * Leaves the last word on each scope alone, once the file has grown long; a damaged one is kept beside it. For
+   * the process that holds the folder. Never rejects: a file that can not be replaced only stays long.
+   */
+  async compact(): Promise<void> {
+    await this.#inTurn(async () => {
+      try {
+        const text = await readFile(this.#file, 'utf8');
+        if (text.split('\n').length <= MOST_LINES) return;
+        if (this.#damaged > 0) await copyFile(this.#file, `${this.#file}.damaged`);
+        await this.#write();
+        const entries = [...this.#book.last.values()].sort((a, b) => a.epoch - b.epoch);
+        await replaceDurably(this.#file, entries.map(entry => `${canonical(entry)}\n`).join(''));
+        this.#damaged = 0;
+      } catch {
+        // What is said next says whether the disk takes it (`kept`).
+      }
     });
   }
 

@@ -70,6 +70,7 @@ export class Proofs {
   readonly #logger: Logger;
   readonly #remembered = new Map<string, Remembered>();
   #journal: Journal<Proof> | null = null;
+  #onOver: (proof: Proof) => void = () => undefined;
   /** Rollbacks whose proof could not be written. */
   unkept = 0;
   /** Of the last rollback that is over. */
@@ -116,6 +117,11 @@ export class Proofs {
     return proofOf(remembered, null);
   }
 
+  /** Told of every rollback that is over. */
+  onOver(listener: (proof: Proof) => void): void {
+    this.#onOver = listener;
+  }
+
   /** The last rollback by that entry. */
   ofEpoch(epoch: number): Proof | null {
     const those = [...this.#remembered.values()].filter(({ entry }) => entry.epoch === epoch);
@@ -157,6 +163,7 @@ export class Proofs {
     const tookMs = performance.now() - known.command.performanceMs;
     const proof = proofOf(known, tookMs);
     known.over = proof;
+    this.#onOver(proof);
     this.lastMs = tookMs;
     const { id, state, sessions, answers, lastCandidateByte } = proof;
     this.#logger.warn(

@@ -3,8 +3,11 @@ import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import pino from 'pino';
 import { addFault, FAULTS, type FaultSetting } from '../broadcast/fault.ts';
+import type { Proof } from '../control/proofs.ts';
+import { CutoverError } from '../errors.ts';
 import { nextSignal } from '../main.ts';
 import { type DemoReport, isFlawless, type RunningDemo, startDemo } from './demo.ts';
+import { onKeys } from './keys.ts';
 import { duration, wholeNumber } from './option-values.ts';
 
 const DEFAULT_CONFIG = 'cutover.yaml';
@@ -16,6 +19,7 @@ interface Flags {
   readonly json?: boolean;
   readonly unleash?: boolean;
   readonly fault: readonly FaultSetting[];
+  readonly proofText: (proof: Proof) => string;
 }
 
 interface DemoWords {
@@ -26,7 +30,8 @@ interface DemoWords {
   readonly fault: readonly FaultSetting[];
 }
 
-export function demoCommand(): Command {
+/** `proofText` makes a rollback's proof readable. */
+export function demoCommand(proofText: (proof: Proof) => string): Command {
   return new Command('demo')
     .description('run both reference services, the proxy, and users who come and go through it')
     .option('--users <n>', 'how many synthetic users', wholeNumber, 50)
@@ -48,6 +53,8 @@ export function demoCommand(): Command {
       `
 Without --duration it runs until stopped, with ./${DEFAULT_CONFIG} if there is one, so that
 \`cutover status\`, \`cutover stage\` and an editor on the flag files reach it.
+On a terminal the key r rolls everything back, as cutover rollback does from another one; the proof is printed
+either way, and cutover release ends it.
 Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
     )
     .action(async (options: DemoWords) => {
@@ -57,12 +64,14 @@ Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
         json,
         unleash,
         fault,
+        proofText,
         ...(durationMs === undefined ? {} : { durationMs }),
       });
     });
 }
 
-async function demo({ users, durationMs, json, unleash = false, fault }: Flags): Promise<number> {
+async function demo(flags: Flags): Promise<number> {
+  const { users, durationMs, json, unleash = false, fault, proofText } = flags;
   const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
   const running = await startDemo({
     users,
@@ -76,10 +85,24 @@ async function demo({ users, durationMs, json, unleash = false, fault }: Flags):
   const say = (text: string) => void process.stdout.write(text);
   if (!json) say(await introduction(running, own));
   const liveLine = json ? undefined : setInterval(line(running, say), LINE_MS);
+  const { rollbacks } = running.proxy;
+  if (!json) rollbacks.proofs.onOver(proof => say(`\n${proofText(proof)}\n`));
   const stop = nextSignal(['SIGINT', 'SIGTERM']);
+  const letKeysGo = onKeys(process.stdin, {
+    r: async () => {
+      try {
+        const { changed } = await rollbacks.rollback({ reason: 'the key r', by: 'operator demo' });
+        if (!changed) say('\nheld on legacy already; cutover release ends that\n');
+      } catch (error) {
+        if (!(error instanceof CutoverError)) throw error;
+        say(`\n${error.message}\n`);
+      }
+    },
+  });
   await (durationMs === undefined
     ? stop
     : Promise.race([stop, new Promise(resolve => setTimeout(resolve, durationMs))]));
+  letKeysGo();
   clearInterval(liveLine);
   if (!json) say('\nletting the visits under way end …\n');
   const report = await running.end();
@@ -100,6 +123,7 @@ Try, in another terminal:
   npx cutover stage canary 25%             a quarter of the users move to the candidate
   npx cutover explain --user user_1007 --route events
   npx cutover stage off                    everybody is back on legacy
+  npx cutover rollback --reason "a try"    everybody to legacy at once, as the key r does here
 or ${edit} and watch the line below. Ctrl-C ends it.
 `;
   return `proxy      ${proxy.listen}

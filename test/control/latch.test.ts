@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -121,6 +121,55 @@ test('65: of a rollback and a release at once the later one has the last word, i
     await latch.release(all);
     expect((await again()).on('events')).toBeNull();
   }
+});
+
+test('a file that has grown long is left with the last word on each scope, and holds what it held', async () => {
+  const entry = (epoch: number, scope: string, state: string) =>
+    JSON.stringify({ epoch, scope, state, reason: 'x', by: 'operator alice', at: '2026-11-26' });
+  const many = Array.from({ length: 1_200 }, (_, i) =>
+    entry(i + 1, '*', i % 2 === 0 ? 'latched' : 'released'),
+  );
+  const long = [entry(1, 'api', 'severed'), ...many, entry(2_000, 'events', 'latched')];
+  await writeFile(file, `${long.join('\n')}\n`);
+  // Of a replacement that a power cut interrupted.
+  await writeFile(`${file}.new`, '{"epoch":9999,"sco');
+  const latch = await again();
+  const { held } = latch;
+  expect(held).toMatchObject([
+    { scope: 'api', state: 'severed', epoch: 1 },
+    { scope: 'events', state: 'latched', epoch: 2_000 },
+  ]);
+  await latch.compact();
+  expect(await lines()).toHaveLength(3);
+  expect(await again()).toMatchObject({ held, epoch: 2_000, damaged: 0 });
+  expect(await readdir(folder)).toEqual(['latch.jsonl']);
+  await latch.release({ ...all, scope: 'events' });
+  expect((await again()).held).toEqual(held.slice(0, 1));
+  const short = await lines();
+  await latch.compact();
+  expect(await lines()).toEqual(short);
+});
+
+test('67: a long file with a torn end holds everything afterwards as well, and is kept beside', async () => {
+  const released = JSON.stringify({ ...all, epoch: 1, state: 'released', at: '2026-11-26' });
+  const text = `${`${released}\n`.repeat(1_100)}{"epoch":2,"scope":"ev`;
+  await writeFile(file, text);
+  const latch = await again();
+  await latch.compact();
+  expect(await lines()).toHaveLength(1);
+  expect((await again()).on('events')).toBe('latched');
+  expect(await readFile(`${file}.damaged`, 'utf8')).toBe(text);
+});
+
+test('66: a long file that can not be replaced stays, and so does what it holds', async () => {
+  const entry = { ...all, epoch: 1, state: 'latched', at: '2026-11-26' };
+  await writeFile(file, `${JSON.stringify(entry)}\n`.repeat(1_100));
+  await mkdir(`${file}.new`);
+  const latch = await again();
+  await latch.compact();
+  expect(await lines()).toHaveLength(1_100);
+  expect(latch).toMatchObject({ kept: true });
+  expect((await again()).on('events')).toBe('latched');
 });
 
 test('72: a process that does not hold the folder follows the one that does', async () => {

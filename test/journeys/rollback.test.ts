@@ -11,7 +11,7 @@ import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/s
 import { loadConfig } from '../../src/config/load.ts';
 import type { Proof } from '../../src/control/proofs.ts';
 import { startProxy } from '../../src/main.ts';
-import { cutover } from '../support/command.ts';
+import { cutover, startCommand } from '../support/command.ts';
 import { type ProxyProcess, proxyProcess } from '../support/process.ts';
 import {
   admin,
@@ -29,6 +29,8 @@ import { until } from '../support/until.ts';
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const SCRIPTS = path.join(import.meta.dirname, '../../scripts');
+/** Its bit in a mask of signals (signal 12 on Linux). */
+const SIGUSR2 = 1n << 11n;
 const reason = 'events lost, "incident" 4711\\';
 
 const open: { close(): unknown }[] = [];
@@ -314,6 +316,41 @@ describe('a process', () => {
     await proxy.ended();
     const next = await start(at);
     expect(await sideOf(next, 'user_1')).toMatchObject({ side: 'legacy', reason: 'latched' });
+  });
+
+  // The fault: until all modules were loaded and the configuration read, the signal ended the process.
+  test('is rolled back by SIGUSR2 before its modules are loaded', async () => {
+    const at = await folder('live');
+    await writeFile(
+      path.join(at, 'hold.mjs'),
+      `import { existsSync } from 'node:fs';
+      import { registerHooks } from 'node:module';
+      const idle = new Int32Array(new SharedArrayBuffer(4));
+      registerHooks({
+        load(url, context, next) {
+          while (url.endsWith('/src/main.ts') && !existsSync('go')) Atomics.wait(idle, 0, 0, 10);
+          return next(url, context);
+        },
+      });`,
+    );
+    const env = { NODE_OPTIONS: '--import ./hold.mjs' };
+    const child = startCommand(['start', '--config', 'cutover.yaml'], { cwd: at, env });
+    open.push({ close: () => child.kill('SIGKILL') });
+    let end: string | null = null;
+    child.on('exit', (code, signal) => {
+      end = `${code ?? signal}`;
+    });
+    child.stdout.resume();
+    await until('it listens for the signal', async () => {
+      const status = await readFile(`/proc/${child.pid}/status`, 'utf8');
+      return (BigInt(`0x${/SigCgt:\s*(\S+)/.exec(status)?.[1]}`) & SIGUSR2) !== 0n;
+    });
+    child.kill('SIGUSR2');
+    await writeFile(path.join(at, 'go'), '');
+    await until('it is on disk', async () => {
+      if (end !== null) throw new Error(`it ended with ${end}`);
+      return (await latchFile(at)).includes('signal SIGUSR2');
+    });
   });
 
   test('in stage complete is rolled back by a second signal', async () => {

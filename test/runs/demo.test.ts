@@ -1,6 +1,6 @@
 // The demo once took nothing but the ports of a configuration for its own services, and sent its users
 // wherever the URLs led: to the operator's real ones.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -8,8 +8,10 @@ import { promisify } from 'node:util';
 import pino from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type RunningDemo, startDemo } from '../../src/runs/demo.ts';
+import { cutover } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { rawServer } from '../support/raw.ts';
+import { hasProgram } from '../support/tools.ts';
 import { until } from '../support/until.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
@@ -89,3 +91,50 @@ test('its own copy of the example leads to its own services, whatever the exampl
   expect({ any: eventsDelivered > 0, lost }).toEqual({ any: true, lost: 0 });
   expect(theirs.connections).toEqual([]);
 });
+
+test.skipIf(!hasProgram('/usr/bin/script', 'bsdutils'))(
+  'on a terminal it rolls back at a key, and by command from another one, and prints each proof; Ctrl-C ends it',
+  { timeout: 120_000 },
+  async () => {
+    await write({
+      legacy: `http://127.0.0.1:${await freePort()}`,
+      candidate: `http://127.0.0.1:${await freePort()}`,
+    });
+    const bin = path.join(ROOT, 'bin/cutover.js');
+    const command = `'${process.execPath}' '${bin}' demo --users 4`;
+    const demo = spawn('script', ['-qec', command, '/dev/null'], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, NO_COLOR: '1' },
+    });
+    open.push({ close: () => demo.kill('SIGKILL') });
+    let shown = '';
+    let code: number | null | undefined;
+    demo.stdout.on('data', chunk => {
+      shown += chunk;
+    });
+    demo.on('exit', ended => {
+      code = ended;
+    });
+    const says = (pattern: RegExp) =>
+      until(`it shows ${pattern}`, () => pattern.exec(shown)?.[1], 60_000);
+    const env = {
+      CUTOVER_ADMIN: await says(/admin API {2}(http:\S+)/),
+      CUTOVER_TOKEN_FILE: path.join(folder, 'state', 'admin.token'),
+    };
+    await says(/(events\/s)/);
+    expect(await cutover(['stage', 'live'], { env })).toMatchObject({ code: 0 });
+    await says(/(candidate [1-4] )/);
+    demo.stdin.write('r');
+    expect(await says(/rollback (\d+) of everything: complete/)).toBe('1');
+    expect(shown).toMatch(/command .*, by operator demo: the key r/);
+    demo.stdin.write('r');
+    await says(/(held on legacy already)/);
+    expect(await cutover(['release', '--reason', 'x'], { env })).toMatchObject({ code: 0 });
+    const other = await cutover(['rollback', '--reason', 'by command'], { env });
+    expect(other).toMatchObject({ code: 0 });
+    await says(/(by operator \S*: by command)/);
+    demo.stdin.write('\x03');
+    await until('it has ended', () => code !== undefined, 60_000);
+    expect(code).toBe(0);
+  },
+);
