@@ -29,10 +29,10 @@ import { Rollbacks } from './control/rollbacks.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
 import { bothObservers, VitalSigns } from './control/vital-signs.ts';
 import { WriteSplits } from './control/write-splits.ts';
-import type { Marker } from './judge/contamination-watch.ts';
 import { rulesByRoute } from './judge/docket.ts';
 import { Judge } from './judge/judge.ts';
 import type { JudgeView, TrafficView } from './ports.ts';
+import type { Marker } from './rules/isolation/marker.ts';
 import { Traffic } from './traffic/traffic.ts';
 
 /** A new version that waits for the one before it to be told to stop looks so often, */

@@ -3,6 +3,7 @@
 import { IdentityFit } from '../rules/isolation/identity-fit.ts';
 import type { Contamination } from '../rules/isolation/incident.ts';
 import { emptyIsolationBooks, type IsolationBooks } from '../rules/isolation/isolation-books.ts';
+import type { Marker } from '../rules/isolation/marker.ts';
 import { type Hash64, Ownership } from '../rules/isolation/ownership.ts';
 import { PersonalTypes } from '../rules/isolation/personal-types.ts';
 import { Isolation, type IsolationRules } from '../rules/isolation/rules.ts';
@@ -49,12 +50,6 @@ export interface ContaminationWatchOptions {
   readonly onHeld: () => void;
   /** ms of a clock that never steps. */
   readonly now: () => number;
-}
-
-/** Letters and digits alone, so that there is one way to write it; all of a run as long, and begin alike. */
-export interface Marker {
-  readonly text: string;
-  readonly user: string;
 }
 
 export class ContaminationWatch {

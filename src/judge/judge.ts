@@ -12,11 +12,11 @@ import {
   emptyIsolationBooks,
   type IsolationBooks,
 } from '../rules/isolation/isolation-books.ts';
+import type { Marker } from '../rules/isolation/marker.ts';
 import { SECRET_BYTES } from '../rules/isolation/secret-hash.ts';
 import type { NoiseCounts } from '../rules/noise-tally.ts';
 import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
-import type { Marker } from './contamination-watch.ts';
 import { type RouteRules, WINDOW_MS } from './docket.ts';
 import { BatchTap } from './tap.ts';
 import type { FromJudge, JudgeData, ToJudge } from './thread.ts';

@@ -13,6 +13,7 @@ import { type RunningProxy, startProxy } from '../main.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import { type ComparisonReport, comparisonReport, type RunFacts } from './comparison-report.ts';
+import { markersFor } from './markers.ts';
 import { shippedCopy } from './shipped-copy.ts';
 import { type Visit, visit } from './synthetic-user.ts';
 
@@ -73,9 +74,12 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
   const copy = await shippedCopy({ ...options.env, ...urls }, 'shadow');
   try {
     const { loaded } = copy;
-    const proxy = await startProxy({ loaded, env: options.env, logger: options.logger });
+    const planted = markersFor(options.tokens, loaded.config.identity.claim);
+    const markers = planted.filter(marker => marker !== null);
+    const proxy = await startProxy({ loaded, markers, env: options.env, logger: options.logger });
+    const words = planted.map(marker => marker?.text);
     try {
-      obstacles.push(...(await drive(options, proxy, visits)));
+      obstacles.push(...(await drive(options, proxy, visits, words)));
     } finally {
       await proxy.close();
     }
@@ -106,6 +110,7 @@ async function drive(
   { tokens, forMs, stop }: ComparisonOptions,
   proxy: RunningProxy,
   visits: Record<Visit, number>,
+  markers: readonly (string | undefined)[],
 ): Promise<string[]> {
   const over = AbortSignal.any([stop, AbortSignal.timeout(forMs)]);
   const goHome = new AbortController();
@@ -141,6 +146,7 @@ async function drive(
         .then(() => leave.abort());
       const how = await visit({
         ...{ id: `user ${index + 1}`, token, listen: proxy.listen, leave: leave.signal },
+        marker: markers[index],
         onEvent: () => undefined,
         onComplete: () => {
           runs.delete(done.promise);

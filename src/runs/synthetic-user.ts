@@ -19,6 +19,8 @@ const RUN_MS = 15_000;
 export interface UserOptions {
   readonly id: string;
   readonly token: string;
+  /** What nobody else may ever be sent; part of what he asks. */
+  readonly marker?: string | undefined;
   /** Where the proxy listens, as `http://host:port`. */
   readonly listen: string;
   /** Called with the key of every golden-path event that was read. */
@@ -34,7 +36,7 @@ export type Visit = 'done' | 'login-failed' | 'broken-off' | 'out-of-order';
 
 /** One visit: login, one agent run, and there until asked to leave. Never rejects. */
 export async function visit(options: UserOptions): Promise<Visit> {
-  const { id, token, listen, onEvent, onComplete, leave } = options;
+  const { id, token, marker, listen, onEvent, onComplete, leave } = options;
   const url = `${listen.replace(/^http/, 'ws')}/ws`;
   const socket = new WebSocket(url, tokenSubprotocols(token), { handshakeTimeout: LOGIN_MS });
   const seen: string[] = [];
@@ -47,7 +49,7 @@ export async function visit(options: UserOptions): Promise<Visit> {
       const start = {
         type: 'start_agent',
         message_id: randomUUID(),
-        message: `A question of ${id}`,
+        message: [`A question of ${id}`, marker].filter(Boolean).join(' '),
       };
       socket.send(JSON.stringify(start));
     });

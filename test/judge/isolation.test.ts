@@ -2,12 +2,13 @@
 import { expect, test } from 'vitest';
 import { broadcasterRules } from '../../src/broadcast/compare-rules.ts';
 import type { Batch } from '../../src/judge/batch.ts';
-import { ContaminationWatch, HOLD_MS, type Marker } from '../../src/judge/contamination-watch.ts';
+import { ContaminationWatch, HOLD_MS } from '../../src/judge/contamination-watch.ts';
 import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
 import { BatchTap } from '../../src/judge/tap.ts';
 import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import type { Contamination } from '../../src/rules/isolation/incident.ts';
+import type { Marker } from '../../src/rules/isolation/marker.ts';
 import { DEFAULT_ISOLATION, type IsolationRules } from '../../src/rules/isolation/rules.ts';
 import { SECRET_BYTES } from '../../src/rules/isolation/secret-hash.ts';
 import { imbalance } from '../../src/rules/pairing/books.ts';

@@ -87,6 +87,20 @@ test(
 );
 
 test(
+  "a candidate that sends users each other's events is contaminated: exit 2, and nobody is named",
+  async () => {
+    const faults = [{ kind: 'misroute', rate: 0.2 } as const];
+    const ran = await compare(await candidate({ faults }), '--secret-file', 'secret', '--json');
+    expect(ran.code).toBe(2);
+    const report = JSON.parse(ran.stdout);
+    expect(report.verdict).toBe('contaminated');
+    expect(report.reasons[0]).toMatch(/^\d+ events? held data of another user$/);
+    expect(ran.stdout).not.toMatch(/user_10\d\d/);
+  },
+  LIMIT_MS,
+);
+
+test(
   'a service that is down, or a word that is not understood: exit 3, never one of the verdicts',
   async () => {
     const nobody = `http://127.0.0.1:${await freePort()}`;
