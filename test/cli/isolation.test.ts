@@ -1,0 +1,68 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { cutover } from '../support/command.ts';
+
+const CONFIG = `upstreams:
+  legacy: { url: 'http://127.0.0.1:9001' }
+  candidate: { url: 'http://127.0.0.1:9002' }
+listen: {}
+routes:
+  - name: events
+    path: /ws
+    protocol: websocket
+    isolation: { provenance: { receipt: [recipient_id] }, everyone: [notice] }
+`;
+
+let dir: string;
+beforeAll(async () => {
+  dir = await mkdtemp(path.join(tmpdir(), 'cutover-isolation-'));
+  await put('cutover.yaml', CONFIG);
+});
+afterAll(() => rm(dir, { recursive: true }));
+
+const put = (file: string, text: string) => writeFile(path.join(dir, file), text);
+const explain = async (event: string, ...words: string[]) => {
+  await put('event.json', event);
+  return cutover(['isolation', 'explain', 'event.json', '--user', 'ann', ...words], { cwd: dir });
+};
+
+test('a foreign address is told with its place, and ends with 1', async () => {
+  const ran = await explain('{"type":"x","thread_id":"t","data":{"target\\u005fuser_id":"bob"}}');
+  expect(ran.code).toBe(1);
+  expect(ran.stdout).toContain('x: contaminated (it has to be parsed)');
+  expect(ran.stdout).toMatch(
+    /routing\s+\/data\/target_user_id\s+contaminated\s+names somebody else/,
+  );
+  expect(ran.stdout).toMatch(/ledger\s+\/thread_id\s+open\s+contaminated if legacy gave/);
+  expect(ran.stdout).not.toContain('bob');
+});
+
+test('what is declared as provenance, an alias, and a type for everybody are told as such', async () => {
+  const receipt = await explain('{"type":"receipt","recipient_id":"bob"}', '--json');
+  expect(receipt.code).toBe(0);
+  expect(JSON.parse(receipt.stdout)).toMatchObject({
+    ...{ eventType: 'receipt', scan: 'parse', says: 'clean' },
+    rules: [
+      { rule: 'routing', path: '/recipient_id', says: 'clean' },
+      { rule: 'fingerprint', says: 'open' },
+      { rule: 'marker', says: 'clean' },
+    ],
+  });
+  const notice = await explain('{"type":"notice","userId":"a@b.c"}', '--alias', 'a@b.c', '--json');
+  expect(JSON.parse(notice.stdout)).toMatchObject({
+    ...{ scan: 'clean', says: 'clean' },
+    rules: [{ says: 'clean', why: 'names the user' }, { rule: 'fingerprint', says: 'clean' }, {}],
+  });
+});
+
+test('what can not be looked into, read or found is told as that', async () => {
+  const broken = await explain('{"userId":"bob"');
+  expect(broken).toMatchObject({ code: 0 });
+  expect(broken.stdout).toContain('uninspectable');
+  const nowhere = await cutover(['isolation', 'explain', 'no.json', '--user', 'ann'], { cwd: dir });
+  expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('no.json') });
+  const route = await explain('{}', '--route', 'nothing');
+  expect(route).toMatchObject({ code: 2, stderr: expect.stringContaining('routes are events') });
+});

@@ -1,0 +1,112 @@
+// What becomes of an event with another user's data: acted upon at once, told once, on record without a name.
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import pino from 'pino';
+import { afterEach, expect, test, vi } from 'vitest';
+import { Incidents } from '../../src/control/incidents.ts';
+import { verifyJournal } from '../../src/control/journal.ts';
+import type { Prevented } from '../../src/ports.ts';
+import type { Contamination } from '../../src/rules/isolation/incident.ts';
+import { HASH_KEY_BYTES } from '../../src/rules/keyed-hash.ts';
+import { until } from '../support/until.ts';
+
+let folder: string;
+afterEach(async () => {
+  vi.useRealTimers();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function incidents() {
+  folder = await mkdtemp(path.join(tmpdir(), 'cutover-incidents-'));
+  const acted: string[] = [];
+  const logged: string[] = [];
+  const sessions = [{ id: 's1', subject: null, side: 'candidate' as const }];
+  const kept = new Incidents({
+    guardrails: () => ({ contaminated: route => void acted.push(route) }),
+    traffic: () => ({ sessionsOf: () => sessions }),
+    logger: pino({}, { write: line => void logged.push(line) }),
+  });
+  await kept.keepIn(folder, new Uint8Array(HASH_KEY_BYTES).fill(9));
+  return { kept, acted, logged };
+}
+
+const found = (more: Partial<Contamination> = {}): Contamination => ({
+  ...{ rule: 'routing', route: 'events', session: 's1', side: 'candidate' },
+  ...{ path: '/target_user_id', eventType: 'notice', onBoth: false, at: 1_795_000_000_000 },
+  ...{ user: 'ann', owner: 'bob' },
+  ...more,
+});
+const prevented = (more: Partial<Prevented> = {}): Prevented => ({
+  ...{ route: 'events', side: 'candidate', session: 's1', path: '/target_user_id' },
+  ...{ eventType: 'notice', named: '"bob"', outcome: 'sanitized', compared: true },
+  subject: { id: 'ann', aliases: [] },
+  ...more,
+});
+
+test('an event is acted upon, counted, logged and on record, and nobody is named', async () => {
+  const { kept, acted, logged } = await incidents();
+  kept.contaminated(found());
+  expect(acted).toEqual(['events']);
+  const [incident] = await until('it is on record', async () => {
+    const all = await kept.last(10);
+    return all.length > 0 ? all : undefined;
+  });
+  expect(incident).toMatchObject({ outcome: 'delivered', rule: 'routing', seq: 1 });
+  expect([...kept.counts]).toMatchObject([{ route: 'events', outcome: 'delivered', count: 1 }]);
+  const text = await readFile(path.join(folder, 'incidents.jsonl'), 'utf8');
+  expect(text + logged.join('')).not.toMatch(/ann|bob/);
+  expect(await verifyJournal(path.join(folder, 'incidents.jsonl'))).toMatchObject({ entries: 1 });
+});
+
+test("legacy's own, and what both services sent, take nobody anywhere", async () => {
+  const { kept, acted } = await incidents();
+  kept.contaminated(found({ side: 'legacy' }));
+  kept.contaminated(found({ onBoth: true }));
+  expect(acted).toEqual([]);
+  expect([...kept.counts]).toMatchObject([{ side: 'legacy', outcome: 'not-shown', count: 1 }]);
+});
+
+test('what a lane prevented and the judge tells of is one incident', async () => {
+  const { kept, acted } = await incidents();
+  vi.useFakeTimers();
+  kept.prevented(prevented(), false);
+  expect(acted).toEqual([]);
+  kept.contaminated(found());
+  vi.advanceTimersByTime(60_000);
+  expect(acted).toEqual(['events']);
+  expect([...kept.counts]).toMatchObject([{ outcome: 'sanitized', count: 1 }]);
+});
+
+test('what the judge has no copy of is acted upon at once, and what it does not tell of soon after', async () => {
+  const { kept, acted } = await incidents();
+  vi.useFakeTimers();
+  kept.prevented(prevented({ outcome: 'blocked' }), true);
+  expect(acted).toEqual(['events']);
+  kept.prevented(prevented(), false);
+  expect(acted).toEqual(['events']);
+  vi.advanceTimersByTime(60_000);
+  expect(acted).toEqual(['events', 'events']);
+  expect([...kept.counts].map(({ outcome, count }) => [outcome, count])).toEqual([
+    ['blocked', 1],
+    ['sanitized', 1],
+  ]);
+});
+
+test('a flood is acted upon and counted one by one; on record are the first sixty', async () => {
+  const { kept, acted } = await incidents();
+  for (let n = 0; n < 500; n += 1) kept.contaminated(found());
+  expect(acted).toHaveLength(500);
+  await until('they are on record', async () => (await kept.last(1_000)).length >= 60);
+  expect(kept.unkept).toBe(440);
+  expect(await kept.last(1_000)).toHaveLength(60);
+  expect([...kept.counts].reduce((sum, { count }) => sum + count, 0)).toBe(500);
+});
+
+test('a disk that refuses keeps nobody from acting', async () => {
+  const { kept, acted } = await incidents();
+  kept.letGo();
+  kept.contaminated(found());
+  expect(acted).toEqual(['events']);
+  await until('it is counted', () => kept.unkept === 1);
+});
