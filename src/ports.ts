@@ -276,6 +276,8 @@ export interface StreamFacts {
   readonly id: string;
   readonly format: 'websocket' | 'sse';
   readonly subject: Subject | null;
+  /** What legacy's twin says to the session of that id, in the candidate's place; see `TwinSampling`. */
+  readonly isTwin?: boolean;
 }
 
 /** Copies of one session's streams for the judge. Called on the client's path: copies, never waits. */
@@ -347,8 +349,10 @@ export interface Tap {
 
 /** Says when legacy is to be asked the same thing twice, to learn how often it differs from itself. */
 export interface TwinSampling {
-  /** Asked for each safe request of a route that legacy serves, on the client's path. */
+  /** Asked for each safe request that legacy serves, and each session that opens, on the client's path. */
   take(route: string): boolean;
+  /** The route is being measured. */
+  isOn(route: string): boolean;
 }
 
 /** What the operator's side can ask of the judge. */

@@ -141,7 +141,11 @@ function absolutePaths(config: Config, folder: string): Config {
       ? { ...listen, tls: { certFile: at(tls.certFile), keyFile: at(tls.keyFile) } }
       : listen,
     stateDir: at(config.stateDir),
-    upstreams: { legacy: upstream(upstreams.legacy), candidate: upstream(upstreams.candidate) },
+    upstreams: {
+      legacy: upstream(upstreams.legacy),
+      candidate: upstream(upstreams.candidate),
+      ...(upstreams.legacyTwin && { legacyTwin: upstream(upstreams.legacyTwin) }),
+    },
     identity: {
       ...identity,
       verify:

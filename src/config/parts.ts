@@ -9,6 +9,7 @@ export interface Parts {
   readonly admin: Config['admin'] | undefined;
   readonly legacy: UpstreamConfig | undefined;
   readonly candidate: UpstreamConfig | undefined;
+  readonly legacyTwin: UpstreamConfig | undefined;
   /** With their places in the file. */
   readonly routes: readonly (readonly [index: number, route: RouteConfig])[];
   readonly identity: Config['identity'] | undefined;
@@ -26,6 +27,7 @@ export function soundParts(value: unknown): Parts {
     admin: part(admin, 'admin'),
     legacy: part(upstreams.shape.legacy, 'upstreams', 'legacy'),
     candidate: part(upstreams.shape.candidate, 'upstreams', 'candidate'),
+    legacyTwin: part(upstreams.shape.legacyTwin, 'upstreams', 'legacyTwin'),
     routes: (Array.isArray(list) ? list : []).flatMap((entry, index) => {
       const { data } = routes.element.safeParse(entry);
       return data === undefined ? [] : [[index, data] as const];

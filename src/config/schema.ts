@@ -365,7 +365,13 @@ export const ConfigSchema = z.strictObject({
     .default('state')
     .describe('Lock, admin token, evidence, later latch and audit.'),
   upstreams: z
-    .strictObject({ legacy: Upstream, candidate: Upstream })
+    .strictObject({
+      legacy: Upstream,
+      candidate: Upstream,
+      legacyTwin: Upstream.optional().describe(
+        'Another instance of legacy that clients tell nothing: `cutover noise measure` holds its streams against those of legacy.',
+      ),
+    })
     .describe('The service that is to be replaced, and the one that is to replace it.'),
   routes: z.array(Route).min(1).describe('What is migrated; every other path goes to legacy.'),
   identity: Identity.prefault({}).describe('How a request names its user.'),

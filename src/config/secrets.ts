@@ -39,7 +39,11 @@ export interface Secrets {
     readonly hook?: string;
   };
   /** PEM texts of private authorities. */
-  readonly ca: { readonly legacy?: string; readonly candidate?: string };
+  readonly ca: {
+    readonly legacy?: string;
+    readonly candidate?: string;
+    readonly legacyTwin?: string;
+  };
 }
 
 export interface Resolved {
@@ -81,8 +85,8 @@ export async function resolveSecrets(
     if (left < EXPIRES_SOON_MS) warnings.push({ path: certPath, message: `${end}; renew it` });
   }
 
-  const ca: { legacy?: string; candidate?: string } = {};
-  for (const side of ['legacy', 'candidate'] as const) {
+  const ca: { legacy?: string; candidate?: string; legacyTwin?: string } = {};
+  for (const side of ['legacy', 'candidate', 'legacyTwin'] as const) {
     const path = ['upstreams', side, 'caFile'];
     const pem = (await read(path, parts[side]?.caFile))?.toString();
     if (pem !== undefined && check(path, certificatesWrong(pem))) ca[side] = pem;

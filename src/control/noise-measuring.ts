@@ -12,8 +12,10 @@ const A_SECOND_MS = 1_000;
 
 export interface NoiseAsk {
   readonly forMs: number;
-  /** Of the safe requests that legacy serves, 0 to 1. */
+  /** Of the safe requests that legacy serves, or of the sessions that open, 0 to 1. */
   readonly share: number;
+  /** There is another instance of legacy, for WebSockets. */
+  readonly hasTwin: boolean;
 }
 
 export interface NoiseView extends MeasuredProfile {
@@ -47,6 +49,10 @@ export class NoiseMeasuring implements TwinSampling {
     this.#judge = judge;
   }
 
+  isOn(route: string): boolean {
+    return this.#open > 0 && this.#measurements.get(route)?.result === null;
+  }
+
   take(route: string): boolean {
     if (this.#open === 0) return false;
     const measurement = this.#measurements.get(route);
@@ -64,11 +70,14 @@ export class NoiseMeasuring implements TwinSampling {
   }
 
   /** Throws `CutoverError` where there is nothing to be measured, or something is already. */
-  start(route: RouteConfig, { forMs, share }: NoiseAsk): void {
+  start(route: RouteConfig, { forMs, share, hasTwin }: NoiseAsk): void {
     const { name, protocol, compare, redact } = route;
-    if (protocol !== 'http') {
-      const message = `legacy is asked twice by safe HTTP requests, and route ${name} is ${protocol}`;
-      throw new CutoverError('conflict', message, { field: 'route' });
+    if (protocol === 'sse' || (protocol === 'websocket' && !hasTwin)) {
+      const what =
+        protocol === 'sse'
+          ? 'event streams can not be measured'
+          : 'WebSockets are measured beside a twin of legacy, and upstreams.legacyTwin names none';
+      throw new CutoverError('conflict', `${what} (route ${name})`, { field: 'route' });
     }
     if (route.noise !== undefined) {
       const message = `route ${name} has a profile in force, and what it excuses can not be told apart: take noise out of the configuration first`;

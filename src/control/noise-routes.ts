@@ -34,7 +34,8 @@ export function noiseRoutes(api: FastifyInstance, proxy: ProxyView, logger: Logg
     const [found] = routesOf(proxy, asked.route);
     if (found === undefined) throw new CutoverError('no-such-route', undefined, { field: 'route' });
     const act = { by: operatorOf(request), action: 'noise', reason: null, details: { ...asked } };
-    await audit.doing(act, async () => noise.start(found, asked));
+    const hasTwin = proxy.loaded().config.upstreams.legacyTwin !== undefined;
+    await audit.doing(act, async () => noise.start(found, { ...asked, hasTwin }));
     logger.info(asked, 'an operator has the noise of legacy measured');
     return noise.view(asked.route);
   });

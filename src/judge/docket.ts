@@ -126,15 +126,13 @@ export class Docket {
       addBooks(sum, books);
     };
     for (const [route, books] of this.#closed) add(route, books);
-    for (const { facts, pairing } of this.#streams.values()) add(facts.route, pairing.books);
+    for (const { facts, pairing } of this.#streams.values())
+      if (!facts.isTwin) add(facts.route, pairing.books);
     return all;
   }
 
   booksOf(session: string): Books | null {
-    for (const { facts, pairing } of this.#streams.values()) {
-      if (facts.id === session) return pairing.books;
-    }
-    return null;
+    return this.#sessionOf(session)?.pairing.books ?? null;
   }
 
   /** Everything gets its verdict. */
@@ -233,7 +231,30 @@ export class Docket {
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
   }
 
+  /** What legacy's twin says to a session, which lends what legacy says. */
+  #openTwin(number: number, facts: StreamFacts): void {
+    const { route, id, subject } = facts;
+    const rules = this.noise.rulesOf(route);
+    const session = this.#sessionOf(id);
+    // Nobody measures any more: its pieces are nobody's.
+    if (rules === null || session === undefined) return;
+    const pairing = new Pairing({
+      ...{ route, session: id, rules, subject: namesOf(subject), ids: new IdClasses() },
+      ...{ windowMs: WINDOW_MS, maxPending: MOST_PENDING },
+      onFinding: finding => this.noise.add('twin', finding, false),
+    });
+    session.tellTwin(pairing);
+    this.#streams.set(number, new JudgedStream(facts, pairing, rules, null));
+  }
+
+  #sessionOf(id: string): JudgedStream | undefined {
+    for (const stream of this.#streams.values())
+      if (stream.facts.id === id && !stream.facts.isTwin) return stream;
+    return undefined;
+  }
+
   #open(number: number, facts: StreamFacts): void {
+    if (facts.isTwin) return this.#openTwin(number, facts);
     const { route, id, subject } = facts;
     const watch = this.#watchOf(facts);
     const pairing = new Pairing({
@@ -275,6 +296,7 @@ export class Docket {
     } catch (error) {
       this.#options.onFailure(error);
     }
+    if (stream.facts.isTwin) return this.#sessionOf(stream.facts.id)?.tellTwin(null);
     addBooks(this.#closedOf(stream.facts.route), stream.pairing.books);
     const key = idKey(stream.facts);
     const shared = this.#ids.get(key);

@@ -37,6 +37,8 @@ export class JudgedStream {
     legacy: Number.POSITIVE_INFINITY,
     candidate: Number.POSITIVE_INFINITY,
   };
+  /** Hears what legacy says as well, to hold it against what its twin says. */
+  #twin: Pairing | null = null;
   /** The side that was closed last. */
   #closed: Side | null = null;
   /** Number of the latest opening of a leg. */
@@ -64,6 +66,14 @@ export class JudgedStream {
     this.#generation = generation;
     if (this.#closed === side) this.#closed = null;
     this.pairing.legOpened(side, time);
+    if (side === 'legacy') this.#twin?.legOpened(side, time);
+  }
+
+  /** From now on `twin` hears legacy's events as legacy's; null: nobody does. */
+  tellTwin(twin: Pairing | null): void {
+    this.#twin = twin;
+    const { legacy } = this.#openSince;
+    if (legacy !== Number.POSITIVE_INFINITY) twin?.legOpened('legacy', legacy);
   }
 
   legClosed(side: Side, leftOut: number, time: number): void {
@@ -72,6 +82,7 @@ export class JudgedStream {
     this.#closed = side;
     this.#openSince[side] = Number.POSITIVE_INFINITY;
     this.pairing.legClosed(side, time);
+    if (side === 'legacy') this.#twin?.legClosed(side, time);
   }
 
   piece({ side, bytes, afterGap, leftOut, time }: Piece): void {
@@ -110,6 +121,7 @@ export class JudgedStream {
     this.#messages[side] += leftOut + torn;
     this.#lastGapAt = time;
     this.pairing.gap(side, time, 'overload', leftOut + torn);
+    if (side === 'legacy') this.#twin?.gap(side, time, 'overload');
   }
 
   #event(side: Side, decoded: Decoded, payload: Buffer, form: MessageForm): void {
@@ -121,6 +133,7 @@ export class JudgedStream {
       this.#watch?.arrived(side, payload, event, form, this.#time, mayBoth) ?? false;
     if ('value' in decoded) {
       this.pairing.event(side, value, this.#time, isAnothers, decoded.text);
+      if (side === 'legacy') this.#twin?.event(side, value, this.#time, false, decoded.text);
     } else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 

@@ -78,7 +78,9 @@ export class BatchTap implements Tap {
 
   stream(facts: StreamFacts): StreamTap {
     this.#lastNumber = (this.#lastNumber + 1) % 2 ** 32;
-    const stream = new TappedStream(this, this.#lastNumber, facts, this.handed(facts.route));
+    // A twin's is in nobody's books.
+    const handed = facts.isTwin ? { legacy: 0, candidate: 0 } : this.handed(facts.route);
+    const stream = new TappedStream(this, this.#lastNumber, facts, handed);
     this.#streams.set(stream.number, stream);
     this.note({ kind: 'open', stream: stream.number, facts });
     return stream;

@@ -10,6 +10,8 @@ import { type Upstream, upstreamOf } from './upstream.ts';
 export interface TrafficContext {
   readonly routes: readonly RouteConfig[];
   readonly upstreams: Readonly<Record<Side, Upstream>>;
+  /** Another instance of legacy; null where there is none. */
+  readonly twin: Upstream | null;
   readonly identity: IdentityConfig;
   readonly identifier: Identifier;
   readonly limits: LimitsConfig;
@@ -30,6 +32,10 @@ export function contextOf(loaded: Loaded): TrafficContext {
       legacy: upstreamOf('legacy', config.upstreams.legacy, secrets.ca.legacy),
       candidate: upstreamOf('candidate', config.upstreams.candidate, secrets.ca.candidate),
     },
+    twin:
+      config.upstreams.legacyTwin === undefined
+        ? null
+        : upstreamOf('legacy', config.upstreams.legacyTwin, secrets.ca.legacyTwin),
     identity: config.identity,
     identifier: createIdentifier(config.identity, secrets, trustedProxies),
     limits: config.limits,

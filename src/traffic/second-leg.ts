@@ -24,7 +24,8 @@ export interface SecondLegOptions {
   readonly side: Side;
   readonly role: Role['role'];
   readonly tap: StreamTap;
-  readonly tails: TailRing;
+  /** Null for a leg that nobody is ever moved to. */
+  readonly tails: TailRing | null;
   /** Told once the handshake is through, and once when it is over. */
   readonly onOpen: () => void;
   /** Told when bytes have come, and lie in the tail. */
@@ -155,12 +156,14 @@ export class SecondLeg {
     const { tap, tails } = this.#options;
     const { tracker } = leg;
     this.#bytesSinceSweep += view.length;
-    leg.tail = tails.append(leg.tail, {
-      bytes: view,
-      messages: tracker.messages,
-      atBoundary: tracker.atMessageBoundary,
-      time: performance.now(),
-    });
+    if (tails !== null) {
+      leg.tail = tails.append(leg.tail, {
+        bytes: view,
+        messages: tracker.messages,
+        atBoundary: tracker.atMessageBoundary,
+        time: performance.now(),
+      });
+    }
     tap.follow(this.side, view, tracker);
     if (this.#leaving !== null) return;
     if (tracker.closeCode === null) return this.#options.onSpoke();

@@ -17,6 +17,7 @@ import type {
   RollbackOutlook,
   Tap,
   TrafficObserver,
+  TwinSampling,
 } from '../ports.ts';
 import type { SecondLeg, Side } from '../rules/decide.ts';
 import type { HandoverAction } from '../rules/handover/handover.ts';
@@ -45,7 +46,8 @@ import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
 import { StreamGuard } from './stream-guard.ts';
 import { TailRing } from './tail-ring.ts';
-import { fieldsFor, targetFor } from './upstream.ts';
+import { TwinLegs } from './twin-legs.ts';
+import { fieldsFor, targetFor, type Upstream } from './upstream.ts';
 
 /** Peers are looked at for progress so often; limits of theirs are seconds and more. */
 const SWEEP_MS = 1_000;
@@ -62,6 +64,7 @@ export interface WebSocketLaneOptions {
   readonly isolation: IsolationWatch;
   readonly counters: Counters;
   readonly tap: Tap;
+  readonly twins: TwinSampling;
   readonly logger: Logger;
   /** Takes what no route names. */
   readonly unrouted: (incoming: IncomingMessage, client: net.Socket, head: Buffer) => void;
@@ -77,6 +80,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly #breakers = { legacy: new Breaker(), candidate: new Breaker() };
   readonly tails = new TailRing();
   readonly #readingOn = new ReadingOn();
+  readonly #twins = new TwinLegs();
   readonly #handovers: Handovers;
   readonly #sweeper: NodeJS.Timeout;
   /** Counts changes of what decides. */
@@ -102,6 +106,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       const now = performance.now();
       for (const session of this.sessions) session.sweep(now);
       this.#readingOn.sweep(now);
+      this.#twins.sweep();
     }, SWEEP_MS);
     this.#sweeper.unref();
   }
@@ -163,7 +168,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const changes = this.#changes;
     const under = { route: name, side: primary, over: [] as (() => void)[] };
     this.#openings.add(under);
-    const outcome = await dialLeg(legRequest(opening, primary), early.over);
+    const outcome = await dialLeg(
+      legRequest(opening, context.upstreams[primary], false),
+      early.over,
+    );
     this.#openings.delete(under);
     // After everything below: by then the session has joined those rollbacks, or there is none.
     for (const over of under.over) queueMicrotask(over);
@@ -180,6 +188,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.sessions.add(session);
     client.write(acceptance(fieldsToClient(outcome.answer, context, primary)));
     session.start(comparison, fromClient, outcome.early);
+    if (comparison !== null && !singleUse) this.#standTwinBeside(opening, client);
     this.#options.observer.sessionOpened(
       name,
       primary,
@@ -200,6 +209,19 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     if (isToLeave === 'reconnect') endForRestart(session);
   }
 
+  /** Where somebody measures how legacy differs from itself, and there is a twin of it. */
+  #standTwinBeside(opening: Opening, client: net.Socket): void {
+    const { context, route, id, subject } = opening;
+    const { twins, tap } = this.#options;
+    if (context.twin === null || !twins.take(route.name)) return;
+    this.#twins.open({
+      client,
+      request: legRequest(opening, context.twin, true),
+      tap: () => tap.stream({ route: route.name, id, format: 'websocket', subject, isTwin: true }),
+      isWanted: () => twins.isOn(route.name),
+    });
+  }
+
   #compare(opening: Opening, plan: SecondLeg, listener: Session | null): Comparison {
     const { id, route, subject, singleUse } = opening;
     const { tap, counters, observer } = this.#options;
@@ -209,7 +231,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       breakers: this.#breakers,
       tap: tap.stream({ route: route.name, id, format: 'websocket', subject }),
       counters: side => counters.of(route.name, side),
-      request: ({ side, role }) => legRequest(opening, side, role),
+      request: ({ side, role }) =>
+        legRequest(opening, opening.context.upstreams[side], route.shadowMark && role === 'shadow'),
     });
   }
 
@@ -311,6 +334,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   async drain(windowMs: number): Promise<void> {
     this.draining = true;
     this.#readingOn.end();
+    this.#twins.end();
     await this.endOpen(windowMs);
     while (this.sessions.size > 0 || this.connecting > 0) await pause(DRAIN_CHECK_MS);
   }
@@ -441,6 +465,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     clearInterval(this.#sweeper);
     this.#handovers.close();
     this.#readingOn.end();
+    this.#twins.end();
     for (const session of this.sessions) session.destroy();
   }
 }
@@ -450,12 +475,7 @@ function endForRestart(session: Session): void {
 }
 
 /** The client's own handshake as the service gets it: its key, subprotocols and credentials. */
-function legRequest(
-  { context, request, route, id }: Opening,
-  side: Side,
-  role?: SecondLeg['role'],
-): LegRequest {
-  const upstream = context.upstreams[side];
+function legRequest({ request, id }: Opening, upstream: Upstream, isMarked: boolean): LegRequest {
   const fields = fieldsFor(
     upstream,
     request,
@@ -474,7 +494,7 @@ function legRequest(
       'Upgrade',
       'X-Cutover-Session',
       id,
-      ...(route.shadowMark && role === 'shadow' ? ['X-Cutover-Role', 'shadow'] : []),
+      ...(isMarked ? ['X-Cutover-Role', 'shadow'] : []),
     ]),
   };
 }

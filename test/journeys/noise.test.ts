@@ -114,7 +114,7 @@ test('what can not be measured is refused with a sentence', async () => {
   const asked = { route: 'api', forMs: 60_000, share: 0.1 };
   expect(await ask({ ...asked, route: 'events' })).toEqual([
     409,
-    expect.stringContaining('route events is websocket'),
+    expect.stringContaining('upstreams.legacyTwin names none'),
   ]);
   expect(await ask({ ...asked, route: 'nowhere' })).toEqual([404, expect.anything()]);
   expect(await ask({ ...asked, share: 2 })).toEqual([422, expect.stringContaining('share')]);

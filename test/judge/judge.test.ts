@@ -108,6 +108,35 @@ test('a side that is closed is settled once nothing of it waits for the other on
   expect(settled).toBe(2);
 });
 
+test('what a twin of legacy says is held against legacy, and is in no books', async () => {
+  const judged = judge();
+  judged.measureNoise('events', { rules: DEFAULT_RULES, redact: [] });
+  const { say } = session(judged);
+  const facts = { route: 'events', id: 's1', format: 'websocket', subject: null } as const;
+  const twin = judged.tap.stream({ ...facts, isTwin: true });
+  const tracker = new FrameTracker();
+  twin.legOpened('candidate', tracker);
+  for (let seq = 0; seq < 3; seq += 1) {
+    for (const side of SIDES) say(side, step(seq, { load: 1 }));
+    const text = JSON.stringify(step(seq, { load: 2 }));
+    twin.follow('candidate', wholeFrame(1, Buffer.from(text)), tracker);
+  }
+  const type = await until('all are compared', async () => {
+    const found = (await judged.noise('events'))?.get('step');
+    return found?.pairs.twin === 3 && found.pairs.candidate === 3 ? found : undefined;
+  });
+  expect(type.places).toEqual(
+    new Map([
+      ['/load', { values: { twin: 3, candidate: 0 }, otherwise: { twin: 0, candidate: 0 } }],
+    ]),
+  );
+  twin.close();
+  const books = await settled(judged, 6);
+  expect([books.legacy.seen, books.candidate.seen, books.legacy.match]).toEqual([3, 3, 3]);
+  judged.measureNoise('events', null);
+  expect(await judged.noise('events')).toBeNull();
+});
+
 test('what came while the process was not scheduled is read before its window ends', async () => {
   const judged = judge();
   const { say } = session(judged);

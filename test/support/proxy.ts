@@ -22,6 +22,7 @@ export interface ProxyOptions {
   /** Base URLs, or ports on 127.0.0.1. */
   legacy: string | number;
   candidate?: string | number;
+  legacyTwin?: string | number;
   routes?: Input['routes'];
   identity?: Input['identity'];
   limits?: Input['limits'];
@@ -84,6 +85,7 @@ export function loadedConfig(o: ProxyOptions): Loaded {
     upstreams: {
       legacy: { url: url(o.legacy), ...o.upstream },
       candidate: { url: url(o.candidate ?? o.legacy), ...o.upstream },
+      ...(o.legacyTwin === undefined ? {} : { legacyTwin: { url: url(o.legacyTwin) } }),
     },
     routes: o.routes ?? [
       { name: 'events', path: '/ws', protocol: 'websocket' },
@@ -110,7 +112,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     decider: o.decider ?? (() => ({ decision: decisionFor('legacy'), revision: 'test' })),
     logger: pino({ level: 'debug' }, { write: line => void logged.push(line) }),
     tap: o.tap ?? new Ear(),
-    twins: o.twins ?? { take: () => false },
+    twins: o.twins ?? { take: () => false, isOn: () => false },
     ledger: {
       begun: (route, to) => void begun.push(`${route} ${to}`),
       agreed: route => void agreed.push(route),

@@ -211,6 +211,35 @@ test('nobody is heard on for ever, and nobody at all once the proxy is about to 
   await until('it has left', second);
 }, 40_000);
 
+test("a twin of legacy hears the client's handshake and nothing else, while it is measured", async () => {
+  const twin = await service('twin');
+  let isOn = true;
+  const { candidate, ear, front } = await both({
+    legacyTwin: twin.port,
+    twins: { take: () => isOn, isOn: () => isOn },
+  });
+  const { socket, read } = await enter(front);
+  socket.send('one');
+  await until('both have it', () => candidate.heard.length === 1 && read.length === 2);
+  const stream = await until('the judge hears of it', () => ear.streams.find(s => s.facts.isTwin));
+  await until('and hears it', () => stream.messages('candidate').length === 1);
+  expect(stream.facts.id).toBe(ear.streams.find(s => !s.facts.isTwin)?.facts.id);
+  expect(twin.headers[0]).toMatchObject({ 'x-cutover-role': 'shadow' });
+  expect([twin.heard, stream.messages('candidate')]).toEqual([[], ['hello from twin']]);
+
+  socket.close(1000);
+  await until('it leaves with its client', () => stream.notes.includes('end'));
+  await enter(front);
+  await until('the next one has one', () => twin.sockets.length === 2);
+  isOn = false;
+  await until('it leaves when nobody measures', () => {
+    return twin.sockets[1]?.readyState === WebSocket.CLOSED;
+  });
+  await enter(front);
+  await until('the third is compared', () => candidate.sockets.length === 3);
+  expect(twin.sockets).toHaveLength(2);
+});
+
 describe('the client does not notice a second service that', () => {
   /** The client is served as if nothing were. */
   async function serves(front: TestProxy): Promise<void> {

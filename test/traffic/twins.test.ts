@@ -38,7 +38,11 @@ async function service(answer: (response: http.ServerResponse, nth: number) => v
 
 async function withTwins(options: Pick<ProxyOptions, 'legacy'> & Partial<ProxyOptions>) {
   const ear = new Ear();
-  const front = await proxy({ tap: ear, twins: { take: () => true }, ...options });
+  const front = await proxy({
+    tap: ear,
+    twins: { take: () => true, isOn: () => true },
+    ...options,
+  });
   open.push(front);
   const ask = (init: RequestInit = {}) => fetch(`http://127.0.0.1:${front.port}/api/x`, init);
   return { ear, front, ask };
@@ -92,7 +96,7 @@ test('what is not sampled is asked once', async () => {
   let sampled = 0;
   const { ear, ask } = await withTwins({
     legacy: port,
-    twins: { take: route => route === 'api' && ++sampled === 2 },
+    twins: { isOn: () => true, take: route => route === 'api' && ++sampled === 2 },
   });
   for (let i = 0; i < 3; i++) await ask();
   await until('one of three is', () => ear.twinned.length === 1);
@@ -106,7 +110,7 @@ test('a second answer that never comes holds up nobody, and counts for nothing',
   const { ear, front, ask } = await withTwins({
     legacy: port,
     upstream: { responseTimeoutMs: 200 },
-    twins: { take: () => asked.length === 0 },
+    twins: { isOn: () => true, take: () => asked.length === 0 },
   });
   // Whichever of the two came first was answered; the other one's end is its time limit.
   const answer = await ask();
