@@ -1,20 +1,12 @@
 // A rollback under traffic, seen from the clients: when the candidate's last byte came, what was lost,
 // doubled or closed, and what else clients noticed. Then the same without legs that stand by, and over and
 // over again. Both services send each user the same events, with who they are in a field of its own.
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Proof } from '../src/control/proofs.ts';
-import type { Status } from '../src/control/status.ts';
-import { stageTarget } from '../src/rules/stage.ts';
 import { rounded } from './comparison.ts';
 import { nowUs } from './event.ts';
-import { type ListeningCutover, startCutover } from './peers.ts';
-import type { ClientsQuestion, Telling, Told, Window } from './rollback-clients.ts';
-import type { ServicesQuestion } from './rollback-services.ts';
+import type { Window } from './rollback-clients.ts';
+import { type Noticed, onRollbackLine, type RollbackLine } from './rollback-line.ts';
 import { type Busy, isQuiet, watched } from './rounds.ts';
-import { Worker } from './worker.ts';
 
 export const ROLLBACK_SIZES = {
   /** With second legs; as many events a second. */
@@ -31,35 +23,13 @@ const WARM_UP_MS = 8_000;
 const BEFORE_MS = 3_000;
 const AROUND_MS = 500;
 const AFTER_MS = 2_000;
-/** What is on its way arrives. */
-const SETTLE_MS = 500;
 const FLIPPING_PER_SECOND = 1_000;
-/** Twenty-five times what is hoped for. */
-const MOST_FLIP_MS = 5_000;
-const MOST_MOVE_MS = 60_000;
-const POLL_MS = 10;
 /** A rollback's dials each take a handshake and this much of both legs together, behind the pace. */
 const DIALLED_OVERLAP_MS = 250;
 const PLANNED_OVERLAP_MS = 5_000;
 const HANDSHAKES_MS = 1_000;
 /** The default of `limits.movesPerS`. */
 const MOVES_PER_S = 500;
-/** Who sent it and when is not what an event says. */
-const COMPARE =
-  '{ key: { first: [/number] }, allow: [{ path: /sent_us, as: anything }, { path: /side, as: anything }] }';
-
-type Services = Worker<ServicesQuestion, number[]>;
-type Clients = Worker<ClientsQuestion, Told>;
-
-/** What clients may not notice. */
-interface Noticed {
-  readonly disconnects: number;
-  readonly lost: number;
-  readonly duplicated: number;
-  readonly outOfOrder: number;
-  /** Delivered though nobody could say whether the client had them, as the proxy counts. */
-  readonly unknown: number;
-}
 
 interface Moves {
   /** From the command until the last session was there. */
@@ -102,11 +72,11 @@ export async function benchRollback({
 }: typeof ROLLBACK_SIZES & { json: boolean }): Promise<RollbackResult> {
   const say = (text: string) => (json ? undefined : console.log(text));
   say(`${sizes.sessions} sessions with second legs …`);
-  const warm = await onLine(sizes.sessions, 'live', warmRollback);
+  const warm = await onRollbackLine(sizes.sessions, 'live', warmRollback);
   say(`${sizes.unshadowed} sessions without …`);
-  const unshadowed = await onLine(sizes.unshadowed, 'off', movesWithoutSecondLegs);
+  const unshadowed = await onRollbackLine(sizes.unshadowed, 'off', movesWithoutSecondLegs);
   say(`${sizes.flips} flips of ${sizes.flipping} sessions …`);
-  const flips = await onLine(sizes.flipping, 'live', line => flip(line, sizes.flips));
+  const flips = await onRollbackLine(sizes.flipping, 'live', line => flip(line, sizes.flips));
   const latency = isQuiet(warm) ? 'quiet enough' : 'too noisy to tell';
   const { busy, ...rest } = warm;
   const { total, foreign } = busy;
@@ -125,113 +95,9 @@ export async function benchRollback({
   return { ...result, noise, targets };
 }
 
-/** Users, both services and the proxy between them. */
-class Line {
-  readonly users: number;
-  readonly proxy: ListeningCutover;
-  readonly #services: Services;
-  readonly #clients: Clients;
-
-  constructor(users: number, proxy: ListeningCutover, services: Services, clients: Clients) {
-    this.users = users;
-    this.proxy = proxy;
-    this.#services = services;
-    this.#clients = clients;
-  }
-
-  get pids(): number[] {
-    return [process.pid, this.#services.pid, this.#clients.pid, ...this.proxy.pids];
-  }
-
-  async begin(perSecond: number): Promise<void> {
-    await this.#clients.ask({ open: this.proxy.port, users: this.users });
-    await this.#services.ask({ dials: true });
-    await this.#services.ask({ send: perSecond, users: this.users });
-  }
-
-  /** Latencies from here on. */
-  async beginTiming(): Promise<void> {
-    await this.#clients.ask({ begin: true });
-  }
-
-  /** The most handshakes that a service had within a second, since last asked. */
-  async dialsPerS(): Promise<{ legacy: number; candidate: number }> {
-    const [legacy = 0, candidate = 0] = await this.#services.ask({ dials: true });
-    return { legacy, candidate };
-  }
-
-  /** Ends the traffic and closes the books. */
-  async end(told: Omit<Telling, 'sent'>): Promise<Told & Noticed> {
-    const sent = await this.#services.ask({ stop: true });
-    await pause(SETTLE_MS);
-    const unknown = await this.proxy.metric('cutover_handover_doubts_total', 'kind="unknown"');
-    return { ...(await this.#clients.ask({ tell: { sent, ...told } })), unknown };
-  }
-
-  async close(): Promise<void> {
-    // Clients first: to them a proxy that ends is a fault.
-    await this.#clients.ask({ close: true });
-  }
-
-  async events(): Promise<Status['routes'][number]> {
-    const { routes } = await this.proxy.ask<Status>('/status');
-    const route = routes.find(({ name }) => name === 'events');
-    if (route === undefined) throw new Error('the proxy has no route events');
-    return route;
-  }
-
-  async allOn(side: 'legacy' | 'candidate', withinMs: number): Promise<void> {
-    await eventually(`all are on ${side}`, withinMs, async () => {
-      const route = await this.events();
-      return route[side].openSessions === this.users;
-    });
-  }
-
-  /** Rolls everything back and waits for the proof. */
-  async rollBack(acceptStale: boolean): Promise<Proof> {
-    const asked = { reason: 'benchmark', acceptStale };
-    const { proof } = await this.proxy.ask<{ proof: Proof | null }>('/rollback', asked);
-    let known = proof;
-    await eventually('the rollback is over', MOST_MOVE_MS, async () => {
-      if (known?.state === 'running') known = await this.proxy.ask<Proof>(`/proofs/${known.id}`);
-      return known?.state !== 'running';
-    });
-    if (known?.state !== 'complete') throw new Error(`a rollback came to ${known?.state}`);
-    return known;
-  }
-}
-
-async function onLine<T>(
-  users: number,
-  stage: 'off' | 'live',
-  work: (line: Line) => Promise<T>,
-): Promise<T> {
-  const dir = await mkdtemp(path.join(tmpdir(), 'cutover-bench-'));
-  const services: Services = new Worker('./rollback-services.ts');
-  const clients: Clients = new Worker('./rollback-clients.ts');
-  let proxy: ListeningCutover | null = null;
-  try {
-    const [legacyPort = 0, candidatePort = 0] = await services.ask({ listen: true });
-    const setup = { legacyPort, candidatePort, compare: COMPARE, stage: stageTarget(stage) };
-    proxy = await startCutover(setup, dir);
-    const line = new Line(users, proxy, services, clients);
-    const result = await work(line);
-    await line.close();
-    return result;
-  } finally {
-    await clients.stop();
-    await proxy?.stop();
-    await services.stop();
-    await rm(dir, { recursive: true, force: true });
-  }
-}
-
-async function warmRollback(line: Line) {
+async function warmRollback(line: RollbackLine) {
   await line.begin(line.users);
-  await eventually('all have a second leg', MOST_MOVE_MS, async () => {
-    const { rollback } = await line.events();
-    return rollback?.warm === line.users;
-  });
+  await line.allWarm();
   await pause(WARM_UP_MS);
   const { rollback } = await line.events();
   await line.beginTiming();
@@ -267,12 +133,12 @@ async function warmRollback(line: Line) {
 }
 
 /** A planned move to the candidate alone, and the way back that must be asked for twice. */
-async function movesWithoutSecondLegs(line: Line) {
+async function movesWithoutSecondLegs(line: RollbackLine) {
   await line.begin(line.users);
   await pause(AROUND_MS);
   let from = performance.now();
   await line.proxy.ask('/stage', { route: 'events', stage: 'complete' });
-  await line.allOn('candidate', MOST_MOVE_MS);
+  await line.allOn('candidate');
   const toCandidate = {
     tookMs: Math.round(performance.now() - from),
     dialsPerS: (await line.dialsPerS()).candidate,
@@ -293,16 +159,13 @@ async function movesWithoutSecondLegs(line: Line) {
   return { sessions: line.users, ...noticed, toCandidate, toLegacy };
 }
 
-async function flip(line: Line, count: number) {
+async function flip(line: RollbackLine, count: number) {
   await line.begin(FLIPPING_PER_SECOND);
-  await eventually('all have a second leg', MOST_MOVE_MS, async () => {
-    const { rollback } = await line.events();
-    return rollback?.warm === line.users;
-  });
+  await line.allWarm();
   for (let flips = 0; flips < count; flips += 1) {
     if (flips % 2 === 0) await line.rollBack(false);
     else await line.proxy.ask('/release', { reason: 'benchmark' });
-    await line.allOn(flips % 2 === 0 ? 'legacy' : 'candidate', MOST_FLIP_MS);
+    await line.allOn(flips % 2 === 0 ? 'legacy' : 'candidate');
   }
   const { p99Ms: _, lastCandidateUs: __, ...noticed } = await line.end(NOT_TIMED);
   return { count, sessions: line.users, ...noticed };
@@ -346,16 +209,4 @@ function targetsOf(
 
 function target(what: string, value: number, most: number): RollbackTarget {
   return { what, value, most, met: value <= most, told: true };
-}
-
-async function eventually(
-  what: string,
-  withinMs: number,
-  isSo: () => Promise<boolean>,
-): Promise<void> {
-  const end = performance.now() + withinMs;
-  while (!(await isSo())) {
-    if (performance.now() > end) throw new Error(`not in time: ${what}`);
-    await pause(POLL_MS);
-  }
 }

@@ -10,6 +10,7 @@ import type { WebSocket } from 'ws';
 import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Proof } from '../../src/control/proofs.ts';
+import type { Judge } from '../../src/judge/judge.ts';
 import { startProxy } from '../../src/main.ts';
 import { cutover, startCommand } from '../support/command.ts';
 import { type ProxyProcess, proxyProcess } from '../support/process.ts';
@@ -262,6 +263,55 @@ test('53: with legacy down the script ends with 3, sessions stay, and go as soon
   expect(sockets.every(({ readyState }) => readyState === 1)).toBe(true);
   const again = await script('rollback', ['--reason', reason], env);
   expect(again.code).toBe(0);
+});
+
+test('with a judge that dies over and over a rollback is complete, and everybody gets each event once', async () => {
+  const up = await stack({ stage: ['live'], timeoutMs: 10_000 });
+  open.push(up);
+  const names = ['user_1001', 'user_1002', 'user_1003'];
+  const read = new Map<string, number[]>();
+  for (const name of names) {
+    const steps: number[] = [];
+    read.set(name, steps);
+    (await user(up.proxy.listen, name)).on('message', data => {
+      const { type, step_id } = JSON.parse(String(data)) as { type: string; step_id: number };
+      if (type === 'notice') steps.push(step_id);
+    });
+  }
+  await warm(up, names.length);
+  // Rules that no configuration lets through end every thread that begins.
+  (up.proxy.judge as Judge).setRules({ events: null as never });
+  await until(
+    'one after another has died',
+    () => up.logged.filter(line => line.includes('the judge failed')).length >= 2,
+  );
+  let posted = 0;
+  const post = async () => {
+    posted += 1;
+    for (const name of names) {
+      const event = { type: 'notice', run_id: 'r', step_id: posted };
+      await fetch(`${up.proxy.listen}/broadcast`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ user_id: name, event }),
+      });
+    }
+  };
+  for (let i = 0; i < 5; i += 1) await post();
+  const { body } = await admin(up.proxy, up.folder, '/rollback', { reason });
+  const { id } = body.proof as Proof;
+  for (let i = 0; i < 5; i += 1) await post();
+  const proof = await until('it is through', async () => {
+    const { body: known } = await admin(up.proxy, up.folder, `/proofs/${id}`);
+    return known.state === 'running' ? undefined : known;
+  });
+  expect(proof).toMatchObject({
+    ...{ state: 'complete', stillOnCandidate: 0 },
+    sessions: { affected: 3, inPlace: 3 },
+  });
+  const steps = Array.from({ length: posted }, (_, i) => i + 1);
+  await until('all have all', () => [...read.values()].every(of => of.length >= posted));
+  expect([...read.values()]).toEqual(names.map(() => steps));
 });
 
 describe('a process', () => {
