@@ -73,7 +73,7 @@ async function run(kind: BroadcasterKind, flags: Flags, command: Command): Promi
     port: flags.port,
     keys: readKeys(flags, command),
     entry: flags.entry,
-    faults: flags.fault,
+    ...(flags.fault.length > 0 ? { faults: flags.fault } : {}),
     seed: flags.seed,
     jitterMs: flags.jitter,
     truthFile: flags.truth,

@@ -23,6 +23,12 @@ export interface FaultOptions {
   readonly crash: () => void;
 }
 
+interface OneFault {
+  readonly kind: FaultKind;
+  readonly mayHit: (userId: string) => boolean;
+  readonly settle: (planted: PlantedFault) => void;
+}
+
 /** One line of the truth file. */
 export interface PlantedFault {
   readonly seq: number;
@@ -44,6 +50,7 @@ export class FaultPlanter implements FaultSource {
   readonly #truth: number | undefined;
   readonly #sockets = new Map<string, PlantedSocket>();
   readonly #hitRuns = new Set<string>();
+  #next: OneFault | null = null;
   #seq = 0;
 
   constructor(options: FaultOptions) {
@@ -57,6 +64,13 @@ export class FaultPlanter implements FaultSource {
 
   get planted(): number {
     return this.#seq;
+  }
+
+  /** Plants one fault, into the next event that it can alter; settles with what was planted. */
+  plantNext(kind: FaultKind, mayHit: (userId: string) => boolean): Promise<PlantedFault> {
+    return new Promise(settle => {
+      this.#next = { kind, mayHit, settle };
+    });
   }
 
   /** The socket to register in place of `socket`. */
@@ -82,6 +96,8 @@ export class FaultPlanter implements FaultSource {
   /** The fault that an event draws, by its seed alone; none for replies and runs already hit. */
   draw(userId: string, event: BroadcastEvent): FaultKind | undefined {
     if (REPLY_TYPES.has(event.type) || this.#hitRuns.has(runOf(userId, event))) return undefined;
+    if (this.#next?.mayHit(userId)) return this.#next.kind;
+    if (this.#options.faults.length === 0) return undefined;
     let left = this.fraction('draw', userId, eventKeyOf(event));
     for (const { kind, rate } of this.#options.faults) {
       if (left < rate) return kind;
@@ -124,6 +140,11 @@ export class FaultPlanter implements FaultSource {
     this.#hitRuns.add(runOf(userId, event));
     const [oldest] = this.#hitRuns;
     if (this.#hitRuns.size > MAX_RUNS && oldest !== undefined) this.#hitRuns.delete(oldest);
+    const next = this.#next;
+    if (next?.kind === kind && next.mayHit(userId)) {
+      this.#next = null;
+      next.settle(line);
+    }
     // Written at once, so that the line is there even when the fault is a crash.
     if (this.#truth !== undefined) writeSync(this.#truth, `${JSON.stringify(line)}\n`);
   }

@@ -7,8 +7,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Keys, tokenVerifier } from './credentials.ts';
 import { eventKeyOf } from './event-key.ts';
-import type { FaultSetting } from './fault.ts';
-import { FaultPlanter } from './fault-planter.ts';
+import type { FaultKind, FaultSetting } from './fault.ts';
+import { FaultPlanter, type PlantedFault } from './fault-planter.ts';
 import { type Endpoints, handleHttp } from './http-endpoints.ts';
 import { BroadcastHub, type OnWritten } from './hub.ts';
 import type { LegacyEntry } from './legacy/entry.ts';
@@ -57,13 +57,18 @@ export interface RunningBroadcaster {
   };
   /** As `GET /ws/stats`. */
   stats(): object;
+  /**
+   * Plants one fault, into the next event of such a user that has what the fault alters. Only in a service
+   * that was started with `faults`, be they none.
+   */
+  plantNext(kind: FaultKind, mayHit: (userId: string) => boolean): Promise<PlantedFault>;
   /** Says goodbye to every socket (1001) and ends. */
   close(): Promise<void>;
 }
 
 /** Starts a service. Rejects when the port can not be had, the keys or the truth file not used. */
 export async function startBroadcaster(options: BroadcasterOptions): Promise<RunningBroadcaster> {
-  const { host = '127.0.0.1', port = 0, faults = [], seed = 1, jitterMs = 0 } = options;
+  const { host = '127.0.0.1', port = 0, faults, seed = 1, jitterMs = 0 } = options;
   let due = 0;
   const onWritten: OnWritten = (userId, eventKey, event) => {
     due++;
@@ -74,7 +79,7 @@ export async function startBroadcaster(options: BroadcasterOptions): Promise<Run
   const crash = options.onCrash ?? (() => tearDown());
   const { truthFile } = options;
   const planter =
-    faults.length > 0 ? new FaultPlanter({ faults, seed, truthFile, crash }) : undefined;
+    faults !== undefined ? new FaultPlanter({ faults, seed, truthFile, crash }) : undefined;
   const hub = new BroadcastHub({ side, planter, jitterMs, onWritten, socketPaths: SOCKET_PATHS });
   const endpoints: Endpoints = {
     hub,
@@ -106,6 +111,10 @@ export async function startBroadcaster(options: BroadcasterOptions): Promise<Run
       return { due, planted: planter?.planted ?? 0, ...sockets.counts };
     },
     stats: () => side.stats(),
+    plantNext: async (kind, mayHit) => {
+      if (planter === undefined) throw new TypeError('this service plants no faults');
+      return planter.plantNext(kind, mayHit);
+    },
     async close() {
       hub.isClosing = true;
       const closed = new Promise<void>(settle => {

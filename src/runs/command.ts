@@ -9,6 +9,7 @@ import { nextSignal } from '../main.ts';
 import { type DemoReport, isFlawless, type RunningDemo, startDemo } from './demo.ts';
 import { onKeys } from './keys.ts';
 import { duration, wholeNumber } from './option-values.ts';
+import { tellTour } from './tour.ts';
 
 const DEFAULT_CONFIG = 'cutover.yaml';
 const LINE_MS = 1_000;
@@ -20,6 +21,7 @@ interface Flags {
   readonly unleash?: boolean;
   readonly fault: readonly FaultSetting[];
   readonly proofText: (proof: Proof) => string;
+  readonly tour: boolean;
 }
 
 interface DemoWords {
@@ -28,6 +30,7 @@ interface DemoWords {
   readonly json?: boolean;
   readonly unleash?: boolean;
   readonly fault: readonly FaultSetting[];
+  readonly tour: boolean;
 }
 
 /** `proofText` makes a rollback's proof readable. */
@@ -47,6 +50,7 @@ export function demoCommand(proofText: (proof: Proof) => string): Command {
       addFault,
       [],
     )
+    .option('--no-tour', 'do not tell first what Cutover is for')
     .option('--json', 'print the report as JSON at the end')
     .addHelpText(
       'after',
@@ -55,23 +59,26 @@ Without --duration it runs until stopped, with ./${DEFAULT_CONFIG} if there is o
 \`cutover status\`, \`cutover stage\` and an editor on the flag files reach it.
 On a terminal the key r rolls everything back, as cutover rollback does from another one; the proof is printed
 either way, and cutover release ends it.
+Without --duration, --fault, --json and --unleash it first tells in a minute what Cutover is for, in flags
+that are at stage off, and leaves them so.
 Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
     )
     .action(async (options: DemoWords) => {
-      const { users, duration: durationMs, json = false, unleash = false, fault } = options;
+      const { users, duration: durationMs, json = false, unleash = false, fault, tour } = options;
       process.exitCode = await demo({
         users,
         json,
         unleash,
         fault,
         proofText,
+        tour: tour && fault.length === 0 && !json && !unleash && durationMs === undefined,
         ...(durationMs === undefined ? {} : { durationMs }),
       });
     });
 }
 
 async function demo(flags: Flags): Promise<number> {
-  const { users, durationMs, json, unleash = false, fault, proofText } = flags;
+  const { users, durationMs, json, unleash = false, fault, tour, proofText } = flags;
   const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
   const running = await startDemo({
     users,
@@ -99,10 +106,13 @@ async function demo(flags: Flags): Promise<number> {
       }
     },
   });
+  const touring = new AbortController();
+  if (tour) void tellTour({ demo: running, users, say: fresh(say), signal: touring.signal });
   await (durationMs === undefined
     ? stop
     : Promise.race([stop, new Promise(resolve => setTimeout(resolve, durationMs))]));
   letKeysGo();
+  touring.abort();
   clearInterval(liveLine);
   if (!json) say('\nletting the visits under way end …\n');
   const report = await running.end();
@@ -132,6 +142,11 @@ legacy     ${services.legacy}
 candidate  ${services.candidate}
 ${where}${tries}
 `;
+}
+
+/** Says a line by itself, whatever stands on the terminal's last one. */
+function fresh(say: (text: string) => void): (line: string) => void {
+  return text => say(process.stdout.isTTY ? `\r\x1b[K${text}\n` : `${text}\n`);
 }
 
 /** Rewrites one line on a terminal, prints one a second elsewhere. */

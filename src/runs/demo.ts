@@ -1,6 +1,7 @@
 // The demo: both reference services, the proxy in front of them, and users who come and go through
 // it, with every event that is due to somebody accounted for.
 import { randomBytes } from 'node:crypto';
+import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { FaultSetting } from '../broadcast/fault.ts';
@@ -56,6 +57,10 @@ export interface RunningDemo {
   recentLatency(): Latency;
   /** Users who are logged in, by who serves them. */
   online(): Record<Side, number>;
+  /** Whose admin token lies where. */
+  readonly adminTokenFile: string;
+  /** Plants one fault in the candidate; see `RunningBroadcaster.plantNext`. */
+  plantNext: RunningBroadcaster['plantNext'];
   /** Lets the visits under way end, closes the books and everything else. */
   end(): Promise<DemoReport>;
 }
@@ -96,6 +101,8 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
       report: () => ({ users, ...books.report(), failures: { ...failures } }),
       recentLatency: () => books.recentLatency(),
       online: () => online(proxy),
+      adminTokenFile: path.join(loaded.config.stateDir, 'admin.token'),
+      plantNext: candidate.plantNext,
       end: async () => {
         stopping.abort();
         clearInterval(settling);
@@ -118,7 +125,7 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
         port: ports[side],
         keys: { secret },
         agentDelayMs: AGENT_STEP_MS,
-        faults: side === 'candidate' ? faults : [],
+        ...(side === 'candidate' ? { faults } : {}),
         onWritten: (user, eventKey) => books.due(user, eventKey, side, performance.now()),
       });
       opened.push(() => service.close());

@@ -1,0 +1,186 @@
+// What Cutover is for, told once in a minute on the demo's own services: shadowing, a fault found, a canary, a
+// leak stopped, and everybody back on legacy. Every figure that it prints is one that the proxy gave.
+import { readFile } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { KeptGroup } from '../control/evidence/kept.ts';
+import type { Proof } from '../control/proofs.ts';
+import type { RunningDemo } from './demo.ts';
+
+/** Events of each user that are to be seen alike before anything is planted. */
+const ENOUGH_EACH = 3;
+/** Time to read a line. */
+const READ_MS = 3_000;
+/** Nothing in the tour takes longer; what does is told, and the tour is over. */
+const STEP_MS = 20_000;
+const LOOK_MS = 100;
+const STEPS = 6;
+
+export interface TourOptions {
+  readonly demo: RunningDemo;
+  readonly users: number;
+  readonly say: (line: string) => void;
+  /** Ends it early, wherever it is. */
+  readonly signal: AbortSignal;
+}
+
+class TourOver extends Error {}
+
+/** Tells it and leaves everything in stage `off`. Never rejects: what went wrong is said. */
+export async function tellTour(options: TourOptions): Promise<void> {
+  const { say, signal } = options;
+  const tour = new Tour(options);
+  try {
+    await tour.tell();
+  } catch (error) {
+    if (signal.aborted) return;
+    const why = error instanceof Error ? error.message : String(error);
+    say(`The tour ends here: ${why}`);
+  }
+  await tour.putBack().catch(error => say(`Stage and latch are as they are: ${error.message}`));
+}
+
+class Tour {
+  readonly #options: TourOptions;
+  #step = 0;
+
+  constructor(options: TourOptions) {
+    this.#options = options;
+  }
+
+  async tell(): Promise<void> {
+    const { demo, users } = this.#options;
+    const { routes } = await this.#get<{ routes: { stage: { name: string } }[] }>('/stage');
+    const stage = routes.find(({ stage: { name } }) => name !== 'off')?.stage.name;
+    if (stage !== undefined) throw new TourOver(`it begins in stage off, and this is ${stage}`);
+
+    this.#title(`${users} users come and go through the proxy. Legacy serves them all.`);
+    await this.#until('they are there', () => demo.online().legacy > users / 2);
+    await this.#read();
+
+    this.#title(
+      'cutover stage shadow: the candidate is shown the same traffic. Nobody waits for it.',
+    );
+    await this.#post('/stage', { stage: 'shadow', reason: 'tour' });
+    await this.#until('events are compared', () => this.#compared().match >= ENOUGH_EACH * users);
+    const { match, wrong } = this.#compared();
+    this.#say(`${match} events came from both services and are the same; ${wrong} are not.`);
+    await this.#read();
+
+    this.#title('A fault is planted: once, the candidate gives an event another type.');
+    const fault = await demo.plantNext('wrong-type', () => true);
+    const plantedAt = performance.now();
+    const group = await this.#until('it is found', async () => {
+      const { groups } = await this.#get<{ groups: KeptGroup[] }>('/evidence');
+      return groups.find(({ verdict, path }) => verdict === 'mismatch' && path === '/type');
+    });
+    this.#say(
+      `Found after ${seconds(plantedAt)}: ${group.verdict} at ${group.path} of ${fault.event_type}. No user got it. (cutover evidence list)`,
+    );
+    await this.#read();
+
+    this.#title('cutover stage canary 50%: half of the users go over, with their sockets open.');
+    await this.#post('/stage', { stage: 'canary', percent: 50, reason: 'tour' });
+    await this.#until('they have moved', () => demo.online().candidate > users / 5);
+    await this.#read();
+    const { legacy, candidate } = demo.online();
+    this.#say(`Legacy serves ${legacy} WebSockets now, the candidate ${candidate}.`);
+
+    this.#title('A leak is planted: once, the candidate addresses an event to somebody else.');
+    const served = this.#servedByCandidate();
+    const leak = await demo.plantNext('routing-field', user => served.has(user));
+    const leakedAt = performance.now();
+    const proof = await this.#until('everybody is back', async () => {
+      const { proofs } = await this.#get<{ proofs: Proof[] }>('/proofs');
+      return proofs.find(({ by, state }) => by.startsWith('guardrail') && state !== 'running');
+    });
+    this.#say(
+      `Its ${leak.event_type} was put right on its way, and the guardrail took everybody back ${seconds(leakedAt)} later.`,
+    );
+
+    this.#title(`The proof of that rollback (cutover proof ${proof.id}):`);
+    const { sessions, lastCandidateByte } = proof;
+    this.#say(
+      `${sessions.affected} WebSockets: ${sessions.inPlace + sessions.redialled} moved and still open, ${sessions.closed} closed, ${sessions.failed} left. The candidate's last byte reached a client ${(lastCandidateByte?.afterMs ?? 0).toFixed(1)} ms after the command.`,
+    );
+  }
+
+  /** Released, and in stage `off`. */
+  async putBack(): Promise<void> {
+    await this.#post('/release', { reason: 'tour' });
+    await this.#post('/stage', { stage: 'off', reason: 'tour' });
+    this.#options.say('Released, and back in stage off. From here on it runs on without faults.\n');
+  }
+
+  #compared(): { match: number; wrong: number } {
+    let match = 0;
+    let wrong = 0;
+    for (const { legacy } of this.#options.demo.proxy.judge.books().values()) {
+      match += legacy.match + legacy.noise;
+      wrong += legacy.mismatch + legacy.missing + legacy.duplicate + legacy['out-of-order'];
+    }
+    return { match, wrong };
+  }
+
+  #servedByCandidate(): Set<string> {
+    const { traffic } = this.#options.demo.proxy;
+    const sessions = [...traffic.sessionsOf('events')];
+    return new Set(
+      sessions.flatMap(({ subject, side }) =>
+        side === 'candidate' && subject !== null ? [subject.id] : [],
+      ),
+    );
+  }
+
+  #title(text: string): void {
+    this.#step += 1;
+    this.#options.say(`\n${this.#step}/${STEPS}  ${text}`);
+  }
+
+  #say(text: string): void {
+    this.#options.say(`     ${text}`);
+  }
+
+  #read(): Promise<void> {
+    return pause(READ_MS, undefined, { signal: this.#options.signal });
+  }
+
+  async #until<T>(
+    what: string,
+    look: () => T | Promise<T>,
+  ): Promise<Exclude<T, undefined | false | null>> {
+    const end = performance.now() + STEP_MS;
+    for (;;) {
+      const found = await look();
+      if (found) return found as Exclude<T, undefined | false | null>;
+      if (performance.now() > end) throw new TourOver(`waited in vain until ${what}`);
+      await pause(LOOK_MS, undefined, { signal: this.#options.signal });
+    }
+  }
+
+  async #get<T>(path: string): Promise<T> {
+    return this.#ask<T>(path, {});
+  }
+
+  async #post(path: string, body: object): Promise<void> {
+    await this.#ask(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+  }
+
+  async #ask<T>(path: string, request: RequestInit): Promise<T> {
+    const { proxy, adminTokenFile } = this.#options.demo;
+    const token = (await readFile(adminTokenFile, 'utf8')).trim();
+    const headers = { ...request.headers, authorization: `Bearer ${token}` };
+    const url = `${await proxy.admin}/api/v1${path}`;
+    const answer = await fetch(url, { ...request, headers, signal: AbortSignal.timeout(STEP_MS) });
+    const body = (await answer.json()) as { error?: { message?: string } };
+    if (!answer.ok) throw new TourOver(body.error?.message ?? `${path} answered ${answer.status}`);
+    return body as T;
+  }
+}
+
+function seconds(since: number): string {
+  return `${((performance.now() - since) / 1_000).toFixed(1)} s`;
+}
