@@ -13,6 +13,8 @@ import { tellTour } from './tour.ts';
 
 const DEFAULT_CONFIG = 'cutover.yaml';
 const LINE_MS = 1_000;
+/** A line of the tour is read in that time. */
+const READ_MS = 3_000;
 
 interface Flags {
   readonly users: number;
@@ -107,7 +109,14 @@ async function demo(flags: Flags): Promise<number> {
     },
   });
   const touring = new AbortController();
-  if (tour) void tellTour({ demo: running, users, say: fresh(say), signal: touring.signal });
+  if (tour)
+    void tellTour({
+      demo: running,
+      users,
+      readMs: READ_MS,
+      say: fresh(say),
+      signal: touring.signal,
+    });
   await (durationMs === undefined
     ? stop
     : Promise.race([stop, new Promise(resolve => setTimeout(resolve, durationMs))]));

@@ -8,8 +8,6 @@ import type { RunningDemo } from './demo.ts';
 
 /** Events of each user that are to be seen alike before anything is planted. */
 const ENOUGH_EACH = 3;
-/** Time to read a line. */
-const READ_MS = 3_000;
 /** Nothing in the tour takes longer; what does is told, and the tour is over. */
 const STEP_MS = 20_000;
 const LOOK_MS = 100;
@@ -18,6 +16,8 @@ const STEPS = 6;
 export interface TourOptions {
   readonly demo: RunningDemo;
   readonly users: number;
+  /** Time to read a line. */
+  readonly readMs: number;
   readonly say: (line: string) => void;
   /** Ends it early, wherever it is. */
   readonly signal: AbortSignal;
@@ -141,7 +141,7 @@ class Tour {
   }
 
   #read(): Promise<void> {
-    return pause(READ_MS, undefined, { signal: this.#options.signal });
+    return pause(this.#options.readMs, undefined, { signal: this.#options.signal });
   }
 
   async #until<T>(

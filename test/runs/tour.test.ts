@@ -1,0 +1,53 @@
+// What `npm start` tells at first, by a demo in this process.
+import pino from 'pino';
+import { afterEach, expect, test } from 'vitest';
+import { isFlawless, type RunningDemo, startDemo } from '../../src/runs/demo.ts';
+import { tellTour } from '../../src/runs/tour.ts';
+
+const USERS = 10;
+const open: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close();
+});
+
+async function demo(): Promise<RunningDemo> {
+  const logger = pino({ level: 'silent' });
+  return startDemo({ users: USERS, logger, env: process.env });
+}
+
+test('the tour shows a fault found, a leak stopped and a rollback proven, and nobody misses an event', async () => {
+  const running = await demo();
+  const told: string[] = [];
+  const say = (line: string) => void told.push(line);
+  await tellTour({
+    demo: running,
+    users: USERS,
+    readMs: 0,
+    say,
+    signal: new AbortController().signal,
+  });
+  const text = told.join('\n');
+  expect(text).toMatch(/^\s+\d+ events came from both services and are the same; 0 are not\.$/m);
+  expect(text).toMatch(/mismatch at \/type of \w+/);
+  expect(text).toMatch(/put right on its way, and the guardrail took everybody back/);
+  expect(text).toMatch(
+    /^\s+[1-9]\d* WebSockets: [1-9]\d* moved and still open, 0 closed, 0 left\./m,
+  );
+  expect(told.at(-1)).toMatch(/^Released, and back in stage off/);
+  const report = await running.end();
+  expect(report).toMatchObject({ lost: 0, duplicated: 0 });
+  expect(isFlawless(report)).toBe(true);
+}, 120_000);
+
+test('a tour that is ended in the middle says no more', async () => {
+  const running = await demo();
+  open.push({ close: () => running.end() });
+  const told: string[] = [];
+  const ending = new AbortController();
+  const say = (line: string) => {
+    told.push(line);
+    if (told.length === 1) ending.abort();
+  };
+  await tellTour({ demo: running, users: USERS, readMs: 0, say, signal: ending.signal });
+  expect(told).toHaveLength(1);
+}, 60_000);
