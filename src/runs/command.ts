@@ -82,13 +82,14 @@ Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
 async function demo(flags: Flags): Promise<number> {
   const { users, durationMs, json, unleash = false, fault, tour, proofText } = flags;
   const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
+  // Sessions come and go by the thousand; the demo shows them as a line, and what it plants it tells itself.
+  const logger = pino({ level: tour ? 'silent' : 'warn' }, pino.destination(2));
   const running = await startDemo({
     users,
     unleash,
     faults: fault,
     env: process.env,
-    // Sessions come and go by the thousand; the demo shows them as a line.
-    logger: pino({ level: 'warn' }, pino.destination(2)),
+    logger,
     ...(own ? {} : { config: DEFAULT_CONFIG }),
   });
   const say = (text: string) => void process.stdout.write(text);
@@ -109,14 +110,12 @@ async function demo(flags: Flags): Promise<number> {
     },
   });
   const touring = new AbortController();
-  if (tour)
-    void tellTour({
-      demo: running,
-      users,
-      readMs: READ_MS,
-      say: fresh(say),
-      signal: touring.signal,
+  if (tour) {
+    const told = { say: fresh(say), readMs: READ_MS, signal: touring.signal };
+    void tellTour({ demo: running, users, ...told }).then(() => {
+      logger.level = 'warn';
     });
+  }
   await (durationMs === undefined
     ? stop
     : Promise.race([stop, new Promise(resolve => setTimeout(resolve, durationMs))]));

@@ -25,7 +25,10 @@ export interface TourOptions {
 
 class TourOver extends Error {}
 
-/** Tells it and leaves everything in stage `off`. Never rejects: what went wrong is said. */
+/**
+ * Tells it and leaves everything in stage `off`, unless somebody else has begun to roll back. Never rejects:
+ * what went wrong is said.
+ */
 export async function tellTour(options: TourOptions): Promise<void> {
   const { say, signal } = options;
   const tour = new Tour(options);
@@ -42,6 +45,9 @@ export async function tellTour(options: TourOptions): Promise<void> {
 class Tour {
   readonly #options: TourOptions;
   #step = 0;
+  /** What is to be put back: nobody else's doing. */
+  #hasStaged = false;
+  #isLatched = false;
 
   constructor(options: TourOptions) {
     this.#options = options;
@@ -60,6 +66,7 @@ class Tour {
     this.#title(
       'cutover stage shadow: the candidate is shown the same traffic. Nobody waits for it.',
     );
+    this.#hasStaged = true;
     await this.#post('/stage', { stage: 'shadow', reason: 'tour' });
     await this.#until('events are compared', () => this.#compared().match >= ENOUGH_EACH * users);
     const { match, wrong } = this.#compared();
@@ -93,22 +100,30 @@ class Tour {
       const { proofs } = await this.#get<{ proofs: Proof[] }>('/proofs');
       return proofs.find(({ by, state }) => by.startsWith('guardrail') && state !== 'running');
     });
+    this.#isLatched = true;
     this.#say(
       `Its ${leak.event_type} was put right on its way, and the guardrail took everybody back ${seconds(leakedAt)} later.`,
     );
 
     this.#title(`The proof of that rollback (cutover proof ${proof.id}):`);
-    const { sessions, lastCandidateByte } = proof;
+    const { sessions, lastCandidateByte: last } = proof;
     this.#say(
-      `${sessions.affected} WebSockets: ${sessions.inPlace + sessions.redialled} moved and still open, ${sessions.closed} closed, ${sessions.failed} left. The candidate's last byte reached a client ${(lastCandidateByte?.afterMs ?? 0).toFixed(1)} ms after the command.`,
+      `${sessions.affected} WebSockets: ${sessions.inPlace + sessions.redialled} moved and still open, ${sessions.closed} closed, ${sessions.failed} left.`,
+    );
+    this.#say(
+      last === null
+        ? 'After the command not one byte of the candidate was handed to a client.'
+        : `The candidate's last byte was handed to a client ${last.afterMs.toFixed(1)} ms after the command.`,
     );
   }
 
   /** Released, and in stage `off`. */
   async putBack(): Promise<void> {
-    await this.#post('/release', { reason: 'tour' });
+    if (this.#isLatched) await this.#post('/release', { reason: 'tour' });
+    if (!this.#hasStaged) return;
     await this.#post('/stage', { stage: 'off', reason: 'tour' });
-    this.#options.say('Released, and back in stage off. From here on it runs on without faults.\n');
+    const released = this.#isLatched ? 'Released, and back' : 'Back';
+    this.#options.say(`${released} in stage off. From here on it runs without faults.\n`);
   }
 
   #compared(): { match: number; wrong: number } {
