@@ -151,7 +151,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     });
     const isolation = new LaneIsolation({
       onPrevented: (event, unseen) => incidents.prevented(event, unseen),
-      judging: () => judge.running,
+      judge,
     });
     const metrics = createMetrics({
       ...{ isolation, incidents },

@@ -88,6 +88,11 @@ export interface TrafficObserver {
 
 /** Told what the lanes' guards see. Called on the client's path: must be cheap. */
 export interface IsolationWatch {
+  /**
+   * False: by legacy's own streams the routing fields of the route do not hold the names that its users go by
+   * here, so what they say proves nothing and is left alone.
+   */
+  fits(route: string): boolean;
   /** Another user's data was on its way to a client, and did not reach him as it was. */
   prevented(event: Prevented): void;
   /** A message could not be looked into; withheld or passed on as the route says. */
@@ -366,6 +371,8 @@ export interface JudgeView {
   readonly bytesLeftOut: number;
   books(): ReadonlyMap<string, Books>;
   isolationBooks(): ReadonlyMap<string, IsolationBooks>;
+  /** True while legacy's own routing fields do not fit the names of its users. */
+  identityMismatch(route: string): boolean;
   booksOf(session: string): Promise<Books | null>;
   /** Counts how often legacy differs from itself on a route, from nothing on; null ends it. */
   measureNoise(route: string, asked: NoiseAsked | null): void;

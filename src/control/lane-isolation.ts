@@ -1,13 +1,12 @@
 // What the lanes' guards did about other users' data: counted, and told.
 import { Counter, type Registry } from 'prom-client';
-import type { IsolationWatch, Prevented, UninspectedBecause } from '../ports.ts';
+import type { IsolationWatch, JudgeView, Prevented, UninspectedBecause } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 
 export interface LaneIsolationOptions {
   /** Told at once of every event; `unseen`: the judge has no copy of it. */
   readonly onPrevented: (event: Prevented, unseen: boolean) => void;
-  /** False while the judge's thread is replaced. */
-  readonly judging: () => boolean;
+  readonly judge: Pick<JudgeView, 'running' | 'identityMismatch'>;
 }
 
 interface Counted {
@@ -24,10 +23,14 @@ export class LaneIsolation implements IsolationWatch {
     this.#options = options;
   }
 
+  fits(route: string): boolean {
+    return !this.#options.judge.identityMismatch(route);
+  }
+
   prevented(event: Prevented): void {
     const { route, side, outcome } = event;
     count(this.#prevented, { route, side, outcome });
-    this.#options.onPrevented(event, !event.compared || !this.#options.judging());
+    this.#options.onPrevented(event, !event.compared || !this.#options.judge.running);
   }
 
   uninspected(route: string, side: Side, because: UninspectedBecause, withheld: boolean): void {

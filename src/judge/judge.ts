@@ -120,6 +120,12 @@ export class Judge implements JudgeView {
     return all;
   }
 
+  identityMismatch(route: string): boolean {
+    // A thread that has begun anew has not learned yet what the one before knew.
+    const known = this.#isolation.get(route) ?? this.#isolationBefore.get(route);
+    return known?.identityMismatch ?? false;
+  }
+
   /** Books of an open session; null if there is none, or nothing of it is compared. */
   booksOf(session: string): Promise<Books | null> {
     if (this.#worker === null) return Promise.resolve(null);

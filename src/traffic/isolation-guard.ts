@@ -45,7 +45,11 @@ export class IsolationGuard {
 
   /** True where it is somebody else's; nobody is told. */
   isForeign(payload: Buffer, form: MessageForm): boolean {
-    return examine(this.#facts.isolation, this.#recipient, payload, form).kind === 'foreign';
+    const { watch, route } = this.#facts;
+    return (
+      watch.fits(route) &&
+      examine(this.#facts.isolation, this.#recipient, payload, form).kind === 'foreign'
+    );
   }
 
   /** Of one whole message. */
@@ -57,6 +61,7 @@ export class IsolationGuard {
       case 'uninspectable':
         return this.uninspectable(examined.because);
       case 'foreign':
+        if (!this.#facts.watch.fits(this.#facts.route)) return 'pass';
         return this.#prevent(payload, examined.fields);
     }
   }

@@ -31,6 +31,8 @@ export interface ProxyOptions {
   secrets?: Partial<Loaded['secrets']>;
   decider?: Decider;
   bypassed?: () => boolean;
+  /** False: routing fields say nothing; see `IsolationWatch`. */
+  fits?: (route: string) => boolean;
   tap?: Tap;
   twins?: TwinSampling;
 }
@@ -119,6 +121,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       split: split => void splits.push(split),
     },
     isolation: {
+      fits: o.fits ?? (() => true),
       prevented: event => void prevented.push(event),
       uninspected: (route, side, because, withheld) =>
         void uninspected.push({ route, side, because, withheld }),

@@ -148,6 +148,21 @@ test('nothing is touched where it is only observed, or where nobody knows who th
   }
 });
 
+test("nothing is touched where by legacy's own streams the names do not fit", async () => {
+  const { service, front } = await withService({ ...guarded('block'), fits: () => false });
+  const client = await rawClient(front.port);
+  closing({ close: () => client.socket.destroy() });
+  client.write(upgradeRequest('/ws', ANN));
+  const upstream = await service.next();
+  await upstream.accept();
+  await client.has('\r\n\r\n');
+  client.received = Buffer.alloc(0);
+  upstream.write(Buffer.concat([BOBS, LAST]));
+  await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+  expect(client.received).toEqual(Buffer.concat([BOBS, LAST]));
+  expect(front.prevented).toEqual([]);
+});
+
 /** Messages that nobody can look into, and why. */
 const OPAQUE: [string, string, Buffer][] = [
   ['binary', 'binary', frame(BINARY, { payload: Buffer.from([0xff, 0, 1]) })],
