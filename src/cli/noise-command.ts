@@ -1,5 +1,5 @@
 // `cutover noise`: measures in which values legacy differs from itself, as a profile to be reviewed.
-import { writeFile } from 'node:fs/promises';
+import { access, writeFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { NoiseView } from '../control/noise-measuring.ts';
@@ -56,6 +56,8 @@ async function runMeasure(options: MeasureOptions): Promise<void> {
   if (route === undefined) throw new CommandFailure(2, 'name the route: --route api');
   const out = options.out ?? `${route}.noise.yaml`;
   const body = { route, forMs: millisecondsOf(options.for), share: shareOf(options.share) };
+  if (await isThere(out))
+    throw new CommandFailure(1, `${out} is there already; name another with --out`);
   const admin = await connectAdmin(options);
   let view = await admin.post<NoiseView>('/noise', body);
   if (!json) {
@@ -75,9 +77,16 @@ async function runMeasure(options: MeasureOptions): Promise<void> {
   print({ ...view, file: out }, json, found => summary(found, out));
 }
 
+/** Before it is waited for. One that is there was reviewed by somebody. */
+async function isThere(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}
+
 async function write(file: string, text: string): Promise<void> {
   try {
-    // One that is there was reviewed by somebody.
     await writeFile(file, text, { flag: 'wx' });
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : 'unknown error';

@@ -1,7 +1,7 @@
 // Legs to a twin of legacy, beside sessions that are compared while somebody measures how legacy differs from
 // itself. A twin is told nothing by clients: what it sends of itself is held against what legacy sends.
 import type { Socket } from 'node:net';
-import type { StreamTap } from '../ports.ts';
+import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { LegRequest } from './leg.ts';
 import { SecondLeg } from './second-leg.ts';
 
@@ -16,6 +16,8 @@ export interface TwinLegOptions {
   readonly tap: () => StreamTap;
   /** False once nobody measures any more. */
   readonly isWanted: () => boolean;
+  /** Told once: why it is over, or was never there. */
+  readonly onEnd: (end: SecondLegEnd) => void;
 }
 
 export class TwinLegs {
@@ -26,18 +28,19 @@ export class TwinLegs {
   }
 
   /** Dials, if there is room. */
-  open({ client, request, tap, isWanted }: TwinLegOptions): void {
-    if (this.#legs.size >= MOST_LEGS) return;
+  open({ client, request, tap, isWanted, onEnd }: TwinLegOptions): void {
+    if (this.#legs.size >= MOST_LEGS) return onEnd('busy');
     const stream = tap();
     const leave = () => leg.leave('ended');
     const leg = SecondLeg.dial(request, {
       ...{ side: 'candidate', role: 'shadow', tap: stream, tails: null },
       onOpen: () => undefined,
       onSpoke: () => undefined,
-      onEnd: () => {
+      onEnd: end => {
         this.#legs.delete(leg);
         client.off('close', leave);
         stream.close();
+        onEnd(end);
       },
     });
     this.#legs.set(leg, isWanted);

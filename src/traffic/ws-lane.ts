@@ -212,13 +212,14 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** Where somebody measures how legacy differs from itself, and there is a twin of it. */
   #standTwinBeside(opening: Opening, client: net.Socket): void {
     const { context, route, id, subject } = opening;
-    const { twins, tap } = this.#options;
+    const { twins, tap, observer } = this.#options;
     if (context.twin === null || !twins.take(route.name)) return;
     this.#twins.open({
       client,
       request: legRequest(opening, context.twin, true),
       tap: () => tap.stream({ route: route.name, id, format: 'websocket', subject, isTwin: true }),
       isWanted: () => twins.isOn(route.name),
+      onEnd: end => observer.secondLegEnded(route.name, 'legacy', 'shadow', end),
     });
   }
 

@@ -235,6 +235,10 @@ test("a twin of legacy hears the client's handshake and nothing else, while it i
   await until('it leaves when nobody measures', () => {
     return twin.sockets[1]?.readyState === WebSocket.CLOSED;
   });
+  const ends = () =>
+    front.reports.filter(r => r.kind === 'second-ended' && r.side === 'legacy').map(r => r.what);
+  await until('both are counted', () => ends().length === 2);
+  expect(ends()).toEqual(['ended', 'unwanted']);
   await enter(front);
   await until('the third is compared', () => candidate.sockets.length === 3);
   expect(twin.sockets).toHaveLength(2);
