@@ -31,6 +31,9 @@ if (!(minutes > 0 && minutes <= 120)) {
   process.exit(2);
 }
 
+// What it has started is ended at its exit, so a signal has to be one.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+
 const service = await startService();
 const proxy = await startSoakedProxy(service.port);
 const visitors: Visitor[] = [];
