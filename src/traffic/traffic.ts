@@ -111,9 +111,10 @@ export class Traffic implements TrafficView {
   }
 
   *sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
-    for (const { facts, decision } of this.#webSockets.sessions) {
+    for (const { facts, leg } of this.#webSockets.sessions) {
       const { id, subject } = facts;
-      if (facts.route.name === route) yield { id, subject, side: decision.primary };
+      // Not always the one that was decided: that may have died.
+      if (facts.route.name === route) yield { id, subject, side: leg.side };
     }
   }
 

@@ -305,20 +305,20 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   ended(session: Session): void {
-    const { facts, decision, cause, code } = session;
+    const { facts, decision, leg, cause, code } = session;
     this.#handovers.forget(session);
     if (cause === 'ended-by-proxy') session.rollback?.closed(session);
     else session.rollback?.left(session);
     const route = facts.route.name;
     this.sessions.delete(session);
-    this.#options.observer.sessionClosed(route, decision.primary, cause ?? 'client-lost', code);
+    this.#options.observer.sessionClosed(route, leg.side, cause ?? 'client-lost', code);
     this.#options.logger.info(
       {
         session: facts.id,
         requestId: facts.request.requestId,
         traceparent: facts.request.traceparent,
         route,
-        side: decision.primary,
+        side: leg.side,
         reason: decision.reason,
         flags: session.decided.revision,
         cause,

@@ -1,12 +1,19 @@
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import request from 'supertest';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { readiness } from '../../src/control/health.ts';
 import { Proofs } from '../../src/control/proofs.ts';
 import { statusOf } from '../../src/control/status.ts';
-import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
+import {
+  type FakeProgress,
+  flagsFor,
+  type Operated,
+  operated,
+  TOKEN,
+  users,
+} from '../support/operator.ts';
 import { until } from '../support/until.ts';
 
 let op: Operated;
@@ -91,6 +98,29 @@ test('a rollback holds, moves what is open, is on disk and on record, and yields
   await later.keepIn(op.stateDir);
   expect(await later.find('1')).toEqual(proof);
   expect(await actions()).toEqual(['rollback']);
+});
+
+test('68: a proof counts by a clock that never steps, whatever the one on the wall does meanwhile', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] });
+  try {
+    op.traffic.open('events', 'candidate', ...users(1));
+    await post('/rollback', { reason }).expect(200);
+    vi.setSystemTime(Date.now() - 3_600_000);
+    const progress = op.traffic.rollbacks[0]?.progress as FakeProgress;
+    progress.lastCandidateByteAt = performance.now();
+    progress.end();
+    const through = async () => {
+      const { body } = await get('/proofs/1');
+      return body.state === 'complete' ? body : undefined;
+    };
+    const { command, lastCandidateByte, tookMs } = await until('it is through', through);
+    expect(lastCandidateByte.afterMs).toBeGreaterThanOrEqual(0);
+    expect(tookMs).toBeGreaterThanOrEqual(lastCandidateByte.afterMs);
+    expect(tookMs).toBeLessThan(60_000);
+    expect(Date.parse(lastCandidateByte.at)).toBeGreaterThanOrEqual(Date.parse(command.at));
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('a release lets flags decide again, and moves sessions back', async () => {

@@ -265,38 +265,91 @@ test('53: with legacy down the script ends with 3, sessions stay, and go as soon
   expect(again.code).toBe(0);
 });
 
+/** Users who keep account of what backends post for them, step by step. */
+async function readers(listen: string, names: readonly string[]) {
+  const read = new Map<string, number[]>(names.map(name => [name, []]));
+  const sockets = await Promise.all(
+    names.map(async name => {
+      const socket = await user(listen, name);
+      return socket.on('message', data => {
+        const { type, step_id } = JSON.parse(String(data)) as { type: string; step_id: number };
+        if (type === 'notice') read.get(name)?.push(step_id);
+      });
+    }),
+  );
+  let posted = 0;
+  return {
+    sockets,
+    read,
+    /** The next step of everybody's run. */
+    post: async () => {
+      posted += 1;
+      for (const name of names) {
+        const event = { type: 'notice', run_id: 'r', step_id: posted };
+        await fetch(`${listen}/broadcast`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ user_id: name, event }),
+        });
+      }
+    },
+    /** Each has each step once, in order. */
+    haveAll: async () => {
+      await until('all have all', () => [...read.values()].every(of => of.length >= posted));
+      const steps = Array.from({ length: posted }, (_, i) => i + 1);
+      expect([...read.values()]).toEqual(names.map(() => steps));
+    },
+  };
+}
+const NAMES = ['user_1001', 'user_1002', 'user_1003'];
+
+test('53: with the candidate killed by -9 under load its sessions go on with legacy, each event once', async () => {
+  const legacy = await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET } });
+  open.push(legacy);
+  const where = await place({ legacy: legacy.url, candidate: 'http://127.0.0.1:1' });
+  open.push(where);
+  const candidate = startCommand(['broadcaster', 'ssot', '--secret-file', 'secret'], {
+    cwd: where.folder,
+  });
+  open.push({ close: () => candidate.kill('SIGKILL') });
+  let said = '';
+  candidate.stdout.on('data', chunk => {
+    said += chunk;
+  });
+  const url = await until('it listens', () => /broadcaster: (http\S+)/.exec(said)?.[1], 30_000);
+  const file = path.join(where.folder, 'cutover.yaml');
+  const config = await readFile(file, 'utf8');
+  await writeFile(file, config.replace('http://127.0.0.1:1', url));
+  await where.editFlags('live');
+  const proxy = await startProxy({
+    loaded: await loadConfig(file, {}),
+    env: {},
+    logger: pino({ level: 'silent' }),
+  });
+  open.push(proxy);
+  const { sockets, post, haveAll } = await readers(proxy.listen, NAMES);
+  await until('all are warm', () => proxy.traffic.rollbackOutlook('events').warm === NAMES.length);
+  for (let i = 0; i < 5; i += 1) await post();
+  const posting = post();
+  candidate.kill('SIGKILL');
+  await posting;
+  await until('all are on legacy', () => !new Set(sidesOf(proxy).values()).has('candidate'));
+  for (let i = 0; i < 5; i += 1) await post();
+  await haveAll();
+  expect(sockets.map(({ readyState }) => readyState)).toEqual(NAMES.map(() => 1));
+});
+
 test('with a judge that dies over and over a rollback is complete, and everybody gets each event once', async () => {
   const up = await stack({ stage: ['live'], timeoutMs: 10_000 });
   open.push(up);
-  const names = ['user_1001', 'user_1002', 'user_1003'];
-  const read = new Map<string, number[]>();
-  for (const name of names) {
-    const steps: number[] = [];
-    read.set(name, steps);
-    (await user(up.proxy.listen, name)).on('message', data => {
-      const { type, step_id } = JSON.parse(String(data)) as { type: string; step_id: number };
-      if (type === 'notice') steps.push(step_id);
-    });
-  }
-  await warm(up, names.length);
+  const { post, haveAll } = await readers(up.proxy.listen, NAMES);
+  await warm(up, NAMES.length);
   // Rules that no configuration lets through end every thread that begins.
   (up.proxy.judge as Judge).setRules({ events: null as never });
   await until(
     'one after another has died',
     () => up.logged.filter(line => line.includes('the judge failed')).length >= 2,
   );
-  let posted = 0;
-  const post = async () => {
-    posted += 1;
-    for (const name of names) {
-      const event = { type: 'notice', run_id: 'r', step_id: posted };
-      await fetch(`${up.proxy.listen}/broadcast`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ user_id: name, event }),
-      });
-    }
-  };
   for (let i = 0; i < 5; i += 1) await post();
   const { body } = await admin(up.proxy, up.folder, '/rollback', { reason });
   const { id } = body.proof as Proof;
@@ -309,9 +362,7 @@ test('with a judge that dies over and over a rollback is complete, and everybody
     ...{ state: 'complete', stillOnCandidate: 0 },
     sessions: { affected: 3, inPlace: 3 },
   });
-  const steps = Array.from({ length: posted }, (_, i) => i + 1);
-  await until('all have all', () => [...read.values()].every(of => of.length >= posted));
-  expect([...read.values()]).toEqual(names.map(() => steps));
+  await haveAll();
 });
 
 describe('a process', () => {
@@ -416,7 +467,7 @@ describe('a process', () => {
     expect(socket.readyState).toBe(1);
   });
 
-  test('killed between the write of a rollback and its acknowledgement holds after a restart', async () => {
+  test('67: killed between the write of a rollback and its acknowledgement holds after a restart', async () => {
     const at = await folder('live');
     const proxy = await start(at);
     const address = await proxy.admin();

@@ -233,6 +233,35 @@ describe.each([
   });
 });
 
+test('55: all who are told to come again come at once, and unrelated requests are answered all the while', async () => {
+  const { clients, front, rollBack } = await line({
+    ...{ clients: 60, second: false },
+    routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
+    limits: { movesPerS: 200 },
+  });
+  const back: Client[] = [];
+  for (const { socket } of clients) {
+    socket.on('close', () => void enter(front.port).then(client => back.push(client)));
+  }
+  const statuses: number[] = [];
+  const asking = { stop: false };
+  const asked = (async () => {
+    while (!asking.stop) {
+      const answer = await fetch(`http://127.0.0.1:${front.port}/other`);
+      await answer.arrayBuffer();
+      statuses.push(answer.status);
+    }
+  })();
+  await over(rollBack());
+  await until('all are back', () => back.length === clients.length);
+  asking.stop = true;
+  await asked;
+  expect(clients.map(({ code }) => code)).toEqual(clients.map(() => 1012));
+  expect(statuses.length).toBeGreaterThan(10);
+  // A WebSocket service's own word to a plain request.
+  expect(new Set(statuses)).toEqual(new Set([426]));
+});
+
 describe('49, 53: where legacy can not be had', () => {
   const silent = () => net.createServer(socket => void socket.on('error', () => undefined));
   const refusing = () =>
