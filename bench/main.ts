@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { benchBroadcasters } from './broadcasters.ts';
 import { benchFlags } from './flags.ts';
 import { benchHttp } from './http.ts';
+import { benchIsolation, ISOLATION_SIZES } from './isolation.ts';
 import { benchRollback, ROLLBACK_SIZES } from './rollback.ts';
 import { benchShadow } from './shadow.ts';
 import { benchVerdicts, VERDICT_SIZES } from './verdicts.ts';
@@ -27,6 +28,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   rollback: {
     run: (options, sizes) => benchRollback({ ...options, ...ROLLBACK_SIZES, ...sizes }),
     sizes: ROLLBACK_SIZES,
+  },
+  isolation: {
+    run: (options, sizes) => benchIsolation({ ...options, ...ISOLATION_SIZES, ...sizes }),
+    sizes: ISOLATION_SIZES,
   },
   verdicts: {
     run: (options, sizes) => benchVerdicts({ ...options, ...VERDICT_SIZES, ...sizes }),

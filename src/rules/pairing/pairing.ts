@@ -226,8 +226,9 @@ export class Pairing {
     for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
       this.#options.ids.learn(idClass, left, right);
     }
-    if (hasFindings(comparison) && this.#isOthers(candidate, legacy))
-      candidate.isContaminated = true;
+    if (hasFindings(comparison)) {
+      candidate.isContaminated ||= this.#isOthers(candidate, legacy);
+    }
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
     const { lane } = legacy;
     // Where the sides do not agree on a lane there is no order to keep.

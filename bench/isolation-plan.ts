@@ -1,0 +1,306 @@
+// What is sent to whom, by which service: agent runs of the reference services in all their envelopes,
+// with leaks and with what looks like one and is none.
+import { agentRun } from '../src/broadcast/agent-run.ts';
+import { type Envelopes, legacyEnvelopes, ssotEnvelopes } from '../src/broadcast/envelopes.ts';
+import type { BroadcastEvent } from '../src/broadcast/event.ts';
+import { createUserExecutionContext } from '../src/broadcast/user-context.ts';
+import type { Side } from '../src/rules/decide.ts';
+import type { IsolationRule } from '../src/rules/isolation/incident.ts';
+import type { Marker } from '../src/rules/isolation/marker.ts';
+
+export const LEAKS = [
+  ...(['routing', 'nested', 'nested-twice', 'escaped', 'list', 'twice'] as const),
+  ...(['ledger', 'changed-thread', 'fingerprint', 'marker'] as const),
+] as const;
+export type Leak = (typeof LEAKS)[number];
+
+export const INNOCENTS = [
+  ...([
+    'provenance',
+    'shared-thread',
+    'broadcast',
+    'receipt',
+    'quoted-json',
+    'quoted-object',
+  ] as const),
+  ...(['on-both', 'agent', 'list-with-him', 'nobody'] as const),
+] as const;
+export type Innocent = (typeof INNOCENTS)[number];
+
+export interface Sent {
+  readonly side: Side;
+  /** Index of the user on whose sockets it goes out. */
+  readonly user: number;
+  readonly text: string;
+}
+
+export interface Planned {
+  readonly sent: readonly Sent[];
+  /** How it must be told: rule, user and place; null where it must not be. */
+  readonly leak: {
+    readonly rule: IsolationRule;
+    readonly user: number;
+    readonly path: string;
+  } | null;
+  readonly kind: Leak | Innocent | 'run';
+}
+
+const ENVELOPES: Readonly<Record<Side, Envelopes>> = {
+  legacy: legacyEnvelopes,
+  candidate: ssotEnvelopes,
+};
+
+/** Makes up what is sent; the same for the same seed. */
+export class IsolationPlan {
+  readonly users: readonly string[];
+  readonly markers: readonly Marker[];
+  readonly #random: () => number;
+  #number = 0;
+
+  constructor(users: number, random: () => number) {
+    this.users = Array.from({ length: users }, (_, i) => `user_${1001 + i}`);
+    this.markers = this.users.map((user, i) => ({
+      text: `cutovermarkerbench${String(i).padStart(8, '0')}`,
+      user,
+    }));
+    this.#random = random;
+  }
+
+  /** Five events on each side, as they should be. */
+  run(): Planned {
+    const user = this.#any();
+    return { sent: this.#both(user, this.#steps(user)), leak: null, kind: 'run' };
+  }
+
+  /** A note to one user: nothing in it but its words says whose it is. */
+  note(user = this.#any()): Planned {
+    return { sent: this.#same(user, this.#note()), leak: null, kind: 'run' };
+  }
+
+  leak(kind: Leak): Planned {
+    const user = this.#any();
+    const other = this.#other(user);
+    const name = this.users[other] as string;
+    const leak = (rule: IsolationRule, path: string, sent: readonly Sent[]): Planned => ({
+      ...{ sent, kind },
+      leak: { rule, user, path },
+    });
+    const steps = this.#steps(user);
+    const altered = (alter: (event: BroadcastEvent) => object | string, at = 4) =>
+      this.#both(user, steps, (event, index) => (index === at ? alter(event) : event));
+    switch (kind) {
+      case 'routing':
+        return leak(
+          'routing',
+          '/target_user_id',
+          altered(e => ({ ...e, target_user_id: name })),
+        );
+      case 'nested':
+        return leak(
+          'routing',
+          '/data/recipient_id',
+          altered(e => within(e, { recipient_id: name })),
+        );
+      case 'nested-twice':
+        return leak(
+          'routing',
+          '/payload/data/userId',
+          altered(e => ({ ...e, payload: { data: { userId: name } } })),
+        );
+      case 'escaped':
+        return leak(
+          'routing',
+          '/data/target_user_id',
+          altered(e =>
+            JSON.stringify(within(e, { target_user_id: name })).replace(
+              'target_',
+              'targ\\u0065t\\u005F',
+            ),
+          ),
+        );
+      case 'list':
+        return leak(
+          'routing',
+          '/recipient_id',
+          altered(e => ({ ...e, recipient_id: [name] })),
+        );
+      case 'twice':
+        return leak(
+          'routing',
+          '/userId',
+          altered(
+            e => `{"userId":"${name}","userId":"${this.users[user]}",${JSON.stringify(e).slice(1)}`,
+          ),
+        );
+      case 'ledger': {
+        const theirs = this.#steps(other);
+        const [first] = theirs.candidate;
+        // A run of its own, that nobody knows: the thread is the other's.
+        const stray = { ...first, run_id: this.#id('run'), event_id: this.#id('event') };
+        return leak('ledger', '/thread_id', [
+          ...this.#both(other, theirs),
+          { side: 'candidate', user, text: JSON.stringify(stray) },
+        ]);
+      }
+      case 'changed-thread': {
+        const theirs = this.#steps(other);
+        const thread = theirs.legacy[0]?.thread_id;
+        return leak('ledger', '/thread_id', [
+          ...this.#both(other, theirs),
+          ...altered(e => ({ ...e, thread_id: thread }), 0),
+        ]);
+      }
+      case 'fingerprint': {
+        const note = this.#note();
+        return leak('fingerprint', '', [
+          ...this.#same(other, note),
+          { side: 'candidate', user, text: JSON.stringify(note) },
+        ]);
+      }
+      case 'marker': {
+        const marker = this.markers[other]?.text;
+        return leak(
+          'marker',
+          '',
+          altered(e => ({ ...e, final_response: `and ${marker} said` })),
+        );
+      }
+    }
+  }
+
+  innocent(kind: Innocent): Planned {
+    const user = this.#any();
+    const other = this.#other(user);
+    const name = this.users[other] as string;
+    const innocent = (sent: readonly Sent[]): Planned => ({ sent, kind, leak: null });
+    const both = (event: object): readonly Sent[] => this.#same(user, event);
+    const alone = (event: object): Sent => ({
+      ...{ side: 'candidate', user },
+      text: JSON.stringify(event),
+    });
+    const base = { run_id: this.#id('run'), timestamp: Date.now() / 1_000 };
+    switch (kind) {
+      case 'provenance': {
+        const said = { ...base, type: 'message', user_id: name, sender_id: name, creator_id: name };
+        const also = { ...said, owner_id: name, source_user_id: name };
+        return innocent([...both(also), alone({ ...also, run_id: this.#id('run') })]);
+      }
+      case 'shared-thread': {
+        const thread = this.#id('shared');
+        const said = { ...base, type: 'message', thread_id: thread, text: this.#words() };
+        const stray = { ...said, run_id: this.#id('run'), text: this.#words() };
+        return innocent([...this.#same(other, said), ...both(said), alone(stray)]);
+      }
+      case 'broadcast': {
+        const said = { type: 'maintenance', text: this.#words() };
+        const everybody = [user, other, this.#any()];
+        const all = [...new Set(everybody)].flatMap(each => this.#same(each, said));
+        const late = { side: 'candidate', user: this.#any(), text: JSON.stringify(said) } as const;
+        return innocent([...all, late]);
+      }
+      case 'receipt': {
+        const said = { ...base, type: 'message_receipt', recipient_id: name };
+        return innocent([...both(said), alone({ ...said, run_id: this.#id('run') })]);
+      }
+      case 'quoted-json': {
+        const quoted = JSON.stringify({ target_user_id: name, thread_id: 'thread_1' });
+        return innocent(both({ ...base, type: 'chat', data: { message: quoted } }));
+      }
+      case 'quoted-object': {
+        const quoted = { userId: name, recipient_id: [name], data: { userId: name } };
+        return innocent(
+          both({ ...base, type: 'chat', data: { message: quoted }, results: [quoted] }),
+        );
+      }
+      case 'on-both':
+        return innocent(both({ ...base, type: 'assigned', target_user_id: name }));
+      case 'agent': {
+        const said = { ...base, type: 'agent_note', user_id: name, sender_id: 'agent_triage_7' };
+        return innocent(both({ ...said, data: { agent_id: name, on_behalf_of: name } }));
+      }
+      case 'list-with-him': {
+        const recipients = [name, this.users[user]];
+        return innocent(both({ ...base, type: 'message', recipient_id: recipients }));
+      }
+      case 'nobody': {
+        const said = {
+          ...base,
+          type: 'message',
+          target_user_id: null,
+          userId: '',
+          recipient_id: 0,
+        };
+        return innocent(both({ ...said, data: { recipient_id: [] } }));
+      }
+    }
+  }
+
+  #steps(user: number): Record<Side, readonly BroadcastEvent[]> {
+    this.#number += 1;
+    const marker = this.markers[user]?.text;
+    const context = createUserExecutionContext(this.users[user] as string, {
+      message: `question ${this.#number} ${marker}`,
+      run_id: this.#id('run'),
+      thread_id: `thread_${user}_${Math.floor(this.#number / 200)}`,
+    });
+    const now = Date.now();
+    const of = (side: Side) =>
+      agentRun(context).map(step => ENVELOPES[side].step(context, step, now));
+    return { legacy: of('legacy'), candidate: of('candidate') };
+  }
+
+  #both(
+    user: number,
+    steps: Readonly<Record<Side, readonly BroadcastEvent[]>>,
+    alter: (event: BroadcastEvent, index: number) => object | string = event => event,
+  ): readonly Sent[] {
+    const textOf = (event: object | string) =>
+      typeof event === 'string' ? event : JSON.stringify(event);
+    return [
+      ...steps.legacy.map(event => ({
+        side: 'legacy' as const,
+        user,
+        text: JSON.stringify(event),
+      })),
+      ...steps.candidate.map((event, index) => ({
+        ...{ side: 'candidate' as const, user },
+        text: textOf(alter(event, index)),
+      })),
+    ];
+  }
+
+  #same(user: number, event: object): readonly Sent[] {
+    const text = JSON.stringify(event);
+    return [
+      { side: 'legacy', user, text },
+      { side: 'candidate', user, text },
+    ];
+  }
+
+  #note(): { readonly type: string; readonly text: string } {
+    return { type: 'note', text: this.#words() };
+  }
+
+  #words(): string {
+    return `the words of ${this.#id('note')}, as nobody else is told them`;
+  }
+
+  #id(what: string): string {
+    this.#number += 1;
+    return `${what}_${this.#number.toString(36)}`;
+  }
+
+  #any(): number {
+    return Math.floor(this.#random() * this.users.length);
+  }
+
+  #other(user: number): number {
+    const other = Math.floor(this.#random() * (this.users.length - 1));
+    return other < user ? other : other + 1;
+  }
+}
+
+function within(event: BroadcastEvent, more: object): object {
+  const { data } = event;
+  return { ...event, data: { ...(typeof data === 'object' ? data : {}), ...more } };
+}

@@ -1,0 +1,217 @@
+// Whether isolation tells the truth: leaks of every kind among the events of the reference services, and
+// what looks like a leak and is none. Every leak must be told by its rule, at its user and place; and nothing
+// besides.
+import { setTimeout as pause } from 'node:timers/promises';
+import pino from 'pino';
+import { broadcasterRules } from '../src/broadcast/compare-rules.ts';
+import { Judge } from '../src/judge/judge.ts';
+import { SIDES } from '../src/rules/decide.ts';
+import type { Contamination, IsolationRule } from '../src/rules/isolation/incident.ts';
+import { DEFAULT_ISOLATION } from '../src/rules/isolation/rules.ts';
+import { type Books, imbalance, unjudgedOf } from '../src/rules/pairing/books.ts';
+import { FrameTracker, OPCODE, wholeFrame } from '../src/wire/frames.ts';
+import type { Target } from './comparison.ts';
+import { quantile } from './figures.ts';
+import { INNOCENTS, IsolationPlan, LEAKS, type Planned } from './isolation-plan.ts';
+
+export const ISOLATION_SIZES = { events: 200_000, users: 200 };
+
+/** Of all that is planned: one in so many is a leak, and one in as many is tempting. */
+const EVERY = 12;
+/** So many events at a time, and so often: 4,000 a second of both services, while the judge keeps up. */
+const BURST = 20;
+const BURST_MS = 5;
+const MOST_AHEAD = 1_000;
+/** Legs that are young to the judge prove nothing. */
+const SETTLE_MS = 1_500;
+/** So many pairs of notes say that notes are one user's each. */
+const NOTES = 100;
+/** The window is 5 s. */
+const CLOSING_MS = 60_000;
+const MOST_TOLD = 20;
+/** At which a rollback is to begin after the last byte, for rules that need no other event. */
+const AT_ONCE_MS = 100;
+
+export interface IsolationResult {
+  readonly events: number;
+  readonly leaks: number;
+  readonly found: number;
+  readonly byRule: Readonly<Partial<Record<IsolationRule, { leaks: number; found: number }>>>;
+  readonly falseAccusations: number;
+  /** What looks like a leak and is none; the rest is ordinary runs. */
+  readonly innocents: number;
+  /** What both services sent: told apart. */
+  readonly onBoth: number;
+  /** Share of the candidate's events. */
+  readonly unjudged: number;
+  /** From the last byte of an event with a foreign address or marker to its being told, ms. */
+  readonly p99Ms: number;
+  readonly slowestMs: number;
+  readonly missed: readonly string[];
+  readonly accused: readonly string[];
+  readonly targets: readonly Target[];
+}
+
+export async function benchIsolation(options: {
+  readonly json: boolean;
+  readonly events: number;
+  readonly users: number;
+  readonly seed?: number;
+}): Promise<IsolationResult> {
+  const { json, events, users, seed = 1 } = options;
+  const plan = new IsolationPlan(users, mulberry32(seed));
+  const told: { readonly found: Contamination; readonly ms: number }[] = [];
+  const judge = new Judge({
+    rules: {
+      events: {
+        compare: broadcasterRules(),
+        noise: null,
+        isolation: {
+          ...DEFAULT_ISOLATION,
+          provenance: { message_receipt: ['recipient_id'] },
+        },
+      },
+    },
+    ...{ evidence: null, markers: plan.markers, logger: pino({ level: 'error' }) },
+    onContamination: found =>
+      told.push({ found, ms: performance.timeOrigin + performance.now() - found.at }),
+  });
+  const sessions = plan.users.map((id, i) => {
+    const subject = { id, aliases: [] };
+    const stream = judge.tap.stream({ route: 'events', id: `s${i}`, format: 'websocket', subject });
+    const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+    for (const side of SIDES) stream.legOpened(side, trackers[side]);
+    return { stream, trackers };
+  });
+  let handed = 0;
+  let paused = 0;
+  const planned: Planned[] = [];
+  const send = async (each: Planned): Promise<void> => {
+    planned.push(each);
+    for (const { side, user, text } of each.sent) {
+      const { stream, trackers } = sessions[user] as (typeof sessions)[number];
+      stream.follow(side, wholeFrame(OPCODE.text, Buffer.from(text)), trackers[side]);
+      handed += 1;
+    }
+    if (handed - paused >= BURST) {
+      paused = handed;
+      await pause(BURST_MS);
+    }
+    while (handed - seenBy(judge) > MOST_AHEAD) await pause(1);
+  };
+  try {
+    await pause(SETTLE_MS);
+    for (let note = 0; note < NOTES; note += 1) await send(plan.note(note % users));
+    for (let nth = 0; handed < 2 * events; nth += 1) {
+      if (nth % EVERY === 0) await send(plan.leak(at(LEAKS, nth / EVERY)));
+      else if (nth % EVERY === 5) await send(plan.innocent(at(INNOCENTS, (nth - 5) / EVERY)));
+      else await send(nth % 3 === 0 ? plan.note() : plan.run());
+    }
+    const books = await closed(judge, handed);
+    return resultOf({ planned, told, books, users: plan.users, json });
+  } finally {
+    await judge.close();
+  }
+}
+
+function resultOf({
+  planned,
+  told,
+  books,
+  users,
+  json,
+}: {
+  readonly planned: readonly Planned[];
+  readonly told: readonly { readonly found: Contamination; readonly ms: number }[];
+  readonly books: Books;
+  readonly users: readonly string[];
+  readonly json: boolean;
+}): IsolationResult {
+  const alone = told.filter(({ found }) => !found.onBoth);
+  // By rule, side, user and place: how often it must be told, less how often it was.
+  const due = new Map<string, number>();
+  const byRule: Partial<Record<IsolationRule, { leaks: number; found: number }>> = {};
+  const leaks = planned.flatMap(({ leak }) => (leak === null ? [] : [leak]));
+  for (const { rule, user, path } of leaks) {
+    const key = `${rule} candidate ${users[user]} ${path}`;
+    due.set(key, (due.get(key) ?? 0) + 1);
+    const counts = byRule[rule] ?? { leaks: 0, found: 0 };
+    counts.leaks += 1;
+    byRule[rule] = counts;
+  }
+  const accused: string[] = [];
+  for (const { found } of alone) {
+    const key = `${found.rule} ${found.side} ${found.user} ${found.path}`;
+    const left = due.get(key) ?? 0;
+    if (left === 0) accused.push(`${key} in ${found.eventType}`);
+    else {
+      due.set(key, left - 1);
+      const counts = byRule[found.rule];
+      if (counts !== undefined) counts.found += 1;
+    }
+  }
+  const missed = [...due].flatMap(([key, left]) => (left > 0 ? [`${key}: ${left}`] : []));
+  const found = alone.length - accused.length;
+  const atOnce = told.filter(({ found }) => found.rule === 'routing' || found.rule === 'marker');
+  const times = atOnce.map(({ ms }) => ms);
+  const [p99Ms, slowestMs] = [0.99, 1].map(q => Math.round(quantile(times, q))) as [number, number];
+  const wrong = imbalance(books);
+  if (wrong !== null) throw new Error(wrong);
+  const unjudged = unjudgedOf(books.candidate) / books.candidate.seen;
+  const targets = [
+    { what: 'leaks that were not told by their rule', value: leaks.length - found, most: 0 },
+    { what: 'accusations of what is none', value: accused.length, most: 0 },
+    { what: 'share of events unjudged', value: unjudged, most: 0.001 },
+    { what: 'ms until a foreign address or marker is told, p99', value: p99Ms, most: AT_ONCE_MS },
+  ].map(each => ({ ...each, met: each.value <= each.most }));
+  if (!json) {
+    for (const [rule, counts] of Object.entries(byRule)) {
+      console.log(`${rule}: ${counts.found} of ${counts.leaks} found`);
+    }
+    for (const text of missed) console.log(`missed: ${text}`);
+    for (const text of accused.slice(0, MOST_TOLD)) console.log(`accused: ${text}`);
+    for (const { what, value, most, met } of targets) {
+      console.log(`${met ? 'met   ' : 'MISSED'}  ${what}: ${value} of at most ${most}`);
+    }
+  }
+  return {
+    ...{ events: books.candidate.seen, leaks: leaks.length, found, byRule },
+    falseAccusations: accused.length,
+    innocents: planned.filter(({ kind, leak }) => leak === null && kind !== 'run').length,
+    onBoth: told.length - alone.length,
+    ...{ unjudged, p99Ms, slowestMs, targets },
+    missed: missed.slice(0, MOST_TOLD),
+    accused: accused.slice(0, MOST_TOLD),
+  };
+}
+
+function seenBy(judge: Judge): number {
+  const books = judge.books().get('events');
+  return books === undefined ? 0 : books.legacy.seen + books.candidate.seen;
+}
+
+/** The books once nothing waits. */
+async function closed(judge: Judge, handed: number): Promise<Books> {
+  for (const end = performance.now() + CLOSING_MS; performance.now() < end; ) {
+    const books = judge.books().get('events');
+    const pending = (books?.legacy.pending ?? 1) + (books?.candidate.pending ?? 1);
+    if (books !== undefined && pending === 0 && seenBy(judge) === handed) return books;
+    await pause(100);
+  }
+  throw new Error('events wait for their verdict');
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  return list[Math.floor(index) % list.length] as T;
+}
+
+/** A small generator with a seed (public domain, Tommy Ettinger): the same plan for the same seed. */
+function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
