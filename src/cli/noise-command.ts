@@ -19,9 +19,9 @@ the route's rules; clients do not wait. A value that differs is taken into the p
 where it is compared meanwhile, differs there more often by more than 20 % relative and 0.03 % absolute.
 What is absent, of another type, length or order, or names a user, is never excused.
 
-WebSockets need another instance of legacy, upstreams.legacyTwin: beside a share of the sessions that open and
-are compared, 200 at a time, one more is opened there with the client's own handshake, and told nothing; its
-events are held against those of legacy. Event streams can not be measured.
+WebSockets and event streams need another instance of legacy, upstreams.legacyTwin: beside a share of those that
+open and are compared, 200 at a time, one more is opened there as the client opened his, and told nothing; its
+events are held against those of legacy.
 
 The command waits, then writes the profile for you to review; a file that is there already is left alone.
 It takes effect where the route names it (noise: api.noise.yaml) and the configuration is read again.
@@ -40,9 +40,9 @@ interface MeasureOptions extends AdminPlace {
 export function noiseCommand(): Command {
   const measure = remoteCommand('measure')
     .description('ask legacy twice for a while, and write down in which values it differs')
-    .option('--route <name>', 'the route, of protocol http or websocket')
+    .option('--route <name>', 'the route')
     .option('--for <time>', 'such as 90s, 10m, 2h; at most 24h', '10m')
-    .option('--share <percent>', 'of the requests or sessions, 20 a second at most', '10%')
+    .option('--share <percent>', 'of the requests or streams, 20 a second at most', '10%')
     .option('--out <file>', 'where to (default: <route>.noise.yaml)')
     .addHelpText('after', HELP)
     .action(runMeasure);

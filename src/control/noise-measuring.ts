@@ -14,7 +14,7 @@ export interface NoiseAsk {
   readonly forMs: number;
   /** Of the safe requests that legacy serves, or of the sessions that open, 0 to 1. */
   readonly share: number;
-  /** There is another instance of legacy, for WebSockets. */
+  /** There is another instance of legacy, for streams. */
   readonly hasTwin: boolean;
 }
 
@@ -72,12 +72,9 @@ export class NoiseMeasuring implements TwinSampling {
   /** Throws `CutoverError` where there is nothing to be measured, or something is already. */
   start(route: RouteConfig, { forMs, share, hasTwin }: NoiseAsk): void {
     const { name, protocol, compare, redact } = route;
-    if (protocol === 'sse' || (protocol === 'websocket' && !hasTwin)) {
-      const what =
-        protocol === 'sse'
-          ? 'event streams can not be measured'
-          : 'WebSockets are measured beside a twin of legacy, and upstreams.legacyTwin names none';
-      throw new CutoverError('conflict', `${what} (route ${name})`, { field: 'route' });
+    if (protocol !== 'http' && !hasTwin) {
+      const message = `streams are measured beside a twin of legacy, and upstreams.legacyTwin names none (route ${name})`;
+      throw new CutoverError('conflict', message, { field: 'route' });
     }
     if (route.noise !== undefined) {
       const message = `route ${name} has a profile in force, and what it excuses can not be told apart: take noise out of the configuration first`;

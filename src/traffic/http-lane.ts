@@ -53,6 +53,9 @@ const LEAST_RETRY_MS = 250;
 /** Where they are ended at a pace, that pace spreads them already: so much more, each its own. */
 const RETRY_JITTER_MS = 1_000;
 
+/** Streams of legacy's twin at a time; a sample needs no more. */
+const MOST_TWIN_STREAMS = 200;
+
 /** Clients are looked at for progress so often. */
 const SWEEP_MS = 1_000;
 
@@ -101,6 +104,8 @@ export class HttpLane {
   readonly #shared = new SharedConnections(this.#connections);
   readonly #answers = new Roll<ClientAnswer>();
   readonly #streams = new Map<EventStream, ClientAnswer>();
+  /** Of legacy's twin: what ends each, and its route. */
+  readonly #twinStreams = new Map<() => void, string>();
   #draining = false;
   readonly #sweeper: NodeJS.Timeout;
 
@@ -308,6 +313,7 @@ export class HttpLane {
       sink: watched(NOBODY, plan.side),
     });
     if (stream !== null) {
+      if (!singleUse) this.#standTwinBeside(call, subject);
       const lane = this.#options.counters.of(route.name, plan.side);
       const legs = shadow === null ? 0 : 1;
       lane.secondLegsOpen += legs;
@@ -338,6 +344,34 @@ export class HttpLane {
     const facts = guardFacts(about, decision.primary, decision.isolation, told);
     if (facts === null) return sink;
     return new AnswerGuard(sink, incoming.method ?? 'GET', facts, this.#held);
+  }
+
+  /** Where somebody measures how legacy differs from itself, and there is a twin of it: its stream as well. */
+  #standTwinBeside(call: Call, subject: Subject | null): void {
+    const { incoming, response, context, request, route, link } = call;
+    const { twins, tap } = this.#options;
+    if (context.twin === null || this.#twinStreams.size >= MOST_TWIN_STREAMS) return;
+    if (!twins.take(route.name)) return;
+    const stream = tap.stream({
+      ...{ route: route.name, id: request.requestId, format: 'sse', subject, isTwin: true },
+    });
+    const sent = this.#shadows.send({
+      ...{ route: route.name, link, request, singleUse: false, isStream: true },
+      plan: { side: 'legacy', role: 'shadow' },
+      upstream: context.twin,
+      credentials: credentialsOf(request, context),
+      method: incoming.method ?? 'GET',
+      sink: streaming(NOBODY, { tap: stream, side: 'candidate', head: () => undefined }),
+    });
+    if (sent === null) return stream.close();
+    const leave = (): void => {
+      this.#twinStreams.delete(leave);
+      response.off('close', leave);
+      sent.abort();
+      stream.close();
+    };
+    this.#twinStreams.set(leave, route.name);
+    response.once('close', leave);
   }
 
   /** Asks legacy the same once more, to learn how it differs from itself. Returns where its first answer goes. */
@@ -467,6 +501,7 @@ export class HttpLane {
     const { stallMs } = this.#options.context().limits;
     this.#answers.each(answer => answer.sweep(nowMs, stallMs));
     this.#connections.each(connection => connection.sweep(nowMs));
+    for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
   }
 }
 

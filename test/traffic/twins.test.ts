@@ -103,6 +103,41 @@ test('what is not sampled is asked once', async () => {
   expect(asked).toHaveLength(4);
 });
 
+test('the stream of a twin of legacy stands beside a stream that is compared, while it is measured', async () => {
+  const streams = await service(response => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n');
+  });
+  const twin = await service((response, nth) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(`data: ${nth} of the twin\n\n`);
+  });
+  let isOn = true;
+  const { ear, front } = await withTwins({
+    ...{ legacy: streams.port, candidate: streams.port, legacyTwin: twin.port },
+    routes: [{ name: 'sse', path: '/events', protocol: 'sse' }],
+    decider: () => ({
+      decision: { ...decisionFor('legacy'), second: { side: 'candidate', role: 'shadow' } },
+      revision: 'test',
+    }),
+    twins: { take: () => isOn, isOn: () => isOn },
+  });
+  const stream = async () => {
+    const answer = await fetch(`http://127.0.0.1:${front.port}/events`);
+    open.push({ close: () => answer.body?.cancel() });
+  };
+  await stream();
+  const heard = await until('the judge hears of it', () => ear.streams.find(s => s.facts.isTwin));
+  await until('and hears it', () => heard.bytesOf.candidate.length > 0);
+  expect(Buffer.concat(heard.bytesOf.candidate).toString()).toBe('data: 1 of the twin\n\n');
+  expect(heard.facts.id).toBe(ear.streams.find(s => !s.facts.isTwin)?.facts.id);
+  expect(twin.asked).toMatchObject([{ method: 'GET', role: 'shadow' }]);
+  isOn = false;
+  await until('it ends when nobody measures', () => heard.notes.includes('end'));
+  await stream();
+  await until('the next one is compared', () => streams.asked.length === 4);
+  expect(twin.asked).toHaveLength(1);
+});
+
 test('a second answer that never comes holds up nobody, and counts for nothing', async () => {
   const { asked, port } = await service((response, nth) => {
     if (nth === 1) counted(response, nth);
