@@ -24,8 +24,8 @@ const BURST_MS = 5;
 const MOST_AHEAD = 1_000;
 /** Legs that are young to the judge prove nothing. */
 const SETTLE_MS = 1_500;
-/** So many pairs of notes say that notes are one user's each. */
-const NOTES = 100;
+/** Notes to each user before anything is planted: both services have spoken to him, and notes are one user's. */
+const NOTES_EACH = 2;
 /** The window is 5 s. */
 const CLOSING_MS = 60_000;
 const MOST_TOLD = 20;
@@ -101,7 +101,7 @@ export async function benchIsolation(options: {
   };
   try {
     await pause(SETTLE_MS);
-    for (let note = 0; note < NOTES; note += 1) await send(plan.note(note % users));
+    for (let note = 0; note < NOTES_EACH * users; note += 1) await send(plan.note(note % users));
     for (let nth = 0; handed < 2 * events; nth += 1) {
       if (nth % EVERY === 0) await send(plan.leak(at(LEAKS, nth / EVERY)));
       else if (nth % EVERY === 5) await send(plan.innocent(at(INNOCENTS, (nth - 5) / EVERY)));

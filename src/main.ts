@@ -104,6 +104,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const incidents = new Incidents({
     guardrails: () => guardrails,
     traffic: () => traffic,
+    isMismatch: route => judge.isolationBooks().get(route)?.identityMismatch ?? false,
     logger,
   });
   // Beside the process that holds the folder, before and after: the bypass is as that one leaves it.

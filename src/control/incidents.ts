@@ -57,6 +57,8 @@ export interface ContaminationCount {
 export interface IncidentsOptions {
   readonly guardrails: () => Pick<Guardrails, 'contaminated'> | null;
   readonly traffic: () => Pick<TrafficView, 'sessionsOf'> | null;
+  /** True where addresses prove nothing on a route: see `IsolationBooks`. */
+  readonly isMismatch: (route: string) => boolean;
   readonly logger: Logger;
 }
 
@@ -107,7 +109,8 @@ export class Incidents {
 
   /** What the judge found in an event, whichever service sent it. */
   contaminated(found: Contamination): void {
-    const prevented = found.rule === 'routing' ? this.#claim(found) : null;
+    const isAtOnce = found.rule === 'routing' || found.rule === 'marker';
+    const prevented = isAtOnce ? this.#take(keyOf(found)) : null;
     // The judge's books count it, and it is nobody's fault alone.
     if (!found.onBoth) this.#act(found, prevented?.outcome ?? null);
   }
@@ -135,10 +138,6 @@ export class Incidents {
     return found;
   }
 
-  #claim(found: Contamination): Prevented | null {
-    return this.#take(keyOf(found));
-  }
-
   /** The first of them: what the judge tells of comes in the order in which it was prevented. */
   #take(key: string): Prevented | null {
     const waiting = this.#unclaimed.get(key);
@@ -151,6 +150,8 @@ export class Incidents {
   }
 
   #onlyPrevented(event: Prevented): void {
+    // Nobody's leak: users have other names in events than in their credentials.
+    if (this.#options.isMismatch(event.route)) return;
     const { route, side, session, path, eventType, subject, named, outcome } = event;
     const found = {
       route,

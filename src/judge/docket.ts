@@ -223,11 +223,11 @@ export class Docket {
     const [inLegacy, inCandidate] = SIDES.map(side => {
       const payload = plain[side];
       // Of a body that is no JSON nothing can be said; most are pages and pictures.
-      if (!payload || !isContainer(pair[side].body)) return false;
+      if (!payload || !isContainer(pair[side].body)) return null;
       return watch.arrived(side, payload, eventOf(side), {}, at, true);
     });
-    // What both answered alike is no difference between them.
-    if (inLegacy || inCandidate) return inLegacy !== inCandidate || verdict === 'mismatch';
+    // What both answered alike is no difference between them: an outbox names others.
+    if (inLegacy !== inCandidate) return true;
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
   }
 

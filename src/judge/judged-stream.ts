@@ -129,10 +129,9 @@ export class JudgedStream {
     const value = 'value' in decoded ? decoded.value : undefined;
     const event = { value, plan: this.#rules.planOf(typeOf(value)) };
     const mayBoth = this.#openSince[otherSide(side)] !== Number.POSITIVE_INFINITY;
-    const isAnothers =
-      this.#watch?.arrived(side, payload, event, form, this.#time, mayBoth) ?? false;
+    const anothers = this.#watch?.arrived(side, payload, event, form, this.#time, mayBoth) ?? null;
     if ('value' in decoded) {
-      this.pairing.event(side, value, this.#time, isAnothers, decoded.text);
+      this.pairing.event(side, value, this.#time, anothers !== null, decoded.text);
       if (side === 'legacy') this.#twin?.event(side, value, this.#time, false, decoded.text);
     } else this.pairing.unjudged(side, decoded.because, this.#time);
   }

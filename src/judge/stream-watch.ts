@@ -76,7 +76,7 @@ export class StreamWatch {
 
   /**
    * An event that has come, as it was written and as it was read. `mayBoth`: the other service may send it
-   * as well. True: another user's data is in it.
+   * as well. Null, or another user's data is in it: the same text for the same fault in both.
    */
   arrived(
     side: Side,
@@ -85,16 +85,17 @@ export class StreamWatch {
     form: MessageForm,
     at: number,
     mayBoth: boolean,
-  ): boolean {
+  ): string | null {
     const found = this.#marker(payload) ?? this.#routing(side, payload, form);
     if (found === null) {
       if (side === 'legacy' && isRecord(value)) this.#learn(value, plan, at);
-      return false;
+      return null;
     }
     const key = isRecord(value) && !isAnswer ? keyOf(plan, value).key : '';
     const contamination = this.#contamination(side, found, typeOf(value), at);
-    this.#tell(contamination, JSON.stringify([key, found.rule, found.what]), mayBoth);
-    return true;
+    const what = JSON.stringify([key, found.rule, found.what]);
+    this.#tell(contamination, what, mayBoth);
+    return what;
   }
 
   /**

@@ -17,7 +17,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function incidents() {
+async function incidents({ isMismatch = false } = {}) {
   folder = await mkdtemp(path.join(tmpdir(), 'cutover-incidents-'));
   const acted: string[] = [];
   const logged: string[] = [];
@@ -25,6 +25,7 @@ async function incidents() {
   const kept = new Incidents({
     guardrails: () => ({ contaminated: route => void acted.push(route) }),
     traffic: () => ({ sessionsOf: () => sessions }),
+    isMismatch: () => isMismatch,
     logger: pino({}, { write: line => void logged.push(line) }),
   });
   await kept.keepIn(folder, new Uint8Array(HASH_KEY_BYTES).fill(9));
@@ -91,6 +92,16 @@ test('what the judge has no copy of is acted upon at once, and what it does not 
     ['blocked', 1],
     ['sanitized', 1],
   ]);
+});
+
+test('where addresses do not fit the users, what a lane did about them is nobody’s leak', async () => {
+  const { kept, acted } = await incidents({ isMismatch: true });
+  vi.useFakeTimers();
+  kept.prevented(prevented(), true);
+  kept.prevented(prevented(), false);
+  vi.advanceTimersByTime(60_000);
+  expect(acted).toEqual([]);
+  expect([...kept.counts]).toEqual([]);
 });
 
 test('a flood is acted upon and counted one by one; on record are the first sixty', async () => {

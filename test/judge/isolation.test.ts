@@ -6,6 +6,7 @@ import { ContaminationWatch, HOLD_MS } from '../../src/judge/contamination-watch
 import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
 import { BatchTap } from '../../src/judge/tap.ts';
 import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
+import type { AnswerSample } from '../../src/ports.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import type { Contamination } from '../../src/rules/isolation/incident.ts';
 import type { Marker } from '../../src/rules/isolation/marker.ts';
@@ -61,9 +62,9 @@ function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marke
     verdicts: () =>
       findings.filter(({ verdict }) => verdict !== 'match').map(({ verdict }) => verdict),
     /** A user with a socket on each side. */
-    join(id: string, aliases: readonly string[] = []) {
+    join(id: string, aliases: readonly string[] = [], format: 'websocket' | 'sse' = 'websocket') {
       const subject = { id, aliases };
-      const stream = tap.stream({ route: 'events', id: `s-${id}`, format: 'websocket', subject });
+      const stream = tap.stream({ route: 'events', id: `s-${id}`, format, subject });
       const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
       for (const side of SIDES) stream.legOpened(side, trackers[side], 2_000);
       const say = (side: Side, ...events: readonly (object | string)[]) => {
@@ -77,8 +78,19 @@ function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marke
         say,
         both: (...events: readonly (object | string)[]) =>
           void SIDES.map(side => say(side, ...events)),
+        raw: (side: Side, text: string) => {
+          stream.bytes(side, Buffer.from(text));
+          flush();
+        },
         stream,
       };
+    },
+    /** A request of a user's, and what both services answer. */
+    ask(id: string, legacy: AnswerSample, candidate: AnswerSample) {
+      const subject = { id, aliases: [] };
+      const request = { route: 'events', id: `r-${id}`, method: 'GET', isWrite: false, subject };
+      tap.exchange({ ...request, legacy, candidate });
+      flush();
     },
     pass(ms: number) {
       for (const end = now + ms; now < end; ) {
@@ -310,6 +322,40 @@ test('where legacy’s addresses do not fit its users, they prove nothing and no
   pass(2 * WINDOW_MS);
   expect(whats()).toHaveLength(before);
   expect(verdicts().at(-1)).toBe('extra');
+});
+
+const answer = (body: object): AnswerSample => ({
+  ...{ status: 200, headers: ['content-type', 'application/json'], end: 'complete' },
+  ...{ body: Buffer.from(JSON.stringify(body)), code: null, ms: 1 },
+});
+
+test('an answer to one user with another’s address is contaminated, unless both services give it', () => {
+  const { ask, pass, whats, verdicts } = judged();
+  ask('ann', answer({ balance: 1 }), answer({ balance: 1, data: { target_user_id: 'bob' } }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['routing candidate ann /data/target_user_id']);
+  expect(verdicts()).toEqual(['contaminated']);
+  // An outbox names those whom its messages are for, and differs elsewhere.
+  ask('ann', answer({ n: 1, recipient_id: 'bob' }), answer({ n: 2, recipient_id: 'bob' }));
+  ask('ann', answer({ recipient_id: 'bob' }), answer({ recipient_id: 'bob' }));
+  const books = pass(2 * WINDOW_MS);
+  expect(whats().slice(1)).toEqual([
+    'routing legacy ann /recipient_id on-both',
+    'routing candidate ann /recipient_id on-both',
+    'routing legacy ann /recipient_id on-both',
+    'routing candidate ann /recipient_id on-both',
+  ]);
+  expect(books?.candidate).toMatchObject({ seen: 3, contaminated: 1, mismatch: 1, match: 1 });
+});
+
+test('an event stream is read as a socket is, and names the type where the event does not', () => {
+  const { join, whats, pass } = judged({ provenance: { receipt: ['recipient_id'] } });
+  const ann = join('ann', [], 'sse');
+  ann.raw('legacy', 'data: {"type":"x","n":1}\n\n');
+  ann.raw('candidate', 'data: {"type":"x","n":1,\ndata: "userId":"bob"}\n\n');
+  for (const side of SIDES) ann.raw(side, 'event: receipt\ndata: {"recipient_id":"bob"}\n\n');
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['routing candidate ann /userId']);
 });
 
 test('nobody anonymous is accused, and what can not be read is counted', () => {

@@ -259,6 +259,7 @@ export async function operated(
   const judge = NOTHING_JUDGED;
   const incidents = new Incidents({
     ...{ guardrails: () => guardrails, traffic: () => state.traffic, logger },
+    isMismatch: () => false,
   });
   const sources = {
     traffic: () => state.traffic,
