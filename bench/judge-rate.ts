@@ -31,7 +31,12 @@ export function judgePairsPerSec(): number {
   const docket = new Docket({
     rules: { events: RULES },
     watch: new ContaminationWatch({
-      ...{ secret: new Uint8Array(SECRET_BYTES), markers: [], now: () => clock.ms },
+      ...{
+        secret: new Uint8Array(SECRET_BYTES),
+        markers: [],
+        windowMs: 5_000,
+        now: () => clock.ms,
+      },
       ...{ onContamination: () => undefined, onHeld: () => undefined },
     }),
     onFinding: () => undefined,

@@ -1,5 +1,6 @@
 // What the judge knows of whose data is whose, on all routes, and whom it tells when some is on its way to
 // another user.
+import { generalType } from '../rules/evidence-group.ts';
 import { IdentityFit } from '../rules/isolation/identity-fit.ts';
 import type { Contamination } from '../rules/isolation/incident.ts';
 import { emptyIsolationBooks, type IsolationBooks } from '../rules/isolation/isolation-books.ts';
@@ -20,6 +21,8 @@ const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
 export const HOLD_MS = 50;
 /** Beyond, the oldest is told at once. */
 const MOST_HELD = 1_000;
+/** Places in which legacy itself names others. */
+const MOST_PLACES = 1_000;
 /** Names of users by their hash, for those whose data it was. */
 const MOST_NAMES = 20_000;
 
@@ -36,6 +39,8 @@ export interface RouteWatch {
   isolation: Isolation;
   fit: IdentityFit;
   readonly personal: PersonalTypes;
+  /** Types, each with a place, in which legacy has named another user: it may well do so again. */
+  readonly legacyNames: Set<string>;
   readonly books: IsolationBooks;
 }
 
@@ -46,6 +51,8 @@ export interface ContaminationWatchOptions {
   readonly markers: readonly Marker[];
   /** Called once for each. */
   readonly onContamination: (contamination: Contamination) => void;
+  /** So long an event waits for its pair; and what legacy is known to do as well, for legacy. */
+  readonly windowMs: number;
   /** Something is held: `settle` is to be called in `HOLD_MS`. */
   readonly onHeld: () => void;
   /** ms of a clock that never steps. */
@@ -63,7 +70,9 @@ export class ContaminationWatch {
   readonly #markers: ReadonlyMap<string, string>;
   readonly #markerStart: Buffer | null;
   readonly #markerLength: number;
-  #held: Held[] = [];
+  /** In order: for a moment, and for a window. */
+  readonly #briefly: Held[] = [];
+  readonly #longer: Held[] = [];
 
   constructor(options: ContaminationWatchOptions) {
     this.#options = options;
@@ -81,7 +90,8 @@ export class ContaminationWatch {
     const known = this.#routes.get(route);
     if (known === undefined) {
       const [fit, personal] = [new IdentityFit(), new PersonalTypes()];
-      this.#routes.set(route, { isolation, fit, personal, books: emptyIsolationBooks() });
+      const books = emptyIsolationBooks();
+      this.#routes.set(route, { isolation, fit, personal, legacyNames: new Set(), books });
     } else {
       known.isolation = isolation;
       known.fit = new IdentityFit();
@@ -135,9 +145,15 @@ export class ContaminationWatch {
   }
 
   hold(contamination: Contamination): Held {
-    const held = { contamination, dueAt: this.now() + HOLD_MS, isTold: false };
-    this.#held.push(held);
-    if (this.#held.length > MOST_HELD) this.#release();
+    const { route, side } = contamination;
+    const names = this.#routes.get(route)?.legacyNames;
+    const place = placeOf(contamination);
+    const isKnown = side === 'candidate' && names?.has(place) === true;
+    if (side === 'legacy' && names !== undefined && names.size < MOST_PLACES) names.add(place);
+    const [queue, ms] = isKnown ? [this.#longer, this.#options.windowMs] : [this.#briefly, HOLD_MS];
+    const held = { contamination, dueAt: this.now() + ms, isTold: false };
+    queue.push(held);
+    if (queue.length > MOST_HELD) this.#releaseFirst(queue);
     this.#options.onHeld();
     return held;
   }
@@ -152,20 +168,29 @@ export class ContaminationWatch {
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */
   settle(): number | null {
     const now = this.now();
-    while ((this.#held[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= now) this.#release();
-    const [next] = this.#held;
-    return next === undefined ? null : next.dueAt - now;
+    let next = Number.POSITIVE_INFINITY;
+    for (const queue of [this.#briefly, this.#longer]) {
+      while ((queue[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= now) this.#releaseFirst(queue);
+      next = Math.min(next, queue[0]?.dueAt ?? Number.POSITIVE_INFINITY);
+    }
+    return next === Number.POSITIVE_INFINITY ? null : next - now;
   }
 
   /** All of it, at the end. */
   settleAll(): void {
-    while (this.#held.length > 0) this.#release();
+    for (const queue of [this.#briefly, this.#longer]) {
+      while (queue.length > 0) this.#releaseFirst(queue);
+    }
   }
 
-  #release(): void {
-    const held = this.#held.shift();
+  #releaseFirst(queue: Held[]): void {
+    const held = queue.shift();
     if (held !== undefined) this.release(held, false);
   }
+}
+
+function placeOf({ rule, eventType, path }: Contamination): string {
+  return `${rule} ${generalType(eventType)} ${path}`;
 }
 
 function commonStart(texts: readonly string[]): string {

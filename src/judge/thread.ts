@@ -9,7 +9,7 @@ import type { NoiseCounts } from '../rules/noise-tally.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
 import { ContaminationWatch, HOLD_MS } from './contamination-watch.ts';
-import { Docket, type RouteRules } from './docket.ts';
+import { Docket, type RouteRules, WINDOW_MS } from './docket.ts';
 import { EvidenceLine } from './evidence-line.ts';
 import type { Taken } from './tap.ts';
 
@@ -69,14 +69,13 @@ let failures = 0;
 let last = 0;
 const { rules, secret, markers } = workerData as JudgeData;
 const watch = new ContaminationWatch({
-  ...{ secret, markers },
+  ...{ secret, markers, windowMs: WINDOW_MS },
   now: () => performance.now(),
   onContamination: contamination => say({ kind: 'contaminated', contamination }),
-  onHeld: () => {
-    if (settling === null) settling = setTimeout(settle, HOLD_MS);
-  },
+  onHeld: () => settleIn(HOLD_MS),
 });
 let settling: NodeJS.Timeout | null = null;
+let settleAt = 0;
 const docket = new Docket({
   ...{ rules, watch },
   onFinding: finding => evidence.add(finding),
@@ -130,9 +129,16 @@ function report(): void {
 }
 
 /** A timer may be early by a fraction of a millisecond. */
-function settle(): void {
-  const inMs = watch.settle();
-  settling = inMs === null ? null : setTimeout(settle, Math.ceil(inMs));
+function settleIn(ms: number): void {
+  const at = performance.now() + ms;
+  if (settling !== null && settleAt <= at) return;
+  if (settling !== null) clearTimeout(settling);
+  settleAt = at;
+  settling = setTimeout(() => {
+    settling = null;
+    const inMs = watch.settle();
+    if (inMs !== null) settleIn(Math.ceil(inMs));
+  }, ms);
 }
 
 function say(what: FromJudge): void {

@@ -26,7 +26,12 @@ function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marke
   const writes = new UnansweredWrites(WINDOW_MS);
   const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
   const watch = new ContaminationWatch({
-    ...{ secret: new Uint8Array(SECRET_BYTES).fill(7), markers, now: () => now },
+    ...{
+      secret: new Uint8Array(SECRET_BYTES).fill(7),
+      markers,
+      windowMs: WINDOW_MS,
+      now: () => now,
+    },
     onContamination: ({ rule, side, path, user, onBoth, owner, at }: Contamination) => {
       const words = [rule, side, user, path, onBoth ? 'on-both' : ''];
       told.push({ what: words.filter(word => word !== '').join(' '), owner, ms: now - at });
@@ -143,6 +148,25 @@ test('what both services send one user is told as such, whichever comes first', 
     pass(2 * WINDOW_MS);
     expect(whats()).toHaveLength(2);
   }
+});
+
+test('where legacy itself names others, the candidate is given the whole window to be like it', () => {
+  const { join, pass, whats } = judged();
+  const ann = join('ann');
+  ann.both({ type: 'assigned', run_id: 'run1', userId: 'bob' });
+  ann.say('candidate', { type: 'assigned', run_id: 'run2', userId: 'carl' });
+  pass(WINDOW_MS - 1_000);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
+  ann.say('legacy', { type: 'assigned', run_id: 'run2', userId: 'carl' });
+  ann.say('candidate', { type: 'assigned', run_id: 'run3', userId: 'dora' });
+  // Of another type, or in another place, nothing is known.
+  ann.say('candidate', { type: 'message', run_id: 'run4', userId: 'dora' });
+  pass(HOLD_MS + TICK_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'routing candidate ann /userId',
+  ]);
+  pass(WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toHaveLength(2);
 });
 
 test('a leg that is alone is not waited for', () => {

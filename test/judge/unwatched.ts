@@ -4,7 +4,7 @@ import { SECRET_BYTES } from '../../src/rules/isolation/secret-hash.ts';
 /** A watch that tells nobody. */
 export function unwatched(): ContaminationWatch {
   return new ContaminationWatch({
-    ...{ secret: new Uint8Array(SECRET_BYTES), markers: [], now: () => 0 },
+    ...{ secret: new Uint8Array(SECRET_BYTES), markers: [], windowMs: 5_000, now: () => 0 },
     ...{ onContamination: () => undefined, onHeld: () => undefined },
   });
 }
