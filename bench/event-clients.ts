@@ -1,6 +1,6 @@
 // Clients of the WebSocket benchmark: they count events and how long each was on its way.
 import type net from 'node:net';
-import { FRAME_BYTES, nowUs, sentUsOf } from './event.ts';
+import { addresseeOf, FRAME_BYTES, nowUs, sentUsOf } from './event.ts';
 import { openEventSocket, openMany } from './event-socket.ts';
 import { bearerOf } from './user.ts';
 import { serveQuestions } from './worker.ts';
@@ -17,6 +17,8 @@ export type ClientsQuestion =
 
 export interface Collected {
   readonly events: number;
+  /** Those of them that named somebody else. */
+  readonly foreign: number;
   /** Of the time from upstream to client, in ms. */
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -24,6 +26,7 @@ export interface Collected {
 
 const sockets = new Map<number, Set<net.Socket>>();
 let delaysUs: number[] = [];
+let foreign = 0;
 let onEvents: () => void = () => undefined;
 
 serveQuestions<ClientsQuestion, Collected>(async question => {
@@ -37,7 +40,9 @@ function collect(): Collected {
   const sorted = Float64Array.from(delaysUs).sort();
   delaysUs = [];
   const at = (q: number) => (sorted[Math.floor(q * (sorted.length - 1))] ?? Number.NaN) / 1_000;
-  return { events: sorted.length, p50Ms: at(0.5), p99Ms: at(0.99) };
+  const found = foreign;
+  foreign = 0;
+  return { events: sorted.length, foreign: found, p50Ms: at(0.5), p99Ms: at(0.99) };
 }
 
 function awaitEvents(count: number): Promise<Collected> {
@@ -55,13 +60,14 @@ async function openAll(port: number, users: number): Promise<void> {
   const opened = sockets.get(port) ?? new Set();
   sockets.set(port, opened);
   await openMany(users, async user => {
+    const name = `user_${1_000 + user}`;
     let part: Buffer | null = null;
     const socket = await openEventSocket({
       port,
-      target: '/ws',
-      bearer: await bearerOf(`user_${1_000 + user}`),
+      target: `/ws?${name}`,
+      bearer: await bearerOf(name),
       onBytes: bytes => {
-        part = read(bytes, part);
+        part = read(bytes, part, name);
       },
       // What breaks in the middle of a run would make its figures wrong.
       onEnd: why => {
@@ -84,11 +90,15 @@ async function closeAll(port: number): Promise<void> {
 }
 
 /** Takes all whole events out of what came; returns the rest, to be put before the next read. */
-function read(bytes: Buffer, part: Buffer | null): Buffer | null {
+function read(bytes: Buffer, part: Buffer | null, name: string): Buffer | null {
   const all = part === null ? bytes : Buffer.concat([part, bytes]);
   const now = nowUs();
   let at = 0;
-  for (; at + FRAME_BYTES <= all.length; at += FRAME_BYTES) delaysUs.push(now - sentUsOf(all, at));
+  for (; at + FRAME_BYTES <= all.length; at += FRAME_BYTES) {
+    delaysUs.push(now - sentUsOf(all, at));
+    const addressee = addresseeOf(all, at);
+    if (addressee !== null && addressee !== name) foreign += 1;
+  }
   onEvents();
   return at === all.length ? null : Buffer.from(all.subarray(at));
 }

@@ -2,7 +2,7 @@
 // It listens at one port for each peer, by which it knows through whom a connection came.
 import type net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { eventFrame, nowUs } from './event.ts';
+import { addressed, eventFrame, nowUs } from './event.ts';
 import { listenForUpgrades } from './upgrades.ts';
 import { serveQuestions } from './worker.ts';
 
@@ -10,7 +10,7 @@ export type ServerQuestion =
   /** Answers with the port. */
   | { readonly listen: true }
   /** Sends to the connections of this port in turn; answers at once with how many there are. */
-  | { readonly sendTo: number; readonly perSecond: number }
+  | ({ readonly sendTo: number; readonly perSecond: number } & Addressing)
   /** Ends the sending; answers with the number of events that were sent. */
   | { readonly stop: true }
   /** One event to each connection of this port; answers with how many. */
@@ -18,10 +18,21 @@ export type ServerQuestion =
   /** From now on connections of this port are neither read nor written to. */
   | { readonly stall: number };
 
+/** One in so many events names its user, one in so many somebody else; none without it. */
+interface Addressing {
+  readonly own?: number;
+  readonly foreign?: number;
+}
+
 /** Events are due every millisecond, as many as the pace asks for. */
 const TICK_MS = 1;
 
+/** As long as the names of all others. */
+const NOBODY = 'user_none';
+
 const connections = new Map<number, Set<net.Socket>>();
+/** As the query of the handshake says. */
+const users = new WeakMap<net.Socket, string>();
 let sending: { running: boolean; readonly done: Promise<number> } | null = null;
 
 serveQuestions<ServerQuestion, number>(async question => {
@@ -35,7 +46,7 @@ serveQuestions<ServerQuestion, number>(async question => {
   if ('sendTo' in question) {
     const sockets = socketsOf(question.sendTo);
     const state = { running: true };
-    sending = Object.assign(state, { done: send(sockets, question.perSecond, state) });
+    sending = Object.assign(state, { done: send(sockets, question, state) });
     return sockets.length;
   }
   if (sending === null) throw new Error('nothing is being sent');
@@ -45,7 +56,8 @@ serveQuestions<ServerQuestion, number>(async question => {
 
 async function listen(): Promise<number> {
   const accepted = new Set<net.Socket>();
-  const port = await listenForUpgrades(socket => {
+  const port = await listenForUpgrades((socket, target) => {
+    users.set(socket, target.split('?')[1] ?? '');
     accepted.add(socket);
     socket.on('close', () => accepted.delete(socket));
   });
@@ -64,7 +76,7 @@ function greet(sockets: readonly net.Socket[]): number {
 
 async function send(
   sockets: readonly net.Socket[],
-  perSecond: number,
+  { perSecond, own, foreign }: { readonly perSecond: number } & Addressing,
   state: { running: boolean },
 ): Promise<number> {
   const startedAt = performance.now();
@@ -73,7 +85,11 @@ async function send(
     const due = Math.floor(((performance.now() - startedAt) / 1_000) * perSecond);
     for (; sent < due; sent += 1) {
       const number = Math.floor(sent / sockets.length);
-      sockets[sent % sockets.length]?.write(eventFrame(nowUs(), number));
+      const socket = sockets[sent % sockets.length] as net.Socket;
+      const frame = eventFrame(nowUs(), number);
+      if (foreign !== undefined && sent % foreign === 0) addressed(frame, NOBODY);
+      else if (own !== undefined && sent % own === 0) addressed(frame, users.get(socket) ?? NOBODY);
+      socket.write(frame);
     }
     await pause(TICK_MS);
   }

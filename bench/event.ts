@@ -16,6 +16,11 @@ const NUMBER_AT = TIME_AT + TIME_DIGITS + BEFORE_NUMBER.length;
 
 const BEFORE_SIDE = '","side":"';
 const SIDE_AT = NUMBER_AT + NUMBER_DIGITS + BEFORE_SIDE.length;
+/** In place of the text's beginning, where the event says whom it is for. */
+const BEFORE_ADDRESS = '","recipient_id":"';
+const ADDRESS_AT = SIDE_AT + 1 + BEFORE_ADDRESS.length;
+/** All names of the benchmarks' users are as long. */
+const NAME_LENGTH = 'user_1000'.length;
 /** One letter of each name. */
 const TAGS = { legacy: 'l', candidate: 'c' } as const;
 
@@ -33,6 +38,19 @@ export function eventFrame(sentUs: number, number = 0, side: Side = 'legacy'): B
   frame.write(String(number).padStart(NUMBER_DIGITS, '0'), NUMBER_AT, 'latin1');
   frame.write(TAGS[side], SIDE_AT, 'latin1');
   return frame;
+}
+
+/** The same frame with a routing field. */
+export function addressed(frame: Buffer, user: string): Buffer {
+  frame.write(`${BEFORE_ADDRESS}${user}","text":"`, SIDE_AT + 1, 'latin1');
+  return frame;
+}
+
+/** Whom the routing field of the frame that begins at `at` names; null where it has none. */
+export function addresseeOf(bytes: Buffer, at: number): string | null {
+  const from = at + ADDRESS_AT;
+  const before = bytes.toString('latin1', from - BEFORE_ADDRESS.length, from);
+  return before === BEFORE_ADDRESS ? bytes.toString('latin1', from, from + NAME_LENGTH) : null;
 }
 
 /** When the frame that begins at `at` was sent. */

@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { benchBroadcasters } from './broadcasters.ts';
 import { benchFlags } from './flags.ts';
+import { benchGuard } from './guard.ts';
 import { benchHttp } from './http.ts';
 import { benchIsolation, ISOLATION_SIZES } from './isolation.ts';
 import { benchRollback, ROLLBACK_SIZES } from './rollback.ts';
@@ -25,6 +26,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   shadow: { run: benchShadow },
   http: { run: benchHttp },
   flags: { run: benchFlags },
+  guard: { run: benchGuard },
   rollback: {
     run: (options, sizes) => benchRollback({ ...options, ...ROLLBACK_SIZES, ...sizes }),
     sizes: ROLLBACK_SIZES,

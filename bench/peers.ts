@@ -107,12 +107,14 @@ export interface CutoverSetup {
   readonly candidatePort: number;
   /** `cutover.yaml`'s part below `compare` of the WebSocket route. */
   readonly compare: string;
+  /** The same below `isolation`. */
+  readonly isolation?: string;
   readonly stage: StageTarget;
 }
 
 /** Cutover between two services. */
 export async function startCutover(setup: CutoverSetup, dir: string): Promise<ListeningCutover> {
-  const { legacyPort, candidatePort, compare, stage } = setup;
+  const { legacyPort, candidatePort, compare, isolation = '{}', stage } = setup;
   const port = await freePort();
   const adminPort = await freePort();
   const place = path.join(dir, `cutover-${port}`);
@@ -122,7 +124,7 @@ export async function startCutover(setup: CutoverSetup, dir: string): Promise<Li
   await writeFile(path.join(place, 'secret'), SECRET);
   await writeFile(
     path.join(place, 'cutover.yaml'),
-    cutoverConfig(port, legacyPort, candidatePort, { compare, adminPort }),
+    cutoverConfig(port, legacyPort, candidatePort, { compare, isolation, adminPort }),
   );
   const listening = await launch(port, cutover(place), place, adminPort);
   const address = `http://127.0.0.1:${adminPort}`;
@@ -200,7 +202,7 @@ function cutoverConfig(
   port: number,
   legacyPort: number,
   candidatePort: number,
-  { compare = '{}', adminPort = 0 } = {},
+  { compare = '{}', isolation = '{}', adminPort = 0 } = {},
 ): string {
   const flags =
     '{ serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation }';
@@ -212,7 +214,7 @@ upstreams:
   legacy: { url: "http://127.0.0.1:${legacyPort}" }
   candidate: { url: "http://127.0.0.1:${candidatePort}" }
 routes:
-  - { name: events, path: /ws, protocol: websocket, flags: ${flags}, compare: ${compare} }
+  - { name: events, path: /ws, protocol: websocket, flags: ${flags}, compare: ${compare}, isolation: ${isolation} }
   - { name: api, path: /api/*, protocol: http, flags: ${flags} }
 identity:
   sources: [{ from: bearer }]
