@@ -49,11 +49,8 @@ export function detachLeg(leg: Leg): void {
 export function forwardToClient(session: Session, view: Buffer): void {
   if (session.cut) return;
   const { leg } = session;
-  if (session.state.phase === 'held') {
-    // Behind its cut: it is the second leg from now on, or speaks on if that was lost.
-    session.host.reconcileNow(session);
-    return leg.onBytes(view);
-  }
+  // Behind its cut it is the second leg from now on, or speaks on if that was lost.
+  if (session.hurry()) return leg.onBytes(view);
   const isToGuard = session.guarding !== session.decision.isolation && !guardAnew(session);
   const isCutting = session.state.phase === 'cutting';
   const stopsSoon = isCutting || isToGuard || session.closeWaiting !== null;
@@ -170,6 +167,7 @@ function failsOver(session: Session, bytes: Buffer): boolean {
 function primaryLost(session: Session, code: number): boolean {
   if (session.cause !== null || session.closeWaiting !== null) return false;
   if (session.state.primaryLost) return true;
+  if (session.cutTo !== null) session.host.cutNow(session);
   const { atMessageBoundary: atBoundary } = session.leg.tracker;
   const clientClosed = session.toUpstream.closeCode !== null;
   const { failover } = session.facts.route;
@@ -186,7 +184,7 @@ function sessionOf(socket: SessionSocket): Session {
 function clientOnData(this: SessionSocket, chunk: Buffer): void {
   const session = sessionOf(this);
   // It is meant for whoever speaks next.
-  if (session.state.phase === 'held') session.host.reconcileNow(session);
+  session.hurry();
   const { toUpstream, counters, up, leg } = session;
   const before = toUpstream.messages;
   // A message that was begun with another primary is brought to its end there.
@@ -213,7 +211,7 @@ function clientOnDrain(this: SessionSocket): void {
 
 function clientOnEnd(this: SessionSocket): void {
   const session = sessionOf(this);
-  if (session.state.phase === 'held') session.host.reconcileNow(session);
+  session.hurry();
   noteClose(session, 'client-lost', ABNORMAL);
   session.leg.socket.end();
 }

@@ -1,6 +1,7 @@
-// Moves live sessions from one leg to the other: all that are affected stop at their next message boundary
-// first, then each is reconciled and goes on: at once when one of its ends speaks, so that nobody waits who
-// has something to say; the silent ones in slices that give way to traffic.
+// Moves live sessions from one leg to the other: each stops at its next message boundary, is reconciled, and
+// goes on. Of thousands at once each does so when one of its ends speaks, so that nobody waits who has
+// something to say, and nothing passes that should not any more; the silent ones in slices that give way to
+// traffic, all cuts before the first is reconciled.
 //
 //   switch ─► second leg there? ─► cut ─► boundary ─► reconcile ─► change roles
 //                │ no                       │ late: end
@@ -34,7 +35,7 @@ const RETRY_MS = 1_000;
 const TICK_MS = 5;
 /** A goodbye is answered within that time, or the connection is cut. */
 const GOODBYE_MS = 2_000;
-/** Of a slice of reconciling; whoever speaks waits no longer. */
+/** Of a slice of cutting and reconciling; whoever speaks waits no longer. */
 const SLICE_MS = 1;
 
 export interface HandoverOptions {
@@ -76,11 +77,12 @@ export class Handovers {
   readonly #retrying = new Map<Session, number>();
   /** Who needs a leg first. */
   readonly #dials: DialQueue;
+  readonly #uncut: Session[] = [];
   readonly #held: Session[] = [];
   readonly #reconciled = new Map<Session, Reconciled>();
   readonly #rules = new WeakMap<RouteConfig, CompiledRules>();
   #ticker: NodeJS.Timeout | null = null;
-  #isReconciling = false;
+  #isSlicing = false;
 
   constructor(options: HandoverOptions) {
     this.#options = options;
@@ -104,14 +106,24 @@ export class Handovers {
   }
 
   /** That side is to serve. What it is decided by is asked for when it does: that takes longer than a cut. */
-  move(session: Session, to: Side, urgent: boolean): void {
-    const before = this.#moves.get(session);
-    this.#moves.set(session, {
-      // What is to be quick stays so, when flags change besides.
-      urgent: urgent || (before?.urgent === true && session.state.wanted === to),
-      redialled: before?.redialled ?? false,
-    });
+  move(session: Session, to: Side): void {
+    // What is to be quick stays so, when flags change besides.
+    const wasUrgent = this.#moves.get(session)?.urgent === true && session.state.wanted === to;
+    this.#note(session, wasUrgent);
     this.#switch(session, to);
+  }
+
+  /** One of many, which all are under way when the next bytes of any of them are read. */
+  moveAtOnce(session: Session, to: Side): void {
+    this.#note(session, true);
+    session.cutTo = to;
+    this.#uncut.push(session);
+    this.#sliceSoon();
+  }
+
+  cutNow(session: Session): void {
+    const { cutTo } = session;
+    if (cutTo !== null) this.#switch(session, cutTo);
   }
 
   /** What the state machine says. */
@@ -132,7 +144,7 @@ export class Handovers {
         session.rollback?.cut(session);
         this.#cutting.delete(session);
         this.#held.push(session);
-        return this.#reconcileSoon();
+        return this.#sliceSoon();
       case 'change-roles':
         return this.#changeRoles(session, action.lost);
       case 'resume':
@@ -165,6 +177,7 @@ export class Handovers {
 
   /** The session is over, or is where it is wanted. */
   forget(session: Session): void {
+    session.cutTo = null;
     this.#moves.delete(session);
     this.#dials.done(session);
     this.#retrying.delete(session);
@@ -178,7 +191,13 @@ export class Handovers {
     this.#stopTicking();
   }
 
+  #note(session: Session, urgent: boolean): void {
+    const redialled = this.#moves.get(session)?.redialled ?? false;
+    this.#moves.set(session, { urgent, redialled });
+  }
+
   #switch(session: Session, to: Side): void {
+    session.cutTo = null;
     const { atMessageBoundary: atBoundary } = session.leg.tracker;
     session.handle({ kind: 'switch', to, atBoundary });
     if (session.state.phase === 'steady' && session.state.wanted === null) this.forget(session);
@@ -319,20 +338,23 @@ export class Handovers {
     return rules;
   }
 
-  #reconcileSoon(): void {
-    if (this.#isReconciling) return;
-    this.#isReconciling = true;
-    setImmediate(() => this.#reconcileSlice());
+  #sliceSoon(): void {
+    if (this.#isSlicing) return;
+    this.#isSlicing = true;
+    setImmediate(() => this.#slice());
   }
 
-  #reconcileSlice(): void {
+  #slice(): void {
     const end = performance.now() + SLICE_MS;
-    for (let session = this.#held.shift(); session !== undefined; session = this.#held.shift()) {
-      this.reconcileNow(session);
-      if (performance.now() >= end) break;
+    while (performance.now() < end) {
+      const uncut = this.#uncut.shift();
+      const session = uncut ?? this.#held.shift();
+      if (session === undefined) break;
+      if (uncut !== undefined) this.cutNow(session);
+      else this.reconcileNow(session);
     }
-    this.#isReconciling = false;
-    if (this.#held.length > 0) this.#reconcileSoon();
+    this.#isSlicing = false;
+    if (this.#uncut.length + this.#held.length > 0) this.#sliceSoon();
   }
 
   #stopTicking(): void {

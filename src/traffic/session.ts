@@ -49,7 +49,8 @@ export interface SessionHost {
   ended(session: Session): void;
   /** What the state machine says and the lane does: dialling, waiting for a boundary, reconciling. */
   act(session: Session, action: HandoverAction): void;
-  /** One end of a session in the middle of a handover speaks: it must not wait for its turn. */
+  /** It is to be cut (`cutTo`), or is held, and must not wait for its turn. */
+  cutNow(session: Session): void;
   reconcileNow(session: Session): void;
   secondOpened(session: Session, side: Side): void;
   /** A leg of that side could not be had, or is over. */
@@ -74,6 +75,8 @@ export class Session implements SecondLegListener, RolledBack {
   /** Null where nothing is compared. */
   comparison: Comparison | null = null;
   state: Handover;
+  /** The side that it is to be moved to, as soon as one of its ends speaks or it has its turn. */
+  cutTo: Side | null = null;
   /** After a handover, while the client has events that the new primary is still going to send. */
   gate: SuppressGate | null = null;
   /** Where another user's data is not to reach the client. */
@@ -189,7 +192,15 @@ export class Session implements SecondLegListener, RolledBack {
   }
 
   secondSpoke(): void {
+    this.hurry();
+  }
+
+  /** One of its ends speaks: a move that is under way does not wait for its turn. False: none is. */
+  hurry(): boolean {
+    if (this.cutTo === null && this.state.phase !== 'held') return false;
+    if (this.cutTo !== null) this.host.cutNow(this);
     if (this.state.phase === 'held') this.host.reconcileNow(this);
+    return true;
   }
 
   preamble(): readonly ClientMessage[] {

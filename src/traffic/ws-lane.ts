@@ -283,6 +283,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#handovers.act(session, action);
   }
 
+  cutNow(session: Session): void {
+    this.#handovers.cutNow(session);
+  }
+
   reconcileNow(session: Session): void {
     this.#handovers.reconcileNow(session);
   }
@@ -374,8 +378,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   /**
-   * Everything of those routes that the candidate serves goes to legacy, in one go: all stop where they
-   * can, before the first of them is reconciled.
+   * Everything of those routes that the candidate serves goes to legacy, in one go: from here on no message
+   * of the candidate's begins.
    */
   rollBack(run: RollbackRun): void {
     this.#changes += 1;
@@ -404,7 +408,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // In the middle of a move to the candidate as well: it goes there, and back.
     if (isThere || phase !== 'steady') run.join(session);
     if (isThere && !this.#isToMove(session)) return 'reconnect';
-    this.#handovers.move(session, 'legacy', true);
+    this.#handovers.moveAtOnce(session, 'legacy');
   }
 
   #isToMove(session: Session): boolean {
@@ -442,7 +446,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     if (primary !== session.leg.side || session.state.wanted !== null) {
       if (route.onSwitch === 'reconnect' || session.protocolsDiffer) return 'reconnect';
       if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
-        this.#handovers.move(session, primary, false);
+        this.#handovers.move(session, primary);
       }
       return;
     }
