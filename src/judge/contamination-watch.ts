@@ -70,6 +70,8 @@ export class ContaminationWatch {
   readonly #markers: ReadonlyMap<string, string>;
   readonly #markerStart: Buffer | null;
   readonly #markerLength: number;
+  /** Looked at again when legacy has had its window. */
+  readonly #later: { readonly dueAt: number; readonly look: () => void }[] = [];
   /** In order: for a moment, and for a window. */
   readonly #briefly: Held[] = [];
   readonly #longer: Held[] = [];
@@ -158,6 +160,13 @@ export class ContaminationWatch {
     return held;
   }
 
+  /** Calls `look` when legacy has had its window; beyond so many, not at all. */
+  lookLater(look: () => void): void {
+    if (this.#later.length >= MOST_HELD) return;
+    this.#later.push({ dueAt: this.now() + this.#options.windowMs, look });
+    this.#options.onHeld();
+  }
+
   /** The other service sent the same, or will not any more: `onBoth`. */
   release(held: Held, onBoth: boolean): void {
     if (held.isTold) return;
@@ -173,11 +182,14 @@ export class ContaminationWatch {
       while ((queue[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= now) this.#releaseFirst(queue);
       next = Math.min(next, queue[0]?.dueAt ?? Number.POSITIVE_INFINITY);
     }
+    while ((this.#later[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= now) this.#later.shift()?.look();
+    next = Math.min(next, this.#later[0]?.dueAt ?? Number.POSITIVE_INFINITY);
     return next === Number.POSITIVE_INFINITY ? null : next - now;
   }
 
   /** All of it, at the end. */
   settleAll(): void {
+    for (const { look } of this.#later.splice(0)) look();
     for (const queue of [this.#briefly, this.#longer]) {
       while (queue.length > 0) this.#releaseFirst(queue);
     }

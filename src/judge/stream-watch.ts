@@ -108,9 +108,20 @@ export class StreamWatch {
     const found =
       this.#foreignIdentifier(value, candidate.plan, legacy) ??
       this.#foreignContent(value, candidate.plan);
-    if (found === null) return false;
-    this.#watch.tell(this.#contamination('candidate', found, typeOf(value), at));
-    return true;
+    if (found !== null) {
+      this.#watch.tell(this.#contamination('candidate', found, typeOf(value), at));
+      return true;
+    }
+    // A pair that differs has its verdict long before legacy has told everybody what is his.
+    if (legacy !== null && this.#hasNewIdentifier(value, candidate.plan, legacy)) {
+      this.#watch.lookLater(() => {
+        const late = this.#foreignIdentifier(value, candidate.plan, legacy);
+        if (late !== null) {
+          this.#watch.tell(this.#contamination('candidate', late, typeOf(value), at));
+        }
+      });
+    }
+    return false;
   }
 
   #marker(payload: Buffer): Finding | null {
@@ -182,6 +193,16 @@ export class StreamWatch {
       return { rule: 'ledger', path: pointerTo(steps), owner: this.#watch.nameOf(owner), what: '' };
     }
     return null;
+  }
+
+  /** Is there an identifier in it that legacy has not given anybody yet, nor its own event? */
+  #hasNewIdentifier(value: JsonRecord, plan: TypePlan, { value: legacy }: WatchedEvent): boolean {
+    return this.#route.isolation.identifiers.some(steps => {
+      const name = identifierAt(value, steps, plan);
+      if (name === null) return false;
+      if (isRecord(legacy) && identifierAt(legacy, steps, plan) === name) return false;
+      return this.#watch.identifiers.ownerOf(this.#watch.hash(steps.at(-1) ?? '', name)) === null;
+    });
   }
 
   #foreignContent(value: JsonRecord, plan: TypePlan): Finding | null {

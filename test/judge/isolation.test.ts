@@ -243,6 +243,18 @@ test('an event whose thread was changed to another user’s on its way is his', 
   expect(verdicts()).toEqual(['contaminated']);
 });
 
+test('and if legacy tells only afterwards whose it is, that is told then', () => {
+  const { join, pass, whats, verdicts } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  bob.say('legacy', step('run2', 't2'));
+  bob.say('candidate', step('run2', 't1'));
+  pass(2_000);
+  expect(verdicts()).toEqual(['mismatch']);
+  ann.both(step('run1', 't1'));
+  pass(WINDOW_MS);
+  expect(whats()).toEqual(['ledger candidate bob /thread_id']);
+});
+
 const note = (text: string) => ({ type: 'note', text, timestamp: 1757953203.4 });
 
 /** Notes to several users, so that their type is known to be about one each. */
