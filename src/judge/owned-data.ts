@@ -1,0 +1,125 @@
+// One user's data on a route, by what legacy sends: whose identifiers and contents are, and whether what
+// somebody else is sent is his.
+import { contentPrint } from '../rules/compare/canonical.ts';
+import type { TypePlan } from '../rules/compare/compile.ts';
+import { isRecord, type JsonRecord, read } from '../rules/compare/record.ts';
+import { typeOf } from '../rules/event-key.ts';
+import type { IsolationRule } from '../rules/isolation/incident.ts';
+import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
+import { pointerTo } from '../rules/isolation/rules.ts';
+import type { ContaminationWatch, RouteWatch } from './contamination-watch.ts';
+
+/** Identifiers of one session that were told of lately, and need no telling again. */
+const MOST_TAUGHT = 64;
+/** As lanes of events are named. */
+const MOST_CHARACTERS = 256;
+/** The shortest text that makes a content somebody's own. */
+const LEAST_CHARACTERS = 12;
+
+/** What an event is known by here. */
+export interface WatchedEvent {
+  readonly value: unknown;
+  readonly plan: TypePlan;
+  /** There is one of it on each side, whatever it holds. */
+  readonly isAnswer?: boolean;
+}
+
+/** What was found, before it is put on record. */
+export interface Found {
+  readonly rule: IsolationRule;
+  readonly path: string;
+  readonly owner: string | null;
+  /** What both services must have said for it to be the same. */
+  readonly what: string;
+}
+
+export class OwnedData {
+  readonly #watch: ContaminationWatch;
+  readonly #route: RouteWatch;
+  readonly #user: Hash64;
+  readonly #taught = new Set<string>();
+
+  constructor(watch: ContaminationWatch, route: RouteWatch, user: Hash64) {
+    this.#watch = watch;
+    this.#route = route;
+    this.#user = user;
+  }
+
+  /** Legacy has sent this to the user. */
+  learn(value: JsonRecord, plan: TypePlan, at: number): void {
+    const { isolation, personal } = this.#route;
+    for (const steps of isolation.identifiers) {
+      const name = identifierAt(value, steps, plan);
+      if (name === null) continue;
+      const key = `${steps.at(-1)} ${name}`;
+      if (this.#taught.has(key)) continue;
+      if (this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
+      this.#taught.add(key);
+      this.#watch.identifiers.teach(this.#watch.hash(steps.at(-1) ?? '', name), this.#user, at);
+    }
+    const type = typeOf(value);
+    if (!this.#saysWhose(type, value, plan)) return;
+    const print = contentPrint(plan, value);
+    const before = this.#watch.contents.ownerOf(print);
+    const owner = this.#watch.contents.teach(print, this.#user, at);
+    if (before === null) personal.note(type, this.#user, 'new');
+    else if (owner === SHARED) personal.note(type, this.#user, 'shared');
+  }
+
+  /** In an event of the candidate's, less what is in legacy's own that it was paired with. */
+  foreignIdentifier(value: JsonRecord, plan: TypePlan, legacy: WatchedEvent | null): Found | null {
+    for (const steps of this.#route.isolation.identifiers) {
+      const name = identifierAt(value, steps, plan);
+      if (name === null) continue;
+      const others = legacy !== null && isRecord(legacy.value) ? legacy.value : null;
+      if (others !== null && identifierAt(others, steps, plan) === name) continue;
+      const owner = this.#watch.identifiers.ownerOf(this.#watch.hash(steps.at(-1) ?? '', name));
+      if (owner === null || owner === SHARED || isSame(owner, this.#user)) continue;
+      return { rule: 'ledger', path: pointerTo(steps), owner: this.#watch.nameOf(owner), what: '' };
+    }
+    return null;
+  }
+
+  /** Is there an identifier in it that legacy has not given anybody yet, nor its own event? */
+  hasNewIdentifier(value: JsonRecord, plan: TypePlan, { value: legacy }: WatchedEvent): boolean {
+    return this.#route.isolation.identifiers.some(steps => {
+      const name = identifierAt(value, steps, plan);
+      if (name === null) return false;
+      if (isRecord(legacy) && identifierAt(legacy, steps, plan) === name) return false;
+      return this.#watch.identifiers.ownerOf(this.#watch.hash(steps.at(-1) ?? '', name)) === null;
+    });
+  }
+
+  foreignContent(value: JsonRecord, plan: TypePlan): Found | null {
+    const type = typeOf(value);
+    if (!this.#saysWhose(type, value, plan) || !this.#route.personal.isPersonal(type)) return null;
+    const owner = this.#watch.contents.ownerOf(contentPrint(plan, value));
+    if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
+    return { rule: 'fingerprint', path: '', owner: this.#watch.nameOf(owner), what: '' };
+  }
+
+  /** Can content of this type say whose it is? Answers, failures and what is for everybody can not. */
+  #saysWhose(type: string, value: JsonRecord, plan: TypePlan): boolean {
+    if (plan.isReply || plan.isFailure || this.#route.isolation.everyone.has(type)) return false;
+    const hasOwn = (record: JsonRecord) =>
+      Object.entries(record).some(
+        ([name, text]) =>
+          name !== 'type' && typeof text === 'string' && text.length >= LEAST_CHARACTERS,
+      );
+    return (
+      hasOwn(value) ||
+      plan.envelopes.some(({ name }) => {
+        const inner = value[name];
+        return isRecord(inner) && hasOwn(inner);
+      })
+    );
+  }
+}
+
+/** A text or number that is there, as text; what is longer is no identifier. */
+function identifierAt(value: JsonRecord, steps: readonly string[], plan: TypePlan): string | null {
+  const found = read(value, steps, plan.envelopes);
+  if (typeof found === 'number') return String(found);
+  if (typeof found !== 'string' || found === '' || found.length > MOST_CHARACTERS) return null;
+  return found;
+}
