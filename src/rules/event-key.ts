@@ -37,6 +37,8 @@ export interface EventKey {
   readonly key: string;
   /** False: the content had to stand in. */
   readonly isPointed: boolean;
+  /** It has one of `first`: more than what all of a run share. */
+  readonly isNamed: boolean;
 }
 
 /** The key and what it was made of. */
@@ -53,7 +55,7 @@ export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
   if (first !== undefined) isPointed = true;
   text += isPointed ? `,${textOf(first)}]` : `,"${digestOf(plan, event)}"]`;
   const key = text.length <= MOST_CHARACTERS ? text : `${VERSION}${digest(text)}`;
-  return { key, isPointed };
+  return { key, isPointed, isNamed: first !== undefined };
 }
 
 function firstOf(pointers: readonly Pointer[], event: JsonRecord, plan: TypePlan): unknown {

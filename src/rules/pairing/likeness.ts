@@ -23,6 +23,13 @@ export function isLikely(legacy: Pending, candidate: Pending): boolean {
   return likeness(legacy.plan, left, right) >= LEAST_ALIKE;
 }
 
+/** True where they differ in their type and in what names users at most. */
+export function isSameButForUsers(legacy: Pending, candidate: Pending): boolean {
+  const [left, right] = [legacy.value, candidate.value];
+  if (!isRecord(left) || !isRecord(right)) return false;
+  return likeness(legacy.plan, left, right) === 1;
+}
+
 /** All that their keys are made of but the type. */
 function namesSame(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): boolean {
   return keyOf(plan, { ...legacy, type: '' }).key === keyOf(plan, { ...candidate, type: '' }).key;

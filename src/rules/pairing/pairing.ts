@@ -18,19 +18,19 @@ import { withExactIntegers } from './exact.ts';
 import type { Lane } from './lane.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
 import { Legs, otherSide } from './legs.ts';
-import { isLikely } from './likeness.ts';
+import { isLikely, isSameButForUsers } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
 import { type Pending, Waiting } from './pending.ts';
 import { Unread } from './unread.ts';
 
 /**
- * After so long without news an event that differs from what it should pair with is taken for changed.
- * Above twice the jitter that is to be expected; and above twice what was seen of late, see `#lagMs`.
+ * After so long without news an event that differs from what it should pair with is taken for changed, where
+ * it can be nothing else: a side may stall for longer. Above twice the jitter that is to be expected; and above twice what was seen of late, see `#lagMs`.
  */
 const QUIET_MS = 800;
-/** Events of one key that are looked through for the same content. */
-const MOST_ALIKE = 8;
+/** Events of one key that are compared in full; those behind them only where their fingerprints are equal. */
+const MOST_COMPARED = 8;
 /** Events at one place that are looked through for a changed one; a fault changes one or two. */
 const MOST_CHANGED = 8;
 export interface PairingOptions extends LedgerOptions {
@@ -163,7 +163,7 @@ export class Pairing {
       const waiting = this.#waiting[side];
       for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
         if (event.at > until) break;
-        if (!this.#pairChanged(event)) this.#resolveAlone(event);
+        if (!this.#pairChanged(event, quietMs)) this.#resolveAlone(event);
       }
     }
   }
@@ -188,14 +188,14 @@ export class Pairing {
   /** Pairs the event with one of the other side that has its key and its content, if one waits. */
   #findPair(event: Pending): boolean {
     let other = this.#waiting[otherSide(event.side)].find(event.match) ?? null;
-    for (let tried = 0; other !== null && tried < MOST_ALIKE; tried++) {
+    for (let tried = 0; other !== null; other = other.alike, tried++) {
+      if (tried >= MOST_COMPARED && printOf(event) !== printOf(other)) continue;
       const comparison = this.#compare(event, other);
       // What could not be compared to its end will not be the next time.
       if (isSame(comparison) || (comparison.stopped !== null && !hasFindings(comparison))) {
         this.#pair(event, other, comparison);
         return true;
       }
-      other = other.alike;
     }
     return false;
   }
@@ -219,10 +219,8 @@ export class Pairing {
     const lag = Math.abs(legacy.at - candidate.at);
     if (lag > this.#lagMs) this.#lagMs = lag;
     this.#legs.paired(legacy, candidate);
-    this.#content.note(fingerprint(candidate.plan, candidate.value), this.#now);
-    if (hasFindings(comparison)) {
-      this.#content.note(fingerprint(legacy.plan, legacy.value), this.#now);
-    }
+    this.#content.note(printOf(candidate), this.#now);
+    if (hasFindings(comparison)) this.#content.note(printOf(legacy), this.#now);
     for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
       this.#options.ids.learn(idClass, left, right);
     }
@@ -252,26 +250,30 @@ export class Pairing {
   #settlePassed(lane: Lane, legacyPlace: number, candidatePlace: number): void {
     const legacy = lane.waiting.legacy.filter(({ place }) => place < legacyPlace);
     const candidate = lane.waiting.candidate.filter(({ place }) => place < candidatePlace);
-    this.#settleChanged(legacy, candidate);
+    this.#settleChanged(legacy, candidate, true);
     for (const event of [...legacy, ...candidate]) {
       // What has no name of its own may come in another order from elsewhere: that needs time.
       if (event.isWaiting && event.isPointed && this.#isDuplicate(event)) this.#resolveAlone(event);
     }
   }
 
-  /** Pairs what has the same key, then what has the same place, and not the same content. */
-  #settleChanged(legacy: readonly Pending[], candidate: readonly Pending[]): void {
+  /**
+   * Pairs what has the same key, then what has the same place, and not the same content. `isOver`: what
+   * either of them should pair with would be here by now; else only what can be nothing else is paired.
+   */
+  #settleChanged(legacy: readonly Pending[], candidate: readonly Pending[], isOver: boolean): void {
     const others = new Set(candidate);
     for (const event of legacy) {
       if (!event.isWaiting || others.size === 0) continue;
       const alike = this.#firstAlike(event, others);
-      if (alike !== null) this.#pair(event, alike, this.#compare(event, alike));
+      if (alike === null || !this.#isChanged(event, alike, isOver)) continue;
+      this.#pair(event, alike, this.#compare(event, alike));
     }
     for (const event of legacy.filter(isWaiting).slice(0, MOST_CHANGED)) {
       const likely = candidate
         .filter(isWaiting)
         .slice(0, MOST_CHANGED)
-        .find(each => this.#haveSamePlace(event, each));
+        .find(each => this.#haveSamePlace(event, each, isOver));
       if (likely !== undefined) this.#pair(event, likely, this.#compare(event, likely));
     }
   }
@@ -282,19 +284,27 @@ export class Pairing {
     return alike;
   }
 
-  /** The last look for what an event may have become. */
-  #pairChanged(event: Pending): boolean {
+  /** The last look for what an event may have become; what came much later has a pair of its own to come. */
+  #pairChanged(event: Pending, quietMs: number): boolean {
     const other = otherSide(event.side);
     const like = this.#waiting[other].find(event.match);
-    const others = like === undefined ? (event.lane?.waiting[other].slice() ?? []) : [like];
-    if (event.side === 'legacy') this.#settleChanged([event], others);
-    else this.#settleChanged(others, [event]);
+    const others = like === undefined ? (event.lane?.waiting[other] ?? []) : [like];
+    const near = others.filter(({ at }) => at <= event.at + quietMs);
+    if (event.side === 'legacy') this.#settleChanged([event], near, true);
+    else this.#settleChanged(near, [event], true);
     return !event.isWaiting;
   }
 
-  #haveSamePlace(legacy: Pending, candidate: Pending): boolean {
+  /** Is it one event, though all that is known is that both have one key? Many events may share it. */
+  #isChanged(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
+    const isSettled = !this.#legs.isUnsettled(legacy) && !this.#legs.isUnsettled(candidate);
+    return (isSettled && (isOver || legacy.isNamed)) || isSameButForUsers(legacy, candidate);
+  }
+
+  #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
     if (this.#legs.isUnsettled(legacy) || this.#legs.isUnsettled(candidate)) return false;
-    return isLikely(legacy, candidate);
+    if (!isLikely(legacy, candidate)) return false;
+    return isOver || legacy.isNamed || isSameButForUsers(legacy, candidate);
   }
 
   /**
@@ -308,7 +318,8 @@ export class Pairing {
     for (let event = legacy.oldest; event !== null && event.at <= until; event = next) {
       next = event.newer;
       const other = candidate.find(event.match);
-      if (other !== undefined && other.at <= until) {
+      const isPair = other !== undefined && other.at <= until;
+      if (isPair && this.#isChanged(event, other, false)) {
         this.#pair(event, other, this.#compare(event, other));
         // Pairing may have settled others as well.
         if (next !== null && !next.isWaiting) next = legacy.oldest;
@@ -318,7 +329,7 @@ export class Pairing {
     }
     const isQuiet = ({ at }: Pending) => at <= until;
     for (const { waiting } of lanes) {
-      this.#settleChanged(waiting.legacy.filter(isQuiet), waiting.candidate.filter(isQuiet));
+      this.#settleChanged(waiting.legacy.filter(isQuiet), waiting.candidate.filter(isQuiet), false);
     }
     for (const side of sides) {
       for (
@@ -351,10 +362,7 @@ export class Pairing {
 
   #isDuplicate(event: Pending): boolean {
     if (this.#legs.isUnsettled(event)) return false;
-    return this.#content.has(
-      fingerprint(event.plan, event.value),
-      event.at - this.#options.windowMs,
-    );
+    return this.#content.has(printOf(event), event.at - this.#options.windowMs);
   }
 
   /** An event whose pair did not come. */
@@ -407,5 +415,10 @@ export class Pairing {
 }
 
 const isWaiting = (event: Pending): boolean => event.isWaiting;
+
+function printOf(event: Pending): number {
+  event.print ??= fingerprint(event.plan, event.value);
+  return event.print;
+}
 
 const hasFindings = ({ differences }: Comparison): boolean => differences.length > 0;

@@ -15,6 +15,8 @@ export interface Pending {
   readonly key: string | null;
   /** Its key names it, rather than a digest of its content. */
   readonly isPointed: boolean;
+  /** So does a number or id of its own, not only what all of its run share. */
+  readonly isNamed: boolean;
   readonly unit: string;
   /** Null for a replay, which has no place in any order. */
   readonly lane: Lane | null;
@@ -26,6 +28,8 @@ export interface Pending {
   readonly isReplay: boolean;
   /** Another user's data was found in it. */
   isContaminated: boolean;
+  /** Of its content, once somebody asked. */
+  print: number | null;
 
   /** Neighbours by arrival, and the next that has the same `match`. Kept by `Waiting`. */
   older: Pending | null;
