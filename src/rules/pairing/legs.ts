@@ -73,7 +73,9 @@ export class Legs {
     const leg = this.#legs[event.side];
     // A replay was sent long before its leg was there.
     if (leg.joinedAt !== null || event.isReplay) return;
-    leg.joinedAt = Math.min(sentAt(event) ?? event.at, event.at);
+    const sent = Math.min(sentAt(event) ?? event.at, event.at);
+    // Not before it was there, whatever the sender's clock says.
+    leg.joinedAt = Math.max(sent, leg.openedAt ?? sent);
   }
 
   paired(legacy: Pending, candidate: Pending): void {
