@@ -26,13 +26,15 @@ import { Unread } from './unread.ts';
 
 /**
  * After so long without news an event that differs from what it should pair with is taken for changed, where
- * it can be nothing else: a side may stall for longer. Above twice the jitter that is to be expected; and above twice what was seen of late, see `#lagMs`.
+ * it can be nothing else: a side may stall for longer. Above twice the jitter that is to be expected; and
+ * above twice what was seen of late, see `#lagMs`.
  */
 const QUIET_MS = 800;
 /** Events of one key that are compared in full; those behind them only where their fingerprints are equal. */
 const MOST_COMPARED = 8;
 /** Events at one place that are looked through for a changed one; a fault changes one or two. */
 const MOST_CHANGED = 8;
+
 export interface PairingOptions extends LedgerOptions {
   readonly rules: CompiledRules;
   /** The session's user under all of his names; empty when nobody is named. */
@@ -108,6 +110,7 @@ export class Pairing {
     this.#ledger.seen(side);
     const event = this.#arrivals.take(side, value, atMs, contaminated, text);
     this.#legs.arrived(event);
+    if (event.isPointed && !event.isNamed) event.lane?.noteKey(event, printOf(event));
     if (this.#findPair(event)) return;
     this.#waiting[side].add(event);
     event.lane?.waiting[side].push(event);
@@ -298,13 +301,13 @@ export class Pairing {
   /** Is it one event, though all that is known is that both have one key? Many events may share it. */
   #isChanged(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
     const isSettled = !this.#legs.isUnsettled(legacy) && !this.#legs.isUnsettled(candidate);
-    return (isSettled && (isOver || legacy.isNamed)) || isSameButForUsers(legacy, candidate);
+    return (isSettled && (isOver || hasOwnName(legacy))) || isSameButForUsers(legacy, candidate);
   }
 
   #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
     if (this.#legs.isUnsettled(legacy) || this.#legs.isUnsettled(candidate)) return false;
     if (!isLikely(legacy, candidate)) return false;
-    return isOver || legacy.isNamed || isSameButForUsers(legacy, candidate);
+    return isOver || hasOwnName(legacy) || isSameButForUsers(legacy, candidate);
   }
 
   /**
@@ -338,8 +341,9 @@ export class Pairing {
         event = next
       ) {
         next = event.newer;
-        // A side that is late may yet send its own second one.
-        if (Number.isFinite(until) && !this.#legs.wasPassed(event)) continue;
+        // A side that is late may yet send its own second one; and it may say the same again.
+        const isLast = until === Number.POSITIVE_INFINITY && hasOwnName(event);
+        if (!isLast && !this.#legs.wasPassed(event)) continue;
         if (!this.#isDuplicate(event)) continue;
         this.#resolveAlone(event);
         if (next !== null && !next.isWaiting) next = this.#waiting[side].oldest;
@@ -355,25 +359,29 @@ export class Pairing {
       const { lane } = event;
       // The other side has sent later ones of the same lane, so it would have sent this one before.
       const wasPassed = lane !== null && lane.paired[side] > event.place;
-      if (wasPassed || this.#isDuplicate(event)) this.#resolveAlone(event);
+      if (wasPassed || (hasOwnName(event) && this.#isDuplicate(event))) this.#resolveAlone(event);
       else this.#resolve(event, 'unjudged', because);
     }
   }
 
+  /** Is it one more of what was paired of late? */
   #isDuplicate(event: Pending): boolean {
     if (this.#legs.isUnsettled(event)) return false;
+    // Of what legacy says again and again the candidate may have dropped one.
+    if (event.side === 'legacy' && !hasOwnName(event)) return false;
     return this.#content.has(printOf(event), event.at - this.#options.windowMs);
   }
 
   /** An event whose pair did not come. */
   #resolveAlone(event: Pending): void {
     const { side } = event;
-    if (this.#isDuplicate(event)) {
+    const absent = this.#legs.excuse(event);
+    if (absent === null && this.#isDuplicate(event)) {
       this.#resolve(event, 'duplicate', null);
       return;
     }
     const excuse =
-      this.#legs.excuse(event) ??
+      absent ??
       this.#unread.take(otherSide(side), event.at) ??
       (event.isReplay || this.#legs.isEarly(event) ? 'no-second' : null);
     if (excuse !== null) this.#resolve(event, 'unjudged', excuse);
@@ -415,6 +423,11 @@ export class Pairing {
 }
 
 const isWaiting = (event: Pending): boolean => event.isWaiting;
+
+/** Does its key stand for it alone, as far as its lane has seen? */
+function hasOwnName({ isNamed, isPointed, lane, match }: Pending): boolean {
+  return isNamed || (isPointed && lane !== null && !lane.isShared(match));
+}
 
 function printOf(event: Pending): number {
   event.print ??= fingerprint(event.plan, event.value);
