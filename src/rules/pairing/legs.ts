@@ -129,6 +129,11 @@ export class Legs {
     return this.#legs[side].lastPaired > no;
   }
 
+  /** Why events were lost last. */
+  get lossReason(): UnjudgedReason {
+    return this.#gap === NO_GAP ? 'no-second' : this.#gap.because;
+  }
+
   /** Nothing can be concluded from what stands or once stood beside it. */
   isUnsettled(event: Pending): boolean {
     return this.#isInGap(event) || (!this.#areTogether && this.isEarly(event));

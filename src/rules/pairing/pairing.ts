@@ -59,6 +59,8 @@ export class Pairing {
   readonly #arrivals: Arrivals;
   readonly #legs: Legs;
   readonly #content = new PairedContent();
+  /** Of pairs without a name of their own, found where events were lost: which was whose is a guess. */
+  readonly #guessed = new PairedContent();
   readonly #waiting: Readonly<Record<Side, Waiting>> = {
     legacy: new Waiting(),
     candidate: new Waiting(),
@@ -185,6 +187,7 @@ export class Pairing {
     this.#lagBeforeMs = this.#lagMs;
     this.#lagMs = 0;
     this.#content.age();
+    this.#guessed.age();
     this.#arrivals.sweep(atMs - 2 * windowMs);
   }
 
@@ -221,7 +224,9 @@ export class Pairing {
     this.#remove(candidate);
     const lag = Math.abs(legacy.at - candidate.at);
     if (lag > this.#lagMs) this.#lagMs = lag;
-    this.#legs.paired(legacy, candidate);
+    const isGuess = this.#isGuess(legacy, candidate);
+    if (isGuess) this.#guessed.note(printOf(legacy), this.#now);
+    else this.#legs.paired(legacy, candidate);
     this.#content.note(printOf(candidate), this.#now);
     if (hasFindings(comparison)) this.#content.note(printOf(legacy), this.#now);
     for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
@@ -232,8 +237,9 @@ export class Pairing {
     }
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
     const { lane } = legacy;
-    // Where the sides do not agree on a lane there is no order to keep.
-    if (lane === null || lane !== candidate.lane) this.#ledger.pair(pair);
+    // Where the sides do not agree on a lane, or only on what was said, there is no order to keep.
+    const isOrdered = lane !== null && lane === candidate.lane && !isGuess;
+    if (!isOrdered) this.#ledger.pair(pair);
     else {
       lane.pair(pair, this.#rest);
       if (lane.hasBefore(legacy) || lane.hasBefore(candidate)) {
@@ -241,7 +247,7 @@ export class Pairing {
       }
     }
     // The lanes that they left may have pairs that waited for this.
-    if (lane !== candidate.lane) {
+    if (!isOrdered) {
       lane?.settle(this.#rest);
       candidate.lane?.settle(this.#rest);
     }
@@ -300,21 +306,25 @@ export class Pairing {
 
   /** Is it one event, though all that is known is that both have one key? Many events may share it. */
   #isChanged(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
-    const isSettled = !this.#legs.isUnsettled(legacy) && !this.#legs.isUnsettled(candidate);
+    const isSettled = !this.#isUnsettled(legacy) && !this.#isUnsettled(candidate);
     return (isSettled && (isOver || hasOwnName(legacy))) || isSameButForUsers(legacy, candidate);
   }
 
   #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
-    if (this.#legs.isUnsettled(legacy) || this.#legs.isUnsettled(candidate)) return false;
+    if (this.#isUnsettled(legacy) || this.#isUnsettled(candidate)) return false;
     if (!isLikely(legacy, candidate)) return false;
     return isOver || hasOwnName(legacy) || isSameButForUsers(legacy, candidate);
   }
 
   /**
    * Whatever has waited on both sides since before `until` will not find its like any more, nor on
-   * `sides` what has a double.
+   * `sides` what has a double: once it was passed, or if `isOnly` says that nobody says it twice.
    */
-  #settleQuiet(until: number, sides: readonly Side[]): void {
+  #settleQuiet(
+    until: number,
+    sides: readonly Side[],
+    isOnly: (event: Pending) => boolean = () => false,
+  ): void {
     const lanes = new Set<Lane>();
     const { legacy, candidate } = this.#waiting;
     let next: Pending | null = null;
@@ -342,8 +352,7 @@ export class Pairing {
       ) {
         next = event.newer;
         // A side that is late may yet send its own second one; and it may say the same again.
-        const isLast = until === Number.POSITIVE_INFINITY && hasOwnName(event);
-        if (!isLast && !this.#legs.wasPassed(event)) continue;
+        if (!isOnly(event) && !this.#legs.wasPassed(event)) continue;
         if (!this.#isDuplicate(event)) continue;
         this.#resolveAlone(event);
         if (next !== null && !next.isWaiting) next = this.#waiting[side].oldest;
@@ -353,22 +362,40 @@ export class Pairing {
 
   /** No pair will come for the events of this side any more. */
   #giveUp(side: Side, because: UnjudgedReason): void {
-    this.#settleQuiet(Number.POSITIVE_INFINITY, [side]);
+    // A leg that is gone takes along what it would have said again.
+    const isOnly = because === 'no-second' ? isNamed : hasOwnName;
+    this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isOnly);
     const waiting = this.#waiting[side];
     for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
       const { lane } = event;
       // The other side has sent later ones of the same lane, so it would have sent this one before.
       const wasPassed = lane !== null && lane.paired[side] > event.place;
-      if (wasPassed || (hasOwnName(event) && this.#isDuplicate(event))) this.#resolveAlone(event);
+      if (wasPassed || (isOnly(event) && this.#isDuplicate(event))) this.#resolveAlone(event);
       else this.#resolve(event, 'unjudged', because);
     }
   }
 
+  /** Could either of them as well be the pair of another one that says the same, and that is lost? */
+  #isGuess(legacy: Pending, candidate: Pending): boolean {
+    if (legacy.isNamed) return false;
+    return this.#isUnsettled(legacy) || this.#isUnsettled(candidate);
+  }
+
+  /** Was one that says the same paired by a guess of late? Then this one may be what is left over. */
+  #isGuessed(event: Pending): boolean {
+    if (event.isNamed) return false;
+    return this.#guessed.has(printOf(event), event.at - this.#options.windowMs);
+  }
+
+  #isUnsettled(event: Pending): boolean {
+    return this.#legs.isUnsettled(event) || this.#isGuessed(event);
+  }
+
   /** Is it one more of what was paired of late? */
   #isDuplicate(event: Pending): boolean {
-    if (this.#legs.isUnsettled(event)) return false;
+    if (this.#isUnsettled(event)) return false;
     // Of what legacy says again and again the candidate may have dropped one.
-    if (event.side === 'legacy' && !hasOwnName(event)) return false;
+    if (event.side === 'legacy' && !event.isNamed) return false;
     return this.#content.has(printOf(event), event.at - this.#options.windowMs);
   }
 
@@ -383,7 +410,8 @@ export class Pairing {
     const excuse =
       absent ??
       this.#unread.take(otherSide(side), event.at) ??
-      (event.isReplay || this.#legs.isEarly(event) ? 'no-second' : null);
+      (event.isReplay || this.#legs.isEarly(event) ? 'no-second' : null) ??
+      (this.#isGuessed(event) ? this.#legs.lossReason : null);
     if (excuse !== null) this.#resolve(event, 'unjudged', excuse);
     else if (side === 'legacy') this.#resolve(event, 'missing', null);
     else {
@@ -423,6 +451,8 @@ export class Pairing {
 }
 
 const isWaiting = (event: Pending): boolean => event.isWaiting;
+
+const isNamed = (event: Pending): boolean => event.isNamed;
 
 /** Does its key stand for it alone, as far as its lane has seen? */
 function hasOwnName({ isNamed, isPointed, lane, match }: Pending): boolean {
