@@ -51,6 +51,13 @@ function fieldsOf(headers: RawHeaders): Answer['headers'] {
   return Object.fromEntries(fields);
 }
 
+/** The body as it came, where its numbers may have lost digits on their way into a value. */
+export function exactTextOf(plain: Buffer | null | undefined): string | null {
+  if (!plain || !isUtf8(plain)) return null;
+  const decoded = decodeText(plain.toString('utf8'));
+  return 'value' in decoded ? decoded.text : null;
+}
+
 /** Undefined for what is not comparable within its bounds. */
 function read(plain: Buffer): unknown {
   if (!isUtf8(plain)) return `binary, ${plain.length} bytes, sha256 ${hash('sha256', plain)}`;

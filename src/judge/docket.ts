@@ -14,7 +14,7 @@ import type { IsolationRules } from '../rules/isolation/rules.ts';
 import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/books.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { Finding } from '../rules/verdict.ts';
-import { answerOf, plainBody } from './answer.ts';
+import { answerOf, exactTextOf, plainBody } from './answer.ts';
 import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
@@ -358,6 +358,7 @@ function pairOf(
     ...{ route, id, method, isWrite, ids, at },
     legacy: answerOf(sample.legacy, plain.legacy),
     candidate: answerOf(sample.candidate, plain.candidate),
+    textOf: side => exactTextOf(plain[side]),
     subject: namesOf(subject),
   };
 }

@@ -334,3 +334,22 @@ test('an answer that found no room while it came is unjudged for that, on both s
   const books = await settled(judged, 2);
   expect([books.legacy.unjudged.overload, books.candidate.unjudged.overload]).toEqual([1, 1]);
 });
+
+test('answers whose integers beyond 2^53 differ are a mismatch, and those that are alike a match', async () => {
+  const judged = judge();
+  const answer = (account: string): AnswerSample => ({
+    ...{ status: 200, headers: ['Content-Type', 'application/json'], end: 'complete' },
+    ...{ code: null, ms: 1, body: Buffer.from(`{"account":${account}}`) },
+  });
+  for (const [id, candidate] of [
+    ['x1', '9007199254740992'],
+    ['x2', '9007199254740993'],
+  ] as const) {
+    judged.tap.exchange({
+      ...{ route: 'events', id, subject: null, method: 'GET', isWrite: false },
+      ...{ legacy: answer('9007199254740993'), candidate: answer(candidate) },
+    });
+  }
+  const books = await settled(judged, 4);
+  expect(books.legacy).toMatchObject({ seen: 2, match: 1, mismatch: 1 });
+});

@@ -1,6 +1,8 @@
 // Two services' answers to one HTTP request: one pair, one verdict.
+import type { Side } from '../decide.ts';
+import { withExactIntegers } from '../pairing/exact.ts';
 import type { Difference, Finding, Verdict } from '../verdict.ts';
-import { type Comparison, compareAt } from './compare.ts';
+import { type Comparison, compareAt, isSame } from './compare.ts';
 import type { CompiledRules } from './compile.ts';
 import type { Acquaintance } from './excuse.ts';
 import { type AnswerRules, READ_ANSWERS, WRITE_ANSWERS } from './rules.ts';
@@ -27,6 +29,8 @@ export interface AnswerPair extends Acquaintance {
   readonly isWrite: boolean;
   readonly legacy: Answer;
   readonly candidate: Answer;
+  /** A body as it came, asked for where integers beyond 2^53 look equal; null, or not given: not kept. */
+  readonly textOf?: (side: Side) => string | null;
   /** Epoch ms. */
   readonly at: number;
 }
@@ -96,13 +100,22 @@ function headerOf({ headers }: Answer, name: string): string | undefined {
 function compareBodies(
   rules: CompiledRules,
   eventType: string,
-  { legacy, candidate, ids, subject }: AnswerPair,
+  { legacy, candidate, ids, subject, textOf }: AnswerPair,
 ): Comparison {
   const known = { ids, subject };
   const plan = rules.planOf(eventType);
   const compared = compareAt('/body', plan, legacy.body, candidate.body, known);
   const isKept = legacy.body !== undefined && candidate.body !== undefined;
-  return isKept ? compared : { ...compared, differences: [], stopped: 'too-large' };
+  if (!isKept) return { ...compared, differences: [], stopped: 'too-large' };
+  if (!compared.inexact || !isSame(compared)) return compared;
+  const exact = (side: Side): unknown => {
+    const text = textOf?.(side) ?? null;
+    return text === null ? undefined : withExactIntegers(text);
+  };
+  const [left, right] = [exact('legacy'), exact('candidate')];
+  return left === undefined || right === undefined
+    ? { ...compared, stopped: 'not-comparable' }
+    : compareAt('/body', plan, left, right, known);
 }
 
 /** `2xx`; `none` where there was no answer. */
