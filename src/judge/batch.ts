@@ -44,6 +44,14 @@ export type Note =
       readonly leftOut: number;
       readonly time: number;
     }
+  /** Its bytes are left out from here on, until a piece follows that says how many messages were. */
+  | {
+      readonly at: number;
+      readonly kind: 'gap-began';
+      readonly stream: number;
+      readonly side: Side;
+      readonly time: number;
+    }
   | { readonly at: number; readonly kind: 'close'; readonly stream: number; readonly time: number }
   | {
       readonly at: number;

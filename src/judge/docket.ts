@@ -168,6 +168,8 @@ export class Docket {
         return this.#streams.get(note.stream)?.legOpened(note);
       case 'leg-closed':
         return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
+      case 'gap-began':
+        return this.#streams.get(note.stream)?.gapBegan(note.side, note.time);
       case 'close':
         return this.#close(note.stream, note.time);
       case 'unpaired':

@@ -91,7 +91,16 @@ export class JudgedStream {
     if (afterGap) this.#gap(side, leftOut, time);
     this.#time = time;
     reader.push(bytes);
-    if (reader.lost) this.pairing.gap(side, time, 'unframeable');
+    if (reader.lost) this.pairing.lost(side, time, 'unframeable');
+  }
+
+  /** That side's bytes are left out, until a piece says that they are not. */
+  gapBegan(side: Side, time: number): void {
+    const reader = this.#readers[side];
+    if (reader === undefined || reader.lost) return;
+    this.#lastGapAt = Number.POSITIVE_INFINITY;
+    this.pairing.lost(side, time, 'overload');
+    if (side === 'legacy') this.#twin?.lost(side, time, 'overload');
   }
 
   /**

@@ -283,6 +283,7 @@ class TappedStream implements StreamTap {
     const taken = tracker.push(view, stop);
     if (!this.#tap.piece(this.number, side, view.subarray(0, taken), false, 0)) {
       this.#gapFrom[side] = before;
+      this.#sayGapBegan(side);
     }
     return taken;
   }
@@ -305,6 +306,7 @@ class TappedStream implements StreamTap {
     const afterGap = this.#gapFrom[side] !== NO_GAP;
     const taken = this.#tap.piece(this.number, side, view, afterGap, 0);
     this.#gapFrom[side] = taken ? NO_GAP : 0;
+    if (!taken && !afterGap) this.#sayGapBegan(side);
   }
 
   legOpened(side: Side, tracker?: FrameTracker, agoMs = 0): void {
@@ -315,6 +317,13 @@ class TappedStream implements StreamTap {
     this.#messages[side] = messages;
     this.#openedAt[side] = this.#tap.now() - Math.round(agoMs);
     this.#sayOpened(side);
+  }
+
+  /** At once: the side may have nothing more to say, and the other one's events wait for what was left out. */
+  #sayGapBegan(side: Side): void {
+    this.#tap.note({
+      ...{ kind: 'gap-began', stream: this.number, side, time: this.#tap.now() },
+    });
   }
 
   /** The judge has paired off both streams up to there, as of that opening of a leg. */
@@ -369,6 +378,7 @@ class TappedStream implements StreamTap {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);
       this.#gapFrom[side] = this.#messages[side];
+      this.#sayGapBegan(side);
     }
   }
 }

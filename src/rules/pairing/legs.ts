@@ -40,6 +40,8 @@ export class Legs {
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
   #areTogether = false;
   #gap = NO_GAP;
+  /** Why nothing is heard of a side at present, though its leg is there. */
+  readonly #lost: Record<Side, UnjudgedReason | null> = { legacy: null, candidate: null };
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs;
@@ -54,6 +56,7 @@ export class Legs {
     leg.openedAt = atMs;
     leg.openings++;
     leg.joinedAt = null;
+    this.#lost[side] = null;
     for (const each of SIDES) this.#legs[each].anchor = null;
     const other = this.#legs[otherSide(side)];
     this.#areTogether =
@@ -67,6 +70,12 @@ export class Legs {
   gap(side: Side, lastNo: number, atMs: number, because: UnjudgedReason): void {
     this.#legs[side].lastBeforeGap = lastNo;
     this.#gap = { nth: this.#gap.nth + 1, at: atMs, because };
+    this.#lost[side] = null;
+  }
+
+  /** Behind a `gap` that does not end before the next one, or before the leg is opened anew. */
+  lost(side: Side, because: UnjudgedReason): void {
+    this.#lost[side] = because;
   }
 
   arrived(event: Pending): void {
@@ -106,7 +115,8 @@ export class Legs {
   excuse(event: Pending): UnjudgedReason | null {
     const { openedAt } = this.#legs[otherSide(event.side)];
     if (openedAt === null || event.at < openedAt) return 'no-second';
-    return this.#isInGap(event) ? this.#gap.because : null;
+    if (!this.#isInGap(event)) return null;
+    return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
   }
 
   /**
@@ -151,6 +161,7 @@ export class Legs {
   /** Copies were lost around then, and its lane had not resumed. */
   #isInGap({ side, at, lane, place }: Pending): boolean {
     const { nth } = this.#gap;
+    if (this.#lost.legacy !== null || this.#lost.candidate !== null) return true;
     if (nth === 0 || at > this.#gap.at + this.#windowMs) return false;
     return lane === null || lane.gap !== nth || place <= lane.resumed[side];
   }

@@ -137,6 +137,12 @@ export class Pairing {
     this.#legs.gap(side, this.#arrivals.lastNo(side), atMs, because);
   }
 
+  /** Nothing of this side is heard from now on, until `gap` says that it is again, or its leg is opened anew. */
+  lost(side: Side, atMs: number, because: UnjudgedReason): void {
+    this.gap(side, atMs, because);
+    this.#legs.lost(side, because);
+  }
+
   /** Events of this side may come from now on. Also when a leg is dialled again. */
   legOpened(side: Side, atMs: number): void {
     this.#now = atMs;

@@ -1,0 +1,125 @@
+// Of a side that can not be heard nothing can be concluded, for as long as that lasts: its copies are left
+// out because the judge is behind, or its bytes can not be read as frames.
+import { expect, test } from 'vitest';
+import type { Batch } from '../../src/judge/batch.ts';
+import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
+import { BatchTap } from '../../src/judge/tap.ts';
+import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
+import type { StreamTap } from '../../src/ports.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
+import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
+import type { Books } from '../../src/rules/pairing/books.ts';
+import { otherSide } from '../../src/rules/pairing/legs.ts';
+import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
+import { unwatched } from './unwatched.ts';
+
+const TICK_MS = 100;
+
+/** The judge without its thread, on a clock that the test moves. */
+function judged() {
+  let now = 1_000_000;
+  const writes = new UnansweredWrites(WINDOW_MS);
+  const batches: Batch[] = [];
+  const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
+  const docket = new Docket({
+    rules: { events: { compare: DEFAULT_RULES, noise: null, isolation: DEFAULT_ISOLATION } },
+    watch: unwatched(),
+    onFinding: () => undefined,
+    onFailure: error => {
+      throw error;
+    },
+  });
+  return {
+    tap,
+    /** Another session fills all that the judge may have in hand. */
+    overload: () => {
+      const busy = tap.stream({ route: 'busy', id: 'b', format: 'sse', subject: null });
+      busy.legOpened('legacy');
+      while (tap.bytesLeftOut === 0) busy.bytes('legacy', Buffer.alloc(100_000, 'y'));
+    },
+    /** Lets so much time pass in which the judge keeps up, and returns the books. */
+    pass: (ms: number): Books => {
+      for (const end = now + ms; now < end; ) {
+        now += TICK_MS;
+        do {
+          tap.flush();
+          for (const batch of batches.splice(0)) {
+            docket.take(batch);
+            tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
+          }
+          tap.flush();
+        } while (batches.length > 0);
+        docket.sweep(now, writes.due(now));
+      }
+      return docket.books().get('events') as Books;
+    },
+  };
+}
+
+const text = (seq: number) => JSON.stringify({ type: 'step', run_id: 'r1', seq });
+
+function webSocket(stream: StreamTap) {
+  const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+  for (const side of SIDES) stream.legOpened(side, trackers[side]);
+  const bytes = (side: Side, frame: Buffer) => void stream.follow(side, frame, trackers[side]);
+  return {
+    bytes,
+    say: (side: Side, seq: number) => bytes(side, wholeFrame(1, Buffer.from(text(seq)))),
+  };
+}
+
+function sse(stream: StreamTap) {
+  for (const side of SIDES) stream.legOpened(side);
+  return (side: Side, seq: number) => stream.bytes(side, Buffer.from(`data: ${text(seq)}\n\n`));
+}
+
+for (const format of ['websocket', 'sse'] as const) {
+  for (const lost of SIDES) {
+    test(`${format}: a copy of ${lost} is left out, and then there is silence: the other one's is unjudged`, () => {
+      const { tap, overload, pass } = judged();
+      const stream = tap.stream({ route: 'events', id: 's1', format, subject: null });
+      const say = format === 'sse' ? sse(stream) : webSocket(stream).say;
+      for (const side of SIDES) say(side, 1);
+      pass(2 * WINDOW_MS);
+      for (const side of SIDES) say(side, 2);
+      overload();
+      say(lost, 3);
+      pass(700);
+      say(otherSide(lost), 3);
+      const books = pass(2 * WINDOW_MS);
+      expect([books.legacy.missing, books.candidate.extra]).toEqual([0, 0]);
+      expect(books[otherSide(lost)].unjudged.overload).toBe(1);
+      // It is heard again (of an event stream from the event after the next): what is missing then is missing.
+      for (const side of SIDES) say(side, 4);
+      pass(2 * WINDOW_MS);
+      say('legacy', 5);
+      const after = pass(2 * WINDOW_MS);
+      expect(after.legacy).toMatchObject({ match: format === 'sse' ? 2 : 3, missing: 1 });
+    });
+  }
+}
+
+for (const lost of SIDES) {
+  test(`${lost} can not be followed: what is said windows later is unjudged, until its leg is opened again`, () => {
+    const { tap, pass } = judged();
+    const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+    const { bytes, say } = webSocket(stream);
+    for (const side of SIDES) say(side, 1);
+    pass(300);
+    // A length of 64 bits that begins with ones.
+    bytes(lost, Buffer.from([0x81, 127, 255, 255, 255, 255, 255, 255, 255, 255]));
+    pass(3 * WINDOW_MS);
+    for (const side of SIDES) say(side, 2);
+    const books = pass(3 * WINDOW_MS);
+    expect([books.legacy.missing, books.candidate.extra]).toEqual([0, 0]);
+    expect(books[otherSide(lost)].unjudged.unframeable).toBe(1);
+    stream.legClosed(lost);
+    const again = new FrameTracker();
+    stream.legOpened(lost, again);
+    pass(2 * WINDOW_MS);
+    stream.follow(lost, wholeFrame(1, Buffer.from(text(3))), again);
+    say(otherSide(lost), 3);
+    expect(pass(2 * WINDOW_MS).legacy.match).toBe(2);
+  });
+}
