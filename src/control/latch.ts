@@ -45,6 +45,11 @@ export class Latch {
   #damaged: number;
   /** The last epoch that was given out here. */
   #issued = 0;
+  /** Counts what was asked for, also what held already. */
+  #asked = 0;
+  readonly #lastHold = new Map<string, number>();
+  /** Scopes whose release is being written. */
+  readonly #releasing = new Set<string>();
   #onFollowed: (before: LatchBook) => void = () => undefined;
   /** Ends when everybody before has done with the file. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -100,6 +105,11 @@ export class Latch {
     return held;
   }
 
+  /** Now, in the order of what is asked for; see `release`. */
+  moment(): number {
+    return this.#asked;
+  }
+
   /** Told when another process's file changed what holds. */
   onFollowed(listener: (before: LatchBook) => void): void {
     this.#onFollowed = listener;
@@ -110,8 +120,12 @@ export class Latch {
    * much already stays as it was said. `written` settles once the disk has taken it, or refused.
    */
   hold(state: Held, { scope, reason, by }: Saying): Said & { readonly written: Promise<boolean> } {
+    this.#asked += 1;
+    this.#lastHold.set(scope, this.#asked);
     const before = heldOf(this.#book, scope);
-    if (before !== null && (before.state === state || before.state === 'severed')) {
+    const isHeld = before !== null && (before.state === state || before.state === 'severed');
+    // One that is being released at this moment is said anew: the last word counts.
+    if (isHeld && !this.#releasing.has(scope)) {
       return { entry: before, changed: false, written: this.flush() };
     }
     const entry = this.#entry(state, { scope, reason, by });
@@ -122,22 +136,30 @@ export class Latch {
 
   /**
    * Releases a scope and no other: after `*` the routes' own hold on. Throws `CutoverError('conflict')`,
-   * and it holds, if that can not be written: a restart would bring it back.
+   * and it holds, if that can not be written: a restart would bring it back. Whoever has rolled back since
+   * `asOf` (`moment`), be it what held already, has the last word.
    */
-  async release({ scope, reason, by }: Saying): Promise<Said<LatchEntry | null>> {
+  async release(
+    { scope, reason, by }: Saying,
+    asOf = this.moment(),
+  ): Promise<Said<LatchEntry | null>> {
     const unchanged = () => ({ entry: this.#book.last.get(scope) ?? null, changed: false });
     if (heldOf(this.#book, scope) === null) return unchanged();
     // Numbered now: whoever rolls back while it waits has the last word.
     const entry = this.#entry('released', { scope, reason, by });
     return this.#inTurn(async () => {
       const before = heldOf(this.#book, scope);
-      if (before === null || before.epoch > entry.epoch) return unchanged();
+      const isOvertaken = (this.#lastHold.get(scope) ?? 0) > asOf;
+      if (before === null || before.epoch > entry.epoch || isOvertaken) return unchanged();
+      this.#releasing.add(scope);
       try {
         await this.#write();
         await appendDurably(this.#file, canonical(entry));
       } catch (cause) {
         const message = `the latch stays: ${FILE} in the state folder can not be written${codeOf(cause)}`;
         throw new CutoverError('conflict', message, { cause });
+      } finally {
+        this.#releasing.delete(scope);
       }
       this.#hear(entry);
       return { entry, changed: true };

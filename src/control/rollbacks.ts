@@ -129,10 +129,12 @@ export class Rollbacks {
     const scope = request.route ?? EVERYTHING;
     routesOf(this.#options, request.route);
     this.#refuseOutdated(request);
+    // Who rolls back while this is put on record has the last word.
+    const asOf = this.latch.moment();
     const before = heldOf(this.latch.book, scope);
     const details = { scope, releases: before?.epoch ?? null };
     const said = await this.#options.audit.doing({ by, action: 'release', reason, details }, () =>
-      this.latch.release({ scope, reason, by }),
+      this.latch.release({ scope, reason, by }, asOf),
     );
     if (said.changed) {
       this.#options.logger.warn({ scope, reason, by, epoch: said.entry?.epoch }, 'a release');

@@ -170,7 +170,9 @@ function primaryLost(session: Session, code: number): boolean {
   if (session.cutTo !== null) session.host.cutNow(session);
   const { atMessageBoundary: atBoundary } = session.leg.tracker;
   const clientClosed = session.toUpstream.closeCode !== null;
-  const { failover } = session.facts.route;
+  // A shadow is only compared: nobody is served by it because the other one failed.
+  const isStandby = session.comparison?.plan?.role === 'standby';
+  const failover = session.facts.route.failover && isStandby;
   session.handle({ kind: 'primary-lost', code, atBoundary, failover, clientClosed });
   return session.state.phase !== 'ended';
 }

@@ -123,6 +123,30 @@ test('65: of a rollback and a release at once the later one has the last word, i
   }
 });
 
+test('65: a rollback of what holds already has the last word over a release that is under way', async () => {
+  for (const turns of [0, 1, 2, 3, 5, 10, 20, 50, 100]) {
+    const latch = await again();
+    await latch.hold('latched', all).written;
+    const asOf = latch.moment();
+    const releasing = latch.release(all, asOf);
+    for (let turn = 0; turn < turns; turn += 1) await new Promise(resolve => setImmediate(resolve));
+    const { written } = latch.hold('latched', all);
+    await Promise.all([releasing, written]);
+    expect(latch.on('events')).toBe('latched');
+    expect((await again()).on('events')).toBe('latched');
+    await latch.release(all);
+  }
+});
+
+test('65: ... and over one that waits to be put on record', async () => {
+  const latch = await again();
+  await latch.hold('latched', all).written;
+  const asOf = latch.moment();
+  latch.hold('latched', all);
+  expect(await latch.release(all, asOf)).toMatchObject({ changed: false });
+  expect(latch.on('events')).toBe('latched');
+});
+
 test('a file that has grown long is left with the last word on each scope, and holds what it held', async () => {
   const entry = (epoch: number, scope: string, state: string) =>
     JSON.stringify({ epoch, scope, state, reason: 'x', by: 'operator alice', at: '2026-11-26' });

@@ -62,6 +62,8 @@ async function service(protocol: string | false = false) {
 async function line(
   options: Partial<ProxyOptions> & {
     second?: boolean;
+    /** Who serves at first. */
+    primary?: Side;
     autoPong?: boolean;
     /** What the client offers, and what each service takes of it. */
     protocols?: { offered: string[]; legacy: string | false; candidate: string | false };
@@ -77,13 +79,13 @@ async function line(
   ];
   const ear = new Ear();
   let decision: Decision = decisionFor('legacy');
-  const { second = true, autoPong = true, ...rest } = others;
+  const { second = true, primary = 'legacy', autoPong = true, ...rest } = others;
   const settle = (next: Decision) => {
     decision = next;
   };
   const serve = (primary: Side) =>
     settle({ ...decisionFor(primary), second: second ? beside(primary) : null, isolation });
-  serve('legacy');
+  serve(primary);
   const front: TestProxy = await proxy({
     legacy: legacy.port,
     candidate: candidate.port,
@@ -105,7 +107,10 @@ async function line(
   });
   open.push({ close: () => socket.terminate() });
   await until('the client is in', () => socket.readyState === WebSocket.OPEN);
-  if (second) await until('and its second leg', () => candidate.sockets.length === 1);
+  if (second) {
+    const sockets = primary === 'legacy' ? candidate.sockets : legacy.sockets;
+    await until('and its second leg', () => sockets.length === 1);
+  }
   const moved = () => front.reports.filter(r => r.kind === 'moved');
   const move = async (to: Side) => {
     const before = moved().length;
@@ -389,15 +394,15 @@ describe('when the primary fails', () => {
   test.each([1011, 1012, 1013])(
     'by %i, the session goes on with its second leg',
     async closeCode => {
-      const { legacy, candidate, read, moved, code, ear } = await line();
-      legacy.say(event(1));
+      const { legacy, candidate, read, moved, code, ear } = await line({ primary: 'candidate' });
       candidate.say(event(1));
-      candidate.say(event(2));
+      legacy.say(event(1));
+      legacy.say(event(2));
       await until('it has one', () => read.length === 1);
-      await until('two are known', () => ear.streams[0]?.messages('candidate').length === 2);
-      legacy.sockets[0]?.close(closeCode, 'sorry');
+      await until('two are known', () => ear.streams[0]?.messages('legacy').length === 2);
+      candidate.sockets[0]?.close(closeCode, 'sorry');
       await until('it goes on', () => moved().length === 1);
-      candidate.say(event(3));
+      legacy.say(event(3));
       await until('it has three', () => read.length === 3);
       expect(read).toEqual([1, 2, 3].map(n => event(n)));
       expect(moved()[0]?.what).toBe('failover');
@@ -406,24 +411,33 @@ describe('when the primary fails', () => {
   );
 
   test('by a reset, as well', async () => {
-    const { legacy, candidate, read, moved } = await line();
-    legacy.sockets[0]?.terminate();
+    const { legacy, candidate, read, moved } = await line({ primary: 'candidate' });
+    candidate.sockets[0]?.terminate();
     await until('it goes on', () => moved().length === 1);
-    candidate.say(event(1));
+    legacy.say(event(1));
     await until('it has one', () => read.length === 1);
   });
 
-  test.each([1000, 1001, 1008, 4001])("%i is the service's word to its client", async closeCode => {
+  test('the candidate that only shadows it does not take over: the client is told', async () => {
     const { legacy, code, moved } = await line();
-    legacy.sockets[0]?.close(closeCode);
+    legacy.sockets[0]?.close(1012);
+    await until('the client is told', () => code() !== null);
+    expect(code()).toBe(1012);
+    expect(moved()).toEqual([]);
+  });
+
+  test.each([1000, 1001, 1008, 4001])("%i is the service's word to its client", async closeCode => {
+    const { candidate, code, moved } = await line({ primary: 'candidate' });
+    candidate.sockets[0]?.close(closeCode);
     await until('the client is told', () => code() !== null);
     expect(code()).toBe(closeCode);
     expect(moved()).toEqual([]);
   });
 
   test('and the route says so, the client is told', async () => {
-    const { legacy, code } = await line({ routes: [{ ...ROUTE, failover: false }] });
-    legacy.sockets[0]?.close(1011);
+    const routes = [{ ...ROUTE, failover: false }];
+    const { candidate, code } = await line({ primary: 'candidate', routes });
+    candidate.sockets[0]?.close(1011);
     await until('the client is told', () => code() !== null);
     expect(code()).toBe(1011);
   });
