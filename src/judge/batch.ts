@@ -52,6 +52,13 @@ export type Note =
       readonly side: Side;
       readonly time: number;
     }
+  | {
+      readonly at: number;
+      readonly kind: 'held';
+      readonly stream: number;
+      readonly isHeld: boolean;
+      readonly time: number;
+    }
   | { readonly at: number; readonly kind: 'close'; readonly stream: number; readonly time: number }
   | {
       readonly at: number;

@@ -114,7 +114,7 @@ export class Docket {
   /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */
   sweep(time: number, due: Readonly<Record<Side, number>>): void {
     // Those in which nothing waits as well: they have lanes and contents to forget.
-    for (const stream of this.#streams.values()) stream.pairing.sweep(time, due);
+    for (const stream of this.#streams.values()) stream.sweep(time, WINDOW_MS, due);
   }
 
   /** Books by route; of one session, by its id. */
@@ -170,6 +170,8 @@ export class Docket {
         return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
       case 'gap-began':
         return this.#streams.get(note.stream)?.gapBegan(note.side, note.time);
+      case 'held':
+        return this.#streams.get(note.stream)?.held(note.isHeld, note.time);
       case 'close':
         return this.#close(note.stream, note.time);
       case 'unpaired':

@@ -44,6 +44,8 @@ export class JudgedStream {
   /** Number of the latest opening of a leg. */
   #generation = 0;
   #lastGapAt = Number.NEGATIVE_INFINITY;
+  /** Until then the client held both sides back; it does still where that never ends. */
+  #heldUntil = Number.NEGATIVE_INFINITY;
   /** When the piece that is being read came. */
   #time = 0;
 
@@ -92,6 +94,19 @@ export class JudgedStream {
     this.#time = time;
     reader.push(bytes);
     if (reader.lost) this.pairing.lost(side, time, 'unframeable');
+  }
+
+  /** The client holds both sides back, or no more. */
+  held(isHeld: boolean, time: number): void {
+    this.#heldUntil = isHeld ? Number.POSITIVE_INFINITY : time;
+  }
+
+  /**
+   * Gives their verdict to events that waited long enough, see `Pairing.sweep`. What one side said while the
+   * other one could not be read has a window from when both are read again.
+   */
+  sweep(time: number, windowMs: number, due: Readonly<Record<Side, number>>): void {
+    if (time - this.#heldUntil > windowMs) this.pairing.sweep(time, due);
   }
 
   /** That side's bytes are left out, until a piece says that they are not. */

@@ -259,6 +259,7 @@ class TappedStream implements StreamTap {
   #onSettled: (() => void) | null = null;
   #generation = 0;
   #closed = false;
+  #isHeld = false;
 
   constructor(tap: BatchTap, number: number, facts: StreamFacts, handed: Handed) {
     this.#tap = tap;
@@ -352,6 +353,12 @@ class TappedStream implements StreamTap {
     });
   }
 
+  held(isHeld: boolean): void {
+    if (this.#closed) return;
+    this.#isHeld = isHeld;
+    this.#tap.note({ kind: 'held', stream: this.number, isHeld, time: this.#tap.now() });
+  }
+
   onceSettled(settled: () => void): void {
     if (this.#isSettled) settled();
     else this.#onSettled = settled;
@@ -374,6 +381,7 @@ class TappedStream implements StreamTap {
 
   beginAnew(): void {
     this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
+    if (this.#isHeld) this.held(true);
     for (const side of ['legacy', 'candidate'] as const) {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);

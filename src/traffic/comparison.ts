@@ -5,6 +5,7 @@ import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
+import { HeldBack } from './held-back.ts';
 import type { Leg, LegRequest } from './leg.ts';
 import type { Lone, ReadingOn } from './reading-on.ts';
 import { SecondLeg, type SecondLegOptions } from './second-leg.ts';
@@ -47,6 +48,7 @@ export interface SecondLegListener {
 
 export class Comparison implements Lone {
   readonly #options: ComparisonOptions;
+  readonly #heldBack: HeldBack;
   #plan: Plan | null;
   #second: SecondLeg | null = null;
   #listener: SecondLegListener | null;
@@ -58,6 +60,7 @@ export class Comparison implements Lone {
   /** Dials the second leg at once. */
   constructor(options: ComparisonOptions) {
     this.#options = options;
+    this.#heldBack = new HeldBack(options.tap);
     this.#plan = options.plan;
     this.#listener = options.listener;
     this.#dial(options.plan);
@@ -103,6 +106,18 @@ export class Comparison implements Lone {
   fromPrimary(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt): number {
     this.#primaryBytes += view.length;
     return this.#options.tap.follow(side, view, tracker, stop);
+  }
+
+  /** The client does not read: what would have come to it waits, and so does what is compared with that. */
+  holdBack(): void {
+    this.leg?.socket.pause();
+    this.#heldBack.begin();
+  }
+
+  /** The client reads again, or nobody waits for it any more. */
+  goOn(): void {
+    this.leg?.socket.resume();
+    this.#heldBack.end();
   }
 
   /** A message of the client that the second leg is to get. */
@@ -161,6 +176,7 @@ export class Comparison implements Lone {
     if (this.#ended) return;
     this.#ended = true;
     this.#listener = null;
+    this.goOn();
     const { tap, readingOn } = this.#options;
     if (this.#second === null) return tap.close();
     // Without a leg there is nothing to be heard; one that is still dialled has nothing to add.
@@ -195,6 +211,7 @@ export class Comparison implements Lone {
           breaker.succeeded();
           counters(side).secondLegsOpen += 1;
           this.#redialMs = FIRST_REDIAL_MS;
+          if (this.#heldBack.isHeld) this.leg?.socket.pause();
           this.#listener?.secondOpened(side);
         },
         onEnd: end => {

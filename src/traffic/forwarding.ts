@@ -73,6 +73,7 @@ export function forwardToClient(session: Session, view: Buffer): void {
     forwardToClient(session, view.subarray(taken));
   } else if (!flowing) {
     leg.socket.pause();
+    session.comparison?.holdBack();
   }
 }
 
@@ -208,7 +209,10 @@ function clientOnData(this: SessionSocket, chunk: Buffer): void {
 
 function clientOnDrain(this: SessionSocket): void {
   const session = sessionOf(this);
-  if (session.state.phase !== 'held') session.leg.socket.resume();
+  const { phase } = session.state;
+  if (phase !== 'held') session.leg.socket.resume();
+  // Otherwise the handover lets it go on, or the session's end.
+  if (phase === 'steady') session.comparison?.goOn();
 }
 
 function clientOnEnd(this: SessionSocket): void {

@@ -305,9 +305,14 @@ export class Handovers {
 
   #goOn({ client, leg, comparison }: Session): void {
     client.resume();
-    if (!client.writableNeedDrain) leg.socket.resume();
+    // Both wait for a client that does not read, until it does.
+    if (client.writableNeedDrain) {
+      leg.socket.pause();
+      return comparison?.holdBack();
+    }
+    leg.socket.resume();
     // The old primary, too: what it says is compared, and its pings are answered.
-    comparison?.leg?.socket.resume();
+    comparison?.goOn();
   }
 
   /** A leg that is no longer wanted: told goodbye, and cut off if it does not answer. */

@@ -123,3 +123,27 @@ for (const lost of SIDES) {
     expect(pass(2 * WINDOW_MS).legacy.match).toBe(2);
   });
 }
+
+for (const early of SIDES) {
+  test(`${early} was read before a client held both back: what the other one says after that is no false alarm`, () => {
+    const { tap, pass } = judged();
+    const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+    const { say } = webSocket(stream);
+    for (const side of SIDES) say(side, 1);
+    pass(2 * WINDOW_MS);
+    say(early, 2);
+    stream.held(true);
+    expect(pass(3 * WINDOW_MS)[early].pending).toBe(1);
+    stream.held(false);
+    pass(500);
+    say(otherSide(early), 2);
+    const { legacy, candidate } = pass(2 * WINDOW_MS);
+    expect([legacy.missing, candidate.extra, legacy.match]).toEqual([0, 0, 2]);
+    // Read again, and nothing came of the other one: that is told, a window later.
+    say('legacy', 3);
+    stream.held(true);
+    pass(WINDOW_MS);
+    stream.held(false);
+    expect(pass(WINDOW_MS + 2 * TICK_MS).legacy.missing).toBe(1);
+  });
+}

@@ -32,6 +32,10 @@ export class HeardStream implements StreamTap {
     this.notes.push(`open ${side}`);
   }
 
+  held(isHeld: boolean): void {
+    this.notes.push(isHeld ? 'held' : 'released');
+  }
+
   legClosed(side: Side): void {
     this.notes.push(`close ${side}`);
   }
