@@ -197,14 +197,32 @@ function clientOnData(this: SessionSocket, chunk: Buffer): void {
   if (toUpstream.closeCode !== null) noteClose(session, 'closed-by-client', toUpstream.closeCode);
   const whole = taken === chunk.length;
   const bytes = whole ? chunk : chunk.subarray(0, taken);
-  const flowing = up.socket.write(bytes);
+  // An old primary that was let go, or died, takes nothing any more, and never says that it would again.
+  const isOver = up !== leg && !up.socket.writable;
+  const flowing = isOver || up.socket.write(bytes);
   session.messages?.push(bytes);
   if (up !== leg && toUpstream.atMessageBoundary) {
     up.midMessage = false;
     session.up = leg;
   }
-  if (!whole) clientOnData.call(this, chunk.subarray(taken));
-  else if (!flowing) this.pause();
+  if (!whole) return clientOnData.call(this, chunk.subarray(taken));
+  if (flowing || session.up !== up) return;
+  this.pause();
+  if (up !== leg) goOnAfter(session, up);
+}
+
+/** An old primary has none of the session's handlers: the client waits until it takes more, or is gone. */
+function goOnAfter(session: Session, { socket }: Leg): void {
+  const goOn = () => {
+    socket.off('drain', goOn).off('close', goOn);
+    readClientOn(session);
+  };
+  socket.on('drain', goOn).on('close', goOn);
+}
+
+/** Unless both directions are stopped for a move: that reads it on at its end. */
+function readClientOn({ state, client }: Session): void {
+  if (state.phase === 'steady' || state.phase === 'ended') client.resume();
 }
 
 function clientOnDrain(this: SessionSocket): void {
@@ -239,8 +257,7 @@ function clientOnClose(this: SessionSocket): void {
 }
 
 function legOnDrain(this: SessionSocket): void {
-  const session = sessionOf(this);
-  if (session.state.phase === 'steady' || session.state.phase === 'ended') session.client.resume();
+  readClientOn(sessionOf(this));
 }
 
 function legOnEnd(this: SessionSocket): void {

@@ -235,6 +235,36 @@ test('what comes in one read with the end of its last message is not taken for d
   expect(read).toEqual([event(1), event(2), event(3)]);
 });
 
+// The fault: the rest of the message was written to a leg that had been ended, which never drains, and the
+// client was not read any more.
+test.each(['was let go', 'died'])(
+  'a client in the middle of a message is heard on, though the old primary %s',
+  async how => {
+    const { legacy, candidate, front, socket, move, moved, settle } = await line();
+    const raw = (socket as unknown as { _socket: net.Socket })._socket;
+    const message = wholeFrame(1, Buffer.from('{"type":"first"}'), Buffer.from([1, 2, 3, 4]));
+    raw.write(message.subarray(0, 10));
+    const bytes = () =>
+      [...front.traffic.counters()].find(({ side }) => side === 'legacy')?.counters.bytesToUpstream;
+    await until('the first half has come', () => bytes() === 10);
+    if (how === 'died') {
+      await move('candidate');
+      legacy.down();
+      const isOver = () => front.reports.some(({ kind }) => kind === 'second-ended');
+      await until('its end is seen', isOver);
+    } else {
+      settle({ ...decisionFor('candidate'), second: null });
+      await front.traffic.reconsider();
+      await until('it is served by the candidate', () => moved().length === 1);
+    }
+    raw.write(message.subarray(10));
+    await until('the message is heard', () => candidate.heard.length === 1);
+    socket.send('{"type":"second"}');
+    await until('so is the next', () => candidate.heard.length === 2);
+    expect(candidate.heard).toEqual(['{"type":"first"}', '{"type":"second"}']);
+  },
+);
+
 test('an event that the old primary left out earlier is not delivered late, and is counted', async () => {
   const { legacy, candidate, read, front, ear, move } = await line();
   for (const n of [1, 2, 3]) candidate.say(event(n));
