@@ -4,16 +4,27 @@ import type { AnswerSample, StreamTap } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { fieldValues } from '../wire/headers.ts';
 import type { AnswerSink } from './exchange.ts';
+import type { HeldBack } from './held-back.ts';
 
 const EMPTY = Buffer.alloc(0);
 
 /**
  * `sink`, with a stream of events copied for the judge. `head` gets the answer as far as it can be
- * compared before the stream: status and fields.
+ * compared before the stream: status and fields. `heldBack` is told when the sink takes no more.
  */
 export function streaming(
   sink: AnswerSink,
-  { tap, side, head }: { tap: StreamTap; side: Side; head: (sample: AnswerSample) => void },
+  {
+    tap,
+    side,
+    head,
+    heldBack = null,
+  }: {
+    readonly tap: StreamTap;
+    readonly side: Side;
+    readonly head: (sample: AnswerSample) => void;
+    readonly heldBack?: HeldBack | null;
+  },
 ): AnswerSink {
   const startedAt = performance.now();
   let begun = false;
@@ -34,7 +45,9 @@ export function streaming(
     },
     data(chunk) {
       if (isStream) tap.bytes(side, chunk);
-      return sink.data(chunk);
+      const flowing = sink.data(chunk);
+      if (!flowing) heldBack?.begin();
+      return flowing;
     },
     end(trailers) {
       tap.legClosed(side);
@@ -46,6 +59,11 @@ export function streaming(
       sink.fail(code, detail);
     },
   };
+}
+
+/** Throws away what it gets, no faster than a client takes its own. */
+export function throwingAway(besideClient: HeldBack): AnswerSink {
+  return { ...NOBODY, data: () => !besideClient.isHeld };
 }
 
 /** Takes everything and does nothing with it. */

@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
 import type {
+  AnswerSample,
   Decided,
   Decider,
   IsolationWatch,
@@ -23,7 +24,7 @@ import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
 import { discardRest, refuseRequest } from './answer.ts';
 import { AnswerGuard } from './answer-guard.ts';
-import { NOBODY, streaming } from './answer-sample.ts';
+import { NOBODY, streaming, throwingAway } from './answer-sample.ts';
 import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
@@ -31,6 +32,7 @@ import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
 import { EventStream } from './event-stream.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
+import { HeldBack } from './held-back.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
 import { HeldRoom } from './held-room.ts';
 import { guardFacts } from './isolation-guard.ts';
@@ -300,17 +302,19 @@ export class HttpLane {
             ...{ route: route.name, id: request.requestId, format: 'sse', subject },
           })
         : null;
-    const watched = (sink: AnswerSink, side: Side): AnswerSink =>
-      stream === null
-        ? pair.sampling(sink, side)
-        : streaming(sink, { tap: stream, side, head: sample => pair.found(side, sample) });
+    const heldBack = stream === null ? null : new HeldBack(stream);
+    const watched = (sink: AnswerSink, side: Side): AnswerSink => {
+      if (stream === null) return pair.sampling(sink, side);
+      const head = (sample: AnswerSample) => pair.found(side, sample);
+      return streaming(sink, { tap: stream, side, head, heldBack });
+    };
     const shadow = this.#shadows.send({
       ...{ route: route.name, plan, link, request, singleUse },
       upstream: context.upstreams[plan.side],
       credentials: credentialsOf(request, context),
       method: incoming.method ?? 'GET',
       isStream: stream !== null,
-      sink: watched(NOBODY, plan.side),
+      sink: watched(heldBack === null ? NOBODY : throwingAway(heldBack), plan.side),
     });
     if (stream !== null) {
       if (!singleUse) this.#standTwinBeside(call, subject);
@@ -318,7 +322,12 @@ export class HttpLane {
       const legs = shadow === null ? 0 : 1;
       lane.secondLegsOpen += legs;
       // A stream lasts as long as its client; a plain answer is compared even if nobody waits for it.
+      response.on('drain', () => {
+        heldBack?.end();
+        shadow?.resume();
+      });
       response.once('close', () => {
+        heldBack?.end();
         lane.secondLegsOpen -= legs;
         shadow?.abort();
         stream.close();

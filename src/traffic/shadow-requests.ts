@@ -76,7 +76,7 @@ export class ShadowRequests {
   }
 
   /** Sends it, or counts why not and returns null. Give up by `abort`; the sink then hears nothing. */
-  send(shadow: ShadowRequest): Pick<Exchange, 'abort'> | null {
+  send(shadow: ShadowRequest): Exchange | null {
     const { route, plan, upstream, method, request, singleUse } = shadow;
     const isShadow = plan.role === 'shadow';
     const kind = isShadow ? (shadow.isStream ? 'stream' : 'request') : 'standby';
@@ -152,6 +152,7 @@ export class ShadowRequests {
       },
     );
     return {
+      resume: () => sent.resume(),
       abort: () => {
         finish('ended');
         sent.abort();

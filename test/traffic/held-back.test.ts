@@ -1,5 +1,7 @@
 // A client that does not read holds back both services, so that neither is compared with what the other
 // one has not been asked for yet.
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { Ear } from '../support/ear.ts';
@@ -92,4 +94,56 @@ test('a client that leaves without having read lets the second leg speak to its 
   expect(heard.notes).toContain('released');
   heard.settled();
   await until('it is over', () => heard.notes.at(-1) === 'end');
+});
+
+/** A service whose answers are event streams that the test feeds. */
+async function eventStreams() {
+  const answers: http.ServerResponse[] = [];
+  const server = http.createServer((_request, response) => {
+    response.setHeader('content-type', 'text/event-stream');
+    response.write(': hello\n\n');
+    answers.push(response);
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  open.push({
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  });
+  return { port: (server.address() as AddressInfo).port, answers };
+}
+
+test('a client that does not read its event stream holds back both services, until it reads', async () => {
+  const [legacy, candidate] = [await eventStreams(), await eventStreams()];
+  const ear = new Ear();
+  const decision = {
+    ...decisionFor('legacy'),
+    second: { side: 'candidate', role: 'shadow' },
+  } as const;
+  const front = await proxy({
+    ...{ legacy: legacy.port, candidate: candidate.port, tap: ear },
+    routes: [{ name: 'sse', path: '/*', protocol: 'sse' }],
+    decider: () => ({ decision, revision: 'test' }),
+  });
+  open.push(front);
+  const answer = await new Promise<http.IncomingMessage>(resolve => {
+    const asked = http.get({ host: '127.0.0.1', port: front.port, path: '/e' }, resolve);
+    open.push({ close: () => asked.destroy() });
+  });
+  answer.on('error', () => undefined).pause();
+  await until('both have it', () => legacy.answers.length === 1 && candidate.answers.length === 1);
+  for (const { answers } of [legacy, candidate])
+    for (let i = 0; i < MESSAGES; i += 1) answers[0]?.write(`data: ${TEXT}\n\n`);
+  const heard = ear.streams[0];
+  if (heard === undefined) throw new Error('nothing is compared');
+  const bytesOf = (side: 'legacy' | 'candidate') =>
+    heard.bytesOf[side].reduce((sum, { length }) => sum + length, 0);
+  await until('the judge is told', () => heard.notes.includes('held'));
+  expect(legacy.answers[0]?.writableLength).toBeGreaterThan(0);
+  expect(candidate.answers[0]?.writableLength).toBeGreaterThan(0);
+  answer.resume();
+  const all = MESSAGES * TEXT.length;
+  await until('all is heard', () => bytesOf('legacy') > all && bytesOf('candidate') > all);
+  expect(heard.notes.at(-1)).toBe('released');
 });
