@@ -1,5 +1,6 @@
 // What a service may still be about to say: a write that it was given and has not answered. Whoever is
-// slow to take a write is late with the events that it causes, and late is not missing.
+// slow to take a write is late with the events that it causes, and late is not missing; but a write that
+// hangs must not keep every session's verdicts back: it counts for one window.
 //
 //   Node takes one new connection a turn of its loop. Of 80 backends that began to post at once, the last
 //   ones had legacy's event after a moment and the candidate's more than a window later: false alarms.
@@ -36,7 +37,8 @@ export class UnansweredWrites {
 
   /**
    * To be called a few times a second. By side, epoch ms: events that arrived from it by then have had their
-   * window, since a window ago the other side had answered every write that could have caused them.
+   * window, since a window ago the other side had answered every write that could have caused them, or had
+   * had a window for that.
    */
   due(nowMs: number): Record<Side, number> {
     const spans = this.#spans;
@@ -45,7 +47,7 @@ export class UnansweredWrites {
     for (const side of SIDES) {
       const oldest = spans.find(({ open }) => open[side] > 0);
       // A write that began in the same millisecond is behind it.
-      last.answered[side] = (oldest?.since ?? nowMs) - 1;
+      last.answered[side] = Math.max((oldest?.since ?? nowMs) - 1, nowMs - this.#windowMs);
     }
     spans.push(spanFrom(nowMs));
     const before = nowMs - this.#windowMs;
