@@ -11,6 +11,8 @@ import { type GuardFacts, IsolationGuard } from './isolation-guard.ts';
 
 const JSON_TYPE = /^(?:application|text)\/(?:[\w.-]+\+)?json\b/i;
 const EVENT_STREAM = /^text\/event-stream\b/i;
+/** JSON is UTF-8 (RFC 8259 8.1); a client that believes this reads something else. */
+const OTHER_CHARSET = /;\s*charset\s*=\s*"?(?!utf-?8|us-ascii)/i;
 /** They describe the bytes of the service's own body. */
 const OF_THE_BODY: ReadonlySet<string> = new Set([
   'content-length',
@@ -63,14 +65,16 @@ export class AnswerGuard implements AnswerSink {
       return this.#sink.head(status, reason, headers);
     }
     if (EVENT_STREAM.test(type) && !isCoded) {
-      this.#events = new EventGuard(this.#guard, bytes => this.#sink.data(bytes));
+      this.#events = new EventGuard(this.#guard, this.#room, bytes => this.#sink.data(bytes));
       return this.#sink.head(status, reason, headers);
     }
-    if (JSON_TYPE.test(type)) {
+    const because = isCoded ? 'coded' : OTHER_CHARSET.test(type) ? 'not-utf8' : 'binary';
+    // Of a range (206) the beginning of a name may be missing.
+    if (JSON_TYPE.test(type) && because !== 'not-utf8' && status !== 206) {
       this.#head = { status, reason, headers };
       return;
     }
-    if (this.#guard.uninspectable(isCoded ? 'coded' : 'binary') === 'withhold') this.#withhold();
+    if (this.#guard.uninspectable(because) === 'withhold') this.#withhold();
     else this.#sink.head(status, reason, headers);
   }
 
@@ -96,6 +100,7 @@ export class AnswerGuard implements AnswerSink {
   }
 
   fail(code: ErrorCode, detail: string): void {
+    this.#events?.close();
     this.#take();
     if (this.#isOver) return;
     this.#isOver = true;
@@ -111,7 +116,9 @@ export class AnswerGuard implements AnswerSink {
         ? this.#guard.uninspectable('coded')
         : plain.length === 0
           ? 'pass'
-          : this.#guard.rule(plain, {});
+          : isWide(plain)
+            ? this.#guard.uninspectable('not-utf8')
+            : this.#guard.rule(plain, {});
     if (ruling === 'withhold') return this.#withhold();
     this.#head = null;
     if (ruling === 'pass') this.#sink.head(status, reason, headers);
@@ -150,4 +157,13 @@ export class AnswerGuard implements AnswerSink {
     this.#bytes = 0;
     return held;
   }
+}
+
+/** UTF-16 or 32, which has zeros or a mark where JSON has none. */
+function isWide(body: Buffer): boolean {
+  return (
+    body.includes(0) ||
+    (body[0] === 0xff && body[1] === 0xfe) ||
+    (body[0] === 0xfe && body[1] === 0xff)
+  );
 }

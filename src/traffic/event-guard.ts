@@ -3,13 +3,17 @@
 import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
 import { eventEnd, isBetweenEvents, TAIL_BYTES } from '../wire/event-end.ts';
 import { type SseEvent, SseReader } from '../wire/sse-reader.ts';
+import type { HeldRoom } from './held-room.ts';
 import type { IsolationGuard } from './isolation-guard.ts';
 
 const DATA_LINE = /^data(?::|$)/;
+/** Byte order mark, which may begin a stream and is none of it. */
+const MARK = Buffer.from('\uFEFF');
 const LINE_END = /\r\n|\n|\r/;
 
 export class EventGuard {
   readonly #guard: IsolationGuard;
+  readonly #room: HeldRoom;
   readonly #give: (bytes: Buffer) => boolean;
   #held: Buffer[] = [];
   #bytes = 0;
@@ -20,8 +24,9 @@ export class EventGuard {
   /** Only the first event can stand behind a byte order mark. */
   #isFirst = true;
 
-  constructor(guard: IsolationGuard, give: (bytes: Buffer) => boolean) {
+  constructor(guard: IsolationGuard, room: HeldRoom, give: (bytes: Buffer) => boolean) {
     this.#guard = guard;
+    this.#room = room;
     this.#give = give;
   }
 
@@ -31,7 +36,7 @@ export class EventGuard {
     if (
       this.#isAtBoundary &&
       isBetweenEvents(text.slice(-1 - TAIL_BYTES)) &&
-      this.#guard.isClean(chunk)
+      !this.#guard.hasAddress(chunk)
     ) {
       this.#isFirst = false;
       return this.#give(chunk);
@@ -50,7 +55,12 @@ export class EventGuard {
   /** Nothing more comes: what has not ended is no event (WHATWG HTML 9.2.6), and passes if nobody could mind. */
   end(): void {
     const held = this.#whole(Buffer.alloc(0));
-    if (held.length > 0 && this.#guard.isClean(held)) this.#give(held);
+    if (held.length > 0 && !this.#guard.hasAddress(held)) this.#give(held);
+  }
+
+  /** It is broken off: what is held is nobody's. */
+  close(): void {
+    this.#whole(Buffer.alloc(0));
   }
 
   get #isAtBoundary(): boolean {
@@ -65,6 +75,10 @@ export class EventGuard {
     }
     if (this.#rest !== null) return this.#goOn(part, ends);
     if (ends) return this.#event(this.#whole(part));
+    if (!this.#room.change(part.length)) {
+      this.#rest = this.#guard.uninspectable('no-room');
+      return this.#goOn(this.#whole(part), false);
+    }
     this.#held.push(part);
     this.#bytes += part.length;
     return true;
@@ -79,17 +93,20 @@ export class EventGuard {
   #event(raw: Buffer): boolean {
     const isFirst = this.#isFirst;
     this.#isFirst = false;
-    if (this.#guard.isClean(raw)) return this.#give(raw);
+    // The client puts lines of data together: what they say is only told by that.
+    if (!this.#guard.hasAddress(raw)) return this.#give(raw);
     const event = read(raw, isFirst);
     if (event === null) return this.#give(raw);
     const form = event.event === 'message' ? {} : { type: event.event };
     const ruling = this.#guard.rule(Buffer.from(event.data), form);
     if (ruling === 'pass') return this.#give(raw);
-    return ruling === 'withhold' || this.#give(withData(raw, ruling));
+    const lines = isFirst && raw.indexOf(MARK) === 0 ? raw.subarray(MARK.length) : raw;
+    return ruling === 'withhold' || this.#give(withData(lines, ruling));
   }
 
   #whole(part: Buffer): Buffer {
     const whole = this.#bytes === 0 ? part : Buffer.concat([...this.#held, part]);
+    this.#room.change(-this.#bytes);
     this.#held = [];
     this.#bytes = 0;
     return whole;

@@ -7,7 +7,7 @@ import { examine, type MessageForm, type RoutingField } from '../rules/isolation
 import { Recipient } from '../rules/isolation/recipient.ts';
 import { Isolation } from '../rules/isolation/rules.ts';
 import { sanitize } from '../rules/isolation/sanitize.ts';
-import { scan } from '../rules/isolation/scan.ts';
+import { hasRoutingField, scan } from '../rules/isolation/scan.ts';
 
 export interface GuardFacts {
   readonly route: string;
@@ -41,6 +41,11 @@ export class IsolationGuard {
   /** True where nothing in these bytes, which hold whole messages, can be another user's address. */
   isClean(bytes: Buffer): boolean {
     return scan(this.#facts.isolation, this.#recipient, bytes) === 'clean';
+  }
+
+  /** True where a routing field may be in these bytes, which hold whole lines, whomever it names. */
+  hasAddress(bytes: Buffer): boolean {
+    return hasRoutingField(this.#facts.isolation, bytes);
   }
 
   /** True where it is somebody else's; nobody is told. */

@@ -235,7 +235,7 @@ test('a decision that changes holds from the next message on', async () => {
 });
 
 const chunked = (text: string) =>
-  text === '' ? '' : `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
+  text === '' ? '' : `${text.length.toString(16)}\r\n${text}\r\n`;
 
 describe('answers of HTTP', () => {
   async function answered(
@@ -293,6 +293,18 @@ describe('answers of HTTP', () => {
   test.each([
     ['an image', 'Content-Type: image/png\r\n', Buffer.from([0x89, 0x50]), 'binary'],
     ['too long a body', JSON_HEAD, `{"userId":"bob","x":"${'x'.repeat(1_100_000)}"}`, 'too-large'],
+    [
+      'JSON in another charset',
+      'Content-Type: application/json; charset=utf-16\r\n',
+      Buffer.from('{"userId":"bob"}', 'utf16le'),
+      'not-utf8',
+    ],
+    [
+      'UTF-16 that says nothing of it',
+      JSON_HEAD,
+      Buffer.from('{"userId":"bob"}', 'utf16le'),
+      'not-utf8',
+    ],
     ['a coding that nobody knows', `${JSON_HEAD}Content-Encoding: odd\r\n`, '{}', 'coded'],
     [
       'a bomb',
@@ -342,6 +354,26 @@ describe('streams of events', () => {
       expect(blocked.text).toBe(`: hello\n\n${own}${own}`);
     },
   );
+
+  test.each([
+    [
+      'a key and its colon on two lines',
+      'data: {"userId"\ndata: :"bob"}\n\n',
+      'data: {"userId"\ndata: :"ann"}\n\n',
+    ],
+    ['... with CR', 'data: {"userId"\rdata: :"bob"}\r\r', 'data: {"userId"\ndata: :"ann"}\n\n'],
+    [
+      'a byte order mark before it',
+      '\xef\xbb\xbfdata: {"userId":"bob"}\n\n',
+      'data: {"userId":"ann"}\n\n',
+    ],
+  ])('%s hides nothing', async (_what, sent, due) => {
+    for (const apart of [false, true]) {
+      const sanitized = await stream('sanitize', sent, {}, apart);
+      expect(sanitized.text).toBe(due);
+      expect((await stream('block', sent, {}, apart)).text).toBe('');
+    }
+  });
 
   test('a type that the stream names tells provenance apart', async () => {
     const provenance = { provenance: { a: ['userId'] } };
