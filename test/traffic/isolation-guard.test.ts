@@ -234,8 +234,7 @@ test('a decision that changes holds from the next message on', async () => {
   expect(client.received).toEqual(Buffer.concat([BOBS, LAST]));
 });
 
-const chunked = (text: string) =>
-  text === '' ? '' : `${text.length.toString(16)}\r\n${text}\r\n`;
+const chunked = (text: string) => (text === '' ? '' : `${text.length.toString(16)}\r\n${text}\r\n`);
 
 describe('answers of HTTP', () => {
   async function answered(
