@@ -103,8 +103,7 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 
 /** False: the client holds it back. */
 function deliver(session: Session, bytes: Buffer): boolean {
-  const { client, gate, rollback } = session;
-  if (rollback !== null && session.leg.side === 'candidate') rollback.handedOver();
+  const { client, gate } = session;
   if (gate === null) return writeToClient(session, bytes);
   gate.push(bytes);
   if (gate.isDone(performance.now())) session.gate = null;
@@ -113,12 +112,12 @@ function deliver(session: Session, bytes: Buffer): boolean {
 
 /** The last door of a service's bytes. False: the client holds them back. */
 export function writeToClient(session: Session, bytes: Buffer): boolean {
-  const { client, guard } = session;
+  const { client, guard, leg, rollback } = session;
   // The view lies in the read buffer that all legs share: what is written must be a copy.
-  if (guard === null) return client.write(Buffer.from(bytes));
-  const passed = guard.push(bytes);
+  const passed = guard === null ? Buffer.from(bytes) : guard.push(bytes);
+  if (passed !== null && rollback !== null && leg.side === 'candidate') rollback.handedOver();
   const flowing = passed === null ? !client.writableNeedDrain : client.write(passed);
-  if (guard.isShut) session.destroy();
+  if (guard?.isShut) session.destroy();
   return flowing;
 }
 

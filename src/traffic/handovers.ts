@@ -295,7 +295,7 @@ export class Handovers {
     else this.forget(session);
   }
 
-  /** The second leg was lost in the middle of it: the primary speaks on. */
+  /** The second leg was lost in the middle of it, or is not to speak after all: the primary speaks on. */
   #resume(session: Session): void {
     this.#cutting.delete(session);
     // It was on its way to the candidate and has not left.

@@ -405,7 +405,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const { phase, wanted } = session.state;
     const isThere = session.leg.side === 'candidate';
     if (!isThere && wanted !== 'candidate' && phase === 'steady') return;
-    // In the middle of a move to the candidate as well: it goes there, and back.
+    // In the middle of a move to the candidate as well: it stays, unless legacy has died.
     if (isThere || phase !== 'steady') run.join(session);
     if (isThere && !this.#isToMove(session)) return 'reconnect';
     this.#handovers.moveAtOnce(session, 'legacy');

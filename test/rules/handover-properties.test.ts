@@ -242,4 +242,21 @@ describe('a session that changes hands', () => {
       { numRuns: 2_000 },
     );
   });
+
+  test('stays where it is when that is wanted again in the middle of it, unless that leg is lost', () => {
+    fc.assert(
+      fc.property(rough, happenings => {
+        const model = new Model();
+        for (const happening of happenings) {
+          model.happen(happening);
+          const { phase, primary, primaryLost } = model.state;
+          if ((phase !== 'cutting' && phase !== 'held') || primaryLost) continue;
+          const back = step(model.state, { kind: 'switch', to: primary, atBoundary: true });
+          expect(back.state).toMatchObject({ phase: 'steady', primary, wanted: null });
+          expect(back.actions).toEqual([{ kind: 'resume' }]);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
 });

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { RollbackProgress } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
+import { Ear } from '../support/ear.ts';
 import { decisionFor, type ProxyOptions, proxy } from '../support/proxy.ts';
 import { until } from '../support/until.ts';
 
@@ -339,6 +340,31 @@ test('a message that the candidate is in the middle of is brought to its end, an
   await until('it has both', () => client?.read.length === 2);
   expect(client?.read).toEqual(['{"type":"step","run_id":"r","seq":1}', event(2)]);
   expect(progress.lastCandidateByteAt).toBeGreaterThan(commandAt);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 1, inPlace: 1 });
+});
+
+// The fault: it went there and back, and what the candidate had sent by then reached the client uncounted.
+test('a session that is stopped on its way to the candidate never gets there', async () => {
+  const ear = new Ear();
+  const { candidate, legacy, clients, front, serve, rollBack } = await line({ tap: ear });
+  const [client] = clients;
+  const moved = () => front.reports.filter(({ kind }) => kind === 'moved');
+  serve('legacy');
+  await front.traffic.reconsider();
+  await until('legacy serves it', () => moved().length === 1);
+  candidate.say(event(1));
+  await until('it is known', () => ear.streams[0]?.messages('candidate').length === 1);
+  serve('candidate');
+  // In one turn: both directions are stopped, and neither leg has spoken yet.
+  const moving = front.traffic.reconsider();
+  const progress = rollBack();
+  await over(progress);
+  await moving;
+  legacy.say(event(2));
+  await until('legacy serves it on', () => client?.read.includes(event(2)) === true);
+  expect(client?.read).toEqual([event(2)]);
+  expect(progress.lastCandidateByteAt).toBeNull();
+  expect(moved().map(({ side }) => side)).toEqual(['legacy']);
   expect(progress.sessions).toEqual({ ...NONE, affected: 1, inPlace: 1 });
 });
 

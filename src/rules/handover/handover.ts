@@ -3,7 +3,7 @@
 //
 //            switch, warm second          both directions cut        reconciled
 //   steady ─────────────────────► cutting ────────────────► held ─────────────► steady, roles changed
-//     │ switch, none                 │ no boundary in time     │ second lost
+//     │ switch, none                 │ no boundary in time     │ second lost, or switched back
 //     └► dial, steady                └► end                    └► steady, roles as before
 import type { Side } from '../decide.ts';
 import { endOfLeg } from './close-codes.ts';
@@ -91,8 +91,12 @@ export function step(state: Handover, input: HandoverInput): Step {
 }
 
 function onSwitch(state: Handover, to: Side, atBoundary: boolean): Step {
-  // Under way already: it is brought to its end, and the last word counts after that.
-  if (state.phase !== 'steady') return stay({ ...state, wanted: to });
+  if (state.phase !== 'steady') {
+    // Under way there already, or it can not stay: brought to its end, and the last word counts after that.
+    if (to !== state.primary || state.primaryLost) return stay({ ...state, wanted: to });
+    // Nothing of the other leg's has reached the client, and nothing is to.
+    return { state: { ...state, phase: 'steady', wanted: null }, actions: [{ kind: 'resume' }] };
+  }
   if (to === state.primary) return stay({ ...state, wanted: null });
   const wanting = { ...state, wanted: to };
   if (state.second !== to) return { state: wanting, actions: [{ kind: 'dial', side: to }] };
