@@ -304,6 +304,8 @@ export interface StreamTap {
    * `agoMs`: its leg has been open for so long, though nobody compared.
    */
   legOpened(side: Side, tracker?: FrameTracker, agoMs?: number): void;
+  /** The client said something that only the primary gets: what answers it has no pair. */
+  saidAlone(): void;
   /** The client holds both sides back, or no more: no event's window ends meanwhile. */
   held(isHeld: boolean): void;
   /** Nothing more comes from that side. */

@@ -59,6 +59,12 @@ export type Note =
       readonly isHeld: boolean;
       readonly time: number;
     }
+  | {
+      readonly at: number;
+      readonly kind: 'said-alone';
+      readonly stream: number;
+      readonly time: number;
+    }
   | { readonly at: number; readonly kind: 'close'; readonly stream: number; readonly time: number }
   | {
       readonly at: number;

@@ -170,6 +170,8 @@ export class Docket {
         return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
       case 'gap-began':
         return this.#streams.get(note.stream)?.gapBegan(note.side, note.time);
+      case 'said-alone':
+        return this.#streams.get(note.stream)?.pairing.saidAlone(note.time);
       case 'held':
         return this.#streams.get(note.stream)?.held(note.isHeld, note.time);
       case 'close':

@@ -260,6 +260,7 @@ class TappedStream implements StreamTap {
   #generation = 0;
   #closed = false;
   #isHeld = false;
+  #hasSaidAlone = false;
 
   constructor(tap: BatchTap, number: number, facts: StreamFacts, handed: Handed) {
     this.#tap = tap;
@@ -353,6 +354,16 @@ class TappedStream implements StreamTap {
     });
   }
 
+  saidAlone(): void {
+    if (this.#hasSaidAlone || this.#closed) return;
+    this.#hasSaidAlone = true;
+    this.#saySaidAlone();
+  }
+
+  #saySaidAlone(): void {
+    this.#tap.note({ kind: 'said-alone', stream: this.number, time: this.#tap.now() });
+  }
+
   held(isHeld: boolean): void {
     if (this.#closed) return;
     this.#isHeld = isHeld;
@@ -382,6 +393,7 @@ class TappedStream implements StreamTap {
   beginAnew(): void {
     this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
     if (this.#isHeld) this.held(true);
+    if (this.#hasSaidAlone) this.#saySaidAlone();
     for (const side of ['legacy', 'candidate'] as const) {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);

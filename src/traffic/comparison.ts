@@ -108,6 +108,11 @@ export class Comparison implements Lone {
     return this.#options.tap.follow(side, view, tracker, stop);
   }
 
+  /** The client has told the primary something that the second leg is not to get. */
+  saidAlone(): void {
+    this.#options.tap.saidAlone();
+  }
+
   /** The client does not read: what would have come to it waits, and so does what is compared with that. */
   holdBack(): void {
     this.leg?.socket.pause();

@@ -199,7 +199,7 @@ function clientOnData(this: SessionSocket, chunk: Buffer): void {
   // An old primary that was let go, or died, takes nothing any more, and never says that it would again.
   const isOver = up !== leg && !up.socket.writable;
   const flowing = isOver || up.socket.write(bytes);
-  session.messages?.push(bytes);
+  readMessages(session, bytes);
   if (up !== leg && toUpstream.atMessageBoundary) {
     up.midMessage = false;
     session.up = leg;
@@ -222,6 +222,14 @@ function goOnAfter(session: Session, { socket }: Leg): void {
 /** Unless both directions are stopped for a move: that reads it on at its end. */
 function readClientOn({ state, client }: Session): void {
   if (state.phase === 'steady' || state.phase === 'ended') client.resume();
+}
+
+/** Where somebody must know what the client says; the judge, what only the primary hears. */
+function readMessages({ messages, comparison }: Session, bytes: Buffer): void {
+  if (messages === null) return;
+  const before = messages.notMirrored;
+  messages.push(bytes);
+  if (messages.notMirrored > before) comparison?.saidAlone();
 }
 
 function clientOnDrain(this: SessionSocket): void {

@@ -6,7 +6,7 @@ import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
 import { BatchTap } from '../../src/judge/tap.ts';
 import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import type { StreamTap } from '../../src/ports.ts';
-import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import type { Books } from '../../src/rules/pairing/books.ts';
@@ -17,13 +17,13 @@ import { unwatched } from './unwatched.ts';
 const TICK_MS = 100;
 
 /** The judge without its thread, on a clock that the test moves. */
-function judged() {
+function judged(compare: CompareRules = DEFAULT_RULES) {
   let now = 1_000_000;
   const writes = new UnansweredWrites(WINDOW_MS);
   const batches: Batch[] = [];
   const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
   const docket = new Docket({
-    rules: { events: { compare: DEFAULT_RULES, noise: null, isolation: DEFAULT_ISOLATION } },
+    rules: { events: { compare, noise: null, isolation: DEFAULT_ISOLATION } },
     watch: unwatched(),
     onFinding: () => undefined,
     onFailure: error => {
@@ -147,3 +147,21 @@ for (const early of SIDES) {
     expect(pass(WINDOW_MS + 2 * TICK_MS).legacy.missing).toBe(1);
   });
 }
+
+test('what answers a client that only one service heard is unjudged, and nothing else is', () => {
+  const { tap, pass } = judged({ ...DEFAULT_RULES, replies: ['pong'] });
+  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+  const { bytes, say } = webSocket(stream);
+  const pong = () => bytes('legacy', wholeFrame(1, Buffer.from('{"type":"pong"}')));
+  for (const side of SIDES) say(side, 1);
+  pass(2 * WINDOW_MS);
+  pong();
+  expect(pass(2 * WINDOW_MS).legacy).toMatchObject({ missing: 1 });
+  stream.saidAlone();
+  pong();
+  pong();
+  say('legacy', 2);
+  const { legacy } = pass(2 * WINDOW_MS);
+  expect(legacy).toMatchObject({ missing: 2, match: 1, duplicate: 0 });
+  expect(legacy.unjudged['no-second']).toBe(2);
+});

@@ -32,6 +32,10 @@ export class HeardStream implements StreamTap {
     this.notes.push(`open ${side}`);
   }
 
+  saidAlone(): void {
+    this.notes.push('said alone');
+  }
+
   held(isHeld: boolean): void {
     this.notes.push(isHeld ? 'held' : 'released');
   }

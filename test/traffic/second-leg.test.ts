@@ -115,7 +115,7 @@ test.each([
   ['all', 'all', ['{"type":"join"}', '{"type":"ping"}', 'plain']],
   ['some types', { types: ['ping'] }, ['{"type":"ping"}']],
 ] as const)('of what the client says the second leg gets: %s', async (_name, mirror, due) => {
-  const { legacy, candidate, front } = await both({
+  const { legacy, candidate, ear, front } = await both({
     routes: [{ ...ROUTE, mirror: mirror as never }],
   });
   const { socket } = await enter(front);
@@ -123,6 +123,9 @@ test.each([
   await until('the primary has it', () => legacy.heard.length === 3);
   await until('the second has what is due', () => candidate.heard.length >= due.length);
   expect(candidate.heard).toEqual(due);
+  // The judge knows that answers to the rest have no pair.
+  const { notes } = await firstStream(ear);
+  expect(notes.includes('said alone')).toBe(due.length < 3);
 });
 
 test('a preamble goes to the second leg whatever is mirrored, and first to one dialled later', async () => {

@@ -40,6 +40,8 @@ export class Legs {
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
   #areTogether = false;
   #gap = NO_GAP;
+  /** Since then replies may be to what one service was told alone. */
+  #saidAloneAt = Number.POSITIVE_INFINITY;
   /** Why nothing is heard of a side at present, though its leg is there. */
   readonly #lost: Record<Side, UnjudgedReason | null> = { legacy: null, candidate: null };
 
@@ -76,6 +78,10 @@ export class Legs {
   /** Behind a `gap` that does not end before the next one, or before the leg is opened anew. */
   lost(side: Side, because: UnjudgedReason): void {
     this.#lost[side] = because;
+  }
+
+  saidAlone(atMs: number): void {
+    this.#saidAloneAt = Math.min(this.#saidAloneAt, atMs);
   }
 
   arrived(event: Pending): void {
@@ -115,6 +121,7 @@ export class Legs {
   excuse(event: Pending): UnjudgedReason | null {
     const { openedAt } = this.#legs[otherSide(event.side)];
     if (openedAt === null || event.at < openedAt) return 'no-second';
+    if (this.#mayBeToOne(event)) return 'no-second';
     if (!this.#isInGap(event)) return null;
     return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
   }
@@ -146,7 +153,14 @@ export class Legs {
 
   /** Nothing can be concluded from what stands or once stood beside it. */
   isUnsettled(event: Pending): boolean {
-    return this.#isInGap(event) || (!this.#areTogether && this.isEarly(event));
+    return (
+      this.#mayBeToOne(event) || this.#isInGap(event) || (!this.#areTogether && this.isEarly(event))
+    );
+  }
+
+  /** Is it a reply to what perhaps only its service was told, or what stands beside such a one? */
+  #mayBeToOne({ plan, at }: Pending): boolean {
+    return plan.isReply && at >= this.#saidAloneAt;
   }
 
   #isBehindAnchor({ side, no }: Pending): boolean {

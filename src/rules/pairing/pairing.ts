@@ -137,6 +137,11 @@ export class Pairing {
     this.#legs.gap(side, this.#arrivals.lastNo(side), atMs, because);
   }
 
+  /** The client told one service what the other one does not hear: replies may have no pair from now on. */
+  saidAlone(atMs: number): void {
+    this.#legs.saidAlone(atMs);
+  }
+
   /** Nothing of this side is heard from now on, until `gap` says that it is again, or its leg is opened anew. */
   lost(side: Side, atMs: number, because: UnjudgedReason): void {
     this.gap(side, atMs, because);
