@@ -112,10 +112,12 @@ function deliver(session: Session, bytes: Buffer): boolean {
 
 /** The last door of a service's bytes. False: the client holds them back. */
 export function writeToClient(session: Session, bytes: Buffer): boolean {
-  const { client, guard, leg, rollback } = session;
+  const { client, guard, leg, rollbacks } = session;
   // The view lies in the read buffer that all legs share: what is written must be a copy.
   const passed = guard === null ? Buffer.from(bytes) : guard.push(bytes);
-  if (passed !== null && rollback !== null && leg.side === 'candidate') rollback.handedOver();
+  if (rollbacks.length > 0 && passed !== null && leg.side === 'candidate') {
+    for (const run of rollbacks) run.handedOver();
+  }
   const flowing = passed === null ? !client.writableNeedDrain : client.write(passed);
   if (guard?.isShut) session.destroy();
   return flowing;
@@ -134,8 +136,10 @@ export function putClose(session: Session, frame: Buffer): void {
   session.closeWaiting = null;
   session.cut = true;
   session.handle({ kind: 'client-gone' });
-  session.rollback?.cut(session);
-  session.rollback?.closed(session);
+  for (const run of session.rollbacks) {
+    run.cut(session);
+    run.closed(session);
+  }
   // A service that closed already has the last word.
   if (!session.lastWord) session.client.write(frame);
   // What the service still sends is read and thrown away, so that its own close is seen.

@@ -141,7 +141,7 @@ export class Handovers {
       case 'reconcile':
         // What came in one read with the end of its last message is not the client's.
         session.leg.given = session.leg.tracker.messages;
-        session.rollback?.cut(session);
+        for (const run of session.rollbacks) run.cut(session);
         this.#cutting.delete(session);
         this.#held.push(session);
         return this.#sliceSoon();
@@ -169,7 +169,7 @@ export class Handovers {
     if (session.state.wanted !== side) return;
     this.#dials.done(session);
     if (session.state.phase !== 'steady') return;
-    session.rollback?.failed(session);
+    for (const run of session.rollbacks) run.failed(session);
     if (this.#moves.get(session)?.urgent !== true) return;
     this.#retrying.set(session, performance.now() + RETRY_MS);
     this.#tickSoon();
@@ -299,7 +299,9 @@ export class Handovers {
   #resume(session: Session): void {
     this.#cutting.delete(session);
     // It was on its way to the candidate and has not left.
-    if (session.leg.side === 'legacy') session.rollback?.moved(session, 'in-place');
+    if (session.leg.side === 'legacy') {
+      for (const run of session.rollbacks) run.moved(session, 'in-place');
+    }
     this.#goOn(session);
   }
 
@@ -326,7 +328,7 @@ export class Handovers {
   /** The client is told to come again, as after any restart of a service. */
   #end(session: Session): void {
     this.forget(session);
-    session.rollback?.cut(session);
+    for (const run of session.rollbacks) run.cut(session);
     noteClose(session, 'ended-by-proxy', ERRORS.draining.close);
     const { tracker } = session.leg;
     const frame = closeFrame(ERRORS.draining.close, 'service restart');

@@ -5,7 +5,8 @@ import type { AnswerTally, MoveKind, RollbackProgress, SessionTally } from '../p
 
 /** A session, as far as a rollback is concerned with it. */
 export interface RolledBack {
-  rollback: RollbackRun | null;
+  /** More than one where a wider or harsher one was asked for before the first was over. */
+  rollbacks: readonly RollbackRun[];
   readonly client: net.Socket;
 }
 
@@ -57,7 +58,7 @@ export class RollbackRun implements RollbackProgress {
   }
 
   join(session: RolledBack): void {
-    session.rollback = this;
+    session.rollbacks = [...session.rollbacks, this];
     this.#pending.add(session);
   }
 
@@ -123,15 +124,19 @@ export class RollbackRun implements RollbackProgress {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    for (const session of [...this.#pending, ...this.#failed]) session.rollback = null;
+    for (const session of [...this.#pending, ...this.#failed]) this.#leave(session);
     for (const answer of this.#pendingAnswers) answer.rollback = null;
     this.#onEnd(this);
     this.#resolve();
   }
 
+  #leave(session: RolledBack): void {
+    session.rollbacks = session.rollbacks.filter(run => run !== this);
+  }
+
   #settle(session: RolledBack, outcome: Outcome): void {
-    if (session.rollback !== this) return;
-    session.rollback = null;
+    if (!session.rollbacks.includes(this)) return;
+    this.#leave(session);
     this.#pending.delete(session);
     this.#failed.delete(session);
     this.#settled[outcome] += 1;

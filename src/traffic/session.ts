@@ -97,8 +97,8 @@ export class Session implements SecondLegListener, RolledBack {
   /** The other service chose another subprotocol: its messages would not be what the client agreed to. */
   protocolsDiffer = false;
   messagesToClient = 0;
-  /** The rollback that is taking it to legacy. */
-  rollback: RollbackRun | null = null;
+  /** The rollbacks that are taking it to legacy. */
+  rollbacks: readonly RollbackRun[] = [];
   /** When one end said something to the other last, to the second (ms of `performance.now()`). */
   activeAt: number;
   #messagesSeen = 0;

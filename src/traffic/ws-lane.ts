@@ -204,9 +204,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   #catchUp(session: Session): void {
     const { name } = session.facts.route;
-    const run = [...this.#rollbacks].find(({ routes }) => routes.has(name));
-    const isToLeave = run === undefined ? this.#reconsider(session) : this.#rollBack(session, run);
-    if (isToLeave === 'reconnect') endForRestart(session);
+    const runs = [...this.#rollbacks].filter(({ routes }) => routes.has(name));
+    const leaves =
+      runs.length === 0
+        ? [this.#reconsider(session)]
+        : runs.map(run => this.#rollBack(session, run));
+    if (leaves.includes('reconnect')) endForRestart(session);
   }
 
   /** Where somebody measures how legacy differs from itself, and there is a twin of it. */
@@ -300,7 +303,9 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   moved(session: Session, how: MoveKind): void {
-    if (session.leg.side === 'legacy') session.rollback?.moved(session, how);
+    if (session.leg.side === 'legacy') {
+      for (const run of session.rollbacks) run.moved(session, how);
+    }
     this.#options.observer.sessionMoved(session.facts.route.name, session.leg.side, how);
   }
 
@@ -311,8 +316,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   ended(session: Session): void {
     const { facts, decision, leg, cause, code } = session;
     this.#handovers.forget(session);
-    if (cause === 'ended-by-proxy') session.rollback?.closed(session);
-    else session.rollback?.left(session);
+    for (const run of session.rollbacks) {
+      if (cause === 'ended-by-proxy') run.closed(session);
+      else run.left(session);
+    }
     const route = facts.route.name;
     this.sessions.delete(session);
     this.#options.observer.sessionClosed(route, leg.side, cause ?? 'client-lost', code);
@@ -401,12 +408,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   #rollBack(session: Session, run: RollbackRun): 'reconnect' | undefined {
-    if (session.cause !== null || session.rollback !== null) return;
+    if (session.cause !== null) return;
     const { phase, wanted } = session.state;
     const isThere = session.leg.side === 'candidate';
     if (!isThere && wanted !== 'candidate' && phase === 'steady') return;
     // In the middle of a move to the candidate as well: it stays, unless legacy has died.
+    const isUnderWay = session.rollbacks.length > 0;
     if (isThere || phase !== 'steady') run.join(session);
+    // It goes as the first one said; what is decided for it is asked for when it is there.
+    if (isUnderWay) return;
     if (isThere && !this.#isToMove(session)) return 'reconnect';
     this.#handovers.moveAtOnce(session, 'legacy');
   }
@@ -437,7 +447,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** `reconnect`: the session is to be told to come again. */
   #reconsider(session: Session): 'reconnect' | undefined {
     // A rollback comes first.
-    if (session.cause !== null || session.rollback !== null) return;
+    if (session.cause !== null || session.rollbacks.length > 0) return;
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
     const { primary, second, reason } = decided.decision;

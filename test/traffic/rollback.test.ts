@@ -440,6 +440,27 @@ test('a new leg that floods floods its own client alone, and nothing of it is lo
   expect(progress.sessions).toEqual({ ...NONE, affected: 2, redialled: 2 });
 });
 
+// The fault: the second one found nobody, ended at once, and was proven partly.
+test('a second rollback has the sessions of the first one in its tally, too, and waits for them', async () => {
+  const { front, legacy, clients, rollBack } = await line({
+    ...{ clients: 3, second: false },
+    limits: { movesPerS: 20 },
+  });
+  const first = rollBack();
+  const second = rollBack({ sever: true });
+  expect(second.sessions).toEqual({ ...NONE, affected: 3, pending: 3 });
+  const third = front.traffic.rollBack(new Set(['events', 'another']));
+  await over(second);
+  expect(front.traffic.rollbackOutlook('events')).toMatchObject({ warm: 0, toDial: 0 });
+  await over(first);
+  await over(third);
+  for (const { sessions } of [first, second, third]) {
+    expect(sessions).toEqual({ ...NONE, affected: 3, redialled: 3 });
+  }
+  expect(legacy.sockets.length).toBe(3);
+  expect(clients.map(({ code }) => code)).toEqual([null, null, null]);
+});
+
 test('a client that leaves in the middle of it is counted as one that left', async () => {
   const { legacy, clients, rollBack } = await line({
     clients: 2,
