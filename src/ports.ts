@@ -39,7 +39,7 @@ export type EndCause =
 /**
  * Why a second leg is not there: `refused` and `failed` at its handshake; `closed` by its service;
  * `slow` did not take what clients said, `flooding` sent far more than the primary; `broken`: nobody
- * was asked, because its service keeps failing; `busy`: too many are under way; `single-use` the credential is good for one service
+ * was asked, because its service keeps failing; `busy`: too many are under way, or a write that it would overtake; `single-use` the credential is good for one service
  * only; `ended` with its session, `unwanted` by a change of flags.
  */
 export type SecondLegEnd =

@@ -24,6 +24,8 @@ export interface DoubleWriteOptions {
   readonly answers: SamplePair;
   /** Told once when the primary has done with the request, whoever still waits for its answer. */
   readonly over: () => void;
+  /** Told once when the second service has done with its copy, or will not get it. */
+  readonly secondOver: () => void;
 }
 
 /** Sends writes to both services and reports to the ledger what only one of them took. */
@@ -45,7 +47,7 @@ export class DoubleWriter {
 
   /** Neither exchange ends with its client: what one service took, the other is to get as well. */
   write(options: DoubleWriteOptions): Exchange {
-    const { route, primary, second, request, sink, answers, over } = options;
+    const { route, primary, second, request, sink, answers, over, secondOver } = options;
     const key = idempotencyKey(request.request);
     const both: ExchangeRequest = { ...request, extra: ['Idempotency-Key', key] };
     const { body } = request;
@@ -66,7 +68,7 @@ export class DoubleWriter {
       answers.found(side, 'none');
       over();
     });
-    this.#sendSecond(second, both, body.length, answers, noted.second);
+    this.#sendSecond(second, both, body.length, answers, noted.second, secondOver);
     return answer;
   }
 
@@ -96,11 +98,13 @@ export class DoubleWriter {
     bytes: number,
     answers: SamplePair,
     noted: Noted,
+    over: () => void,
   ): void {
     const { side } = connection.upstream;
     if (this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES) {
       connection.giveBack();
       answers.found(side, 'none');
+      over();
       return noted('overload');
     }
     this.#underWay += 1;
@@ -111,6 +115,7 @@ export class DoubleWriter {
       patience.end();
       this.#underWay -= 1;
       this.#underWayBytes -= bytes;
+      over();
     };
     const sent = exchange(connection, request, {
       ...sink,

@@ -257,7 +257,12 @@ export class HttpLane {
       const written = new Promise<void>(resolve => {
         const sink = this.#guarded(call, { subject, decision, sink: answer, compared: true });
         const double = { route: route.name, primary, second, sink, request: whole };
-        answer.follow(this.#writer.write({ ...double, answers, over: resolve }));
+        const { link } = call;
+        link.secondWrites += 1;
+        const secondOver = () => {
+          link.secondWrites -= 1;
+        };
+        answer.follow(this.#writer.write({ ...double, answers, over: resolve, secondOver }));
       });
       return void Promise.all([written, closeOf(call.response)]).then(held.release);
     }
@@ -308,14 +313,19 @@ export class HttpLane {
       const head = (sample: AnswerSample) => pair.found(side, sample);
       return streaming(sink, { tap: stream, side, head, heldBack });
     };
-    const shadow = this.#shadows.send({
-      ...{ route: route.name, plan, link, request, singleUse },
-      upstream: context.upstreams[plan.side],
-      credentials: credentialsOf(request, context),
-      method: incoming.method ?? 'GET',
-      isStream: stream !== null,
-      sink: watched(heldBack === null ? NOBODY : throwingAway(heldBack), plan.side),
-    });
+    // It would overtake a write, and read what that is about to change.
+    const overtakes = stream === null && link.secondWrites > 0;
+    if (overtakes) this.#options.observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
+    const shadow = overtakes
+      ? null
+      : this.#shadows.send({
+          ...{ route: route.name, plan, link, request, singleUse },
+          upstream: context.upstreams[plan.side],
+          credentials: credentialsOf(request, context),
+          method: incoming.method ?? 'GET',
+          isStream: stream !== null,
+          sink: watched(heldBack === null ? NOBODY : throwingAway(heldBack), plan.side),
+        });
     if (stream !== null) {
       if (!singleUse) this.#standTwinBeside(call, subject);
       const lane = this.#options.counters.of(route.name, plan.side);
