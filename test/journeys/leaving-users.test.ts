@@ -27,9 +27,10 @@ test('what was in flight when its user left has its pair', async () => {
   open.push(where);
   const file = path.join(where.folder, 'cutover.yaml');
   const mirrored = (await readFile(file, 'utf8')).replace(
-    'websocket }',
-    'websocket, mirror: all }',
+    'protocol: websocket,',
+    'protocol: websocket, mirror: all,',
   );
+  expect(mirrored).toContain('mirror: all');
   await writeFile(file, mirrored);
   const proxy = await startProxy({
     loaded: await loadConfig(file, {}),
