@@ -47,7 +47,8 @@ class Tour {
   #step = 0;
   /** What is to be put back: nobody else's doing. */
   #hasStaged = false;
-  #isLatched = false;
+  /** The route that the tour's leak has rolled back. */
+  #latched: string | null = null;
 
   constructor(options: TourOptions) {
     this.#options = options;
@@ -100,7 +101,7 @@ class Tour {
       const { proofs } = await this.#get<{ proofs: Proof[] }>('/proofs');
       return proofs.find(({ by, state }) => by.startsWith('guardrail') && state !== 'running');
     });
-    this.#isLatched = true;
+    this.#latched = proof.scope;
     this.#say(
       `Its ${leak.event_type} was put right on its way, and the guardrail took everybody back ${seconds(leakedAt)} later.`,
     );
@@ -119,10 +120,11 @@ class Tour {
 
   /** Released, and in stage `off`. */
   async putBack(): Promise<void> {
-    if (this.#isLatched) await this.#post('/release', { reason: 'tour' });
+    const route = this.#latched;
+    if (route !== null) await this.#post('/release', { route, reason: 'tour' });
     if (!this.#hasStaged) return;
     await this.#post('/stage', { stage: 'off', reason: 'tour' });
-    const released = this.#isLatched ? 'Released, and back' : 'Back';
+    const released = route !== null ? 'Released, and back' : 'Back';
     this.#options.say(`${released} in stage off. From here on it runs without faults.\n`);
   }
 

@@ -34,6 +34,7 @@ test('the tour shows a fault found, a leak stopped and a rollback proven, and no
     /^\s+[1-9]\d* WebSockets: [1-9]\d* moved and still open, 0 closed, 0 left\./m,
   );
   expect(told.at(-1)).toMatch(/^Released, and back in stage off/);
+  expect(running.proxy.rollbacks.latch.held).toEqual([]);
   const report = await running.end();
   expect(report).toMatchObject({ lost: 0, duplicated: 0 });
   expect(isFlawless(report)).toBe(true);
