@@ -116,6 +116,8 @@ class Tour {
         ? 'After the command not one byte of the candidate was handed to a client.'
         : `The candidate's last byte was handed to a client ${last.afterMs.toFixed(1)} ms after the command.`,
     );
+    // Guardrails look once a second, and begin anew with what they find rolled back.
+    await this.#read();
   }
 
   /** Released, and in stage `off`. */
