@@ -104,9 +104,11 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 /** False: the client holds it back. */
 function deliver(session: Session, bytes: Buffer): boolean {
   const { client, gate } = session;
-  if (gate === null) return writeToClient(session, bytes);
+  if (gate === null || gate.isDone(performance.now())) {
+    session.gate = null;
+    return writeToClient(session, bytes);
+  }
   gate.push(bytes);
-  if (gate.isDone(performance.now())) session.gate = null;
   return !client.writableNeedDrain;
 }
 

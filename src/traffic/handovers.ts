@@ -241,15 +241,16 @@ export class Handovers {
     });
     const unreplayed = session.messages?.takeNotMirrored() ?? session.toUpstream.messages;
     const { unknown, missing } = result;
+    const newUntil = next.openedAt + WINDOW_MS;
     this.#options.listener.counted({ unreplayed, unknown, missing });
     this.#reconciled.set(session, {
       deliver: result.deliver.map(index => (sent.messages[index] as TailMessage).raw),
       partial: sent.partial,
       gate:
-        result.suppress.length === 0
+        result.suppress.length === 0 && now >= newUntil
           ? null
           : new SuppressGate({
-              ...{ keys: result.suppress, until: now + WINDOW_MS, eventOf },
+              ...{ keys: result.suppress, until: now + WINDOW_MS, newUntil, eventOf },
               write: bytes => void writeToClient(session, bytes),
             }),
     });

@@ -1,5 +1,6 @@
-// After a handover: withholds once what the client already has of the old primary, and lets all else pass
-// as it came. Removed as soon as nothing is owed any more.
+// After a handover: withholds once what the client already has of the old primary, and what a service says
+// to every new socket or repeats for it; lets all else pass as it came. Removed as soon as nothing is owed
+// any more and the leg is not new.
 import type { TailEvent } from '../rules/handover/reconcile.ts';
 import { type MessageUnit, UnitSplitter } from '../wire/message-units.ts';
 
@@ -11,6 +12,8 @@ export interface SuppressGateOptions {
   readonly keys: readonly string[];
   /** ms of `performance.now()`: what has not come by then will not come. */
   readonly until: number;
+  /** Likewise: what the leg's service says to a new socket has come by then. */
+  readonly newUntil: number;
   readonly eventOf: (payload: Buffer) => TailEvent;
   /** Where what passes goes. */
   readonly write: (bytes: Buffer) => void;
@@ -34,8 +37,10 @@ export class SuppressGate {
 
   /** True once bytes may pass without it: nothing is owed, or it is too late, between two messages. */
   isDone(now: number): boolean {
+    const { until, newUntil } = this.#options;
     if (this.#splitter.lost) return true;
-    return (this.#owed.size === 0 || now >= this.#options.until) && this.#splitter.atBoundary;
+    const isOwed = this.#owed.size > 0 && now < until;
+    return !isOwed && now >= newUntil && this.#splitter.atBoundary;
   }
 
   push(bytes: Buffer): void {
@@ -44,18 +49,19 @@ export class SuppressGate {
 
   #take(unit: MessageUnit): void {
     const { write, eventOf } = this.#options;
-    const message = this.#owed.size === 0 ? null : unit.message();
-    const { key, isReplay } = message === null ? NOT_OWED : eventOf(message.payload);
+    const message = unit.message();
+    const { key, isReplay, isGreeting } = message === null ? NO_EVENT : eventOf(message.payload);
     const left = key === null ? 0 : (this.#owed.get(key) ?? 0);
     if (key !== null && left > 0) {
       if (left === 1) this.#owed.delete(key);
       else this.#owed.set(key, left - 1);
     }
-    if (left === 0 && !isReplay) return write(unit.raw);
+    if (left === 0 && !isReplay && !isGreeting) return write(unit.raw);
     this.suppressed += 1;
     const controls = unit.controls();
     if (controls.length > 0) write(controls);
   }
 }
 
-const NOT_OWED = { key: null, isReplay: false };
+/** Nothing but control frames. */
+const NO_EVENT = { key: null, isReplay: false, isGreeting: false };

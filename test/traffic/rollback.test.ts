@@ -461,6 +461,24 @@ test('a second rollback has the sessions of the first one in its tally, too, and
   expect(clients.map(({ code }) => code)).toEqual([null, null, null]);
 });
 
+test('what legacy says to a new socket, or repeats for it, stays from the client however late it comes', async () => {
+  const { legacy, clients, rollBack } = await line({
+    ...{ second: false },
+    routes: [
+      {
+        ...{ ...ROUTE, greeting: ['hello'] },
+        compare: { allow: [{ path: '/recovered', as: 'replay' }] },
+      },
+    ],
+  });
+  await over(rollBack());
+  legacy.say('{"type":"hello"}');
+  legacy.say(JSON.stringify({ type: 'step', run_id: 'r', seq: 1, recovered: true }));
+  legacy.say(event(2));
+  await until('it has the event', () => clients[0]?.read.includes(event(2)) === true);
+  expect(clients[0]?.read).toEqual([event(2)]);
+});
+
 test('a client that leaves in the middle of it is counted as one that left', async () => {
   const { legacy, clients, rollBack } = await line({
     clients: 2,
