@@ -157,7 +157,7 @@ describe.each(LANES)('%s', (_lane, path) => {
       const end = await client();
       end.write(`POST ${path} HTTP/1.1\r\nHost: h\r\n${field}\r\n\r\n`);
       const upstream = await asked(service);
-      expect(upstream.text).not.toMatch(/transfer|chunked|content_|: 40/i);
+      expect(upstream.text).not.toMatch(/transfer|chunked|content_|length: 40/i);
     },
   );
 });
