@@ -1,12 +1,22 @@
-// Clients that owe the rest of a request's body, in whatever lane, and send nothing of it.
+// Clients that owe the rest of a request's body, in whatever lane, and send nothing of it, or next to nothing.
 import type { IncomingMessage } from 'node:http';
 import { hasBody } from './held-body.ts';
 
 /** Looked at for progress so often. */
 const SWEEP_MS = 1_000;
 
+/**
+ * A body of known length that comes slower than this is sent to keep a connection: the slowest of mobile
+ * networks bring ten times as much, tools that attack so three bytes. One without may be a stream.
+ */
+const LEAST_BYTES_PER_S = 100;
+
 interface Upload {
   readonly incoming: IncomingMessage;
+  /** Bytes of the connection when it began. */
+  readonly bytesBefore: number;
+  /** How long the client was waited for, not the service. */
+  owedMs: number;
   /** Bytes that had come when it was last seen to move, and when that was. */
   bytes: number;
   sinceMs: number;
@@ -16,7 +26,10 @@ export class Uploads {
   readonly #open = new Set<Upload>();
   readonly #sweeper: NodeJS.Timeout;
 
-  /** `onStuck` gets those of which no byte came for `limitMs`, once each. */
+  /**
+   * `onStuck` gets those of which no byte came for `limitMs`, or which were waited for longer than that
+   * and are slower than 100 bytes a second; once each.
+   */
   constructor(limitMs: () => number, onStuck: (incoming: IncomingMessage) => void) {
     this.#sweeper = setInterval(() => {
       for (const upload of this.#open) {
@@ -31,7 +44,8 @@ export class Uploads {
   /** Looks after a request until its body has come whole or its connection closes. */
   watch(incoming: IncomingMessage): void {
     if (!hasBody(incoming)) return;
-    const upload = { incoming, bytes: -1, sinceMs: performance.now() };
+    const bytesBefore = incoming.socket.bytesRead;
+    const upload = { incoming, bytesBefore, owedMs: 0, bytes: -1, sinceMs: performance.now() };
     this.#open.add(upload);
     incoming.once('close', () => this.#open.delete(upload));
   }
@@ -45,9 +59,16 @@ function isStuck(upload: Upload, nowMs: number, limitMs: number): boolean {
   const { incoming } = upload;
   const { bytesRead } = incoming.socket;
   // What has come and is not taken yet waits for the service, not for the client.
-  if (incoming.complete || incoming.readableLength > 0 || bytesRead !== upload.bytes) {
+  const isOwed = !incoming.complete && incoming.readableLength === 0;
+  if (isOwed) upload.owedMs += SWEEP_MS;
+  if (!isOwed || bytesRead !== upload.bytes) {
     upload.bytes = bytesRead;
     upload.sinceMs = nowMs;
   }
-  return nowMs - upload.sinceMs >= limitMs;
+  return nowMs - upload.sinceMs >= limitMs || (isOwed && trickles(upload, limitMs));
+}
+
+function trickles({ incoming, bytesBefore, owedMs }: Upload, limitMs: number): boolean {
+  if (incoming.headers['content-length'] === undefined || owedMs < limitMs) return false;
+  return incoming.socket.bytesRead - bytesBefore < (LEAST_BYTES_PER_S * owedMs) / 1_000;
 }

@@ -23,6 +23,33 @@ describe.each(LANES)('%s', (_lane, path) => {
     ]);
   });
 
+  test('69: a body that comes a byte at a time is a 408, and one that is merely slow is not', async () => {
+    const { service, client } = await line(LIMITS);
+    const [drips, slow] = [await client(), await client()];
+    const post = (length: number) =>
+      `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${length}\r\n\r\nx`;
+    drips.write(post(1_000));
+    const dripped = await asked(service);
+    slow.write(post(2_000));
+    await asked(service);
+    const dripping = setInterval(() => drips.write('x'), 50);
+    let left = 1_999;
+    const flowing = setInterval(() => {
+      slow.write('x'.repeat(Math.min(40, left)));
+      left -= 40;
+      if (left <= 0) clearInterval(flowing);
+    }, 50);
+    try {
+      await drips.has('HTTP/1.1 408 ');
+      await until('the service is let go', () => dripped.ended || dripped.closed);
+      await until('all of the other has been sent', () => left <= 0);
+      expect(slow.text).toBe('');
+    } finally {
+      clearInterval(dripping);
+      clearInterval(flowing);
+    }
+  });
+
   test('a body that stops behind the beginning of its answer cuts that off', async () => {
     const { service, client } = await line(LIMITS);
     const end = await client();
