@@ -9,6 +9,7 @@ import type { EndCause } from '../ports.ts';
 import { ABNORMAL, type StopAt } from '../wire/frames.ts';
 import type { Leg } from './leg.ts';
 import type { Session } from './session.ts';
+import { writeView } from './write-view.ts';
 
 const kSession = Symbol('session');
 type SessionSocket = net.Socket & { [kSession]?: Session | undefined };
@@ -115,12 +116,12 @@ function deliver(session: Session, bytes: Buffer): boolean {
 /** The last door of a service's bytes. False: the client holds them back. */
 export function writeToClient(session: Session, bytes: Buffer): boolean {
   const { client, guard, leg, rollbacks } = session;
-  // The view lies in the read buffer that all legs share: what is written must be a copy.
-  const passed = guard === null ? Buffer.from(bytes) : guard.push(bytes);
+  const passed = guard === null ? bytes : guard.push(bytes);
   if (rollbacks.length > 0 && passed !== null && leg.side === 'candidate') {
     for (const run of rollbacks) run.handedOver();
   }
-  const flowing = passed === null ? !client.writableNeedDrain : client.write(passed);
+  // The view lies in the read buffer that all legs share.
+  const flowing = passed === null ? !client.writableNeedDrain : writeView(client, passed);
   if (guard?.isShut) session.destroy();
   return flowing;
 }

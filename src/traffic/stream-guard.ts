@@ -54,11 +54,11 @@ export class StreamGuard {
     return this.mode === 'block' && this.#guard.isForeign(payload, {});
   }
 
-  /** What of these bytes, and of what was held, goes to the client now. A copy: the view may be used again. */
+  /** What of these bytes, and of what was held, goes to the client now; may lie in the same memory. */
   push(view: Buffer): Buffer | null {
     const splitter = this.#splitter;
     if (splitter.atBoundary && areWholeTexts(view) && this.#guard.isClean(view)) {
-      return Buffer.from(view);
+      return view;
     }
     const before = splitter.heldBytes;
     splitter.push(view);
