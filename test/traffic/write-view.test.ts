@@ -40,6 +40,7 @@ test('what waits for a reader is not written over by what is written for others'
       tally.bytes += chunk.length;
       if (!chunk.equals(Buffer.alloc(chunk.length, user + 1))) tally.wrong += 1;
     });
+    to.resume();
   }
   await until(
     'all has come',
