@@ -139,7 +139,7 @@ const Route = z.strictObject({
     .enum(['in-place', 'reconnect', 'drain'])
     .default('in-place')
     .describe(
-      'What happens to open WebSockets when their side changes: they move and stay open, are told to reconnect (1012, paced), or stay until they leave.',
+      'What happens to open WebSockets when their side changes: they move and stay open, are told to reconnect (1012, paced), or stay until they leave, at most `limits.leaveMs`.',
     ),
   failover: z
     .boolean()
@@ -334,6 +334,12 @@ const Limits = z.strictObject({
     ),
   // 100: a handshake of 200 ms keeps that pace.
   dialsAtOnce: z.int().min(1).max(100_000).default(100).describe('Of those, dials under way.'),
+  // An hour: as long as a page is usually open. Whoever is told then has had the time to leave.
+  leaveMs: milliseconds(100)
+    .default(3_600_000)
+    .describe(
+      'WebSockets of a route that drains (`onSwitch`) have so long to leave after their side has changed; then they are told to reconnect, paced.',
+    ),
   drainMs: milliseconds(100)
     .default(20_000)
     .describe('From SIGTERM to exit. Closes are spread over it.'),

@@ -34,8 +34,8 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
   readonly route: string;
   /** Whose answer it is. */
   readonly side: Side;
-  /** A rollback that waits for its end. */
-  rollback: RollbackRun | null = null;
+  /** The rollbacks that wait for its end. */
+  rollbacks: readonly RollbackRun[] = [];
   /** Its end is not the service's. */
   isCutShort = false;
   readonly #options: ClientAnswerOptions;
@@ -54,7 +54,8 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     this.#response = options.response;
     this.#response.on('drain', () => this.#exchange?.resume());
     this.#response.on('close', () => {
-      this.rollback?.answerOver(this, this.isCutShort ? 'ended' : 'finished');
+      const how = this.isCutShort ? 'ended' : 'finished';
+      for (const run of this.rollbacks) run.answerOver(this, how);
       // What a slow client held back must not wait for one that is gone.
       if (!this.#response.writableFinished) this.#exchange?.abort();
       this.#exchange?.resume();
@@ -80,10 +81,10 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
 
   /** Bytes that are not the service's. */
   ours(bytes: Buffer): void {
-    const { rollback } = this;
-    this.rollback = null;
+    const { rollbacks } = this;
+    this.rollbacks = [];
     this.data(bytes);
-    this.rollback = rollback;
+    this.rollbacks = rollbacks;
   }
 
   interim(status: number, headers: readonly string[]): void {
@@ -110,7 +111,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
   data(chunk: Buffer): boolean {
     if (this.#response.destroyed) return true;
     this.#options.counters.bytesToClient += chunk.length;
-    this.rollback?.handedOver();
+    for (const run of this.rollbacks) run.handedOver();
     if (this.#isHeld && this.#held === null) {
       this.#held = chunk;
       return true;

@@ -166,7 +166,7 @@ export class HttpLane {
     for (const answer of answers) run.joinAnswer(answer);
     const { boundaryMs, movesPerS } = this.#options.context().limits;
     const streams = [...this.#streams].filter(
-      ([stream, answer]) => answer.rollback === run && !stream.isPlain,
+      ([stream, answer]) => answer.rollbacks.includes(run) && !stream.isPlain && !answer.isCutShort,
     );
     const retryMs = windowFor(streams.length, movesPerS);
     for (const [stream, answer] of streams) {
@@ -176,7 +176,7 @@ export class HttpLane {
     if (answers.length > streams.length) {
       setTimeout(() => {
         for (const answer of answers)
-          if (!answer.isCutShort && answer.rollback === run) answer.cutShort();
+          if (!answer.isCutShort && answer.rollbacks.includes(run)) answer.cutShort();
       }, GRACE_MS).unref();
     }
   }

@@ -12,7 +12,7 @@ export interface RolledBack {
 
 /** An answer or a stream of events. */
 export interface RolledBackAnswer {
-  rollback: RollbackRun | null;
+  rollbacks: readonly RollbackRun[];
 }
 
 type Outcome = 'inPlace' | 'redialled' | 'closed' | 'left';
@@ -72,7 +72,7 @@ export class RollbackRun implements RollbackProgress {
   }
 
   joinAnswer(answer: RolledBackAnswer): void {
-    answer.rollback = this;
+    answer.rollbacks = [...answer.rollbacks, this];
     this.#pendingAnswers.add(answer);
   }
 
@@ -109,7 +109,7 @@ export class RollbackRun implements RollbackProgress {
   }
 
   answerOver(answer: RolledBackAnswer, how: 'finished' | 'ended'): void {
-    answer.rollback = null;
+    answer.rollbacks = answer.rollbacks.filter(run => run !== this);
     if (!this.#pendingAnswers.delete(answer)) return;
     this.#answers[how] += 1;
     this.settle();
@@ -125,7 +125,9 @@ export class RollbackRun implements RollbackProgress {
     if (this.#ended) return;
     this.#ended = true;
     for (const session of [...this.#pending, ...this.#failed]) this.#leave(session);
-    for (const answer of this.#pendingAnswers) answer.rollback = null;
+    for (const answer of this.#pendingAnswers) {
+      answer.rollbacks = answer.rollbacks.filter(run => run !== this);
+    }
     this.#onEnd(this);
     this.#resolve();
   }

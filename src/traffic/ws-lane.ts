@@ -105,6 +105,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#sweeper = setInterval(() => {
       const now = performance.now();
       for (const session of this.sessions) session.sweep(now);
+      void this.#sendAway(this.#overdue(now));
       this.#readingOn.sweep(now);
       this.#twins.sweep();
     }, SWEEP_MS);
@@ -425,6 +426,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     return session.facts.route.onSwitch === 'in-place' && this.#handovers.isMovable(session);
   }
 
+  /** Sessions of routes that drain, and have had their time; each is named once. */
+  #overdue(nowMs: number): Session[] {
+    const overdue = [...this.sessions].filter(({ leaveBy }) => leaveBy <= nowMs);
+    for (const session of overdue) session.leaveBy = Number.NEGATIVE_INFINITY;
+    return overdue.filter(({ cause }) => cause === null);
+  }
+
   #sendAway(leaving: readonly Session[]): Promise<void> {
     const { movesPerS } = this.#options.context().limits;
     return paced(leaving, windowFor(leaving.length, movesPerS), endForRestart);
@@ -457,9 +465,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       if (route.onSwitch === 'reconnect' || session.protocolsDiffer) return 'reconnect';
       if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
         this.#handovers.move(session, primary);
+      } else if (route.onSwitch === 'drain' && session.leaveBy === Number.POSITIVE_INFINITY) {
+        session.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
       }
       return;
     }
+    session.leaveBy = Number.POSITIVE_INFINITY;
     session.decided = decided;
     this.#standBeside(session, second);
   }
@@ -470,12 +481,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     else if (plan !== null) session.compare(this.#compare(session.facts, plan, session));
   }
 
-  /** Cuts off what is left. */
   /** Those routes show the candidate nothing any more; open sessions ask for their decisions anew. */
   sever(routes: ReadonlySet<string>): void {
     this.#readingOn.sever('candidate', routes);
   }
 
+  /** Cuts off what is left. */
   close(): void {
     clearInterval(this.#sweeper);
     this.#handovers.close();

@@ -420,6 +420,24 @@ test.each([
   expect(moved()).toEqual([]);
 });
 
+test('a session that is to drain is told to reconnect once its time is over, unless it is back by then', async () => {
+  const { front, serve, code } = await line({
+    routes: [{ ...ROUTE, onSwitch: 'drain' }],
+    limits: { leaveMs: 1_500 },
+  });
+  const at = performance.now();
+  serve('candidate');
+  await front.traffic.reconsider();
+  serve('legacy');
+  await front.traffic.reconsider();
+  serve('candidate');
+  await until('it could have been told', () => performance.now() > at + 500);
+  await front.traffic.reconsider();
+  await until('it is told', () => code() !== null);
+  expect(code()).toBe(1012);
+  expect(performance.now() - at).toBeGreaterThan(2_000);
+});
+
 describe('when the primary fails', () => {
   test.each([1011, 1012, 1013])(
     'by %i, the session goes on with its second leg',

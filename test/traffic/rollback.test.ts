@@ -590,6 +590,27 @@ describe('HTTP', () => {
     expect(progress.lastCandidateByteAt).not.toBeNull();
   });
 
+  test('a second rollback has the answers of the first one in its tally, too', async () => {
+    const finish: (() => void)[] = [];
+    const { get, rollBack } = await web((_request, response) => {
+      response.writeHead(200, { 'content-length': 4 });
+      response.write('ab');
+      finish.push(() => response.end('cd'));
+    });
+    const at = await get('/slow');
+    const [first, second] = [rollBack(), rollBack()];
+    finish[0]?.();
+    await until('it is whole', () => at.end === 'whole');
+    await over(first);
+    await over(second);
+    expect([first.answers, second.answers]).toEqual(
+      [1, 2].map(() => ({ affected: 1, finished: 1, ended: 0, pending: 0 })),
+    );
+    expect(
+      [first, second].filter(({ lastCandidateByteAt }) => lastCandidateByteAt === null),
+    ).toEqual([]);
+  });
+
   test('answers have a time of grace: one is finished in it, another cut off, and new ones are not touched', async () => {
     const finish: (() => void)[] = [];
     const { get, rollBack } = await web((request, response) => {
