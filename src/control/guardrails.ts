@@ -165,7 +165,7 @@ export class Guardrails {
     watched.readings = readings(rules, facts, serves);
     const { firings, fresh } = fire(watched.firings, watched.readings, now, this.#calmMs());
     watched.firings = firings;
-    for (const reading of fresh) this.#act(route.name, reading);
+    for (const reading of fresh) this.#act(route, reading);
   }
 
   #idle(route: RouteConfig): Watched['idle'] {
@@ -185,7 +185,8 @@ export class Guardrails {
     return { ...signsNow(this.#options.signs.of(name)), writes: { ended, splits } };
   }
 
-  #act(route: string, reading: Reading): void {
+  #act(config: RouteConfig, reading: Reading): void {
+    const { name: route } = config;
     const { rule, action } = reading;
     const reason = readingText(reading);
     const by = `guardrail ${rule}`;
@@ -201,6 +202,8 @@ export class Guardrails {
       // From `complete`: legacy is stale, and whether that is worse is for a person to say.
       this.#options.logger.error({ route, rule, err: error }, 'a guardrail could not roll back');
     });
+    // It holds in memory by now: a release before the next look must not find this firing still there.
+    this.#lookAt(config);
   }
 
   async #askDivergence(): Promise<void> {

@@ -11,7 +11,8 @@ const SLICE = 200;
 const NOTES: Readonly<Record<RouteConfig['onSwitch'], string>> = {
   'in-place': 'open ones stay open and move within some seconds; new ones follow at once',
   reconnect: 'open ones are told to reconnect, at a pace; new ones follow at once',
-  drain: 'open ones stay where they are until they leave, or limits.leaveMs is over; new ones follow at once',
+  drain:
+    'open ones stay where they are until they leave, or limits.leaveMs is over; new ones follow at once',
 };
 
 export interface Moves {

@@ -19,6 +19,7 @@ const FLOOD_FACTOR = 4;
 /** A goodbye is answered within that time, or the connection is cut. */
 const GOODBYE_MS = 2_000;
 const NORMAL_CLOSE = 1000;
+const NOTHING = Buffer.alloc(0);
 
 export interface SecondLegOptions {
   readonly side: Side;
@@ -148,7 +149,9 @@ export class SecondLeg {
     socket.on('end', this.#onSocketEnd).on('error', onError).on('close', this.#onSocketClose);
   }
 
-  readonly #onSocketEnd = (): void => void this.#leg?.socket.end();
+  readonly #onSocketEnd = (): void => {
+    if (this.#leg !== null) this.#farewell(this.#leg);
+  };
   readonly #onSocketClose = (): void => this.#end('closed');
 
   #onBytes(leg: Leg, view: Buffer): void {
@@ -167,9 +170,13 @@ export class SecondLeg {
     tap.follow(this.side, view, tracker);
     if (this.#leaving !== null) return;
     if (tracker.closeCode === null) return this.#options.onSpoke();
-    // Answered, and gone for us at once: nobody must wait for it, or make it the primary.
-    leg.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
-    setTimeout(() => leg.socket.destroy(), GOODBYE_MS).unref();
+    this.#farewell(leg, closeFrame(NORMAL_CLOSE, '', mask()));
+  }
+
+  /** Answered, and gone for us at once: nobody must wait for it, or make it the primary. */
+  #farewell({ socket }: Leg, answer: Buffer = NOTHING): void {
+    socket.end(answer);
+    setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
     this.#end('closed', false);
   }
 

@@ -97,6 +97,14 @@ describe('in canary', () => {
     expect(held()).toBe('latched');
   });
 
+  test('what is released within the second holds no stage back', async () => {
+    op.guardrails.contaminated('events');
+    await op.rollbacks.release({ route: 'events', reason: 'mended', by: 'operator alice' });
+    op.guardrails.look();
+    expect(op.guardrails.of('events').holds).toBe(false);
+    expect(() => op.guardrails.refuseForward('events')).not.toThrow();
+  });
+
   test('an unknown or other route is not touched', () => {
     op.guardrails.contaminated('gone');
     bad();

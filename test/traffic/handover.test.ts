@@ -438,6 +438,18 @@ test('a session that is to drain is told to reconnect once its time is over, unl
   expect(performance.now() - at).toBeGreaterThan(2_000);
 });
 
+test('a standby that has said its last word is no way back, however long its connection stays', async () => {
+  const { front, legacy } = await line({ primary: 'candidate' });
+  const warm = () => front.traffic.rollbackOutlook(ROUTE.name).warm;
+  expect(warm()).toBe(1);
+  const raw = (legacy.sockets[0] as unknown as { _socket: net.Socket })._socket;
+  // It does not hear the answer, and so does not close.
+  raw.pause();
+  raw.end();
+  await until('it does not count any more', () => warm() === 0);
+  expect(raw.destroyed).toBe(false);
+});
+
 describe('when the primary fails', () => {
   test.each([1011, 1012, 1013])(
     'by %i, the session goes on with its second leg',
