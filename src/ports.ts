@@ -297,8 +297,10 @@ export interface StreamTap {
    * `FrameTracker.push`). When the judge is behind, bytes are left out up to a message boundary.
    */
   follow(side: Side, view: Buffer, tracker: FrameTracker, stop?: StopAt): number;
-  /** The same for a stream without frames. */
+  /** As `follow`, for a stream without frames. */
   bytes(side: Side, view: Buffer): void;
+  /** False: what came last of that side was left out. */
+  hears(side: Side): boolean;
   /**
    * From now on this side's stream is there; with `tracker` from the next message boundary on.
    * `agoMs`: its leg has been open for so long, though nobody compared.

@@ -21,8 +21,9 @@ const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
 export const HOLD_MS = 50;
 /** Beyond, the oldest is told at once. */
 const MOST_HELD = 1_000;
-/** Places in which legacy itself names others. */
+/** Places in which legacy itself names others, for so long after it last did: as long as contents are known. */
 const MOST_PLACES = 1_000;
+const PLACE_MS = 10 * 60_000;
 /** Names of users by their hash, for those whose data it was. */
 const MOST_NAMES = 20_000;
 
@@ -39,8 +40,11 @@ export interface RouteWatch {
   isolation: Isolation;
   fit: IdentityFit;
   readonly personal: PersonalTypes;
-  /** Types, each with a place, in which legacy has named another user: it may well do so again. */
-  readonly legacyNames: Set<string>;
+  /**
+   * Types, each with a place, in which legacy has named another user, and when it did last (ms of `now`), the
+   * latest one last: it may well do so again.
+   */
+  readonly legacyNames: Map<string, number>;
   readonly books: IsolationBooks;
 }
 
@@ -93,7 +97,7 @@ export class ContaminationWatch {
     if (known === undefined) {
       const [fit, personal] = [new IdentityFit(), new PersonalTypes()];
       const books = emptyIsolationBooks();
-      this.#routes.set(route, { isolation, fit, personal, legacyNames: new Set(), books });
+      this.#routes.set(route, { isolation, fit, personal, legacyNames: new Map(), books });
     } else {
       known.isolation = isolation;
       known.fit = new IdentityFit();
@@ -150,10 +154,11 @@ export class ContaminationWatch {
     const { route, side } = contamination;
     const names = this.#routes.get(route)?.legacyNames;
     const place = placeOf(contamination);
-    const isKnown = side === 'candidate' && names?.has(place) === true;
-    if (side === 'legacy' && names !== undefined && names.size < MOST_PLACES) names.add(place);
+    const now = this.now();
+    const isKnown = side === 'candidate' && now - (names?.get(place) ?? -PLACE_MS) < PLACE_MS;
+    if (side === 'legacy' && names !== undefined) setLatest(names, place, now);
     const [queue, ms] = isKnown ? [this.#longer, this.#options.windowMs] : [this.#briefly, HOLD_MS];
-    const held = { contamination, dueAt: this.now() + ms, isTold: false };
+    const held = { contamination, dueAt: now + ms, isTold: false };
     queue.push(held);
     if (queue.length > MOST_HELD) this.#releaseFirst(queue);
     this.#options.onHeld();
@@ -199,6 +204,14 @@ export class ContaminationWatch {
     const held = queue.shift();
     if (held !== undefined) this.release(held, false);
   }
+}
+
+/** Of too many the one goes that was set longest ago. */
+function setLatest(times: Map<string, number>, key: string, ms: number): void {
+  times.delete(key);
+  times.set(key, ms);
+  const [oldest] = times.keys();
+  if (times.size > MOST_PLACES && oldest !== undefined) times.delete(oldest);
 }
 
 function placeOf({ rule, eventType, path }: Contamination): string {

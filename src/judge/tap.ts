@@ -304,6 +304,10 @@ class TappedStream implements StreamTap {
     return start + taken;
   }
 
+  hears(side: Side): boolean {
+    return this.#gapFrom[side] === NO_GAP;
+  }
+
   bytes(side: Side, view: Buffer): void {
     const afterGap = this.#gapFrom[side] !== NO_GAP;
     const taken = this.#tap.piece(this.number, side, view, afterGap, 0);

@@ -85,6 +85,7 @@ for (const format of ['websocket', 'sse'] as const) {
       for (const side of SIDES) say(side, 2);
       overload();
       say(lost, 3);
+      expect([lost, otherSide(lost)].map(side => stream.hears(side))).toEqual([false, true]);
       pass(700);
       say(otherSide(lost), 3);
       const books = pass(2 * WINDOW_MS);
@@ -92,6 +93,7 @@ for (const format of ['websocket', 'sse'] as const) {
       expect(books[otherSide(lost)].unjudged.overload).toBe(1);
       // It is heard again (of an event stream from the event after the next): what is missing then is missing.
       for (const side of SIDES) say(side, 4);
+      expect(stream.hears(lost)).toBe(true);
       pass(2 * WINDOW_MS);
       say('legacy', 5);
       const after = pass(2 * WINDOW_MS);

@@ -169,6 +169,21 @@ test('where legacy itself names others, the candidate is given the whole window 
   expect(whats().filter(what => !what.endsWith('on-both'))).toHaveLength(2);
 });
 
+test('... and that is forgotten when legacy has not done so for ten minutes', () => {
+  const { join, pass, whats } = judged();
+  const ann = join('ann');
+  ann.both({ type: 'assigned', run_id: 'run1', userId: 'bob' });
+  const soon = () => {
+    ann.say('candidate', { type: 'assigned', run_id: 'run2', userId: 'carl' });
+    pass(HOLD_MS + TICK_MS);
+    return whats().filter(what => !what.endsWith('on-both'));
+  };
+  pass(5 * 60_000);
+  expect(soon()).toEqual([]);
+  pass(5 * 60_000);
+  expect(soon()).toContain('routing candidate ann /userId');
+});
+
 test('a leg that is alone is not waited for', () => {
   const { join, whats } = judged();
   const ann = join('ann');

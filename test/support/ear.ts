@@ -8,6 +8,8 @@ import { MessageReader } from '../../src/wire/message-reader.ts';
 export class HeardStream implements StreamTap {
   readonly synced = null;
   waits = false;
+  /** There is no room for what comes. */
+  isDeaf = false;
   settled: () => void = () => undefined;
   readonly facts: StreamFacts;
   readonly bytesOf: Record<Side, Buffer[]> = { legacy: [], candidate: [] };
@@ -22,6 +24,10 @@ export class HeardStream implements StreamTap {
     const taken = tracker.push(view, stop);
     this.bytesOf[side].push(Buffer.from(view.subarray(0, taken)));
     return taken;
+  }
+
+  hears(): boolean {
+    return !this.isDeaf;
   }
 
   bytes(side: Side, view: Buffer): void {

@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { IsolationMode } from '../../src/rules/decide.ts';
 import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
+import { Ear } from '../support/ear.ts';
 import { frame } from '../support/frame.ts';
 import { asked, closeAll, closing, get, withService } from '../support/lane.ts';
 import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
@@ -136,6 +137,32 @@ test('what was prevented is told with field, type and outcome', async () => {
     ...{ path: '/recipient_id', eventType: 'a', named: '"bob"' },
     ...{ outcome: 'blocked', compared: false },
   });
+});
+
+test('... and whether the judge has a copy of it, and tells of it as well', async () => {
+  const ear = new Ear();
+  const decision = { ...decisionFor('legacy'), isolation: 'block' as const };
+  const second = { side: 'candidate', role: 'shadow' } as const;
+  const { service, front } = await withService({
+    ...guarded('block'),
+    tap: ear,
+    decider: () => ({ decision: { ...decision, second }, revision: 'test' }),
+  });
+  const client = await rawClient(front.port);
+  closing({ close: () => client.socket.destroy() });
+  client.write(upgradeRequest('/ws', ANN));
+  const legs = [await service.next(), await service.next()];
+  for (const leg of legs) await leg.accept();
+  await client.has('\r\n\r\n');
+  await until('both are heard', () => ear.streams[0]?.notes.length === 2);
+  const say = async (times: number) => {
+    for (const leg of legs) leg.write(BOBS);
+    await until('it is told', () => front.prevented.length === times);
+  };
+  await say(1);
+  for (const stream of ear.streams) stream.isDeaf = true;
+  await say(2);
+  expect(front.prevented.map(({ compared }) => compared)).toEqual([true, false]);
 });
 
 test('nothing is touched where it is only observed, or where nobody knows who the client is', async () => {
