@@ -47,6 +47,10 @@ const AMBIGUOUS_HEADS: [number, string, string, string, string?][] = [
   [5, 'a coding with a space before its colon', 'Transfer-Encoding : chunked\r\n', LAST],
   [5, 'a coding behind a space', ' Transfer-Encoding: chunked\r\n', LAST],
   [5, 'a coding on a folded line', 'Transfer-Encoding:\r\n chunked\r\n', LAST],
+  [5, 'a coding with a tab before its colon', 'Transfer-Encoding\t: chunked\r\n', LAST],
+  [5, 'a coding with a tab in it', 'Transfer-Encoding: chun\tked\r\n', LAST],
+  [5, 'a coding behind a tab', '\tTransfer-Encoding: chunked\r\n', LAST],
+  [5, 'a coding on a line folded by a tab', 'Transfer-Encoding:\r\n\tchunked\r\n', LAST],
   [5, 'a coding with a NUL in its name', 'Transfer-\0Encoding: chunked\r\n', LAST],
   [6, 'a coding in HTTP/1.0', CHUNKED, LAST, '1.0'],
 ];
@@ -120,6 +124,39 @@ describe.each(LANES)('%s', (_lane, path) => {
         service.connections.every(c => c.ended || c.closed),
       );
       for (const { text } of service.connections) expect(text).not.toMatch(/\r\n0\r\n|length: 2/i);
+    },
+  );
+
+  // A tab there is as good as a space (RFC 9110 5.6.3); services that do not know that are not asked.
+  test('5: the coding behind a tab goes on without it, with chunks of our own writing', async () => {
+    const { service, client } = await line();
+    const end = await client();
+    end.write(
+      `POST ${path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\tchunked\r\n\r\n2\r\nab\r\n${LAST}`,
+    );
+    const upstream = await asked(service);
+    await upstream.has(LAST);
+    expect(upstream.text).toMatch(/\r\ntransfer-encoding: chunked\r\n/i);
+    expect(upstream.text).not.toContain('\t');
+    upstream.write(ok());
+    await end.has('\r\n\r\nok');
+  });
+
+  test.each(['chunked\t', ' \t chunked \t '])(
+    '5: the coding as %j is refused, and gets no end at the service',
+    async coding => {
+      const { service, client } = await line();
+      const end = await client();
+      end.write(
+        `POST ${path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:${coding}\r\n\r\n2\r\nab\r\n${LAST}`,
+      );
+      await until('the client is closed', () => end.ended || end.closed);
+      expect(end.text).toMatch(/^HTTP\/1\.1 400 /);
+      end.socket.destroy();
+      await until('the service is let go', () =>
+        service.connections.every(c => c.ended || c.closed),
+      );
+      for (const { text } of service.connections) expect(text).not.toMatch(/\r\n\r\n./s);
     },
   );
 
