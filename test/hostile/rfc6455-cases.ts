@@ -323,6 +323,7 @@ export function casesOf(sender: Sender): readonly Case[] {
         [frameOf(BINARY, { payload: Buffer.alloc(length, 1) }), bye],
       ],
     ]),
+    ['9.2', '16 MiB', [frameOf(BINARY, { payload: Buffer.alloc(16_777_216, 1) }), bye]],
     ...[64, 1_024, 65_536].flatMap((size): Case[] => [
       [
         '9.3',
