@@ -308,6 +308,8 @@ export interface StreamTap {
   legOpened(side: Side, tracker?: FrameTracker, agoMs?: number): void;
   /** The client said something that only the primary gets: what answers it has no pair. */
   saidAlone(): void;
+  /** The client said something with an address in it: both services may say it again. */
+  saidAddress(): void;
   /** The client holds both sides back, or no more: no event's window ends meanwhile. */
   held(isHeld: boolean): void;
   /** Nothing more comes from that side. */

@@ -61,7 +61,7 @@ export type Note =
     }
   | {
       readonly at: number;
-      readonly kind: 'said-alone';
+      readonly kind: 'said-alone' | 'said-address';
       readonly stream: number;
       readonly time: number;
     }

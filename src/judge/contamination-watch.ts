@@ -150,12 +150,14 @@ export class ContaminationWatch {
     this.#options.onContamination(contamination);
   }
 
-  hold(contamination: Contamination): Held {
+  /** `mayEcho`: it may be the client's own words, which both services repeat in their time. */
+  hold(contamination: Contamination, mayEcho = false): Held {
     const { route, side } = contamination;
     const names = this.#routes.get(route)?.legacyNames;
     const place = placeOf(contamination);
     const now = this.now();
-    const isKnown = side === 'candidate' && now - (names?.get(place) ?? -PLACE_MS) < PLACE_MS;
+    const isUsual = now - (names?.get(place) ?? -PLACE_MS) < PLACE_MS;
+    const isKnown = side === 'candidate' && (isUsual || mayEcho);
     if (side === 'legacy' && names !== undefined) setLatest(names, place, now);
     const [queue, ms] = isKnown ? [this.#longer, this.#options.windowMs] : [this.#briefly, HOLD_MS];
     const held = { contamination, dueAt: now + ms, isTold: false };

@@ -172,6 +172,8 @@ export class Docket {
         return this.#streams.get(note.stream)?.gapBegan(note.side, note.time);
       case 'said-alone':
         return this.#streams.get(note.stream)?.pairing.saidAlone(note.time);
+      case 'said-address':
+        return this.#streams.get(note.stream)?.saidAddress(note.time);
       case 'held':
         return this.#streams.get(note.stream)?.held(note.isHeld, note.time);
       case 'close':

@@ -160,6 +160,10 @@ export class JudgedStream {
     } else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 
+  saidAddress(time: number): void {
+    this.#watch?.saidAddress(time);
+  }
+
   #reader(side: Side): Reader {
     const tooLong = () => {
       this.#messages[side] += 1;

@@ -19,6 +19,8 @@ import { type Found, OwnedData, type WatchedEvent } from './owned-data.ts';
 
 /** Contaminated events of one side that the other may send as well. */
 const MOST_RECENT = 64;
+/** What a client says may come back so much later: an agent's run takes that long. */
+const ECHO_MS = 30_000;
 /** Of what both services name, so much is compared. */
 const MOST_NAMED = 4_096;
 
@@ -32,6 +34,8 @@ export class StreamWatch {
   readonly #recipient: Recipient;
   readonly #user: Hash64;
   readonly #owned: OwnedData;
+  /** Until then its own words, in which an address stands, may come back to it (epoch ms). */
+  #echoesUntil = Number.NEGATIVE_INFINITY;
   /** By what an event is, what was found in it on each side. */
   readonly #recent: Record<Side, Map<string, Held | null>> = {
     legacy: new Map(),
@@ -49,6 +53,11 @@ export class StreamWatch {
     this.#recipient = new Recipient(facts.subject);
     this.#user = watch.user(facts.subject.id);
     this.#owned = new OwnedData(watch, route, this.#user);
+  }
+
+  /** Nobody takes everybody back by what he types: the candidate may be the first to repeat it. */
+  saidAddress(at: number): void {
+    this.#echoesUntil = at + ECHO_MS;
   }
 
   /**
@@ -156,7 +165,8 @@ export class StreamWatch {
     const recent = this.#recent[side];
     const [oldest] = recent.keys();
     if (recent.size >= MOST_RECENT && oldest !== undefined) recent.delete(oldest);
-    if (mayBoth) recent.set(what, this.#watch.hold(contamination));
+    if (mayBoth)
+      recent.set(what, this.#watch.hold(contamination, contamination.at < this.#echoesUntil));
     else {
       recent.set(what, null);
       this.#watch.tell(contamination);

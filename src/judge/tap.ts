@@ -241,6 +241,8 @@ export class BatchTap implements Tap {
 }
 
 const NO_GAP = -1;
+/** Less than how long such words are remembered. */
+const SAY_AGAIN_MS = 1_000;
 /** Stream, generation, and a message's number on each side. */
 const MARK_NUMBERS = 4;
 
@@ -261,6 +263,7 @@ class TappedStream implements StreamTap {
   #closed = false;
   #isHeld = false;
   #hasSaidAlone = false;
+  #saidAddressAt = Number.NEGATIVE_INFINITY;
 
   constructor(tap: BatchTap, number: number, facts: StreamFacts, handed: Handed) {
     this.#tap = tap;
@@ -366,6 +369,14 @@ class TappedStream implements StreamTap {
 
   #saySaidAlone(): void {
     this.#tap.note({ kind: 'said-alone', stream: this.number, time: this.#tap.now() });
+  }
+
+  /** However much it says so: notes are not left out, and are to stay few. */
+  saidAddress(): void {
+    const time = this.#tap.now();
+    if (this.#closed || time - this.#saidAddressAt < SAY_AGAIN_MS) return;
+    this.#saidAddressAt = time;
+    this.#tap.note({ kind: 'said-address', stream: this.number, time });
   }
 
   held(isHeld: boolean): void {

@@ -25,17 +25,20 @@ export class ClientMessages {
   readonly #reader: MessageReader;
   readonly #route: Pick<RouteConfig, 'mirror' | 'preamble'>;
   readonly #onMirrored: (message: ClientMessage) => void;
+  readonly #onMessage: (message: ClientMessage) => void;
   #preambleBytes = 0;
 
   constructor(
     route: Pick<RouteConfig, 'mirror' | 'preamble'>,
     onMirrored: (message: ClientMessage) => void,
+    onMessage: (message: ClientMessage) => void = () => undefined,
   ) {
     this.#route = route;
     this.#onMirrored = onMirrored;
+    this.#onMessage = onMessage;
     this.#reader = new MessageReader(
       {
-        message: (opcode, payload) => this.#onMessage({ opcode, payload }),
+        message: (opcode, payload) => this.#take({ opcode, payload }),
         tooLong: () => {
           this.#notMirrored += 1;
         },
@@ -61,7 +64,8 @@ export class ClientMessages {
     this.#reader.push(bytes);
   }
 
-  #onMessage(message: ClientMessage): void {
+  #take(message: ClientMessage): void {
+    this.#onMessage(message);
     const { mirror, preamble } = this.#route;
     const needsType = preamble.length > 0 || typeof mirror === 'object';
     const type = needsType ? typeOf(message) : undefined;

@@ -2,10 +2,12 @@
 import type { RouteConfig } from '../config/schema.ts';
 import type { LaneCounters, SecondLegEnd, StreamTap, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
-import type { FrameTracker, StopAt } from '../wire/frames.ts';
+import { hasRoutingField } from '../rules/isolation/scan.ts';
+import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
 import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
 import { HeldBack } from './held-back.ts';
+import { isolationOf } from './isolation-guard.ts';
 import type { Leg, LegRequest } from './leg.ts';
 import type { Lone, ReadingOn } from './reading-on.ts';
 import { SecondLeg, type SecondLegOptions } from './second-leg.ts';
@@ -106,6 +108,12 @@ export class Comparison implements Lone {
   fromPrimary(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt): number {
     this.#primaryBytes += view.length;
     return this.#options.tap.follow(side, view, tracker, stop);
+  }
+
+  /** A message of the client, whoever gets it: where it speaks of users, so may what echoes it. */
+  said({ opcode, payload }: ClientMessage): void {
+    const { route, tap } = this.#options;
+    if (opcode === OPCODE.text && hasRoutingField(isolationOf(route), payload)) tap.saidAddress();
   }
 
   /** The client has told the primary something that the second leg is not to get. */

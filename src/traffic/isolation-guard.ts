@@ -94,6 +94,16 @@ export class IsolationGuard {
 
 const COMPILED = new WeakMap<RouteConfig, Isolation>();
 
+/** A route's rules, compiled once. */
+export function isolationOf(route: RouteConfig): Isolation {
+  let isolation = COMPILED.get(route);
+  if (isolation === undefined) {
+    isolation = new Isolation(route.isolation);
+    COMPILED.set(route, isolation);
+  }
+  return isolation;
+}
+
 /** What a guard is made of; null where nothing is enforced, or where nobody knows whose data it would be. */
 export function guardFacts(
   { id, route, subject }: { id: string; route: RouteConfig; subject: Subject | null },
@@ -102,10 +112,6 @@ export function guardFacts(
   { watch, compared }: Pick<GuardFacts, 'watch' | 'compared'>,
 ): GuardFacts | null {
   if (mode === 'observe' || subject === null) return null;
-  let isolation = COMPILED.get(route);
-  if (isolation === undefined) {
-    isolation = new Isolation(route.isolation);
-    COMPILED.set(route, isolation);
-  }
+  const isolation = isolationOf(route);
   return { route: route.name, side, id, subject, isolation, mode, watch, compared };
 }

@@ -166,11 +166,15 @@ export class Session implements SecondLegListener, RolledBack {
   /** The client's messages, from the next one on. */
   readMessages(): void {
     if (this.messages === null) this.#saidBefore = this.toUpstream.messages;
-    this.messages ??= new ClientMessages(this.facts.route, message => {
-      if (this.up === this.leg) this.comparison?.mirror(message);
-      // It was begun with the old primary, which has it; the new one gets it now.
-      else this.leg.socket.write(wholeFrame(message.opcode, message.payload, randomBytes(4)));
-    });
+    this.messages ??= new ClientMessages(
+      this.facts.route,
+      message => {
+        if (this.up === this.leg) this.comparison?.mirror(message);
+        // It was begun with the old primary, which has it; the new one gets it now.
+        else this.leg.socket.write(wholeFrame(message.opcode, message.payload, randomBytes(4)));
+      },
+      message => this.comparison?.said(message),
+    );
   }
 
   /** Tells the state machine what happened, and does what it says. */

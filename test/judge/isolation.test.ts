@@ -169,6 +169,24 @@ test('where legacy itself names others, the candidate is given the whole window 
   expect(whats().filter(what => !what.endsWith('on-both'))).toHaveLength(2);
 });
 
+test('nor is he accused of his own words, whichever service repeats them first', () => {
+  const { join, pass, whats } = judged();
+  const ann = join('ann');
+  const alone = () => whats().filter(what => !what.endsWith('on-both'));
+  ann.stream.saidAddress();
+  pass(20_000);
+  ann.say('candidate', { type: 'echo', run_id: 'run1', data: { userId: 'bob' } });
+  pass(WINDOW_MS - 1_000);
+  ann.say('legacy', { type: 'echo', run_id: 'run1', data: { userId: 'bob' } });
+  pass(2 * WINDOW_MS);
+  expect(alone()).toEqual([]);
+  // What only one of them says is told all the same, once the other one has had its window.
+  ann.stream.saidAddress();
+  ann.say('candidate', { type: 'other', run_id: 'run2', data: { userId: 'bob' } });
+  pass(WINDOW_MS + HOLD_MS);
+  expect(alone()).toEqual(['routing candidate ann /data/userId']);
+});
+
 test('... and that is forgotten when legacy has not done so for ten minutes', () => {
   const { join, pass, whats } = judged();
   const ann = join('ann');

@@ -42,6 +42,10 @@ export class HeardStream implements StreamTap {
     this.notes.push('said alone');
   }
 
+  saidAddress(): void {
+    this.notes.push('said an address');
+  }
+
   held(isHeld: boolean): void {
     this.notes.push(isHeld ? 'held' : 'released');
   }

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { IsolationMode } from '../../src/rules/decide.ts';
 import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
-import { frame } from '../support/frame.ts';
+import { clientFrame, frame } from '../support/frame.ts';
 import { asked, closeAll, closing, get, withService } from '../support/lane.ts';
 import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
 import { rawClient, upgradeRequest } from '../support/raw.ts';
@@ -139,30 +139,47 @@ test('what was prevented is told with field, type and outcome', async () => {
   });
 });
 
-test('... and whether the judge has a copy of it, and tells of it as well', async () => {
-  const ear = new Ear();
-  const decision = { ...decisionFor('legacy'), isolation: 'block' as const };
-  const second = { side: 'candidate', role: 'shadow' } as const;
-  const { service, front } = await withService({
-    ...guarded('block'),
-    tap: ear,
-    decider: () => ({ decision: { ...decision, second }, revision: 'test' }),
+describe('beside a second leg', () => {
+  async function compared() {
+    const ear = new Ear();
+    const decision = { ...decisionFor('legacy'), isolation: 'block' as const };
+    const second = { side: 'candidate', role: 'shadow' } as const;
+    const { service, front } = await withService({
+      ...guarded('block'),
+      tap: ear,
+      decider: () => ({ decision: { ...decision, second }, revision: 'test' }),
+    });
+    const client = await rawClient(front.port);
+    closing({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest('/ws', ANN));
+    const legs = [await service.next(), await service.next()];
+    for (const leg of legs) await leg.accept();
+    await client.has('\r\n\r\n');
+    const heard = () => ear.streams[0]?.notes ?? [];
+    await until('both are heard', () => heard().length === 2);
+    return { ear, heard, front, client, legs };
+  }
+
+  test('it is told whether the judge has a copy of what was prevented, and tells of it as well', async () => {
+    const { ear, front, legs } = await compared();
+    const say = async (times: number) => {
+      for (const leg of legs) leg.write(BOBS);
+      await until('it is told', () => front.prevented.length === times);
+    };
+    await say(1);
+    for (const stream of ear.streams) stream.isDeaf = true;
+    await say(2);
+    expect(front.prevented.map(({ compared }) => compared)).toEqual([true, false]);
   });
-  const client = await rawClient(front.port);
-  closing({ close: () => client.socket.destroy() });
-  client.write(upgradeRequest('/ws', ANN));
-  const legs = [await service.next(), await service.next()];
-  for (const leg of legs) await leg.accept();
-  await client.has('\r\n\r\n');
-  await until('both are heard', () => ear.streams[0]?.notes.length === 2);
-  const say = async (times: number) => {
-    for (const leg of legs) leg.write(BOBS);
-    await until('it is told', () => front.prevented.length === times);
-  };
-  await say(1);
-  for (const stream of ear.streams) stream.isDeaf = true;
-  await say(2);
-  expect(front.prevented.map(({ compared }) => compared)).toEqual([true, false]);
+
+  test('the judge is told that a client speaks of users: what repeats it is not at once a leak', async () => {
+    const { heard, client } = await compared();
+    const said = (payload: string) => client.write(clientFrame(TEXT, { payload }));
+    said('{"type":"chat","text":"hello"}');
+    said('{"type":"chat","text":{"userId":"bob"}}');
+    await until('it is told', () => heard().includes('said an address'));
+    expect(heard().filter(note => note === 'said an address')).toHaveLength(1);
+  });
 });
 
 test('nothing is touched where it is only observed, or where nobody knows who the client is', async () => {
