@@ -44,7 +44,9 @@ export class MessageReader {
 
   /** Of the message that is being put together; opcode -1 between two. */
   #messageOpcode = -1;
-  #parts: Buffer[] = [];
+  /** Its beginning, `#bytes` of it, with room behind. One piece, however many fragments it came in. */
+  #kept: Buffer = NOTHING;
+  /** More than `#maxBytes`: nothing is kept of it. */
   #bytes = 0;
 
   constructor(sink: MessageSink, maxBytes: number) {
@@ -167,8 +169,7 @@ export class MessageReader {
       this.#sink.message(opcode, last);
     } else {
       this.#keep(last);
-      const payload =
-        this.#parts.length === 1 ? (this.#parts[0] as Buffer) : Buffer.concat(this.#parts);
+      const payload = this.#kept.subarray(0, total);
       this.#endMessage();
       this.#sink.message(opcode, payload);
     }
@@ -176,15 +177,20 @@ export class MessageReader {
 
   /** Copies a piece of a message; of one that is too long only the length is kept. */
   #keep(part: Buffer): void {
+    const start = this.#bytes;
     this.#bytes += part.length;
     if (this.#bytes > this.#maxBytes) {
-      this.#parts = [];
+      this.#kept = NOTHING;
       this.#maskAt = (this.#maskAt + part.length) & 3;
       return;
     }
-    const copy = Buffer.from(part);
-    this.#unmask(copy);
-    this.#parts.push(copy);
+    if (this.#bytes > this.#kept.length) {
+      const grown = Buffer.allocUnsafe(Math.max(this.#bytes, 2 * start));
+      this.#kept.copy(grown, 0, 0, start);
+      this.#kept = grown;
+    }
+    part.copy(this.#kept, start);
+    this.#unmask(this.#kept.subarray(start, this.#bytes));
   }
 
   #unmask(part: Buffer): void {
@@ -198,7 +204,7 @@ export class MessageReader {
 
   #endMessage(): void {
     this.#messageOpcode = -1;
-    this.#parts = [];
+    this.#kept = NOTHING;
     this.#bytes = 0;
   }
 }

@@ -116,6 +116,10 @@ describe.each(WAYS)('34: a client that asks on %s', (_way, options) => {
     ['with a body', /(Host.*\r\n)/, '$1Content-Length: 4\r\n', 400],
     ['by POST', /^GET/, 'POST', 400],
     ['in HTTP/1.0', /HTTP\/1.1/, 'HTTP/1.0', 400],
+    ['(13) with two Hosts', /(Host.*\r\n)/, '$1$1', 400],
+    ['(13) with an empty Host', /Host.*\r\n/, 'Host:\r\n', 400],
+    ['(13) without a Host', /Host.*\r\n/, '', 400],
+    ['(33) with a fragment', /^GET (\S+)/, 'GET $1#f', 400],
   ])('%s is refused, and reaches no service', async (_what, pattern, by, status) => {
     const { service, client } = await line(options);
     const end = await client();

@@ -126,3 +126,14 @@ test('after a reset the next byte begins a message', () => {
   reader.push(wholeFrame(1, Buffer.from('whole')));
   expect(seen).toEqual([['message', 1, 'whole']]);
 });
+
+// Beside row 40: a client whose message never ends could fill the process with pieces of nothing.
+test('of two million empty fragments it keeps nothing', () => {
+  const { reader } = reading();
+  reader.push(fragment(1, false, ''));
+  const empty = Buffer.alloc(2 * 100_000, Buffer.from([0x00, 0x00]));
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < 20; i += 1) reader.push(empty);
+  // Kept, each would be an object of some 100 bytes; what is thrown away may lie about for a while.
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(60 * 1_048_576);
+});
