@@ -32,9 +32,18 @@ interface Entry {
   isResting: boolean;
 }
 
+/** What decides whether a pair is certain: the first that waits on either side, and the second of legacy's. */
+type Heads = readonly [Pending | undefined, Pending | undefined, Pending | undefined];
+
 /** Pairs that came while an event before them waited, so that others may cross them. */
 export class Order {
   #entries: Entry[] = [];
+  /** The furthest place of an entry, by side: a pair beyond both crosses none. */
+  readonly #furthest = { legacy: -1, candidate: -1 };
+  /** As of the last whole look; null if something has been entangled since. */
+  #heads: Heads | null = null;
+  /** Entered since the last look, and crossing nothing. */
+  #fresh = 0;
 
   get isEmpty(): boolean {
     return this.#entries.length === 0;
@@ -42,16 +51,33 @@ export class Order {
 
   add(pair: Pair): void {
     const entry: Entry = { pair, crosses: false, isResting: false };
+    const furthest = this.#furthest;
+    const [legacy, candidate] = [pair.legacy.place, pair.candidate.place];
+    if (legacy < furthest.legacy || candidate < furthest.candidate) this.#entangle(entry);
+    furthest.legacy = Math.max(furthest.legacy, legacy);
+    furthest.candidate = Math.max(furthest.candidate, candidate);
+    this.#entries.push(entry);
+    this.#fresh += 1;
+  }
+
+  #entangle(entry: Entry): void {
     for (const other of this.#entries) {
-      if (!doCross(pair, other.pair)) continue;
+      if (!doCross(entry.pair, other.pair)) continue;
       entry.crosses = true;
       other.crosses = true;
+      this.#heads = null;
     }
-    this.#entries.push(entry);
   }
 
   /** Hands over every pair whose place is certain. `waiting`: the lane's events without a pair. */
   settle(waiting: Readonly<Record<Side, readonly Pending[]>>, rest: Rest): void {
+    const heads: Heads = [waiting.legacy[0], waiting.legacy[1], waiting.candidate[0]];
+    // Behind one that waits for its window there may be hundreds, of which nothing new can be said.
+    if (this.#heads?.every((head, index) => head === heads[index])) {
+      return this.#settleFresh(waiting, rest);
+    }
+    this.#heads = heads;
+    this.#fresh = 0;
     const excess = this.#entries.length - MOST_PAIRS;
     for (const [index, entry] of this.#entries.entries()) {
       if (entry.isResting || entry.crosses) continue;
@@ -71,6 +97,18 @@ export class Order {
       // What rests in order is to be held against what it crosses, and what may still come.
       return !pair.isLate && ((crosses && !isKnown) || !isClosed(pair, waiting));
     });
+  }
+
+  #settleFresh(waiting: Readonly<Record<Side, readonly Pending[]>>, rest: Rest): void {
+    const entries = this.#entries;
+    for (; this.#fresh > 0; this.#fresh -= 1) {
+      const entry = entries[entries.length - this.#fresh] as Entry;
+      if (isPassable(entry.pair, waiting)) bringToRest(entry, false, rest);
+      const pushed = entries[entries.length - this.#fresh - MOST_PAIRS];
+      if (pushed !== undefined && !pushed.isResting && !pushed.crosses) {
+        bringToRest(pushed, false, rest);
+      }
+    }
   }
 }
 
