@@ -71,7 +71,12 @@ export class Order {
 
   /** Hands over every pair whose place is certain. `waiting`: the lane's events without a pair. */
   settle(waiting: Readonly<Record<Side, readonly Pending[]>>, rest: Rest): void {
-    const heads: Heads = [waiting.legacy[0], waiting.legacy[1], waiting.candidate[0]];
+    const { legacy, candidate } = this.#furthest;
+    const heads: Heads = [
+      before(legacy, waiting.legacy[0]),
+      before(legacy, waiting.legacy[1]),
+      before(candidate, waiting.candidate[0]),
+    ];
     // Behind one that waits for its window there may be hundreds, of which nothing new can be said.
     if (this.#heads?.every((head, index) => head === heads[index])) {
       return this.#settleFresh(waiting, rest);
@@ -136,6 +141,11 @@ function isPassable(
   waiting: Readonly<Record<Side, readonly Pending[]>>,
 ): boolean {
   return isNoneBefore(legacy, waiting.legacy[1]) && isNoneBefore(candidate, waiting.candidate[0]);
+}
+
+/** What waits behind all entries is nothing to them. */
+function before(place: number, waiting: Pending | undefined): Pending | undefined {
+  return waiting === undefined || waiting.place > place ? undefined : waiting;
 }
 
 function isNoneBefore(event: Pending, waiting: Pending | undefined): boolean {

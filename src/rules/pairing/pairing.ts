@@ -282,6 +282,7 @@ export class Pairing {
    * either of them should pair with would be here by now; else only what can be nothing else is paired.
    */
   #settleChanged(legacy: readonly Pending[], candidate: readonly Pending[], isOver: boolean): void {
+    if (legacy.length === 0 || candidate.length === 0) return;
     const others = new Set(candidate);
     for (const event of legacy) {
       if (!event.isWaiting || others.size === 0) continue;
