@@ -90,6 +90,11 @@ export class ContaminationWatch {
     this.#markerLength = texts[0]?.length ?? 0;
   }
 
+  /** So long an event waits for its pair, ms. */
+  get windowMs(): number {
+    return this.#options.windowMs;
+  }
+
   /** For streams that begin from now on; names that do not fit are to be seen anew. */
   setRules(route: string, rules: IsolationRules): void {
     const isolation = new Isolation(rules);

@@ -17,12 +17,19 @@ import { otherSide } from '../rules/pairing/legs.ts';
 import type { ContaminationWatch, Held, RouteWatch } from './contamination-watch.ts';
 import { type Found, OwnedData, type WatchedEvent } from './owned-data.ts';
 
-/** Contaminated events of one side that the other may send as well. */
-const MOST_RECENT = 64;
+/** Contaminated events of one side that the other may send as well: as many as are held of all sessions. */
+const MOST_RECENT = 1_000;
 /** What a client says may come back so much later: an agent's run takes that long. */
 const ECHO_MS = 30_000;
 /** Of what both services name, so much is compared. */
 const MOST_NAMED = 4_096;
+
+/** A contaminated event of one side. */
+interface Recent {
+  /** Null where it was told at once. */
+  readonly held: Held | null;
+  readonly at: number;
+}
 
 /** Of a stream, or of one request with its answers. */
 export type WatchedFacts = Pick<StreamFacts, 'route' | 'id' | 'subject'>;
@@ -36,11 +43,12 @@ export class StreamWatch {
   readonly #owned: OwnedData;
   /** Until then its own words, in which an address stands, may come back to it (epoch ms). */
   #echoesUntil = Number.NEGATIVE_INFINITY;
-  /** By what an event is, what was found in it on each side. */
-  readonly #recent: Record<Side, Map<string, Held | null>> = {
+  /** By what an event is, those of each side that the other has not sent, oldest first. */
+  readonly #recent: Record<Side, Map<string, Recent[]>> = {
     legacy: new Map(),
     candidate: new Map(),
   };
+  readonly #recentCount = { legacy: 0, candidate: 0 };
 
   constructor(
     watch: ContaminationWatch,
@@ -72,7 +80,7 @@ export class StreamWatch {
     at: number,
     mayBoth: boolean,
   ): string | null {
-    const found = this.#marker(payload) ?? this.#routing(side, payload, form);
+    const found = this.#marker(payload) ?? this.#routing(side, payload, form, at);
     if (found === null) {
       if (side === 'legacy' && isRecord(value)) this.#owned.learn(value, plan, at);
       return null;
@@ -116,7 +124,7 @@ export class StreamWatch {
     return owner === null ? null : { rule: 'marker', path: '', owner, what: owner };
   }
 
-  #routing(side: Side, payload: Buffer, form: MessageForm): Found | null {
+  #routing(side: Side, payload: Buffer, form: MessageForm, at: number): Found | null {
     const { isolation, fit, books } = this.#route;
     if (form.isBinary !== true && !hasRoutingField(isolation, payload)) return null;
     const inspection = inspect(isolation, this.#recipient, payload, form);
@@ -129,7 +137,9 @@ export class StreamWatch {
     const foreign = inspection.fields.filter(({ says }) => says === 'foreign');
     counts.fields += own + foreign.length;
     counts.foreign += foreign.length;
-    if (side === 'legacy') {
+    // What a user made it say proves nothing of the names that events use.
+    const isEcho = foreign.length > 0 && at < this.#echoesUntil;
+    if (side === 'legacy' && !isEcho) {
       fit.note(own + foreign.length, foreign.length, this.#user);
       books.identityMismatch = fit.isMismatch;
     }
@@ -153,23 +163,40 @@ export class StreamWatch {
   }
 
   #tell(contamination: Contamination, what: string, mayBoth: boolean): void {
-    const { side } = contamination;
-    const others = this.#recent[otherSide(side)];
-    const twin = others.get(what);
-    if (twin !== undefined) {
-      others.delete(what);
-      if (twin !== null) this.#watch.release(twin, true);
+    const { side, at } = contamination;
+    const twin = this.#takeTwin(otherSide(side), what, at);
+    if (twin !== null) {
+      if (twin.held !== null) this.#watch.release(twin.held, true);
       this.#watch.tell({ ...contamination, onBoth: true });
       return;
     }
-    const recent = this.#recent[side];
-    const [oldest] = recent.keys();
-    if (recent.size >= MOST_RECENT && oldest !== undefined) recent.delete(oldest);
-    if (mayBoth)
-      recent.set(what, this.#watch.hold(contamination, contamination.at < this.#echoesUntil));
-    else {
-      recent.set(what, null);
-      this.#watch.tell(contamination);
+    const held = mayBoth ? this.#watch.hold(contamination, at < this.#echoesUntil) : null;
+    if (held === null) this.#watch.tell(contamination);
+    this.#remember(side, what, { held, at });
+  }
+
+  /** The first that the other side sent alike, in the time in which two events are one. */
+  #takeTwin(side: Side, what: string, at: number): Recent | null {
+    const alike = this.#recent[side].get(what) ?? [];
+    for (let first = alike.shift(); first !== undefined; first = alike.shift()) {
+      this.#recentCount[side] -= 1;
+      if (alike.length === 0) this.#recent[side].delete(what);
+      if (at - first.at <= 2 * this.#watch.windowMs) return first;
     }
+    return null;
+  }
+
+  #remember(side: Side, what: string, recent: Recent): void {
+    const all = this.#recent[side];
+    const alike = all.get(what);
+    if (alike === undefined) all.set(what, [recent]);
+    else alike.push(recent);
+    this.#recentCount[side] += 1;
+    if (this.#recentCount[side] <= MOST_RECENT) return;
+    const [oldest] = all as Iterable<[string, Recent[]]>;
+    if (oldest === undefined) return;
+    oldest[1].shift();
+    if (oldest[1].length === 0) all.delete(oldest[0]);
+    this.#recentCount[side] -= 1;
   }
 }

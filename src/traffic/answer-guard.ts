@@ -107,6 +107,12 @@ export class AnswerGuard implements AnswerSink {
     this.#sink.fail(code, detail);
   }
 
+  /** Its client has left: what waits here waits for nobody. */
+  close(): void {
+    this.#events?.close();
+    this.#take();
+  }
+
   /** The whole body of an answer is there. */
   #whole({ status, reason, headers }: Head, body: Buffer): void {
     const codings = listMembers(headers, 'content-encoding');

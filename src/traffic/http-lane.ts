@@ -355,14 +355,16 @@ export class HttpLane {
 
   /** `sink`, with nobody else's data in it where the decision says so. */
   #guarded(
-    { incoming, route, request }: Call,
+    { incoming, response, route, request }: Call,
     { subject, decision, sink, compared }: Guarded,
   ): AnswerSink {
     const about = { id: request.requestId, route, subject };
     const told = { watch: this.#options.isolation, compared: () => compared };
     const facts = guardFacts(about, decision.primary, decision.isolation, told);
     if (facts === null) return sink;
-    return new AnswerGuard(sink, incoming.method ?? 'GET', facts, this.#held);
+    const guard = new AnswerGuard(sink, incoming.method ?? 'GET', facts, this.#held);
+    response.once('close', () => guard.close());
+    return guard;
   }
 
   /** Where somebody measures how legacy differs from itself, and there is a twin of it: its stream as well. */

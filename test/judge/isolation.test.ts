@@ -169,6 +169,47 @@ test('where legacy itself names others, the candidate is given the whole window 
   expect(whats().filter(what => !what.endsWith('on-both'))).toHaveLength(2);
 });
 
+test('events that are alike are told apart by their number, in whatever order they come', () => {
+  for (const [first, second] of [SIDES, SIDES.toReversed()] as [Side, Side][]) {
+    const { join, pass, whats } = judged();
+    const ann = join('ann');
+    const typing = { type: 'typing', run_id: 'run1', userId: 'bob' };
+    for (const side of [first, first, second, second]) ann.say(side, typing);
+    pass(2 * WINDOW_MS);
+    expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
+    expect(whats()).toHaveLength(4);
+  }
+});
+
+test('what legacy did long ago is no excuse for the candidate', () => {
+  const { join, pass, whats } = judged();
+  const ann = join('ann');
+  ann.say('legacy', step('run1', 't1', { userId: 'bob' }));
+  pass(11 * 60_000);
+  ann.say('candidate', step('run1', 't1', { userId: 'bob' }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['routing legacy ann /userId', 'routing candidate ann /userId']);
+});
+
+test('a hundred addresses that he typed accuse nobody, and do not make the names look wrong', () => {
+  const { join, pass, whats, watch } = judged();
+  const users = Array.from({ length: 20 }, (_, n) => ({ id: `user${n}`, ...join(`user${n}`) }));
+  for (let n = 0; n < 1_000; n += 1) {
+    const { id, both } = users[n % 20] as (typeof users)[number];
+    both({ type: 'note', run_id: `run${n}`, userId: id });
+  }
+  const ann = join('ann');
+  ann.stream.saidAddress();
+  const echo = (n: number) => ({ type: 'echo', run_id: `run${n}`, data: { userId: `u${n}` } });
+  for (const side of ['candidate', 'legacy'] as const) {
+    for (let n = 0; n < 100; n += 1) ann.say(side, echo(n));
+    pass(1_000);
+  }
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
+  expect(watch.books().get('events')?.identityMismatch).toBe(false);
+});
+
 test('nor is he accused of his own words, whichever service repeats them first', () => {
   const { join, pass, whats } = judged();
   const ann = join('ann');

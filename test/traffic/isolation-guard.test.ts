@@ -6,7 +6,7 @@ import type { IsolationMode } from '../../src/rules/decide.ts';
 import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { clientFrame, frame } from '../support/frame.ts';
-import { asked, closeAll, closing, get, withService } from '../support/lane.ts';
+import { answer, asked, closeAll, closing, connected, get, withService } from '../support/lane.ts';
 import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
 import { rawClient, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
@@ -315,6 +315,28 @@ describe('answers of HTTP', () => {
     expect(head).toMatch(/^HTTP\/1.1 502 /);
     expect(JSON.parse(body)).toMatchObject({ error: { code: 'isolated' } });
     expect(front.prevented).toMatchObject([{ outcome: 'blocked' }]);
+  });
+
+  test('what is held of answers whose clients leave takes no room from those that stay', async () => {
+    const { service, front } = await withService(guarded('block'));
+    const half = Buffer.alloc(1_000_000, ' ');
+    for (let n = 0; n < 100; n += 1) {
+      const client = await connected(front);
+      client.write(get('/api/x', ANN));
+      const upstream = await asked(service);
+      upstream.write(`HTTP/1.1 200 OK\r\n${JSON_HEAD}Content-Length: 1048576\r\n\r\n`);
+      upstream.write(half);
+      // The proxy reads it in this very process: nothing tells when, but it is quick.
+      const at = performance.now();
+      await until('it has been read', () => performance.now() > at + 15);
+      client.socket.destroy();
+      await until('the service is let go', () => upstream.ended || upstream.closed);
+    }
+    const client = await connected(front);
+    client.write(get('/api/x', ANN));
+    const bobs = JSON.stringify({ pad: 'x'.repeat(500_000), userId: 'bob' });
+    (await asked(service)).write(answer(bobs, JSON_HEAD));
+    await client.has('"code":"isolated"');
   });
 
   test('a clean one passes as it came', async () => {
