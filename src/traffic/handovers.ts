@@ -281,7 +281,8 @@ export class Handovers {
     session.counters = session.host.countersOf(session.facts.route.name, next.side);
     session.counters.sessionsOpen += 1;
     attachLeg(session, next);
-    if (toUpstream.atMessageBoundary || lost) session.up = next;
+    // A message of the client's that has begun ends with the old one, dead or not: the new one gets it whole.
+    if (toUpstream.atMessageBoundary) session.up = next;
     else old.midMessage = true;
     session.guardAnew();
     for (const raw of reconciled.deliver) writeToClient(session, raw);

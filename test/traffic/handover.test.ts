@@ -265,6 +265,24 @@ test.each(['was let go', 'died'])(
   },
 );
 
+// The fault: the rest of the message went to a service that had not had its beginning.
+test('a client in the middle of a message is heard by the leg that its session goes on with', async () => {
+  const { legacy, candidate, front, socket, moved } = await line({ primary: 'candidate' });
+  const raw = (socket as unknown as { _socket: net.Socket })._socket;
+  const message = wholeFrame(1, Buffer.from('{"type":"first"}'), Buffer.from([1, 2, 3, 4]));
+  raw.write(message.subarray(0, 10));
+  const bytes = () =>
+    [...front.traffic.counters()].find(({ side }) => side === 'candidate')?.counters
+      .bytesToUpstream;
+  await until('the first half has come', () => bytes() === 10);
+  candidate.sockets[0]?.terminate();
+  await until('it goes on', () => moved().length === 1);
+  raw.write(message.subarray(10));
+  socket.send('{"type":"second"}');
+  await until('both are heard', () => legacy.heard.length === 2);
+  expect(legacy.heard).toEqual(['{"type":"first"}', '{"type":"second"}']);
+});
+
 test('an event that the old primary left out earlier is not delivered late, and is counted', async () => {
   const { legacy, candidate, read, front, ear, move } = await line();
   for (const n of [1, 2, 3]) candidate.say(event(n));
