@@ -91,6 +91,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     const { socket, req, headersSent } = this.#response;
     // Null while an answer before this one is under way on the same connection (pipelining).
     if (socket === null || headersSent || req.httpVersion !== '1.1') return;
+    this.#handedOver();
     const phrase = STATUS_CODES[status] ?? 'Interim';
     socket.write(writeHead(`HTTP/1.1 ${status} ${phrase}`, endToEnd(plainLength(status, headers))));
   }
@@ -98,6 +99,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
   head(status: number, reason: string, headers: readonly string[]): void {
     const response = this.#response;
     if (response.destroyed) return;
+    this.#handedOver();
     // Only what the service says.
     response.sendDate = false;
     this.#end = bodyEnd(response, status, headers);
@@ -111,7 +113,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
   data(chunk: Buffer): boolean {
     if (this.#response.destroyed) return true;
     this.#options.counters.bytesToClient += chunk.length;
-    for (const run of this.rollbacks) run.handedOver();
+    this.#handedOver();
     if (this.#isHeld && this.#held === null) {
       this.#held = chunk;
       return true;
@@ -133,7 +135,10 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
       return;
     }
     this.#flush();
-    if (trailers.length > 0) response.addTrailers(pairs(endToEnd(trailers)));
+    if (trailers.length > 0) {
+      this.#handedOver();
+      response.addTrailers(pairs(endToEnd(trailers)));
+    }
     response.end();
   }
 
@@ -146,6 +151,11 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     this.#flush();
     // What there was of it goes out before.
     process.nextTick(() => this.#cutOff());
+  }
+
+  /** Bytes of the service go to the client now, or before anything else happens. */
+  #handedOver(): void {
+    for (const run of this.rollbacks) run.handedOver();
   }
 
   #cutOff(): void {

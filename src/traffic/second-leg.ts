@@ -19,7 +19,6 @@ const FLOOD_FACTOR = 4;
 /** A goodbye is answered within that time, or the connection is cut. */
 const GOODBYE_MS = 2_000;
 const NORMAL_CLOSE = 1000;
-const NOTHING = Buffer.alloc(0);
 
 export interface SecondLegOptions {
   readonly side: Side;
@@ -150,7 +149,7 @@ export class SecondLeg {
   }
 
   readonly #onSocketEnd = (): void => {
-    if (this.#leg !== null) this.#farewell(this.#leg);
+    if (this.#leg !== null) this.#farewell(this.#leg, null);
   };
   readonly #onSocketClose = (): void => this.#end('closed');
 
@@ -174,8 +173,9 @@ export class SecondLeg {
   }
 
   /** Answered, and gone for us at once: nobody must wait for it, or make it the primary. */
-  #farewell({ socket }: Leg, answer: Buffer = NOTHING): void {
-    socket.end(answer);
+  #farewell({ socket }: Leg, answer: Buffer | null): void {
+    if (answer !== null) socket.write(answer);
+    socket.end();
     setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
     this.#end('closed', false);
   }

@@ -56,6 +56,12 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
     },
     MOST_MESSAGE_BYTES,
   );
+  // It was not listened to from its beginning on, and may have sent what is wanted before.
+  const [oldest] = records.slice(-1);
+  const isCovered =
+    oldest === undefined
+      ? tracker.messages === 0
+      : !wanted(oldest) || oldest.messages <= (from ?? 0);
   let begun = false;
   for (const { bytes, atBoundary, messages: before } of records.reverse()) {
     if (!begun && !atBoundary) continue;
@@ -63,7 +69,7 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
     begun = true;
     splitter.push(bytes);
   }
-  return { messages, partial: splitter.held(), complete };
+  return { messages, partial: splitter.held(), complete: complete && isCovered };
 }
 
 /** The message of a unit; control frames in it are the leg's own business. */

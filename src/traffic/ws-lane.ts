@@ -105,7 +105,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#sweeper = setInterval(() => {
       const now = performance.now();
       for (const session of this.sessions) session.sweep(now);
-      void this.#sendAway(this.#overdue(now));
+      this.#sendOverdueAway(now);
       this.#readingOn.sweep(now);
       this.#twins.sweep();
     }, SWEEP_MS);
@@ -427,11 +427,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     return session.facts.route.onSwitch === 'in-place' && this.#handovers.isMovable(session);
   }
 
-  /** Sessions of routes that drain, and have had their time; each is named once. */
-  #overdue(nowMs: number): Session[] {
-    const overdue = [...this.sessions].filter(({ leaveBy }) => leaveBy <= nowMs);
-    for (const session of overdue) session.leaveBy = Number.NEGATIVE_INFINITY;
-    return overdue.filter(({ cause }) => cause === null);
+  /** Of the sessions that were to drain, and have had their time, as many as may be told until the next sweep. */
+  #sendOverdueAway(nowMs: number): void {
+    const { movesPerS } = this.#options.context().limits;
+    const overdue: Session[] = [];
+    for (const session of this.sessions) {
+      if (session.leaveBy > nowMs || session.cause !== null) continue;
+      if (overdue.push(session) >= (movesPerS * SWEEP_MS) / 1_000) break;
+    }
+    if (overdue.length > 0) void this.#sendAway(overdue);
   }
 
   #sendAway(leaving: readonly Session[]): Promise<void> {
@@ -444,6 +448,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const count = { warm: 0, toDial: 0, notMovable: 0 };
     for (const session of this.sessions) {
       if (session.facts.route.name !== route || session.leg.side !== 'candidate') continue;
+      // It has had its last byte, and only its client has still to close.
+      if (session.cut) continue;
       if (!this.#isToMove(session)) count.notMovable += 1;
       else if (session.state.second === 'legacy') count.warm += 1;
       else count.toDial += 1;
