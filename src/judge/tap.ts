@@ -376,7 +376,11 @@ class TappedStream implements StreamTap {
     const time = this.#tap.now();
     if (this.#closed || time - this.#saidAddressAt < SAY_AGAIN_MS) return;
     this.#saidAddressAt = time;
-    this.#tap.note({ kind: 'said-address', stream: this.number, time });
+    this.#saySaidAddress();
+  }
+
+  #saySaidAddress(): void {
+    this.#tap.note({ kind: 'said-address', stream: this.number, time: this.#saidAddressAt });
   }
 
   held(isHeld: boolean): void {
@@ -409,6 +413,7 @@ class TappedStream implements StreamTap {
     this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
     if (this.#isHeld) this.held(true);
     if (this.#hasSaidAlone) this.#saySaidAlone();
+    if (this.#saidAddressAt > Number.NEGATIVE_INFINITY) this.#saySaidAddress();
     for (const side of ['legacy', 'candidate'] as const) {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);

@@ -17,6 +17,9 @@ import type { TailRing } from './tail-ring.ts';
 const FIRST_REDIAL_MS = 1_000;
 const LAST_REDIAL_MS = 30_000;
 
+/** Of a client's message. */
+const MOST_SEARCHED_BYTES = 65_536;
+
 /** A leg that has spoken is at least so old to the judge: not one of two that were dialled together. */
 const USED_MS = 1_000;
 
@@ -113,7 +116,10 @@ export class Comparison implements Lone {
   /** A message of the client, whoever gets it: where it speaks of users, so may what echoes it. */
   said({ opcode, payload }: ClientMessage): void {
     const { route, tap } = this.#options;
-    if (opcode === OPCODE.text && hasRoutingField(isolationOf(route), payload)) tap.saidAddress();
+    if (opcode !== OPCODE.text) return;
+    // Megabytes are not searched on the way of other clients' bytes: there may be one in them.
+    const mayHold = payload.length > MOST_SEARCHED_BYTES;
+    if (mayHold || hasRoutingField(isolationOf(route), payload)) tap.saidAddress();
   }
 
   /** The client has told the primary something that the second leg is not to get. */

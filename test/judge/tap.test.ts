@@ -45,3 +45,24 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
   expect(heard.messages).toBe(messages);
   expect(tap.flushIfFree()).toBe(true);
 });
+
+test('a judge that begins anew is told again what a client has said of users, and when, and that but once a second', () => {
+  const sent: Batch[] = [];
+  let now = 0;
+  const tap = new BatchTap({
+    send: batch => void sent.push(batch),
+    now: () => now,
+    writes: new UnansweredWrites(5_000),
+  });
+  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+  const told = () => {
+    tap.flush();
+    const notes = sent.splice(0).flatMap(batch => batch.notes);
+    return notes.flatMap(note => (note.kind === 'said-address' ? [note.time] : []));
+  };
+  for (now of [5_000, 5_500, 6_000]) stream.saidAddress();
+  expect(told()).toEqual([5_000, 6_000]);
+  now = 9_000;
+  tap.beginAnew();
+  expect(told()).toEqual([6_000]);
+});

@@ -180,6 +180,12 @@ describe('beside a second leg', () => {
     await until('it is told', () => heard().includes('said an address'));
     expect(heard().filter(note => note === 'said an address')).toHaveLength(1);
   });
+
+  test('... and may do so in what is too long to be searched on its way', async () => {
+    const { heard, client } = await compared();
+    client.write(clientFrame(TEXT, { payload: `"${'x'.repeat(70_000)}"` }));
+    await until('it is told', () => heard().includes('said an address'));
+  });
 });
 
 test('nothing is touched where it is only observed, or where nobody knows who the client is', async () => {
