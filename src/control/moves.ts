@@ -7,6 +7,8 @@ import type { Stage } from '../rules/stage.ts';
 /** A decision takes up to 5 µs; 200 of them hold up clients for no more than a millisecond. */
 const SLICE = 200;
 
+/** Of what is open and is no WebSocket. */
+const STAYS = 'open ones stay where they are until they leave; new ones follow at once';
 /** What becomes of open sessions whose side changes. */
 const NOTES: Readonly<Record<RouteConfig['onSwitch'], string>> = {
   'in-place': 'open ones stay open and move within some seconds; new ones follow at once',
@@ -47,7 +49,7 @@ export async function countMoves(
     wouldMoveToLegacy: moving.legacy,
     shareBefore: served(stages.before),
     shareAfter: served(stages.after),
-    note: NOTES[route.protocol === 'websocket' ? route.onSwitch : 'drain'],
+    note: route.protocol === 'websocket' ? NOTES[route.onSwitch] : STAYS,
   };
 }
 

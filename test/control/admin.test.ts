@@ -238,6 +238,15 @@ describe('setting the stage', () => {
     expect(change?.moves).toMatchObject({ wouldMoveToLegacy: 3, wouldMoveToCandidate: 0 });
   });
 
+  test('it says what becomes of what is open, which a limit of WebSockets does not end elsewhere', async () => {
+    const changes = await setStage({ stage: 'shadow', percent: 10, dryRun: true });
+    const noteOf = (route: string) => changes.find(each => each.route === route)?.moves.note;
+    expect(noteOf('events')).toMatch(/^open ones stay open and move/);
+    expect(noteOf('api')).toBe(
+      'open ones stay where they are until they leave; new ones follow at once',
+    );
+  });
+
   test('without a route it is for all of them, and flags that no file had get one', async () => {
     const changes = await setStage({ stage: 'shadow', percent: 10 });
     expect(changes.map(({ route, after, files }) => [route, after.text, files])).toEqual([
