@@ -11,7 +11,7 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/unleash-global.ts'],
     // Limits catch hangs only: the machine is shared, and a slow run is not a failure.
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
     // Most of them wait for windows, retries, kernels. Vitest would leave one processor free, of two.

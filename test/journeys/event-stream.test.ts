@@ -9,8 +9,8 @@ import { until } from '../support/until.ts';
 
 afterEach(closeAll);
 
-/** All that can be set, at 1 s; an idle connection to a service is kept for 4 s, one of a client for 5 s. */
-const LIMITS = `limits: { headersTimeoutMs: 1000, stallMs: 1000, closeMs: 1000, boundaryMs: 1000 }`;
+/** All that can be set, at 2 s; an idle connection to a service is kept for 4 s, one of a client for 5 s. */
+const LIMITS = `limits: { headersTimeoutMs: 2000, stallMs: 2000, closeMs: 2000, boundaryMs: 2000 }`;
 const SILENCE_MS = 6_500;
 
 interface Stream {
@@ -50,7 +50,7 @@ test.each([
 ] as const)(
   'on %s: nothing for longer than any of them, then events, each at once',
   async (side, stage) => {
-    const up = closing(await stack({ stage: [stage], config: LIMITS, timeoutMs: 1_000 }));
+    const up = closing(await stack({ stage: [stage], config: LIMITS, timeoutMs: 2_000 }));
     const users = ['user_1001', 'user_1002'];
     const streams = await Promise.all(users.map(user => stream(up, user)));
     expect(streams.map(({ response }) => response.statusCode)).toEqual([200, 200]);

@@ -7,7 +7,7 @@ const PAUSE_MS = 5;
 export async function until<T>(
   what: string,
   condition: () => T | Promise<T>,
-  deadlineMs = 10_000,
+  deadlineMs = 20_000,
 ): Promise<NonNullable<T>> {
   const start = performance.now();
   for (;;) {

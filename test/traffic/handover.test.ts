@@ -542,7 +542,9 @@ test('a client message that was begun before a move is brought to its end, and b
 });
 
 test('a target that dies in the middle of it: the session goes on with the service that lives', async () => {
-  const { legacy, candidate, front, ear, read, serve, moved, code } = await line();
+  // Its death is what is to end the wait for the boundary, not the clock.
+  const limits = { boundaryMs: 20_000 };
+  const { legacy, candidate, front, ear, read, serve, moved, code } = await line({ limits });
   // The primary is inside a message: the move waits for its end.
   const raw = legacy.sockets[0];
   raw?.send('{"type":"step",', { fin: false });
