@@ -9,7 +9,7 @@ import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
 import { pointerTo } from '../rules/isolation/rules.ts';
 import type { ContaminationWatch, RouteWatch } from './contamination-watch.ts';
 
-/** Identifiers of one session that were told of lately, and need no telling again. */
+/** Identifiers of one session that the ledger's young half has, and that need no telling again. */
 const MOST_TAUGHT = 64;
 /** As lanes of events are named. */
 const MOST_CHARACTERS = 256;
@@ -38,6 +38,8 @@ export class OwnedData {
   readonly #route: RouteWatch;
   readonly #user: Hash64;
   readonly #taught = new Set<string>();
+  /** Of the ledger, when they were taught. */
+  #generation = 0;
 
   constructor(watch: ContaminationWatch, route: RouteWatch, user: Hash64) {
     this.#watch = watch;
@@ -48,14 +50,18 @@ export class OwnedData {
   /** Legacy has sent this to the user. */
   learn(value: JsonRecord, plan: TypePlan, at: number): void {
     const { isolation, personal } = this.#route;
+    const { identifiers } = this.#watch;
     for (const steps of isolation.identifiers) {
       const name = identifierAt(value, steps, plan);
       if (name === null) continue;
       const key = `${steps.at(-1)} ${name}`;
-      if (this.#taught.has(key)) continue;
-      if (this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
+      // What was taught before is in the half that is forgotten next: it is used still, and stays his.
+      const isOld = identifiers.generation !== this.#generation;
+      if (!isOld && this.#taught.has(key)) continue;
+      if (isOld || this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
       this.#taught.add(key);
-      this.#watch.identifiers.teach(this.#watch.hash(steps.at(-1) ?? '', name), this.#user, at);
+      identifiers.teach(this.#watch.hash(steps.at(-1) ?? '', name), this.#user, at);
+      this.#generation = identifiers.generation;
     }
     const type = typeOf(value);
     if (!this.#saysWhose(type, value, plan)) return;

@@ -97,6 +97,10 @@ function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marke
       tap.exchange({ ...request, legacy, candidate });
       flush();
     },
+    /** Time in which nothing is looked at: hours of it. */
+    skip(ms: number) {
+      now += ms;
+    },
     pass(ms: number) {
       for (const end = now + ms; now < end; ) {
         now += TICK_MS;
@@ -295,6 +299,23 @@ test('a thread that legacy gives to two users is nobody’s', () => {
   pass(2 * WINDOW_MS);
   expect(whats()).toEqual([]);
   expect(verdicts()).toEqual(['extra']);
+});
+
+test('a thread that legacy goes on using stays its user’s for days; one that nobody uses is forgotten', () => {
+  const { join, skip, pass, whats, watch } = judged();
+  const [ann, bob, carl] = [join('ann'), join('bob'), join('carl')];
+  ann.both(step('run0', 't0'));
+  for (let hour = 1; hour <= 72; hour += 1) {
+    skip(3_600_000);
+    carl.both(step(`run-c${hour}`, `t-c${hour}`));
+    // By the same session, of which the ledger has heard long ago.
+    ann.both(step('run1', 't1', { step_number: hour }));
+  }
+  const thread = (name: string) => watch.identifiers.ownerOf(watch.hash('thread_id', name));
+  expect(thread('t0')).toBeNull();
+  bob.say('candidate', step('run3', 't1'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['ledger candidate bob /thread_id']);
 });
 
 test('an identifier is compared in its own field: run "7" is not thread "7"', () => {

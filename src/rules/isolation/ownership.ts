@@ -35,6 +35,8 @@ export class Ownership {
   #young: Table;
   #old: Table;
   #since = Number.NEGATIVE_INFINITY;
+  /** How often the older half was forgotten: what was taught since is in the young one. */
+  generation = 0;
   /** Entries that were forgotten to make room, before their age. */
   crowdedOut = 0;
 
@@ -76,6 +78,7 @@ export class Ownership {
     if (!isFull && atMs - this.#since < this.#limits.maxAgeMs / 2) return;
     if (isFull) this.crowdedOut += this.#old.size;
     this.#since = atMs;
+    this.generation += 1;
     this.#old = this.#young;
     this.#young = new Table(this.#limits.entries);
   }
