@@ -1,8 +1,9 @@
-// The guard before an answer of HTTP: a JSON body is held until it is whole and looked into, a stream of events
-// event by event, and everything else can only be passed on or refused.
+// The guard before an answer of HTTP: a JSON body, whatever it is said to be, is held until it is whole and
+// looked into, a stream of events event by event, and everything else can only be passed on or refused.
 import type { ErrorCode } from '../errors.ts';
+import type { UninspectedBecause } from '../ports.ts';
 import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
-import { decoded } from '../wire/content-coding.ts';
+import { decoded, decodedStart } from '../wire/content-coding.ts';
 import { fieldValues, listMembers, without } from '../wire/headers.ts';
 import { EventGuard } from './event-guard.ts';
 import type { AnswerSink } from './exchange.ts';
@@ -10,9 +11,20 @@ import type { HeldRoom } from './held-room.ts';
 import { type GuardFacts, IsolationGuard } from './isolation-guard.ts';
 
 const JSON_TYPE = /^(?:application|text)\/(?:[\w.-]+\+)?json\b/i;
+/** Values one after another, each of which its client may wait for: held to the end they would be late. */
+const JSON_LINES =
+  /^[\w.-]+\/(?:[\w.-]+\+)?(?:x-)?(?:ndjson|jsonl|jsonlines|json-seq|stream\+json)\b/i;
 const EVENT_STREAM = /^text\/event-stream\b/i;
 /** JSON is UTF-8 (RFC 8259 8.1); a client that believes this reads something else. */
 const OTHER_CHARSET = /;\s*charset\s*=\s*"?(?!utf-?8|us-ascii)/i;
+/**
+ * So much of a body says whether it begins as JSON does: with more blanks, or in a coding that says nothing
+ * until more of it is there, it is held until it is whole.
+ */
+const START_BYTES = 512;
+/** Byte order mark. */
+const MARK = Buffer.from('\uFEFF');
+const NOTHING = Buffer.alloc(0);
 /** They describe the bytes of the service's own body. */
 const OF_THE_BODY: ReadonlySet<string> = new Set([
   'content-length',
@@ -41,6 +53,8 @@ export class AnswerGuard implements AnswerSink {
   readonly #method: string;
   /** Waits for the body that it stands before. */
   #head: Head | null = null;
+  /** It is said to be JSON, or begins as it does; null: that is to be seen. */
+  #isJson: boolean | null = null;
   #held: Buffer[] = [];
   #bytes = 0;
   #events: EventGuard | null = null;
@@ -68,12 +82,15 @@ export class AnswerGuard implements AnswerSink {
       this.#events = new EventGuard(this.#guard, this.#room, bytes => this.#sink.data(bytes));
       return this.#sink.head(status, reason, headers);
     }
-    const because = isCoded ? 'coded' : OTHER_CHARSET.test(type) ? 'not-utf8' : 'binary';
+    const isStream = EVENT_STREAM.test(type) || JSON_LINES.test(type);
+    const isOther = OTHER_CHARSET.test(type);
     // Of a range (206) the beginning of a name may be missing.
-    if (JSON_TYPE.test(type) && because !== 'not-utf8' && status !== 206) {
+    if (!isStream && !isOther && status !== 206) {
       this.#head = { status, reason, headers };
+      this.#isJson = JSON_TYPE.test(type) ? true : null;
       return;
     }
+    const because = isCoded ? 'coded' : isOther ? 'not-utf8' : 'binary';
     if (this.#guard.uninspectable(because) === 'withhold') this.#withhold();
     else this.#sink.head(status, reason, headers);
   }
@@ -86,7 +103,7 @@ export class AnswerGuard implements AnswerSink {
     if (!this.#room.change(chunk.length)) return this.#letGo('no-room', chunk);
     this.#held.push(chunk);
     this.#bytes += chunk.length;
-    return true;
+    return this.#isJson === null ? this.#lookAtStart(this.#head) : true;
   }
 
   end(trailers: readonly string[]): void {
@@ -113,6 +130,19 @@ export class AnswerGuard implements AnswerSink {
     this.#take();
   }
 
+  /** Its first byte that is no blank says whether it may be JSON. */
+  #lookAtStart({ headers }: Head): boolean {
+    const codings = listMembers(headers, 'content-encoding');
+    const start = Buffer.concat(this.#held, Math.min(this.#bytes, START_BYTES));
+    const plain = decodedStart(start, codings, MOST_INSPECTED_BYTES);
+    if (plain === undefined) return this.#letGo('coded');
+    const is = beginsAsJson(plain);
+    if (is === false) return this.#letGo('binary');
+    // What does not tell by then tells when it is whole.
+    if (is === true || this.#bytes >= START_BYTES) this.#isJson = true;
+    return true;
+  }
+
   /** The whole body of an answer is there. */
   #whole({ status, reason, headers }: Head, body: Buffer): void {
     const codings = listMembers(headers, 'content-encoding');
@@ -137,7 +167,7 @@ export class AnswerGuard implements AnswerSink {
   }
 
   /** It can not be held: what there is of it goes on, or none of it. */
-  #letGo(because: 'too-large' | 'no-room', chunk: Buffer): boolean {
+  #letGo(because: UninspectedBecause, chunk: Buffer = NOTHING): boolean {
     const head = this.#head as Head;
     const held = this.#take();
     if (this.#guard.uninspectable(because) === 'withhold') {
@@ -146,8 +176,8 @@ export class AnswerGuard implements AnswerSink {
     }
     this.#head = null;
     this.#sink.head(head.status, head.reason, head.headers);
-    if (held.length > 0) this.#sink.data(held);
-    return this.#sink.data(chunk);
+    const all = Buffer.concat([held, chunk]);
+    return all.length === 0 || this.#sink.data(all);
   }
 
   #withhold(): void {
@@ -163,6 +193,14 @@ export class AnswerGuard implements AnswerSink {
     this.#bytes = 0;
     return held;
   }
+}
+
+/** Null: what there is are blanks, or the beginning of a byte order mark. */
+function beginsAsJson(start: Buffer): boolean | null {
+  const isMarked = start.subarray(0, MARK.length).equals(MARK.subarray(0, start.length));
+  const text = start.toString('latin1', isMarked ? MARK.length : 0);
+  const first = /[^ \t\r\n]/.exec(text)?.[0];
+  return first === undefined ? null : first === '{' || first === '[';
 }
 
 /** UTF-16 or 32, which has zeros or a mark where JSON has none. */

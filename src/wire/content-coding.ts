@@ -1,9 +1,18 @@
 // Content codings (RFC 9110 8.4.1), undone within bounds.
-import { brotliDecompressSync, gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
+import {
+  brotliDecompressSync,
+  constants,
+  gunzipSync,
+  inflateSync,
+  zstdDecompressSync,
+} from 'node:zlib';
 
-const DECODERS: Readonly<
-  Record<string, (body: Buffer, options: { maxOutputLength: number }) => Buffer>
-> = {
+interface DecodeOptions {
+  readonly maxOutputLength: number;
+  readonly finishFlush?: number;
+}
+
+const DECODERS: Readonly<Record<string, (body: Buffer, options: DecodeOptions) => Buffer>> = {
   gzip: gunzipSync,
   'x-gzip': gunzipSync,
   deflate: inflateSync,
@@ -20,6 +29,32 @@ export function decoded(
   codings: readonly string[],
   mostBytes: number,
 ): Buffer | undefined {
+  return undone(body, codings, () => ({ maxOutputLength: mostBytes }));
+}
+
+/** As `decoded`, of the beginning of a body: what can be told by that, which may be nothing yet. */
+export function decodedStart(
+  start: Buffer,
+  codings: readonly string[],
+  mostBytes: number,
+): Buffer | undefined {
+  return undone(start, codings, name => ({
+    maxOutputLength: mostBytes,
+    // What is there is wanted, though its end is not.
+    finishFlush: FLUSH[name] ?? constants.Z_SYNC_FLUSH,
+  }));
+}
+
+const FLUSH: Readonly<Record<string, number>> = {
+  br: constants.BROTLI_OPERATION_FLUSH,
+  zstd: constants.ZSTD_e_flush,
+};
+
+function undone(
+  body: Buffer,
+  codings: readonly string[],
+  options: (name: string) => DecodeOptions,
+): Buffer | undefined {
   let bytes = body;
   for (const coding of codings.toReversed()) {
     const name = coding.toLowerCase();
@@ -27,7 +62,7 @@ export function decoded(
     const decode = Object.hasOwn(DECODERS, name) ? DECODERS[name] : undefined;
     if (decode === undefined) return undefined;
     try {
-      bytes = decode(bytes, { maxOutputLength: mostBytes });
+      bytes = decode(bytes, options(name));
     } catch {
       // Not what it says it is, or longer than is held: either way nobody can tell what is in it.
       return undefined;

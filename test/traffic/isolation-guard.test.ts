@@ -1,6 +1,6 @@
 // What the lanes' guards do about another user's data: put right or withheld before it is delivered, while
 // everything else passes as it came.
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { IsolationMode } from '../../src/rules/decide.ts';
 import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
@@ -359,6 +359,70 @@ describe('answers of HTTP', () => {
     const own = gzipSync('{"userId":"ann"}');
     const anns = await answered('sanitize', coded, own);
     expect(anns.client.received.subarray(-own.length)).toEqual(own);
+  });
+
+  /** What an answer says of itself, its body, and what becomes of that. */
+  const SAID: [string, string, string | Buffer, string][] = [
+    ['text', 'Content-Type: text/plain\r\n', '{"userId":"bob"}', '{"userId":"ann"}'],
+    ['nothing', '', ' \r\n\t[{"userId":"bob"}]', ' \r\n\t[{"userId":"ann"}]'],
+    [
+      'JSON of a kind',
+      'Content-Type: application/vnd.x+json\r\n',
+      '{"userId":"bob"}',
+      '{"userId":"ann"}',
+    ],
+    [
+      'a picture',
+      'Content-Type: image/png\r\n',
+      '\uFEFF{"userId":"bob"}',
+      '\xef\xbb\xbf{"userId":"ann"}',
+    ],
+  ];
+  const CODINGS = {
+    gzip: gzipSync,
+    deflate: deflateSync,
+    br: brotliCompressSync,
+    zstd: zstdCompressSync,
+  };
+  for (const [coding, coded] of Object.entries(CODINGS)) {
+    const head = `Content-Type: text/plain\r\nContent-Encoding: ${coding}\r\n`;
+    SAID.push([`text in ${coding}`, head, coded('{"userId":"bob"}'), '{"userId":"ann"}']);
+  }
+
+  test.each(SAID)(
+    'JSON that is said to be %s is looked into, whole or byte by byte',
+    async (_what, head, body, due) => {
+      const whole = await answered('sanitize', head, body);
+      expect(whole.body).toBe(due);
+      expect(whole.front.uninspected).toEqual([]);
+      const { service, client } = await withService(guarded('sanitize'));
+      client.write(get('/api/x', ANN));
+      const upstream = await asked(service);
+      const bytes = Buffer.from(body as string);
+      upstream.write(`HTTP/1.1 200 OK\r\n${head}Content-Length: ${bytes.length}\r\n\r\n`);
+      for (const byte of bytes) upstream.write(Buffer.from([byte]));
+      await client.has(due);
+    },
+  );
+
+  test('a page goes on with its first byte, though its end is not there', async () => {
+    const { service, client, front } = await withService(guarded('sanitize'));
+    client.write(get('/api/x', ANN));
+    const upstream = await asked(service);
+    upstream.write('HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 100\r\n\r\n<h1>');
+    await client.has('<h1>');
+    expect(front.uninspected).toMatchObject([{ because: 'binary', withheld: false }]);
+  });
+
+  test('lines of JSON, for each of which its client may wait, are not held', async () => {
+    const { service, client, front } = await withService(guarded('sanitize'));
+    client.write(get('/api/x', ANN));
+    const upstream = await asked(service);
+    const head =
+      'HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 100\r\n\r\n';
+    upstream.write(`${head}{"userId":"ann"}\n`);
+    await client.has('"ann"');
+    expect(front.uninspected).toMatchObject([{ because: 'binary', withheld: false }]);
   });
 
   test.each([
