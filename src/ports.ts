@@ -8,6 +8,7 @@ import type { Decision, SecondLeg, Side, Subject } from './rules/decide.ts';
 import type { EvidenceDrop } from './rules/evidence-batch.ts';
 import type { UninspectableBecause } from './rules/isolation/inspect.ts';
 import type { IsolationBooks } from './rules/isolation/isolation-books.ts';
+import type { MarkerSearch } from './rules/isolation/marker.ts';
 import type { NoiseCounts } from './rules/noise-tally.ts';
 import type { Books } from './rules/pairing/books.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
@@ -117,8 +118,8 @@ export interface Prevented {
   readonly compared: boolean;
 }
 
-/** As the rules say it, or: no room to hold it, frames that can not be followed, a coding that can not be undone. */
-export type UninspectedBecause = UninspectableBecause | 'no-room' | 'unframeable' | 'coded';
+/** As the rules say it, or: no room to hold it, frames that can not be followed. */
+export type UninspectedBecause = UninspectableBecause | 'no-room' | 'unframeable';
 
 /** Running totals of one route and side; plain numbers, counted on the client's path. */
 export interface LaneCounters {
@@ -326,6 +327,8 @@ export interface AnswerSample {
   readonly headers: RawHeaders;
   /** Null where there was more than is held for comparing, `overload` where there was no room. */
   readonly body: Buffer | null | 'overload';
+  /** Whose planted marker was in it, if it is not his answer; null: nobody's, or nobody has looked. */
+  readonly marker: string | null;
   /** `cut`: it broke off. `failed`: there was none, `status` is 0. */
   readonly end: 'complete' | 'cut' | 'failed';
   readonly code: ErrorCode | null;
@@ -349,6 +352,8 @@ export interface ExchangeSample {
 export interface Tap {
   stream(facts: StreamFacts): StreamTap;
   exchange(sample: ExchangeSample): void;
+  /** Looks for what a run has planted in what comes to that user; null where nothing was planted. */
+  markersAt(subject: Subject | null): MarkerSearch | null;
   /** The same of legacy asked twice, its second answer in the candidate's place; see `TwinSampling`. */
   twins(sample: ExchangeSample): void;
   /** A request that was to be compared and was sent to one service only. */

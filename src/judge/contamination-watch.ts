@@ -4,7 +4,7 @@ import { generalType } from '../rules/evidence-group.ts';
 import { IdentityFit } from '../rules/isolation/identity-fit.ts';
 import type { Contamination } from '../rules/isolation/incident.ts';
 import { emptyIsolationBooks, type IsolationBooks } from '../rules/isolation/isolation-books.ts';
-import type { Marker } from '../rules/isolation/marker.ts';
+import { type Marker, Markers } from '../rules/isolation/marker.ts';
 import { type Hash64, Ownership } from '../rules/isolation/ownership.ts';
 import { PersonalTypes } from '../rules/isolation/personal-types.ts';
 import { Isolation, type IsolationRules } from '../rules/isolation/rules.ts';
@@ -65,15 +65,13 @@ export interface ContaminationWatchOptions {
 
 export class ContaminationWatch {
   readonly hash: SecretHash;
+  readonly markers: Markers;
   readonly identifiers = new Ownership(IDENTIFIERS);
   readonly contents = new Ownership(CONTENTS);
   readonly now: () => number;
   readonly #options: ContaminationWatchOptions;
   readonly #routes = new Map<string, RouteWatch>();
   readonly #names = new Map<string, string>();
-  readonly #markers: ReadonlyMap<string, string>;
-  readonly #markerStart: Buffer | null;
-  readonly #markerLength: number;
   /** Looked at again when legacy has had its window. */
   readonly #later: { readonly dueAt: number; readonly look: () => void }[] = [];
   /** In order: for a moment, and for a window. */
@@ -84,10 +82,7 @@ export class ContaminationWatch {
     this.#options = options;
     this.now = options.now;
     this.hash = secretHash(options.secret);
-    this.#markers = new Map(options.markers.map(({ text, user }) => [text, user]));
-    const texts = options.markers.map(({ text }) => text);
-    this.#markerStart = texts.length === 0 ? null : Buffer.from(commonStart(texts));
-    this.#markerLength = texts[0]?.length ?? 0;
+    this.markers = new Markers(options.markers);
   }
 
   /** So long an event waits for its pair, ms. */
@@ -132,17 +127,6 @@ export class ContaminationWatch {
   /** Null: he has not been here of late. */
   nameOf({ high, low }: Hash64): string | null {
     return this.#names.get(`${high} ${low}`) ?? null;
-  }
-
-  /** The first user whose marker is in these bytes and who is not `isOwn`; null if there is none. */
-  foreignMarker(bytes: Buffer, isOwn: (user: string) => boolean): string | null {
-    const start = this.#markerStart;
-    if (start === null) return null;
-    for (let at = bytes.indexOf(start); at !== -1; at = bytes.indexOf(start, at + 1)) {
-      const user = this.#markers.get(bytes.toString('latin1', at, at + this.#markerLength));
-      if (user !== undefined && !isOwn(user)) return user;
-    }
-    return null;
   }
 
   tell(contamination: Contamination): void {
@@ -223,13 +207,4 @@ function setLatest(times: Map<string, number>, key: string, ms: number): void {
 
 function placeOf({ rule, eventType, path }: Contamination): string {
   return `${rule} ${generalType(eventType)} ${path}`;
-}
-
-function commonStart(texts: readonly string[]): string {
-  const [first = '', ...others] = texts;
-  let length = first.length;
-  for (const text of others) {
-    while (!text.startsWith(first.slice(0, length))) length -= 1;
-  }
-  return first.slice(0, length);
 }

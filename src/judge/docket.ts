@@ -1,5 +1,6 @@
 // All sessions that are being compared, and the books of their routes. Lives in the judge's thread;
 // knows neither threads nor sockets.
+import { isUtf8 } from 'node:buffer';
 import type { Loaded } from '../config/load.ts';
 import type { ExchangeSample, StreamFacts } from '../ports.ts';
 import { type AnswerPair, judgeAnswers } from '../rules/compare/answers.ts';
@@ -7,8 +8,7 @@ import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
 import { type CompareRules, DEFAULT_RULES } from '../rules/compare/rules.ts';
-import { isContainer } from '../rules/compare/walk.ts';
-import { SIDES, type Side, type Subject } from '../rules/decide.ts';
+import { namesOf, SIDES, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
 import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/books.ts';
@@ -215,14 +215,14 @@ export class Docket {
 
   /** Whether one of two answers holds another user's data. */
   #isAnothers(
-    facts: WatchedFacts,
+    sample: ExchangeSample,
     pair: Pick<AnswerPair, Side>,
     plain: PlainBodies,
     { verdict, at }: Finding,
   ): boolean {
-    const watch = this.#watchOf(facts);
+    const watch = this.#watchOf(sample);
     if (watch === null) return false;
-    const rules = this.#rulesOf(facts.route);
+    const rules = this.#rulesOf(sample.route);
     const eventOf = (side: Side) => ({
       value: pair[side].body,
       plan: rules.planOf(typeOf(pair[side].body)),
@@ -230,9 +230,13 @@ export class Docket {
     });
     const [inLegacy, inCandidate] = SIDES.map(side => {
       const payload = plain[side];
-      // Of a body that is no JSON nothing can be said; most are pages and pictures.
-      if (!payload || !isContainer(pair[side].body)) return null;
-      return watch.arrived(side, payload, eventOf(side), {}, at, true);
+      const { body, marker } = sample[side];
+      if (payload === undefined) {
+        return watch.unread(side, body === null ? 'too-large' : 'coded', marker, at, true);
+      }
+      if (payload === null) return null;
+      const form = { isBinary: !isUtf8(payload) };
+      return watch.arrived(side, payload, eventOf(side), form, at, true);
     });
     // What both answered alike is no difference between them: an outbox names others.
     if (inLegacy !== inCandidate) return true;
@@ -369,11 +373,6 @@ function pairOf(
     textOf: side => exactTextOf(plain[side]),
     subject: namesOf(subject),
   };
-}
-
-/** The user under all of his names; nobody has none. */
-function namesOf(subject: Subject | null): readonly string[] {
-  return subject === null ? [] : [subject.id, ...subject.aliases];
 }
 
 /** Sessions of one user on one route share what is known of his ids; nobody anonymous shares anything. */

@@ -12,7 +12,7 @@ import {
   emptyIsolationBooks,
   type IsolationBooks,
 } from '../rules/isolation/isolation-books.ts';
-import type { Marker } from '../rules/isolation/marker.ts';
+import { type Marker, Markers } from '../rules/isolation/marker.ts';
 import { SECRET_BYTES } from '../rules/isolation/secret-hash.ts';
 import type { NoiseCounts } from '../rules/noise-tally.ts';
 import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
@@ -80,6 +80,7 @@ export class Judge implements JudgeView {
       send: batch => this.#send(batch),
       now: steadyNow,
       writes: this.#writes,
+      markers: new Markers(options.markers ?? []),
     });
     this.#start();
     // Behind the reads of the same turn: after a time in which this thread was not scheduled, what has come

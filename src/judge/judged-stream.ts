@@ -152,7 +152,7 @@ export class JudgedStream {
     this.#messages[side] += 1;
     const value = 'value' in decoded ? decoded.value : undefined;
     const event = { value, plan: this.#rules.planOf(typeOf(value)) };
-    const mayBoth = this.#openSince[otherSide(side)] !== Number.POSITIVE_INFINITY;
+    const mayBoth = this.#isOpen(otherSide(side));
     const anothers = this.#watch?.arrived(side, payload, event, form, this.#time, mayBoth) ?? null;
     if ('value' in decoded) {
       this.pairing.event(side, value, this.#time, anothers !== null, decoded.text);
@@ -160,13 +160,24 @@ export class JudgedStream {
     } else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 
+  #isOpen(side: Side): boolean {
+    return this.#openSince[side] !== Number.POSITIVE_INFINITY;
+  }
+
   saidAddress(time: number): void {
     this.#watch?.saidAddress(time);
   }
 
   #reader(side: Side): Reader {
+    // What is not kept is looked through as it comes.
+    const search = this.#watch?.search() ?? null;
+    const overlong = (part: string | Buffer) =>
+      search?.push(typeof part === 'string' ? Buffer.from(part) : part);
     const tooLong = () => {
       this.#messages[side] += 1;
+      const mayBoth = this.#isOpen(otherSide(side));
+      this.#watch?.unread(side, 'too-large', search?.found ?? null, this.#time, mayBoth);
+      search?.begin();
       this.pairing.unjudged(side, 'too-large', this.#time);
     };
     if (this.facts.format === 'sse') {
@@ -177,7 +188,7 @@ export class JudgedStream {
             const form = type === 'message' ? {} : { type };
             this.#event(side, decodeSse(event), Buffer.from(data), form);
           },
-          tooLong,
+          ...{ tooLong, overlong },
         },
         MOST_EVENT_BYTES,
       );
@@ -185,6 +196,7 @@ export class JudgedStream {
         push: bytes => reader.push(bytes),
         // Events of a stream are not counted in the lanes: how many are lost is not known.
         gap: () => {
+          search?.begin();
           reader.skipToNextEvent();
           return 1;
         },
@@ -197,13 +209,14 @@ export class JudgedStream {
           const form = { isBinary: opcode !== OPCODE.text };
           this.#event(side, decodeMessage(opcode, payload), payload, form);
         },
-        tooLong,
+        ...{ tooLong, overlong },
       },
       MOST_EVENT_BYTES,
     );
     return {
       push: bytes => reader.push(bytes),
       gap: () => {
+        search?.begin();
         const torn = reader.inMessage ? 1 : 0;
         reader.reset();
         return torn;

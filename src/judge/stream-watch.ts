@@ -6,10 +6,15 @@
 //                          └── asked when no pair came ────────────┘
 import type { StreamFacts } from '../ports.ts';
 import { isRecord } from '../rules/compare/record.ts';
-import type { Side, Subject } from '../rules/decide.ts';
+import { namesOf, type Side, type Subject } from '../rules/decide.ts';
 import { keyOf, typeOf } from '../rules/event-key.ts';
 import { type Contamination, nameIn } from '../rules/isolation/incident.ts';
-import { inspect, type MessageForm } from '../rules/isolation/inspect.ts';
+import {
+  inspect,
+  type MessageForm,
+  type UninspectableBecause,
+} from '../rules/isolation/inspect.ts';
+import type { MarkerSearch } from '../rules/isolation/marker.ts';
 import type { Hash64 } from '../rules/isolation/ownership.ts';
 import { Recipient } from '../rules/isolation/recipient.ts';
 import { hasRoutingField } from '../rules/isolation/scan.ts';
@@ -118,10 +123,29 @@ export class StreamWatch {
     return false;
   }
 
+  /** For what is too long to be kept; null where nothing was planted. */
+  search(): MarkerSearch | null {
+    return this.#watch.markers.search(namesOf(this.#facts.subject));
+  }
+
+  /** Something came that can not be looked into, but for whose marker was in it. Returns as `arrived`. */
+  unread(
+    side: Side,
+    because: UninspectableBecause,
+    owner: string | null,
+    at: number,
+    mayBoth: boolean,
+  ): string | null {
+    this.#route.books.sides[side].uninspectable[because] += 1;
+    if (owner === null) return null;
+    const what = JSON.stringify(['', 'marker', owner]);
+    this.#tell(this.#contamination(side, markerOf(owner), '', at), what, mayBoth);
+    return what;
+  }
+
   #marker(payload: Buffer): Found | null {
-    const { id, aliases } = this.#facts.subject;
-    const owner = this.#watch.foreignMarker(payload, user => user === id || aliases.includes(user));
-    return owner === null ? null : { rule: 'marker', path: '', owner, what: owner };
+    const owner = this.#watch.markers.foreignIn(payload, namesOf(this.#facts.subject));
+    return owner === null ? null : markerOf(owner);
   }
 
   #routing(side: Side, payload: Buffer, form: MessageForm, at: number): Found | null {
@@ -199,4 +223,8 @@ export class StreamWatch {
     if (oldest[1].length === 0) all.delete(oldest[0]);
     this.#recentCount[side] -= 1;
   }
+}
+
+function markerOf(owner: string): Found {
+  return { rule: 'marker', path: '', owner, what: owner };
 }

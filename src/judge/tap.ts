@@ -1,7 +1,8 @@
 // The judge's ear in the lanes: copies bytes into batches for as long as the judge keeps up, and counts
 // what it leaves out when it does not. Never waits, never throws on a client's path.
 import type { ExchangeSample, StreamFacts, StreamTap, Tap } from '../ports.ts';
-import type { Side } from '../rules/decide.ts';
+import { namesOf, type Side, type Subject } from '../rules/decide.ts';
+import type { MarkerSearch, Markers } from '../rules/isolation/marker.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import { BATCH_BYTES, type Batch, MOST_RECORD_BYTES, type Note, writePiece } from './batch.ts';
 import type { UnansweredWrites } from './unanswered-writes.ts';
@@ -36,6 +37,7 @@ export interface BatchTapOptions {
   /** Epoch ms of a clock that never steps. */
   readonly now: () => number;
   readonly writes: UnansweredWrites;
+  readonly markers?: Markers;
 }
 
 export class BatchTap implements Tap {
@@ -91,6 +93,11 @@ export class BatchTap implements Tap {
     handed.legacy += 1;
     handed.candidate += 1;
     if (!this.#hand(sample, false)) this.note({ kind: 'exchange-left-out', route: sample.route });
+  }
+
+  markersAt(subject: Subject | null): MarkerSearch | null {
+    if (subject === null) return null;
+    return this.#options.markers?.search(namesOf(subject)) ?? null;
   }
 
   twins(sample: ExchangeSample): void {

@@ -33,6 +33,11 @@ export interface Subject {
   readonly aliases: readonly string[];
 }
 
+/** The user under all of his names; nobody has none. */
+export function namesOf(subject: Subject | null): readonly string[] {
+  return subject === null ? [] : [subject.id, ...subject.aliases];
+}
+
 /** What the rules need to know of a route. */
 export interface RouteRules {
   readonly name: string;

@@ -32,7 +32,8 @@ export function streaming(
   const sample = (status: number, headers: readonly string[], code: ErrorCode | null) => {
     begun = true;
     const ms = performance.now() - startedAt;
-    head({ status, headers, body: EMPTY, end: status === 0 ? 'failed' : 'complete', code, ms });
+    const end = status === 0 ? 'failed' : 'complete';
+    head({ status, headers, body: EMPTY, marker: null, end, code, ms });
   };
   return {
     interim: (code, fields) => sink.interim(code, fields),

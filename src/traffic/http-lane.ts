@@ -401,6 +401,7 @@ export class HttpLane {
     const method = incoming.method ?? 'GET';
     const pair = new SamplePair({
       room: this.#samples,
+      search: () => null,
       both: samples =>
         this.#options.tap.twins({
           ...{ route: route.name, id: request.requestId, subject, isWrite: false, method },
@@ -425,6 +426,7 @@ export class HttpLane {
     const { tap } = this.#options;
     return new SamplePair({
       room: this.#samples,
+      search: () => tap.markersAt(subject),
       both: samples =>
         tap.exchange({
           ...{ route: route.name, id: request.requestId, subject, isWrite },

@@ -2,6 +2,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { AnswerSample } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import type { MarkerSearch } from '../rules/isolation/marker.ts';
 import type { AnswerSink } from './exchange.ts';
 
 /** More of a body is not held for comparing; as much as of a request that is to go twice. */
@@ -31,6 +32,8 @@ export class SampleRoom {
 
 export interface PairOptions {
   readonly room: SampleRoom;
+  /** For each of them, to find what was planted in bodies that are not held as well. */
+  readonly search: () => MarkerSearch | null;
   /** Told once, if both services had their say. */
   readonly both: (samples: Readonly<Record<Side, AnswerSample>>) => void;
   /** Told once, if only that side had. */
@@ -49,6 +52,7 @@ export class SamplePair {
   /** `sink`, with that side's sample taken of what goes there. */
   sampling(sink: AnswerSink, side: Side): AnswerSink {
     const startedAt = performance.now();
+    const search = this.#options.search();
     let status = 0;
     let headers: readonly string[] = [];
     let chunks: Buffer[] = [];
@@ -63,7 +67,8 @@ export class SamplePair {
     const finish = (end: AnswerSample['end'], code: ErrorCode | null): void => {
       const body = without === undefined ? Buffer.concat(chunks) : without;
       chunks = [];
-      this.found(side, { status, headers, body, end, code, ms: performance.now() - startedAt });
+      const ms = performance.now() - startedAt;
+      this.found(side, { status, headers, body, marker: search?.found ?? null, end, code, ms });
     };
     return {
       interim: (code, fields) => sink.interim(code, fields),
@@ -73,6 +78,7 @@ export class SamplePair {
         sink.head(code, reason, fields);
       },
       data: chunk => {
+        search?.push(chunk);
         if (without === undefined && this.#found[side] === undefined) {
           if (bytes + chunk.length > MOST_BODY_BYTES) leave(null);
           else if (!this.#options.room.take(chunk.length)) leave('overload');

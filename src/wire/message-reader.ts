@@ -16,6 +16,8 @@ export interface MessageSink {
   message(opcode: number, payload: Buffer): void;
   /** A data message ended that was longer than `maxBytes` and was not kept. */
   tooLong(bytes: number): void;
+  /** A piece of such a message, in order, from its first byte on; of frames without a mask. */
+  overlong?(part: Buffer): void;
   /** A control frame (close, ping, pong, or a reserved one), also between two fragments. */
   control?(opcode: number, payload: Buffer): void;
 }
@@ -161,6 +163,7 @@ export class MessageReader {
     const opcode = this.#messageOpcode;
     const total = this.#bytes + last.length;
     if (total > this.#maxBytes) {
+      this.#passOver(last);
       this.#endMessage();
       this.#sink.tooLong(total);
     } else if (this.#bytes === 0 && this.#mask === null) {
@@ -178,6 +181,7 @@ export class MessageReader {
   /** Copies a piece of a message; of one that is too long only the length is kept. */
   #keep(part: Buffer): void {
     const start = this.#bytes;
+    if (start + part.length > this.#maxBytes) this.#passOver(part);
     this.#bytes += part.length;
     if (this.#bytes > this.#maxBytes) {
       this.#kept = NOTHING;
@@ -191,6 +195,12 @@ export class MessageReader {
     }
     part.copy(this.#kept, start);
     this.#unmask(this.#kept.subarray(start, this.#bytes));
+  }
+
+  /** Of a message that has become too long by this piece, or was before. */
+  #passOver(part: Buffer): void {
+    if (this.#bytes <= this.#maxBytes) this.#sink.overlong?.(this.#kept.subarray(0, this.#bytes));
+    if (this.#mask === null) this.#sink.overlong?.(part);
   }
 
   #unmask(part: Buffer): void {

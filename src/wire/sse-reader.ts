@@ -15,6 +15,8 @@ export interface SseSink {
   event(event: SseEvent): void;
   /** An event of more than `maxChars` ended; it was not kept. */
   tooLong(): void;
+  /** A piece of such an event, in order, as it was written. */
+  overlong?(part: string): void;
 }
 
 /** Reads one stream. Blocks without `data` are no events (9.2.6), and so are comments. */
@@ -63,7 +65,7 @@ export class SseReader {
     for (let at = 0; at < text.length; at += 1) {
       const char = text.charCodeAt(at);
       if (char !== 0x0a && char !== 0x0d) continue;
-      this.#endLine(this.#line + text.slice(from, at));
+      this.#endLine(text.slice(from, at));
       this.#line = '';
       if (char === 0x0d) {
         if (at + 1 === text.length) this.#afterCr = true;
@@ -75,13 +77,15 @@ export class SseReader {
     if (rest === '') return;
     if (this.#chars + this.#line.length + rest.length <= this.#maxChars) this.#line += rest;
     // The line is too long already: what matters is only that it is not blank.
-    else this.#tooLong();
+    else this.#tooLong(rest);
   }
 
-  #endLine(line: string): void {
+  /** `end` is what comes of it behind `#line`. */
+  #endLine(end: string): void {
+    const line = this.#line + end;
     if (line === '') return this.#dispatch();
+    if (this.#chars + line.length > this.#maxChars) return this.#tooLong(end);
     this.#chars += line.length;
-    if (this.#chars > this.#maxChars) return this.#tooLong();
     const colon = line.indexOf(':');
     if (colon === 0) return;
     const name = colon === -1 ? line : line.slice(0, colon);
@@ -92,7 +96,12 @@ export class SseReader {
     else if (name === 'id' && !value.includes('\0')) this.#id = value;
   }
 
-  #tooLong(): void {
+  /** By this piece, or it was before. */
+  #tooLong(part: string): void {
+    if (!this.#lost) {
+      if (!this.#isTooLong) this.#sink.overlong?.(`${this.#data.join('\n')}\n${this.#line}`);
+      this.#sink.overlong?.(part);
+    }
     this.#chars = this.#maxChars + 1;
     this.#line = ':';
     this.#data = [];
@@ -100,13 +109,17 @@ export class SseReader {
 
   #dispatch(): void {
     const { event, data, id } = { event: this.#event, data: this.#data, id: this.#id };
-    const tooLong = this.#chars > this.#maxChars;
+    const tooLong = this.#isTooLong;
     const lost = this.#lost;
     this.#forget();
     if (lost) return;
     if (tooLong) this.#sink.tooLong();
     else if (data.length > 0)
       this.#sink.event({ event: event || 'message', data: data.join('\n'), id });
+  }
+
+  get #isTooLong(): boolean {
+    return this.#chars > this.#maxChars;
   }
 
   #forget(): void {

@@ -433,6 +433,44 @@ test('a marker at another user is told at once, wherever it stands', () => {
   expect(told[0]?.owner).toBe('ann');
 });
 
+const MARKERS = [
+  { text: 'cutovermarker00aa', user: 'ann' },
+  { text: 'cutovermarker00bb', user: 'bob' },
+];
+
+test.each([
+  ['escaped', '{"type":"x","run_id":"r","text":"cutover\\u006Darker00aa"}'],
+  [
+    'escaped in JSON within a string',
+    '{"type":"x","run_id":"r","text":"{\\"a\\":\\"\\\\u0063utovermarker00aa\\"}"}',
+  ],
+  ['in text that is no JSON', 'a question of cutovermarker00aa'],
+])('a marker is found where it is %s', (_how, text) => {
+  const { join, pass, whats } = judged({}, MARKERS);
+  join('bob').say('candidate', text);
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['marker candidate bob']);
+});
+
+test('in what is too long to be compared a marker is found wherever it is cut, and it is counted', () => {
+  const { join, pass, whats, watch } = judged({}, MARKERS);
+  const bob = join('bob');
+  const much = 'x'.repeat(1_048_560);
+  // The reads of a socket cut it in several places.
+  for (const cut of [0, 5, 16])
+    bob.say('candidate', `"${much}${'y'.repeat(cut)}cutovermarker00aa"`);
+  bob.say('candidate', `"${much}cutovermarker00bb, his own"`);
+  const sse = join('eve', [], 'sse');
+  for (const part of ['data: ', much, 'cutovermark', 'er00aa', '\n\n']) sse.raw('candidate', part);
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual([
+    ...Array.from({ length: 3 }, () => 'marker candidate bob'),
+    'marker candidate eve',
+  ]);
+  const books = watch.books().get('events');
+  expect(books?.sides.candidate.uninspectable['too-large']).toBe(5);
+});
+
 test('where legacy’s addresses do not fit its users, they prove nothing and nobody is accused', () => {
   const { join, pass, whats, watch, verdicts } = judged();
   const users = Array.from({ length: 20 }, (_, n) => join(`u-${n}`));
@@ -457,7 +495,7 @@ test('where legacy’s addresses do not fit its users, they prove nothing and no
 
 const answer = (body: object): AnswerSample => ({
   ...{ status: 200, headers: ['content-type', 'application/json'], end: 'complete' },
-  ...{ body: Buffer.from(JSON.stringify(body)), code: null, ms: 1 },
+  ...{ body: Buffer.from(JSON.stringify(body)), marker: null, code: null, ms: 1 },
 });
 
 test('an answer to one user with another’s address is contaminated, unless both services give it', () => {
@@ -477,6 +515,26 @@ test('an answer to one user with another’s address is contaminated, unless bot
     'routing candidate ann /recipient_id on-both',
   ]);
   expect(books?.candidate).toMatchObject({ seen: 3, contaminated: 1, mismatch: 1, match: 1 });
+});
+
+test('a marker is found in answers of every kind; what can not be looked into is counted by cause', () => {
+  const { ask, pass, whats, watch } = judged({}, MARKERS);
+  const page = (text: string | Buffer, more: Partial<AnswerSample> = {}): AnswerSample => ({
+    ...answer({}),
+    ...{ headers: ['content-type', 'text/html'], body: Buffer.from(text as string), ...more },
+  });
+  const coded = { headers: ['content-encoding', 'odd'] };
+  const own = page('<h1>cutovermarker00bb</h1>');
+  ask('bob', own, page('<h1>cutovermarker00aa</h1>'));
+  ask('bob', own, page(Buffer.concat([Buffer.of(0xff), Buffer.from('cutovermarker00aa')])));
+  ask('bob', own, page('', { body: null, marker: 'ann' }));
+  ask('bob', own, page('odd', coded));
+  ask('bob', own, page('<b>"userId":"ann"</b>'));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(Array.from({ length: 3 }, () => 'marker candidate bob'));
+  expect(watch.books().get('events')?.sides.candidate.uninspectable).toEqual({
+    ...{ binary: 0, 'not-utf8': 0, 'not-json': 1, 'too-large': 1, coded: 1 },
+  });
 });
 
 test('an event stream is read as a socket is, and names the type where the event does not', () => {

@@ -273,6 +273,7 @@ function answer(body: string | Buffer, more: Partial<AnswerSample> = {}): Answer
       status: 200,
       headers: ['Content-Type', 'application/json'],
       end: 'complete',
+      marker: null,
       code: null,
       ms: 1,
     },
@@ -339,6 +340,7 @@ test('answers whose integers beyond 2^53 differ are a mismatch, and those that a
   const judged = judge();
   const answer = (account: string): AnswerSample => ({
     ...{ status: 200, headers: ['Content-Type', 'application/json'], end: 'complete' },
+    marker: null,
     ...{ code: null, ms: 1, body: Buffer.from(`{"account":${account}}`) },
   });
   for (const [id, candidate] of [

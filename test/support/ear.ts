@@ -92,6 +92,10 @@ export class Ear implements Tap {
     this.exchanges.push(sample);
   }
 
+  markersAt(): null {
+    return null;
+  }
+
   twins(sample: ExchangeSample): void {
     this.twinned.push(sample);
   }

@@ -28,6 +28,7 @@ export const UNINSPECTABLE = {
   'not-utf8': 'text that is not UTF-8',
   'not-json': 'a routing field is named in it, and it is no JSON',
   'too-large': 'longer than is looked into',
+  coded: 'a content coding that can not be undone within bounds',
 } as const;
 export type UninspectableBecause = keyof typeof UNINSPECTABLE;
 
