@@ -27,7 +27,7 @@ const PURE = new Set([
   'node:buffer',
   'node:buffer:isUtf8',
   'node:string_decoder:StringDecoder',
-  'node:zlib:brotliDecompressSync,gunzipSync,inflateSync,zstdDecompressSync',
+  'node:zlib:brotliDecompressSync,constants,gunzipSync,inflateSync,zstdDecompressSync',
 ]);
 
 function imports(file: string): { from: string; what: string }[] {
@@ -37,7 +37,7 @@ function imports(file: string): { from: string; what: string }[] {
   );
   return [...found].map(m => ({
     from: m[3] ?? m[4] ?? '',
-    what: (m[2] ?? '').replace(/[{}\s]/g, ''),
+    what: (m[2] ?? '').replace(/[{}\s]/g, '').replace(/,$/, ''),
   }));
 }
 
