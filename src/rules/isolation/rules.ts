@@ -45,6 +45,8 @@ export class Isolation {
   readonly envelopes: ReadonlySet<string>;
   /** Names of routing fields as they stand in JSON, with their quotes. */
   readonly needles: readonly Buffer[];
+  /** Any of them, or the escape of what may be a letter of one: digits 2 to 7 come first. */
+  readonly anyName: RegExp;
   /** ASCII codes that occur in those names: what an escape would have to stand for to hide one. */
   readonly nameCodes: ReadonlySet<number>;
   /** By pointer, as steps: of identifiers. */
@@ -60,6 +62,8 @@ export class Isolation {
     this.rules = rules;
     this.envelopes = new Set(rules.envelopes);
     this.needles = rules.routing.map(name => Buffer.from(`"${name}"`));
+    const names = rules.routing.map(name => name.replaceAll(/[.$]/g, '\\$&'));
+    this.anyName = new RegExp(`"(?:${names.join('|')})"|\\\\u00[2-7]`);
     this.nameCodes = new Set(rules.routing.flatMap(name => [...Buffer.from(name)]));
     this.identifiers = rules.identifiers.map(stepsOf);
     this.everyone = new Set(rules.everyone);

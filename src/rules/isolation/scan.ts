@@ -23,6 +23,7 @@ const NOTHING = [Buffer.from('null'), Buffer.from('""')];
  * whether that is enough for binary data is the caller's to say.
  */
 export function scan(isolation: Isolation, recipient: Recipient, bytes: Buffer): Scanned {
+  if (!mayName(isolation, bytes)) return 'clean';
   if (isNameEscaped(isolation, bytes)) return 'parse';
   for (const needle of isolation.needles) {
     for (let at = bytes.indexOf(needle); at !== -1; at = bytes.indexOf(needle, at)) {
@@ -36,8 +37,17 @@ export function scan(isolation: Isolation, recipient: Recipient, bytes: Buffer):
 /** Is there a routing field in these bytes, whomever it names? Never wrong when it says no. */
 export function hasRoutingField(isolation: Isolation, bytes: Buffer): boolean {
   return (
-    isolation.needles.some(needle => bytes.includes(needle)) || isNameEscaped(isolation, bytes)
+    mayName(isolation, bytes) &&
+    (isolation.needles.some(needle => bytes.includes(needle)) || isNameEscaped(isolation, bytes))
   );
+}
+
+/**
+ * What nearly all messages end with. One search for all names at once; each for itself, as bytes, takes
+ * 1.1 µs of 512 bytes in place of 0.2 (bench/README.md).
+ */
+function mayName({ anyName }: Isolation, bytes: Buffer): boolean {
+  return anyName.test(bytes.toString('latin1'));
 }
 
 function isNameEscaped({ nameCodes }: Isolation, bytes: Buffer): boolean {
