@@ -166,6 +166,17 @@ function statusText(routes: readonly RouteIsolation[]): string {
       lines.push(`${plain(route)}: ${count} of ${side} by ${rule}, ${outcome}`);
     }
   }
+  for (const { route, sides } of routes) {
+    for (const side of ['legacy', 'candidate'] as const) {
+      const { uninspectable, crowded } = sides[side];
+      for (const [because, count] of Object.entries(uninspectable))
+        lines.push(`${plain(route)}: ${count} of ${side} not looked into, ${because}`);
+      for (const [because, count] of Object.entries(crowded))
+        lines.push(
+          paint('yellow', `${plain(route)}: ${count} of ${side} too many at a time, ${because}`),
+        );
+    }
+  }
   for (const { route, identityMismatch } of routes) {
     if (!identityMismatch) continue;
     const what = `${plain(route)}: identity-mismatch, addresses in legacy's own events do not fit its users`;

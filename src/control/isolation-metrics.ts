@@ -44,6 +44,31 @@ export function isolationMetrics(
       }
     },
   });
+  const causes = (name: string, help: string, of: 'uninspectable' | 'crowded') =>
+    new Counter({
+      ...{ name, help, labelNames: ['route', 'side', 'because'], registers },
+      collect() {
+        this.reset();
+        for (const [route, { sides }] of judge.isolationBooks()) {
+          for (const side of SIDES) {
+            const counts: Readonly<Record<string, number>> = sides[side][of];
+            for (const [because, count] of Object.entries(counts)) {
+              if (count > 0) this.inc({ route, side, because }, count);
+            }
+          }
+        }
+      },
+    });
+  causes(
+    'cutover_isolation_unread_total',
+    'Compared events and answers that could not be looked into.',
+    'uninspectable',
+  );
+  causes(
+    'cutover_isolation_crowded_total',
+    'What was given up because too many events waited for the other service at a time.',
+    'crowded',
+  );
   new Gauge({
     name: 'cutover_identity_mismatch',
     help: "1 where addresses in legacy's own events do not fit its users, and prove nothing.",

@@ -30,11 +30,13 @@ interface SideView {
   readonly contaminated: Readonly<Partial<Record<IsolationRule, number>>>;
   /** By cause. */
   readonly uninspectable: Readonly<Record<string, number>>;
+  /** Given up because too much waited at a time, by cause. */
+  readonly crowded: Readonly<Record<string, number>>;
 }
 
 const NOTHING: SideView = {
   ...{ fields: 0, foreign: 0, onBoth: 0 },
-  ...{ contaminated: {}, uninspectable: {} },
+  ...{ contaminated: {}, uninspectable: {}, crowded: {} },
 };
 
 export function isolationView(
@@ -45,11 +47,12 @@ export function isolationView(
   const sides = SIDES.map(side => {
     const of = books?.sides[side];
     if (of === undefined) return [side, NOTHING];
-    const { contaminated, uninspectable, ...counts } = of;
+    const { contaminated, uninspectable, crowded, ...counts } = of;
     const view = {
       ...counts,
       contaminated: occurred(contaminated),
       uninspectable: occurred(uninspectable),
+      crowded: occurred(crowded),
     };
     return [side, view];
   });

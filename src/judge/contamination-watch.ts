@@ -1,9 +1,14 @@
 // What the judge knows of whose data is whose, on all routes, and whom it tells when some is on its way to
 // another user.
+import type { Side } from '../rules/decide.ts';
 import { generalType } from '../rules/evidence-group.ts';
 import { IdentityFit } from '../rules/isolation/identity-fit.ts';
 import type { Contamination } from '../rules/isolation/incident.ts';
-import { emptyIsolationBooks, type IsolationBooks } from '../rules/isolation/isolation-books.ts';
+import {
+  type CrowdedBecause,
+  emptyIsolationBooks,
+  type IsolationBooks,
+} from '../rules/isolation/isolation-books.ts';
 import { type Marker, Markers } from '../rules/isolation/marker.ts';
 import { type Hash64, Ownership } from '../rules/isolation/ownership.ts';
 import { PersonalTypes } from '../rules/isolation/personal-types.ts';
@@ -19,8 +24,12 @@ const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
  * of the 100 ms in which a rollback is to begin.
  */
 export const HOLD_MS = 50;
-/** Beyond, the oldest is told at once. */
-const MOST_HELD = 1_000;
+/**
+ * Of all users, in each of the three queues. Five events of each of 10,000 sessions within a window; at some
+ * 400 bytes each, which none of them grows beyond, 60 MB of the thread's 512. Beyond, the oldest is told before its
+ * time, or not looked at again, and is counted.
+ */
+const MOST_HELD = 50_000;
 /** Places in which legacy itself names others, for so long after it last did: as long as contents are known. */
 const MOST_PLACES = 1_000;
 const PLACE_MS = 10 * 60_000;
@@ -29,10 +38,16 @@ const MOST_NAMES = 20_000;
 
 /** A contamination that may yet turn out to be both services'. */
 export interface Held {
-  contamination: Contamination;
+  readonly contamination: Contamination;
   /** ms of `now`. */
   readonly dueAt: number;
-  isTold: boolean;
+}
+
+/** An event with identifiers that nobody has yet. */
+export interface Later {
+  readonly route: string;
+  /** Asks again, when legacy has had its window. */
+  readonly look: () => void;
 }
 
 /** One route's. */
@@ -73,10 +88,10 @@ export class ContaminationWatch {
   readonly #routes = new Map<string, RouteWatch>();
   readonly #names = new Map<string, string>();
   /** Looked at again when legacy has had its window. */
-  readonly #later: { readonly dueAt: number; readonly look: () => void }[] = [];
-  /** In order: for a moment, and for a window. */
-  readonly #briefly: Held[] = [];
-  readonly #longer: Held[] = [];
+  readonly #later = new Set<Later & { readonly dueAt: number }>();
+  /** In order: for a moment, and for a window. What is told is in neither. */
+  readonly #briefly = new Set<Held>();
+  readonly #longer = new Set<Held>();
 
   constructor(options: ContaminationWatchOptions) {
     this.#options = options;
@@ -149,25 +164,34 @@ export class ContaminationWatch {
     const isKnown = side === 'candidate' && (isUsual || mayEcho);
     if (side === 'legacy' && names !== undefined) setLatest(names, place, now);
     const [queue, ms] = isKnown ? [this.#longer, this.#options.windowMs] : [this.#briefly, HOLD_MS];
-    const held = { contamination, dueAt: now + ms, isTold: false };
-    queue.push(held);
-    if (queue.length > MOST_HELD) this.#releaseFirst(queue);
+    const held = { contamination, dueAt: now + ms };
+    queue.add(held);
+    if (queue.size > MOST_HELD) {
+      const [oldest] = queue as Iterable<Held>;
+      if (oldest !== undefined) this.#tellEarly(oldest);
+    }
     this.#options.onHeld();
     return held;
   }
 
-  /** Calls `look` when legacy has had its window; beyond so many, not at all. */
-  lookLater(look: () => void): void {
-    if (this.#later.length >= MOST_HELD) return;
-    this.#later.push({ dueAt: this.now() + this.#options.windowMs, look });
+  /** `look` keeps no event: identifiers are short, events are not. */
+  lookLater(later: Later): void {
+    if (this.#later.size >= MOST_HELD)
+      return this.crowded(later.route, 'candidate', 'not-asked-again');
+    this.#later.add({ ...later, dueAt: this.now() + this.#options.windowMs });
     this.#options.onHeld();
+  }
+
+  /** Something was given up for want of room. */
+  crowded(route: string, side: Side, because: CrowdedBecause): void {
+    const books = this.#routes.get(route)?.books.sides[side];
+    if (books !== undefined) books.crowded[because] += 1;
   }
 
   /** The other service sent the same, or will not any more: `onBoth`. */
   release(held: Held, onBoth: boolean): void {
-    if (held.isTold) return;
-    held.isTold = true;
-    this.tell({ ...held.contamination, onBoth });
+    const isHeld = this.#briefly.delete(held) || this.#longer.delete(held);
+    if (isHeld) this.tell({ ...held.contamination, onBoth });
   }
 
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */
@@ -175,25 +199,36 @@ export class ContaminationWatch {
     const now = this.now();
     let next = Number.POSITIVE_INFINITY;
     for (const queue of [this.#briefly, this.#longer]) {
-      while ((queue[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= now) this.#releaseFirst(queue);
-      next = Math.min(next, queue[0]?.dueAt ?? Number.POSITIVE_INFINITY);
+      for (const held of queue) {
+        if (held.dueAt > now) {
+          next = Math.min(next, held.dueAt);
+          break;
+        }
+        this.release(held, false);
+      }
     }
-    while ((this.#later[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= now) this.#later.shift()?.look();
-    next = Math.min(next, this.#later[0]?.dueAt ?? Number.POSITIVE_INFINITY);
+    for (const later of this.#later) {
+      if (later.dueAt > now) {
+        next = Math.min(next, later.dueAt);
+        break;
+      }
+      this.#later.delete(later);
+      later.look();
+    }
     return next === Number.POSITIVE_INFINITY ? null : next - now;
   }
 
   /** All of it, at the end. */
   settleAll(): void {
-    for (const { look } of this.#later.splice(0)) look();
-    for (const queue of [this.#briefly, this.#longer]) {
-      while (queue.length > 0) this.#releaseFirst(queue);
-    }
+    for (const { look } of this.#later) look();
+    this.#later.clear();
+    for (const held of [...this.#briefly, ...this.#longer]) this.release(held, false);
   }
 
-  #releaseFirst(queue: Held[]): void {
-    const held = queue.shift();
-    if (held !== undefined) this.release(held, false);
+  #tellEarly(held: Held): void {
+    const { route, side } = held.contamination;
+    this.crowded(route, side, 'told-early');
+    this.release(held, false);
   }
 }
 

@@ -24,6 +24,13 @@ export interface WatchedEvent {
   readonly isAnswer?: boolean;
 }
 
+/** An identifier without its name. */
+interface NewIdentifier {
+  /** JSON pointer. */
+  readonly path: string;
+  readonly hash: Hash64;
+}
+
 /** What was found, before it is put on record. */
 export interface Found {
   readonly rule: IsolationRule;
@@ -79,21 +86,38 @@ export class OwnedData {
       if (name === null) continue;
       const others = legacy !== null && isRecord(legacy.value) ? legacy.value : null;
       if (others !== null && identifierAt(others, steps, plan) === name) continue;
-      const owner = this.#watch.identifiers.ownerOf(this.#watch.hash(steps.at(-1) ?? '', name));
-      if (owner === null || owner === SHARED || isSame(owner, this.#user)) continue;
+      const owner = this.#ownedByOther(this.#watch.hash(steps.at(-1) ?? '', name));
+      if (owner === null) continue;
       return { rule: 'ledger', path: pointerTo(steps), owner: this.#watch.nameOf(owner), what: '' };
     }
     return null;
   }
 
-  /** Is there an identifier in it that legacy has not given anybody yet, nor its own event? */
-  hasNewIdentifier(value: JsonRecord, plan: TypePlan, { value: legacy }: WatchedEvent): boolean {
-    return this.#route.isolation.identifiers.some(steps => {
+  /** Identifiers in it that legacy has not given anybody yet, and that are not in its own event. */
+  newIdentifiers(
+    value: JsonRecord,
+    plan: TypePlan,
+    { value: legacy }: WatchedEvent,
+  ): readonly NewIdentifier[] {
+    return this.#route.isolation.identifiers.flatMap(steps => {
       const name = identifierAt(value, steps, plan);
-      if (name === null) return false;
-      if (isRecord(legacy) && identifierAt(legacy, steps, plan) === name) return false;
-      return this.#watch.identifiers.ownerOf(this.#watch.hash(steps.at(-1) ?? '', name)) === null;
+      if (name === null) return [];
+      if (isRecord(legacy) && identifierAt(legacy, steps, plan) === name) return [];
+      const hash = this.#watch.hash(steps.at(-1) ?? '', name);
+      return this.#watch.identifiers.ownerOf(hash) === null
+        ? [{ path: pointerTo(steps), hash }]
+        : [];
     });
+  }
+
+  /** The first of them that has become another user's. */
+  foreignOf(identifiers: readonly NewIdentifier[]): Found | null {
+    for (const { path, hash } of identifiers) {
+      const owner = this.#ownedByOther(hash);
+      if (owner !== null)
+        return { rule: 'ledger', path, owner: this.#watch.nameOf(owner), what: '' };
+    }
+    return null;
   }
 
   foreignContent(value: JsonRecord, plan: TypePlan): Found | null {
@@ -102,6 +126,11 @@ export class OwnedData {
     const owner = this.#watch.contents.ownerOf(contentPrint(plan, value));
     if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
     return { rule: 'fingerprint', path: '', owner: this.#watch.nameOf(owner), what: '' };
+  }
+
+  #ownedByOther(identifier: Hash64): Hash64 | null {
+    const owner = this.#watch.identifiers.ownerOf(identifier);
+    return owner === null || owner === SHARED || isSame(owner, this.#user) ? null : owner;
   }
 
   /** Can content of this type say whose it is? Answers, failures and what is for everybody can not. */

@@ -112,13 +112,15 @@ export class StreamWatch {
       return true;
     }
     // A pair that differs has its verdict long before legacy has told everybody what is his.
-    if (legacy !== null && this.#owned.hasNewIdentifier(value, candidate.plan, legacy)) {
-      this.#watch.lookLater(() => {
-        const late = this.#owned.foreignIdentifier(value, candidate.plan, legacy);
-        if (late !== null) {
-          this.#watch.tell(this.#contamination('candidate', late, typeOf(value), at));
-        }
-      });
+    const unknown =
+      legacy === null ? [] : this.#owned.newIdentifiers(value, candidate.plan, legacy);
+    if (unknown.length > 0) {
+      const eventType = typeOf(value);
+      const look = () => {
+        const late = this.#owned.foreignOf(unknown);
+        if (late !== null) this.#watch.tell(this.#contamination('candidate', late, eventType, at));
+      };
+      this.#watch.lookLater({ route: this.#facts.route, look });
     }
     return false;
   }
@@ -219,6 +221,7 @@ export class StreamWatch {
     if (this.#recentCount[side] <= MOST_RECENT) return;
     const [oldest] = all as Iterable<[string, Recent[]]>;
     if (oldest === undefined) return;
+    this.#watch.crowded(this.#facts.route, side, 'twin-forgotten');
     oldest[1].shift();
     if (oldest[1].length === 0) all.delete(oldest[0]);
     this.#recentCount[side] -= 1;

@@ -247,6 +247,35 @@ test('... and that is forgotten when legacy has not done so for ten minutes', ()
   expect(soon()).toContain('routing candidate ann /userId');
 });
 
+test('under load nobody is told of before his time, and beyond what is held that is counted by cause', () => {
+  const { join, pass, whats, watch } = judged();
+  // Fewer than it takes to see that the names do not fit.
+  const users = Array.from({ length: 19 }, (_, n) => join(`user${n}`));
+  const events = (user: number, count: number) =>
+    Array.from({ length: count }, (_, n) => ({
+      ...{ type: 'assigned', run_id: `run${user}-${n}`, userId: 'bob' },
+    }));
+  const alone = () => whats().filter(what => !what.endsWith('on-both'));
+  // Legacy names others in that place: the candidate has the whole window to be like it.
+  users[0]?.both({ type: 'assigned', run_id: 'run', userId: 'bob' });
+  for (const [n, user] of users.entries()) user.say('candidate', ...events(n, 100));
+  pass(1_000);
+  for (const [n, user] of users.entries()) user.say('legacy', ...events(n, 100));
+  expect(alone()).toEqual([]);
+  const crowded = () => watch.books().get('events')?.sides.candidate.crowded;
+  expect(crowded()).toEqual({ 'told-early': 0, 'not-asked-again': 0, 'twin-forgotten': 0 });
+
+  // What was told of holds no place; the rest does, up to the limit.
+  const [rule, side, path] = ['routing', 'candidate', '/userId'] as const;
+  const one = { rule, side, path, route: 'events', session: 's', eventType: 'assigned' } as const;
+  for (let n = 0; n < 50_010; n += 1) {
+    watch.hold({ ...one, user: 'ann', owner: 'bob', onBoth: false, at: 0 });
+    watch.lookLater({ route: 'events', look: () => undefined });
+  }
+  expect(alone()).toHaveLength(10);
+  expect(crowded()).toEqual({ 'told-early': 10, 'not-asked-again': 10, 'twin-forgotten': 0 });
+});
+
 test('a leg that is alone is not waited for', () => {
   const { join, whats } = judged();
   const ann = join('ann');

@@ -3,6 +3,15 @@ import { SIDES, type Side } from '../decide.ts';
 import { ISOLATION_RULES, type IsolationRule } from './incident.ts';
 import { UNINSPECTABLE, type UninspectableBecause } from './inspect.ts';
 
+/** What was given up because too much waited at a time. */
+export const CROWDED = {
+  'told-early': 'told before the other service had its time to send the same',
+  'not-asked-again':
+    'not asked again whose its identifiers are, when legacy had told everybody his',
+  'twin-forgotten': 'the other service may send the same, and it will not be known',
+} as const;
+export type CrowdedBecause = keyof typeof CROWDED;
+
 export interface SideIsolation {
   /** Routing fields that name somebody, and those of them that name another user. */
   fields: number;
@@ -11,6 +20,7 @@ export interface SideIsolation {
   /** Contaminated events by what told; those that both services sent to the same user apart. */
   readonly contaminated: Record<IsolationRule, number>;
   onBoth: number;
+  readonly crowded: Record<CrowdedBecause, number>;
 }
 
 export interface IsolationBooks {
@@ -20,6 +30,7 @@ export interface IsolationBooks {
 }
 
 const RULES = Object.keys(ISOLATION_RULES) as IsolationRule[];
+const CROWDING = Object.keys(CROWDED) as CrowdedBecause[];
 const CAUSES = Object.keys(UNINSPECTABLE) as UninspectableBecause[];
 
 export function emptyIsolationBooks(): IsolationBooks {
@@ -27,6 +38,7 @@ export function emptyIsolationBooks(): IsolationBooks {
     ...{ fields: 0, foreign: 0, onBoth: 0 },
     uninspectable: zeros(CAUSES),
     contaminated: zeros(RULES),
+    crowded: zeros(CROWDING),
   });
   return { sides: { legacy: side(), candidate: side() }, identityMismatch: false };
 }
@@ -38,6 +50,7 @@ export function addIsolationBooks(into: IsolationBooks, more: IsolationBooks): v
     sum.fields += part.fields;
     sum.foreign += part.foreign;
     sum.onBoth += part.onBoth;
+    for (const cause of CROWDING) sum.crowded[cause] += part.crowded[cause];
     for (const cause of CAUSES) sum.uninspectable[cause] += part.uninspectable[cause];
     for (const rule of RULES) sum.contaminated[rule] += part.contaminated[rule];
   }
