@@ -363,6 +363,8 @@ export interface Tap {
    * more: until then events that the write causes may still come from there.
    */
   write(): (answered: Side) => void;
+  /** There was no room for that side's copy of a write: what it does not say for want of it is not its fault. */
+  writeLeftOut(side: Side): void;
 }
 
 /** Says when legacy is to be asked the same thing twice, to learn how often it differs from itself. */

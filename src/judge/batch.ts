@@ -76,6 +76,13 @@ export type Note =
     }
   /** An exchange was left out, because the judge is behind. */
   | { readonly at: number; readonly kind: 'exchange-left-out'; readonly route: string }
+  /** A write that this side was not given, and the other one was. */
+  | {
+      readonly at: number;
+      readonly kind: 'write-left-out';
+      readonly side: Side;
+      readonly time: number;
+    }
   /** A request that only one service was sent. */
   | { readonly at: number; readonly kind: 'unpaired'; readonly route: string; readonly side: Side };
 

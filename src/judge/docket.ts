@@ -12,6 +12,7 @@ import { namesOf, SIDES, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
 import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/books.ts';
+import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody } from './answer.ts';
@@ -67,6 +68,7 @@ export class Docket {
   readonly #closed = new Map<string, Books>();
   readonly #ids = new Map<string, SharedIds>();
   readonly #compiled = new Map<string, CompiledRules>();
+  readonly #leftOut = new LeftOutWrites(WINDOW_MS);
   readonly noise = new NoiseMeter();
 
   constructor(options: DocketOptions) {
@@ -180,6 +182,8 @@ export class Docket {
         return this.#close(note.stream, note.time);
       case 'unpaired':
         return this.#unjudged(note.route, note.side, 'no-second');
+      case 'write-left-out':
+        return this.#leftOut.note(note.side, note.time);
       case 'exchange-left-out':
         for (const side of SIDES) this.#unjudged(note.route, side, 'overload');
         return;
@@ -276,6 +280,7 @@ export class Docket {
       subject: namesOf(subject),
       ids: this.#idsOf(facts).ids,
       windowMs: WINDOW_MS,
+      leftOut: this.#leftOut,
       maxPending: MOST_PENDING,
       onFinding: finding => {
         this.noise.add('candidate', finding, false);

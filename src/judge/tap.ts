@@ -127,6 +127,10 @@ export class BatchTap implements Tap {
     return this.#options.writes.begin();
   }
 
+  writeLeftOut(side: Side): void {
+    this.note({ kind: 'write-left-out', side, time: this.now() });
+  }
+
   now(): number {
     return this.#options.now();
   }

@@ -28,6 +28,7 @@ export const UNJUDGED = {
   'window-overrun': 'more events waited for their pair than are held',
   'judge-restart': 'the judge itself failed and began anew',
   'session-ended': 'the session ended before the pairing window did',
+  'write-left-out': 'the other service was not given a write that may have caused it',
   redacted: 'a rule needs a value that was not kept',
 } as const;
 export type UnjudgedReason = keyof typeof UNJUDGED;

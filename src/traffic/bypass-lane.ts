@@ -36,6 +36,8 @@ import { idempotencyKey, type Noted, pairOutcomes } from './write-outcomes.ts';
 
 /** No route is asked here; the answer says what it is. */
 const EVENT_STREAM = /^text\/event-stream\b/i;
+/** One each of node:http, the library, stream.pipeline and this lane ask when an answer is over: 11 for a write. */
+const MOST_LISTENERS = 20;
 const UPGRADE = ['Connection', 'Upgrade', 'Upgrade', 'websocket'] as const;
 
 export interface BypassLaneOptions {
@@ -114,6 +116,7 @@ export class BypassLane {
       return refuseRequest(response, request);
     }
     const twice = name === BYPASS_NAME && this.#goesTwice(incoming, request);
+    response.setMaxListeners(MOST_LISTENERS);
     this.#stalls.watch(response, () => response.destroy());
     if (isWrite(incoming.method ?? '')) ledger.begun(name, twice ? 'both' : 'primary');
     response.on('close', () => {
@@ -198,6 +201,7 @@ export class BypassLane {
       sides: { primary: 'legacy', second: 'candidate' },
       facts: () => ({ key, digest: null, bytes: null }),
       answered: this.#options.tap.write(),
+      leftOut: side => this.#options.tap.writeLeftOut(side),
     });
     // A client that left has taken its request back, as far as it can be told.
     response.once('close', () => noted.primary('upstream-closed'));

@@ -60,6 +60,7 @@ export class DoubleWriter {
         bytes: body.length,
       }),
       answered: this.#tap.write(),
+      leftOut: side => this.#tap.writeLeftOut(side),
     });
     const { side } = primary.upstream;
     const toClient = answers.sampling(sink, side);
@@ -74,6 +75,7 @@ export class DoubleWriter {
 
   /** `sink`, for a body that could not be held: if its service takes it, the other one lacks it. */
   tooLarge(route: string, side: Side, sink: AnswerSink): AnswerSink {
+    this.#tap.writeLeftOut(side === 'legacy' ? 'candidate' : 'legacy');
     return {
       interim: (status, headers) => sink.interim(status, headers),
       head: (status, reason, headers) => {

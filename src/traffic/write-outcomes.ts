@@ -19,12 +19,14 @@ export interface PairOptions {
   readonly facts: () => Pick<WriteSplit, 'key' | 'digest' | 'bytes'>;
   /** Told of each side once its outcome is known; see `Tap.write`. */
   readonly answered: (side: Side) => void;
+  /** Told of a side that there was no room to give it its copy; see `Tap.writeLeftOut`. */
+  readonly leftOut: (side: Side) => void;
 }
 
 /** Waits for both outcomes, then says whether they part. */
 export function pairOutcomes(
   ledger: WriteLedger,
-  { route, sides, facts, answered }: PairOptions,
+  { route, sides, facts, answered, leftOut }: PairOptions,
 ): Readonly<Record<'primary' | 'second', Noted>> {
   let first: WriteOutcome | undefined;
   let other: WriteOutcome | undefined;
@@ -50,6 +52,7 @@ export function pairOutcomes(
     },
     second: outcome => {
       if (other === undefined) answered(sides.second);
+      if (other === undefined && outcome === 'overload') leftOut(sides.second);
       other ??= outcome;
       tell();
     },

@@ -90,6 +90,24 @@ test('a difference, one that is missing and one too many are told, and the books
   expect(books.candidate).toMatchObject({ match: 2, mismatch: 1, duplicate: 1 });
 });
 
+test('what a service was not given a write for is not missing there, whoever was to hear of it', async () => {
+  const judged = judge();
+  const [one, other] = [session(judged), session(judged, 's2')];
+  for (const { say } of [one, other]) for (const side of SIDES) say(side, step(1));
+  await settled(judged, 4);
+  judged.tap.writeLeftOut('candidate');
+  one.say('legacy', step(2));
+  other.say('legacy', step(3));
+  // It was given all others; what it alone says has no such excuse.
+  for (const side of SIDES) one.say(side, step(4));
+  other.say('candidate', step(5));
+  const books = await settled(judged, 9);
+  expect(books.legacy).toMatchObject({ match: 3, missing: 0 });
+  expect(unjudgedOf(books.legacy)).toBe(2);
+  expect(books.legacy.unjudged['write-left-out']).toBe(2);
+  expect(books.candidate).toMatchObject({ match: 3, extra: 1 });
+});
+
 test('a side that is closed is settled once nothing of it waits for the other one', async () => {
   const judged = judge();
   const { say, tap } = session(judged);

@@ -79,6 +79,8 @@ export class Ear implements Tap {
   readonly exchanges: ExchangeSample[] = [];
   readonly twinned: ExchangeSample[] = [];
   readonly unpairedOnes: string[] = [];
+  /** Who was not given a write. */
+  readonly leftOut: Side[] = [];
   /** Of each write that went to both services, who has answered, in order. */
   readonly writes: Side[][] = [];
 
@@ -102,6 +104,10 @@ export class Ear implements Tap {
 
   unpaired(route: string, side: Side): void {
     this.unpairedOnes.push(`${route} ${side}`);
+  }
+
+  writeLeftOut(side: Side): void {
+    this.leftOut.push(side);
   }
 
   write(): (answered: Side) => void {

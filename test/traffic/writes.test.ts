@@ -192,7 +192,8 @@ describe('what only one service took', () => {
 test('a body of more than 1 MiB goes to the primary alone, whole, and is counted', async () => {
   const legacy = await service(ok);
   const candidate = await service(ok);
-  const front = await withBoth(legacy, candidate);
+  const ear = new Ear();
+  const front = await withBoth(legacy, candidate, { tap: ear });
   const body = 'x'.repeat(3_000_000);
   expect((await post(front, body)).status).toBe(200);
   // Without a length beforehand as well: held until it is too much, then let go.
@@ -208,6 +209,8 @@ test('a body of more than 1 MiB goes to the primary alone, whole, and is counted
     ['too-large', 200],
     ['too-large', 200],
   ]);
+  // So that what the candidate does not say for want of them is not held against it.
+  expect(ear.leftOut).toEqual(['candidate', 'candidate']);
 });
 
 test('a body of more than 1 MiB that the primary does not take either is no split', async () => {
@@ -378,7 +381,8 @@ test(
   async () => {
     const legacy = await service(ok);
     const candidate = await service(() => undefined);
-    const front = await withBoth(legacy, candidate);
+    const ear = new Ear();
+    const front = await withBoth(legacy, candidate, { tap: ear });
     const body = `{"user_id":"l1","x":"${'x'.repeat(1_000_000)}"}`;
     for (let i = 0; i < 68; i += 1) expect((await post(front, body)).status).toBe(200);
     await until('one is noted', () => front.splits.length > 0);
@@ -388,6 +392,7 @@ test(
       second: { side: 'candidate', outcome: 'overload' },
     });
     expect(front.splits).toHaveLength(1);
+    expect(ear.leftOut).toEqual(['candidate']);
   },
   LIMIT_MS,
 );
@@ -439,6 +444,9 @@ describe('in the bypass, while somebody on the candidate is to hear of them', ()
     const legacy = await service((_g, r) => r.end('from legacy'));
     const candidate = await service((_g, r) => r.writeHead(201).end('from candidate'));
     const front = await routed(legacy, candidate);
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => void warnings.push(warning);
+    process.on('warning', onWarning);
     const body = `{"user_id":"c1","x":"${'x'.repeat(500_000)}"}`;
     expect(await post(front, body)).toMatchObject({ status: 200, text: 'from legacy' });
     await post(front, 'short', { 'idempotency-key': 'mine' });
@@ -449,6 +457,8 @@ describe('in the bypass, while somebody on the candidate is to hear of them', ()
     expect(legacy.got.map(got => got.key)).toContain('mine');
     await until('both are noted as agreed', () => front.agreed.length === 2);
     expect(front.begun).toEqual(['bypass both', 'bypass both']);
+    process.off('warning', onWarning);
+    expect(warnings).toEqual([]);
   });
 
   test.each([
@@ -471,11 +481,13 @@ describe('in the bypass, while somebody on the candidate is to hear of them', ()
 
   test('more than 1 MiB is legacy’s alone, and counts', async () => {
     const [legacy, candidate] = [await service(ok), await service(ok)];
-    const front = await routed(legacy, candidate);
+    const ear = new Ear();
+    const front = await routed(legacy, candidate, { tap: ear });
     expect((await post(front, 'x'.repeat(3_000_000))).status).toBe(200);
     expect(legacy.got[0]?.body.length).toBe(3_000_000);
     await until('the split is noted', () => front.splits.length === 1);
     expect(front.splits[0]?.cause).toBe('overload');
+    expect(ear.leftOut).toEqual(['candidate']);
     expect(candidate.got).toEqual([]);
   });
 

@@ -3,6 +3,7 @@ import { instantMs } from '../compare/instant.ts';
 import { isRecord, read } from '../compare/record.ts';
 import { SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason } from '../verdict.ts';
+import type { LeftOutWrites } from './left-out-writes.ts';
 import type { Pending } from './pending.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
@@ -37,6 +38,7 @@ const NO_GAP: Gap = { nth: 0, at: Number.NEGATIVE_INFINITY, because: 'overload' 
 
 export class Legs {
   readonly #windowMs: number;
+  readonly #leftOut: LeftOutWrites | null;
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
   #areTogether = false;
   #gap = NO_GAP;
@@ -45,8 +47,9 @@ export class Legs {
   /** Why nothing is heard of a side at present, though its leg is there. */
   readonly #lost: Record<Side, UnjudgedReason | null> = { legacy: null, candidate: null };
 
-  constructor(windowMs: number) {
+  constructor(windowMs: number, leftOut: LeftOutWrites | null) {
     this.#windowMs = windowMs;
+    this.#leftOut = leftOut;
   }
 
   isOpen(side: Side): boolean {
@@ -122,7 +125,7 @@ export class Legs {
     const { openedAt } = this.#legs[otherSide(event.side)];
     if (openedAt === null || event.at < openedAt) return 'no-second';
     if (this.#mayBeToOne(event)) return 'no-second';
-    if (!this.#isInGap(event)) return null;
+    if (!this.#isInGap(event)) return this.#mayBeLeftOut(event) ? 'write-left-out' : null;
     return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
   }
 
@@ -154,13 +157,21 @@ export class Legs {
   /** Nothing can be concluded from what stands or once stood beside it. */
   isUnsettled(event: Pending): boolean {
     return (
-      this.#mayBeToOne(event) || this.#isInGap(event) || (!this.#areTogether && this.isEarly(event))
+      this.#mayBeToOne(event) ||
+      this.#isInGap(event) ||
+      this.#mayBeLeftOut(event) ||
+      (!this.#areTogether && this.isEarly(event))
     );
   }
 
   /** Is it a reply to what perhaps only its service was told, or what stands beside such a one? */
   #mayBeToOne({ plan, at }: Pending): boolean {
     return plan.isReply && at >= this.#saidAloneAt;
+  }
+
+  /** Is it perhaps the doing of a write that the other service was not given? */
+  #mayBeLeftOut({ side, at }: Pending): boolean {
+    return this.#leftOut?.mayExplain(otherSide(side), at) === true;
   }
 
   #isBehindAnchor({ side, no }: Pending): boolean {

@@ -17,6 +17,7 @@ import type { Books } from './books.ts';
 import { withExactIntegers } from './exact.ts';
 import type { Lane } from './lane.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
+import type { LeftOutWrites } from './left-out-writes.ts';
 import { Legs, otherSide } from './legs.ts';
 import { isLikely, isSameButForUsers } from './likeness.ts';
 import type { Pair } from './order.ts';
@@ -43,6 +44,8 @@ export interface PairingOptions extends LedgerOptions {
   readonly ids: IdClasses;
   /** How long an event waits for its pair. */
   readonly windowMs: number;
+  /** Writes that only one of the services was given. */
+  readonly leftOut?: LeftOutWrites;
   /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
   readonly maxPending: number;
   /**
@@ -75,7 +78,7 @@ export class Pairing {
   constructor(options: PairingOptions) {
     this.#options = options;
     this.#arrivals = new Arrivals(options.rules, options.session);
-    this.#legs = new Legs(options.windowMs);
+    this.#legs = new Legs(options.windowMs, options.leftOut ?? null);
     this.#ledger = new Ledger(options);
     this.#unread = new Unread(options.windowMs);
   }
