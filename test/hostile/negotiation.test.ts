@@ -8,20 +8,33 @@ import { until } from '../support/until.ts';
 
 const SWITCH = `HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptFor(KEY)}\r\n`;
 
-describe('35: what a client offers', () => {
-  test.each([
-    ['one extension', 'Sec-WebSocket-Extensions: permessage-deflate\r\n'],
-    [
-      'parameters that are garbage',
-      'Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99999999999999999999; a=";\r\n',
-    ],
-    [
-      'names of what objects have',
-      'Sec-WebSocket-Extensions: __proto__, constructor; toString\r\n',
-    ],
-    ['many extensions', `Sec-WebSocket-Extensions: ${'x, '.repeat(2_000)}y\r\n`],
-    ['an empty list', 'Sec-WebSocket-Extensions: ,,;\r\n'],
-  ])('%s: no extension is offered to the service, none is accepted', async (_what, fields) => {
+const WAYS = [
+  ['a route', {}],
+  ['the bypass', { bypassed: () => true }],
+] as const;
+
+const OFFERS = [
+  ['one extension', 'Sec-WebSocket-Extensions: permessage-deflate\r\n'],
+  [
+    'parameters that are garbage',
+    'Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99999999999999999999; a=";\r\n',
+  ],
+  ['names of what objects have', 'Sec-WebSocket-Extensions: __proto__, constructor; toString\r\n'],
+  ['many extensions', `Sec-WebSocket-Extensions: ${'x, '.repeat(2_000)}y\r\n`],
+  [
+    'several lines of them',
+    'Sec-WebSocket-Extensions: x\r\nSec-WebSocket-Extensions: y, z; q=1\r\n',
+  ],
+  ['an empty list', 'Sec-WebSocket-Extensions: ,,;\r\n'],
+] as const;
+
+/** What a head says of extensions, value by value. */
+const extensionsIn = (head: string) =>
+  [...head.matchAll(/^sec-websocket-extensions: (.*)\r$/gim)].map(m => m[1]);
+
+test.each(OFFERS)(
+  '35: a client that offers %s on a route: nothing of it is offered to the service, none is accepted',
+  async (_what, fields) => {
     const { service, client } = await line();
     const end = await client();
     end.write(upgradeRequest('/ws', fields));
@@ -31,15 +44,35 @@ describe('35: what a client offers', () => {
     await end.has('\r\n\r\n');
     expect(end.text).toMatch(/^HTTP\/1\.1 101 /);
     expect(end.text).not.toMatch(/extensions/i);
-  });
+  },
+);
 
+/** Nobody there looks into the frames: it is between client and service. */
+test.each(OFFERS)(
+  '35: a client that offers %s on the bypass: offer and answer go on as they came',
+  async (_what, fields) => {
+    const { service, client } = await line({ bypassed: () => true });
+    for (const accepted of ['', fields]) {
+      const end = await client();
+      end.write(upgradeRequest('/ws', fields));
+      const upstream = await asked(service);
+      expect(extensionsIn(upstream.text)).toEqual(extensionsIn(fields));
+      await upstream.accept(Buffer.alloc(0), accepted);
+      await end.has('\r\n\r\n');
+      expect(end.text).toMatch(/^HTTP\/1\.1 101 /);
+      expect(extensionsIn(end.text)).toEqual(extensionsIn(accepted));
+    }
+  },
+);
+
+describe.each(WAYS)('35: subprotocols on %s', (_way, options) => {
   test.each([
     ['an odd one', ['a b', '']],
     ['several lines', ['one, two', 'three']],
     ['the same twice', ['one, one']],
     ['a token', ['jwt-auth, jwt.eyJhbGciOiJub25lIn0.e30.']],
-  ])('subprotocols (%s) go on as they came', async (_what, values) => {
-    const { service, client } = await line();
+  ])('that a client offers (%s) go on as they came', async (_what, values) => {
+    const { service, client } = await line(options);
     const end = await client();
     end.write(
       upgradeRequest('/ws', values.map(value => `Sec-WebSocket-Protocol: ${value}\r\n`).join('')),
@@ -49,9 +82,7 @@ describe('35: what a client offers', () => {
       [...upstream.text.matchAll(/^sec-websocket-protocol: (.*)\r$/gim)].map(m => m[1]),
     ).toEqual(values);
   });
-});
 
-describe('35: what a service accepts', () => {
   test.each([
     ['one of those offered', 'two', true],
     ['the first', 'one', true],
@@ -59,8 +90,8 @@ describe('35: what a service accepts', () => {
     ['one that was not offered', 'three', false],
     ['one in another case', 'TWO', false],
     ['two at once', 'one, two', false],
-  ])('a subprotocol, %s', async (_what, protocol, good) => {
-    const { service, client } = await line();
+  ])('of which a service accepts %s', async (_what, protocol, good) => {
+    const { service, client } = await line(options);
     const end = await client();
     end.write(upgradeRequest('/ws', 'Sec-WebSocket-Protocol: one, two\r\n'));
     const upstream = await asked(service);
@@ -72,20 +103,15 @@ describe('35: what a service accepts', () => {
     const told = /^sec-websocket-protocol: (.*)\r$/im.exec(end.text)?.[1] ?? null;
     expect(told).toBe(good ? protocol : null);
   });
-
-  test('an extension that nobody offered is a 502', async () => {
-    const { service, client } = await line();
-    const end = await client();
-    end.write(upgradeRequest('/ws', 'Sec-WebSocket-Extensions: permessage-deflate\r\n'));
-    (await asked(service)).write(`${SWITCH}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n`);
-    await end.has('"code":"upstream-invalid"');
-  });
 });
 
-const WAYS = [
-  ['a route', {}],
-  ['the bypass', { bypassed: () => true }],
-] as const;
+test('35: an extension that was not offered to the service is a 502 on a route, whatever the client offered', async () => {
+  const { service, client } = await line();
+  const end = await client();
+  end.write(upgradeRequest('/ws', 'Sec-WebSocket-Extensions: permessage-deflate\r\n'));
+  (await asked(service)).write(`${SWITCH}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n`);
+  await end.has('"code":"upstream-invalid"');
+});
 
 describe.each(WAYS)('34: a service that says 101 on %s', (_way, options) => {
   test.each([
