@@ -13,3 +13,19 @@ export function residentBytes(pid: number, field: 'VmRSS' | 'VmHWM' = 'VmRSS'): 
 export function openDescriptors(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
 }
+
+/** Bytes that the kernel keeps for a TCP socket: written and not acknowledged, come and not read. */
+export interface SocketQueues {
+  readonly unsent: number;
+  readonly unread: number;
+}
+
+/** Of the socket over IPv4 in this network with these ports, whatever process has it. */
+export function socketQueues(localPort: number, remotePort: number): SocketQueues {
+  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0');
+  const line = new RegExp(
+    `:${hex(localPort)} [0-9A-F]+:${hex(remotePort)} [0-9A-F]{2} ([0-9A-F]+):([0-9A-F]+)`,
+  ).exec(readFileSync('/proc/net/tcp', 'utf8'));
+  if (line === null) throw new Error(`there is no socket from ${localPort} to ${remotePort}`);
+  return { unsent: Number.parseInt(line[1] ?? '', 16), unread: Number.parseInt(line[2] ?? '', 16) };
+}
