@@ -3,7 +3,8 @@
 // are garbage that V8 collects every 64 MB or so, and a new process grows by 54 to 92 MB for them once.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { frame } from '../support/frame.ts';
-import { residentBytes, socketQueues } from '../support/proc.ts';
+import { onTheWay } from '../support/on-the-way.ts';
+import { residentBytes } from '../support/proc.ts';
 import { type ProxyProcess, proxyProcess } from '../support/process.ts';
 import {
   type RawEnd,
@@ -182,15 +183,6 @@ function flood(from: RawEnd, to: RawEnd, piece: Buffer, megabytes: number): () =
 function heldOf(given: number, upstream: RawEnd, client: RawEnd, arrived: number) {
   const taken = given - onTheWay(upstream, 'out');
   return { taken, held: taken - onTheWay(client, 'in') - arrived };
-}
-
-/** Bytes between `end` and the proxy, in the kernel's queues on both sides. */
-function onTheWay(
-  { socket: { localPort = 0, remotePort = 0 } }: RawEnd,
-  way: 'in' | 'out',
-): number {
-  const [from, to] = way === 'out' ? [localPort, remotePort] : [remotePort, localPort];
-  return socketQueues(from, to).unsent + socketQueues(to, from).unread;
 }
 
 function manyFragments(mask: Uint8Array | null): Buffer {

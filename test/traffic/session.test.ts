@@ -155,11 +155,10 @@ test('an end that the other side does not follow is given up after closeMs', asy
   expect([...front.traffic.sessionsOf('events')]).toHaveLength(0);
 });
 
-test('hostile 43: a client that reads nothing holds the service back, and memory stays bounded', async () => {
+test('hostile 43: a client that reads nothing holds the service back, and gets everything once he reads', async () => {
   const { client, upstream, front } = await session();
   const upgradeAnswerBytes = upstream.socket.bytesWritten;
   client.socket.pause();
-  const before = process.memoryUsage().rss;
   const flood = controlFrame(2, Buffer.alloc(125, 1));
   const megabyte = Buffer.concat(Array.from({ length: 8_256 }, () => flood));
   let accepted = 0;
@@ -178,8 +177,8 @@ test('hostile 43: a client that reads nothing holds the service back, and memory
     }
     return upstream.socket.writableLength > 0 && performance.now() - since > 300;
   });
-  expect(accepted).toBeLessThan(60);
-  expect(process.memoryUsage().rss - before).toBeLessThan(100e6);
+  // In MB, in the kernel for the most part (7 or 8 were seen); the proxy's own share: test/hostile/memory.test.ts.
+  expect(accepted).toBeLessThan(16);
   expect(front.reports.some(r => r.kind === 'closed')).toBe(false);
   // And goes on where it stopped, whole.
   upstream.socket.off('drain', pump);
