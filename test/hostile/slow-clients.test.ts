@@ -14,10 +14,14 @@ const CONFIG = 'limits: { headersTimeoutMs: 3000, stallMs: 4000 }';
 /** More than the kernel keeps for a reader that does not read. */
 const LONG = Buffer.alloc(16 * 1_048_576, 'x');
 /**
- * Whoever is held up by slow clients waits for seconds. What a busy machine costs shows in those who ask
- * the service itself meanwhile; with five processes to a processor 600 ms were seen.
+ * Whoever is held up by slow clients waits for seconds, and whoever is served between them for a little each
+ * time. What a busy machine costs shows in those who ask the service itself meanwhile. Seen, median / p99: 5 / 96
+ * to 201 ms with 5 / 16 to 40 past the proxy at load 7 on two processors; 7 / 344 with 5 / 70 at load 10.
  */
-const mostP99Ms = (directMs: number) => Math.max(1_000, 4 * directMs);
+const mostFor = ({ median, p99 }: Waits): Waits => ({
+  median: 2 * median + 10,
+  p99: Math.max(500, 6 * p99),
+});
 
 const gone = (end: RawEnd) => end.ended || end.closed;
 
@@ -35,7 +39,9 @@ test('69: 500 slow clients get their end, and nobody else notices', {
   const pid = proxy.child.pid ?? 0;
   const serving = setInterval(() => answerAll(service.connections), 5);
   onTestFinished(() => clearInterval(serving));
-  const healthy = (count: number) => p99ByTurns([port, service.port], count);
+  const healthy = (count: number) => waitsByTurns([port, service.port], count);
+  // What is compiled at the first requests is.
+  await healthy(20);
   const [alone] = await healthy(100);
   const before = openDescriptors(pid);
 
@@ -61,9 +67,9 @@ test('69: 500 slow clients get their end, and nobody else notices', {
 
   const [crowded, direct] = await healthy(300);
   console.log(
-    `69: p99 alone ${alone.toFixed(1)} ms, among 500 slow clients ${crowded.toFixed(1)} ms, past the proxy meanwhile ${direct.toFixed(1)} ms`,
+    `69: median / p99 alone ${told(alone)} ms, among 500 slow clients ${told(crowded)} ms, past the proxy meanwhile ${told(direct)} ms`,
   );
-  expect(crowded).toBeLessThan(mostP99Ms(direct));
+  expectWithin(crowded, mostFor(direct));
   await until('slow heads are cut off', () => heads.every(gone), 30_000);
   expect(heads.filter(({ text }) => !text.startsWith('HTTP/1.1 408 '))).toHaveLength(0);
   await until(
@@ -76,11 +82,17 @@ test('69: 500 slow clients get their end, and nobody else notices', {
   expect(bodies.filter(({ text }) => !text.startsWith('HTTP/1.1 408 '))).toHaveLength(0);
   for (const client of [...heads, ...bodies, ...readers]) client.socket.destroy();
   await until('no descriptor is left', () => openDescriptors(pid) <= before, 30_000);
-  const [after, directAfter] = await healthy(10);
-  expect(after).toBeLessThan(mostP99Ms(directAfter));
+  const [after, directAfter] = await healthy(50);
+  expectWithin(after, mostFor(directAfter));
   expect(proxy.log()).not.toMatch(/uncaught|unhandled/);
 });
 
+function expectWithin(waits: Waits, most: Waits): void {
+  expect(waits.median).toBeLessThan(most.median);
+  expect(waits.p99).toBeLessThan(most.p99);
+}
+
+const told = ({ median, p99 }: Waits) => `${median.toFixed(1)} / ${p99.toFixed(1)}`;
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: h\r\n\r\n`;
 const post = (path: string) => `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n`;
 const isLong = ({ text }: RawEnd) => text.includes('?long');
@@ -102,11 +114,17 @@ function answerAll(connections: readonly RawEnd[]): void {
   }
 }
 
-/** 99th percentiles, ms, of `count` answers to clients that ask these ports again and again, by turns. */
-async function p99ByTurns(
+/** How long answers took, ms. */
+interface Waits {
+  readonly median: number;
+  readonly p99: number;
+}
+
+/** Of `count` answers to clients that ask these ports again and again, by turns. */
+async function waitsByTurns(
   ports: readonly [number, number],
   count: number,
-): Promise<readonly [number, number]> {
+): Promise<readonly [Waits, Waits]> {
   const one = { client: await clientOf(ports[0]), times: [] as number[] };
   const other = { client: await clientOf(ports[1]), times: [] as number[] };
   for (let i = 0; i < count; i += 1) {
@@ -118,8 +136,12 @@ async function p99ByTurns(
       times.push(performance.now() - startedAt);
     }
   }
-  const p99 = (times: number[]) =>
-    times.sort((a, b) => a - b)[Math.floor(count * 0.99)] ?? Number.NaN;
   for (const { client } of [one, other]) client.socket.destroy();
-  return [p99(one.times), p99(other.times)];
+  return [waitsOf(one.times), waitsOf(other.times)];
+}
+
+function waitsOf(times: readonly number[]): Waits {
+  const sorted = times.toSorted((a, b) => a - b);
+  const at = (share: number) => sorted[Math.floor(sorted.length * share)] ?? Number.NaN;
+  return { median: at(0.5), p99: at(0.99) };
 }

@@ -84,17 +84,6 @@ describe.each([
     expect(lines(upstream)).toContain('x-forwarded-for: 127.0.0.1');
   });
 
-  test('26: a proxy in front of itself answers 508, at once and once', async () => {
-    const front = await proxy({ legacy: 'http://127.0.0.1:9' });
-    open.push(front);
-    const looping = await proxy({ legacy: front.port });
-    open.push(looping);
-    const client = await connected(looping);
-    client.write(get(path));
-    await client.has('"code":"loop"');
-    expect(client.text).toMatch(/^HTTP\/1\.1 508 /);
-  });
-
   test('46: clients that leave before or during an answer leave no socket at the service', async () => {
     const { service, front } = await withService();
     const clients = await Promise.all(Array.from({ length: 50 }, () => connected(front)));
