@@ -282,6 +282,8 @@ export interface StreamFacts {
   readonly id: string;
   readonly format: 'websocket' | 'sse';
   readonly subject: Subject | null;
+  /** Whose events the client is sent, where that does not change. */
+  readonly primary?: Side;
   /** What legacy's twin says to the session of that id, in the candidate's place; see `TwinSampling`. */
   readonly isTwin?: boolean;
 }
@@ -336,12 +338,18 @@ export interface AnswerSample {
   readonly ms: number;
 }
 
-/** One request that both services answered, or were to. */
-export interface ExchangeSample {
+/** A request that both services answer, or are to. */
+export interface ExchangeFacts {
   readonly route: string;
   readonly id: string;
   readonly subject: Subject | null;
   readonly method: string;
+  /** Whose answer the client is sent. */
+  readonly primary: Side;
+}
+
+/** What both answered to one. */
+export interface ExchangeSample extends ExchangeFacts {
   /** A write that went to both: compared by a rule of its own. */
   readonly isWrite: boolean;
   readonly legacy: AnswerSample;
@@ -352,6 +360,11 @@ export interface ExchangeSample {
 export interface Tap {
   stream(facts: StreamFacts): StreamTap;
   exchange(sample: ExchangeSample): void;
+  /**
+   * One of two answers, in which another user's data may be: looked at now, since the other one may be long in
+   * coming, and compared by `exchange` if it comes. False: it is left out.
+   */
+  answered(facts: ExchangeFacts, side: Side, sample: AnswerSample): boolean;
   /** Looks for what a run has planted in what comes to that user; null where nothing was planted. */
   markersAt(subject: Subject | null): MarkerSearch | null;
   /** The same of legacy asked twice, its second answer in the candidate's place; see `TwinSampling`. */

@@ -156,6 +156,7 @@ export class Incidents {
     const found = {
       route,
       side,
+      isShown: true,
       session,
       path,
       eventType,
@@ -214,7 +215,8 @@ export class Incidents {
   }
 
   /** Of what no lane has prevented. */
-  #outcomeOf({ route, session, side }: Contamination): Outcome {
+  #outcomeOf({ route, session, side, isShown }: Contamination): Outcome {
+    if (isShown !== null) return isShown ? 'delivered' : 'not-shown';
     for (const each of this.#options.traffic()?.sessionsOf(route) ?? []) {
       if (each.id === session) return each.side === side ? 'delivered' : 'not-shown';
     }

@@ -1,6 +1,6 @@
 // What goes from the lanes to the judge thread: copies of bytes, one record a read, many records a
 // batch, and notes about streams in between, in the order in which things happened.
-import type { ExchangeSample, StreamFacts } from '../ports.ts';
+import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 
 /** Size of a batch: what a busy process copies in 5 ms, and enough for four full reads. */
@@ -72,6 +72,15 @@ export type Note =
       readonly sample: ExchangeSample;
       /** Legacy's answer and legacy's. */
       readonly isTwins: boolean;
+      readonly time: number;
+    }
+  /** One answer, which is looked at before the other one is there. */
+  | {
+      readonly at: number;
+      readonly kind: 'answered';
+      readonly facts: ExchangeFacts;
+      readonly side: Side;
+      readonly sample: AnswerSample;
       readonly time: number;
     }
   /** An exchange was left out, because the judge is behind. */

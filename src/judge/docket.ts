@@ -2,8 +2,8 @@
 // knows neither threads nor sockets.
 import { isUtf8 } from 'node:buffer';
 import type { Loaded } from '../config/load.ts';
-import type { ExchangeSample, StreamFacts } from '../ports.ts';
-import { type AnswerPair, judgeAnswers } from '../rules/compare/answers.ts';
+import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
+import { type AnswerPair, answerType, judgeAnswers } from '../rules/compare/answers.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
@@ -13,6 +13,7 @@ import { typeOf } from '../rules/event-key.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
 import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/books.ts';
 import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
+import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody } from './answer.ts';
@@ -20,6 +21,7 @@ import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
+import type { WatchedEvent } from './owned-data.ts';
 import { StreamWatch, type WatchedFacts } from './stream-watch.ts';
 import type { Taken } from './tap.ts';
 
@@ -27,6 +29,9 @@ import type { Taken } from './tap.ts';
 export const WINDOW_MS = 5_000;
 /** Events of one session that wait at a time; a user's agents send some dozens a second. */
 const MOST_PENDING = 2_000;
+
+/** Answers that were looked at and wait for the other one; one that is forgotten is looked at, and told of, again. */
+const MOST_ANSWERS = 2_000;
 
 /** By route, the rules in force for what begins from now on. */
 export type RouteRules = Readonly<Record<string, JudgedRoute>>;
@@ -69,6 +74,8 @@ export class Docket {
   readonly #ids = new Map<string, SharedIds>();
   readonly #compiled = new Map<string, CompiledRules>();
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
+  /** By request, what was found in an answer whose other one has not come yet. */
+  readonly #answers = new Map<string, LookedAt>();
   readonly noise = new NoiseMeter();
 
   constructor(options: DocketOptions) {
@@ -187,6 +194,8 @@ export class Docket {
       case 'exchange-left-out':
         for (const side of SIDES) this.#unjudged(note.route, side, 'overload');
         return;
+      case 'answered':
+        return this.#answered(note.facts, note.side, note.sample, note.time);
       case 'exchange':
         return note.isTwins
           ? this.#twins(note.sample, note.time)
@@ -224,27 +233,60 @@ export class Docket {
     plain: PlainBodies,
     { verdict, at }: Finding,
   ): boolean {
-    const watch = this.#watchOf(sample);
+    const known = this.#answers.get(sample.id);
+    this.#answers.delete(sample.id);
+    const watch = known?.watch ?? this.#watchOf(sample);
     if (watch === null) return false;
-    const rules = this.#rulesOf(sample.route);
-    const eventOf = (side: Side) => ({
-      value: pair[side].body,
-      plan: rules.planOf(typeOf(pair[side].body)),
-      isAnswer: true,
-    });
-    const [inLegacy, inCandidate] = SIDES.map(side => {
-      const payload = plain[side];
-      const { body, marker } = sample[side];
-      if (payload === undefined) {
-        return watch.unread(side, body === null ? 'too-large' : 'coded', marker, at, true);
-      }
-      if (payload === null) return null;
-      const form = { isBinary: !isUtf8(payload) };
-      return watch.arrived(side, payload, eventOf(side), form, at, true);
-    });
+    const read = (side: Side) => {
+      const { body: value } = pair[side];
+      return { ...{ value, plain: plain[side] }, sample: sample[side] };
+    };
+    const said: Partial<Record<Side, string | null>> = { ...known?.said };
+    for (const side of SIDES) {
+      if (said[side] !== undefined) continue;
+      const mayBoth = said[otherSide(side)] === undefined;
+      said[side] = this.#lookInto(watch, sample, side, read(side), at, mayBoth);
+    }
     // What both answered alike is no difference between them: an outbox names others.
-    if (inLegacy !== inCandidate) return true;
+    if (said.legacy !== said.candidate) return true;
+    const eventOf = (side: Side) => this.#answerEvent(sample.route, pair[side].body);
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
+  }
+
+  /** Of two answers the one that came first, or alone. */
+  #answered(facts: ExchangeFacts, side: Side, sample: AnswerSample, at: number): void {
+    const watch = this.#answers.get(facts.id)?.watch ?? this.#watchOf(facts);
+    if (watch === null) return;
+    const plain = plainBody(sample, facts.method);
+    const { body: value } = answerOf(sample, plain);
+    const what = this.#lookInto(watch, facts, side, { plain, value, sample }, at, true);
+    const said = { ...this.#answers.get(facts.id)?.said, [side]: what };
+    this.#answers.set(facts.id, { watch, said });
+    const [oldest] = this.#answers.keys();
+    if (this.#answers.size > MOST_ANSWERS && oldest !== undefined) this.#answers.delete(oldest);
+  }
+
+  /** As `StreamWatch.arrived`. */
+  #lookInto(
+    watch: StreamWatch,
+    { route, method }: ExchangeFacts,
+    side: Side,
+    { plain, value, sample }: ReadAnswer,
+    at: number,
+    mayBoth: boolean,
+  ): string | null {
+    const type = answerType(method, sample.status);
+    if (plain === null) return null;
+    if (plain === undefined) {
+      const because = sample.body === null ? 'too-large' : 'coded';
+      return watch.unread(side, because, sample.marker, at, mayBoth, type);
+    }
+    const form = { isBinary: !isUtf8(plain), type };
+    return watch.arrived(side, plain, this.#answerEvent(route, value), form, at, mayBoth);
+  }
+
+  #answerEvent(route: string, value: unknown): WatchedEvent {
+    return { value, plan: this.#rulesOf(route).planOf(typeOf(value)), isAnswer: true };
   }
 
   /** What legacy's twin says to a session, which lends what legacy says. */
@@ -356,6 +398,17 @@ export class Docket {
     shared.streams += 1;
     return shared;
   }
+}
+
+interface LookedAt {
+  readonly watch: StreamWatch;
+  readonly said: Partial<Record<Side, string | null>>;
+}
+
+interface ReadAnswer {
+  readonly plain: Buffer | null | undefined;
+  readonly value: unknown;
+  readonly sample: AnswerSample;
 }
 
 type PlainBodies = Readonly<Record<Side, Buffer | null | undefined>>;

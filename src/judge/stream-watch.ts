@@ -37,7 +37,7 @@ interface Recent {
 }
 
 /** Of a stream, or of one request with its answers. */
-export type WatchedFacts = Pick<StreamFacts, 'route' | 'id' | 'subject'>;
+export type WatchedFacts = Pick<StreamFacts, 'route' | 'id' | 'subject' | 'primary'>;
 
 export class StreamWatch {
   readonly #watch: ContaminationWatch;
@@ -91,7 +91,7 @@ export class StreamWatch {
       return null;
     }
     const key = isRecord(value) && !isAnswer ? keyOf(plan, value).key : '';
-    const contamination = this.#contamination(side, found, typeOf(value), at);
+    const contamination = this.#contamination(side, found, typeOf(value) || (form.type ?? ''), at);
     const what = JSON.stringify([key, found.rule, found.what]);
     this.#tell(contamination, what, mayBoth);
     return what;
@@ -137,11 +137,12 @@ export class StreamWatch {
     owner: string | null,
     at: number,
     mayBoth: boolean,
+    eventType = '',
   ): string | null {
     this.#route.books.sides[side].uninspectable[because] += 1;
     if (owner === null) return null;
     const what = JSON.stringify(['', 'marker', owner]);
-    this.#tell(this.#contamination(side, markerOf(owner), '', at), what, mayBoth);
+    this.#tell(this.#contamination(side, markerOf(owner), eventType, at), what, mayBoth);
     return what;
   }
 
@@ -180,9 +181,10 @@ export class StreamWatch {
   }
 
   #contamination(side: Side, found: Found, eventType: string, at: number): Contamination {
-    const { route, id, subject } = this.#facts;
+    const { route, id, subject, primary } = this.#facts;
     return {
       ...{ route, session: id, side, eventType, at },
+      isShown: primary === undefined ? null : primary === side,
       ...{ rule: found.rule, path: found.path, owner: found.owner },
       ...{ user: subject.id, onBoth: false },
     };

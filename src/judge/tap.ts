@@ -1,6 +1,13 @@
 // The judge's ear in the lanes: copies bytes into batches for as long as the judge keeps up, and counts
 // what it leaves out when it does not. Never waits, never throws on a client's path.
-import type { ExchangeSample, StreamFacts, StreamTap, Tap } from '../ports.ts';
+import type {
+  AnswerSample,
+  ExchangeFacts,
+  ExchangeSample,
+  StreamFacts,
+  StreamTap,
+  Tap,
+} from '../ports.ts';
 import { namesOf, type Side, type Subject } from '../rules/decide.ts';
 import type { MarkerSearch, Markers } from '../rules/isolation/marker.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
@@ -95,6 +102,12 @@ export class BatchTap implements Tap {
     if (!this.#hand(sample, false)) this.note({ kind: 'exchange-left-out', route: sample.route });
   }
 
+  answered(facts: ExchangeFacts, side: Side, sample: AnswerSample): boolean {
+    if (!this.#roomFor([sample.body])) return false;
+    this.note({ kind: 'answered', facts, side, sample, time: this.now() });
+    return true;
+  }
+
   markersAt(subject: Subject | null): MarkerSearch | null {
     if (subject === null) return null;
     return this.#options.markers?.search(namesOf(subject)) ?? null;
@@ -106,7 +119,12 @@ export class BatchTap implements Tap {
   }
 
   #hand(sample: ExchangeSample, isTwins: boolean): boolean {
-    const bodies = [sample.legacy.body, sample.candidate.body];
+    if (!this.#roomFor([sample.legacy.body, sample.candidate.body])) return false;
+    this.note({ kind: 'exchange', sample, isTwins, time: this.now() });
+    return true;
+  }
+
+  #roomFor(bodies: readonly AnswerSample['body'][]): boolean {
     const bytes = bodies.reduce((sum, body) => sum + (body?.length ?? 0), 0);
     if (bodies.includes('overload') || this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
       this.bytesLeftOut += bytes;
@@ -114,7 +132,6 @@ export class BatchTap implements Tap {
     }
     this.#exchangeBytes += bytes;
     this.#exchangeBytesInHand += bytes;
-    this.note({ kind: 'exchange', sample, isTwins, time: this.now() });
     return true;
   }
 

@@ -2,6 +2,7 @@
 // looked into, a stream of events event by event, and everything else can only be passed on or refused.
 import type { ErrorCode } from '../errors.ts';
 import type { UninspectedBecause } from '../ports.ts';
+import { answerType } from '../rules/compare/answers.ts';
 import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
 import { decoded, decodedStart } from '../wire/content-coding.ts';
 import { fieldValues, listMembers, without } from '../wire/headers.ts';
@@ -154,7 +155,7 @@ export class AnswerGuard implements AnswerSink {
           ? 'pass'
           : isWide(plain)
             ? this.#guard.uninspectable('not-utf8')
-            : this.#guard.rule(plain, {});
+            : this.#guard.rule(plain, { type: answerType(this.#method, status) });
     if (ruling === 'withhold') return this.#withhold();
     this.#head = null;
     if (ruling === 'pass') this.#sink.head(status, reason, headers);

@@ -35,7 +35,7 @@ import { type AnswerSink, exchange } from './exchange.ts';
 import { HeldBack } from './held-back.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
 import { HeldRoom } from './held-room.ts';
-import { guardFacts } from './isolation-guard.ts';
+import { guardFacts, isolationOf, mayBeAnothers } from './isolation-guard.ts';
 import { paced, windowFor } from './pace.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
@@ -55,6 +55,8 @@ const LEAST_RETRY_MS = 250;
 /** Where they are ended at a pace, that pace spreads them already: so much more, each its own. */
 const RETRY_JITTER_MS = 1_000;
 
+/** Whoever has a part in an answer hears of its end: a dozen where it is streamed, guarded, and shown to both. */
+const MOST_LISTENERS = 20;
 /** Streams of legacy's twin at a time; a sample needs no more. */
 const MOST_TWIN_STREAMS = 200;
 
@@ -89,8 +91,8 @@ interface Guarded {
   readonly subject: Subject | null;
   readonly decision: Decision;
   readonly sink: AnswerSink;
-  /** The judge gets a copy. */
-  readonly compared: boolean;
+  /** The judge has a copy, as of now. */
+  readonly compared: () => boolean;
 }
 
 export class HttpLane {
@@ -131,6 +133,7 @@ export class HttpLane {
 
   /** Serves one request. Every end of it is an answer or a cut connection. */
   async serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.setMaxListeners(MOST_LISTENERS);
     try {
       await this.#serve(incoming, response);
     } catch (error) {
@@ -252,10 +255,11 @@ export class HttpLane {
     if (goesTwice && held !== null) {
       const second = this.#connection(call, proof, otherSide(decision), 'second');
       const whole = { ...request, body: held.bytes };
-      const answers = this.#comparing(call, subject, true);
+      const answers = this.#comparing(call, subject, decision.primary, true);
+      const compared = () => answers.isHanded(decision.primary);
       // It may last longer than its client, and the other service's copy has an account of its own.
       const written = new Promise<void>(resolve => {
-        const sink = this.#guarded(call, { subject, decision, sink: answer, compared: true });
+        const sink = this.#guarded(call, { subject, decision, sink: answer, compared });
         const double = { route: route.name, primary, second, sink, request: whole };
         const { link } = call;
         link.secondWrites += 1;
@@ -272,10 +276,16 @@ export class HttpLane {
     const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
     const whole = stream ?? answer;
     const last = goesTwice ? this.#writer.tooLarge(route.name, decision.primary, whole) : whole;
-    const compared = plan !== null;
-    const toClient = this.#guarded(call, { subject, decision, sink: last, compared });
-    const shown = { subject, singleUse, answer: toClient };
-    const seen = plan === null ? toClient : this.#show(call, { plan, ...shown });
+    // Nobody hears it until it is shown to the other service as well.
+    let compared = () => false;
+    const about = { subject, decision, sink: last, compared: () => compared() };
+    const toClient = this.#guarded(call, about);
+    let seen = toClient;
+    if (plan !== null) {
+      const shown = this.#show(call, { plan, subject, singleUse, answer: toClient });
+      seen = shown.answer;
+      compared = shown.compared;
+    }
     const mayAskTwice =
       !writes && body === null && stream === null && decision.primary === 'legacy' && !singleUse;
     const sink =
@@ -287,7 +297,7 @@ export class HttpLane {
     answer.follow(sent);
   }
 
-  /** Shows a request to the other service as well. Returns where the primary's answer goes. */
+  /** Shows a request to the other service as well. Returns where the primary's answer goes, and if the judge hears it. */
   #show(
     call: Call,
     shown: {
@@ -296,15 +306,15 @@ export class HttpLane {
       readonly singleUse: boolean;
       readonly answer: AnswerSink;
     },
-  ): AnswerSink {
+  ): { readonly answer: AnswerSink; readonly compared: () => boolean } {
     const { incoming, response, context, request, route, link } = call;
     const { plan, subject, singleUse, answer } = shown;
-    const pair = this.#comparing(call, subject, false);
     const primary: Side = plan.side === 'legacy' ? 'candidate' : 'legacy';
+    const pair = this.#comparing(call, subject, primary, false);
     const stream =
       route.protocol === 'sse'
         ? this.#options.tap.stream({
-            ...{ route: route.name, id: request.requestId, format: 'sse', subject },
+            ...{ route: route.name, id: request.requestId, format: 'sse', subject, primary },
           })
         : null;
     const heldBack = stream === null ? null : new HeldBack(stream);
@@ -348,9 +358,10 @@ export class HttpLane {
     response.once('close', () => pair.found(primary, 'none'));
     if (shadow === null && stream === null) {
       this.#options.tap.unpaired(route.name, primary);
-      return answer;
+      return { answer, compared: () => false };
     }
-    return watched(answer, primary);
+    const compared = () => stream?.hears(primary) ?? pair.isHanded(primary);
+    return { answer: watched(answer, primary), compared };
   }
 
   /** `sink`, with nobody else's data in it where the decision says so. */
@@ -359,7 +370,7 @@ export class HttpLane {
     { subject, decision, sink, compared }: Guarded,
   ): AnswerSink {
     const about = { id: request.requestId, route, subject };
-    const told = { watch: this.#options.isolation, compared: () => compared };
+    const told = { watch: this.#options.isolation, compared };
     const facts = guardFacts(about, decision.primary, decision.isolation, told);
     if (facts === null) return sink;
     const guard = new AnswerGuard(sink, incoming.method ?? 'GET', facts, this.#held);
@@ -402,10 +413,11 @@ export class HttpLane {
     const pair = new SamplePair({
       room: this.#samples,
       search: () => null,
+      each: () => false,
       both: samples =>
         this.#options.tap.twins({
           ...{ route: route.name, id: request.requestId, subject, isWrite: false, method },
-          ...samples,
+          ...{ primary: 'legacy', ...samples },
         }),
       // Of a sample nothing is missing.
       alone: () => undefined,
@@ -422,18 +434,32 @@ export class HttpLane {
     return pair.sampling(answer, 'legacy');
   }
 
-  #comparing({ incoming, request, route }: Call, subject: Subject | null, isWrite: boolean) {
+  #comparing(
+    { incoming, request, route }: Call,
+    subject: Subject | null,
+    primary: Side,
+    isWrite: boolean,
+  ): SamplePair {
     const { tap } = this.#options;
+    const facts = {
+      ...{ route: route.name, id: request.requestId, subject },
+      ...{ method: incoming.method ?? 'GET', primary },
+    };
+    const isolation = isolationOf(route);
+    const handOver = (side: Side, sample: AnswerSample) =>
+      subject !== null &&
+      mayBeAnothers(isolation, subject, sample) &&
+      tap.answered(facts, side, sample);
     return new SamplePair({
       room: this.#samples,
       search: () => tap.markersAt(subject),
-      both: samples =>
-        tap.exchange({
-          ...{ route: route.name, id: request.requestId, subject, isWrite },
-          method: incoming.method ?? 'GET',
-          ...samples,
-        }),
-      alone: side => tap.unpaired(route.name, side),
+      // The client has it: that is not to wait for the other one.
+      each: (side, sample) => side === primary && handOver(side, sample),
+      both: samples => tap.exchange({ ...facts, isWrite, ...samples }),
+      alone: (side, sample) => {
+        tap.unpaired(route.name, side);
+        if (side !== primary) handOver(side, sample);
+      },
     });
   }
 

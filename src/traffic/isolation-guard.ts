@@ -1,13 +1,14 @@
 // What a lane does about another user's data before it is delivered: looks into a message, puts its
 // addresses right or withholds it, and says so.
 import type { RouteConfig } from '../config/schema.ts';
-import type { IsolationWatch, UninspectedBecause } from '../ports.ts';
+import type { AnswerSample, IsolationWatch, UninspectedBecause } from '../ports.ts';
 import type { IsolationMode, Side, Subject } from '../rules/decide.ts';
 import { examine, type MessageForm, type RoutingField } from '../rules/isolation/inspect.ts';
 import { Recipient } from '../rules/isolation/recipient.ts';
 import { Isolation } from '../rules/isolation/rules.ts';
 import { sanitize } from '../rules/isolation/sanitize.ts';
 import { hasRoutingField, scan } from '../rules/isolation/scan.ts';
+import { listMembers } from '../wire/headers.ts';
 
 export interface GuardFacts {
   readonly route: string;
@@ -102,6 +103,18 @@ export function isolationOf(route: RouteConfig): Isolation {
     COMPILED.set(route, isolation);
   }
   return isolation;
+}
+
+/** Never wrong when it says no: there is no address of somebody else in it, nor a planted string. */
+export function mayBeAnothers(
+  isolation: Isolation,
+  subject: Subject,
+  { headers, body, marker }: AnswerSample,
+): boolean {
+  if (marker !== null) return true;
+  if (body === null || body === 'overload' || body.length === 0) return false;
+  const isCoded = listMembers(headers, 'content-encoding').length > 0;
+  return isCoded || scan(isolation, new Recipient(subject), body) === 'parse';
 }
 
 /** What a guard is made of; null where nothing is enforced, or where nobody knows whose data it would be. */

@@ -34,15 +34,18 @@ export interface PairOptions {
   readonly room: SampleRoom;
   /** For each of them, to find what was planted in bodies that are not held as well. */
   readonly search: () => MarkerSearch | null;
+  /** Told of each answer as soon as it is whole. True: it was handed over by itself. */
+  readonly each: (side: Side, sample: AnswerSample) => boolean;
   /** Told once, if both services had their say. */
   readonly both: (samples: Readonly<Record<Side, AnswerSample>>) => void;
   /** Told once, if only that side had. */
-  readonly alone: (side: Side) => void;
+  readonly alone: (side: Side, sample: AnswerSample) => void;
 }
 
 export class SamplePair {
   readonly #options: PairOptions;
   readonly #found: Partial<Record<Side, AnswerSample | 'none'>> = {};
+  readonly #handed: Partial<Record<Side, boolean>> = {};
   #bytes = 0;
 
   constructor(options: PairOptions) {
@@ -68,7 +71,10 @@ export class SamplePair {
       const body = without === undefined ? Buffer.concat(chunks) : without;
       chunks = [];
       const ms = performance.now() - startedAt;
-      this.found(side, { status, headers, body, marker: search?.found ?? null, end, code, ms });
+      const marker = search?.found ?? null;
+      const sample = { status, headers, body, marker, end, code, ms };
+      if (this.#found[side] === undefined) this.#handed[side] = this.#options.each(side, sample);
+      this.found(side, sample);
     };
     return {
       interim: (code, fields) => sink.interim(code, fields),
@@ -101,6 +107,11 @@ export class SamplePair {
     };
   }
 
+  /** That side's answer was handed over, whatever becomes of the other one. */
+  isHanded(side: Side): boolean {
+    return this.#handed[side] === true;
+  }
+
   /** That side's sample; its first one counts. */
   found(side: Side, sample: AnswerSample | 'none'): void {
     if (this.#found[side] !== undefined) return;
@@ -108,8 +119,8 @@ export class SamplePair {
     const { legacy, candidate } = this.#found;
     if (legacy === undefined || candidate === undefined) return;
     if (legacy !== 'none' && candidate !== 'none') this.#options.both({ legacy, candidate });
-    else if (legacy !== 'none') this.#options.alone('legacy');
-    else if (candidate !== 'none') this.#options.alone('candidate');
+    else if (legacy !== 'none') this.#options.alone('legacy', legacy);
+    else if (candidate !== 'none') this.#options.alone('candidate', candidate);
     this.#give(this.#bytes);
   }
 

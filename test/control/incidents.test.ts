@@ -35,7 +35,7 @@ async function incidents({ isMismatch = false } = {}) {
 const found = (more: Partial<Contamination> = {}): Contamination => ({
   ...{ rule: 'routing', route: 'events', session: 's1', side: 'candidate' },
   ...{ path: '/target_user_id', eventType: 'notice', onBoth: false, at: 1_795_000_000_000 },
-  ...{ user: 'ann', owner: 'bob' },
+  ...{ user: 'ann', owner: 'bob', isShown: null },
   ...more,
 });
 const prevented = (more: Partial<Prevented> = {}): Prevented => ({
@@ -102,6 +102,12 @@ test('where addresses do not fit the users, what a lane did about them is nobody
   vi.advanceTimersByTime(60_000);
   expect(acted).toEqual([]);
   expect([...kept.counts]).toEqual([]);
+});
+
+test('an answer of HTTP has no session to look at: it says itself whether its client was sent it', async () => {
+  const { kept } = await incidents();
+  for (const isShown of [true, false]) kept.contaminated(found({ session: 'r1', isShown }));
+  expect([...kept.counts].map(({ outcome }) => outcome)).toEqual(['delivered', 'not-shown']);
 });
 
 test('a flood is acted upon and counted one by one; on record are the first sixty', async () => {

@@ -18,6 +18,8 @@ import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 
 const TICK_MS = 10;
 
+const primary: Side = 'candidate';
+
 function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marker[] = []) {
   let now = 1_000_000;
   const told: { what: string; owner: string | null; ms: number }[] = [];
@@ -93,8 +95,15 @@ function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marke
     /** A request of a user's, and what both services answer. */
     ask(id: string, legacy: AnswerSample, candidate: AnswerSample) {
       const subject = { id, aliases: [] };
-      const request = { route: 'events', id: `r-${id}`, method: 'GET', isWrite: false, subject };
-      tap.exchange({ ...request, legacy, candidate });
+      const request = { ...{ route: 'events', id: `r-${id}`, method: 'GET' }, subject, primary };
+      tap.exchange({ ...request, isWrite: false, legacy, candidate });
+      flush();
+    },
+    /** One of its answers, before the other one is there. */
+    answered(id: string, side: Side, sample: AnswerSample) {
+      const subject = { id, aliases: [] };
+      const request = { ...{ route: 'events', id: `r-${id}`, method: 'GET' }, subject, primary };
+      expect(tap.answered(request, side, sample)).toBe(true);
       flush();
     },
     /** Time in which nothing is looked at: hours of it. */
@@ -267,7 +276,8 @@ test('under load nobody is told of before his time, and beyond what is held that
 
   // What was told of holds no place; the rest does, up to the limit.
   const [rule, side, path] = ['routing', 'candidate', '/userId'] as const;
-  const one = { rule, side, path, route: 'events', session: 's', eventType: 'assigned' } as const;
+  const of = { route: 'events', session: 's', eventType: 'assigned', isShown: null } as const;
+  const one = { ...{ rule, side, path }, ...of };
   for (let n = 0; n < 50_010; n += 1) {
     watch.hold({ ...one, user: 'ann', owner: 'bob', onBoth: false, at: 0 });
     watch.lookLater({ route: 'events', look: () => undefined });
@@ -544,6 +554,28 @@ test('an answer to one user with another’s address is contaminated, unless bot
     'routing candidate ann /recipient_id on-both',
   ]);
   expect(books?.candidate).toMatchObject({ seen: 3, contaminated: 1, mismatch: 1, match: 1 });
+});
+
+test('an answer that its client has is told of within 100 ms, though the other one is never there', () => {
+  const { answered, ask, pass, told, whats, findings } = judged();
+  const bobs = answer({ data: { target_user_id: 'bob' } });
+  answered('ann', 'candidate', bobs);
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toEqual(['routing candidate ann /data/target_user_id']);
+  expect(told[0]?.ms).toBeLessThan(100);
+  // It comes after all: the pair is contaminated, and nothing is told twice.
+  ask('ann', answer({ data: {} }), bobs);
+  pass(2 * WINDOW_MS);
+  expect(whats()).toHaveLength(1);
+  expect(findings.map(({ verdict }) => verdict)).toEqual(['contaminated']);
+  // In time, and with the same address: it is both services'.
+  answered('eve', 'candidate', bobs);
+  ask('eve', bobs, bobs);
+  pass(2 * WINDOW_MS);
+  expect(whats().slice(1)).toEqual([
+    'routing candidate eve /data/target_user_id on-both',
+    'routing legacy eve /data/target_user_id on-both',
+  ]);
 });
 
 test('a marker is found in answers of every kind; what can not be looked into is counted by cause', () => {

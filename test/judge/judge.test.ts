@@ -322,7 +322,14 @@ test.each([
 ] as const)('two answers, %s', async (_name, legacy, candidate, verdict) => {
   const judged = judge();
   judged.tap.exchange({
-    ...{ route: 'events', id: 'x1', subject: null, method: 'GET', isWrite: false },
+    ...{
+      route: 'events',
+      id: 'x1',
+      subject: null,
+      primary: 'legacy',
+      method: 'GET',
+      isWrite: false,
+    },
     ...{ legacy, candidate },
   });
   const books = await settled(judged, 2);
@@ -333,7 +340,14 @@ test('a bomb is not blown up (76)', async () => {
   const judged = judge();
   const bomb = gzipSync(Buffer.alloc(200_000_000));
   judged.tap.exchange({
-    ...{ route: 'events', id: 'x1', subject: null, method: 'GET', isWrite: false },
+    ...{
+      route: 'events',
+      id: 'x1',
+      subject: null,
+      primary: 'legacy',
+      method: 'GET',
+      isWrite: false,
+    },
     legacy: answer('{}'),
     candidate: answer(bomb, {
       headers: ['Content-Encoding', 'gzip', 'Content-Type', 'application/json'],
@@ -346,7 +360,14 @@ test('a bomb is not blown up (76)', async () => {
 test('an answer that found no room while it came is unjudged for that, on both sides', async () => {
   const judged = judge();
   judged.tap.exchange({
-    ...{ route: 'events', id: 'x1', subject: null, method: 'GET', isWrite: false },
+    ...{
+      route: 'events',
+      id: 'x1',
+      subject: null,
+      primary: 'legacy',
+      method: 'GET',
+      isWrite: false,
+    },
     legacy: { ...answer(''), body: 'overload' },
     candidate: answer('{}'),
   });
@@ -366,7 +387,7 @@ test('answers whose integers beyond 2^53 differ are a mismatch, and those that a
     ['x2', '9007199254740993'],
   ] as const) {
     judged.tap.exchange({
-      ...{ route: 'events', id, subject: null, method: 'GET', isWrite: false },
+      ...{ route: 'events', id, subject: null, primary: 'legacy', method: 'GET', isWrite: false },
       ...{ legacy: answer('9007199254740993'), candidate: answer(candidate) },
     });
   }

@@ -1,5 +1,12 @@
 // Stands where the judge listens: keeps what the lanes hand over, for tests of the lanes.
-import type { ExchangeSample, StreamFacts, StreamTap, Tap } from '../../src/ports.ts';
+import type {
+  AnswerSample,
+  ExchangeFacts,
+  ExchangeSample,
+  StreamFacts,
+  StreamTap,
+  Tap,
+} from '../../src/ports.ts';
 import type { Side } from '../../src/rules/decide.ts';
 import type { FrameTracker, StopAt } from '../../src/wire/frames.ts';
 import { MessageReader } from '../../src/wire/message-reader.ts';
@@ -77,6 +84,9 @@ export class HeardStream implements StreamTap {
 export class Ear implements Tap {
   readonly streams: HeardStream[] = [];
   readonly exchanges: ExchangeSample[] = [];
+  /** Looked at before the other one was there. */
+  readonly answers: string[] = [];
+  isDeaf = false;
   readonly twinned: ExchangeSample[] = [];
   readonly unpairedOnes: string[] = [];
   /** Who was not given a write. */
@@ -92,6 +102,12 @@ export class Ear implements Tap {
 
   exchange(sample: ExchangeSample): void {
     this.exchanges.push(sample);
+  }
+
+  answered(_facts: ExchangeFacts, side: Side, { body }: AnswerSample): boolean {
+    if (this.isDeaf) return false;
+    this.answers.push(`${side} ${body}`);
+    return true;
   }
 
   markersAt(): null {

@@ -8,7 +8,7 @@ import { Ear } from '../support/ear.ts';
 import { clientFrame, frame } from '../support/frame.ts';
 import { answer, asked, closeAll, closing, connected, get, withService } from '../support/lane.ts';
 import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
-import { rawClient, upgradeRequest } from '../support/raw.ts';
+import { type RawEnd, rawClient, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 afterEach(closeAll);
@@ -388,6 +388,61 @@ describe('answers of HTTP', () => {
     const head = `Content-Type: text/plain\r\nContent-Encoding: ${coding}\r\n`;
     SAID.push([`text in ${coding}`, head, coded('{"userId":"bob"}'), '{"userId":"ann"}']);
   }
+
+  describe('that are shown to the other service as well', () => {
+    async function shown(path: string) {
+      const ear = new Ear();
+      const second = { side: 'candidate', role: 'shadow' } as const;
+      const decision = { ...decisionFor('legacy'), isolation: 'sanitize' as const, second };
+      const { service, front, client } = await withService({
+        ...guarded('sanitize'),
+        tap: ear,
+        decider: () => ({ decision, revision: 'test' }),
+      });
+      client.write(get(path, ANN));
+      const both = [await asked(service), await asked(service)];
+      const primary = both.find(({ text }) => !/x-cutover-role/i.test(text)) as RawEnd;
+      return { ear, front, client, primary };
+    }
+
+    test('the judge has what was prevented before the other service has answered', async () => {
+      const { ear, front, client, primary } = await shown('/api/x');
+      primary.write(answer('{"userId":"bob"}', JSON_HEAD));
+      await client.has('{"userId":"ann"}');
+      expect(ear.answers).toEqual(['legacy {"userId":"bob"}']);
+      expect(front.prevented).toMatchObject([{ compared: true, eventType: 'GET 2xx' }]);
+      expect(ear.exchanges).toEqual([]);
+    });
+
+    test('what it has no room for is told by the lane, at once', async () => {
+      const { ear, front, client, primary } = await shown('/api/x');
+      ear.isDeaf = true;
+      primary.write(answer('{"userId":"bob"}', JSON_HEAD));
+      await client.has('{"userId":"ann"}');
+      expect(front.prevented).toMatchObject([{ compared: false }]);
+    });
+
+    test('a clean answer is handed over once, with the other one', async () => {
+      const { ear, client, primary } = await shown('/api/x');
+      primary.write(answer('{"userId":"ann"}', JSON_HEAD));
+      await client.has('{"userId":"ann"}');
+      expect(ear.answers).toEqual([]);
+    });
+
+    test.each([false, true])(
+      'so it is with a stream of events (the judge is behind: %s)',
+      async isDeaf => {
+        const { ear, front, client, primary } = await shown('/events');
+        for (const stream of ear.streams) stream.isDeaf = isDeaf;
+        const head =
+          'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n';
+        primary.write(`${head}event: a\ndata: {"userId":"bob"}\n\n`);
+        await client.has('{"userId":"ann"}');
+        expect(ear.streams[0]?.facts).toMatchObject({ format: 'sse', primary: 'legacy' });
+        expect(front.prevented).toMatchObject([{ compared: !isDeaf, eventType: 'a' }]);
+      },
+    );
+  });
 
   test.each(SAID)(
     'JSON that is said to be %s is looked into, whole or byte by byte',

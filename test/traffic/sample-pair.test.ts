@@ -15,6 +15,7 @@ test('a marker in a body that is too long to be held is found, however it is cut
   const pair = new SamplePair({
     room: new SampleRoom(),
     search: () => markers.search(['bob']),
+    each: () => false,
     both: samples => void told.push(samples),
     alone: () => undefined,
   });

@@ -38,7 +38,7 @@ export interface AnswerPair extends Acquaintance {
 /** Compares by the route's `answers`, else by what suits reads and writes. Learns generated ids. */
 export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
   const { route, id, method, isWrite, legacy, candidate, at } = pair;
-  const eventType = `${method} ${classOf(legacy.status)}`;
+  const eventType = answerType(method, legacy.status);
   const how = rules.rules.answers ?? (isWrite ? WRITE_ANSWERS : READ_ANSWERS);
   const head = headDifferences(how, legacy, candidate);
   const body = how.body ? compareBodies(rules, eventType, pair) : null;
@@ -116,6 +116,11 @@ function compareBodies(
   return left === undefined || right === undefined
     ? { ...compared, stopped: 'not-comparable' }
     : compareAt('/body', plan, left, right, known);
+}
+
+/** What stands for the type of an answer, which is an event without one: `GET 2xx`. */
+export function answerType(method: string, status: number): string {
+  return `${method} ${classOf(status)}`;
 }
 
 /** `2xx`; `none` where there was no answer. */

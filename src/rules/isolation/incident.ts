@@ -17,6 +17,8 @@ export interface Contamination {
   readonly session: string;
   /** Which service sent it. */
   readonly side: Side;
+  /** Whether its client was sent it; null of a WebSocket, whose sides change places: see who serves it. */
+  readonly isShown: boolean | null;
   /** JSON pointer to what told, of names from the configuration; empty where it is the event as a whole. */
   readonly path: string;
   readonly eventType: string;
