@@ -22,15 +22,18 @@ export class ClientMessages {
   /** There was more of it than is kept. */
   preambleOverrun = false;
   #notMirrored = 0;
+  /** Messages that both have heard, and nobody who comes later. */
+  #mirrored = 0;
   readonly #reader: MessageReader;
   readonly #route: Pick<RouteConfig, 'mirror' | 'preamble'>;
-  readonly #onMirrored: (message: ClientMessage) => void;
+  readonly #onMirrored: (message: ClientMessage) => boolean;
   readonly #onMessage: (message: ClientMessage) => void;
   #preambleBytes = 0;
 
+  /** `onMirrored` says whether there was a second leg to hear it. */
   constructor(
     route: Pick<RouteConfig, 'mirror' | 'preamble'>,
-    onMirrored: (message: ClientMessage) => void,
+    onMirrored: (message: ClientMessage) => boolean,
     onMessage: (message: ClientMessage) => void = () => undefined,
   ) {
     this.#route = route;
@@ -45,6 +48,12 @@ export class ClientMessages {
       },
       MOST_MESSAGE_BYTES,
     );
+  }
+
+  /** The second leg is gone: whoever comes in its place has not heard what it has. */
+  forgetMirrored(): void {
+    this.#notMirrored += this.#mirrored;
+    this.#mirrored = 0;
   }
 
   /** Messages that only the primary got, since they were last taken. */
@@ -75,7 +84,10 @@ export class ClientMessages {
       isPreamble ||
       mirror === 'all' ||
       (typeof mirror === 'object' && type !== undefined && mirror.types.includes(type));
-    if (isMirrored) this.#onMirrored(message);
+    const isHeard = isMirrored && this.#onMirrored(message);
+    // What every leg is told first, the next one is told, too.
+    if (isPreamble) return;
+    if (isHeard) this.#mirrored += 1;
     else this.#notMirrored += 1;
   }
 

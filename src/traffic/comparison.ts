@@ -139,9 +139,9 @@ export class Comparison implements Lone {
     this.#heldBack.end();
   }
 
-  /** A message of the client that the second leg is to get. */
-  mirror({ opcode, payload }: ClientMessage): void {
-    this.#second?.send(opcode, payload);
+  /** A message of the client that the second leg is to get. False: there is none. */
+  mirror({ opcode, payload }: ClientMessage): boolean {
+    return this.#second?.send(opcode, payload) ?? false;
   }
 
   /** What the decision says now: another second leg, or none. */
@@ -149,6 +149,12 @@ export class Comparison implements Lone {
     if (plan?.side === this.#plan?.side && plan?.role === this.#plan?.role) return;
     const before = this.#plan;
     this.#plan = plan;
+    const { shadowMark } = this.#options.route;
+    if (this.#second !== null && plan?.side === this.#second.side && !shadowMark) {
+      // The same connection, unless its service is to be told what it is.
+      this.#second.role = plan.role;
+      return;
+    }
     this.#redialAt = Number.POSITIVE_INFINITY;
     const second = this.#second;
     this.#second = null;
@@ -222,11 +228,13 @@ export class Comparison implements Lone {
     // A standby is the way back, however often it failed.
     if (role === 'shadow' && !breaker.mayTry()) return this.#onEnd(plan, null, 'broken');
     let opened = false;
+    const withSession = this.#listener === null;
     const second: SecondLeg = SecondLeg.dial(
       request(plan),
       this.#secondOptions(plan, {
         onOpen: () => {
           opened = true;
+          if (withSession && this.leg !== null) this.leg.tailedSince = Number.NEGATIVE_INFINITY;
           breaker.succeeded();
           counters(side).secondLegsOpen += 1;
           this.#redialMs = FIRST_REDIAL_MS;
@@ -271,9 +279,10 @@ export class Comparison implements Lone {
 
   readonly #onSpoke = (): void => this.#listener?.secondSpoke();
 
-  #onEnd(plan: Plan, second: SecondLeg | null, end: SecondLegEnd): void {
+  #onEnd({ side, ...plan }: Plan, second: SecondLeg | null, end: SecondLegEnd): void {
     const { tap, route, observer } = this.#options;
-    observer.secondLegEnded(route.name, plan.side, plan.role, end);
+    const role = second?.role ?? plan.role;
+    observer.secondLegEnded(route.name, side, role, end);
     // Another one may have taken its place.
     if (this.#second !== second) return;
     this.#second = null;
@@ -281,8 +290,8 @@ export class Comparison implements Lone {
       this.#options.readingOn.delete(this);
       return tap.close();
     }
-    this.#listener?.secondLost(plan.side);
-    if (plan.role === 'standby') this.#redialSoon();
+    this.#listener?.secondLost(side);
+    if (role === 'standby') this.#redialSoon();
   }
 
   #redialSoon(): void {

@@ -32,6 +32,8 @@ export function attachLeg(session: Session, leg: Leg): void {
   leg.onBytes = view => forwardToClient(session, view);
   leg.onPing = payload => {
     leg.pinged = payload;
+    // The client's answer goes where the rest of its message goes.
+    if (session.up !== leg) leg.pong(payload);
   };
   socket.on('drain', legOnDrain).on('end', legOnEnd);
   socket.on('error', legOnError).on('close', legOnClose);
@@ -82,17 +84,18 @@ export function forwardToClient(session: Session, view: Buffer): void {
 function follow(session: Session, view: Buffer, stop: StopAt): number {
   const { leg, comparison, counters } = session;
   const { tracker } = leg;
-  const before = tracker.messages;
+  const { messages: before, atMessageBoundary: atBoundary } = tracker;
   let taken: number;
   if (comparison === null) {
     taken = tracker.push(view, stop);
   } else {
-    const { atMessageBoundary } = tracker;
     taken = comparison.fromPrimary(leg.side, view, tracker, stop);
+  }
+  if (leg.tailedSince < Number.POSITIVE_INFINITY) {
     leg.tail = session.host.tails.append(leg.tail, {
       bytes: taken === view.length ? view : view.subarray(0, taken),
       messages: before,
-      atBoundary: atMessageBoundary,
+      atBoundary,
       time: performance.now(),
     });
   }
@@ -105,11 +108,13 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 /** False: the client holds it back. */
 function deliver(session: Session, bytes: Buffer): boolean {
   const { client, gate } = session;
-  if (gate === null || gate.isDone(performance.now())) {
+  if (gate === null) return writeToClient(session, bytes);
+  const now = performance.now();
+  if (gate.isDone(now)) {
     session.gate = null;
     return writeToClient(session, bytes);
   }
-  gate.push(bytes);
+  gate.push(bytes, now);
   return !client.writableNeedDrain;
 }
 
@@ -197,19 +202,26 @@ function clientOnData(this: SessionSocket, chunk: Buffer): void {
   const { toUpstream, counters, up, leg } = session;
   const before = toUpstream.messages;
   // A message that was begun with another primary is brought to its end there.
-  const taken = toUpstream.push(chunk, up === leg ? 'never' : 'message');
+  const stopsSoon = up !== leg || up.midMessage || session.skipsMessage;
+  const taken = toUpstream.push(chunk, stopsSoon ? 'message' : 'never');
   counters.messagesToUpstream += toUpstream.messages - before;
   counters.bytesToUpstream += taken;
-  if (toUpstream.closeCode !== null) noteClose(session, 'closed-by-client', toUpstream.closeCode);
+  if (toUpstream.closeCode !== null) {
+    // Begun with another primary, it ends there: whoever speaks now is told as well, and answers.
+    if (up !== leg && session.cause === null) session.sayGoodbye(toUpstream.closeCode);
+    noteClose(session, 'closed-by-client', toUpstream.closeCode);
+  }
   const whole = taken === chunk.length;
   const bytes = whole ? chunk : chunk.subarray(0, taken);
   // An old primary that was let go, or died, takes nothing any more, and never says that it would again.
   const isOver = up !== leg && !up.socket.writable;
   const flowing = isOver || up.socket.write(bytes);
   readMessages(session, bytes);
-  if (up !== leg && toUpstream.atMessageBoundary) {
+  if ((up !== leg || up.midMessage) && toUpstream.atMessageBoundary) {
     up.midMessage = false;
+    up.answerPing();
     session.up = leg;
+    if (up === leg) session.pingAnew();
   }
   if (!whole) return clientOnData.call(this, chunk.subarray(taken));
   if (flowing || session.up !== up) return;
@@ -232,8 +244,14 @@ function readClientOn({ state, client }: Session): void {
 }
 
 /** Where somebody must know what the client says; the judge, what only the primary hears. */
-function readMessages({ messages, comparison }: Session, bytes: Buffer): void {
+function readMessages(session: Session, bytes: Buffer): void {
+  const { messages, comparison, toUpstream } = session;
   if (messages === null) return;
+  if (session.skipsMessage) {
+    session.skipsMessage = !toUpstream.atMessageBoundary;
+    if (!session.skipsMessage) comparison?.saidAlone();
+    return;
+  }
   const before = messages.notMirrored;
   messages.push(bytes);
   if (messages.notMirrored > before) comparison?.saidAlone();

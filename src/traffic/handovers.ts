@@ -6,7 +6,6 @@
 //   switch ─► second leg there? ─► cut ─► boundary ─► reconcile ─► change roles
 //                │ no                       │ late: end
 //                └► dial, at a pace ─► open, overlap ─► switch again
-import { randomBytes } from 'node:crypto';
 import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
 import type { Decided, HandoverCounts, MoveKind } from '../ports.ts';
@@ -33,8 +32,6 @@ const URGENT_OVERLAP_MS = 250;
 const RETRY_MS = 1_000;
 /** Deadlines and dials are looked at so often. */
 const TICK_MS = 5;
-/** A goodbye is answered within that time, or the connection is cut. */
-const GOODBYE_MS = 2_000;
 /** Of a slice of cutting and reconciling; whoever speaks waits no longer. */
 const SLICE_MS = 1;
 
@@ -198,6 +195,8 @@ export class Handovers {
 
   #switch(session: Session, to: Side): void {
     session.cutTo = null;
+    // It is over, and only the answer to a goodbye is still to come: from whoever was told.
+    if (session.cause !== null) return this.forget(session);
     const { atMessageBoundary: atBoundary } = session.leg.tracker;
     session.handle({ kind: 'switch', to, atBoundary });
     if (session.state.phase === 'steady' && session.state.wanted === null) this.forget(session);
@@ -237,22 +236,27 @@ export class Handovers {
         ...eventOf(payload),
         hadAlready: index < next.given,
       })),
-      overrun: !given.complete || !sent.complete,
+      overrun: Math.max(given.since, sent.since) > now - 2 * WINDOW_MS,
     });
-    const unreplayed = session.messages?.takeNotMirrored() ?? session.toUpstream.messages;
-    const { unknown, missing } = result;
+    const unreplayed = session.takeSaidAlone();
+    const { unknown, missing, suppress: keys, unnamed } = result;
     const newUntil = next.openedAt + WINDOW_MS;
-    this.#options.listener.counted({ unreplayed, unknown, missing });
+    // What the client has had, or the new one has said, of late is not known: by one that both said it is.
+    const isInDoubt = Math.max(given.since, sent.since) > now - WINDOW_MS;
+    const isClear = keys.length === 0 && unnamed === 0 && !isInDoubt && now >= newUntil;
+    const { listener } = this.#options;
+    listener.counted({ unreplayed, unknown, missing });
     this.#reconciled.set(session, {
       deliver: result.deliver.map(index => (sent.messages[index] as TailMessage).raw),
       partial: sent.partial,
-      gate:
-        result.suppress.length === 0 && now >= newUntil
-          ? null
-          : new SuppressGate({
-              ...{ keys: result.suppress, until: now + WINDOW_MS, newUntil, eventOf },
-              write: bytes => void writeToClient(session, bytes),
-            }),
+      gate: isClear
+        ? null
+        : new SuppressGate({
+            ...{ keys, unnamed, certain: isInDoubt ? result.certain : null },
+            ...{ until: now + WINDOW_MS, newUntil, eventOf },
+            write: bytes => void writeToClient(session, bytes),
+            onDoubt: () => listener.counted({ unreplayed: 0, unknown: 1, missing: 0 }),
+          }),
     });
     session.handle({ kind: 'reconciled' });
   }
@@ -266,9 +270,14 @@ export class Handovers {
     const decided = move === undefined ? session.decided : this.#options.decide(session);
     detachLeg(old);
     const { wanted } = session.state;
-    const beside = wanted === old.side ? legFor(old.side) : planBeside(old.side, decided);
+    // A change of mind in the meantime, that has been told or is about to be: it goes back by the same leg.
+    const goesBack = wanted === old.side || decided.decision.primary === old.side;
+    const beside = goesBack ? legFor(old.side) : planBeside(old.side, decided);
     // A shadow that is to be marked is dialled anew: the old primary's service does not know it as one.
     const stays = !lost && !(session.facts.route.shadowMark && beside?.role === 'shadow');
+    // A message of the client's that has begun ends with the old one, dead or not: the new one gets it whole.
+    const isMidMessage = !toUpstream.atMessageBoundary;
+    old.midMessage = isMidMessage && session.up === old;
     const next = comparison.exchange(stays ? old : null, beside);
     if (next === null) return this.#end(session);
     if (!stays || comparison.plan === null) {
@@ -281,18 +290,16 @@ export class Handovers {
     session.counters = session.host.countersOf(session.facts.route.name, next.side);
     session.counters.sessionsOpen += 1;
     attachLeg(session, next);
-    // A message of the client's that has begun ends with the old one, dead or not: the new one gets it whole.
-    if (toUpstream.atMessageBoundary) session.up = next;
-    else old.midMessage = true;
+    if (!isMidMessage) session.up = next;
+    session.pingAnew();
     session.guardAnew();
     for (const raw of reconciled.deliver) writeToClient(session, raw);
     session.gate = reconciled.gate;
-    if (session.gate !== null) session.gate.push(reconciled.partial);
+    if (session.gate !== null) session.gate.push(reconciled.partial, performance.now());
     else if (reconciled.partial.length > 0) writeToClient(session, reconciled.partial);
     const how = lost ? 'failover' : move?.redialled ? 'redialled' : 'in-place';
     this.#options.listener.moved(session, how);
     this.#goOn(session);
-    // A change of mind in the meantime.
     if (wanted !== null && move !== undefined) this.#switch(session, wanted);
     else this.forget(session);
   }
@@ -320,11 +327,9 @@ export class Handovers {
   }
 
   /** A leg that is no longer wanted: told goodbye, and cut off if it does not answer. */
-  #letGo({ socket }: Leg): void {
-    socket.on('error', () => undefined);
-    socket.resume();
-    socket.end(closeFrame(1000, '', randomBytes(4)));
-    setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
+  #letGo(leg: Leg): void {
+    leg.socket.on('error', () => undefined);
+    leg.leave();
   }
 
   /** The client is told to come again, as after any restart of a service. */

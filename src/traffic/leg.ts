@@ -1,8 +1,9 @@
 // A leg: one upstream connection of a WebSocket session, from dialling to the answer's head.
+import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import type { ErrorCode } from '../errors.ts';
 import type { Side } from '../rules/decide.ts';
-import { FrameTracker } from '../wire/frames.ts';
+import { closeFrame, FrameTracker, OPCODE, wholeFrame } from '../wire/frames.ts';
 import { checkServerHandshake } from '../wire/handshake.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { type AnswerHead, readAnswerHead } from '../wire/http-head.ts';
@@ -15,6 +16,10 @@ const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
 const MOST_ANSWER_BYTES = 65_536;
 /** Informational answers before the real one (RFC 9110 15.2); more is nonsense. */
 const MOST_INTERIM_ANSWERS = 5;
+
+/** A goodbye is answered within that time, or the connection is cut. */
+export const GOODBYE_MS = 2_000;
+const NORMAL_CLOSE = 1000;
 
 /** An upstream connection whose bytes go to whoever owns it at the time. */
 export class Leg {
@@ -32,6 +37,11 @@ export class Leg {
   protocol: string | null = null;
   /** Where its last bytes lie in the ring of tails. */
   tail = NOTHING;
+  /**
+   * ms of `performance.now()`: what its service has said from then on went there. Minus infinity for a leg that
+   * was opened with its session: before it there was nobody to say anything to.
+   */
+  tailedSince = Number.POSITIVE_INFINITY;
   /** Messages of it up to this one reached the client while it was the primary. */
   given = 0;
   /** ms of `performance.now()`. */
@@ -50,6 +60,32 @@ export class Leg {
       },
     });
   }
+
+  /** Inside a message of the client's it waits: in one of its frames it would be taken for payload. */
+  pong(payload: Buffer): void {
+    if (this.midMessage) this.pinged = payload;
+    else if (this.socket.writable) this.socket.write(wholeFrame(OPCODE.pong, payload, mask()));
+  }
+
+  /** Answers the last ping that nobody has answered for certain. */
+  answerPing(): void {
+    const { pinged } = this;
+    this.pinged = null;
+    if (pinged !== null) this.pong(pinged);
+  }
+
+  /** Says goodbye, and nothing more; inside a message of the client's, by the end of the connection alone. */
+  leave(): void {
+    this.socket.resume();
+    if (this.midMessage) this.socket.end();
+    else this.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
+    setTimeout(() => this.socket.destroy(), GOODBYE_MS).unref();
+  }
+}
+
+/** RFC 6455 5.3: fresh and unpredictable for every frame. */
+export function mask(): Buffer {
+  return randomBytes(4);
 }
 
 export interface LegRequest {

@@ -4,11 +4,10 @@
 //
 //   client messages ─► (mirrored) ─► second leg ─► copies for the judge, and the tail
 //                                        └─ pings are answered here
-import { randomBytes } from 'node:crypto';
 import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
-import { closeFrame, OPCODE, wholeFrame } from '../wire/frames.ts';
-import { dialLeg, type Leg, type LegRequest } from './leg.ts';
+import { wholeFrame } from '../wire/frames.ts';
+import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, mask } from './leg.ts';
 import type { TailRing } from './tail-ring.ts';
 
 /** What may wait for a service that does not read, or is not open yet; as much as a socket holds. */
@@ -16,9 +15,6 @@ const MOST_WAITING_BYTES = 1_048_576;
 /** A shadow may send this much a second, and four times what the primary sends. */
 const FLOOD_BYTES = 8 * 1_048_576;
 const FLOOD_FACTOR = 4;
-/** A goodbye is answered within that time, or the connection is cut. */
-const GOODBYE_MS = 2_000;
-const NORMAL_CLOSE = 1000;
 
 export interface SecondLegOptions {
   readonly side: Side;
@@ -35,7 +31,8 @@ export interface SecondLegOptions {
 
 export class SecondLeg {
   readonly side: Side;
-  readonly role: Role['role'];
+  /** Changes with the roles of the session, where its service is not told. */
+  role: Role['role'];
   readonly #options: SecondLegOptions;
   readonly #gone = new AbortController();
   #leg: Leg | null = null;
@@ -83,16 +80,17 @@ export class SecondLeg {
     return leg;
   }
 
-  /** A message of the client. `payload` is not kept. */
-  send(opcode: number, payload: Buffer): void {
-    if (this.#ended || this.#leaving !== null) return;
+  /** A message of the client. `payload` is not kept. False: it takes none any more. */
+  send(opcode: number, payload: Buffer): boolean {
+    if (this.#ended || this.#leaving !== null) return false;
     if (this.#leg === null) {
       this.#early.push(wholeFrame(opcode, payload, mask()));
       this.#earlyBytes += payload.length;
       if (this.#earlyBytes > MOST_WAITING_BYTES) this.#end('slow');
-      return;
+    } else {
+      this.#write(opcode, payload);
     }
-    this.#write(opcode, payload);
+    return !this.#ended;
   }
 
   /** Says goodbye; what the service had sent by then is still compared. */
@@ -100,8 +98,7 @@ export class SecondLeg {
     if (this.#ended || this.#leaving !== null) return;
     this.#leaving = why;
     if (this.#leg === null) return this.#end(why);
-    this.#leg.socket.resume();
-    this.#leg.socket.end(closeFrame(NORMAL_CLOSE, '', mask()));
+    this.#leg.leave();
     setTimeout(() => this.#end(why), GOODBYE_MS).unref();
   }
 
@@ -135,21 +132,22 @@ export class SecondLeg {
 
   #attach(leg: Leg): void {
     this.#leg = leg;
+    if (this.#options.tails !== null) leg.tailedSince = Math.min(leg.tailedSince, leg.openedAt);
     leg.onBytes = view => this.#onBytes(leg, view);
     leg.onPing = payload => {
-      // Inside a frame of the client's a pong would be taken for its payload.
-      if (!leg.midMessage) this.#write(OPCODE.pong, payload);
+      if (!this.#ended && this.#leaving === null) leg.pong(payload);
     };
     // The client's answer may go to the new primary. A second pong is harmless (RFC 6455 5.5.3), a ping
     // without one costs the leg.
-    if (leg.pinged !== null) leg.onPing(leg.pinged);
-    leg.pinged = null;
+    leg.answerPing();
     const { socket } = leg;
     socket.on('end', this.#onSocketEnd).on('error', onError).on('close', this.#onSocketClose);
   }
 
   readonly #onSocketEnd = (): void => {
-    if (this.#leg !== null) this.#farewell(this.#leg, null);
+    if (this.#leg === null) return;
+    this.#leg.socket.end();
+    this.#farewell(this.#leg);
   };
   readonly #onSocketClose = (): void => this.#end('closed');
 
@@ -169,13 +167,12 @@ export class SecondLeg {
     tap.follow(this.side, view, tracker);
     if (this.#leaving !== null) return;
     if (tracker.closeCode === null) return this.#options.onSpoke();
-    this.#farewell(leg, closeFrame(NORMAL_CLOSE, '', mask()));
+    leg.leave();
+    this.#farewell(leg);
   }
 
   /** Answered, and gone for us at once: nobody must wait for it, or make it the primary. */
-  #farewell({ socket }: Leg, answer: Buffer | null): void {
-    if (answer !== null) socket.write(answer);
-    socket.end();
+  #farewell({ socket }: Leg): void {
     setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
     this.#end('closed', false);
   }
@@ -201,9 +198,4 @@ export class SecondLeg {
 /** What matters is that it is gone, and 'close' says so next. */
 function onError(): void {
   // Counted there.
-}
-
-/** RFC 6455 5.3: fresh and unpredictable for every frame. */
-function mask(): Buffer {
-  return randomBytes(4);
 }

@@ -1,6 +1,5 @@
 // One open WebSocket: the client's socket, the leg that serves it, perhaps a second one, and what state
 // they are in. The bytes between them are `forwarding.ts`; which leg speaks is `rules/handover`.
-import { randomBytes } from 'node:crypto';
 import type net from 'node:net';
 import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
@@ -13,12 +12,12 @@ import {
   steady,
   step,
 } from '../rules/handover/handover.ts';
-import { ABNORMAL, closeFrame, FrameTracker, wholeFrame } from '../wire/frames.ts';
+import { ABNORMAL, closeFrame, FrameTracker, NO_CODE, OPCODE, wholeFrame } from '../wire/frames.ts';
 import { type ClientMessage, ClientMessages } from './client-messages.ts';
 import type { Comparison, SecondLegListener } from './comparison.ts';
 import type { TrafficContext } from './context.ts';
 import { attachClient, attachLeg, forwardToClient, putClose } from './forwarding.ts';
-import type { Leg } from './leg.ts';
+import { type Leg, mask } from './leg.ts';
 import { Progress } from './progress.ts';
 import type { RollbackRun, RolledBack } from './rollback-run.ts';
 import type { StreamGuard } from './stream-guard.ts';
@@ -69,9 +68,11 @@ export class Session implements SecondLegListener, RolledBack {
   leg: Leg;
   /** The leg that gets the client's bytes: the primary, but for a message begun before a handover. */
   up: Leg;
-  readonly toUpstream = new FrameTracker();
+  readonly toUpstream = new FrameTracker(payload => this.#onClientPing(payload));
   /** Reads what the client says, where a second leg needs it, or one that is dialled later. */
   messages: ClientMessages | null = null;
+  /** The client was in the middle of a message when they began to be read. */
+  skipsMessage = false;
   /** Null where nothing is compared. */
   comparison: Comparison | null = null;
   state: Handover;
@@ -103,6 +104,8 @@ export class Session implements SecondLegListener, RolledBack {
   rollbacks: readonly RollbackRun[] = [];
   /** When one end said something to the other last, to the second (ms of `performance.now()`). */
   activeAt: number;
+  /** The client's last ping. */
+  #pinged: Buffer | null = null;
   #messagesSeen = 0;
   /** Messages of the client from before anybody read them. */
   #saidBefore = 0;
@@ -141,6 +144,10 @@ export class Session implements SecondLegListener, RolledBack {
     attachClient(this);
     attachLeg(this, leg);
     this.counters.sessionsOpen += 1;
+    // Whoever the candidate serves can be asked back at any moment: what he has is known from his first byte on.
+    if (comparison !== null || leg.side === 'candidate') {
+      leg.tailedSince = Number.NEGATIVE_INFINITY;
+    }
     if (comparison !== null) this.compare(comparison);
     if (fromLeg.length > 0) forwardToClient(this, fromLeg);
     if (fromClient.length > 0) client.emit('data', fromClient);
@@ -150,6 +157,7 @@ export class Session implements SecondLegListener, RolledBack {
   /** From now on it is compared with that. */
   compare(comparison: Comparison): void {
     this.comparison = comparison;
+    this.leg.tailedSince = Math.min(this.leg.tailedSince, performance.now());
     this.readMessages();
     comparison.primaryOpened(this.leg, this);
   }
@@ -163,18 +171,47 @@ export class Session implements SecondLegListener, RolledBack {
     return this.#saidBefore > 0 || this.messages.notMirrored > 0;
   }
 
+  /** ... and how many messages that were, since it was last asked. */
+  takeSaidAlone(): number {
+    const { messages, toUpstream } = this;
+    if (messages === null) return toUpstream.messages;
+    const count = this.#saidBefore + messages.takeNotMirrored();
+    this.#saidBefore = 0;
+    return count;
+  }
+
   /** The client's messages, from the next one on. */
   readMessages(): void {
-    if (this.messages === null) this.#saidBefore = this.toUpstream.messages;
-    this.messages ??= new ClientMessages(
+    if (this.messages !== null) return;
+    this.#saidBefore = this.toUpstream.messages;
+    this.skipsMessage = !this.toUpstream.atMessageBoundary;
+    this.messages = new ClientMessages(
       this.facts.route,
       message => {
-        if (this.up === this.leg) this.comparison?.mirror(message);
-        // It was begun with the old primary, which has it; the new one gets it now.
-        else this.leg.socket.write(wholeFrame(message.opcode, message.payload, randomBytes(4)));
+        const { up, leg, comparison } = this;
+        // It was begun with an old primary, which has it; the new one gets it now.
+        if (up !== leg) this.#sayToPrimary(message.opcode, message.payload);
+        if (up !== leg && up === comparison?.leg) return true;
+        return comparison?.mirror(message) ?? false;
       },
       message => this.comparison?.said(message),
     );
+  }
+
+  /**
+   * Asks the primary what the client asked last: the answer of the one before may come when nobody listens to
+   * that any more. A second pong is harmless (RFC 6455 5.5.3); a client without one thinks that it is alone.
+   */
+  pingAnew(): void {
+    // Inside a message of the client's it waits for the end of that.
+    if (this.#pinged !== null && !this.leg.midMessage)
+      this.#sayToPrimary(OPCODE.ping, this.#pinged);
+  }
+
+  /** The client's, to the primary. */
+  sayGoodbye(code: number): void {
+    if (code === NO_CODE) this.#sayToPrimary(OPCODE.close, Buffer.alloc(0));
+    else this.leg.socket.write(closeFrame(code, '', mask()));
   }
 
   /** Tells the state machine what happened, and does what it says. */
@@ -214,6 +251,8 @@ export class Session implements SecondLegListener, RolledBack {
   }
 
   secondLost(side: Side): void {
+    // Another one that is dialled has not heard what this one has.
+    this.messages?.forgetMirrored();
     if (this.state.second === side) this.handle({ kind: 'second-lost' });
     this.host.secondLost(this, side);
   }
@@ -259,6 +298,16 @@ export class Session implements SecondLegListener, RolledBack {
     } else if (this.#legProgress.isStuck(this.leg.socket, nowMs, limitMs, ending)) {
       this.#giveUp('upstream-stalled');
     }
+  }
+
+  #onClientPing(payload: Buffer): void {
+    this.#pinged = payload;
+    // It was in the middle of it when the primary changed, and the rest goes where its beginning went.
+    if (this.up !== this.leg) this.pingAnew();
+  }
+
+  #sayToPrimary(opcode: number, payload: Buffer): void {
+    this.leg.socket.write(wholeFrame(opcode, payload, mask()));
   }
 
   #giveUp(cause: EndCause): void {

@@ -1,6 +1,6 @@
 // After a handover: withholds once what the client already has of the old primary, and what a service says
-// to every new socket or repeats for it; lets all else pass as it came. Removed as soon as nothing is owed
-// any more and the leg is not new.
+// to every new socket or repeats for it; lets all else pass as it came, and counts what nobody can say that
+// the client did not have it. Removed as soon as nothing is owed or in doubt any more and the leg is not new.
 import type { TailEvent } from '../rules/handover/reconcile.ts';
 import { type MessageUnit, UnitSplitter } from '../wire/message-units.ts';
 
@@ -14,20 +14,31 @@ export interface SuppressGateOptions {
   readonly until: number;
   /** Likewise: what the leg's service says to a new socket has come by then. */
   readonly newUntil: number;
+  /** Messages without a key that the client has and that may still come. */
+  readonly unnamed: number;
+  /** Lanes of which alone it is known what the client has; null where that is known of all. */
+  readonly certain: ReadonlySet<string> | null;
   readonly eventOf: (payload: Buffer) => TailEvent;
   /** Where what passes goes. */
   readonly write: (bytes: Buffer) => void;
+  /** One has passed of which nobody can say whether the client had it, or had all before it. */
+  readonly onDoubt: () => void;
 }
 
 export class SuppressGate {
   readonly #options: SuppressGateOptions;
   readonly #owed = new Map<string, number>();
   readonly #splitter: UnitSplitter;
+  readonly #certain: Set<string> | null;
+  #unnamed: number;
+  #now = 0;
   /** Messages that were withheld. */
   suppressed = 0;
 
   constructor(options: SuppressGateOptions) {
     this.#options = options;
+    this.#certain = options.certain === null ? null : new Set(options.certain);
+    this.#unnamed = options.unnamed;
     for (const key of options.keys) this.#owed.set(key, (this.#owed.get(key) ?? 0) + 1);
     this.#splitter = new UnitSplitter(
       { unit: unit => this.#take(unit), tooLong: piece => options.write(piece) },
@@ -39,29 +50,40 @@ export class SuppressGate {
   isDone(now: number): boolean {
     const { until, newUntil } = this.#options;
     if (this.#splitter.lost) return true;
-    const isOwed = this.#owed.size > 0 && now < until;
-    return !isOwed && now >= newUntil && this.#splitter.atBoundary;
+    const isOwed = this.#owed.size > 0 || this.#unnamed > 0 || this.#certain !== null;
+    return !(isOwed && now < until) && now >= newUntil && this.#splitter.atBoundary;
   }
 
-  push(bytes: Buffer): void {
+  push(bytes: Buffer, now: number): void {
+    this.#now = now;
     this.#splitter.push(bytes);
   }
 
   #take(unit: MessageUnit): void {
     const { write, eventOf } = this.#options;
     const message = unit.message();
-    const { key, isReplay, isGreeting } = message === null ? NO_EVENT : eventOf(message.payload);
+    if (message === null) return write(unit.raw);
+    const event = eventOf(message.payload);
+    const { key, isReplay, isGreeting } = event;
     const left = key === null ? 0 : (this.#owed.get(key) ?? 0);
     if (key !== null && left > 0) {
       if (left === 1) this.#owed.delete(key);
       else this.#owed.set(key, left - 1);
+      this.#certain?.add(event.lane);
     }
-    if (left === 0 && !isReplay && !isGreeting) return write(unit.raw);
+    if (left === 0 && !isReplay && !isGreeting) {
+      this.#weigh(event);
+      return write(unit.raw);
+    }
     this.suppressed += 1;
     const controls = unit.controls();
     if (controls.length > 0) write(controls);
   }
-}
 
-/** Nothing but control frames. */
-const NO_EVENT = { key: null, isReplay: false, isGreeting: false };
+  #weigh({ key, lane }: TailEvent): void {
+    if (this.#now >= this.#options.until) return;
+    const isUnnamed = key === null && this.#unnamed > 0;
+    if (isUnnamed) this.#unnamed -= 1;
+    if (isUnnamed || this.#certain?.has(lane) === false) this.#options.onDoubt();
+  }
+}

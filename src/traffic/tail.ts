@@ -25,11 +25,15 @@ export interface Tail {
   readonly messages: readonly TailMessage[];
   /** Bytes behind the last message boundary. */
   readonly partial: Buffer;
-  /** False: more was wanted than the ring still had. */
-  readonly complete: boolean;
+  /** ms of `performance.now()`: all that the leg has said from then on is there, or was said by both. */
+  readonly since: number;
 }
 
-const NONE: Tail = { messages: [], partial: Buffer.alloc(0), complete: true };
+const NONE: Tail = {
+  messages: [],
+  partial: Buffer.alloc(0),
+  since: Number.NEGATIVE_INFINITY,
+};
 
 /**
  * Messages of a leg from number `from` on (what came before is known to be the same on both legs), or
@@ -56,12 +60,8 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
     },
     MOST_MESSAGE_BYTES,
   );
-  // It was not listened to from its beginning on, and may have sent what is wanted before.
-  const [oldest] = records.slice(-1);
-  const isCovered =
-    oldest === undefined
-      ? tracker.messages === 0
-      : !wanted(oldest) || oldest.messages <= (from ?? 0);
+  const oldest = records.at(-1)?.time ?? Number.POSITIVE_INFINITY;
+  const start = from === null ? leg.tailedSince : Number.NEGATIVE_INFINITY;
   let begun = false;
   for (const { bytes, atBoundary, messages: before } of records.reverse()) {
     if (!begun && !atBoundary) continue;
@@ -69,7 +69,7 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
     begun = true;
     splitter.push(bytes);
   }
-  return { messages, partial: splitter.held(), complete: complete && isCovered };
+  return { messages, partial: splitter.held(), since: complete ? start : oldest };
 }
 
 /** The message of a unit; control frames in it are the leg's own business. */

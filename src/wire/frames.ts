@@ -38,7 +38,7 @@ export class FrameTracker {
   /** Bytes of the current part (length field, mask, payload) still to come. */
   #left = 0;
   #length = 0;
-  /** First two mask bytes and payload bytes, as far as a close code needs them. */
+  /** The four mask bytes as a number, and the first two of the payload, as far as a close code needs them. */
   #mask = 0;
   #code = 0;
   readonly #onPing: ((payload: Buffer) => void) | null;
@@ -111,8 +111,7 @@ export class FrameTracker {
         if (this.#left === 0) this.#endLength();
         return;
       default:
-        // Mask bytes: the first two are what a close code is hidden by.
-        if (this.#left > 2) this.#mask = (this.#mask << 8) | byte;
+        this.#mask = (this.#mask << 8) | byte;
         this.#left -= 1;
         if (this.#left === 0) this.#beginPayload();
     }
@@ -153,15 +152,21 @@ export class FrameTracker {
     }
   }
 
+  #maskAt(i: number): number {
+    return (this.#mask >>> (24 - 8 * (i & 3))) & 0xff;
+  }
+
   #endFrame(): void {
     this.#phase = PHASE.first;
     if (this.#opcode === OPCODE.close && this.closeCode === null) {
-      this.closeCode = this.#length < 2 ? NO_CODE : (this.#code ^ this.#mask) & 0xffff;
+      this.closeCode = this.#length < 2 ? NO_CODE : (this.#code ^ (this.#mask >>> 16)) & 0xffff;
       this.closeBytes = headerBytes(this.#length, this.#masked) + this.#length;
     }
     if (this.#ping !== null) {
       const payload = this.#ping;
       this.#ping = null;
+      if (this.#masked)
+        for (const [i, byte] of payload.entries()) payload[i] = byte ^ this.#maskAt(i);
       this.#onPing?.(payload);
     }
   }

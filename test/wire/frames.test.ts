@@ -231,6 +231,11 @@ test('pings are handed over wherever the stream is cut', () => {
   ]);
   for (const byte of stream) tracker.push(Buffer.from([byte]));
   expect(pings).toEqual(['one', '', 'two']);
+  const masked: string[] = [];
+  const client = new FrameTracker(payload => void masked.push(payload.toString()));
+  const bytes = wholeFrame(OPCODE.ping, Buffer.from('a longer one'), Buffer.from([9, 200, 3, 4]));
+  for (const byte of bytes) client.push(Buffer.from([byte]));
+  expect(masked).toEqual(['a longer one']);
   tracker.push(stream);
   expect(pings).toHaveLength(6);
 });

@@ -18,10 +18,14 @@ export interface Reconciled {
   readonly deliver: readonly number[];
   /** Keys that the client has and the new primary is still going to send: each is withheld once. */
   readonly suppress: readonly string[];
-  /** Of those delivered, how many nobody can say that the client did not have them. */
+  /** Of those delivered, how many nobody can say that the client did not have them, or had all before them. */
   readonly unknown: number;
   /** Events that the old primary left out and the new one sent before their last common one: never late. */
   readonly missing: number;
+  /** Messages without a key that the client has and the new primary may still send: nobody will know them. */
+  readonly unnamed: number;
+  /** Lanes in which the client stands where the new primary stood: what that sends next is next. */
+  readonly certain: ReadonlySet<string>;
 }
 
 /** A message of the new primary's. */
@@ -35,7 +39,7 @@ export interface Tails {
   readonly delivered: readonly TailEvent[];
   /** What the new primary has sent so far, oldest first. */
   readonly sent: readonly SentEvent[];
-  /** More was delivered, in the time that counts, than is known of. */
+  /** More was delivered or sent, in the time that counts, than is known of. */
   readonly overrun: boolean;
 }
 
@@ -46,6 +50,7 @@ export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
     if (key !== null && !isGreeting) owed.set(key, (owed.get(key) ?? 0) + 1);
   }
   const lastMatch = new Map<string, number>();
+  const certain = new Set<string>();
   const open: number[] = [];
   for (const [index, event] of sent.entries()) {
     if (event.isGreeting || event.isReplay) continue;
@@ -54,16 +59,26 @@ export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
     if (key !== null && left > 0) {
       owed.set(key, left - 1);
       lastMatch.set(lane, index);
-    } else if (!event.hadAlready) {
+      certain.add(lane);
+    } else if (event.hadAlready) {
+      if (key !== null) certain.add(lane);
+    } else {
       open.push(index);
     }
   }
+  const isInDoubt = ({ key, lane }: SentEvent) => key === null || (overrun && !certain.has(lane));
   const laneOf = (index: number) => (sent[index] as SentEvent).lane;
   const deliver = open.filter(index => index > (lastMatch.get(laneOf(index)) ?? -1));
   return {
     deliver,
     suppress: [...owed].flatMap(([key, left]) => Array<string>(left).fill(key)),
-    unknown: deliver.filter(index => overrun || (sent[index] as SentEvent).key === null).length,
+    unknown: deliver.filter(index => isInDoubt(sent[index] as SentEvent)).length,
     missing: open.length - deliver.length,
+    unnamed: Math.max(0, unnamedOf(delivered) - unnamedOf(sent)),
+    certain,
   };
+}
+
+function unnamedOf(events: readonly TailEvent[]): number {
+  return events.filter(({ key, isGreeting }) => key === null && !isGreeting).length;
 }

@@ -1,0 +1,412 @@
+// Whatever comes in whatever order and in whatever pieces: each event once, in order within its run, or
+// counted. The lane is the real one, with its legs, tails, gates and the state machine; who says what
+// when, and how many bytes of it arrive, is drawn at random. A failure prints seed and path to draw it again.
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
+import type { TailRing } from '../../src/traffic/tail-ring.ts';
+import type * as upstream from '../../src/traffic/upstream.ts';
+import { PlayedSession, RUNS, type Run, textOf } from '../support/played-session.ts';
+
+const played = vi.hoisted(() => ({ session: null as unknown, ringBytes: 0 }));
+vi.mock('../../src/traffic/upstream.ts', async original => ({
+  ...(await original<typeof upstream>()),
+  connect: (...args: Parameters<PlayedSession['connect']>) =>
+    (played.session as PlayedSession).connect(...args),
+}));
+// The ring of tails holds a minute of events; here it may hold a few.
+vi.mock('../../src/traffic/tail-ring.ts', async original => {
+  const real = await original<{ TailRing: typeof TailRing }>();
+  const Small = class extends real.TailRing {
+    constructor() {
+      super(played.ringBytes);
+    }
+  };
+  return { ...real, TailRing: Small };
+});
+
+beforeAll(() => {
+  vi.useFakeTimers({
+    toFake: [
+      ...(['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] as const),
+      ...(['setImmediate', 'clearImmediate', 'performance'] as const),
+    ],
+  });
+});
+afterAll(() => vi.useRealTimers());
+
+/** A message may take its time where nobody is to be told to come again for it. */
+const PATIENT_MS = 60_000;
+const SHORT_MS = 500;
+/** After one of these nobody can be asked for the answer to a close. */
+const LOSSES: ReadonlySet<Happening['what']> = new Set([
+  ...(['client-resets', 'service-resets', 'service-down', 'service-closes'] as const),
+]);
+const ROOMY = 1 << 20;
+/** Some twenty events, of which half are the other leg's. */
+const TIGHT = 3_000;
+
+type Happening =
+  | { readonly what: 'say'; readonly side: Side; readonly run: Run; readonly frames: number }
+  | { readonly what: 'half'; readonly side: Side; readonly run: Run; readonly pings: boolean }
+  | { readonly what: 'ping'; readonly side: Side }
+  /** So many bytes of it are read. */
+  | { readonly what: 'arrive'; readonly at: Side | 'client'; readonly bytes: number }
+  | { readonly what: 'client-says'; readonly frames: number; readonly half: boolean }
+  | { readonly what: 'client-pings' | 'client-stops' | 'client-reads' }
+  | { readonly what: 'pass'; readonly ms: number }
+  | { readonly what: 'serve'; readonly side: Side; readonly second: boolean }
+  | { readonly what: 'roll-back'; readonly second: boolean }
+  | { readonly what: 'client-closes' | 'client-resets' }
+  | { readonly what: 'service-closes'; readonly side: Side; readonly code: number }
+  | { readonly what: 'service-resets'; readonly side: Side }
+  | { readonly what: 'service-down'; readonly side: Side; readonly down: boolean };
+
+async function happen(session: PlayedSession, happening: Happening): Promise<void> {
+  const { services, client } = session;
+  switch (happening.what) {
+    case 'say':
+      services[happening.side].say(happening.run, happening.frames);
+      break;
+    case 'half':
+      services[happening.side].say(happening.run, 3, { half: true, pings: happening.pings });
+      break;
+    case 'ping':
+      services[happening.side].ping();
+      break;
+    case 'arrive':
+      if (happening.at === 'client') client.socket.arrive(happening.bytes);
+      else {
+        for (const { socket } of services[happening.at].connections) socket.arrive(happening.bytes);
+      }
+      break;
+    case 'client-says':
+      client.say(happening.frames, happening.half);
+      break;
+    case 'client-pings':
+      client.ping();
+      break;
+    case 'client-stops':
+      client.socket.hears(false);
+      break;
+    case 'client-reads':
+      client.socket.hears(true);
+      break;
+    case 'pass':
+      // What is said by the one and not by the other for so long is not the same any more; and that something is
+      // missing shows by what follows.
+      if (happening.ms > SHORT_MS) {
+        await level(session);
+        for (const each of SIDES) for (const of of RUNS) services[each].say(of, 1);
+        await session.calm();
+      }
+      return session.pass(happening.ms);
+    case 'serve':
+      session.serve(happening.side, happening.second);
+      break;
+    case 'roll-back':
+      session.rollBack(happening.second);
+      break;
+    case 'client-closes':
+      client.close();
+      break;
+    case 'client-resets':
+      client.socket.destroy(new Error('reset'));
+      break;
+    case 'service-closes':
+      for (const connection of services[happening.side].open) {
+        if (!connection.inMessage) connection.close(happening.code);
+      }
+      break;
+    case 'service-resets':
+      for (const { socket } of services[happening.side].connections)
+        socket.destroy(new Error('reset'));
+      break;
+    case 'service-down':
+      services[happening.side].isDown = happening.down;
+  }
+  await session.turn();
+}
+
+const side = fc.constantFrom(...SIDES);
+const run = fc.constantFrom<Run>('r1', 'r1', 'r2', 'bare');
+const bytes = fc.oneof(fc.integer({ min: 1, max: 60 }), fc.constantFrom(200, 5_000));
+const traffic = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      ...{ what: fc.constant('say' as const), side, run },
+      frames: fc.constantFrom(1, 1, 1, 2, 3),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      ...{ what: fc.constant('half' as const), side, run, pings: fc.boolean() },
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ what: fc.constant('ping' as const), side }) },
+  {
+    weight: 10,
+    arbitrary: fc.record({
+      what: fc.constant('arrive' as const),
+      at: fc.constantFrom<Side | 'client'>('legacy', 'candidate', 'client'),
+      bytes,
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      what: fc.constant('client-says' as const),
+      ...{ frames: fc.integer({ min: 1, max: 3 }), half: fc.boolean() },
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      what: fc.constantFrom(
+        ...(['client-pings', 'client-stops', 'client-reads', 'client-reads'] as const),
+      ),
+    }),
+  },
+);
+const passing = fc.record({
+  what: fc.constant('pass' as const),
+  ms: fc.constantFrom(0, 0, 1, 6, 20),
+});
+const switching = (second: fc.Arbitrary<boolean>) =>
+  fc.oneof(
+    fc.record({ what: fc.constant('serve' as const), side, second }),
+    fc.record({ what: fc.constant('roll-back' as const), second }),
+  );
+const losing = fc.oneof(
+  fc.record({ what: fc.constantFrom('client-closes' as const, 'client-resets' as const) }),
+  fc.record({
+    ...{ what: fc.constant('service-closes' as const), side },
+    code: fc.constantFrom(1000, 1001, 1005, 1008, 1011, 1012, 1013, 4001),
+  }),
+  fc.record({ what: fc.constant('service-resets' as const), side }),
+  fc.record({ what: fc.constant('service-down' as const), side, down: fc.boolean() }),
+);
+const happenings = (...more: { weight: number; arbitrary: fc.Arbitrary<Happening> }[]) =>
+  fc.array(
+    fc.oneof(
+      { weight: 20, arbitrary: traffic as fc.Arbitrary<Happening> },
+      { weight: 4, arbitrary: passing as fc.Arbitrary<Happening> },
+      ...more,
+    ),
+    { maxLength: 150, size: 'max' },
+  );
+
+async function playing(
+  begin: { primary: Side; second: boolean; ringBytes: number; boundaryMs?: number },
+  all: readonly Happening[],
+  check: (session: PlayedSession) => Promise<void>,
+): Promise<void> {
+  played.ringBytes = begin.ringBytes;
+  const session = new PlayedSession(begin.primary, begin.second, {
+    boundaryMs: begin.boundaryMs ?? PATIENT_MS,
+  });
+  played.session = session;
+  try {
+    await session.open();
+    for (const happening of all) await happen(session, happening);
+    await level(session);
+    await check(session);
+  } finally {
+    session.close();
+    vi.clearAllTimers();
+  }
+}
+
+/** Nobody stops in the middle, all that was said arrives, and both services say what the other one has. */
+async function level(session: PlayedSession): Promise<void> {
+  const { services, client } = session;
+  client.socket.hears(true);
+  client.finish();
+  for (const each of SIDES) services[each].finish();
+  await session.calm();
+  for (const each of SIDES) {
+    const service = services[each];
+    for (const of of RUNS) {
+      const most = Math.max(...SIDES.map(one => services[one].next[of]));
+      while (service.next[of] < most) service.say(of, 1);
+    }
+    service.finish();
+  }
+  await session.calm();
+}
+
+/** The client closes, and the session changes hands when so many bytes of that have come. */
+async function sayGoodbye(session: PlayedSession, bytes: number): Promise<void> {
+  session.client.close();
+  session.client.socket.arrive(bytes);
+  session.serve(session.decision.primary === 'legacy' ? 'candidate' : 'legacy', true);
+  await session.pass(1);
+  await session.calm();
+}
+
+interface Delivered {
+  /** Said by a service, and not had by the client. */
+  readonly lost: number;
+  /** Stretches of a run that were lost, and the client had what came behind them. */
+  readonly gaps: number;
+  /** Had more often than it was said. */
+  readonly surplus: number;
+  /** Came behind one that was said later in its run. */
+  readonly disorder: number;
+}
+
+/** What the client has had, held against what the services have said. */
+function delivered({ client, services }: PlayedSession): Delivered {
+  let [lost, gaps, surplus, disorder] = [0, 0, 0, 0];
+  const strange = new Set(client.read.filter(text => !text.startsWith('{"type":"hello"')));
+  for (const of of RUNS) {
+    const said = Math.max(...SIDES.map(each => services[each].next[of]));
+    const places = new Map<string, number[]>();
+    for (let n = 0; n < said; n += 1) {
+      const text = textOf(of, n);
+      places.set(text, [...(places.get(text) ?? []), n]);
+    }
+    let last = -1;
+    for (const text of client.read) {
+      const left = places.get(text);
+      if (left === undefined) continue;
+      strange.delete(text);
+      const n = left.shift();
+      if (n === undefined) surplus += 1;
+      else if (n < last) disorder += 1;
+      else last = n;
+    }
+    const missed = new Set([...places.values()].flat());
+    lost += missed.size;
+    for (const n of missed) if (!missed.has(n + 1) && n + 1 < said) gaps += 1;
+  }
+  expect([...strange], 'what nobody said').toEqual([]);
+  return { lost, gaps, surplus, disorder };
+}
+
+/** What holds whatever happens. */
+function expectSound({ client, services, ends }: PlayedSession): void {
+  expect([client.isGarbled, client.heardAfterClose], 'the client reads frames').toEqual([
+    false,
+    false,
+  ]);
+  expect(client.closes.length).toBeLessThanOrEqual(1);
+  expect(ends.length, 'the end is one end').toBeLessThanOrEqual(1);
+  const greetings = client.read.filter(text => text.startsWith('{"type":"hello"'));
+  expect(greetings.length, 'one greeting').toBeLessThanOrEqual(1);
+  for (const each of SIDES) {
+    for (const { heard, isGarbled } of services[each].connections) {
+      expect(isGarbled, `${each} reads frames`).toBe(false);
+      // No message twice, none out of order.
+      const inOrder = client.said.filter(text => heard.includes(text));
+      expect(heard).toEqual(inOrder);
+    }
+  }
+}
+
+describe('a session that changes hands under traffic', () => {
+  const cut = fc.integer({ min: 1, max: 8 });
+  const [first, second] = [side, fc.constant(true)];
+  const switches = { weight: 2, arbitrary: switching(second) as fc.Arbitrary<Happening> };
+
+  test('gives its client each event once and in order, both services each message of the client, and everybody his pongs', async () => {
+    await fc.assert(
+      fc.asyncProperty(first, happenings(switches), cut, async (primary, all, goodbye) => {
+        await playing({ primary, second: true, ringBytes: ROOMY }, all, async session => {
+          const { client, services, unknown, missing, ends } = session;
+          expectSound(session);
+          expect(ends).toEqual([]);
+          const { lost, surplus, disorder } = delivered(session);
+          expect({ lost, disorder, missing }).toEqual({ lost: 0, disorder: 0, missing: 0 });
+          expect(surplus, 'more than is counted').toBeLessThanOrEqual(unknown);
+          for (const each of SIDES) {
+            const [connection] = services[each].connections;
+            expect(connection?.heard).toEqual(client.said);
+            if (connection?.pinged) expect(connection.pongs).toContain(connection.pinged);
+          }
+          if (client.pinged !== null) expect(client.pongs).toContain(client.pinged);
+          await sayGoodbye(session, goodbye);
+          expect([client.closes, ends], 'its goodbye is answered').toEqual([
+            [1000],
+            ['closed-by-client 1000'],
+          ]);
+        });
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('counts what it can not say, where more was said than is kept', async () => {
+    await fc.assert(
+      fc.asyncProperty(first, happenings(switches), async (primary, all) => {
+        await playing({ primary, second: true, ringBytes: TIGHT }, all, async session => {
+          expectSound(session);
+          expect(session.ends).toEqual([]);
+          const { gaps, surplus, disorder } = delivered(session);
+          const { unknown, missing } = session;
+          expect(surplus + disorder, 'more than is counted').toBeLessThanOrEqual(unknown);
+          expect(gaps, 'more gaps than are counted').toBeLessThanOrEqual(unknown + missing);
+        });
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('to legs that are dialled for it, and let go, loses nothing that is not counted', async () => {
+    const comings = { weight: 2, arbitrary: switching(fc.boolean()) as fc.Arbitrary<Happening> };
+    const long = fc.record({
+      what: fc.constant('pass' as const),
+      ms: fc.constantFrom(260, 260, 1_100, 5_200),
+    });
+    await fc.assert(
+      fc.asyncProperty(
+        ...([first, fc.boolean()] as const),
+        happenings(comings, { weight: 2, arbitrary: long }),
+        async (primary, second, all) => {
+          await playing({ primary, second, ringBytes: ROOMY }, all, async session => {
+            expectSound(session);
+            const { gaps, surplus, disorder } = delivered(session);
+            const { unknown, missing } = session;
+            expect(surplus + disorder, 'more than is counted').toBeLessThanOrEqual(unknown);
+            expect(gaps, 'more gaps than are counted').toBeLessThanOrEqual(unknown + missing);
+          });
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  test('whatever dies, closes or leaves in whatever moment: no more twice than is counted, and one end', async () => {
+    const losses = { weight: 1, arbitrary: losing as fc.Arbitrary<Happening> };
+    const comings = { weight: 2, arbitrary: switching(fc.boolean()) as fc.Arbitrary<Happening> };
+    await fc.assert(
+      fc.asyncProperty(
+        ...([first, fc.boolean()] as const),
+        happenings(comings, losses),
+        async (primary, second, all) => {
+          await playing(
+            { primary, second, ringBytes: ROOMY, boundaryMs: 50 },
+            all,
+            async session => {
+              const { client, lane, ends, unknown } = session;
+              expectSound(session);
+              const { surplus, disorder } = delivered(session);
+              expect(surplus + disorder, 'more than is counted').toBeLessThanOrEqual(unknown);
+              if (client.hasClosed || client.socket.destroyed) {
+                await session.pass(3_000);
+                await session.calm();
+                await session.pass(8_000);
+                expect([lane.sessions.size, ends.length], 'it is over').toEqual([0, 1]);
+                const isQuiet = all.every(({ what }) => !LOSSES.has(what));
+                if (isQuiet) expect(client.closes, `answered: ${ends}`).toHaveLength(1);
+              } else expect(ends).toEqual([]);
+            },
+          );
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+});
