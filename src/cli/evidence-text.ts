@@ -39,7 +39,7 @@ export function groupText(group: KeptGroup): string {
 }
 
 export function exampleText(finding: KeptFinding): string {
-  const { id, at, unit, session, key, differences, cut } = finding;
+  const { id, at, unit, session, key, differences, cut, incidents = [] } = finding;
   const events = (['legacy', 'candidate'] as const).map(side => [side, eventText(finding, side)]);
   return [
     paint('bold', `#${id} at ${isoText(at)}`),
@@ -48,6 +48,7 @@ export function exampleText(finding: KeptFinding): string {
       [
         ['unit', plain(unit)],
         ['session', plain(session)],
+        ...(incidents.length === 0 ? [] : [['incidents', incidents.join(', ')]]),
         ['key', plain(key ?? '-')],
         ...(cut ? [['events', 'too large to be kept']] : events),
         ...differences.map(difference => ['differs', differenceText(difference)]),

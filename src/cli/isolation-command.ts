@@ -1,7 +1,7 @@
 // `cutover isolation`: whether anybody was sent another user's data, and what would be found in an event.
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
-import type { Incident } from '../control/incidents.ts';
+import type { ShownIncident } from '../control/incident-evidence.ts';
 import type { IsolationView } from '../control/isolation-view.ts';
 import { compileRules } from '../rules/compare/compile.ts';
 import { DEFAULT_RULES } from '../rules/compare/rules.ts';
@@ -34,7 +34,7 @@ type RouteIsolation = IsolationView & { readonly route: string };
 
 interface Incidents {
   readonly unkept: number;
-  readonly incidents: readonly (Incident & { readonly seq: number })[];
+  readonly incidents: readonly ShownIncident[];
 }
 
 interface ExplainOptions {
@@ -198,11 +198,13 @@ function incidentsText({ incidents, unkept }: Incidents): string {
     'user',
     'owner',
     'session',
+    'evidence',
   ];
   const rows = incidents.map(each =>
     [
       ...[String(each.seq), each.at, each.route, each.side, each.rule, each.path || '-'],
       ...[each.eventType || '-', each.outcome, each.user, each.owner ?? '-', each.session],
+      each.evidence === null ? '-' : `${each.evidence.group} #${each.evidence.example}`,
     ].map(plain),
   );
   const lines = [rows.length === 0 ? 'no incidents' : table(head, rows)];

@@ -214,7 +214,7 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     if (found === undefined) throw new CutoverError('no-such-route', undefined, { field: 'route' });
     return explain(proxy, found, user);
   });
-  evidenceApi(api, proxy.evidence);
+  evidenceApi(api, proxy);
   api.get('/stage', async request => {
     const { route } = RouteQuery.parse(request.query);
     return {

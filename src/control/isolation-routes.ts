@@ -1,12 +1,13 @@
 // The part of the operator's API that is about other users' data.
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { withEvidence } from './incident-evidence.ts';
 import { isolationView } from './isolation-view.ts';
 import type { ProxyView } from './proxy-view.ts';
 import { routesOf } from './stage-change.ts';
 
 /** Half a megabyte of answer. */
-const MOST_INCIDENTS = 1_000;
+export const MOST_INCIDENTS = 1_000;
 
 const IsolationQuery = z.strictObject({ route: z.string().min(1).max(60).optional() });
 const IncidentsQuery = z.strictObject({
@@ -22,6 +23,9 @@ export function isolationRoutes(api: FastifyInstance, proxy: ProxyView): void {
   api.get('/incidents', async request => {
     const { limit } = IncidentsQuery.parse(request.query);
     const { unkept } = proxy.incidents;
-    return { unkept, incidents: await proxy.incidents.last(limit) };
+    return {
+      unkept,
+      incidents: await withEvidence(await proxy.incidents.last(limit), proxy.evidence),
+    };
   });
 }

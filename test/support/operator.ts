@@ -170,6 +170,7 @@ export interface Operated {
   audit: Audit;
   rollbacks: Rollbacks;
   guardrails: Guardrails;
+  incidents: Incidents;
   /** What the guardrails count traffic by, and their clock. */
   signs: VitalSigns;
   clock: { ms: number };
@@ -314,6 +315,7 @@ export async function operated(
       audit,
       rollbacks,
       guardrails,
+      incidents,
       signs,
       clock,
       writes,

@@ -3,7 +3,9 @@ import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { CutoverError } from '../../errors.ts';
 import { VERDICTS, type Verdict } from '../../rules/verdict.ts';
-import type { Evidence } from './evidence.ts';
+import { withIncidents } from '../incident-evidence.ts';
+import { MOST_INCIDENTS } from '../isolation-routes.ts';
+import type { ProxyView } from '../proxy-view.ts';
 
 /** A page is read in a few milliseconds, in which nothing is written. */
 const MOST_GROUPS = 500;
@@ -47,7 +49,10 @@ const SummaryQuery = z.strictObject({
 });
 const GroupParams = z.object({ id: whole(Number.MAX_SAFE_INTEGER) });
 
-export function evidenceApi(api: FastifyInstance, evidence: Pick<Evidence, 'ask'>): void {
+export function evidenceApi(
+  api: FastifyInstance,
+  { evidence, incidents }: Pick<ProxyView, 'evidence' | 'incidents'>,
+): void {
   api.get('/evidence', request => evidence.ask('groups', ListQuery.parse(request.query)));
   api.get('/evidence/findings', request =>
     evidence.ask('findings', ExportQuery.parse(request.query)),
@@ -60,7 +65,7 @@ export function evidenceApi(api: FastifyInstance, evidence: Pick<Evidence, 'ask'
   api.get('/evidence/:id', async request => {
     const { id } = GroupParams.parse(request.params);
     const found = await evidence.ask('group', id);
-    if (found !== null) return found;
+    if (found !== null) return withIncidents(found, await incidents.last(MOST_INCIDENTS));
     throw new CutoverError('not-found', `there is no evidence with the number ${id}`, {
       field: 'id',
     });

@@ -30,7 +30,17 @@ export type KeptFinding = Omit<Finding, 'legacy' | 'candidate'> & {
   readonly candidate?: unknown;
   /** Events and values were too large to be kept. */
   readonly cut: boolean;
+  /** Numbers of the incidents that tell of it, where another user's data was in it and it is shown by its group. */
+  readonly incidents?: readonly number[];
 };
+
+/** Where an event with another user's data is kept; `at` as in its finding. */
+export interface KeptContamination {
+  readonly group: number;
+  readonly example: number;
+  readonly session: string;
+  readonly at: number;
+}
 
 export interface EvidenceFilter {
   readonly route?: string | undefined;

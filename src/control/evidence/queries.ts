@@ -9,6 +9,7 @@ import type {
   FindingPage,
   GroupExamples,
   GroupPage,
+  KeptContamination,
   KeptFinding,
   KeptGroup,
   RouteConfidence,
@@ -24,6 +25,8 @@ export interface EvidenceQueries {
   groups: (filter: EvidenceFilter & { limit: number; offset: number }) => GroupPage;
   /** One group with its examples, oldest first; null if there is none with that id. */
   group: (id: number) => GroupExamples | null;
+  /** Those events of these sessions in which another user's data was found. */
+  contaminated: (sessions: readonly string[]) => readonly KeptContamination[];
   /** Every kept finding once, oldest first. */
   findings: (filter: EvidenceFilter & { limit: number; after: number }) => FindingPage;
   /** `since` is epoch ms, rounded up to the hour. */
@@ -58,6 +61,19 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
         )
         .all(id);
       return { group: group as unknown as KeptGroup, examples: rows.map(finding) };
+    },
+
+    contaminated(sessions) {
+      const rows = database
+        .prepare(
+          `SELECT group_id AS "group", examples.id AS example, examples.at AS at,
+             json_extract(finding, '$.session') AS session
+           FROM examples JOIN memberships ON example_id = examples.id
+           WHERE group_id IN (SELECT id FROM groups WHERE verdict = 'contaminated')
+             AND json_extract(finding, '$.session') IN (SELECT value FROM json_each(?))`,
+        )
+        .all(JSON.stringify(sessions));
+      return rows as unknown as KeptContamination[];
     },
 
     findings({ limit, after, ...filter }) {

@@ -3,6 +3,7 @@ import path from 'node:path';
 import request from 'supertest';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../../src/control/admin.ts';
+import type { KeptFinding } from '../../../src/control/evidence/kept.ts';
 import { differs, feeder, finding, KEY } from '../../support/evidence.ts';
 import { flagsFor, type Operated, operated, TOKEN } from '../../support/operator.ts';
 import { until } from '../../support/until.ts';
@@ -55,6 +56,35 @@ describe('kept evidence', () => {
     expect(first).toMatchObject({ findings: [{ id: 1 }, { id: 2 }], after: 2 });
     const rest = (await get('/evidence/findings?after=2').expect(200)).body;
     expect(rest).toMatchObject({ findings: [{ id: 3, candidate: null }], after: null });
+  });
+
+  test('an incident names the evidence of its event, and evidence the incident', async () => {
+    await op.incidents.keepIn(op.dir, KEY);
+    const at = Date.now();
+    const leak = { verdict: 'contaminated', differences: [] } as const;
+    await feed.keep(
+      finding({ ...leak, session: 's_7', at: at - 60_000 }),
+      finding({ ...leak, session: 's_7', at: at + 40 }),
+    );
+    for (const session of ['s_7', 's_8']) {
+      op.incidents.contaminated({
+        ...{ rule: 'routing', route: 'events', session, side: 'candidate', isShown: null, at },
+        ...{ path: '/userId', eventType: 'agent_started', onBoth: false, user: 'a', owner: 'b' },
+      });
+    }
+    const listed = await until('both are on record', async () => {
+      const { body } = await get('/incidents').expect(200);
+      return body.incidents.length === 2 ? body.incidents : undefined;
+    });
+    expect(listed).toMatchObject([
+      { session: 's_8', evidence: null },
+      { session: 's_7', seq: 1, evidence: { group: 4, example: 5 } },
+    ]);
+    const { body } = await get('/evidence/4').expect(200);
+    expect(body.examples.map(({ id, incidents }: KeptFinding) => [id, incidents])).toEqual([
+      [4, []],
+      [5, [1]],
+    ]);
   });
 
   test('is summed up: rates by route and type, and how many more it takes', async () => {
