@@ -24,6 +24,7 @@ const LENGTH_16 = 126;
 const FINAL = 0x80;
 /** All but the opcode of a first byte. */
 const FLAGS = 0xf0;
+const NOTHING = Buffer.alloc(0);
 
 /**
  * True where the bytes are whole frames of a service's, not masked, each of them a text message by itself or
@@ -49,7 +50,11 @@ export class UnitSplitter {
   readonly #sink: UnitSink;
   readonly #maxBytes: number;
   readonly #tracker = new FrameTracker();
-  #parts: Buffer[] = [];
+  /**
+   * Beginning of a message, `#bytes` of it, with room behind: one piece, however many reads it came in. Never
+   * used for a second message, since a sink may keep for a while what it was given.
+   */
+  #kept: Buffer = NOTHING;
   #bytes = 0;
   /** The message at hand was too long: the rest of it goes the same way. */
   #passing = false;
@@ -80,9 +85,9 @@ export class UnitSplitter {
     this.#passing = true;
   }
 
-  /** Bytes of the message that has not ended. */
+  /** Bytes of the message that has not ended. Holds until more is pushed. */
   held(): Buffer {
-    return Buffer.concat(this.#parts);
+    return this.#kept.subarray(0, this.#bytes);
   }
 
   push(bytes: Buffer): void {
@@ -100,24 +105,39 @@ export class UnitSplitter {
       this.#passing = !ends;
       return;
     }
-    if (!ends) {
-      this.#parts.push(Buffer.from(part));
-      this.#bytes += part.length;
-      return;
-    }
-    const raw = this.#bytes === 0 ? part : Buffer.concat([...this.#parts, part]);
-    this.#parts = [];
-    this.#bytes = 0;
+    if (ends && this.#bytes === 0) return this.#sink.unit(unitOf(part));
+    this.#keep(part);
+    if (!ends) return;
+    const raw = this.held();
+    this.#forget();
     this.#sink.unit(unitOf(raw));
   }
 
+  #keep(part: Buffer): void {
+    const total = this.#bytes + part.length;
+    if (total > this.#kept.length) {
+      const room = Math.min(this.#maxBytes, Math.max(total, 2 * this.#bytes));
+      const grown = Buffer.allocUnsafe(room);
+      this.#kept.copy(grown, 0, 0, this.#bytes);
+      this.#kept = grown;
+    }
+    part.copy(this.#kept, this.#bytes);
+    this.#bytes = total;
+  }
+
   #passOn(part: Buffer | null): void {
+    const held = this.held();
+    this.#forget();
     let isFirst = !this.#passing;
-    for (const piece of part === null ? this.#parts : [...this.#parts, part]) {
+    for (const piece of [held, part]) {
+      if (piece === null || piece.length === 0) continue;
       this.#sink.tooLong(piece, isFirst);
       isFirst = false;
     }
-    this.#parts = [];
+  }
+
+  #forget(): void {
+    this.#kept = NOTHING;
     this.#bytes = 0;
   }
 }
