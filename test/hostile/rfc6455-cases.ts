@@ -11,6 +11,8 @@ export type Case = readonly [section: string, what: string, send: readonly Uint8
 /** Whose frames are masked, and whose are not (RFC 6455 5.1). */
 export type Sender = 'client' | 'service';
 
+const FOUR_MEGABYTES = Buffer.alloc(4_194_304, 't');
+
 const bytes = (...values: number[]) => Buffer.from(values);
 
 /** UTF-8 good and bad (Markus Kuhn's stress test has the same classes). */
@@ -71,9 +73,40 @@ const SEQUENCES: readonly (readonly [string, string, Uint8Array])[] = [
   ['6.19', 'a NUL in six bytes', bytes(0xfc, 0x80, 0x80, 0x80, 0x80, 0x80)],
   ['6.20', 'a lone surrogate', bytes(0xed, 0xbf, 0xbf)],
   ['6.21', 'a pair of surrogates', bytes(0xed, 0xa0, 0x80, 0xed, 0xb0, 0x80)],
-  ['6.22', 'noncharacters', bytes(0xef, 0xbf, 0xbe, 0xef, 0xb7, 0x90)],
   ['6.23', 'a replacement character', bytes(0xef, 0xbf, 0xbd)],
 ];
+
+/**
+ * The suite's sets of sequences, each of them a message of its own: the edges of what is UTF-8 and what is
+ * not, by length (6.7 to 6.11), lone continuations and starts (6.12 to 6.16), overlong ones (6.17 to 6.19),
+ * surrogates (6.20, 6.21).
+ */
+const EDGES: readonly (readonly [string, readonly string[]])[] = [
+  ['6.7', ['00', 'c280', 'e0a080', 'f0908080']],
+  ['6.8', ['f888808080', 'fc8480808080']],
+  ['6.9', ['7f', 'dfbf', 'efbfbf', 'f48fbfbf']],
+  ['6.10', ['f7bfbfbf', 'fbbfbfbfbf', 'fdbfbfbfbfbf']],
+  ['6.11', ['ed9fbf', 'ee8080', 'efbfbd', 'f48fbfbf', 'f4908080']],
+  ['6.12', ['80', 'bf', '80bf', '80bf80', '80bf80bf', '80bf80bf80', '80bf80bf80bf']],
+  ['6.12.8', [range(0x80, 0xbf)]],
+  ['6.13', [range(0xc0, 0xdf, '20'), range(0xe0, 0xef, '20'), range(0xf0, 0xf7, '20')]],
+  ['6.13', [range(0xf8, 0xfb, '20'), range(0xfc, 0xfd, '20')]],
+  ['6.14', ['c0', 'e080', 'f08080', 'f8808080', 'fc80808080']],
+  ['6.14', ['df', 'efbf', 'f7bfbf', 'fbbfbfbf', 'fdbfbfbfbf']],
+  ['6.16', ['fe', 'ff', 'fefeffff']],
+  ['6.17', ['c0af', 'e080af', 'f08080af', 'f8808080af', 'fc80808080af']],
+  ['6.18', ['c1bf', 'e09fbf', 'f08fbfbf', 'f887bfbfbf', 'fc83bfbfbfbf']],
+  ['6.19', ['c080', 'e08080', 'f0808080', 'f880808080', 'fc8080808080']],
+  ['6.20', ['eda080', 'edadbf', 'edae80', 'edafbf', 'edb080', 'edbe80', 'edbfbf']],
+  ['6.21', ['eda080edb080', 'eda080edbfbf', 'edadbfedb080', 'edadbfedbfbf']],
+  ['6.21', ['edae80edb080', 'edae80edbfbf', 'edafbfedb080', 'edafbfedbfbf']],
+  ['6.23', ['efbfb9', 'efbfba', 'efbfbb', 'efbfbc', 'efbfbd', 'efbfbe', 'efbfbf']],
+];
+/** The last two code points of each plane: good UTF-8, though no characters. */
+const NONCHARACTERS = Array.from({ length: 17 }, (_, plane) => plane * 0x10000).flatMap(plane =>
+  [0xfffe, 0xffff].map(last => plane + last),
+);
+
 /** Everything that `sender` may send. */
 export function casesOf(sender: Sender): readonly Case[] {
   const [mask, wrongMask] = sender === 'client' ? [MASK, null] : [null, MASK];
@@ -97,6 +130,11 @@ export function casesOf(sender: Sender): readonly Case[] {
     [sections[1], `${what}, a frame a write`, sent],
     [sections[2], `${what}, a byte a write`, cut(sent, 1)],
   ];
+  /** A thousand messages, each with a content of its own as far as its length allows. */
+  const many = (opcode: number, length: number) =>
+    Array.from({ length: 1_000 }, (_, i) =>
+      frameOf(opcode, { payload: `message ${i}`.padEnd(length, '*').slice(0, length) }),
+    );
   /** Of a frame of less than 126 bytes. */
   const headBytes = mask === null ? 2 : 6;
   const tenPings = () =>
@@ -244,6 +282,26 @@ export function casesOf(sender: Sender): readonly Case[] {
     [section, `${what}, a byte a write`, cut([text(payload), bye], 1)],
   ]);
 
+  const greek = Buffer.from('κόσμε');
+  const utf8Edges: Case[] = [
+    ...Array.from(greek, (_, i): Case => {
+      const length = i + 1;
+      return [`6.6.${length}`, `${length} bytes of text`, [text(greek.subarray(0, length)), bye]];
+    }),
+    ...EDGES.flatMap(([section, sequences]) =>
+      sequences.map(
+        (hex): Case => [section, `UTF-8 or not: ${hex}`, [text(Buffer.from(hex, 'hex')), bye]],
+      ),
+    ),
+    ...NONCHARACTERS.map(
+      (point): Case => [
+        '6.22',
+        `the noncharacter U+${point.toString(16).toUpperCase().padStart(4, '0')}`,
+        [text(String.fromCodePoint(point)), bye],
+      ],
+    ),
+  ];
+
   /** Good text in Greek, something bad behind it, and good text again, which no reader should wait for. */
   const [GOOD, BAD, MORE] = [
     Buffer.from('κόσμε'),
@@ -324,18 +382,20 @@ export function casesOf(sender: Sender): readonly Case[] {
       ],
     ]),
     ['9.2', '16 MiB', [frameOf(BINARY, { payload: Buffer.alloc(16_777_216, 1) }), bye]],
-    ...[64, 1_024, 65_536].flatMap((size): Case[] => [
-      [
-        '9.3',
-        `1 MiB of text in frames of ${size} bytes`,
-        [Buffer.concat(fragments(TEXT, Buffer.alloc(1_048_576, 't'), size)), bye],
+    ...[64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304].flatMap(
+      (size): Case[] => [
+        [
+          '9.3',
+          `4 MiB of text in frames of ${size} bytes`,
+          [Buffer.concat(fragments(TEXT, FOUR_MEGABYTES, size)), bye],
+        ],
+        [
+          '9.4',
+          `4 MiB in frames of ${size} bytes`,
+          [Buffer.concat(fragments(BINARY, FOUR_MEGABYTES, size)), bye],
+        ],
       ],
-      [
-        '9.4',
-        `1 MiB in frames of ${size} bytes`,
-        [Buffer.concat(fragments(BINARY, Buffer.alloc(1_048_576, 2), size)), bye],
-      ],
-    ]),
+    ),
     ...[256, 1_024, 65_536].flatMap((size): Case[] => [
       [
         '9.5',
@@ -351,19 +411,10 @@ export function casesOf(sender: Sender): readonly Case[] {
         ),
       ],
     ]),
-    [
-      '9.7',
-      '1,000 messages',
-      [...Array.from({ length: 1_000 }, (_, i) => text(`message ${i}`)), bye],
-    ],
-    [
-      '9.8',
-      '1,000 messages of bytes',
-      [
-        ...Array.from({ length: 1_000 }, (_, i) => frameOf(BINARY, { payload: bytes(i & 255) })),
-        bye,
-      ],
-    ],
+    ...[0, 16, 64, 256, 1_024, 4_096].flatMap((length): Case[] => [
+      ['9.7', `1,000 texts of ${length} bytes`, [...many(TEXT, length), bye]],
+      ['9.8', `1,000 messages of ${length} bytes`, [...many(BINARY, length), bye]],
+    ]),
     [
       '10.1',
       '65,536 bytes in frames of 1,300',
@@ -416,12 +467,19 @@ export function casesOf(sender: Sender): readonly Case[] {
     ...opcodes,
     ...fragmentation,
     ...utf8,
+    ...utf8Edges,
     ...emptyAndBroken,
     ...closing,
     ...codes,
     ...limits,
     ...heads,
   ];
+}
+
+/** Bytes from one to another in hex, each with what stands behind it. */
+function range(first: number, last: number, behind = ''): string {
+  const all = Array.from({ length: last - first + 1 }, (_, i) => (first + i).toString(16) + behind);
+  return all.join('');
 }
 
 /** Cut into writes of `size` bytes. */

@@ -63,6 +63,19 @@ afterAll(async () => {
   server.close();
 });
 
+/** What comes to one end from now on, behind `before`: megabytes of it, which are not to be looked through again. */
+function collect({ socket }: RawEnd, before: Buffer) {
+  const pieces: Buffer[] = [];
+  const tracker = new FrameTracker();
+  const onData = (piece: Buffer) => {
+    pieces.push(piece);
+    tracker.push(piece);
+  };
+  onData(before);
+  socket.removeAllListeners('data').on('data', onData);
+  return { hasClose: () => tracker.closeCode !== null, bytes: () => Buffer.concat(pieces) };
+}
+
 const isOver = (end: RawEnd) => end.ended || end.closed;
 
 async function sendAll(end: RawEnd, send: Case[2]): Promise<void> {
@@ -82,15 +95,15 @@ async function playClient(port: number, path: string, send: Case[2]): Promise<Ou
   const client = await rawClient(port);
   client.write(upgradeRequest(path));
   await client.has('\r\n\r\n');
-  const answer = () => client.received.subarray(client.text.indexOf('\r\n\r\n') + 4);
+  const answer = collect(client, client.received.subarray(client.text.indexOf('\r\n\r\n') + 4));
   await sendAll(client, send);
   // Whoever asked for a close waits for it. A client that ended the connection at once would race it.
   if (hasClose(Buffer.concat(send)))
-    await until('the service closes', () => isOver(client) || hasClose(answer()));
+    await until('the service closes', () => isOver(client) || answer.hasClose());
   client.socket.end();
   await until('the connection ends', () => isOver(client));
   client.socket.destroy();
-  return { bytes: answer(), told: '' };
+  return { bytes: answer.bytes(), told: '' };
 }
 
 /** The same from the other end. A service ends the connection when it has a close (RFC 6455 7.1.1). */
@@ -112,6 +125,7 @@ async function playService(port: number, path: string, send: Case[2]): Promise<O
   await once(client, 'open');
   const headBytes = tcp.bytesRead;
   const service = await accepted;
+  const answer = collect(service, service.received);
   awaited.delete(number);
   await sendAll(service, send);
   const all = Buffer.concat(send);
@@ -121,11 +135,11 @@ async function playService(port: number, path: string, send: Case[2]): Promise<O
   );
   await new Promise(resolve => setImmediate(resolve));
   if (hasClose(all) || client.readyState !== WebSocket.OPEN)
-    await until('the client closes', () => isOver(service) || hasClose(service.received));
+    await until('the client closes', () => isOver(service) || answer.hasClose());
   service.socket.end();
   await until('both are over', () => isOver(service) && client.readyState === WebSocket.CLOSED);
   service.socket.destroy();
-  return { bytes: service.received, told: told.join(', ') };
+  return { bytes: answer.bytes(), told: told.join(', ') };
 }
 
 const CASES = { client: casesOf('client'), service: casesOf('service') };
@@ -167,6 +181,10 @@ test('the cases are what they say: good ones are echoed, bad ones closed for the
     expect(await codeOf('text of 128 bytes')).toEqual([0x81, 1000]);
     expect(await codeOf('a close with half a code')).toEqual([0x88, 1002]);
     expect(await codeOf('a lone continuation, in one frame')).toEqual([0x88, 1007]);
+    expect(await codeOf('UTF-8 or not: f4908080')).toEqual([0x88, 1007]);
+    expect(await codeOf('7 bytes of text')).toEqual([0x88, 1007]);
+    expect(await codeOf('the noncharacter U+1FFFE')).toEqual([0x81, 1000]);
+    expect(await codeOf('4 MiB in frames of 64 bytes')).toEqual([0x82, 1000]);
     expect(await codeOf('a length beyond 2^53')).toEqual([0x88, 1009]);
   }
 });
