@@ -229,8 +229,8 @@ export class Handovers {
     const [given, sent] = [read(old), read(next)];
     const result = reconcile({
       delivered: given.messages
-        // What was withheld as somebody else's the client has not had.
-        .filter(({ index, payload }) => index < old.given && !session.guard?.withholds(payload))
+        // What was withheld, as somebody else's or because nobody can look into it, the client has not had.
+        .filter(message => message.index < old.given && !session.guard?.withholds(message))
         .map(({ payload }) => eventOf(payload)),
       sent: sent.messages.map(({ payload, index }) => ({
         ...eventOf(payload),

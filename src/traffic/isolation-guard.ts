@@ -49,13 +49,12 @@ export class IsolationGuard {
     return hasRoutingField(this.#facts.isolation, bytes);
   }
 
-  /** True where it is somebody else's; nobody is told. */
-  isForeign(payload: Buffer, form: MessageForm): boolean {
-    const { watch, route } = this.#facts;
-    return (
-      watch.fits(route) &&
-      examine(this.#facts.isolation, this.#recipient, payload, form).kind === 'foreign'
-    );
+  /** What `rule` would do, without telling anybody. */
+  withholds(payload: Buffer, form: MessageForm): boolean {
+    const { watch, route, mode, isolation } = this.#facts;
+    const { kind } = examine(isolation, this.#recipient, payload, form);
+    if (kind === 'uninspectable') return isolation.rules.uninspectable === 'block';
+    return kind === 'foreign' && mode === 'block' && watch.fits(route);
   }
 
   /** Of one whole message. */

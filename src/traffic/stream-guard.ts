@@ -49,9 +49,15 @@ export class StreamGuard {
     return this.#splitter.lost && !this.#isPassing;
   }
 
-  /** True where a message is withheld as somebody else's. */
-  withholds(payload: Buffer): boolean {
-    return this.mode === 'block' && this.#guard.isForeign(payload, {});
+  /** True where a message is withheld by what it says; nobody is told. */
+  withholds({
+    payload,
+    isBinary,
+  }: {
+    readonly payload: Buffer;
+    readonly isBinary: boolean;
+  }): boolean {
+    return this.#guard.withholds(payload, { isBinary });
   }
 
   /** What of these bytes, and of what was held, goes to the client now; may lie in the same memory. */

@@ -3,7 +3,7 @@
 import type { CompiledRules } from '../rules/compare/compile.ts';
 import type { TailEvent } from '../rules/handover/reconcile.ts';
 import { tailEvent } from '../rules/handover/tail-event.ts';
-import { wholeFrame } from '../wire/frames.ts';
+import { OPCODE, wholeFrame } from '../wire/frames.ts';
 import { type MessageUnit, UnitSplitter } from '../wire/message-units.ts';
 import type { Leg } from './leg.ts';
 import type { TailRecord, TailRing } from './tail-ring.ts';
@@ -16,6 +16,7 @@ export interface TailMessage {
   /** How many the leg had begun before it. */
   readonly index: number;
   readonly payload: Buffer;
+  readonly isBinary: boolean;
   /** As it can be given to the client. */
   readonly raw: Buffer;
 }
@@ -73,13 +74,14 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
 }
 
 /** The message of a unit; control frames in it are the leg's own business. */
-function readUnit(unit: MessageUnit): { payload: Buffer; raw: Buffer } | null {
+function readUnit(unit: MessageUnit): Omit<TailMessage, 'index'> | null {
   const message = unit.message();
   if (message === null) return null;
   const { payload } = message;
   const hasControls = unit.controls().length > 0;
   return {
     payload,
+    isBinary: message.opcode === OPCODE.binary,
     raw: hasControls ? wholeFrame(message.opcode, payload) : unit.raw,
   };
 }

@@ -174,6 +174,27 @@ describe("where another user's data is kept away", () => {
     expect(read).toEqual([addressed(1, 'ann')]);
   });
 
+  test.each([
+    ['text that is no UTF-8', false, `{"recipient_id":"b\xff",`],
+    ['binary data', true, `{"a":"\xff",`],
+  ])(
+    'what was withheld because nobody can look into it comes from the other one: %s',
+    async (_what, binary, start) => {
+      const routes = [{ ...ROUTE, isolation: { uninspectable: 'block' as const } }];
+      const { legacy, candidate, front, read, move } = await line({
+        ...{ ...ann, routes, isolation: 'sanitize' },
+      });
+      await move('candidate');
+      const opaque = Buffer.from(event(1).replace('{', start), 'latin1');
+      for (const socket of candidate.sockets) socket.send(opaque, { binary });
+      await until('it is withheld', () => front.uninspected.length === 1);
+      legacy.say(event(1));
+      await move('legacy');
+      await until('it has what legacy sent', () => read.length === 1);
+      expect(read).toEqual([event(1)]);
+    },
+  );
+
   test('what a handover delivers has passed the guard', async () => {
     const { legacy, candidate, read, move } = await line({ ...ann, isolation: 'sanitize' });
     candidate.say(addressed(1, 'ann'));
