@@ -25,8 +25,10 @@ interface Outcome {
 /** Plays a case at a service, or a proxy, on this port. */
 type Play = (port: number, path: string, send: Case[2]) => Promise<Outcome>;
 
+/** `ws` would refuse 4 MiB in frames of 64 bytes, which are more of them than it takes by itself. */
+const READING = { perMessageDeflate: false, maxFragments: 100_000 } as const;
 /** Echoes, and says what is wrong with what it can not read. */
-const echo = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+const echo = new WebSocketServer({ noServer: true, ...READING });
 /** Connections that a case is to be sent by, by the number in their query; the rest is echoed. */
 const awaited = new Map<string, (service: RawEnd) => void>();
 let plays = 0;
@@ -113,7 +115,7 @@ async function playService(port: number, path: string, send: Case[2]): Promise<O
   const accepted = new Promise<RawEnd>(resolve => awaited.set(number, resolve));
   const tcp = net.connect({ host: '127.0.0.1', port });
   const client = new WebSocket(`ws://127.0.0.1:${port}${path}?${number}`, {
-    perMessageDeflate: false,
+    ...READING,
     createConnection: () => tcp,
     // By chance otherwise.
     generateMask: mask => void mask.fill(0),
