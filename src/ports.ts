@@ -96,6 +96,8 @@ export interface IsolationWatch {
   fits(route: string): boolean;
   /** Another user's data was on its way to a client, and did not reach him as it was. */
   prevented(event: Prevented): void;
+  /** A message of the client's own named others beside him, in a list, and reached him without their names. */
+  narrowed(route: string, side: Side): void;
   /** A message could not be looked into; withheld or passed on as the route says. */
   uninspected(route: string, side: Side, because: UninspectedBecause, withheld: boolean): void;
 }

@@ -17,6 +17,7 @@ interface Counted {
 export class LaneIsolation implements IsolationWatch {
   readonly #options: LaneIsolationOptions;
   readonly #prevented = new Map<string, Counted>();
+  readonly #narrowed = new Map<string, Counted>();
   readonly #uninspected = new Map<string, Counted>();
 
   constructor(options: LaneIsolationOptions) {
@@ -33,13 +34,19 @@ export class LaneIsolation implements IsolationWatch {
     this.#options.onPrevented(event, !event.compared || !this.#options.judge.running);
   }
 
+  narrowed(route: string, side: Side): void {
+    count(this.#narrowed, { route, side });
+  }
+
   uninspected(route: string, side: Side, because: UninspectedBecause, withheld: boolean): void {
     const outcome = withheld ? 'withheld' : 'passed';
     count(this.#uninspected, { route, side, because, outcome });
   }
 
   register(registry: Registry): void {
-    const [prevented, uninspected] = [this.#prevented, this.#uninspected];
+    const prevented = this.#prevented;
+    const narrowed = this.#narrowed;
+    const uninspected = this.#uninspected;
     new Counter({
       name: 'cutover_isolation_prevented_total',
       help: 'Events that named somebody else, and did not reach a client as they were.',
@@ -48,6 +55,16 @@ export class LaneIsolation implements IsolationWatch {
       collect() {
         this.reset();
         for (const { labels, times } of prevented.values()) this.inc(labels, times);
+      },
+    });
+    new Counter({
+      name: 'cutover_isolation_narrowed_total',
+      help: 'Events whose lists of recipients reached a client with his own name alone.',
+      labelNames: ['route', 'side'],
+      registers: [registry],
+      collect() {
+        this.reset();
+        for (const { labels, times } of narrowed.values()) this.inc(labels, times);
       },
     });
     new Counter({

@@ -12,6 +12,7 @@ import { type Contamination, nameIn } from '../rules/isolation/incident.ts';
 import {
   inspect,
   type MessageForm,
+  type RoutingField,
   type UninspectableBecause,
 } from '../rules/isolation/inspect.ts';
 import type { MarkerSearch } from '../rules/isolation/marker.ts';
@@ -160,7 +161,7 @@ export class StreamWatch {
       counts.uninspectable[inspection.because] += 1;
       return null;
     }
-    const own = inspection.fields.filter(({ says }) => says === 'own').length;
+    const own = inspection.fields.filter(isOwn).length;
     const foreign = inspection.fields.filter(({ says }) => says === 'foreign');
     counts.fields += own + foreign.length;
     counts.foreign += foreign.length;
@@ -228,6 +229,10 @@ export class StreamWatch {
     if (oldest[1].length === 0) all.delete(oldest[0]);
     this.#recentCount[side] -= 1;
   }
+}
+
+function isOwn({ says }: RoutingField): boolean {
+  return says === 'own' || says === 'among';
 }
 
 function markerOf(owner: string): Found {

@@ -65,6 +65,8 @@ export class IsolationGuard {
         return 'pass';
       case 'uninspectable':
         return this.uninspectable(examined.because);
+      case 'among':
+        return this.#narrow(payload, examined.fields);
       case 'foreign':
         if (!this.#facts.watch.fits(this.#facts.route)) return 'pass';
         return this.#prevent(payload, examined.fields);
@@ -79,9 +81,18 @@ export class IsolationGuard {
     return withheld ? 'withhold' : 'pass';
   }
 
+  /** Whom else it is for is none of his business; but it is his, and nothing to be withheld. */
+  #narrow(payload: Buffer, fields: readonly RoutingField[]): Ruling {
+    const { route, side, mode, watch } = this.#facts;
+    if (mode !== 'sanitize' || !watch.fits(route)) return 'pass';
+    watch.narrowed(route, side);
+    return sanitize(payload, fields, this.#recipient);
+  }
+
   #prevent(payload: Buffer, fields: readonly RoutingField[]): Ruling {
     const { route, side, id, subject, mode, watch } = this.#facts;
-    const [{ path, eventType, start, end }] = fields as [RoutingField];
+    const foreign = fields.find(({ says }) => says === 'foreign') as RoutingField;
+    const { path, eventType, start, end } = foreign;
     const named = payload.toString('utf8', start, end);
     watch.prevented({
       ...{ route, side, session: id, subject, path, eventType, named },

@@ -12,7 +12,7 @@
 //            scan       what the scan must say; left out: not asked
 //            says       [path says] of each routing field, sorted; or "uninspectable because"
 //            examined   what a lane is told, where that does not follow from `says`
-//            sanitized  the text after foreign fields were rewritten
+//            sanitized  the text after what names others was rewritten
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Subject } from '../../src/rules/decide.ts';

@@ -26,7 +26,7 @@ test.each(CASES)('$file: $one.name', ({ one }) => {
   if (inspection.kind === 'inspected' && inspection.fields.length > 0) {
     expect(hasRoutingField(isolation, bytes)).toBe(true);
   }
-  if (examined.kind === 'foreign') {
+  if (examined.kind === 'foreign' || examined.kind === 'among') {
     const safe = sanitize(bytes, examined.fields, recipient);
     if (one.sanitized !== undefined) expect(safe.toString()).toBe(one.sanitized);
     expect(examine(isolation, recipient, safe, form).kind).toBe('clean');
@@ -36,7 +36,7 @@ test.each(CASES)('$file: $one.name', ({ one }) => {
 
 test('there are cases of everything that can be said', () => {
   const lines = CASES.flatMap(({ one }) => one.says);
-  for (const word of ['own', 'foreign', 'nobody', 'provenance', 'content']) {
+  for (const word of ['own', 'among', 'foreign', 'nobody', 'provenance', 'content']) {
     expect(
       lines.some(line => line.endsWith(` ${word}`)),
       word,
@@ -55,5 +55,6 @@ function said(inspection: Inspection): string | string[] {
 
 function followsFrom(inspection: Inspection): string {
   if (inspection.kind === 'uninspectable') return 'uninspectable';
-  return inspection.fields.some(({ says }) => says === 'foreign') ? 'foreign' : 'clean';
+  const says = new Set(inspection.fields.map(field => field.says));
+  return says.has('foreign') ? 'foreign' : says.has('among') ? 'among' : 'clean';
 }

@@ -317,7 +317,12 @@ export class PlayedSession {
       twins: { take: () => false, isOn: () => false },
       logger: pino({ level: 'silent' }),
       unrouted: () => undefined,
-      isolation: { fits: () => true, prevented: () => undefined, uninspected: () => undefined },
+      isolation: {
+        fits: () => true,
+        prevented: () => undefined,
+        narrowed: () => undefined,
+        uninspected: () => undefined,
+      },
       observer: {
         sessionOpened: () => undefined,
         sessionClosed: (_route, _side, cause, code) => void this.ends.push(`${cause} ${code}`),

@@ -67,6 +67,8 @@ export interface TestProxy {
   begun: string[];
   /** What the guards of isolation told. */
   prevented: Prevented[];
+  /** Routes of messages that named others beside the client. */
+  narrowed: string[];
   uninspected: Uninspected[];
   /** Lines of the log, as text. */
   logged: string[];
@@ -107,6 +109,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
   const agreed: string[] = [];
   const begun: string[] = [];
   const prevented: Prevented[] = [];
+  const narrowed: string[] = [];
   const uninspected: Uninspected[] = [];
   const traffic = new Traffic({
     loaded: loadedConfig(o),
@@ -123,6 +126,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     isolation: {
       fits: o.fits ?? (() => true),
       prevented: event => void prevented.push(event),
+      narrowed: route => void narrowed.push(route),
       uninspected: (route, side, because, withheld) =>
         void uninspected.push({ route, side, because, withheld }),
     },
@@ -151,6 +155,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     agreed,
     begun,
     prevented,
+    narrowed,
     uninspected,
     logged,
     close: async () => {

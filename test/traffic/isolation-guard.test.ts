@@ -102,6 +102,12 @@ const STREAMS: Record<string, { sent: Buffer; sanitize: Buffer; block: Buffer; e
     block: Buffer.alloc(0),
     events: 1,
   },
+  'a list with him and others': {
+    sent: message('{"recipient_id":["bob","ann"]}'),
+    sanitize: message('{"recipient_id":["ann"]}'),
+    block: message('{"recipient_id":["bob","ann"]}'),
+    events: 0,
+  },
   'a list without him': {
     sent: message('{"recipient_id":["bob","eve"]}'),
     sanitize: message('{"recipient_id":["ann"]}'),

@@ -10,6 +10,7 @@ import { scan } from './scan.ts';
 
 const WHY: Readonly<Record<Said, string>> = {
   own: 'names the user',
+  among: 'names the user among others: his, and the others are left out in mode sanitize',
   foreign: 'names somebody else: contaminated',
   nobody: 'names nobody',
   provenance: 'is provenance by declaration: it says whose it is, not whom it is for',

@@ -10,7 +10,7 @@ import { scan } from './scan.ts';
 export const MOST_INSPECTED_BYTES = 1_048_576;
 
 /** What a routing field says. */
-export type Said = 'own' | 'foreign' | 'nobody' | 'provenance' | 'content';
+export type Said = 'own' | 'among' | 'foreign' | 'nobody' | 'provenance' | 'content';
 
 export interface RoutingField {
   /** JSON pointer; its steps are names from the configuration, never data. */
@@ -74,12 +74,15 @@ export function inspect(
 /** What a lane asks of every message. */
 export type Examined =
   | { readonly kind: 'clean' }
+  /** It is his, though others are named in a list beside him; `fields` are those lists. */
+  | { readonly kind: 'among'; readonly fields: readonly RoutingField[] }
+  /** Somebody else's; `fields` as for `among`, and those that name others alone. */
   | { readonly kind: 'foreign'; readonly fields: readonly RoutingField[] }
   | { readonly kind: 'uninspectable'; readonly because: UninspectableBecause };
 
 const CLEAN: Examined = Object.freeze({ kind: 'clean' });
 
-/** `scan`, and `inspect` where that is not enough; `fields` are the foreign ones alone, never none. */
+/** `scan`, and `inspect` where that is not enough. */
 export function examine(
   isolation: Isolation,
   recipient: Recipient,
@@ -90,8 +93,9 @@ export function examine(
   if (form.isBinary !== true && scan(isolation, recipient, payload) === 'clean') return CLEAN;
   const inspection = inspect(isolation, recipient, payload, form);
   if (inspection.kind === 'uninspectable') return inspection;
-  const fields = inspection.fields.filter(({ says }) => says === 'foreign');
-  return fields.length === 0 ? CLEAN : { kind: 'foreign', fields };
+  const fields = inspection.fields.filter(({ says }) => says === 'foreign' || says === 'among');
+  if (fields.length === 0) return CLEAN;
+  return { kind: fields.some(({ says }) => says === 'foreign') ? 'foreign' : 'among', fields };
 }
 
 function saidBy(

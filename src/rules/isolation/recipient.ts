@@ -2,10 +2,15 @@
 import type { Subject } from '../decide.ts';
 import { withExactIntegers } from '../pairing/exact.ts';
 
+/** A number as it was written; the compiler's library does not know it yet. */
+const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => unknown };
+
 /** Whom the value of a routing field names. */
 export type Named =
   /** The session's user, under one of his names. */
   | 'own'
+  /** A list with the session's user in it, and others. */
+  | 'among'
   /** Somebody else. */
   | 'foreign'
   /** Null, empty, false, 0: no one. */
@@ -38,8 +43,18 @@ export class Recipient {
     }
     if (typeof value === 'number') return value === 0 ? 'nobody' : this.#number(json, value);
     // Integers beyond 2^53 keep their digits; nested deeper than that can be done for, it is no name.
-    const isPlain = typeof value !== 'object' || value === null;
-    return this.#value(isPlain ? value : (withExactIntegers(json) ?? value), 0);
+    if (typeof value !== 'object' || value === null) return this.#value(value, 0);
+    const exact = withExactIntegers(json) ?? value;
+    const named = this.#value(exact, 0);
+    if (named !== 'own' || !Array.isArray(exact)) return named;
+    return exact.some(member => this.#value(member, 1) === 'foreign') ? 'among' : 'own';
+  }
+
+  /** Of a list that names him among others, as it is written in JSON: with his own entries alone, as they are. */
+  alone(json: string): string {
+    const exact = withExactIntegers(json) as readonly unknown[];
+    const written = JSON.parse(json, asWritten) as readonly unknown[];
+    return JSON.stringify(written.filter((_, index) => this.#value(exact[index], 1) === 'own'));
   }
 
   #number(json: string, value: number): Named {
@@ -73,6 +88,11 @@ export class Recipient {
     }
     return found;
   }
+}
+
+function asWritten(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  const { source } = context ?? {};
+  return typeof value === 'number' && source !== undefined ? rawJSON(source) : value;
 }
 
 /** A list of objects with an id each is as far as recipients go. */

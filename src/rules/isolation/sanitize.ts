@@ -9,8 +9,9 @@ const NUMBER = /^-?\d/;
 const DIGITS = /^(?:0|[1-9]\d{0,14})$/;
 
 /**
- * The message with `fields` (of the same bytes, in order, the foreign ones) naming the recipient by
- * his id: a list becomes a list of him alone, a number a number where his id can be one.
+ * The message with `fields` (of the same bytes, in order, those that name others) naming the recipient alone: a
+ * list that has him in it keeps his entries, any other becomes a list of his id, a number a number where his id
+ * can be one.
  */
 export function sanitize(
   payload: Buffer,
@@ -19,8 +20,12 @@ export function sanitize(
 ): Buffer {
   const parts: Buffer[] = [];
   let from = 0;
-  for (const { start, end } of fields) {
-    parts.push(payload.subarray(from, start), Buffer.from(inPlaceOf(payload, start, recipient)));
+  for (const { says, start, end } of fields) {
+    const mended =
+      says === 'among'
+        ? recipient.alone(payload.toString('utf8', start, end))
+        : inPlaceOf(payload, start, recipient);
+    parts.push(payload.subarray(from, start), Buffer.from(mended));
     from = end;
   }
   parts.push(payload.subarray(from));
