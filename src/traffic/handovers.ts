@@ -281,6 +281,8 @@ export class Handovers {
     const next = comparison.exchange(stays ? old : null, beside);
     if (next === null) return this.#end(session);
     if (!stays || comparison.plan === null) {
+      // Before its service stops: what it does not say from here on is no fault of its own.
+      comparison.primaryClosed(old.side);
       this.#letGo(old);
       session.secondLost(old.side);
     }

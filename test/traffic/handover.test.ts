@@ -403,6 +403,25 @@ test('a second leg that was given up is dialled anew when it is to serve', async
   expect(read).toEqual([event(1), event(2)]);
 });
 
+// The fault: to the judge it was there still, and all that the other service went on to say was missing there.
+test.each([
+  ['with one decision', () => undefined],
+  [
+    'because it fails',
+    (candidate: Awaited<ReturnType<typeof line>>['candidate']) =>
+      void candidate.sockets[0]?.close(1012),
+  ],
+] as const)('a primary that is let go %s is over for the judge as well', async (_how, fail) => {
+  const { candidate, ear, front, settle, moved } = await line({ primary: 'candidate' });
+  const heard = () => ear.streams[0]?.notes ?? [];
+  expect(heard()).not.toContain('close candidate');
+  settle({ ...decisionFor('legacy'), second: null });
+  fail(candidate);
+  await front.traffic.reconsider();
+  await until('legacy serves', () => moved().at(-1)?.side === 'legacy');
+  expect(heard()).toContain('close candidate');
+});
+
 // The fault: a client's answer to a ping of the old primary went to the new one, and the old one, now the
 // way back, hung up after its 20 s.
 test('a ping that the client has not answered before a move is answered for him', async () => {
