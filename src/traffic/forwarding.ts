@@ -143,6 +143,7 @@ function guardAnew(session: Session): boolean {
 export function putClose(session: Session, frame: Buffer): void {
   session.closeWaiting = null;
   session.cut = true;
+  const { isLeaving } = session;
   session.handle({ kind: 'client-gone' });
   for (const run of session.rollbacks) {
     run.cut(session);
@@ -150,6 +151,8 @@ export function putClose(session: Session, frame: Buffer): void {
   }
   // A service that closed already has the last word.
   if (!session.lastWord) session.client.write(frame);
+  // Otherwise its service ends it, when it has the client's answer.
+  if (isLeaving) session.client.end();
   // What the service still sends is read and thrown away, so that its own close is seen.
   session.leg.socket.resume();
   session.client.resume();

@@ -75,6 +75,10 @@ export class Handovers {
   /** Who needs a leg first. */
   readonly #dials: DialQueue;
   readonly #uncut: Session[] = [];
+  /** Without a leg, to be told to come again. */
+  readonly #leaving: Session[] = [];
+  /** ms of `performance.now()`. */
+  #tellNextAt = 0;
   readonly #held: Session[] = [];
   readonly #reconciled = new Map<Session, Reconciled>();
   readonly #rules = new WeakMap<RouteConfig, CompiledRules>();
@@ -150,6 +154,8 @@ export class Handovers {
         return this.forget(session);
       case 'end':
         return this.#end(session);
+      case 'leave':
+        return this.#leave(session);
     }
   }
 
@@ -334,6 +340,28 @@ export class Handovers {
     leg.leave();
   }
 
+  /** It has no leg any more, and is told so in its turn. */
+  #leave(session: Session): void {
+    this.forget(session);
+    for (const run of session.rollbacks) run.cut(session);
+    // What it says nobody hears.
+    session.client.pause();
+    session.leg.leave();
+    this.#leaving.push(session);
+    this.#tickSoon();
+  }
+
+  #tellLeaving(now: number): void {
+    const { movesPerS } = this.#options.pace();
+    this.#tellNextAt = Math.max(this.#tellNextAt, now - TICK_MS);
+    while (this.#leaving.length > 0 && this.#tellNextAt <= now) {
+      const session = this.#leaving.shift();
+      // Clients with one delay of their own must not come back in step.
+      this.#tellNextAt += ((0.5 + Math.random()) * 1_000) / movesPerS;
+      session?.end(ERRORS.draining.close, 'service restart');
+    }
+  }
+
   /** The client is told to come again, as after any restart of a service. */
   #end(session: Session): void {
     this.forget(session);
@@ -399,7 +427,9 @@ export class Handovers {
       this.#retrying.delete(session);
       this.#dials.add(session);
     }
-    const waiting = this.#cutting.size + this.#overlapping.size + this.#retrying.size;
+    this.#tellLeaving(now);
+    const waiting =
+      this.#leaving.length + this.#cutting.size + this.#overlapping.size + this.#retrying.size;
     if (waiting === 0) this.#stopTicking();
   }
 }

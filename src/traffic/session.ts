@@ -130,6 +130,11 @@ export class Session implements SecondLegListener, RolledBack {
     return this.decided.decision;
   }
 
+  /** It has no leg any more, and is going to be told to come again. */
+  get isLeaving(): boolean {
+    return this.state.phase === 'leaving';
+  }
+
   /** As the decision says by now; the client's stream is between two messages. */
   guardAnew(): void {
     this.guard?.close();

@@ -410,7 +410,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   #rollBack(session: Session, run: RollbackRun): 'reconnect' | undefined {
-    if (session.cause !== null) return;
+    if (session.cause !== null || session.isLeaving) return;
     const { phase, wanted } = session.state;
     const isThere = session.leg.side === 'candidate';
     if (!isThere && wanted !== 'candidate' && phase === 'steady') return;
@@ -448,8 +448,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const count = { warm: 0, toDial: 0, notMovable: 0 };
     for (const session of this.sessions) {
       if (session.facts.route.name !== route || session.leg.side !== 'candidate') continue;
-      // It has had its last byte, and only its client has still to close.
-      if (session.cut) continue;
+      // It has had its last byte, and only its client has still to close, or to be told.
+      if (session.cut || session.isLeaving) continue;
       if (!this.#isToMove(session)) count.notMovable += 1;
       else if (session.state.second === 'legacy') count.warm += 1;
       else count.toDial += 1;
@@ -462,7 +462,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** `reconnect`: the session is to be told to come again. */
   #reconsider(session: Session): 'reconnect' | undefined {
     // A rollback comes first.
-    if (session.cause !== null || session.rollbacks.length > 0) return;
+    if (session.cause !== null || session.isLeaving || session.rollbacks.length > 0) return;
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
     const { primary, second, reason } = decided.decision;

@@ -315,13 +315,35 @@ describe('49, 53: where legacy can not be had', () => {
     await until('legacy serves them', () => clients.every(({ read }) => read.length === 1));
   });
 
-  test('and the candidate dies as well, their clients are told to come again', async () => {
-    const { candidate, legacy, clients, rollBack } = await line({ clients: 2 });
-    legacy.close();
-    const progress = rollBack();
+  test.each(['before it', 'behind it', 'without a rollback'])(
+    'and the candidate dies as well, %s, their clients are told to come again, at the pace that is set',
+    async when => {
+      const { candidate, legacy, clients, rollBack } = await line({
+        ...{ clients: 12, limits: { movesPerS: 20 } },
+      });
+      let progress: RollbackProgress | null = null;
+      if (when === 'behind it') candidate.close();
+      legacy.close();
+      if (when !== 'without a rollback') progress = rollBack();
+      candidate.close();
+      await until('all are told', () => clients.every(({ code }) => code !== null));
+      if (progress !== null) await over(progress);
+      expect(clients.map(({ code }) => code)).toEqual(clients.map(() => 1012));
+      const times = clients.map(({ closedAt }) => closedAt);
+      expect(Math.max(...times) - Math.min(...times)).toBeGreaterThan(250);
+    },
+  );
+
+  test('and the candidate dies while legacy is dialled, their clients are told to come again', async () => {
+    const probe = await service();
+    probe.close();
+    const { candidate, clients, rollBack } = await line({
+      ...{ clients: 2, second: false, legacyPort: probe.port },
+    });
+    await over(rollBack());
     candidate.close();
-    await over(progress);
     await until('both are told', () => clients.every(({ code }) => code !== null));
+    expect(clients.map(({ code }) => code)).toEqual([1012, 1012]);
   });
 });
 

@@ -5,10 +5,12 @@
 //   steady ─────────────────────► cutting ────────────────► held ─────────────► steady, roles changed
 //     │ switch, none                 │ no boundary in time     │ second lost, or switched back
 //     └► dial, steady                └► end                    └► steady, roles as before
+//
+//   no leg left ─► leaving: the client is told to come again, in its turn
 import type { Side } from '../decide.ts';
 import { endOfLeg } from './close-codes.ts';
 
-export type Phase = 'steady' | 'cutting' | 'held' | 'ended';
+export type Phase = 'steady' | 'cutting' | 'held' | 'leaving' | 'ended';
 
 /** One per session; replaced, never changed. */
 export interface Handover {
@@ -20,6 +22,8 @@ export interface Handover {
   readonly wanted: Side | null;
   /** The primary died; nothing more comes from it. */
   readonly primaryLost: boolean;
+  /** It was taken from the service that it was opened with. */
+  readonly moved: boolean;
 }
 
 export type HandoverInput =
@@ -56,7 +60,9 @@ export type HandoverAction =
   /** The end goes to the client as it came. */
   | { readonly kind: 'pass-end' }
   /** Cut off, for want of a boundary or of a leg: 1012 between frames, else the connection is closed. */
-  | { readonly kind: 'end' };
+  | { readonly kind: 'end' }
+  /** As `end`, in its turn: a service that dies leaves thousands, who would all come again at once. */
+  | { readonly kind: 'leave' };
 
 export interface Step {
   readonly state: Handover;
@@ -64,12 +70,14 @@ export interface Step {
 }
 
 export function steady(primary: Side, second: Side | null = null): Handover {
-  return { phase: 'steady', primary, second, wanted: null, primaryLost: false };
+  return { phase: 'steady', primary, second, wanted: null, primaryLost: false, moved: false };
 }
 
 /** Total: whatever comes in whatever state has a defined answer; what comes late is ignored. */
 export function step(state: Handover, input: HandoverInput): Step {
   if (state.phase === 'ended') return stay(state);
+  // There is nobody to go back to; what comes to be had now is for whoever comes again.
+  if (state.phase === 'leaving' && input.kind !== 'client-gone') return stay(state);
   switch (input.kind) {
     case 'switch':
       return onSwitch(state, input.to, input.atBoundary);
@@ -120,6 +128,7 @@ function changeRoles(state: Handover): Step {
     second: primaryLost ? null : primary,
     wanted: wanted === second ? null : wanted,
     primaryLost: false,
+    moved: true,
   };
   return { state: changed, actions: [{ kind: 'change-roles', lost: primaryLost }] };
 }
@@ -128,7 +137,7 @@ function onSecondLost(state: Handover): Step {
   const without: Handover = { ...state, second: null };
   if (state.phase === 'steady') return stay(without);
   // Both are gone.
-  if (state.primaryLost) return end(without, { kind: 'end' });
+  if (state.primaryLost) return leave(without);
   // The session stays where it was; whoever wanted it elsewhere asks again once there is a leg.
   return { state: { ...without, phase: 'steady' }, actions: [{ kind: 'resume' }] };
 }
@@ -137,21 +146,27 @@ function onPrimaryLost(
   state: Handover,
   input: Extract<HandoverInput, { kind: 'primary-lost' }>,
 ): Step {
-  const { second, phase } = state;
+  const { second, phase, wanted } = state;
   const lost: Handover = { ...state, primaryLost: true };
   // Its last message is complete and the other leg is about to speak: nothing changes by it.
   if (phase === 'held') return stay(lost);
-  const goesOn =
-    second !== null &&
-    !input.clientClosed &&
-    input.atBoundary &&
-    (phase === 'cutting' || (input.failover && endOfLeg(input.code) === 'fail-over'));
-  if (!goesOn) return end(lost, { kind: 'pass-end' });
+  const isMoving = wanted !== null;
+  const isFailure =
+    !input.clientClosed && endOfLeg(input.code, isMoving ? 'moving' : 'steady') === 'fail-over';
+  const goesOn = isMoving || input.failover;
+  // Where it was not asked for, and nobody took the client there, a service's failure is its own word, too.
+  if (!isFailure || !(goesOn || state.moved)) return end(lost, { kind: 'pass-end' });
+  // Nobody to go on with, or no place in the client's stream to do so.
+  if (!goesOn || second === null || !input.atBoundary) return leave(lost);
   const held = hold({ ...lost, wanted: second });
   return {
     state: held.state,
     actions: phase === 'cutting' ? held.actions : [{ kind: 'cut' }, ...held.actions],
   };
+}
+
+function leave(state: Handover): Step {
+  return { state: { ...state, phase: 'leaving' }, actions: [{ kind: 'leave' }] };
 }
 
 function end(state: Handover, action: HandoverAction): Step {
