@@ -2,16 +2,28 @@
 // socket open, and what happened is on record without anybody's name.
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterEach, expect, test, vi } from 'vitest';
 import type { WebSocket } from 'ws';
+import { broadcasterRules } from '../../src/broadcast/compare-rules.ts';
 import type { FaultKind } from '../../src/broadcast/fault.ts';
+import { Guardrails } from '../../src/control/guardrails.ts';
+import type { ShownIncident } from '../../src/control/incident-evidence.ts';
 import type { Incident } from '../../src/control/incidents.ts';
 import { verifyJournal } from '../../src/control/journal.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
-import { admin, login, type Stack, type StackOptions, sidesOf, stack } from '../support/stack.ts';
+import {
+  admin,
+  login,
+  type Stack,
+  type StackOptions,
+  sidesOf,
+  stack,
+  tokenFor,
+} from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
-const [ANN, BOB] = ['user_1001', 'user_1002'];
+const [ANN, BOB, CARL] = ['user_1001', 'user_1002', 'user_1003'];
 
 let up: Stack;
 afterEach(() => up.close(), 60_000);
@@ -163,4 +175,99 @@ test('an event of another user’s is known by his thread once its window has cl
   // Nobody is served by the candidate: nothing to roll back, and no stage forward.
   const { body: status } = await admin(up.proxy, up.folder, '/status');
   expect(status.routes).toMatchObject([{ guardrails: { holds: true } }, {}, {}]);
+}, 90_000);
+
+/** Ann's stream of events, as text. */
+async function readStream(): Promise<{ text: string; end: AbortController }> {
+  const end = new AbortController();
+  const headers = { authorization: `Bearer ${await tokenFor(ANN)}`, accept: 'text/event-stream' };
+  const { body } = await fetch(`${up.proxy.listen}/events`, { headers, signal: end.signal });
+  const stream = { text: '', end };
+  void (async () => {
+    for await (const chunk of body ?? []) stream.text += Buffer.from(chunk).toString();
+  })().catch(() => undefined);
+  return stream;
+}
+
+test.each(['events', 'sse'])(
+  'on %s the latch is set by the leak itself, and not by the next look',
+  async route => {
+    up = await stack({ stage: ['live'] });
+    const looked = vi.spyOn(Guardrails.prototype, 'look');
+    const stream = route === 'sse' ? await readStream() : null;
+    const socket = route === 'sse' ? null : await read(ANN);
+    const last = (): number | undefined => {
+      const [, number] = /"number":(\d+)(?!.*"number")/s.exec(stream?.text ?? '') ?? [];
+      return socket?.events.at(-1)?.number ?? (number === undefined ? undefined : Number(number));
+    };
+    await until('an event comes', async () => {
+      await post(ANN);
+      return last() !== undefined;
+    });
+    const isCandidates = (user: string) => user === ANN;
+    // Right behind a look: the next one is nearly a second away.
+    const before = looked.mock.calls.length;
+    await until('guardrails have looked', () => looked.mock.calls.length > before);
+    void up.services.candidate.plantNext('routing-field', isCandidates);
+    await post(ANN);
+    const { latch } = up.proxy.rollbacks;
+    while (latch.on(route) === null) {
+      await pause(1);
+      if (looked.mock.calls.length > before + 20) throw new Error('it is not rolled back');
+    }
+    const latchedAt = performance.timeOrigin + performance.now();
+    const incident = await until('it is on record', async () => (await incidents()).at(-1));
+    // Both are of one clock, which never steps: epoch ms of this process's monotonic one.
+    const tookMs = latchedAt - Date.parse(incident?.at ?? '');
+    console.log(
+      `${route}: last byte of the leak to latch: ${tookMs.toFixed(0)} ms (to reach: 100 ms)`,
+    );
+    expect(tookMs).toBeGreaterThan(0);
+    // Guardrails look once a second.
+    expect(tookMs).toBeLessThan(500);
+    expect(incident).toMatchObject({ route, rule: 'routing', outcome: 'sanitized' });
+    expect(incident?.eventType).toBe('notice');
+    stream?.end.abort();
+    looked.mockRestore();
+  },
+  60_000,
+);
+
+test('content of another user’s is known by itself, and a planted marker at once', async () => {
+  const text = 'cutovermarker0123456789ann';
+  up = await stack({
+    ...{ stage: ['shadow'], compare: broadcasterRules(), markers: [{ text, user: ANN }] },
+  });
+  const readers = [await read(ANN), await read(BOB), await read(CARL)];
+  await until('both services have greeted all', () => greeted() === 3);
+  // Nothing that names a run or thread: what they say is all that tells whose they are.
+  const plain = { run_id: undefined, thread_id: undefined };
+  for (let n = 0; n < 12; n += 1) await post([ANN, BOB, CARL][n % 3] as string, plain);
+  const matched = () => up.proxy.judge.books().get('events')?.candidate.match ?? 0;
+  await until('their contents are known', () => matched() >= 12);
+  const leak = async (more: object) => {
+    const planted = up.services.candidate.plantNext('misroute', user => user === ANN);
+    await post(ANN, { ...plain, ...more });
+    expect((await planted).user).toBe(ANN);
+  };
+  await leak({});
+  await leak({ data: { text: `an answer to ${text}` } });
+  const found = (rule: string) => async () => (await incidents()).find(each => each.rule === rule);
+  const before = performance.now();
+  const marker = await until('the marker is found', found('marker'));
+  expect(performance.now() - before).toBeLessThan(WINDOW_MS / 2);
+  const fingerprint = await until('the content is found', found('fingerprint'), WINDOW_MS + 30_000);
+  for (const incident of [marker, fingerprint]) {
+    const what = { route: 'events', side: 'candidate', path: '', eventType: 'notice' };
+    expect(incident).toMatchObject({ ...what, outcome: 'not-shown' });
+    expect(incident?.owner).toMatch(/^[0-9a-f]{16}$/);
+    expect(incident?.owner).not.toBe(incident?.user);
+  }
+  // Of its pair, which is waited for, evidence keeps what was found; nobody got any of it.
+  for (const { events } of readers.slice(1)) expect(events).toHaveLength(4);
+  const told = await until('evidence names them', async () => {
+    const all = (await incidents()) as ShownIncident[];
+    return all.every(({ evidence }) => evidence !== null) ? all : undefined;
+  });
+  expect(told).toHaveLength(2);
 }, 90_000);

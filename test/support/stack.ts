@@ -11,8 +11,10 @@ import { mintToken, tokenSubprotocols } from '../../src/broadcast/token.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { type RunningProxy, startProxy } from '../../src/main.ts';
 import type { TrafficView } from '../../src/ports.ts';
+import type { CompareRules } from '../../src/rules/compare/rules.ts';
 import { editShare } from '../../src/rules/flag-edit.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
+import type { Marker } from '../../src/rules/isolation/marker.ts';
 import { stageTarget } from '../../src/rules/stage.ts';
 import { visit } from '../../src/runs/synthetic-user.ts';
 
@@ -36,8 +38,12 @@ export interface StackOptions {
   readonly stage?: [string, number?];
   /** Of the route `events`, as in the configuration. */
   readonly isolation?: string;
+  /** What may differ on it, as JSON; nothing without it. */
+  readonly compare?: CompareRules;
   /** Planted in the candidate. */
   readonly faults?: readonly FaultSetting[];
+  /** What is planted in what users send. */
+  readonly markers?: readonly Marker[];
   /** Time limit for everything that a service is waited for; defaults without it. */
   readonly timeoutMs?: number;
 }
@@ -45,7 +51,7 @@ export interface StackOptions {
 /** A folder with configuration and flags; `close` removes it. */
 export async function place(
   urls: { legacy: string; candidate: string },
-  { config = '', stage = ['off'], isolation = '{}', timeoutMs }: StackOptions = {},
+  { config = '', stage = ['off'], isolation = '{}', compare, timeoutMs }: StackOptions = {},
 ) {
   const folder = await mkdtemp(path.join(tmpdir(), 'cutover-test-'));
   await mkdir(path.join(folder, 'flags'));
@@ -62,7 +68,7 @@ upstreams:
   legacy: { url: '${urls.legacy}', ${limits} }
   candidate: { url: '${urls.candidate}', ${limits} }
 routes:
-  - { name: events, path: /ws, protocol: websocket, isolation: ${isolation} }
+  - { name: events, path: /ws, protocol: websocket, isolation: ${isolation}, compare: ${JSON.stringify(compare ?? {})} }
   - { name: sse, path: /events, protocol: sse, flags: &f { serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation } }
   - { name: broadcast, path: /broadcast, protocol: http, writes: both, subject: { bodyPointer: /user_id }, flags: *f }
 identity:
@@ -97,6 +103,7 @@ export async function stack(options: StackOptions = {}): Promise<Stack> {
   const proxy = await startProxy({
     loaded: await loadConfig(path.join(where.folder, 'cutover.yaml'), {}),
     env: {},
+    markers: options.markers ?? [],
     logger: pino({ level: 'info' }, { write: line => void logged.push(line) }),
   });
   return {
