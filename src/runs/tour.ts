@@ -3,8 +3,10 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { KeptGroup } from '../control/evidence/kept.ts';
+import type { ShownIncident } from '../control/incident-evidence.ts';
 import type { Proof } from '../control/proofs.ts';
 import type { RunningDemo } from './demo.ts';
+import { faultLine, leakLine, proofOf } from './tour-lines.ts';
 
 /** Events of each user that are to be seen alike before anything is planted. */
 const ENOUGH_EACH = 3;
@@ -75,15 +77,15 @@ class Tour {
     await this.#read();
 
     this.#title('A fault is planted: once, the candidate gives an event another type.');
+    const sentBefore = this.#sentByCandidate();
     const fault = await demo.plantNext('wrong-type', () => true);
     const plantedAt = performance.now();
     const group = await this.#until('it is found', async () => {
       const { groups } = await this.#get<{ groups: KeptGroup[] }>('/evidence');
       return groups.find(({ verdict, path }) => verdict === 'mismatch' && path === '/type');
     });
-    this.#say(
-      `Found after ${seconds(plantedAt)}: ${group.verdict} at ${group.path} of ${fault.event_type}. No user got it. (cutover evidence list)`,
-    );
+    const sent = this.#sentByCandidate() - sentBefore;
+    this.#say(faultLine(group, fault.event_type, seconds(plantedAt), sent));
     await this.#read();
 
     this.#title('cutover stage canary 50%: half of the users go over, with their sockets open.');
@@ -95,16 +97,26 @@ class Tour {
 
     this.#title('A leak is planted: once, the candidate addresses an event to somebody else.');
     const served = this.#servedByCandidate();
+    const before = {
+      proofs: new Set((await this.#proofs()).map(({ id }) => id)),
+      incident: (await this.#incidents())[0]?.seq ?? 0,
+    };
     const leak = await demo.plantNext('routing-field', user => served.has(user));
     const leakedAt = performance.now();
-    const proof = await this.#until('everybody is back', async () => {
-      const { proofs } = await this.#get<{ proofs: Proof[] }>('/proofs');
-      return proofs.find(({ by, state }) => by.startsWith('guardrail') && state !== 'running');
-    });
-    this.#latched = proof.scope;
-    this.#say(
-      `Its ${leak.event_type} was put right on its way, and the guardrail took everybody back ${seconds(leakedAt)} later.`,
+    const incident = await this.#until('the leak is on record', async () =>
+      (await this.#incidents()).find(
+        ({ seq, side, rule, eventType }) =>
+          seq > before.incident &&
+          side === 'candidate' &&
+          rule === 'routing' &&
+          eventType === leak.event_type,
+      ),
     );
+    const proof = await this.#until('everybody is back', async () =>
+      proofOf(incident.route, await this.#proofs(), before.proofs),
+    );
+    this.#latched = proof.scope;
+    this.#say(leakLine(incident, seconds(leakedAt)));
 
     this.#title(`The proof of that rollback (cutover proof ${proof.id}):`);
     const { sessions, lastCandidateByte: last } = proof;
@@ -138,6 +150,23 @@ class Tour {
       wrong += legacy.mismatch + legacy.missing + legacy.duplicate + legacy['out-of-order'];
     }
     return { match, wrong };
+  }
+
+  /** Events of WebSockets, which is what its users have. */
+  #sentByCandidate(): number {
+    let sent = 0;
+    for (const { side, counters } of this.#options.demo.proxy.traffic.counters())
+      if (side === 'candidate') sent += counters.messagesToClient;
+    return sent;
+  }
+
+  async #proofs(): Promise<readonly Proof[]> {
+    return (await this.#get<{ proofs: Proof[] }>('/proofs')).proofs;
+  }
+
+  /** The newest first. */
+  async #incidents(): Promise<readonly ShownIncident[]> {
+    return (await this.#get<{ incidents: ShownIncident[] }>('/incidents')).incidents;
   }
 
   #servedByCandidate(): Set<string> {
