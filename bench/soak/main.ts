@@ -1,9 +1,11 @@
-// `npm run soak [-- --minutes N]`: clients of every kind against a real `cutover start` for ten minutes.
+// `npm run soak [-- --minutes N]`: clients of every kind, and an operator, against a real
+// `cutover start` for ten minutes.
 // Prints what came of it, and exits with 1 if the proxy grew, left anything behind, or failed anybody.
 import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { bearerOf } from '../user.ts';
+import { operatedKinds } from './operator.ts';
 import { type SoakedProxy, startSoakedProxy } from './proxy.ts';
 import { startService } from './service.ts';
 import {
@@ -39,12 +41,13 @@ const proxy = await startSoakedProxy(service.port);
 const visitors: Visitor[] = [];
 for (let i = 0; i < USERS; i += 1)
   visitors.push({ port: proxy.port, bearer: await bearerOf(`user_${i}`) });
+const kinds = { ...KINDS, ...operatedKinds(proxy.operator, visitors) };
 const visits: Record<string, Visits> = {};
-for (const kind of [...Object.keys(KINDS), 'staying'])
+for (const kind of [...Object.keys(kinds), 'staying'])
   visits[kind] = { done: 0, failed: 0, firstFailure: null };
 
 // What is made at the first visit and kept (workers, files) is there before anything is counted.
-for (const [name, kind] of Object.entries(KINDS)) await visitOnce(name, kind);
+for (const [name, kind] of Object.entries(kinds)) await visitOnce(name, kind);
 const before = await holdingsAtRest(proxy, null);
 
 const samples = await soak(minutes * 60_000);
@@ -67,7 +70,7 @@ async function soak(durationMs: number): Promise<Sample[]> {
   const staying = Array.from({ length: STAYING }, () =>
     visitOnce('staying', { visit: visitor => stay(visitor, over) }),
   );
-  const coming = Object.entries(KINDS).flatMap(([name, kind]) =>
+  const coming = Object.entries(kinds).flatMap(([name, kind]) =>
     Array.from({ length: kind.visitors }, () => keepVisiting(name, kind, ending)),
   );
   const taken: Sample[] = [];

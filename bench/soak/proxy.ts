@@ -6,12 +6,22 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { stageEdits } from '../../src/rules/flag-stage.ts';
-import { stageTarget } from '../../src/rules/stage.ts';
+import { type StageTarget, stageTarget } from '../../src/rules/stage.ts';
 import { residentBytes } from '../machine.ts';
 import { SECRET } from '../user.ts';
+import { OPERATED_ROUTES, type Operator } from './operator.ts';
 import type { Holdings } from './verdict.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
+/**
+ * Where each route's flags begin: half of the users of `events` are served by the candidate, and both services
+ * are compared.
+ */
+const STAGES = [
+  ['events', stageTarget('canary', 50)],
+  ['staged', stageTarget('shadow')],
+  ['rolled', stageTarget('live')],
+] as const;
 /** What should have come by then will not come. */
 const PATIENCE_MS = 20_000;
 const LOOK_MS = 50;
@@ -20,6 +30,7 @@ const FAULT = /"level":(?:50|60)|uncaught|unhandled/;
 
 export interface SoakedProxy {
   readonly port: number;
+  readonly operator: Operator;
   /** Bytes. */
   resident(): number;
   holdings(): Promise<Holdings>;
@@ -32,7 +43,8 @@ export interface SoakedProxy {
 export async function startSoakedProxy(servicePort: number): Promise<SoakedProxy> {
   const folder = await mkdtemp(path.join(tmpdir(), 'cutover-soak-'));
   await mkdir(path.join(folder, 'flags'));
-  await writeFile(path.join(folder, 'flags/events.json'), halfOfTheUsers());
+  for (const [route, stage] of STAGES)
+    await writeFile(path.join(folder, `flags/${route}.json`), flagsFor(route, stage));
   await writeFile(path.join(folder, 'secret'), SECRET);
   await writeFile(path.join(folder, 'cutover.yaml'), configFor(servicePort));
   const probe = path.join(folder, 'probe.json');
@@ -81,8 +93,13 @@ export async function startSoakedProxy(servicePort: number): Promise<SoakedProxy
     await stop();
     throw error;
   });
+  const operator = await operatorOf(folder, () => adminPort(started)).catch(async error => {
+    await stop();
+    throw error;
+  });
   return {
     port,
+    operator,
     resident: () => residentBytes([pid]),
     holdings: async () => {
       await rm(probe, { force: true });
@@ -96,6 +113,26 @@ export async function startSoakedProxy(servicePort: number): Promise<SoakedProxy
     ended: () => end,
     stop,
   };
+}
+
+async function operatorOf(folder: string, port: () => number): Promise<Operator> {
+  const base = `http://127.0.0.1:${await eventually('the admin API listens', async () => port())}/api/v1`;
+  const token = (await readFile(path.join(folder, 'state/admin.token'), 'utf8')).trim();
+  const ask = async (call: string, init: RequestInit = {}) => {
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const answer = await fetch(`${base}${call}`, { ...init, headers });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${call} is answered with ${answer.status}: ${text}`);
+    return JSON.parse(text);
+  };
+  return {
+    get: call => ask(call),
+    post: (call, body) => ask(call, { method: 'POST', body: JSON.stringify(body) }),
+  };
+}
+
+function adminPort(log: string): number {
+  return Number(/"port":(\d+),"msg":"admin API listens"/.exec(log)?.[1] ?? 0);
 }
 
 async function descriptorsOf(pid: number): Promise<Record<string, number>> {
@@ -120,20 +157,21 @@ async function eventually<T>(what: string, look: () => Promise<T>): Promise<NonN
   }
 }
 
-/** Half of the users are served by the candidate, and both services are compared. */
-function halfOfTheUsers(): string {
-  const names = {
-    ...{ route: 'events', serve: 'events.serve', shadow: 'events.shadow' },
-    ...{ kill: 'events.kill', isolation: 'events.isolation' },
-  };
-  const features = stageEdits(() => undefined, names, stageTarget('canary', 50));
+function flagsFor(route: string, target: StageTarget): string {
+  const features = stageEdits(() => undefined, { route, ...flagNames(route) }, target);
   return JSON.stringify({ version: 2, features });
+}
+
+function flagNames(route: string) {
+  return {
+    ...{ serve: `${route}.serve`, shadow: `${route}.shadow` },
+    ...{ kill: `${route}.kill`, isolation: `${route}.isolation` },
+  };
 }
 
 /** Writes go to both. Refusals and resets belong here: no guardrail is to end the canary for them. */
 function configFor(servicePort: number): string {
-  const flags =
-    '{ serve: events.serve, shadow: events.shadow, kill: events.kill, isolation: events.isolation }';
+  const flags = JSON.stringify(flagNames('events'));
   return `
 listen: { host: 127.0.0.1, port: 0 }
 admin: { host: 127.0.0.1, port: 0 }
@@ -144,6 +182,7 @@ routes:
   - { name: events, path: /ws, protocol: websocket, flags: ${flags} }
   - { name: sse, path: /events, protocol: sse, flags: ${flags} }
   - { name: api, path: /api/*, protocol: http, writes: both, flags: ${flags} }
+${OPERATED_ROUTES.map(name => `  - { name: ${name}, path: /${name}, protocol: websocket, mirror: all }`).join('\n')}
 identity:
   sources: [{ from: bearer }]
   verify: { secretFile: secret }

@@ -148,7 +148,7 @@ async function ask({ port, bearer }: Visitor): Promise<void> {
   }
 }
 
-async function open(port: number, bearer: string, path = '/ws'): Promise<WebSocket> {
+export async function open(port: number, bearer: string, path = '/ws'): Promise<WebSocket> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, {
     headers: { authorization: bearer },
   });
@@ -156,7 +156,7 @@ async function open(port: number, bearer: string, path = '/ws'): Promise<WebSock
   return socket;
 }
 
-async function close(socket: WebSocket, code: number): Promise<void> {
+export async function close(socket: WebSocket, code: number): Promise<void> {
   const closed = once(socket, 'close', inTime());
   socket.close(code);
   expectEqual((await closed)[0], code);
@@ -178,9 +178,9 @@ async function request(
   return (await answered)[0];
 }
 
-async function until(condition: () => boolean): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const { signal } = inTime();
-  while (!condition()) await pause(20, undefined, { signal });
+  while (!(await condition())) await pause(20, undefined, { signal });
 }
 
 function inTime(): { signal: AbortSignal } {

@@ -1,4 +1,4 @@
-// Row 71, in short: the soak itself, with all of its clients, for the seconds that a test has. Whether the
+// Row 71, in short: the soak itself, with all of its clients and its operator, for the seconds that a test has. Whether the
 // proxy grows only minutes can tell (`npm run soak`); what is left behind shows at once.
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
@@ -19,5 +19,7 @@ test('71: clients of every kind get what is theirs, and leave no socket, handle 
   expect(problems, stdout + stderr).toEqual([
     expect.stringMatching(/^! there are \d samples, too few to tell$/),
   ]);
+  for (const kind of ['churn', 'resets', 'bypass', 'stage changes', 'rollbacks'])
+    expect(stdout).toMatch(new RegExp(`^${kind} +[1-9]\\d* visits +0 failed$`, 'm'));
   expect(stdout).toMatch(/^held after +\{"sockets":\d+,/m);
 });
