@@ -1,6 +1,6 @@
 // Lines and files that a power cut does not take back.
 
-import { open, rename } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 const LINE_FEED = 0x0a;
@@ -27,6 +27,28 @@ export async function appendDurably(file: string, line: string): Promise<void> {
     if (size === 0) await syncFolder(dirname(file));
   } finally {
     await handle.close();
+  }
+}
+
+/**
+ * Rejects with the system's error where a line could not be appended to a file now: it can not be opened, or the
+ * disk takes no more. The file stays as it is; one that is not there is made.
+ */
+export async function tryAppending(file: string): Promise<void> {
+  const handle = await open(file, 'a', 0o600);
+  await handle.close();
+  const probe = `${file}.probe`;
+  try {
+    const trial = await open(probe, 'w', 0o600);
+    try {
+      // As much as a disk gives at a time.
+      await trial.writeFile(Buffer.alloc(4_096));
+      await trial.sync();
+    } finally {
+      await trial.close();
+    }
+  } finally {
+    await rm(probe, { force: true });
   }
 }
 

@@ -16,7 +16,7 @@ import {
   NO_LATCH,
   withEntry,
 } from '../rules/latch.ts';
-import { appendDurably, replaceDurably } from './durable-append.ts';
+import { appendDurably, replaceDurably, tryAppending } from './durable-append.ts';
 
 const FILE = 'latch.jsonl';
 /** Some 200 kB, or a rollback and its release a day for more than a year. */
@@ -163,6 +163,18 @@ export class Latch {
       }
       this.#hear(entry);
       return { entry, changed: true };
+    });
+  }
+
+  /** Why a rollback could not be kept now, as a code of the system's; null if it could. */
+  unkeepable(): Promise<string | null> {
+    return this.#inTurn(async () => {
+      try {
+        await tryAppending(this.#file);
+        return null;
+      } catch (error) {
+        return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+      }
     });
   }
 

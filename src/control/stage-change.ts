@@ -59,7 +59,10 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
   }));
   const forward = plans.filter(({ plan }) => isForward(plan.before, plan.after));
   for (const { route } of forward) refuseForward(proxy, route);
-  if (forward.length > 0) await refuseUnreachable(proxy);
+  if (forward.length > 0) {
+    await refuseUnkeepable(proxy);
+    await refuseUnreachable(proxy);
+  }
   const changes: RouteChange[] = [];
   for (const { route, plan } of plans) {
     try {
@@ -84,8 +87,14 @@ function refuseForward(proxy: ProxyView, { name }: RouteConfig): void {
     const message = `a rollback holds ${name} on legacy since ${held.at} (${held.by}: ${held.reason}); first ${release}`;
     throw new CutoverError('conflict', message, { field: 'stage' });
   }
-  if (latch.kept) return proxy.guardrails.refuseForward(name);
-  const message = 'the state folder can not be written, so a rollback could not be kept';
+  proxy.guardrails.refuseForward(name);
+}
+
+/** A way back that a restart would forget is none. */
+async function refuseUnkeepable({ rollbacks: { latch } }: ProxyView): Promise<void> {
+  const why = latch.kept ? await latch.unkeepable() : 'it refused the last one';
+  if (why === null) return;
+  const message = `the state folder can not be written (${why}), so a rollback could not be kept`;
   throw new CutoverError('conflict', message, { field: 'stage' });
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import request from 'supertest';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -226,19 +226,46 @@ test('nobody moves forward while a rollback holds; back, and to be compared, he 
 describe('66: where the state folder can not be written', () => {
   test('a rollback holds and says that it is not kept; there is no release, and no way forward', async () => {
     await spoil('latch.jsonl');
-    const { body } = await post('/rollback', { reason }).expect(200);
+    const { body } = await post('/rollback', { reason, route: 'events' }).expect(200);
     expect(body).toMatchObject({ changed: true, kept: false, audited: true });
     expect(decided()?.primary).toBe('legacy');
-    const refused = await post('/release', { reason }).expect(409);
+    const refused = await post('/release', { reason, route: 'events' }).expect(409);
     expect(refused.body.error.message).toMatch(/^the latch stays/);
+    const forward = await post('/stage', { route: 'api', stage: 'canary', percent: 5 }).expect(409);
+    expect(forward.body.error.message).toMatch(
+      /^the state folder can not be written \(it refused the last one\)/,
+    );
     expect(decided()?.primary).toBe('legacy');
     expect(readiness(op.proxy).warnings.map(({ code }) => code)).toEqual([
       'latched',
       'latch-unkept',
     ]);
     await rm(path.join(op.stateDir, 'latch.jsonl'), { recursive: true });
-    await post('/release', { reason }).expect(200);
-    expect(await actions()).toEqual(['rollback', 'release', 'release-failed', 'release']);
+    await post('/release', { reason, route: 'events' }).expect(200);
+    expect((await actions()).filter(action => !action.startsWith('stage'))).toEqual([
+      ...['rollback', 'release', 'release-failed', 'release'],
+    ]);
+  });
+
+  // The fault: it was noticed by the rollback that could not be kept, when it was too late.
+  test('no stage goes forward, not even on trial, whatever rolled back before; and back it goes', async () => {
+    await spoil('latch.jsonl');
+    const canary = { route: 'api', stage: 'canary', percent: 5 };
+    for (const body of [
+      canary,
+      { ...canary, dryRun: true },
+      { ...canary, stage: 'live', percent: undefined },
+    ]) {
+      const refused = await post('/stage', body).expect(409);
+      expect(refused.body.error).toMatchObject({
+        field: 'stage',
+        message: 'the state folder can not be written (EISDIR), so a rollback could not be kept',
+      });
+    }
+    await post('/stage', { route: 'api', stage: 'off' }).expect(200);
+    await rm(path.join(op.stateDir, 'latch.jsonl'), { recursive: true });
+    await post('/stage', { ...canary, dryRun: true }).expect(200);
+    expect((await readdir(op.stateDir)).filter(name => name.includes('probe'))).toEqual([]);
   });
 
   test('a rollback that can not be put on record is done and says so; a release is refused', async () => {
