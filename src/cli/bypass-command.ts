@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { BypassChange, BypassView } from '../control/bypass-change.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
-import { CommandFailure } from './failure.ts';
+import { CommandFailure, NOT_UNDERSTOOD } from './failure.ts';
 import { duration, paint, plain, print } from './output.ts';
 
 const HELP = `
@@ -37,12 +37,12 @@ async function runBypass(state: string | undefined, options: BypassOptions): Pro
   const { reason, closeOpen, json = false } = options;
   if (state === undefined) {
     if (reason !== undefined || closeOpen) {
-      throw new CommandFailure(2, '--reason and --close-open go with on or off');
+      throw new CommandFailure(NOT_UNDERSTOOD, '--reason and --close-open go with on or off');
     }
     const admin = await connectAdmin(options);
     return print(await admin.get<BypassView>('/bypass'), json, viewText);
   }
-  if (reason === undefined) throw new CommandFailure(2, 'say why: --reason "…"');
+  if (reason === undefined) throw new CommandFailure(NOT_UNDERSTOOD, 'say why: --reason "…"');
   const admin = await connectAdmin(options);
   const body = { state, reason, closeOpen };
   print(await admin.post<BypassChange>('/bypass', body), json, changeText);

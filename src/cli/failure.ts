@@ -2,8 +2,11 @@
 import { CommanderError } from 'commander';
 import { CutoverError } from '../errors.ts';
 
-/** 1: refused or invalid. 2: nobody answers, or the command was not understood. 3: done, but not all of it. */
-export type FailureCode = 1 | 2 | 3;
+/** EX_USAGE of sysexits.h: the command was not understood, and the proxy was not asked. */
+export const NOT_UNDERSTOOD = 64;
+
+/** 1: refused or invalid. 2: nobody answers, or what is needed to ask is not there. 3: done, but not all of it. */
+export type FailureCode = 1 | 2 | 3 | typeof NOT_UNDERSTOOD;
 
 export class CommandFailure extends Error {
   readonly exitCode: FailureCode;
@@ -17,7 +20,7 @@ export class CommandFailure extends Error {
 /** Tells on stderr what went wrong, never how the program got there, and returns the exit code. */
 export function reportFailure(error: unknown): number {
   // Commander has said it already; help and version end here too, with 0.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : NOT_UNDERSTOOD;
   const known = error instanceof CommandFailure || error instanceof CutoverError;
   const message = error instanceof Error ? error.message : 'unknown failure';
   process.stderr.write(`${known ? '' : 'this should not have happened: '}${message}\n`);

@@ -6,7 +6,7 @@ import type { NoiseView } from '../control/noise-measuring.ts';
 import type { NoisyField } from '../rules/compare/noise.ts';
 import type { UnexcusedPlace } from '../rules/noise-profile.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
-import { CommandFailure } from './failure.ts';
+import { CommandFailure, NOT_UNDERSTOOD } from './failure.ts';
 import { duration, paint, plain, print, table } from './output.ts';
 
 const LOOK_MS = 500;
@@ -53,7 +53,7 @@ export function noiseCommand(): Command {
 
 async function runMeasure(options: MeasureOptions): Promise<void> {
   const { route, json = false } = options;
-  if (route === undefined) throw new CommandFailure(2, 'name the route: --route api');
+  if (route === undefined) throw new CommandFailure(NOT_UNDERSTOOD, 'name the route: --route api');
   const out = options.out ?? `${route}.noise.yaml`;
   const body = { route, forMs: millisecondsOf(options.for), share: shareOf(options.share) };
   if (await isThere(out))
@@ -149,11 +149,17 @@ function millisecondsOf(text: string): number {
   const [, amount, unit] = /^(\d{1,6})([smh])$/.exec(text) ?? [];
   const ms = Number(amount) * (UNITS_MS[unit as keyof typeof UNITS_MS] ?? Number.NaN);
   if (ms > 0) return ms;
-  throw new CommandFailure(2, `${JSON.stringify(text)} is no time; write it as 90s, 10m or 2h`);
+  throw new CommandFailure(
+    NOT_UNDERSTOOD,
+    `${JSON.stringify(text)} is no time; write it as 90s, 10m or 2h`,
+  );
 }
 
 function shareOf(text: string): number {
   const percent = Number(/^(\d{1,3}(?:\.\d{1,3})?)%?$/.exec(text)?.[1]);
   if (percent > 0 && percent <= 100) return percent / 100;
-  throw new CommandFailure(2, `${JSON.stringify(text)} is no share; write it as 10% or 100%`);
+  throw new CommandFailure(
+    NOT_UNDERSTOOD,
+    `${JSON.stringify(text)} is no share; write it as 10% or 100%`,
+  );
 }

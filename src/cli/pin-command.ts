@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import type { ListedPins, Pinned, PinnedFlag, Unpinned } from '../control/pins.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
-import { CommandFailure } from './failure.ts';
+import { CommandFailure, NOT_UNDERSTOOD } from './failure.ts';
 import { paint, plain, print, table, untilText } from './output.ts';
 
 /** As long as a test lasts; whoever needs longer says so. */
@@ -79,7 +79,7 @@ async function runPin(
   }
   if (side === undefined) {
     const message = `name a side: cutover pin ${plain(user)} legacy|candidate; without anything, cutover pin lists who is pinned`;
-    throw new CommandFailure(2, message);
+    throw new CommandFailure(NOT_UNDERSTOOD, message);
   }
   const body = { user, side, forS: secondsOf(options.for), route, reason };
   const admin = await connectAdmin(options);

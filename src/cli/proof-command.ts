@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Proof } from '../control/proofs.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
-import { CommandFailure } from './failure.ts';
+import { CommandFailure, NOT_UNDERSTOOD } from './failure.ts';
 import { paint, print } from './output.ts';
 import { proofText } from './proof-text.ts';
 
@@ -27,7 +27,8 @@ export function proofCommand(): Command {
     .addHelpText('after', HELP)
     .action(async (id: string | undefined, options: AdminPlace & { all?: boolean }) => {
       const { all = false, json = false } = options;
-      if (id !== undefined && all) throw new CommandFailure(2, 'either a number or --all');
+      if (id !== undefined && all)
+        throw new CommandFailure(NOT_UNDERSTOOD, 'either a number or --all');
       const admin = await connectAdmin(options);
       if (id !== undefined) {
         print(await admin.get<Proof>(`/proofs/${encodeURIComponent(id)}`), json, proofText);

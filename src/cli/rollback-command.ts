@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { Proof } from '../control/proofs.ts';
 import type { Released, RolledBack } from '../control/rollbacks.ts';
 import { type AdminClient, type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
-import { CommandFailure } from './failure.ts';
+import { CommandFailure, NOT_UNDERSTOOD } from './failure.ts';
 import { paint, plain, print } from './output.ts';
 import { proofText } from './proof-text.ts';
 
@@ -19,7 +19,8 @@ and writes as before, unless --sever stops that too. The command waits until it 
 what became of every session, and when the candidate's last byte went out. Asked again it says so, and
 tries again whatever is left.
 
-Ends with 0 if all are on legacy, 1 if it was refused, 2 if nobody answers, 3 if something is left.
+Ends with 0 if all are on legacy, 1 if it was refused, 2 if nobody answers, 3 if something is left, 64 if
+the command was not understood.
 Without admin port or token: kill -USR2 <pid of the proxy>.
 
 Examples:
@@ -61,7 +62,7 @@ export function releaseCommand(): Command {
     .option('--route <name>', 'what holds this route alone (default: what holds all)')
     .addHelpText('after', RELEASE_HELP)
     .action(async ({ reason, route, json = false, ...place }: RollbackOptions) => {
-      if (reason === undefined) throw new CommandFailure(2, 'say why: --reason "…"');
+      if (reason === undefined) throw new CommandFailure(NOT_UNDERSTOOD, 'say why: --reason "…"');
       const admin = await connectAdmin(place);
       print(await admin.post<Released>('/release', { reason, route }), json, releasedText);
     });
@@ -69,7 +70,7 @@ export function releaseCommand(): Command {
 
 async function runRollback(options: RollbackOptions): Promise<void> {
   const { reason, route, sever, acceptStale, json = false } = options;
-  if (reason === undefined) throw new CommandFailure(2, 'say why: --reason "…"');
+  if (reason === undefined) throw new CommandFailure(NOT_UNDERSTOOD, 'say why: --reason "…"');
   const admin = await connectAdmin(options);
   const body = { reason, route, sever, acceptStale };
   const answer = await admin.post<RolledBack>('/rollback', body);

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { RouteChange } from '../control/stage-change.ts';
 import type { StageView } from '../control/stage-view.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
-import { CommandFailure } from './failure.ts';
+import { CommandFailure, NOT_UNDERSTOOD } from './failure.ts';
 import { paint, print, table } from './output.ts';
 
 const HELP = `
@@ -52,7 +52,7 @@ async function runStage(
   const share = percent === undefined ? undefined : percentOf(percent);
   const admin = await connectAdmin(options);
   if (stage === undefined && !unkill) {
-    if (dryRun) throw new CommandFailure(2, '--dry-run goes with a stage');
+    if (dryRun) throw new CommandFailure(NOT_UNDERSTOOD, '--dry-run goes with a stage');
     print(await admin.get<Stages>('/stage', { route }), json, stagesText);
     return;
   }
@@ -87,7 +87,8 @@ function changesText({ routes }: { routes: readonly RouteChange[] }): string {
 }
 
 function changeText(change: RouteChange): string {
-  const { route, before, after, moves, files, revision, pinned, problems, dryRun } = change;
+  const { route, before, after, moves, files, revision, pinned, problems, warnings, dryRun } =
+    change;
   const same = before.text === after.text;
   const what = same ? `${stageText(after)} already` : `${before.text} -> ${stageText(after)}`;
   const open = `${moves.openSessions} open session${moves.openSessions === 1 ? '' : 's'}`;
@@ -99,10 +100,7 @@ function changeText(change: RouteChange): string {
       ? `  ${dryRun ? 'would write' : 'wrote'} ${files.join(', ')}; flags ${revision}`
       : `  no flag needed a change; flags ${revision}`,
   ];
-  if (after.name === 'complete' && before.name !== 'complete') {
-    const what = 'legacy hears of nothing any more: a rollback from here needs --accept-stale';
-    lines.push(paint('yellow', `  warning: ${what}`));
-  }
+  for (const warning of warnings) lines.push(paint('yellow', `  warning: ${warning}`));
   if (pinned.length > 0) lines.push(`  single users are pinned by ${pinned.join(', ')}`);
   for (const { flag, message } of problems) {
     lines.push(paint('yellow', `  warning: ${flag ?? 'flags'}: ${message}`));

@@ -7,7 +7,7 @@ import type { Decider } from '../ports.ts';
 import { decide, SIDES } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
 import { EVERYTHING } from '../rules/latch.ts';
-import { isForward, type StageTarget, stageTarget } from '../rules/stage.ts';
+import { isForward, type Stage, type StageTarget, stageTarget } from '../rules/stage.ts';
 import { type FlagProvider, openMemoryFlags, type StagePlan } from './flags/provider.ts';
 import { countMoves, type Moves } from './moves.ts';
 import type { ProxyView } from './proxy-view.ts';
@@ -37,8 +37,13 @@ export interface RouteChange {
   /** Flags that single users out: those users stay where the flag puts them. */
   readonly pinned: readonly string[];
   readonly problems: readonly FlagProblem[];
+  /** What is given up by it, in sentences. */
+  readonly warnings: readonly string[];
   readonly dryRun: boolean;
 }
+
+const GIVES_UP =
+  'legacy hears of nothing any more and is not compared with: there is no instant way back, and a rollback needs --accept-stale (acceptStale)';
 
 /** What is to be done with one route's flags. */
 type Wanted =
@@ -169,6 +174,7 @@ async function carryOut(
     revision,
     pinned,
     problems,
+    warnings: givenUp(before, after),
     dryRun: false,
   };
 }
@@ -191,11 +197,16 @@ async function preview(
       revision: proxy.flags.revision,
       pinned,
       problems,
+      warnings: givenUp(before, after),
       dryRun: true,
     };
   } finally {
     await planned.close();
   }
+}
+
+function givenUp(before: Stage, after: Stage): readonly string[] {
+  return after.name === 'complete' && before.name !== 'complete' ? [GIVES_UP] : [];
 }
 
 /** Decides by other flags, under what holds routes on legacy now: that comes before any flag. */

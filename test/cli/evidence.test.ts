@@ -120,9 +120,9 @@ describe('what is kept', () => {
 
 describe('mistakes are told in a sentence', () => {
   test.each([
-    [['show', 'x'], 2, /It must be a whole number/],
-    [['list', '--verdict', 'wrong'], 2, /Allowed choices are match, noise/],
-    [['summary', '--threshold', '2'], 2, /It must be a share such as 0\.1% or 0\.001/],
+    [['show', 'x'], 64, /It must be a whole number/],
+    [['list', '--verdict', 'wrong'], 64, /Allowed choices are match, noise/],
+    [['summary', '--threshold', '2'], 64, /It must be a share such as 0\.1% or 0\.001/],
     [['list'], 1, /^evidence can not be read: its thread does not run\n$/],
     [['rejudge', 'nowhere.yaml'], 2, /^nowhere\.yaml: there is no such file/],
   ])('%j ends with %i', async (words, code, stderr) => {

@@ -55,9 +55,9 @@ describe('help', () => {
     }
   });
 
-  test('an unknown command is 2, with what was probably meant', async () => {
+  test('an unknown command is 64, with what was probably meant', async () => {
     const ran = await run('stauts');
-    expect(ran).toMatchObject({ code: 2, stdout: '' });
+    expect(ran).toMatchObject({ code: 64, stdout: '' });
     expect(ran.stderr).toContain("unknown command 'stauts'");
     expect(ran.stderr).toContain('status');
   });

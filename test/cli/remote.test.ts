@@ -86,10 +86,10 @@ describe('stage', () => {
       1,
       /^there is no route "nope"; routes are events, api\n$/,
     ],
-    [['stage', '--dry-run'], 2, /^--dry-run goes with a stage\n$/],
-    [['stage', 'live', '--bogus'], 2, /^error: unknown option '--bogus'\n\(add --help/],
-    [['stage', 'canary', '5', 'now'], 2, /^error: too many arguments/],
-    [['explain', '--user', 'u1'], 2, /^error: required option '--route <name>' not specified\n/],
+    [['stage', '--dry-run'], 64, /^--dry-run goes with a stage\n$/],
+    [['stage', 'live', '--bogus'], 64, /^error: unknown option '--bogus'\n\(add --help/],
+    [['stage', 'canary', '5', 'now'], 64, /^error: too many arguments/],
+    [['explain', '--user', 'u1'], 64, /^error: required option '--route <name>' not specified\n/],
     [['explain', '--route', 'nope'], 1, /^there is no route "nope"; routes are events, api\n$/],
     [['stage', '--config', 'nowhere.yaml', '--admin', 'a b'], 2, /^"a b" is no address/],
   ])('%j ends with %i and one sentence', async (words, code, stderr) => {
@@ -158,7 +158,7 @@ describe('pin and unpin', () => {
   test.each([
     [
       ['pin', 'ann'],
-      2,
+      64,
       /^name a side: cutover pin ann legacy\|candidate; .*lists who is pinned\n$/,
     ],
     [['pin', 'ann', 'left'], 1, /^side: .*\n$/],
@@ -170,7 +170,7 @@ describe('pin and unpin', () => {
     [['pin', 'ann', 'legacy', '--for', '31d'], 1, /^forS: .*2592000\n$/],
     [['pin', ' ann', 'legacy'], 1, /^a user whose name begins or ends with a space/],
     [['pin', 'ann', 'legacy', '--route', 'nope'], 1, /^there is no route "nope"/],
-    [['unpin'], 2, /^error: missing required argument 'user'\n/],
+    [['unpin'], 64, /^error: missing required argument 'user'\n/],
   ])('%j ends with %i and one sentence', async (words, code, stderr) => {
     const before = op.flags.revision;
     const ran = await run(...words);
@@ -260,10 +260,10 @@ describe('bypass', () => {
   });
 
   test.each([
-    [['bypass', 'on'], 2, /^say why: --reason "…"\n$/],
-    [['bypass', 'off'], 2, /^say why: --reason "…"\n$/],
-    [['bypass', '--reason', 'x'], 2, /^--reason and --close-open go with on or off\n$/],
-    [['bypass', '--close-open'], 2, /^--reason and --close-open go with on or off\n$/],
+    [['bypass', 'on'], 64, /^say why: --reason "…"\n$/],
+    [['bypass', 'off'], 64, /^say why: --reason "…"\n$/],
+    [['bypass', '--reason', 'x'], 64, /^--reason and --close-open go with on or off\n$/],
+    [['bypass', '--close-open'], 64, /^--reason and --close-open go with on or off\n$/],
     [['bypass', 'on', '--reason', ' '], 1, /^reason: say why, for whoever asks later\n$/],
     [['bypass', 'sideways', '--reason', 'x'], 1, /^state: .*"on"\|"off".*\n$/],
     [['bypass', 'off', '--reason', 'x', '--close-open'], 1, /^closeOpen goes with state on;/],
@@ -326,7 +326,7 @@ describe('writes', () => {
     [['writes', 'splits', '--limit', '0'], 1, /^limit: .*\n$/],
     [['writes', 'splits', '--limit', 'x'], 1, /^limit: .*\n$/],
     [['writes', 'splits', '--route', 'nope'], 1, /^there is no route "nope"/],
-    [['writes', 'all'], 2, /^error: /],
+    [['writes', 'all'], 64, /^error: /],
   ])('%j ends with %i and one sentence', async (words, code, stderr) => {
     const ran = await run(...words);
     expect(ran).toMatchObject({ code, stdout: '' });

@@ -58,8 +58,8 @@ test('rollback waits for its proof and ends with 3 if something is left; release
 });
 
 test.each<[string[], number, RegExp]>([
-  [['rollback'], 2, /^say why: --reason/],
-  [['release'], 2, /^say why: --reason/],
+  [['rollback'], 64, /^say why: --reason/],
+  [['release'], 64, /^say why: --reason/],
   [['rollback', '--reason', 'x', '--route', 'nope'], 1, /^there is no route "nope"/],
   [['rollback', '--reason', 'x', '--admin', '127.0.0.1:1'], 2, /^no proxy answers/],
   [['proof', '99'], 1, /^there is no proof with the number 99/],

@@ -212,6 +212,19 @@ test('from complete it must be asked for twice', async () => {
   await post('/rollback', { reason }).expect(200);
 });
 
+test('what complete gives up is said before, and with it, and by no other stage', async () => {
+  const complete = { route: 'events', stage: 'complete' };
+  const warned = async (body: object) =>
+    (await post('/stage', body).expect(200)).body.routes.flatMap(
+      ({ warnings }: { warnings: string[] }) => warnings,
+    );
+  const said = [expect.stringMatching(/^legacy hears of nothing any more.*--accept-stale/)];
+  expect(await warned({ ...complete, dryRun: true })).toEqual(said);
+  expect(await warned({ route: 'events', stage: 'canary', percent: 5 })).toEqual([]);
+  expect(await warned(complete)).toEqual(said);
+  expect(await warned(complete)).toEqual([]);
+});
+
 test('nobody moves forward while a rollback holds; back, and to be compared, he may', async () => {
   await post('/rollback', { reason, route: 'api' }).expect(200);
   const { body } = await post('/stage', { route: 'api', stage: 'canary', percent: 5 }).expect(409);

@@ -135,8 +135,18 @@ describe('an operator', () => {
   });
 
   test.each<[string, string, string[], Record<string, string>, number, RegExp]>([
-    ['without a reason', 'rollback', [], {}, 2, /^say why/],
-    ['with a word too much', 'rollback', ['now'], {}, 2, /^now is not understood/],
+    ['without a reason', 'rollback', [], {}, 64, /^say why/],
+    ['with a word too much', 'rollback', ['now'], {}, 64, /^now is not understood/],
+    ['without a value', 'release', ['--reason'], {}, 64, /^--reason needs a value/],
+    ['without a route', 'ramp', ['10'], {}, 64, /^name a route/],
+    [
+      'with a wait that is none',
+      'ramp',
+      ['--route', 'events', '--wait', 'x', '1'],
+      {},
+      64,
+      /^--wait/,
+    ],
     [
       'of a route that is none',
       'rollback',
@@ -206,8 +216,24 @@ describe('an operator', () => {
     expect(JSON.stringify((await api('/stage')).body)).not.toContain('canary 20%');
     await api('/release', { reason, route: 'events' });
     const whole = await script('ramp', ['--route', 'events', '--wait', '0', '20', '100'], env);
-    expect(whole).toMatchObject({ code: 0, stdout: '20 %\n100 %\n' });
+    expect(whole).toMatchObject({ code: 0, stdout: '20 %\n100 %\n100 % for 0 s: done\n' });
+    expect(whole.stderr).toMatch(/^stage complete is yours to set: .*--accept-stale/);
     expect(JSON.stringify((await api('/stage')).body)).toContain('"text":"live"');
+  });
+
+  // The fault: nobody looked any more once everybody was on the candidate.
+  test('ramps up, and watches the last step for as long: a rollback then is no success', async () => {
+    await api('/stage', { stage: 'canary', percent: 50, route: 'events' });
+    const ramping = script('ramp', ['--route', 'events', '--wait', '2', '100'], env);
+    await until('it is there', async () =>
+      JSON.stringify((await api('/stage')).body).includes('"text":"live"'),
+    );
+    await api('/rollback', { reason, route: 'events' });
+    expect(await ramping).toMatchObject({
+      ...{ code: 1, stdout: '100 %\n' },
+      stderr: expect.stringContaining('a rollback holds'),
+    });
+    await api('/release', { reason, route: 'events' });
   });
 
   test('72: a proxy that takes over follows a rollback and a release of the one that holds the folder', async () => {
