@@ -152,7 +152,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     });
     const isolation = new LaneIsolation({
       onPrevented: (event, unseen) => incidents.prevented(event, unseen),
-      judge,
+      ...{ judge, logger },
     });
     const metrics = createMetrics({
       ...{ isolation, incidents },

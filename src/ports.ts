@@ -98,6 +98,8 @@ export interface IsolationWatch {
   prevented(event: Prevented): void;
   /** A message of the client's own named others beside him, in a list, and reached him without their names. */
   narrowed(route: string, side: Side): void;
+  /** Looking, or telling, failed of itself. Must not throw. */
+  failed(route: string, error: unknown): void;
   /** A message could not be looked into; withheld or passed on as the route says. */
   uninspected(route: string, side: Side, because: UninspectedBecause, withheld: boolean): void;
 }
@@ -120,8 +122,8 @@ export interface Prevented {
   readonly compared: boolean;
 }
 
-/** As the rules say it, or: no room to hold it, frames that can not be followed. */
-export type UninspectedBecause = UninspectableBecause | 'no-room' | 'unframeable';
+/** As the rules say it, or: no room to hold it, frames that can not be followed, a fault in looking. */
+export type UninspectedBecause = UninspectableBecause | 'no-room' | 'unframeable' | 'failed';
 
 /** Running totals of one route and side; plain numbers, counted on the client's path. */
 export interface LaneCounters {

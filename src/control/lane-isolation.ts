@@ -1,11 +1,16 @@
 // What the lanes' guards did about other users' data: counted, and told.
+import type { Logger } from 'pino';
 import { Counter, type Registry } from 'prom-client';
 import type { IsolationWatch, JudgeView, Prevented, UninspectedBecause } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 
+/** Failures that are told one by one; what came of all of them is counted. */
+const MOST_TOLD = 20;
+
 export interface LaneIsolationOptions {
   /** Told at once of every event; `unseen`: the judge has no copy of it. */
   readonly onPrevented: (event: Prevented, unseen: boolean) => void;
+  readonly logger: Logger;
   readonly judge: Pick<JudgeView, 'running' | 'identityMismatch'>;
 }
 
@@ -17,6 +22,7 @@ interface Counted {
 export class LaneIsolation implements IsolationWatch {
   readonly #options: LaneIsolationOptions;
   readonly #prevented = new Map<string, Counted>();
+  #failures = 0;
   readonly #narrowed = new Map<string, Counted>();
   readonly #uninspected = new Map<string, Counted>();
 
@@ -32,6 +38,12 @@ export class LaneIsolation implements IsolationWatch {
     const { route, side, outcome } = event;
     count(this.#prevented, { route, side, outcome });
     this.#options.onPrevented(event, !event.compared || !this.#options.judge.running);
+  }
+
+  failed(route: string, error: unknown): void {
+    this.#failures += 1;
+    if (this.#failures > MOST_TOLD) return;
+    this.#options.logger.error({ route, err: error }, 'a message could not be guarded');
   }
 
   narrowed(route: string, side: Side): void {

@@ -3,7 +3,12 @@
 import type { RouteConfig } from '../config/schema.ts';
 import type { AnswerSample, IsolationWatch, UninspectedBecause } from '../ports.ts';
 import type { IsolationMode, Side, Subject } from '../rules/decide.ts';
-import { examine, type MessageForm, type RoutingField } from '../rules/isolation/inspect.ts';
+import {
+  type Examined,
+  examine,
+  type MessageForm,
+  type RoutingField,
+} from '../rules/isolation/inspect.ts';
 import { Recipient } from '../rules/isolation/recipient.ts';
 import { Isolation } from '../rules/isolation/rules.ts';
 import { sanitize } from '../rules/isolation/sanitize.ts';
@@ -23,6 +28,13 @@ export interface GuardFacts {
   readonly compared: () => boolean;
 }
 
+interface Failed {
+  readonly kind: 'uninspectable';
+  readonly because: 'failed';
+}
+
+const FAILED: Failed = Object.freeze({ kind: 'uninspectable', because: 'failed' });
+
 /** What the client gets of a message: all of it as it came, another text in its place, or nothing. */
 export type Ruling = 'pass' | 'withhold' | Buffer;
 
@@ -41,7 +53,8 @@ export class IsolationGuard {
 
   /** True where nothing in these bytes, which hold whole messages, can be another user's address. */
   isClean(bytes: Buffer): boolean {
-    return scan(this.#facts.isolation, this.#recipient, bytes) === 'clean';
+    const { isolation } = this.#facts;
+    return this.#contained(() => scan(isolation, this.#recipient, bytes) === 'clean', false);
   }
 
   /** True where a routing field may be in these bytes, which hold whole lines, whomever it names. */
@@ -51,15 +64,15 @@ export class IsolationGuard {
 
   /** What `rule` would do, without telling anybody. */
   withholds(payload: Buffer, form: MessageForm): boolean {
-    const { watch, route, mode, isolation } = this.#facts;
-    const { kind } = examine(isolation, this.#recipient, payload, form);
+    const { mode, isolation } = this.#facts;
+    const { kind } = this.#examine(payload, form);
     if (kind === 'uninspectable') return isolation.rules.uninspectable === 'block';
-    return kind === 'foreign' && mode === 'block' && watch.fits(route);
+    return kind === 'foreign' && mode === 'block' && this.#fits;
   }
 
-  /** Of one whole message. */
+  /** Of one whole message. Never throws: a fault in here is not to end anybody's session. */
   rule(payload: Buffer, form: MessageForm): Ruling {
-    const examined = examine(this.#facts.isolation, this.#recipient, payload, form);
+    const examined = this.#examine(payload, form);
     switch (examined.kind) {
       case 'clean':
         return 'pass';
@@ -68,8 +81,30 @@ export class IsolationGuard {
       case 'among':
         return this.#narrow(payload, examined.fields);
       case 'foreign':
-        if (!this.#facts.watch.fits(this.#facts.route)) return 'pass';
-        return this.#prevent(payload, examined.fields);
+        return this.#fits ? this.#prevent(payload, examined.fields) : 'pass';
+    }
+  }
+
+  #examine(payload: Buffer, form: MessageForm): Examined | Failed {
+    const { isolation } = this.#facts;
+    return this.#contained<Examined | Failed>(
+      () => examine(isolation, this.#recipient, payload, form),
+      FAILED,
+    );
+  }
+
+  /** Without an answer to that addresses are taken for what they say. */
+  get #fits(): boolean {
+    const { watch, route } = this.#facts;
+    return this.#contained(() => watch.fits(route), true);
+  }
+
+  #contained<T>(work: () => T, otherwise: T): T {
+    try {
+      return work();
+    } catch (error) {
+      this.#facts.watch.failed(this.#facts.route, error);
+      return otherwise;
     }
   }
 
@@ -84,9 +119,9 @@ export class IsolationGuard {
   /** Whom else it is for is none of his business; but it is his, and nothing to be withheld. */
   #narrow(payload: Buffer, fields: readonly RoutingField[]): Ruling {
     const { route, side, mode, watch } = this.#facts;
-    if (mode !== 'sanitize' || !watch.fits(route)) return 'pass';
+    if (mode !== 'sanitize' || !this.#fits) return 'pass';
     watch.narrowed(route, side);
-    return sanitize(payload, fields, this.#recipient);
+    return this.#sanitized(payload, fields);
   }
 
   #prevent(payload: Buffer, fields: readonly RoutingField[]): Ruling {
@@ -94,12 +129,24 @@ export class IsolationGuard {
     const foreign = fields.find(({ says }) => says === 'foreign') as RoutingField;
     const { path, eventType, start, end } = foreign;
     const named = payload.toString('utf8', start, end);
-    watch.prevented({
-      ...{ route, side, session: id, subject, path, eventType, named },
-      compared: this.#facts.compared(),
-      outcome: mode === 'block' ? 'blocked' : 'sanitized',
-    });
-    return mode === 'block' ? 'withhold' : sanitize(payload, fields, this.#recipient);
+    const ruling = mode === 'block' ? 'withhold' : this.#sanitized(payload, fields);
+    const tell = () =>
+      watch.prevented({
+        ...{ route, side, session: id, subject, path, eventType, named },
+        compared: this.#facts.compared(),
+        outcome: ruling === 'withhold' ? 'blocked' : 'sanitized',
+      });
+    // Whatever comes of telling: he does not get it.
+    this.#contained(tell, undefined);
+    return ruling;
+  }
+
+  /** What is another's and can not be put right is withheld. */
+  #sanitized(payload: Buffer, fields: readonly RoutingField[]): Buffer | 'withhold' {
+    return this.#contained<Buffer | 'withhold'>(
+      () => sanitize(payload, fields, this.#recipient),
+      'withhold',
+    );
   }
 }
 

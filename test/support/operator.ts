@@ -268,7 +268,7 @@ export async function operated(
     bypass,
     rollbacks,
     guardrails,
-    isolation: new LaneIsolation({ onPrevented: () => undefined, judge: NOTHING_JUDGED }),
+    isolation: new LaneIsolation({ onPrevented: () => undefined, judge: NOTHING_JUDGED, logger }),
     incidents,
     audit,
     writes,

@@ -321,6 +321,7 @@ export class PlayedSession {
         fits: () => true,
         prevented: () => undefined,
         narrowed: () => undefined,
+        failed: () => undefined,
         uninspected: () => undefined,
       },
       observer: {

@@ -69,6 +69,8 @@ export interface TestProxy {
   prevented: Prevented[];
   /** Routes of messages that named others beside the client. */
   narrowed: string[];
+  /** What failed in the guards themselves. */
+  guardFailures: unknown[];
   uninspected: Uninspected[];
   /** Lines of the log, as text. */
   logged: string[];
@@ -110,6 +112,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
   const begun: string[] = [];
   const prevented: Prevented[] = [];
   const narrowed: string[] = [];
+  const guardFailures: unknown[] = [];
   const uninspected: Uninspected[] = [];
   const traffic = new Traffic({
     loaded: loadedConfig(o),
@@ -127,6 +130,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       fits: o.fits ?? (() => true),
       prevented: event => void prevented.push(event),
       narrowed: route => void narrowed.push(route),
+      failed: (_route, error) => void guardFailures.push(error),
       uninspected: (route, side, because, withheld) =>
         void uninspected.push({ route, side, because, withheld }),
     },
@@ -156,6 +160,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
     begun,
     prevented,
     narrowed,
+    guardFailures,
     uninspected,
     logged,
     close: async () => {

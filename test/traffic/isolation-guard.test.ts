@@ -1,8 +1,9 @@
 // What the lanes' guards do about another user's data: put right or withheld before it is delivered, while
 // everything else passes as it came.
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { IsolationMode } from '../../src/rules/decide.ts';
+import { Recipient } from '../../src/rules/isolation/recipient.ts';
 import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { clientFrame, frame } from '../support/frame.ts';
@@ -251,6 +252,117 @@ describe.each(OPAQUE)('12, 40, 48: %s', (_what, because, sent) => {
     expect(front.uninspected).toEqual([{ route: 'events', side: 'legacy', because, withheld }]);
   });
 });
+
+describe('74: a fault in the guard itself', () => {
+  afterEach(() => void vi.restoreAllMocks());
+
+  const failing = () =>
+    vi.spyOn(Recipient.prototype, 'named').mockImplementation(() => {
+      throw new Error('a fault of ours');
+    });
+
+  test.each(['pass', 'block'] as const)(
+    'ends no session: uninspectable: %s',
+    async uninspectable => {
+      const { front, client, upstream } = await session('sanitize', { uninspectable });
+      const fault = failing();
+      upstream.write(Buffer.concat([BOBS, LAST]));
+      await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+      const withheld = uninspectable === 'block';
+      expect(client.received).toEqual(withheld ? LAST : Buffer.concat([BOBS, LAST]));
+      expect(front.uninspected).toMatchObject([{ because: 'failed', withheld }]);
+      expect(front.guardFailures).toEqual([new Error('a fault of ours')]);
+      // The next one is looked into as ever.
+      fault.mockRestore();
+      client.received = Buffer.alloc(0);
+      upstream.write(Buffer.concat([BOBS, LAST]));
+      await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+      expect(client.received).toEqual(Buffer.concat([MENDED, LAST]));
+    },
+  );
+
+  test('nor any answer of HTTP', async () => {
+    failing();
+    const { service, client, front } = await withService(guarded('sanitize'));
+    client.write(get('/api/x', ANN));
+    const head = 'Content-Type: application/json\r\n';
+    (await asked(service)).write(answer('{"userId":["bob"]}', head));
+    await client.has('{"userId":["bob"]}');
+    expect(front.uninspected).toMatchObject([{ because: 'failed', withheld: false }]);
+  });
+
+  test('... and one in those who are told keeps nobody from being guarded', async () => {
+    const fits = () => {
+      throw new Error('a fault of ours');
+    };
+    const { service, front } = await withService({ ...guarded('sanitize'), fits });
+    const client = await rawClient(front.port);
+    closing({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest('/ws', ANN));
+    const upstream = await service.next();
+    await upstream.accept();
+    await client.has('\r\n\r\n');
+    client.received = Buffer.alloc(0);
+    upstream.write(Buffer.concat([BOBS, LAST]));
+    await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+    expect(client.received).toEqual(Buffer.concat([MENDED, LAST]));
+    expect(front.guardFailures).toHaveLength(1);
+  });
+});
+
+test('a message for which there is no room goes on, or not, as its route says, and all others are whole', async () => {
+  const options = guarded('sanitize');
+  const withheld = { uninspectable: 'block' } as const;
+  const { service, front } = await withService({
+    ...options,
+    routes: [
+      { name: 'events', path: '/ws', protocol: 'websocket' },
+      { name: 'strict', path: '/strict', protocol: 'websocket', isolation: withheld },
+    ],
+  });
+  // 64 of them have room; the last of each is still to come.
+  const whole = message(`{"recipient_id":"ann","x":"${'x'.repeat(1_040_000)}"}`);
+  const cut = whole.length - 100;
+  const [first, rest] = [whole.subarray(0, cut), whole.subarray(cut)];
+  let read = 0;
+  const begin = async (path: string) => {
+    const client = await rawClient(front.port);
+    closing({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest(path, ANN));
+    const upstream = await service.next();
+    await upstream.accept();
+    await client.has('\r\n\r\n');
+    client.received = Buffer.alloc(0);
+    upstream.write(first);
+    read += cut;
+    await until('the proxy has read it', () => {
+      let bytes = 0;
+      for (const { counters } of front.traffic.counters()) bytes += counters.bytesToClient;
+      return bytes === read;
+    });
+    return { client, upstream };
+  };
+  const held = [];
+  for (let n = 0; n < 64; n += 1) held.push(await begin('/ws'));
+  expect(front.uninspected).toEqual([]);
+  const [passed, stopped] = [await begin('/ws'), await begin('/strict')];
+  expect(front.uninspected).toMatchObject([
+    { route: 'events', because: 'no-room', withheld: false },
+    { route: 'strict', because: 'no-room', withheld: true },
+  ]);
+  const ends = async ({ client, upstream }: typeof passed, due: Buffer) => {
+    upstream.write(Buffer.concat([rest, LAST]));
+    read += rest.length + LAST.length;
+    await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+    expect(client.received.equals(due)).toBe(true);
+  };
+  await ends(passed, Buffer.concat([whole, LAST]));
+  await ends(stopped, LAST);
+  await ends(held[0] as typeof passed, Buffer.concat([whole, LAST]));
+  // It has given its room back.
+  await begin('/strict');
+  expect(front.uninspected).toHaveLength(2);
+}, 30_000);
 
 test('a stream whose frames can not be followed is cut off where what is opaque is withheld', async () => {
   const { client, upstream } = await session('sanitize', { uninspectable: 'block' });
