@@ -191,7 +191,10 @@ export class ContaminationWatch {
   /** The other service sent the same, or will not any more: `onBoth`. */
   release(held: Held, onBoth: boolean): void {
     const isHeld = this.#briefly.delete(held) || this.#longer.delete(held);
-    if (isHeld) this.tell({ ...held.contamination, onBoth });
+    const { rule, route } = held.contamination;
+    // By what has come since it was found, addresses prove nothing on this route.
+    const isMismatch = this.#routes.get(route)?.books.identityMismatch === true;
+    if (isHeld && !(rule === 'routing' && isMismatch)) this.tell({ ...held.contamination, onBoth });
   }
 
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */

@@ -532,6 +532,18 @@ test('where legacy’s addresses do not fit its users, they prove nothing and no
   expect(verdicts().at(-1)).toBe('extra');
 });
 
+test('... not even by what was found just before that was seen', () => {
+  const { join, pass, whats } = judged();
+  const users = Array.from({ length: 20 }, (_, n) => join(`u-${n}`));
+  const event = (n: number, run: number) => step(`run${run}`, `t${n}`, { userId: `user_${n}` });
+  for (const [n, user] of users.entries()) user.say('candidate', event(n, 0));
+  for (let run = 1; run <= 50; run += 1) {
+    for (const [n, user] of users.entries()) user.both(event(n, run));
+  }
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
+});
+
 const answer = (body: object): AnswerSample => ({
   ...{ status: 200, headers: ['content-type', 'application/json'], end: 'complete' },
   ...{ body: Buffer.from(JSON.stringify(body)), marker: null, code: null, ms: 1 },
