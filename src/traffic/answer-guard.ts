@@ -5,6 +5,7 @@ import type { UninspectedBecause } from '../ports.ts';
 import { answerType } from '../rules/compare/answers.ts';
 import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
 import { decoded, decodedStart } from '../wire/content-coding.ts';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { fieldValues, listMembers, without } from '../wire/headers.ts';
 import { EventGuard } from './event-guard.ts';
 import type { AnswerSink } from './exchange.ts';
@@ -56,8 +57,7 @@ export class AnswerGuard implements AnswerSink {
   #head: Head | null = null;
   /** It is said to be JSON, or begins as it does; null: that is to be seen. */
   #isJson: boolean | null = null;
-  #held: Buffer[] = [];
-  #bytes = 0;
+  readonly #held = new GatheredBytes(MOST_INSPECTED_BYTES);
   #events: EventGuard | null = null;
   #isOver = false;
 
@@ -100,10 +100,10 @@ export class AnswerGuard implements AnswerSink {
     if (this.#isOver) return true;
     if (this.#events !== null) return this.#events.push(chunk);
     if (this.#head === null) return this.#sink.data(chunk);
-    if (this.#bytes + chunk.length > MOST_INSPECTED_BYTES) return this.#letGo('too-large', chunk);
+    if (this.#held.length + chunk.length > MOST_INSPECTED_BYTES)
+      return this.#letGo('too-large', chunk);
     if (!this.#room.change(chunk.length)) return this.#letGo('no-room', chunk);
-    this.#held.push(chunk);
-    this.#bytes += chunk.length;
+    this.#held.add(chunk);
     return this.#isJson === null ? this.#lookAtStart(this.#head) : true;
   }
 
@@ -134,13 +134,13 @@ export class AnswerGuard implements AnswerSink {
   /** Its first byte that is no blank says whether it may be JSON. */
   #lookAtStart({ headers }: Head): boolean {
     const codings = listMembers(headers, 'content-encoding');
-    const start = Buffer.concat(this.#held, Math.min(this.#bytes, START_BYTES));
+    const start = this.#held.view.subarray(0, START_BYTES);
     const plain = decodedStart(start, codings, MOST_INSPECTED_BYTES);
     if (plain === undefined) return this.#letGo('coded');
     const is = beginsAsJson(plain);
     if (is === false) return this.#letGo('binary');
     // What does not tell by then tells when it is whole.
-    if (is === true || this.#bytes >= START_BYTES) this.#isJson = true;
+    if (is === true || this.#held.length >= START_BYTES) this.#isJson = true;
     return true;
   }
 
@@ -188,11 +188,8 @@ export class AnswerGuard implements AnswerSink {
   }
 
   #take(): Buffer {
-    const held = Buffer.concat(this.#held);
-    this.#room.change(-this.#bytes);
-    this.#held = [];
-    this.#bytes = 0;
-    return held;
+    this.#room.change(-this.#held.length);
+    return this.#held.take();
   }
 }
 

@@ -2,6 +2,7 @@
 // until its blank line.
 import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
 import { eventEnd, isBetweenEvents, TAIL_BYTES } from '../wire/event-end.ts';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { type SseEvent, SseReader } from '../wire/sse-reader.ts';
 import type { HeldRoom } from './held-room.ts';
 import type { IsolationGuard } from './isolation-guard.ts';
@@ -15,8 +16,7 @@ export class EventGuard {
   readonly #guard: IsolationGuard;
   readonly #room: HeldRoom;
   readonly #give: (bytes: Buffer) => boolean;
-  #held: Buffer[] = [];
-  #bytes = 0;
+  readonly #held = new GatheredBytes(MOST_INSPECTED_BYTES);
   /** The last bytes of the event under way, as Latin-1. */
   #tail = '';
   /** What becomes of the rest of an event that is too long to be held. */
@@ -64,11 +64,11 @@ export class EventGuard {
   }
 
   get #isAtBoundary(): boolean {
-    return this.#bytes === 0 && this.#tail === '' && this.#rest === null;
+    return this.#held.length === 0 && this.#tail === '' && this.#rest === null;
   }
 
   #take(part: Buffer, ends: boolean): boolean {
-    if (this.#rest === null && this.#bytes + part.length > MOST_INSPECTED_BYTES) {
+    if (this.#rest === null && this.#held.length + part.length > MOST_INSPECTED_BYTES) {
       this.#rest = this.#guard.uninspectable('too-large');
       const held = this.#whole(part);
       return this.#goOn(held, ends);
@@ -79,8 +79,7 @@ export class EventGuard {
       this.#rest = this.#guard.uninspectable('no-room');
       return this.#goOn(this.#whole(part), false);
     }
-    this.#held.push(part);
-    this.#bytes += part.length;
+    this.#held.add(part);
     return true;
   }
 
@@ -105,11 +104,10 @@ export class EventGuard {
   }
 
   #whole(part: Buffer): Buffer {
-    const whole = this.#bytes === 0 ? part : Buffer.concat([...this.#held, part]);
-    this.#room.change(-this.#bytes);
-    this.#held = [];
-    this.#bytes = 0;
-    return whole;
+    if (this.#held.length === 0) return part;
+    this.#room.change(-this.#held.length);
+    this.#held.add(part);
+    return this.#held.take();
   }
 }
 

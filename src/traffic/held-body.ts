@@ -1,6 +1,7 @@
 // A request body that is needed whole before it is known where it goes.
 import type { IncomingMessage } from 'node:http';
 import type { ErrorCode } from '../errors.ts';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
 
 /** A body larger than that is not held; it streams to one service only. */
 export const MOST_HELD_BYTES = 1_048_576;
@@ -43,13 +44,12 @@ export class HeldBodies {
     if (incoming.destroyed) return Promise.reject(new Error('the client broke off'));
     onStart();
     return new Promise((resolve, reject) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
+      const body = new GatheredBytes(MOST_HELD_BYTES);
       const stop = () => {
         incoming.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
       };
       const release = () => {
-        this.#bytes -= size;
+        this.#bytes -= body.length;
       };
       const refuse = (why: null | ErrorCode) => {
         stop();
@@ -57,18 +57,17 @@ export class HeldBodies {
         resolve(why);
       };
       const onData = (chunk: Buffer) => {
-        chunks.push(chunk);
-        size += chunk.length;
+        body.add(chunk);
         this.#bytes += chunk.length;
         if (this.#bytes > this.#mostBytes) return refuse('overloaded');
-        if (size <= MOST_HELD_BYTES) return;
+        if (body.length <= MOST_HELD_BYTES) return;
         incoming.pause();
         refuse(null);
-        incoming.unshift(Buffer.concat(chunks));
+        incoming.unshift(body.view);
       };
       const onEnd = () => {
         stop();
-        resolve({ bytes: Buffer.concat(chunks), release });
+        resolve({ bytes: body.view, release });
       };
       const onClose = () => {
         stop();

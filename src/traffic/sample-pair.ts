@@ -1,8 +1,10 @@
 // Both answers to one request, looked at while they go where they go and held until they can be compared.
+
 import type { ErrorCode } from '../errors.ts';
 import type { AnswerSample } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import type { MarkerSearch } from '../rules/isolation/marker.ts';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import type { AnswerSink } from './exchange.ts';
 
 /** More of a body is not held for comparing; as much as of a request that is to go twice. */
@@ -58,18 +60,17 @@ export class SamplePair {
     const search = this.#options.search();
     let status = 0;
     let headers: readonly string[] = [];
-    let chunks: Buffer[] = [];
+    const held = new GatheredBytes(MOST_BODY_BYTES);
     let bytes = 0;
     /** Why the body is not held. */
     let without: null | 'overload' | undefined;
     const leave = (why: null | 'overload'): void => {
       without = why;
-      chunks = [];
+      held.take();
       this.#give(bytes);
     };
     const finish = (end: AnswerSample['end'], code: ErrorCode | null): void => {
-      const body = without === undefined ? Buffer.concat(chunks) : without;
-      chunks = [];
+      const body = without === undefined ? held.take() : without;
       const ms = performance.now() - startedAt;
       const marker = search?.found ?? null;
       const sample = { status, headers, body, marker, end, code, ms };
@@ -91,7 +92,7 @@ export class SamplePair {
           else {
             bytes += chunk.length;
             this.#bytes += chunk.length;
-            chunks.push(chunk);
+            held.add(chunk);
           }
         }
         return sink.data(chunk);

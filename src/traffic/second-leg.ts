@@ -7,6 +7,7 @@
 import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
 import { wholeFrame } from '../wire/frames.ts';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, mask } from './leg.ts';
 import type { TailRing } from './tail-ring.ts';
 
@@ -37,8 +38,7 @@ export class SecondLeg {
   readonly #gone = new AbortController();
   #leg: Leg | null = null;
   /** Frames for a service that is not open yet. */
-  #early: Buffer[] = [];
-  #earlyBytes = 0;
+  #early: GatheredBytes | null = null;
   #bytesSinceSweep = 0;
   /** Why a goodbye was said; its service may still send until it answers. */
   #leaving: SecondLegEnd | null = null;
@@ -84,9 +84,9 @@ export class SecondLeg {
   send(opcode: number, payload: Buffer): boolean {
     if (this.#ended || this.#leaving !== null) return false;
     if (this.#leg === null) {
-      this.#early.push(wholeFrame(opcode, payload, mask()));
-      this.#earlyBytes += payload.length;
-      if (this.#earlyBytes > MOST_WAITING_BYTES) this.#end('slow');
+      this.#early ??= new GatheredBytes(MOST_WAITING_BYTES);
+      this.#early.add(wholeFrame(opcode, payload, mask()));
+      if (this.#early.length > MOST_WAITING_BYTES) this.#end('slow');
     } else {
       this.#write(opcode, payload);
     }
@@ -124,8 +124,8 @@ export class SecondLeg {
     const { leg, early } = outcome;
     this.#attach(leg);
     this.#options.tap.legOpened(this.side, leg.tracker);
-    for (const frame of this.#early) leg.socket.write(frame);
-    this.#early = [];
+    if (this.#early !== null) leg.socket.write(this.#early.take());
+    this.#early = null;
     if (early.length > 0) this.#onBytes(leg, early);
     this.#options.onOpen();
   }
@@ -187,7 +187,7 @@ export class SecondLeg {
   #end(why: SecondLegEnd, destroys = true): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#early = [];
+    this.#early = null;
     this.#gone.abort();
     if (destroys) this.#leg?.socket.destroy();
     this.#options.tap.legClosed(this.side);

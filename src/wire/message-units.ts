@@ -2,6 +2,7 @@
 // frames between its fragments included), or control frames alone. For whoever decides message by message
 // and passes on bytes.
 import { FrameTracker, OPCODE } from './frames.ts';
+import { GatheredBytes } from './gathered-bytes.ts';
 import { MessageReader } from './message-reader.ts';
 
 export interface MessageUnit {
@@ -24,7 +25,6 @@ const LENGTH_16 = 126;
 const FINAL = 0x80;
 /** All but the opcode of a first byte. */
 const FLAGS = 0xf0;
-const NOTHING = Buffer.alloc(0);
 
 /**
  * True where the bytes are whole frames of a service's, not masked, each of them a text message by itself or
@@ -50,23 +50,20 @@ export class UnitSplitter {
   readonly #sink: UnitSink;
   readonly #maxBytes: number;
   readonly #tracker = new FrameTracker();
-  /**
-   * Beginning of a message, `#bytes` of it, with room behind: one piece, however many reads it came in. Never
-   * used for a second message, since a sink may keep for a while what it was given.
-   */
-  #kept: Buffer = NOTHING;
-  #bytes = 0;
+  /** Beginning of a message. A sink may keep what it is given, so it is given away. */
+  readonly #held: GatheredBytes;
   /** The message at hand was too long: the rest of it goes the same way. */
   #passing = false;
 
   constructor(sink: UnitSink, maxBytes: number) {
     this.#sink = sink;
     this.#maxBytes = maxBytes;
+    this.#held = new GatheredBytes(maxBytes);
   }
 
   /** True between two messages, with nothing held. */
   get atBoundary(): boolean {
-    return this.#bytes === 0 && !this.#passing && this.#tracker.atMessageBoundary;
+    return this.#held.length === 0 && !this.#passing && this.#tracker.atMessageBoundary;
   }
 
   /** The frames can no longer be followed: everything goes to `tooLong`. */
@@ -76,18 +73,18 @@ export class UnitSplitter {
 
   /** How much of a message is held that has not ended. */
   get heldBytes(): number {
-    return this.#bytes;
+    return this.#held.length;
   }
 
   /** There is no room for what is held: it goes to `tooLong`, and so does the rest of its message. */
   letGo(): void {
-    if (this.#bytes > 0) this.#passOn(null);
+    if (this.#held.length > 0) this.#passOn(null);
     this.#passing = true;
   }
 
   /** Bytes of the message that has not ended. Holds until more is pushed. */
   held(): Buffer {
-    return this.#kept.subarray(0, this.#bytes);
+    return this.#held.view;
   }
 
   push(bytes: Buffer): void {
@@ -100,45 +97,24 @@ export class UnitSplitter {
 
   #take(part: Buffer): void {
     const ends = this.#tracker.atMessageBoundary;
-    if (this.#passing || this.#bytes + part.length > this.#maxBytes || this.#tracker.lost) {
+    if (this.#passing || this.#held.length + part.length > this.#maxBytes || this.#tracker.lost) {
       this.#passOn(part);
       this.#passing = !ends;
       return;
     }
-    if (ends && this.#bytes === 0) return this.#sink.unit(unitOf(part));
-    this.#keep(part);
-    if (!ends) return;
-    const raw = this.held();
-    this.#forget();
-    this.#sink.unit(unitOf(raw));
-  }
-
-  #keep(part: Buffer): void {
-    const total = this.#bytes + part.length;
-    if (total > this.#kept.length) {
-      const room = Math.min(this.#maxBytes, Math.max(total, 2 * this.#bytes));
-      const grown = Buffer.allocUnsafe(room);
-      this.#kept.copy(grown, 0, 0, this.#bytes);
-      this.#kept = grown;
-    }
-    part.copy(this.#kept, this.#bytes);
-    this.#bytes = total;
+    if (ends && this.#held.length === 0) return this.#sink.unit(unitOf(part));
+    this.#held.add(part);
+    if (ends) this.#sink.unit(unitOf(this.#held.take()));
   }
 
   #passOn(part: Buffer | null): void {
-    const held = this.held();
-    this.#forget();
+    const held = this.#held.take();
     let isFirst = !this.#passing;
     for (const piece of [held, part]) {
       if (piece === null || piece.length === 0) continue;
       this.#sink.tooLong(piece, isFirst);
       isFirst = false;
     }
-  }
-
-  #forget(): void {
-    this.#kept = NOTHING;
-    this.#bytes = 0;
   }
 }
 

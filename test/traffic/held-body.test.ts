@@ -13,12 +13,11 @@ import { until } from '../support/until.ts';
 afterEach(closeAll);
 
 /** A server that holds every body until it is told to answer; room for 1,000 bytes in all. */
-async function holding(): Promise<{
+async function holding(bodies = new HeldBodies(1_000)): Promise<{
   client(): Promise<RawEnd>;
   answers: (() => void)[];
   seen: { begun: number; over: number };
 }> {
-  const bodies = new HeldBodies(1_000);
   const answers: (() => void)[] = [];
   const seen = { begun: 0, over: 0 };
   const server = http.createServer((request, response) => {
@@ -93,4 +92,20 @@ test('clients that leave, before the end of their bodies or after it, leave no r
   await until('it is held', () => answers.length === 11);
   answers.at(-1)?.();
   await staying.has('\r\n\r\n1000');
+});
+
+/** The fault: each chunk was kept by itself, an object of some 100 bytes, and limits counted one byte of it. */
+test('a body in chunks of one byte takes no more memory than any other', async () => {
+  const bodies = new HeldBodies();
+  const { client } = await holding(bodies);
+  const end = await client();
+  end.write('POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n');
+  const chunks = Buffer.from('1\r\nx\r\n'.repeat(100_000));
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 1; i <= 4; i += 1) {
+    end.write(chunks);
+    await until('they are held', () => bodies.bytes === i * 100_000);
+  }
+  // What is thrown away may lie about for a while.
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(40 * 1_048_576);
 });

@@ -6,8 +6,9 @@ import type { Decider } from '../../src/ports.ts';
 import type { Decision, SecondLeg } from '../../src/rules/decide.ts';
 import { controlFrame, wholeFrame } from '../../src/wire/frames.ts';
 import { Ear, type HeardStream } from '../support/ear.ts';
+import { clientFrame } from '../support/frame.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
-import { rawServer } from '../support/raw.ts';
+import { rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -21,6 +22,7 @@ const decides = (decision: Partial<Decision>): Decider => {
   const decided = { decision: { ...decisionFor('legacy'), ...decision }, revision: 'test' };
   return () => decided;
 };
+const EMPTY = clientFrame(2);
 const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
 
 /** A service that notes what it is told, and answers with its name. */
@@ -329,6 +331,27 @@ describe('the client does not notice a second service that', () => {
     expect((await secondEnded(front)).what).toBe('slow');
     await until('the primary has heard all', () => legacy.heard.length === 40);
     await until('and the client its answers', () => read.length === 41);
+  });
+
+  /** The fault: only payloads were counted, and a client filled the memory with empty messages. */
+  test('does not answer: empty messages that wait for it are counted as well, and it is broken off', async () => {
+    const [legacy, candidate] = [await service('legacy'), await rawServer()];
+    const front = await proxy({
+      legacy: legacy.port,
+      candidate: candidate.port,
+      routes: [ROUTE],
+      upstream: { handshakeTimeoutMs: 60_000 },
+      decider: decides({ second: SHADOW }),
+    });
+    open.push(candidate, front);
+    const client = await rawClient(front.port);
+    open.push({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest());
+    await candidate.next();
+    await client.has('\r\n\r\n');
+    client.socket.removeAllListeners('data').resume();
+    client.write(Buffer.concat(Array.from({ length: 200_000 }, () => EMPTY)));
+    expect((await secondEnded(front)).what).toBe('slow');
   });
 
   test('speaks nonsense', async () => {
