@@ -17,7 +17,8 @@ their second leg, or are dialled for at limits.movesPerS; those that can not be 
 again (1012) at that pace. It holds, over restarts, until cutover release. The candidate is shown traffic
 and writes as before, unless --sever stops that too. The command waits until it is through and prints
 what became of every session, and when the candidate's last byte went out. Asked again it says so, and
-tries again whatever is left.
+tries again whatever is left. A route in stage complete, where legacy has heard of nothing since, stays where it is
+without --accept-stale, and the others go: each is held by itself then (cutover release --route).
 
 Ends with 0 if all are on legacy, 1 if it was refused, 2 if nobody answers, 3 if something is left, 64 if
 the command was not understood.
@@ -79,12 +80,12 @@ async function runRollback(options: RollbackOptions): Promise<void> {
   const proof = answer.proof === null ? null : await throughWith(admin, answer.proof);
   if (json) print({ ...answer, proof }, true, () => '');
   else if (proof !== null) process.stdout.write(`${proofText(proof)}\n`);
+  const left: string[] = [];
   if (proof?.state === 'partly') {
-    throw new CommandFailure(
-      3,
-      'something is left on the candidate; it goes to legacy as soon as that can be had',
-    );
+    left.push('something is left on the candidate; it goes to legacy as soon as that can be had');
   }
+  if (answer.stale.length > 0) left.push(staleText(answer.stale));
+  if (left.length > 0) throw new CommandFailure(3, left.join('\n'));
 }
 
 async function throughWith(admin: AdminClient, begun: Proof): Promise<Proof> {
@@ -96,8 +97,14 @@ async function throughWith(admin: AdminClient, begun: Proof): Promise<Proof> {
   return proof;
 }
 
-function heldText({ scope, changed, latch, kept, audited }: RolledBack): string {
-  const what = scope === '*' ? 'everything' : `route ${plain(scope)}`;
+function staleText(routes: readonly string[]): string {
+  const names = routes.map(plain).join(', ');
+  return `NOT rolled back: ${names}; the stage is complete, so legacy has heard of nothing since. The same with --accept-stale takes that to legacy, too`;
+}
+
+function heldText({ scope, changed, latch, kept, audited, stale }: RolledBack): string {
+  const all = stale.length === 0 ? 'everything' : `everything but ${stale.map(plain).join(', ')}`;
+  const what = scope === '*' ? all : `route ${plain(scope)}`;
   const since = changed
     ? ''
     : ` already, since ${latch.at} (${plain(latch.by)}: ${plain(latch.reason)})`;

@@ -7,7 +7,7 @@ import type { Rollbacks } from './rollbacks.ts';
 const ASK_AGAIN_MS = 60_000;
 const SIGNAL = 'signal SIGUSR2';
 
-/** Call the result once a signal. From stage `complete` it has to be asked twice. Never rejects. */
+/** Call the result once a signal. Routes in stage `complete` have to be asked for twice. Never rejects. */
 export function rollbackBySignal(
   rollbacks: Pick<Rollbacks, 'rollback'>,
   logger: Logger,
@@ -16,7 +16,13 @@ export function rollbackBySignal(
   return async () => {
     const acceptStale = performance.now() - refusedAt < ASK_AGAIN_MS;
     try {
-      await rollbacks.rollback({ reason: SIGNAL, by: SIGNAL, acceptStale });
+      const { stale } = await rollbacks.rollback({ reason: SIGNAL, by: SIGNAL, acceptStale });
+      if (stale.length === 0) return;
+      refusedAt = performance.now();
+      logger.error(
+        { stale },
+        'a signal left these routes where they are; send it again to take them',
+      );
     } catch (error) {
       if (error instanceof CutoverError) refusedAt = performance.now();
       logger.error({ err: error }, 'a rollback by signal was refused');

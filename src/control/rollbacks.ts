@@ -17,7 +17,7 @@ import {
 } from '../rules/latch.ts';
 import type { Audit } from './audit.ts';
 import type { FlagProvider } from './flags/provider.ts';
-import type { Latch } from './latch.ts';
+import type { Latch, Saying } from './latch.ts';
 import { type Command, commandNow, type Proof, type Proofs } from './proofs.ts';
 import { routesOf } from './stage-change.ts';
 
@@ -47,6 +47,11 @@ export interface RolledBack {
   /** False: the disk refused it. It holds until this process ends, and is tried again. */
   readonly kept: boolean;
   readonly audited: boolean;
+  /**
+   * Of a rollback of everything, the routes that stay where they are: their stage is `complete`, and it was not
+   * said that legacy may be stale. The others are held then each by itself, and released so.
+   */
+  readonly stale: readonly string[];
   /** Null: held already, and of before this process; nothing is left on the candidate. */
   readonly proof: Proof | null;
 }
@@ -96,7 +101,7 @@ export class Rollbacks {
   /**
    * In force before the first thing is waited for; resolves once it is on disk, or refused there. What is
    * held already stays as it was said; what is left on the candidate is tried again. Throws
-   * `CutoverError`: `no-such-route`, `conflict` (stage `complete`, an outdated epoch).
+   * `CutoverError`: `no-such-route`, `conflict` (nothing but routes in stage `complete`, an outdated epoch).
    */
   async rollback(request: RollbackRequest): Promise<RolledBack> {
     const command = commandNow(this.#now());
@@ -104,20 +109,24 @@ export class Rollbacks {
     const scope = request.route ?? EVERYTHING;
     const routes = routesOf(this.#options, request.route).map(({ name }) => name);
     const state: Held = sever ? 'severed' : 'latched';
-    const isHeld = heldOf(this.latch.book, scope) !== null;
+    const stale = acceptStale ? [] : this.#staleOf(routes);
+    // In an emergency one route that has to be asked for twice must not keep the others where they are.
+    const fresh = routes.filter(name => !stale.includes(name));
+    if (fresh.length === 0 && stale.length > 0) throw refusedAsStale(stale, by);
+    const scopes = stale.length === 0 ? [scope] : fresh;
+    const isHeld = scopes.every(each => heldOf(this.latch.book, each) !== null);
     if (!isHeld) this.#refuseOutdated(request);
-    if (!acceptStale) this.#refuseStale(routes, by);
-    const { entry, changed, written } = this.latch.hold(state, { scope, reason, by });
-    const proof = this.#carryOut(entry, command, routes, changed);
+    const { entry, changed, written } = this.#hold(state, scopes, { reason, by });
+    const proof = this.#carryOut(entry, command, fresh, changed);
     if (changed) this.counts[askerOf(by)] += 1;
     this.#options.logger.warn(
-      { scope, reason, by, sever, changed, epoch: entry.epoch },
+      { scope, reason, by, sever, changed, stale, epoch: entry.epoch },
       'a rollback',
     );
     const kept = await written;
-    const details = { scope, sever, acceptStale, changed, epoch: entry.epoch, kept };
+    const details = { scope, sever, acceptStale, stale, changed, epoch: entry.epoch, kept };
     const audited = await this.#options.audit.note({ by, action: 'rollback', reason, details });
-    return { scope, changed, latch: entry, epoch: this.latch.epoch, kept, audited, proof };
+    return { scope, changed, latch: entry, epoch: this.latch.epoch, kept, audited, stale, proof };
   }
 
   /**
@@ -161,6 +170,15 @@ export class Rollbacks {
     void traffic()?.reconsider();
   }
 
+  /** All of them in force when this returns. The entry is the last one that is new, if any is. */
+  #hold(state: Held, scopes: readonly string[], saying: Omit<Saying, 'scope'>) {
+    const held = scopes.map(scope => this.latch.hold(state, { scope, ...saying }));
+    const last = held.findLast(({ changed }) => changed) ?? held.at(-1);
+    if (last === undefined) throw new Error('a rollback of no scope');
+    const written = Promise.all(held.map(each => each.written)).then(all => all.every(Boolean));
+    return { entry: { ...last.entry, scope: scopes.join(', ') }, changed: last.changed, written };
+  }
+
   #carryOut(
     entry: LatchEntry,
     command: Command,
@@ -192,20 +210,15 @@ export class Rollbacks {
   }
 
   /** Legacy has not heard of anything since the route became `complete`. */
-  #refuseStale(routes: readonly string[], by: string): void {
-    const stale = routesOf(this.#options, undefined).filter(
-      route =>
-        routes.includes(route.name) &&
-        this.latch.on(route.name) === null &&
-        this.#options.flags.stage(route).name === 'complete',
-    );
-    if (stale.length === 0) return;
-    const names = stale.map(({ name }) => name).join(', ');
-    const how = by.startsWith('signal')
-      ? 'send the signal again'
-      : 'ask for it with acceptStale (--accept-stale)';
-    const message = `${names}: the stage is complete, so legacy has heard of nothing since; ${how} if that is to be so`;
-    throw new CutoverError('conflict', message, { field: 'acceptStale' });
+  #staleOf(routes: readonly string[]): readonly string[] {
+    return routesOf(this.#options, undefined)
+      .filter(
+        route =>
+          routes.includes(route.name) &&
+          this.latch.on(route.name) === null &&
+          this.#options.flags.stage(route).name === 'complete',
+      )
+      .map(({ name }) => name);
   }
 
   #refuseOutdated({ epoch }: Pick<RollbackRequest, 'epoch'>): void {
@@ -216,6 +229,14 @@ export class Rollbacks {
     const message = `the latch is at epoch ${this.latch.epoch}, not ${epoch}${since}`;
     throw new CutoverError('conflict', message, { field: 'epoch' });
   }
+}
+
+function refusedAsStale(stale: readonly string[], by: string): CutoverError {
+  const how = by.startsWith('signal')
+    ? 'send the signal again'
+    : 'ask for it with acceptStale (--accept-stale)';
+  const message = `${stale.join(', ')}: the stage is complete, so legacy has heard of nothing since; ${how} if that is to be so`;
+  return new CutoverError('conflict', message, { field: 'acceptStale' });
 }
 
 export function askerOf(by: string): Asker {

@@ -4,6 +4,8 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { cutover } from '../support/command.ts';
 import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
+import { script } from '../support/script.ts';
+import { until } from '../support/until.ts';
 
 let op: Operated;
 let admin: Admin;
@@ -55,6 +57,37 @@ test('rollback waits for its proof and ends with 3 if something is left; release
     /flags decide again/,
   );
   expect((await run('proof')).stdout).toMatch(/^rollback 1 of route events: partly/);
+  op.traffic.rollBack = rollBack;
+});
+
+test('a route in stage complete stays where it is, and is named with what takes it along', async () => {
+  const { rollBack } = op.traffic;
+  op.traffic.rollBack = (routes, how) => {
+    const progress = rollBack.call(op.traffic, routes, how);
+    setTimeout(() => progress.end(), 20);
+    return progress;
+  };
+  await op.write('events.json', flagsFor('events', 'complete'));
+  const [events] = op.proxy.loaded().config.routes;
+  await until('it is complete', () => op.flags.stage(events as never).name === 'complete');
+  const ran = await run('rollback', '--reason', 'lost');
+  expect(ran).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('NOT rolled back: events;'),
+  });
+  expect(ran.stderr).toContain('--accept-stale');
+  expect(ran.stdout).toMatch(/^everything but events is held on legacy\n/);
+  const again = await script('rollback', ['--reason', 'lost'], env);
+  expect(again.code).toBe(3);
+  expect(again.stderr).toMatch(
+    /^held on legacy already\nNOT rolled back: events; .*--accept-stale/,
+  );
+  const whole = await script('rollback', ['--reason', 'lost', '--accept-stale'], env);
+  expect(whole).toMatchObject({ code: 0, stderr: 'held on legacy\n' });
+  op.traffic.rollBack = rollBack;
+  await run('release', '--reason', 'x');
+  await run('release', '--reason', 'x', '--route', 'api');
+  await op.write('events.json', flagsFor('events', 'live'));
 });
 
 test.each<[string[], number, RegExp]>([

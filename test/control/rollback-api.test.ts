@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { readiness } from '../../src/control/health.ts';
 import { Proofs } from '../../src/control/proofs.ts';
+import { rollbackBySignal } from '../../src/control/rollback-signal.ts';
 import { statusOf } from '../../src/control/status.ts';
 import {
   type FakeProgress,
@@ -200,14 +201,27 @@ test('from complete it must be asked for twice', async () => {
     'it is complete',
     () => op.flags.stage(op.proxy.loaded().config.routes[0] as never).name === 'complete',
   );
-  const { body } = await post('/rollback', { reason }).expect(409);
+  const { body } = await post('/rollback', { reason, route: 'events' }).expect(409);
   expect(body.error).toMatchObject({
     field: 'acceptStale',
     message: expect.stringMatching(/^events: the stage is complete/),
   });
   expect(decided()?.primary).toBe('candidate');
-  await post('/rollback', { reason, route: 'api' }).expect(200);
-  await post('/rollback', { reason, acceptStale: true }).expect(200);
+  // The fault: one such route kept all others where they were.
+  const partly = (await post('/rollback', { reason, epoch: 0 }).expect(200)).body;
+  expect(partly).toMatchObject({ scope: '*', changed: true, stale: ['events'] });
+  expect(partly.proof).toMatchObject({ scope: 'api', state: 'running' });
+  expect(op.traffic.rollbacks).toMatchObject([{ routes: ['api'] }]);
+  expect((await get('/latch')).body.held).toMatchObject([{ scope: 'api', state: 'latched' }]);
+  expect(decided()?.primary).toBe('candidate');
+  const again = (await post('/rollback', { reason, epoch: 0 }).expect(200)).body;
+  expect(again).toMatchObject({
+    changed: false,
+    stale: ['events'],
+    proof: { id: partly.proof.id },
+  });
+  const whole = (await post('/rollback', { reason, acceptStale: true }).expect(200)).body;
+  expect(whole).toMatchObject({ changed: true, stale: [] });
   expect(decided()?.primary).toBe('legacy');
   await post('/rollback', { reason }).expect(200);
 });
@@ -223,6 +237,18 @@ test('what complete gives up is said before, and with it, and by no other stage'
   expect(await warned({ route: 'events', stage: 'canary', percent: 5 })).toEqual([]);
   expect(await warned(complete)).toEqual(said);
   expect(await warned(complete)).toEqual([]);
+});
+
+test('by signal all others go at once, and a second one takes those that are complete', async () => {
+  await op.write('events.json', flagsFor('events', 'complete'));
+  const [events] = op.proxy.loaded().config.routes;
+  await until('it is complete', () => op.flags.stage(events as never).name === 'complete');
+  const signal = rollbackBySignal(op.rollbacks, op.logger);
+  const scopes = () => op.rollbacks.latch.held.map(({ scope }) => scope);
+  await signal();
+  expect(scopes()).toEqual(['api']);
+  await signal();
+  expect(scopes()).toEqual(['api', '*']);
 });
 
 test('nobody moves forward while a rollback holds; back, and to be compared, he may', async () => {

@@ -1,6 +1,5 @@
 // Everybody back to legacy at once, as an operator does it: by command, by script, by signal; with open
 // WebSockets that notice nothing, and over whatever happens to the process.
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -14,6 +13,7 @@ import type { Judge } from '../../src/judge/judge.ts';
 import { startProxy } from '../../src/main.ts';
 import { cutover, startCommand } from '../support/command.ts';
 import { type ProxyProcess, proxyProcess } from '../support/process.ts';
+import { script } from '../support/script.ts';
 import {
   admin,
   featuresFor,
@@ -29,7 +29,6 @@ import { until } from '../support/until.ts';
 /** Catches a hang: processes on a machine that may be busy. */
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
-const SCRIPTS = path.join(import.meta.dirname, '../../scripts');
 /** Its bit in a mask of signals (signal 12 on Linux). */
 const SIGUSR2 = 1n << 11n;
 const reason = 'events lost, "incident" 4711\\';
@@ -38,30 +37,6 @@ const open: { close(): unknown }[] = [];
 afterEach(async () => {
   for (const thing of open.splice(0).reverse()) await thing.close();
 });
-
-interface Ran {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-function script(name: string, words: readonly string[], env: Record<string, string>): Promise<Ran> {
-  const { PATH = '' } = process.env;
-  return new Promise(resolve => {
-    execFile(
-      path.join(SCRIPTS, name),
-      words,
-      { env: { PATH, ...env } },
-      (error, stdout, stderr) => {
-        resolve({
-          code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1,
-          stdout,
-          stderr,
-        });
-      },
-    );
-  });
-}
 
 async function user(listen: string, name: string): Promise<WebSocket> {
   const socket = await login(listen, name);

@@ -1,0 +1,27 @@
+// Runs one of `scripts/`, as an operator does.
+import { execFile } from 'node:child_process';
+import path from 'node:path';
+
+const SCRIPTS = path.join(import.meta.dirname, '../../scripts');
+
+export interface RanScript {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** `env` is all that it gets of ours but for PATH. */
+export function script(
+  name: string,
+  words: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<RanScript> {
+  const { PATH = '' } = process.env;
+  return new Promise(resolve => {
+    const file = path.join(SCRIPTS, name);
+    execFile(file, words, { env: { PATH, ...env } }, (error, stdout, stderr) => {
+      const code = typeof error?.code === 'number' ? error.code : error === null ? 0 : -1;
+      resolve({ code, stdout, stderr });
+    });
+  });
+}
