@@ -4,6 +4,11 @@ import type { Side } from '../rules/decide.ts';
 
 /** An event is given up as lost, and forgotten, so long after it was due or came. */
 const SETTLE_AFTER_MS = 5_000;
+/**
+ * What clients had is remembered for so many events, 11 minutes of 150 users: a service that was left
+ * before it had sent an event keeps that, and sends it when its user comes to it again. It was due once.
+ */
+const MOST_HAD = 50_000;
 
 export interface DeliveryReport {
   readonly eventsSent: number;
@@ -32,6 +37,8 @@ interface Entry {
 /** Entries are settled in the order in which they came in, so that memory stays bounded. */
 export class DeliveryBooks {
   readonly #entries = new Map<string, Entry>();
+  /** Delivered and settled, oldest first, with how often a service has sent it again. */
+  readonly #had = new Map<string, number>();
   readonly #latencyUs = createHistogram();
   readonly #recentUs = createHistogram();
   readonly #perSide: Record<Side, number> = { legacy: 0, candidate: 0 };
@@ -42,7 +49,10 @@ export class DeliveryBooks {
 
   /** A service wrote an event that is due to a user. Both services may: it is due once. */
   due(user: string, eventKey: string, side: Side, atMs: number): void {
-    const entry = this.#entry(user, eventKey, atMs);
+    const key = keyOf(user, eventKey);
+    const again = this.#had.get(key);
+    if (again !== undefined) return void this.#had.set(key, again + 1);
+    const entry = this.#entry(key, atMs);
     if (entry.side !== null) return;
     entry.side = side;
     this.#sent += 1;
@@ -50,7 +60,10 @@ export class DeliveryBooks {
 
   /** A user's client read an event. */
   read(user: string, eventKey: string, atMs: number): void {
-    const entry = this.#entry(user, eventKey, atMs);
+    const key = keyOf(user, eventKey);
+    const again = this.#had.get(key) ?? 0;
+    if (again > 0) return void this.#had.set(key, again - 1);
+    const entry = this.#entry(key, atMs);
     entry.delivered += 1;
     if (entry.delivered > 1 || entry.side === null) return;
     this.#delivered += 1;
@@ -66,8 +79,9 @@ export class DeliveryBooks {
       if (atMs - firstAt < SETTLE_AFTER_MS) return;
       this.#entries.delete(key);
       if (delivered === 0) this.#lost += 1;
+      else if (side !== null) this.#remember(key);
       // Whatever no service wrote for this user is as wrong as what comes twice.
-      else this.#duplicated += delivered - (side === null ? 0 : 1);
+      if (delivered > 0) this.#duplicated += delivered - (side === null ? 0 : 1);
     }
   }
 
@@ -89,9 +103,14 @@ export class DeliveryBooks {
     };
   }
 
-  #entry(user: string, eventKey: string, atMs: number): Entry {
-    // A JSON list: no user and key can be read as another pair.
-    const key = JSON.stringify([user, eventKey]);
+  #remember(key: string): void {
+    this.#had.set(key, 0);
+    if (this.#had.size <= MOST_HAD) return;
+    const [oldest] = this.#had.keys();
+    if (oldest !== undefined) this.#had.delete(oldest);
+  }
+
+  #entry(key: string, atMs: number): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
       entry = { side: null, firstAt: atMs, delivered: 0 };
@@ -99,6 +118,11 @@ export class DeliveryBooks {
     }
     return entry;
   }
+}
+
+/** A JSON list: no user and key can be read as another pair. */
+function keyOf(user: string, eventKey: string): string {
+  return JSON.stringify([user, eventKey]);
 }
 
 function latencyOf(us: RecordableHistogram): Latency {
