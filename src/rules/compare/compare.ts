@@ -48,6 +48,9 @@ interface Loose {
   readonly place: Place | null;
 }
 
+/** The wire's only invariant stands at the root: an event that says it elsewhere has none for its readers. */
+const UNMOVED = 'type';
+
 const NO_FIELDS: JsonRecord = Object.freeze({});
 
 class Fields {
@@ -70,7 +73,7 @@ class Fields {
       if (!isDress(left) || !isDress(right)) continue;
       this.#fields(left ?? NO_FIELDS, right ?? NO_FIELDS, pathOf(path, name), fields, null);
     }
-    if (this.#looseLegacy !== null || this.#looseCandidate !== null) this.#reconcile();
+    if (this.#looseLegacy !== null || this.#looseCandidate !== null) this.#reconcile(path);
   }
 
   /** `envelopes` is null inside of one. */
@@ -109,20 +112,25 @@ class Fields {
     }
   }
 
-  #reconcile(): void {
+  /** `root` is the path of the event itself. */
+  #reconcile(root: string): void {
+    const stays = ({ name, parent }: Loose) => name === UNMOVED && parent === root;
     const moved = new Map<string, Loose[]>();
+    const stayed: Loose[] = [];
     for (const field of this.#looseCandidate ?? []) {
       const namesakes = moved.get(field.name);
-      if (namesakes === undefined) moved.set(field.name, [field]);
+      if (stays(field)) stayed.push(field);
+      else if (namesakes === undefined) moved.set(field.name, [field]);
       else namesakes.push(field);
     }
-    for (const { parent, name, value, place } of this.#looseLegacy ?? []) {
-      const other = moved.get(name)?.shift();
+    for (const field of this.#looseLegacy ?? []) {
+      const { parent, name, value, place } = field;
+      const other = stays(field) ? undefined : moved.get(name)?.shift();
       if (other === undefined) this.#walk.value(value, undefined, parent, name, place, 1);
       else this.#walk.value(value, other.value, parent, name, place ?? other.place, 1);
       if (this.#walk.isOver) return;
     }
-    for (const fields of moved.values()) {
+    for (const fields of [stayed, ...moved.values()]) {
       for (const { parent, name, value, place } of fields) {
         this.#walk.value(undefined, value, parent, name, place, 1);
         if (this.#walk.isOver) return;
