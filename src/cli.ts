@@ -61,10 +61,13 @@ export async function run(
   argv: readonly string[],
   earlyRollbacks: () => number = () => 0,
 ): Promise<void> {
-  // `cutover status | head` closes our stdout early; that is no failure.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? 0 : 1);
-  });
+  if (argv[2] === 'compare') keepVerdict();
+  else {
+    // `cutover status | head` closes our stdout early; that is no failure.
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      process.exit(error.code === 'EPIPE' ? 0 : 1);
+    });
+  }
   try {
     const program = await createProgram(argv.slice(2), earlyRollbacks);
     await program.parseAsync([...argv]);
@@ -73,6 +76,23 @@ export async function run(
     // Its 1 and 2 are about the services: a mistyped option must not be read as one of those.
     process.exitCode = code !== 0 && argv[2] === 'compare' ? COULD_NOT_TELL : code;
   }
+}
+
+/**
+ * The exit code of `cutover compare` is about the services and nothing else: what goes wrong here is never one
+ * of its 0, 1 or 2. Whoever does not read the verdict still gets it as the code: the reports are written by then.
+ */
+function keepVerdict(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.stderr.write(`the verdict can not be printed: ${error.code}\n`);
+    process.exit(process.exitCode ?? COULD_NOT_TELL);
+  });
+  // What it says on the way may stay unread: `2>&1 | true`.
+  process.stderr.on('error', () => undefined);
+  process.on('uncaughtException', error => {
+    reportFailure(error);
+    process.exit(COULD_NOT_TELL);
+  });
 }
 
 async function createProgram(

@@ -56,12 +56,11 @@ export function compareCommand(): Command {
     .option('--out <folder>', 'where report.json and report.md are written', '.')
     .option('--json', 'print the report as JSON')
     .addHelpText('after', HELP)
-    .action(async (words: CompareWords) => {
-      process.exitCode = await compare(words);
-    });
+    .action(compare);
 }
 
-async function compare(words: CompareWords): Promise<number> {
+/** The exit code is set before anything is printed: it holds where nobody reads that. */
+async function compare(words: CompareWords): Promise<void> {
   const { legacy, candidate, scenario, users, for: forMs, out, json = false } = words;
   const tokens = await tokensOf(words);
   await mkdir(out, { recursive: true });
@@ -80,8 +79,8 @@ async function compare(words: CompareWords): Promise<number> {
   const data = JSON.stringify(report, null, 2);
   await writeFile(path.join(out, 'report.json'), `${data}\n`);
   await writeFile(path.join(out, 'report.md'), text);
+  process.exitCode = report.exitCode;
   process.stdout.write(json ? `${data}\n` : text);
-  return report.exitCode;
 }
 
 async function tokensOf({ secretFile, tokens, users }: CompareWords): Promise<string[]> {

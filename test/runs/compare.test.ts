@@ -4,13 +4,15 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { WebSocket } from 'ws';
 import {
   type BroadcasterOptions,
   type RunningBroadcaster,
   startBroadcaster,
 } from '../../src/broadcast/server.ts';
-import { cutover } from '../support/command.ts';
+import { BIN, cutover } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
+import { smallAgent } from '../support/small-agent.ts';
 import { SECRET, tokenFor } from '../support/stack.ts';
 
 const SCRIPT = path.join(import.meta.dirname, '../../scripts/shadow-run');
@@ -20,7 +22,7 @@ const SHORT = ['--users', '12', '--for', '1s'];
 
 let folder: string;
 let legacy: RunningBroadcaster;
-const running: RunningBroadcaster[] = [];
+const running: { close(): Promise<void> }[] = [];
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'cutover-compare-test-'));
   await writeFile(path.join(folder, 'secret'), SECRET);
@@ -125,6 +127,34 @@ test(
     expect(report).toMatchObject({ verdict: 'unknown', exitCode: 3 });
     expect(report.reasons[0]).toMatch(/could not be judged: no-second \d+$/);
     expect(ran.code).toBe(3);
+  },
+  LIMIT_MS,
+);
+
+test(
+  'a service that says what is no JSON is compared like any other, and a reader who leaves changes no exit code',
+  async () => {
+    const greet = (socket: WebSocket) => socket.send('hello');
+    const services = await Promise.all([smallAgent({ greet }), smallAgent({ greet })]);
+    running.push(...services);
+    const [one, other] = services.map(({ url }) => url);
+    const words = `compare --legacy ${one} --candidate ${other} --secret-file secret ${SHORT.join(' ')}`;
+    const shell = (line: string) =>
+      new Promise<number | null>((resolve, reject) => {
+        const options = { cwd: folder, stdio: 'ignore' } as const;
+        spawn('bash', ['-c', line], options).on('error', reject).on('close', resolve);
+      });
+    const start = `"${process.execPath}" "${BIN}" ${words}`;
+    const codes = await Promise.all([
+      shell(`set -o pipefail; ${start} --out unread | true`),
+      shell(`${start} --out full > /dev/full`),
+    ]);
+    for (const out of ['unread', 'full']) {
+      const report = JSON.parse(await readFile(path.join(folder, out, 'report.json'), 'utf8'));
+      expect(report).toMatchObject({ verdict: 'equal', visits: { done: 12 } });
+      expect(report.books.events.legacy).toMatchObject({ seen: 72, match: 72 });
+    }
+    expect(codes).toEqual([0, 0]);
   },
   LIMIT_MS,
 );

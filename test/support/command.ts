@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 
-const BIN = path.join(import.meta.dirname, '../../bin/cutover.js');
+export const BIN = path.join(import.meta.dirname, '../../bin/cutover.js');
 
 export interface Ran {
   code: number | null;
