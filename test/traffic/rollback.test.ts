@@ -17,6 +17,10 @@ afterEach(async () => {
 
 const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
 const ROUTES = new Set(['events']);
+/** Who comes again at once when it is told to, and how many are told a second. */
+const HERD = 150;
+const HERD_PER_S = 200;
+const cpuMs = ({ user, system }: NodeJS.CpuUsage) => (user + system) / 1_000;
 const event = (seq: number) => JSON.stringify({ type: 'step', run_id: 'r', seq });
 
 interface Service {
@@ -237,11 +241,13 @@ describe.each([
 });
 
 test('55: all who are told to come again come at once, and unrelated requests are answered all the while', async () => {
-  const { clients, front, rollBack } = await line({
-    ...{ clients: 60, second: false },
+  const cpuBefore = process.cpuUsage();
+  const { clients, front, legacy, rollBack } = await line({
+    ...{ clients: HERD, second: false },
     routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
-    limits: { movesPerS: 200 },
+    limits: { movesPerS: HERD_PER_S },
   });
+  const entering = cpuMs(process.cpuUsage(cpuBefore));
   const back: Client[] = [];
   for (const { socket } of clients) {
     socket.on('close', () => void enter(front.port).then(client => back.push(client)));
@@ -253,13 +259,22 @@ test('55: all who are told to come again come at once, and unrelated requests ar
       const answer = await fetch(`http://127.0.0.1:${front.port}/other`);
       await answer.arrayBuffer();
       statuses.push(answer.status);
+      await new Promise(resolve => setTimeout(resolve, 10));
     }
   })();
+  const cpuAt = process.cpuUsage();
   await over(rollBack());
   await until('all are back', () => back.length === clients.length);
+  const comingBack = cpuMs(process.cpuUsage(cpuAt));
   asking.stop = true;
   await asked;
   expect(clients.map(({ code }) => code)).toEqual(clients.map(() => 1012));
+  // Telling them and letting them in again costs what letting them in did, their own part included; nothing spins.
+  expect(comingBack).toBeLessThan(4 * entering + 200);
+  // They come as they were told, and not all together.
+  const times = legacy.dialled.map(({ at }) => at).sort((a, b) => a - b);
+  expect(times).toHaveLength(HERD);
+  expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan((500 * HERD) / HERD_PER_S);
   expect(statuses.length).toBeGreaterThan(10);
   // A WebSocket service's own word to a plain request.
   expect(new Set(statuses)).toEqual(new Set([426]));
