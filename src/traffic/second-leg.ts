@@ -135,7 +135,9 @@ export class SecondLeg {
     if (this.#options.tails !== null) leg.tailedSince = Math.min(leg.tailedSince, leg.openedAt);
     leg.onBytes = view => this.#onBytes(leg, view);
     leg.onPing = payload => {
-      if (!this.#ended && this.#leaving === null) leg.pong(payload);
+      if (this.#ended || this.#leaving !== null) return;
+      leg.pong(payload);
+      this.#checkWaiting(leg.socket);
     };
     // The client's answer may go to the new primary. A second pong is harmless (RFC 6455 5.5.3), a ping
     // without one costs the leg.
@@ -181,7 +183,11 @@ export class SecondLeg {
     const socket = this.#leg?.socket;
     if (socket === undefined || this.#ended || this.#leaving !== null) return;
     socket.write(wholeFrame(opcode, payload, mask()));
-    if (socket.writableLength > MOST_WAITING_BYTES) this.#end('slow');
+    this.#checkWaiting(socket);
+  }
+
+  #checkWaiting({ writableLength }: Leg['socket']): void {
+    if (writableLength > MOST_WAITING_BYTES) this.#end('slow');
   }
 
   #end(why: SecondLegEnd, destroys = true): void {

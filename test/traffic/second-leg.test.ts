@@ -333,6 +333,30 @@ describe('the client does not notice a second service that', () => {
     await until('and the client its answers', () => read.length === 41);
   });
 
+  test('pings and does not read: what waits for it is bounded, and it is broken off (42)', async () => {
+    // As a standby, of which it is not asked how much it sends.
+    const [legacy, candidate] = [await rawServer(), await service('candidate')];
+    const front = await proxy({
+      legacy: legacy.port,
+      candidate: candidate.port,
+      routes: [ROUTE],
+      decider: decides({ primary: 'candidate', second: { side: 'legacy', role: 'standby' } }),
+    });
+    open.push(legacy, front);
+    const { socket, read } = await enter(front);
+    const end = await legacy.next();
+    await end.accept();
+    end.socket.pause();
+    const pings = Buffer.concat(
+      Array.from({ length: 1_000 }, () => controlFrame(9, Buffer.alloc(125))),
+    );
+    const pour = setInterval(() => end.socket.write(pings), 2);
+    open.push({ close: () => clearInterval(pour) });
+    expect((await secondEnded(front)).what).toBe('slow');
+    socket.send('still there?');
+    await until('the client is served', () => read.includes('candidate: still there?'));
+  });
+
   /** The fault: only payloads were counted, and a client filled the memory with empty messages. */
   test('does not answer: empty messages that wait for it are counted as well, and it is broken off', async () => {
     const [legacy, candidate] = [await service('legacy'), await rawServer()];
