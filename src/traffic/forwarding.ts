@@ -107,7 +107,7 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 
 /** False: the client holds it back. */
 function deliver(session: Session, bytes: Buffer): boolean {
-  const { client, gate } = session;
+  const { client, gate, leg } = session;
   if (gate === null) return writeToClient(session, bytes);
   const now = performance.now();
   if (gate.isDone(now)) {
@@ -115,6 +115,8 @@ function deliver(session: Session, bytes: Buffer): boolean {
     return writeToClient(session, bytes);
   }
   gate.push(bytes, now);
+  // A goodbye in the middle of a message is its end.
+  if (leg.tracker.closeCode !== null) gate.letGo();
   return !client.writableNeedDrain;
 }
 

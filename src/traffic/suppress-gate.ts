@@ -59,6 +59,11 @@ export class SuppressGate {
     this.#splitter.push(bytes);
   }
 
+  /** What is held of a message that will not end passes as it is. */
+  letGo(): void {
+    this.#splitter.letGo();
+  }
+
   #take(unit: MessageUnit): void {
     const { write, eventOf } = this.#options;
     const message = unit.message();

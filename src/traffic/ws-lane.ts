@@ -406,7 +406,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** Others that were to be looked at when it began are looked at now. */
   rolledBack(run: RollbackRun): void {
     this.#rollbacks.delete(run);
-    void this.reconsider();
+    // Not in the middle of the move that was the last of it.
+    queueMicrotask(() => void this.reconsider());
   }
 
   #rollBack(session: Session, run: RollbackRun): 'reconnect' | undefined {
