@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
 import type { AnswerSample } from '../ports.ts';
 import type { Answer } from '../rules/compare/answers.ts';
-import { decoded } from '../wire/content-coding.ts';
+import { decoded, isDecodable } from '../wire/content-coding.ts';
 import { listMembers, type RawHeaders } from '../wire/headers.ts';
 import { decodeText } from './decode.ts';
 
@@ -15,7 +15,9 @@ export function answerOf(
   { status, headers, end, ms }: AnswerSample,
   plain: Buffer | null | undefined,
 ): Answer {
+  const isUnread = plain === undefined && !isDecodable(listMembers(headers, 'content-encoding'));
   return {
+    ...(isUnread ? { unread: 'not-comparable' } : {}),
     status,
     headers: fieldsOf(headers),
     body: plain === null || plain === undefined ? plain : read(plain),

@@ -22,7 +22,13 @@ export function decodeMessage(opcode: number, payload: Buffer): Decoded {
   return decodeText(payload.toString('utf8'));
 }
 
-/** An event stream names the type beside the data, where the data does not name it itself. */
+/** As the line of the stream begins, and as hardly a field of the data is called. */
+const EVENT_LINE = 'event:';
+
+/**
+ * An event stream names the type beside the data: it stands for one that the data does not name itself, else
+ * it is a field of its own, since a browser listens for that name and not for the data's.
+ */
 export function decodeSse({ event, data }: SseEvent): Decoded {
   const decoded = decodeText(data);
   if (!('value' in decoded)) return decoded;
@@ -30,7 +36,9 @@ export function decodeSse({ event, data }: SseEvent): Decoded {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return event === 'message' ? decoded : { ...decoded, value: { type: event, data: value } };
   }
-  if (Object.hasOwn(value, 'type')) return decoded;
+  if (Object.hasOwn(value, 'type')) {
+    return event === 'message' ? decoded : { ...decoded, value: { ...value, [EVENT_LINE]: event } };
+  }
   return { ...decoded, value: { ...value, type: event } };
 }
 

@@ -17,6 +17,7 @@ import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody } from './answer.ts';
+import { AnswerIds } from './answer-ids.ts';
 import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
@@ -72,6 +73,7 @@ export class Docket {
   /** Of sessions that are over, and of exchanges. */
   readonly #closed = new Map<string, Books>();
   readonly #ids = new Map<string, SharedIds>();
+  readonly #answerIds = new AnswerIds();
   readonly #compiled = new Map<string, CompiledRules>();
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
   /** By request, what was found in an answer whose other one has not come yet. */
@@ -205,10 +207,11 @@ export class Docket {
 
   #exchange(sample: ExchangeSample, time: number): void {
     const { route } = sample;
-    const ids = this.#ids.get(idKey(sample))?.ids ?? new IdClasses();
+    const key = idKey(sample);
     const plain = plainBodies(sample);
-    const pair = pairOf(sample, plain, ids, time);
+    const pair = pairOf(sample, plain, this.#idsIn(sample, key), time);
     const found = judgeAnswers(this.#rulesOf(route), pair);
+    this.#answerIds.learned(key);
     const finding = this.#isAnothers(sample, pair, plain, found)
       ? { ...found, verdict: 'contaminated' as const, because: null }
       : found;
@@ -386,6 +389,13 @@ export class Docket {
       this.#closed.set(route, books);
     }
     return books;
+  }
+
+  /** Of answers. Nobody anonymous comes back as the one who he was. */
+  #idsIn({ subject }: ExchangeSample, key: string): IdClasses {
+    const shared = this.#ids.get(key);
+    if (shared !== undefined) return shared.ids;
+    return subject === null ? new IdClasses() : this.#answerIds.of(key);
   }
 
   #idsOf(facts: StreamFacts): SharedIds {

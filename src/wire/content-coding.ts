@@ -32,6 +32,14 @@ export function decoded(
   return undone(body, codings, () => ({ maxOutputLength: mostBytes }));
 }
 
+/** Whether all of them are known here. */
+export function isDecodable(codings: readonly string[]): boolean {
+  return codings.every(coding => {
+    const name = coding.toLowerCase();
+    return name === 'identity' || Object.hasOwn(DECODERS, name);
+  });
+}
+
 /** As `decoded`, of the beginning of a body: what can be told by that, which may be nothing yet. */
 export function decodedStart(
   start: Buffer,

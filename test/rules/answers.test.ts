@@ -48,7 +48,8 @@ describe('answers to one read', () => {
     ['mismatch value:/body', { body: 'plain' }, { body: 'Plain' }],
     ['match', { body: null }, { body: null }],
     ['mismatch value:/body/0', { body: [1] }, { body: [2] }],
-    ['unjudged(not-comparable)', { body: 'text' }, {}],
+    ['mismatch type:/body', { body: 'text' }, {}],
+    ['unjudged(not-comparable)', { body: undefined, unread: 'not-comparable' }, {}],
     ['mismatch type:/body', { body: null }, {}],
     ['unjudged(too-large)', { body: undefined }, {}],
     ['mismatch value:/status', { body: undefined }, { status: 404 }],
@@ -59,6 +60,8 @@ describe('answers to one read', () => {
     ['failed-alike', { status: 0, body: null }, { status: 0, body: null }],
     ['mismatch value:/status type:/body', {}, { status: 0, body: null }],
     ['match', { status: 404 }, { status: 404 }],
+    ['failed-alike', { status: 401 }, { status: 401 }],
+    ['failed-alike', { status: 429 }, { status: 429 }],
   ])('%s', (expected, legacy, candidate) => {
     expect(line(legacy, candidate)).toBe(expected);
   });

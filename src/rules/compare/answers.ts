@@ -2,7 +2,7 @@
 import type { Side } from '../decide.ts';
 import { withExactIntegers } from '../pairing/exact.ts';
 import type { Difference, Finding, Verdict } from '../verdict.ts';
-import { type Comparison, compareAt, isSame } from './compare.ts';
+import { type Comparison, compareAt, isSame, type Stopped } from './compare.ts';
 import type { CompiledRules } from './compile.ts';
 import type { Acquaintance } from './excuse.ts';
 import { type AnswerRules, READ_ANSWERS, WRITE_ANSWERS } from './rules.ts';
@@ -14,6 +14,8 @@ export interface Answer {
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   /** Parsed JSON where it is an object or array, else text; null: none. Not kept: undefined. */
   readonly body: unknown;
+  /** Why a body is undefined that is not too large. */
+  readonly unread?: Stopped;
   /** It broke off before its end. */
   readonly isCut: boolean;
   /** From the request to the answer's last byte, ms; recorded, not compared. */
@@ -106,7 +108,18 @@ function compareBodies(
   const plan = rules.planOf(eventType);
   const compared = compareAt('/body', plan, legacy.body, candidate.body, known);
   const isKept = legacy.body !== undefined && candidate.body !== undefined;
-  if (!isKept) return { ...compared, differences: [], stopped: 'too-large' };
+  if (!isKept) {
+    const stopped = legacy.unread ?? candidate.unread ?? 'too-large';
+    return { ...compared, differences: [], stopped };
+  }
+  // Other than with events it is certain that these two are to be the same.
+  if (isJson(legacy.body) !== isJson(candidate.body)) {
+    const apart = {
+      kind: 'type' as const,
+      ...{ path: '/body', legacy: legacy.body, candidate: candidate.body },
+    };
+    return { ...compared, differences: [apart], stopped: null };
+  }
   if (!compared.inexact || !isSame(compared)) return compared;
   const exact = (side: Side): unknown => {
     const text = textOf?.(side) ?? null;
@@ -128,6 +141,11 @@ function classOf(status: number): string {
   return status === 0 ? 'none' : `${Math.floor(status / 100)}xx`;
 }
 
+/** What is asked of nobody in particular, or of all too often, is not answered, by one service or both. */
+const UNANSWERED: ReadonlySet<number> = new Set([0, 401, 408, 429]);
+
 function hasFailed({ status, isCut }: Answer): boolean {
-  return status === 0 || status >= 500 || isCut;
+  return UNANSWERED.has(status) || status >= 500 || isCut;
 }
+
+const isJson = (body: unknown): boolean => typeof body === 'object' && body !== null;

@@ -23,6 +23,15 @@ interface IdClass {
 export class IdClasses {
   readonly #classes = new Map<string, IdClass>();
 
+  /** How many are kept. */
+  get pairs(): number {
+    let sum = 0;
+    for (const { young, old } of this.#classes.values()) {
+      sum += young.toCandidate.size + old.toCandidate.size;
+    }
+    return sum;
+  }
+
   /** Are the two known to be one (`same`), each or one to be another's (`other`), or not at all? */
   relation(idClass: string, legacy: Id, candidate: Id): 'same' | 'other' | 'unknown' {
     const known = this.#classes.get(idClass);

@@ -1,0 +1,142 @@
+// What becomes of answers and event streams in the judge, without its thread and on a clock that is moved.
+import { expect, test } from 'vitest';
+import type { Batch } from '../../src/judge/batch.ts';
+import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
+import { BatchTap } from '../../src/judge/tap.ts';
+import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
+import type { AnswerSample } from '../../src/ports.ts';
+import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
+import { lineOf } from '../rules/compare-case.ts';
+import { unwatched } from './unwatched.ts';
+
+const TICK_MS = 100;
+
+function judged(compare: CompareRules = DEFAULT_RULES) {
+  let now = 1_000_000;
+  const found: string[] = [];
+  const batches: Batch[] = [];
+  const writes = new UnansweredWrites(WINDOW_MS);
+  const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
+  const docket = new Docket({
+    rules: { api: { compare, noise: null, isolation: DEFAULT_ISOLATION } },
+    watch: unwatched(),
+    onFinding: finding => found.push(lineOf(finding)),
+    onFailure: error => {
+      throw error;
+    },
+  });
+  const flush = () => {
+    do {
+      tap.flush();
+      for (const batch of batches.splice(0)) {
+        docket.take(batch);
+        tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
+      }
+      tap.flush();
+    } while (batches.length > 0);
+  };
+  return {
+    tap,
+    docket,
+    /** What was found since the last call of this, once all windows are over. */
+    found() {
+      for (const end = now + 2 * WINDOW_MS; now < end; now += TICK_MS) {
+        flush();
+        docket.sweep(now, writes.due(now));
+      }
+      return found.splice(0);
+    },
+  };
+}
+
+const answer = (body: string, ...headers: string[]): AnswerSample => ({
+  ...{ status: 200, headers: ['content-type', 'application/json', ...headers] },
+  ...{ body: Buffer.from(body), marker: null, end: 'complete', code: null, ms: 1 },
+});
+
+type Judged = ReturnType<typeof judged>;
+
+let number = 0;
+function exchange(
+  { tap }: Judged,
+  user: string | null,
+  [legacy, candidate]: readonly [AnswerSample, AnswerSample],
+): void {
+  number += 1;
+  tap.exchange({
+    ...{ route: 'api', id: `q${number}`, method: 'GET', primary: 'legacy', isWrite: false },
+    subject: user === null ? null : { id: user, aliases: [] },
+    ...{ legacy, candidate },
+  });
+}
+
+// Every request had its own map of ids: whatever the candidate made up was right.
+test("ids that services make up are mapped one to one over all of a user's answers", () => {
+  const judge = judged({ ...DEFAULT_RULES, allow: [{ path: '/order', as: 'generated-id' }] });
+  const ask = (user: string | null, legacy: string, candidate: string) => {
+    const answers = [legacy, candidate].map(order => answer(JSON.stringify({ order })));
+    exchange(judge, user, answers as [AnswerSample, AnswerSample]);
+  };
+  ask('user_1', 'L1', 'C1');
+  ask('user_1', 'L1', 'C1');
+  expect(judge.found()).toEqual(['match GET 2xx', 'match GET 2xx']);
+  ask('user_1', 'L1', 'C2');
+  ask('user_1', 'L2', 'C1');
+  const wrong = 'mismatch GET 2xx value:/body/order';
+  expect(judge.found()).toEqual([wrong, wrong]);
+  // Another user's are his own, and nobody anonymous is known to be the one who came before.
+  ask('user_2', 'L1', 'C2');
+  for (const candidate of ['C1', 'C2']) ask(null, 'L1', candidate);
+  expect(judge.found()).toEqual(['match GET 2xx', 'match GET 2xx', 'match GET 2xx']);
+});
+
+test('ids of answers are kept within bounds: users who have not asked for long are forgotten', () => {
+  const judge = judged({ ...DEFAULT_RULES, allow: [{ path: '/items/*', as: 'generated-id' }] });
+  const many = (side: string) =>
+    answer(JSON.stringify({ items: Array.from({ length: 200 }, (_, i) => `${side}${i}`) }));
+  const ask = (user: string, legacy: AnswerSample, candidate: AnswerSample) => {
+    exchange(judge, user, [legacy, candidate]);
+    return judge.found();
+  };
+  ask('user_0', many('L'), many('C'));
+  const others = ['user_0', many('L'), many('D')] as const;
+  expect(ask(...others)[0]).toMatch(/^mismatch/);
+  for (let user = 1; user <= 1_001; user++) {
+    exchange(judge, `user_${user}`, [many('L'), many('C')]);
+    if (user % 50 === 0) judge.found();
+  }
+  judge.found();
+  expect(ask(...others)).toEqual(['match GET 2xx']);
+});
+
+test('a body that is JSON on one side alone is a mismatch; one that nobody can decode is unjudged', () => {
+  const judge = judged();
+  exchange(judge, 'user_1', [answer('{"a":1}'), answer('{"a":1')]);
+  expect(judge.found()).toEqual(['mismatch GET 2xx type:/body']);
+  const unknown = answer('{"a":1}', 'content-encoding', 'compress');
+  exchange(judge, 'user_1', [answer('{"a":1}'), unknown]);
+  expect(judge.found()).toEqual(['unjudged(not-comparable) GET 2xx']);
+});
+
+test('the name of an event is compared beside what its data says: browsers listen for it', () => {
+  const judge = judged();
+  const stream = judge.tap.stream({ route: 'api', id: 's', format: 'sse', subject: null });
+  stream.legOpened('legacy');
+  stream.legOpened('candidate');
+  const event = (name: string | null, seq: number, type: string | null = 'step') => {
+    const data = JSON.stringify({ ...(type === null ? {} : { type }), run_id: 'r', seq });
+    return Buffer.from(`${name === null ? '' : `event: ${name}\n`}data: ${data}\n\n`);
+  };
+  const say = (legacy: Buffer, candidate: Buffer) => {
+    stream.bytes('legacy', legacy);
+    stream.bytes('candidate', candidate);
+    return judge.found();
+  };
+  expect(say(event('step', 1), event('step', 1))).toEqual(['match step']);
+  expect(say(event('step', 2), event('pace', 2))).toEqual(['mismatch step value:/event:']);
+  expect(say(event('step', 3), event(null, 3))).toEqual(['mismatch step missing:/event:']);
+  expect(say(event(null, 4), event('step', 4))).toEqual(['mismatch step extra:/event:']);
+  // Where the data names none, the name is the type.
+  expect(say(event('step', 5, null), event('step', 5, null))).toEqual(['match step']);
+});
