@@ -334,6 +334,7 @@ export class HttpLane {
           credentials: credentialsOf(request, context),
           method: incoming.method ?? 'GET',
           isStream: stream !== null,
+          unwanted: () => pair.found(plan.side, 'none'),
           sink: watched(heldBack === null ? NOBODY : throwingAway(heldBack), plan.side),
         });
     if (stream !== null) {
@@ -393,6 +394,7 @@ export class HttpLane {
       upstream: context.twin,
       credentials: credentialsOf(request, context),
       method: incoming.method ?? 'GET',
+      unwanted: () => undefined,
       sink: streaming(NOBODY, { tap: stream, side: 'candidate', head: () => undefined }),
     });
     if (sent === null) return stream.close();
@@ -427,6 +429,7 @@ export class HttpLane {
       plan: { side: 'legacy', role: 'shadow' },
       upstream: context.upstreams.legacy,
       credentials: credentialsOf(request, context),
+      unwanted: () => pair.found('candidate', 'none'),
       sink: pair.sampling(NOBODY, 'candidate'),
     });
     if (sent === null) return answer;

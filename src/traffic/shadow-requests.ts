@@ -34,6 +34,8 @@ export interface ShadowRequest {
   /** Lasts as long as its client, at any length. */
   readonly isStream: boolean;
   readonly sink: AnswerSink;
+  /** Told where it is given up since that side is shown nothing any more; the sink of a request hears nothing then. */
+  readonly unwanted: () => void;
 }
 
 /** A client connection's own connection for shadows, used for one at a time. */
@@ -95,6 +97,7 @@ export class ShadowRequests {
       unwanted: () => {
         finish('unwanted');
         sent.abort();
+        shadow.unwanted();
         // A stream whose other side goes on must know that nothing follows here.
         if (shadow.isStream) sink.fail('upstream-closed', 'it is to be shown nothing any more');
       },

@@ -335,6 +335,21 @@ test('an answer whose client leaves before its end is not compared; the other on
   expect(front.traffic.heldBytes.answers).toBe(0);
 });
 
+// What was held of the client's answer stayed held, and the request was in no book.
+test('severed while shadows are under way, their answers are let go and each request counts as unpaired', async () => {
+  const { candidate, ear, front, url } = await both({
+    legacy: says('legacy'),
+    candidate: (_request, response) => void response.write('begun'),
+  });
+  for (let i = 0; i < 3; i += 1) await (await fetch(url)).text();
+  await until('all were shown', () => candidate.got.length === 3);
+  await until('both are held', () => front.traffic.heldBytes.answers === 3 * 11);
+  front.traffic.rollBack(new Set(['api']), { sever: true });
+  await until('they are broken off', () => candidate.aborted() === 3);
+  expect(front.traffic.heldBytes.answers).toBe(0);
+  expect([ear.unpairedOnes, ear.exchanges]).toEqual([Array(3).fill('api legacy'), []]);
+});
+
 test('the second answer to a write that has no end is compared as one that was cut', async () => {
   const { ear, front, url } = await both(
     { legacy: says('legacy'), candidate: (_request, response) => void response.write('begun') },
