@@ -119,9 +119,9 @@ class Service {
 
   dialled(onread: net.OnReadOpts | undefined): PlayedSocket {
     const text = (payload: string) => frame(OPCODE.text, { payload });
-    // What it said to nobody is said again to whoever is new.
+    // What it has said it says again to whoever is new, but for the first.
     const replays =
-      this.connections.length === 0
+      this.connections.length === 0 || this.next.r1 === 0
         ? []
         : [JSON.stringify({ type: 'step', run_id: 'r1', seq: 0, recovered: true })];
     const connection = new Connection(onread, [

@@ -66,7 +66,7 @@ export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
       open.push(index);
     }
   }
-  const isInDoubt = ({ key, lane }: SentEvent) => key === null || (overrun && !certain.has(lane));
+  const isInDoubt = ({ key }: SentEvent) => key === null || overrun;
   const laneOf = (index: number) => (sent[index] as SentEvent).lane;
   const deliver = open.filter(index => index > (lastMatch.get(laneOf(index)) ?? -1));
   return {
