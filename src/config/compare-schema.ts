@@ -70,6 +70,13 @@ export const CompareSchema = z
           .max(20)
           .default([...DEFAULT_RULES.key.first])
           .describe('The first that an event has, and that is no generated id.'),
+        shared: z
+          .array(pointer)
+          .max(20)
+          .default([...DEFAULT_RULES.key.shared])
+          .describe(
+            'Of those, what several events of one run may have alike, such as the name of a tool.',
+          ),
         except: z
           .array(pointer)
           .max(100)

@@ -2,7 +2,7 @@
 // by pairing, handover and isolation, and by the reference services to write down what they planted.
 import { hash } from 'node:crypto';
 import { canonical } from './compare/canonical.ts';
-import type { CompiledRules, Pointer, TypePlan } from './compare/compile.ts';
+import type { CompiledRules, TypePlan } from './compare/compile.ts';
 import { isRecord, type JsonRecord, own, read } from './compare/record.ts';
 import { isUserField } from './compare/rules.ts';
 
@@ -37,7 +37,7 @@ export interface EventKey {
   readonly key: string;
   /** False: the content had to stand in. */
   readonly isPointed: boolean;
-  /** It has one of `first`: more than what all of a run share. */
+  /** It has one of `first` that is not `shared`: no other event of its type and run has the same. */
   readonly isNamed: boolean;
 }
 
@@ -51,19 +51,18 @@ export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
     if (value !== undefined) isPointed = true;
     text += `,${textOf(value)}`;
   }
-  const first = firstOf(keyFirst, event, plan);
-  if (first !== undefined) isPointed = true;
+  let first: unknown;
+  let isNamed = false;
+  for (const { pointer, isShared } of keyFirst) {
+    first = read(event, pointer, envelopes);
+    if (first === undefined) continue;
+    isPointed = true;
+    isNamed = !isShared;
+    break;
+  }
   text += isPointed ? `,${textOf(first)}]` : `,"${digestOf(plan, event)}"]`;
   const key = text.length <= MOST_CHARACTERS ? text : `${VERSION}${digest(text)}`;
-  return { key, isPointed, isNamed: first !== undefined };
-}
-
-function firstOf(pointers: readonly Pointer[], event: JsonRecord, plan: TypePlan): unknown {
-  for (const pointer of pointers) {
-    const value = read(event, pointer, plan.envelopes);
-    if (value !== undefined) return value;
-  }
-  return undefined;
+  return { key, isPointed, isNamed };
 }
 
 function textOf(value: unknown): string {

@@ -67,7 +67,7 @@ test('keys are short however long the ids, and there is none for what is no JSON
 test('a key of names that objects inherit is read as any other', () => {
   const keyed = compileRules({
     ...DEFAULT_RULES,
-    key: { all: ['/constructor', '/__proto__'], first: [], except: [] },
+    key: { all: ['/constructor', '/__proto__'], first: [], shared: [], except: [] },
   });
   expect(eventKey(keyed, { type: 'x', a: 1 })).toMatch(/^k1:\["x",null,null,"[0-9a-f]{24}"\]$/);
   expect(eventKey(keyed, JSON.parse('{"type":"x","constructor":1,"__proto__":2}'))).toBe(

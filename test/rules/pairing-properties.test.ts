@@ -193,6 +193,74 @@ function longestRising(order: readonly number[]): number {
   return Math.max(...length);
 }
 
+/** One run or thread: what it says, and by how much each side is late with each of it. */
+interface Talk {
+  readonly says: readonly object[];
+  readonly late: Readonly<Record<Side, readonly number[]>>;
+}
+
+/** Up to three seconds in all, in one or two stalls. */
+const stalls = fc
+  .record({ before: fc.nat(1_500), more: fc.nat(1_500), from: fc.nat(8) })
+  .map(({ before, more, from }) =>
+    Array.from({ length: 8 }, (_, no) => (no < from ? before : before + more)),
+  );
+const few = fc.constantFrom(0, 1, 2);
+/** As agents speak: much of it has no number, and is said again. */
+const spoken = fc.oneof(
+  fc.record({ type: fc.constant('token'), text: fc.constantFrom('the', 'a', 'cat') }),
+  fc.record({
+    ...{ type: fc.constant('tool_executing'), tool_name: fc.constantFrom('a', 'b') },
+    parameters: fc.record({ q: few }),
+  }),
+  fc.record({ type: fc.constant('progress'), data: fc.record({ percent: few }) }),
+  fc.record({ type: fc.constant('agent_thinking'), reasoning: few }),
+  fc.record({ type: fc.constant('agent_started'), status: fc.constant('s') }),
+);
+const talks = fc
+  .array(
+    fc.record({
+      isRun: fc.boolean(),
+      says: fc.array(spoken, { minLength: 2, maxLength: 8 }),
+      late: fc.record({ legacy: stalls, candidate: stalls }),
+    }),
+    { minLength: 2, maxLength: 5 },
+  )
+  .map(list =>
+    list.map(({ isRun, says, late }, nth): Talk => {
+      const lane = isRun ? { run_id: `r${nth}` } : { thread_id: `t${nth}` };
+      const numbered = (event: { type: string }, no: number) =>
+        event.type === 'agent_thinking' ? { step_number: no } : {};
+      return {
+        says: says.map((event, no) => ({ ...event, ...lane, ...numbered(event, no) })),
+        late,
+      };
+    }),
+  );
+
+/** Talks begin together, and say something every 40 ms; each side mixes them as it has them. */
+function spokenArrivals(said: Readonly<Record<Side, readonly Talk[]>>): Arrival[] {
+  const anchor = SIDES.map(own => ({ side: own, at: 500, value: { type: 'anchor', seq: 0 } }));
+  const all = SIDES.flatMap(own =>
+    said[own].flatMap(({ says, late }) =>
+      says.map((value, no) => {
+        return { side: own, at: 1_000 + 40 * no + (late[own][no] ?? 3_000), value };
+      }),
+    ),
+  );
+  return [...anchor, ...all].sort((a, b) => a.at - b.at);
+}
+
+test('runs side by side, each service late with others of them, are matches alone', () => {
+  fc.assert(
+    fc.property(talks, said => {
+      const { lines } = play(spokenArrivals({ legacy: said, candidate: said }));
+      expect(lines.filter(line => !line.startsWith('match '))).toEqual([]);
+    }),
+    { numRuns: 600 },
+  );
+});
+
 const side = fc.constantFrom<Side>(...SIDES);
 const because = fc.constantFrom<UnjudgedReason>(...(Object.keys(UNJUDGED) as UnjudgedReason[]));
 const anyEvent = fc.record({

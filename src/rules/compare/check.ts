@@ -31,7 +31,10 @@ export function checkRules(rules: CompareRules, profile: NoiseProfile | null): v
       refuse(`envelopes[${index}]`, `must name an object at an event's root, not "${name}"`);
     }
   }
-  const pointers = { 'key.all': key.all, 'key.first': key.first, 'key.except': key.except, lanes };
+  const pointers = {
+    ...{ 'key.all': key.all, 'key.first': key.first, 'key.shared': key.shared },
+    ...{ 'key.except': key.except, lanes },
+  };
   for (const [field, list] of Object.entries(pointers)) {
     for (const [index, pointer] of list.entries()) checkPointer(`${field}[${index}]`, pointer);
   }

@@ -11,7 +11,7 @@ export interface TypePlan {
   readonly envelopes: readonly Envelope[];
   /** Pointers, as steps. Of `keyFirst` the first that an event has counts. */
   readonly keyAll: readonly Pointer[];
-  readonly keyFirst: readonly Pointer[];
+  readonly keyFirst: readonly KeyPointer[];
   /** Fields that are not part of the digest that stands in for a key. */
   readonly undigested: ReadonlySet<string>;
   /** The first that an event has names its lane. */
@@ -29,6 +29,12 @@ export interface Envelope {
 }
 
 export type Pointer = readonly string[];
+
+export interface KeyPointer {
+  readonly pointer: Pointer;
+  /** Several events of one run may have the same value there. */
+  readonly isShared: boolean;
+}
 
 export interface LanePointer {
   /** Its place among all lane pointers: values of different ones are different lanes. */
@@ -107,7 +113,9 @@ function planOf(rules: CompareRules, profile: NoiseProfile | null, type: string 
       ]),
     })),
     keyAll: key.all.map(stepsOf),
-    keyFirst: key.first.filter(isFit).map(stepsOf),
+    keyFirst: key.first
+      .filter(isFit)
+      .map(path => ({ pointer: stepsOf(path), isShared: key.shared.includes(path) })),
     undigested: new Set([...applying.map(({ path }) => path), ...key.except].map(bare)),
     lanes: lanes
       .map((path, level) => ({ level, path }))

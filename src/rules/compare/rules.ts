@@ -44,6 +44,8 @@ export interface KeyRules {
   readonly all: readonly string[];
   /** The first of these that an event has, and that is not a generated id. */
   readonly first: readonly string[];
+  /** Of `first`, what several events of one run may share: it helps to find a pair and proves none. */
+  readonly shared: readonly string[];
   /** Left out of the digest that stands in for a key when an event has none of the above. */
   readonly except: readonly string[];
 }
@@ -90,6 +92,8 @@ export const DEFAULT_RULES: CompareRules = {
   key: {
     all: ['/run_id'],
     first: ['/step_number', '/seq', '/message_id', '/in_reply_to', '/tool_name'],
+    // A run may call one tool again and again.
+    shared: ['/tool_name'],
     except: ['/timestamp', '/event_id', '/request_id', '/thread_id', '/recovered'],
   },
   lanes: ['/run_id', '/thread_id'],

@@ -3,9 +3,6 @@ import type { Side } from '../decide.ts';
 import { Order, type Pair, type Rest } from './order.ts';
 import type { Pending } from './pending.ts';
 
-/** Such keys of one lane and side: there is one for each type of a run's events. */
-const MOST_KEYS = 64;
-
 export class Lane {
   readonly unit: string;
   /** Events without a pair, in their order. */
@@ -19,8 +16,6 @@ export class Lane {
   readonly resumed: Record<Side, number> = { legacy: -1, candidate: -1 };
   /** When its latest event arrived. */
   lastAt = 0;
-  /** By key that need not name one event alone: the content that a side had under it, or null for several. */
-  #keys: Record<Side, Map<string, number | null>> | null = null;
   /** Null as long as everything comes in order. */
   #order: Order | null = null;
 
@@ -32,22 +27,6 @@ export class Lane {
   get isIdle(): boolean {
     const { legacy, candidate } = this.waiting;
     return legacy.length === 0 && candidate.length === 0 && this.#order === null;
-  }
-
-  /** Notes which content came under a key that all of a run may share. */
-  noteKey({ side, match }: Pending, print: number): void {
-    this.#keys ??= { legacy: new Map(), candidate: new Map() };
-    const keys = this.#keys[side];
-    const known = keys.get(match);
-    if (known !== undefined) {
-      if (known !== print) keys.set(match, null);
-    } else if (keys.size < MOST_KEYS) keys.set(match, print);
-  }
-
-  /** Did one side send several contents under this key? */
-  isShared(match: string): boolean {
-    if (this.#keys === null) return false;
-    return this.#keys.legacy.get(match) === null || this.#keys.candidate.get(match) === null;
   }
 
   /** Takes a pair whose events no longer wait. `rest` gets every pair whose place became certain. */
@@ -78,6 +57,14 @@ export class Lane {
     if (this.#order === null) return;
     this.#order.settle(this.waiting, rest);
     if (this.#order.isEmpty) this.#order = null;
+  }
+
+  /**
+   * Has the other side sent something that this side sent later? Then it is not merely late. Lanes say
+   * nothing of each other: a service may be slow on one run alone.
+   */
+  hasPassed({ side, place }: Pending): boolean {
+    return this.paired[side] > place;
   }
 
   /** Does an event before this one still wait on the same side? */

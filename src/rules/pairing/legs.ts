@@ -22,9 +22,8 @@ interface Leg {
   joinedAt: number | null;
   /** The event at which both sides were first seen to run together; null before. */
   anchor: number | null;
-  /** Number of the last event before the latest gap, and of the latest that has a pair. */
+  /** Number of the last event before the latest gap. */
   lastBeforeGap: number;
-  lastPaired: number;
 }
 
 interface Gap {
@@ -98,8 +97,6 @@ export class Legs {
 
   paired(legacy: Pending, candidate: Pending): void {
     const { legacy: left, candidate: right } = this.#legs;
-    left.lastPaired = Math.max(left.lastPaired, legacy.no);
-    right.lastPaired = Math.max(right.lastPaired, candidate.no);
     if (left.anchor === null || right.anchor === null) this.#anchor(legacy, candidate);
     const { lane } = legacy;
     if (this.#gap === NO_GAP || lane === null || lane !== candidate.lane) return;
@@ -142,11 +139,6 @@ export class Legs {
     const sent = sentAt(event);
     if (sent === null) return at <= other.openedAt + TOGETHER_MS;
     return Math.min(sent, at) <= (other.joinedAt ?? other.openedAt);
-  }
-
-  /** Has the other side sent something that this side sent later? Then it is not merely late. */
-  wasPassed({ side, no }: Pending): boolean {
-    return this.#legs[side].lastPaired > no;
   }
 
   /** Why events were lost last. */
@@ -205,6 +197,5 @@ function notThere(): Leg {
     joinedAt: null,
     anchor: null,
     lastBeforeGap: -1,
-    lastPaired: -1,
   };
 }

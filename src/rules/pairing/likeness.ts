@@ -30,6 +30,25 @@ export function isSameButForUsers(legacy: Pending, candidate: Pending): boolean 
   return likeness(legacy.plan, left, right) === 1;
 }
 
+/** Is it the place of an event's type, or of what names a user, at the root or in an envelope? */
+export function isOfTypeOrUser(path: string, { envelopes }: TypePlan): boolean {
+  const [outer = '', ...inner] = path.split('/').slice(1);
+  if (inner.length === 0) return outer === 'type' || isUserField(outer);
+  return (
+    inner.length === 1 &&
+    envelopes.some(({ name }) => name === outer) &&
+    isUserField(inner[0] ?? '')
+  );
+}
+
+/** Has it content beside its type, its users, and what all of its run have? */
+export function saysSomething({ plan, value }: Pending): boolean {
+  if (!isRecord(value)) return false;
+  const shared = [...plan.keyAll, ...plan.lanes.map(({ pointer }) => pointer)];
+  const isShared = (name: string) => shared.some(pointer => pointer[0] === name);
+  return [...fieldsOf(plan, value).keys()].some(name => !isShared(name));
+}
+
 /** All that their keys are made of but the type. */
 function namesSame(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): boolean {
   return keyOf(plan, { ...legacy, type: '' }).key === keyOf(plan, { ...candidate, type: '' }).key;

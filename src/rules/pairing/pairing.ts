@@ -19,7 +19,7 @@ import type { Lane } from './lane.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import { Legs, otherSide } from './legs.ts';
-import { isLikely, isSameButForUsers } from './likeness.ts';
+import { isLikely, isOfTypeOrUser, isSameButForUsers, saysSomething } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
 import { type Pending, Waiting } from './pending.ts';
@@ -33,6 +33,8 @@ import { Unread } from './unread.ts';
 const QUIET_MS = 800;
 /** Events of one key that are compared in full; those behind them only where their fingerprints are equal. */
 const MOST_COMPARED = 8;
+/** Types of legacy's that are remembered; a service has some dozens. */
+const MOST_TYPES = 256;
 /** Events at one place that are looked through for a changed one; a fault changes one or two. */
 const MOST_CHANGED = 8;
 
@@ -69,6 +71,7 @@ export class Pairing {
     candidate: new Waiting(),
   };
   readonly #unread: Unread;
+  readonly #legacyTypes = new Set<string>();
   /** Largest distance between the two of a pair: since `#sinceMs`, and before that. */
   #lagMs = 0;
   #lagBeforeMs = 0;
@@ -115,7 +118,7 @@ export class Pairing {
     this.#ledger.seen(side);
     const event = this.#arrivals.take(side, value, atMs, contaminated, text);
     this.#legs.arrived(event);
-    if (event.isPointed && !event.isNamed) event.lane?.noteKey(event, printOf(event));
+    if (side === 'legacy' && this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(event.type);
     if (this.#findPair(event)) return;
     this.#waiting[side].add(event);
     event.lane?.waiting[side].push(event);
@@ -275,8 +278,8 @@ export class Pairing {
     const candidate = lane.waiting.candidate.filter(({ place }) => place < candidatePlace);
     this.#settleChanged(legacy, candidate, true);
     for (const event of [...legacy, ...candidate]) {
-      // What has no name of its own may come in another order from elsewhere: that needs time.
-      if (event.isWaiting && event.isPointed && this.#isDuplicate(event)) this.#resolveAlone(event);
+      // What has no name of its own may come in another order, or once more: that needs time.
+      if (event.isWaiting && event.isNamed && this.#isDuplicate(event)) this.#resolveAlone(event);
     }
   }
 
@@ -288,10 +291,9 @@ export class Pairing {
     if (legacy.length === 0 || candidate.length === 0) return;
     const others = new Set(candidate);
     for (const event of legacy) {
-      if (!event.isWaiting || others.size === 0) continue;
-      const alike = this.#firstAlike(event, others);
-      if (alike === null || !this.#isChanged(event, alike, isOver)) continue;
-      this.#pair(event, alike, this.#compare(event, alike));
+      if (!event.isWaiting) continue;
+      const changed = this.#findChanged(event, others, isOver);
+      if (changed !== null) this.#pair(event, changed, this.#compare(event, changed));
     }
     for (const event of legacy.filter(isWaiting).slice(0, MOST_CHANGED)) {
       const likely = candidate
@@ -302,18 +304,30 @@ export class Pairing {
     }
   }
 
-  #firstAlike({ match }: Pending, among: ReadonlySet<Pending>): Pending | null {
-    let alike = this.#waiting.candidate.find(match) ?? null;
-    while (alike !== null && !among.has(alike)) alike = alike.alike;
-    return alike;
+  /** By its key, before all in its own lane. */
+  #findChanged(legacy: Pending, among: ReadonlySet<Pending>, isOver: boolean): Pending | null {
+    let elsewhere: Pending | null = null;
+    let tried = 0;
+    let alike = this.#waiting.candidate.find(legacy.match) ?? null;
+    for (; alike !== null && tried < MOST_CHANGED; alike = alike.alike) {
+      if (!among.has(alike)) continue;
+      tried++;
+      if (!this.#isChanged(legacy, alike, isOver)) continue;
+      if (alike.lane === legacy.lane) return alike;
+      elsewhere ??= alike;
+    }
+    return elsewhere;
   }
 
   /** The last look for what an event may have become; what came much later has a pair of its own to come. */
   #pairChanged(event: Pending, quietMs: number): boolean {
     const other = otherSide(event.side);
-    const like = this.#waiting[other].find(event.match);
-    const others = like === undefined ? (event.lane?.waiting[other] ?? []) : [like];
-    const near = others.filter(({ at }) => at <= event.at + quietMs);
+    const alike = [...this.#waiting[other].allOf(event.match)];
+    const others = alike.length === 0 ? (event.lane?.waiting[other] ?? []) : alike;
+    const near = others.filter(
+      // What another lane has may be due there, however late that one is.
+      ({ at, lane }) => at <= event.at + (lane === event.lane ? quietMs : QUIET_MS),
+    );
     if (event.side === 'legacy') this.#settleChanged([event], near, true);
     else this.#settleChanged(near, [event], true);
     return !event.isWaiting;
@@ -322,13 +336,26 @@ export class Pairing {
   /** Is it one event, though all that is known is that both have one key? Many events may share it. */
   #isChanged(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
     const isSettled = !this.#isUnsettled(legacy) && !this.#isUnsettled(candidate);
-    return (isSettled && (isOver || hasOwnName(legacy))) || isSameButForUsers(legacy, candidate);
+    if (isSettled && (isOver || legacy.isNamed)) return true;
+    return isOver ? isSameButForUsers(legacy, candidate) : this.#isReadressed(legacy, candidate);
   }
 
   #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
     if (this.#isUnsettled(legacy) || this.#isUnsettled(candidate)) return false;
     if (!isLikely(legacy, candidate)) return false;
-    return isOver || hasOwnName(legacy) || isSameButForUsers(legacy, candidate);
+    return isOver || this.#isReadressed(legacy, candidate);
+  }
+
+  /**
+   * Is it one event that was changed in its type or its users alone, before both sides have come past it? Not
+   * where it could as well be another one: of a type that legacy has, or with nothing to say but its type.
+   */
+  #isReadressed(legacy: Pending, candidate: Pending): boolean {
+    if (!legacy.isPointed || !saysSomething(legacy)) return false;
+    if (legacy.type !== candidate.type && this.#legacyTypes.has(candidate.type)) return false;
+    return this.#compare(legacy, candidate).differences.every(({ path }) =>
+      isOfTypeOrUser(path, legacy.plan),
+    );
   }
 
   /**
@@ -341,19 +368,9 @@ export class Pairing {
     isOnly: (event: Pending) => boolean = () => false,
   ): void {
     const lanes = new Set<Lane>();
-    const { legacy, candidate } = this.#waiting;
-    let next: Pending | null = null;
-    for (let event = legacy.oldest; event !== null && event.at <= until; event = next) {
-      next = event.newer;
-      const other = candidate.find(event.match);
-      const isPair = other !== undefined && other.at <= until;
-      if (isPair && this.#isChanged(event, other, false)) {
-        this.#pair(event, other, this.#compare(event, other));
-        // Pairing may have settled others as well.
-        if (next !== null && !next.isWaiting) next = legacy.oldest;
-      } else if (event.lane !== null && event.lane.waiting.candidate.length > 0) {
-        lanes.add(event.lane);
-      }
+    let next = this.#waiting.legacy.oldest;
+    for (; next !== null && next.at <= until; next = next.newer) {
+      if (next.lane !== null && next.lane.waiting.candidate.length > 0) lanes.add(next.lane);
     }
     const isQuiet = ({ at }: Pending) => at <= until;
     for (const { waiting } of lanes) {
@@ -367,7 +384,7 @@ export class Pairing {
       ) {
         next = event.newer;
         // A side that is late may yet send its own second one; and it may say the same again.
-        if (!isOnly(event) && !this.#legs.wasPassed(event)) continue;
+        if (!isOnly(event) && !wasPassed(event)) continue;
         if (!this.#isDuplicate(event)) continue;
         this.#resolveAlone(event);
         if (next !== null && !next.isWaiting) next = this.#waiting[side].oldest;
@@ -378,14 +395,11 @@ export class Pairing {
   /** No pair will come for the events of this side any more. */
   #giveUp(side: Side, because: UnjudgedReason): void {
     // A leg that is gone takes along what it would have said again.
-    const isOnly = because === 'no-second' ? isNamed : hasOwnName;
-    this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isOnly);
+    this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isNamed);
     const waiting = this.#waiting[side];
     for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
-      const { lane } = event;
-      // The other side has sent later ones of the same lane, so it would have sent this one before.
-      const wasPassed = lane !== null && lane.paired[side] > event.place;
-      if (wasPassed || (isOnly(event) && this.#isDuplicate(event))) this.#resolveAlone(event);
+      const isOnly = isNamed(event) && this.#isDuplicate(event);
+      if (wasPassed(event) || isOnly) this.#resolveAlone(event);
       else this.#resolve(event, 'unjudged', because);
     }
   }
@@ -469,10 +483,8 @@ const isWaiting = (event: Pending): boolean => event.isWaiting;
 
 const isNamed = (event: Pending): boolean => event.isNamed;
 
-/** Does its key stand for it alone, as far as its lane has seen? */
-function hasOwnName({ isNamed, isPointed, lane, match }: Pending): boolean {
-  return isNamed || (isPointed && lane !== null && !lane.isShared(match));
-}
+/** A replay is of no lane, and nothing passes it. */
+const wasPassed = (event: Pending): boolean => event.lane?.hasPassed(event) === true;
 
 function printOf(event: Pending): number {
   event.print ??= fingerprint(event.plan, event.value);

@@ -15,7 +15,7 @@ export interface Pending {
   readonly key: string | null;
   /** Its key names it, rather than a digest of its content. */
   readonly isPointed: boolean;
-  /** So does a number or id of its own, not only what all of its run share. */
+  /** So does a number or id that no other event of its lane has, not only what several may share. */
   readonly isNamed: boolean;
   readonly unit: string;
   /** Null for a replay, which has no place in any order. */
@@ -52,6 +52,11 @@ export class Waiting {
   /** The oldest that is found by `match`; `alike` leads on to later ones. */
   find(match: string): Pending | undefined {
     return this.#first.get(match);
+  }
+
+  *allOf(match: string): Iterable<Pending> {
+    let event = this.#first.get(match) ?? null;
+    for (; event !== null; event = event.alike) yield event;
   }
 
   add(event: Pending): void {
