@@ -5,9 +5,10 @@ import type { ErrorCode } from '../errors.ts';
 import type { LaneCounters } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { plainLength } from '../wire/body.ts';
-import { endToEnd, fieldValues, without } from '../wire/headers.ts';
+import { endToEnd, fieldValues, trailerFields, without } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
 import { phraseFor, sendHead } from './answer.ts';
+import { cutOff } from './cut-off.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 import { Progress } from './progress.ts';
 import type { Member } from './roll.ts';
@@ -122,8 +123,9 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     return this.#response.write(chunk);
   }
 
-  end(trailers: readonly string[]): void {
+  end(sent: readonly string[]): void {
     const response = this.#response;
+    const trailers = trailerFields(sent);
     if (this.#isHeld && trailers.length === 0) {
       // All of a small answer, in one write of one piece: with a length, there is nothing around it.
       const whole = this.#held;
@@ -137,7 +139,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     this.#flush();
     if (trailers.length > 0) {
       this.#handedOver();
-      response.addTrailers(pairs(endToEnd(trailers)));
+      response.addTrailers(pairs(trailers));
     }
     response.end();
   }
@@ -160,7 +162,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
 
   #cutOff(): void {
     const { socket } = this.#response;
-    if (this.#end === 'close' && socket !== null) socket.resetAndDestroy();
+    if (this.#end === 'close' && socket !== null) cutOff(socket);
     else this.#response.destroy();
   }
 

@@ -2,7 +2,11 @@
 // short stays cut short.
 import type net from 'node:net';
 import { answerFraming, BodyTracker } from '../wire/body.ts';
-import { type AnswerHead, writeHead } from '../wire/http-head.ts';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
+import { trailerFields } from '../wire/headers.ts';
+import { type AnswerHead, headText, writeHead } from '../wire/http-head.ts';
+import { phraseFor } from './answer.ts';
+import { cutOff } from './cut-off.ts';
 import type { Leg } from './leg.ts';
 
 /**
@@ -25,18 +29,19 @@ export function relayRefusal(
     leg.socket.destroy();
     return false;
   }
+  const isChunked = framing.kind === 'chunked';
   const body = new BodyTracker(framing);
   const upstream = leg.socket;
-  const timer = setTimeout(cutOff, limitMs);
+  const timer = setTimeout(giveUp, limitMs);
 
-  client.on('error', cutOff).on('close', cutOff);
+  client.on('error', giveUp).on('close', giveUp);
   client.on('drain', () => upstream.resume());
   client.resume();
-  upstream.on('error', onEnd).on('end', onEnd).on('close', onEnd);
+  upstream.on('error', onLost).on('end', onEnd).on('close', onLost);
   client.write(
-    writeHead(`HTTP/1.1 ${answer.status} ${answer.reason}`, [
+    writeHead(`HTTP/1.1 ${answer.status} ${phraseFor(answer.status, answer.reason)}`, [
       ...fields,
-      ...(framing.kind === 'chunked' ? ['Transfer-Encoding', 'chunked'] : []),
+      ...(isChunked ? ['Transfer-Encoding', 'chunked'] : []),
       'Connection',
       'close',
     ]),
@@ -47,27 +52,44 @@ export function relayRefusal(
   return true;
 
   function onBytes(view: Buffer): void {
-    const taken = body.push(view);
-    // The read buffer belongs to all legs: write a copy.
-    if (taken > 0 && !client.write(Buffer.from(view.subarray(0, taken)))) upstream.pause();
+    // The read buffer belongs to all legs: write a copy, in one piece however many chunks it came in.
+    const gathered = new GatheredBytes(view.length);
+    body.push(view, part => gathered.add(part));
+    const content = gathered.take();
+    if (content.length > 0 && !client.write(isChunked ? chunkOf(content) : content))
+      upstream.pause();
     finishIfWhole();
   }
   function onEnd(): void {
     body.end();
     finishIfWhole();
   }
+  function onLost(): void {
+    if (body.state !== 'open') return;
+    // Where the end of the connection would be the end of the body, only a reset says that it is not.
+    if (framing?.kind === 'until-close') process.nextTick(cutOff, client);
+    else onEnd();
+  }
   function finishIfWhole(): void {
+    if (client.writableEnded) return;
     if (body.state === 'complete') {
       upstream.destroy();
-      client.end();
+      if (isChunked) client.end(headText('0', trailerFields(body.trailers)), 'latin1');
+      else client.end();
     } else if (body.state === 'invalid') {
       upstream.destroy();
       client.destroySoon();
     }
   }
-  function cutOff(): void {
+  function giveUp(): void {
     clearTimeout(timer);
     upstream.destroy();
     client.destroy();
   }
+}
+
+/** RFC 9112 7.1 */
+function chunkOf(content: Buffer): Buffer {
+  const size = Buffer.from(`${content.length.toString(16)}\r\n`);
+  return Buffer.concat([size, content, Buffer.from('\r\n')]);
 }

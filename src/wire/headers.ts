@@ -83,6 +83,20 @@ export function endToEnd(
   return kept;
 }
 
+/**
+ * What a trailer may not say (RFC 9110 6.5.1): where a message ends or goes, how its content is read, who
+ * anybody is. Readers that merge trailers into the fields before the body would believe it.
+ */
+const NEVER_TRAILING = new Set([
+  ...['content-length', 'content-encoding', 'content-range', 'content-type', 'host', 'trailer'],
+  ...['authorization', 'cookie', 'set-cookie', 'www-authenticate'],
+]);
+
+/** The fields behind a body that go on to the next hop. */
+export function trailerFields(trailers: RawHeaders): string[] {
+  return endToEnd(trailers, name => NEVER_TRAILING.has(name.replaceAll('_', '-')));
+}
+
 /** True for fields of the connection, and for what services that take _ for - would take for one. */
 function isOfConnection(name: string): boolean {
   if (HOP_BY_HOP.has(name)) return true;

@@ -163,6 +163,21 @@ describe.each(LANES)('hostile 29: in %s a service that refuses an upgrade', (_la
     expect(front.reports).toContainEqual(expect.objectContaining({ kind: 'refused' }));
   });
 
+  test('in words that can not be written is passed on in the usual ones, without forged trailers', async () => {
+    const { service, front } = await withService();
+    const end = await client(front.port);
+    end.write(upgradeRequest(path));
+    const upstream = await service.next();
+    await upstream.has('\r\n\r\n');
+    upstream.write(
+      'HTTP/1.1 403 N\x01o\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nnope\r\n0\r\nSet-Cookie: s=1\r\nX-Sum: 7\r\n\r\n',
+    );
+    await until('the client is closed', () => end.ended);
+    expect(end.text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n/);
+    // The bypass passes no trailers on.
+    expect(end.text).toMatch(/\r\n\r\n4\r\nnope\r\n0\r\n(?:X-Sum: 7\r\n)?\r\n$/);
+  });
+
   test('and resets in the middle of the body: what came is passed on, no end is made up', async () => {
     const { service, front } = await withService();
     const end = await client(front.port);

@@ -120,6 +120,24 @@ describe('23: trailers of an answer', () => {
     expect(client.text.split('\r\n\r\n')[0]).not.toContain('X-Sum: 7');
   });
 
+  test('say nothing of where the message ends or goes, how it is read, or who anybody is', async () => {
+    const { service, client } = await withService();
+    client.write(get('/api/x'));
+    const forged = [
+      ...[
+        'Content-Length: 5',
+        'Content_Length: 5',
+        'Transfer-Encoding: x',
+        'Content-Encoding: gzip',
+      ],
+      ...['Host: evil', 'Trailer: X', 'Set-Cookie: s=1', 'Authorization: Bearer t', 'TE: x'],
+    ];
+    (await asked(service)).write(
+      CHUNKED.replace('X-Sum: 7\r\n', `${forged.join('\r\n')}\r\nX-Sum: 7\r\n`),
+    );
+    await client.has('\r\nok\r\n0\r\nX-Sum: 7\r\nX-L: \xe4\r\nx-sum: 8\r\n\r\n');
+  });
+
   test.each([
     ['a client of HTTP/1.0', OLD, CHUNKED, '\r\n\r\nok'],
     [
