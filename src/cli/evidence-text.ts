@@ -63,7 +63,7 @@ export function summaryText({ rates, threshold, since }: EvidenceSummary): strin
   const rows = rates.map(rate => [
     rate.route,
     rate.eventType === null ? paint('bold', '(all)') : plain(rate.eventType),
-    `${rate.diverged} of ${rate.units}`,
+    `${rate.diverged} of ${rate.units} ${rate.of}${rate.units === 1 ? '' : 's'}`,
     rate.rate === null ? '-' : percent(rate.rate),
     `${percent(rate.lower)} to ${percent(rate.upper)}`,
     leftText(rate.cleanUnitsLeft),
@@ -80,7 +80,7 @@ export function summaryText({ rates, threshold, since }: EvidenceSummary): strin
     `until < ${percent(threshold)}`,
     'kinds',
   ];
-  return `${table(head, rows)}\n\nruns or sessions that ended ${from}`;
+  return `${table(head, rows)}\n\nruns and sessions (a request is one) that ended ${from}`;
 }
 
 /** Clean units that are still needed. */

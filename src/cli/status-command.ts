@@ -168,12 +168,13 @@ function isolationRows({ routes }: Status): string[][] {
 
 /** Of what was compared; the first row has the title. */
 function divergedRows({ routes }: Status): string[][] {
-  const known = routes.flatMap(({ name, divergence }) => {
+  const known = routes.flatMap(({ name, protocol, divergence }) => {
     if (divergence === null) return [];
-    const { units, diverged, lower, upper, threshold, cleanUnitsLeft } = divergence;
+    const { units, diverged, lower, upper, threshold, cleanUnitsLeft, of } = divergence;
+    const what = of === 'run' ? 'runs' : protocol === 'http' ? 'requests' : 'sessions';
     const below = `below ${percent(threshold)}: ${leftText(cleanUnitsLeft)}`;
     return [
-      `${name}: ${diverged} of ${units} runs, ${percent(lower)} to ${percent(upper)}; ${below}`,
+      `${name}: ${diverged} of ${units} ${what}, ${percent(lower)} to ${percent(upper)}; ${below}`,
     ];
   });
   return known.map((text, index) => [index === 0 ? 'diverged' : '', text]);

@@ -5,9 +5,9 @@ import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
-import type { Confidence } from '../rules/confidence.ts';
 import { type Firings, fire, holding, NONE_FIRED } from '../rules/firing.ts';
 import {
+  type Divergence,
   type GuardrailAction,
   type GuardrailName,
   type Reading,
@@ -63,7 +63,7 @@ interface Watched {
   looks: { readonly at: number; readonly totals: Totals }[];
   readings: readonly Reading[];
   firings: Firings;
-  divergence: Confidence | null;
+  divergence: Divergence;
   contaminated: number;
   idle: RouteGuardrails['idle'];
 }
@@ -129,7 +129,7 @@ export class Guardrails {
     let watched = this.#routes.get(name);
     if (watched === undefined) {
       watched = {
-        ...{ looks: [], readings: [], firings: NONE_FIRED, divergence: null },
+        ...{ looks: [], readings: [], firings: NONE_FIRED, divergence: {} },
         ...{ contaminated: 0, idle: null },
       };
       this.#routes.set(name, watched);
@@ -213,7 +213,9 @@ export class Guardrails {
       const question = { since: null, threshold: DEFAULT_THRESHOLD };
       const { rates } = await this.#options.evidence.ask('summary', question, DIVERGENCE_MS);
       for (const { route, eventType, ...known } of rates) {
-        if (eventType === null) this.#of(route).divergence = known;
+        if (eventType !== null) continue;
+        const watched = this.#of(route);
+        watched.divergence = { ...watched.divergence, [known.of]: known };
       }
     } catch (error) {
       // Evidence that can not be read is told by `status`; what was known before stays.

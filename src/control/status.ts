@@ -8,10 +8,12 @@ import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
 import type { Held } from '../rules/latch.ts';
 import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
+import type { UnitKind } from '../rules/unit-tracker.ts';
 import { type BooksView, booksView, type JudgeStatus, judgeStatus } from './books-view.ts';
 import { type BypassView, bypassView } from './bypass-change.ts';
 import { DEFAULT_THRESHOLD } from './evidence/api.ts';
 import type { EvidenceState } from './evidence/evidence.ts';
+import { rateOf } from './evidence/kept.ts';
 import { flagNames } from './flags/evaluation.ts';
 import type { ProviderKind, RemoteFlags } from './flags/source.ts';
 import type { RouteGuardrails } from './guardrails.ts';
@@ -77,6 +79,7 @@ export interface RouteStatus extends TrafficStatus {
 }
 
 export interface RouteDivergence extends Confidence {
+  readonly of: UnitKind;
   readonly threshold: number;
   /** How many more clean ones until the rate is known to be below the threshold. */
   readonly cleanUnitsLeft: number | null;
@@ -207,13 +210,14 @@ async function divergencesOf(
   const question = { since: null, threshold: DEFAULT_THRESHOLD };
   try {
     const { threshold, rates } = await evidence.ask('summary', question, DIVERGENCE_MS);
-    const whole = rates.filter(({ eventType }) => eventType === null);
-    return new Map(
-      whole.map(({ route, units, diverged, rate, lower, upper, cleanUnitsLeft }) => [
-        route,
-        { units, diverged, rate, lower, upper, threshold, cleanUnitsLeft },
-      ]),
-    );
+    const known = new Map<string, RouteDivergence>();
+    for (const name of new Set(rates.map(({ route }) => route))) {
+      const whole = rateOf(rates, name);
+      if (whole === null) continue;
+      const { units, diverged, rate, lower, upper, cleanUnitsLeft, of } = whole;
+      known.set(name, { units, diverged, rate, lower, upper, of, threshold, cleanUnitsLeft });
+    }
+    return known;
   } catch (error) {
     // Told by `evidence` of the same answer.
     if (error instanceof CutoverError && error.code === 'conflict') return new Map();

@@ -48,7 +48,7 @@ export class CarriedCounts {
 
   /** All hours count as the last one. */
   #addUnits(count: UnitCount): void {
-    const key = JSON.stringify([count.route, count.eventType]);
+    const key = JSON.stringify([count.route, count.eventType, count.of]);
     const known = this.#units.get(key);
     this.#units.set(key, {
       ...count,

@@ -3,6 +3,7 @@
 import type { Confidence } from './confidence.ts';
 import { SIDES, type Side } from './decide.ts';
 import { type LatencyCounts, latenciesSince, latencyQuantile } from './latency.ts';
+import type { UnitKind } from './unit-tracker.ts';
 
 /** What each rule looks at. */
 export const GUARDRAILS = {
@@ -77,6 +78,8 @@ export interface WriteTotals {
 /** Running totals of a route. */
 export type Totals = Readonly<Record<Side, ReadonlySigns>> & { readonly writes: WriteTotals };
 
+export type Divergence = Readonly<Partial<Record<UnitKind, Confidence>>>;
+
 /** What is known of a route now. */
 export interface Facts {
   readonly protocol: 'websocket' | 'http' | 'sse';
@@ -84,8 +87,8 @@ export interface Facts {
   readonly window: Totals;
   /** What legacy has done since the start: its own rate, where the window has too little of it. */
   readonly legacyEver: ReadonlySigns;
-  /** Null if it can not be read, or no unit has ended yet. */
-  readonly divergence: Confidence | null;
+  /** Empty if it can not be read, or no unit has ended yet. */
+  readonly divergence: Divergence;
   /** Events since the guardrails were last armed. */
   readonly contaminated: number;
 }
@@ -217,15 +220,21 @@ function countOf({ latency }: ReadonlySigns): number {
   return latency.reduce((sum, count) => sum + count, 0);
 }
 
-/** Exceeded when even the lowest rate that is possible is too high; clear when the highest is not. */
+/**
+ * Exceeded when even the lowest rate that is possible is too high; clear when the highest is not. Runs are what
+ * counts where there are any, unless sessions alone are too much already.
+ */
 function divergenceReading(
   { action, mostPercent }: GuardrailRules['divergence'],
-  known: Confidence | null,
+  { run, session }: Divergence,
 ): Reading {
+  const isSessions =
+    100 * (session?.lower ?? 0) > mostPercent && !(100 * (run?.lower ?? 0) > mostPercent);
+  const known = isSessions ? session : (run ?? session);
   const [lower, upper] = [100 * (known?.lower ?? 0), 100 * (known?.upper ?? 1)];
   const state =
     lower > mostPercent ? 'exceeded' : upper <= mostPercent ? 'clear' : ('too-little' as const);
-  const value = known === null || known.rate === null ? null : 100 * known.rate;
+  const value = known === undefined || known.rate === null ? null : 100 * known.rate;
   const of = known?.units ?? 0;
   return { rule: 'divergence', action, state, value, legacy: null, limit: mostPercent, of };
 }

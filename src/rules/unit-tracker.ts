@@ -31,11 +31,18 @@ const SAYS: Readonly<Record<Verdict, 'clean' | 'diverged' | 'nothing'>> = {
   contaminated: 'diverged',
 };
 
-/** Units that ended in one hour, of one route and event type. */
+/**
+ * Counted apart: sessions that idle, with a heartbeat now and then, are many and never diverge, and would make
+ * the share of runs that do look small. A request is a session of its own.
+ */
+export type UnitKind = 'run' | 'session';
+
+/** Units of one kind that ended in one hour, of one route and event type. */
 export interface UnitCount {
   readonly route: string;
   /** Null: of the route as a whole, where a unit diverges if any of its events does. */
   readonly eventType: string | null;
+  readonly of: UnitKind;
   /** Hours since the epoch. */
   readonly hour: number;
   readonly units: number;
@@ -44,6 +51,7 @@ export interface UnitCount {
 
 interface Unit {
   readonly route: string;
+  readonly of: UnitKind;
   readonly firstAt: number;
   lastAt: number;
   /** Whether it diverged, by event type. */
@@ -68,10 +76,11 @@ export class UnitTracker {
     return this.#open.size;
   }
 
-  add({ route, eventType, unit, verdict, at }: Finding): void {
+  add({ route, eventType, unit, session, verdict, at }: Finding): void {
     const says = SAYS[verdict];
     if (says === 'nothing') return;
-    const key = `${route}\n${unit}`;
+    const of = unit === session ? 'session' : 'run';
+    const key = `${route}\n${of}\n${unit}`;
     let found = this.#open.get(key);
     if (found !== undefined && isOver(found, at)) {
       this.#end(key, found, found.lastAt);
@@ -79,7 +88,7 @@ export class UnitTracker {
     }
     if (found === undefined) {
       if (this.#open.size >= MOST_OPEN) this.#crowdOut();
-      found = { route, firstAt: at, lastAt: at, types: new Map() };
+      found = { route, of, firstAt: at, lastAt: at, types: new Map() };
       this.#open.set(key, found);
     }
     found.lastAt = Math.max(found.lastAt, at);
@@ -104,16 +113,17 @@ export class UnitTracker {
     this.#end(...oldest, oldest[1].lastAt);
   }
 
-  #end(key: string, { route, types }: Unit, at: number): void {
+  #end(key: string, unit: Unit, at: number): void {
+    const { types } = unit;
     this.#open.delete(key);
     const hour = Math.floor(at / HOUR_MS);
-    for (const [type, diverged] of types) this.#count(route, type, hour, diverged);
-    this.#count(route, null, hour, [...types.values()].includes(true));
+    for (const [type, diverged] of types) this.#count(unit, type, hour, diverged);
+    this.#count(unit, null, hour, [...types.values()].includes(true));
   }
 
-  #count(route: string, eventType: string | null, hour: number, diverged: boolean): void {
-    const key = `${route}\n${hour}\n${eventType === null ? '' : `-${eventType}`}`;
-    const counted = this.#ended.get(key) ?? { route, eventType, hour, units: 0, diverged: 0 };
+  #count({ route, of }: Unit, eventType: string | null, hour: number, diverged: boolean): void {
+    const key = `${route}\n${of}\n${hour}\n${eventType === null ? '' : `-${eventType}`}`;
+    const counted = this.#ended.get(key) ?? { route, eventType, of, hour, units: 0, diverged: 0 };
     counted.units += 1;
     if (diverged) counted.diverged += 1;
     this.#ended.set(key, counted);

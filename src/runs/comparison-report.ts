@@ -164,11 +164,11 @@ export function reportText(report: ComparisonReport): string {
       `Of ${counted(seen, 'event')} on both sides, pairs counted once: ${all.join(', ')}.`,
     );
   }
-  for (const { route, eventType, diverged, units, lower, upper } of rates) {
+  for (const { route, eventType, of, diverged, units, lower, upper } of rates) {
     if (eventType !== null) continue;
     const limits = `${percent(lower)} to ${percent(upper)}`;
     lines.push(
-      `${route}: ${diverged} of ${units} runs and sessions diverged; the true share lies in ${limits} (95 %).`,
+      `${route}: ${diverged} of ${counted(units, of)} diverged; the true share lies in ${limits} (95 %).`,
     );
   }
   if (findings.length > 0) {

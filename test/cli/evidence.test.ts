@@ -91,9 +91,9 @@ describe('what is kept', () => {
     const { stdout, code } = await run('summary', '--threshold', '1%');
     expect(code).toBe(0);
     expect(stdout).toMatch(
-      /^events {2}\(all\) +3 of 3 +100 % +[\d.]+ % to 100 % +\d+ more clean +match 1, mismatch 2, missing 1$/m,
+      /^events {2}\(all\) +3 of 3 runs +100 % +[\d.]+ % to 100 % +\d+ more clean +match 1, mismatch 2, missing 1$/m,
     );
-    expect(stdout).toMatch(/runs or sessions that ended in all that is kept\n$/);
+    expect(stdout).toMatch(/runs and sessions \(a request is one\) that ended in all that is kept\n$/);
   });
 
   test('export prints JSON lines, which rejudge takes', async () => {

@@ -159,7 +159,7 @@ test('nothing found is no batch; what was taken is not taken again', () => {
   expect(batcher.take([])?.groups).toHaveLength(1);
   expect(batcher.take([])).toBeNull();
   expect(
-    batcher.take([{ route: 'r', eventType: null, hour: 0, units: 1, diverged: 0 }]),
+    batcher.take([{ route: 'r', eventType: null, of: 'run', hour: 0, units: 1, diverged: 0 }]),
   ).toMatchObject({
     groups: [],
     units: [{ units: 1 }],

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { GuardrailsSchema } from '../../src/config/guardrails-schema.ts';
+import { type Confidence, confidenceOf } from '../../src/rules/confidence.ts';
 import { type Fired, fire, holding, NONE_FIRED } from '../../src/rules/firing.ts';
 import {
   type Facts,
@@ -32,7 +33,7 @@ const facts = (
   protocol: 'websocket',
   window: { candidate, legacy, writes },
   legacyEver: legacy,
-  ...{ divergence: null, contaminated: 0, ...more },
+  ...{ divergence: {}, contaminated: 0, ...more },
 });
 const of = (rule: GuardrailName, given: Facts, serves = true): Reading | undefined =>
   readings(RULES, given, serves).find(reading => reading.rule === rule);
@@ -122,8 +123,24 @@ describe('what a rule says', () => {
     [0.004, 0.02, 'too-little'],
     [0.011, 0.2, 'exceeded'],
   ])('a divergence between %d and %d is %s: the whole interval counts', (lower, upper, state) => {
-    const divergence = { units: 900, diverged: 9, rate: (lower + upper) / 2, lower, upper };
-    expect(of('divergence', facts(signs(), signs(), { divergence }))).toMatchObject({ state });
+    const known = { units: 900, diverged: 9, rate: (lower + upper) / 2, lower, upper };
+    for (const divergence of [{ run: known }, { session: known }]) {
+      expect(of('divergence', facts(signs(), signs(), { divergence }))).toMatchObject({ state });
+    }
+  });
+
+  // 5 % of 1,000 runs diverged beside 500 sockets that idled for eight hours: 0.2 % of all, and clear.
+  test('sessions that idle do not make the runs that diverge few; nor do clean runs hide sessions', () => {
+    const divergence = (run: Confidence | undefined, session: Confidence) =>
+      of('divergence', facts(signs(), signs(), { divergence: { ...(run && { run }), session } }));
+    const [bad, clean] = [
+      confidenceOf({ units: 1_000, diverged: 50 }),
+      confidenceOf({ units: 24_000, diverged: 0 }),
+    ];
+    expect(divergence(bad, clean)).toMatchObject({ value: 5, of: 1_000, state: 'exceeded' });
+    expect(divergence(clean, bad)).toMatchObject({ value: 5, of: 1_000, state: 'exceeded' });
+    expect(divergence(clean, clean)).toMatchObject({ of: 24_000, state: 'clear' });
+    expect(divergence(undefined, bad)).toMatchObject({ state: 'exceeded' });
   });
 
   test('a stream of events lasts as long as its client likes: its latency says nothing', () => {

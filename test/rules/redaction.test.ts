@@ -171,7 +171,9 @@ describe('what is taken for sensitive', () => {
     const given: EvidenceBatch = {
       groups: [{ ...group, kind: 'missing', path: '/seen/alice', count: 1, firstAt: 0, lastAt: 0 }],
       examples: [{ finding: finding(legacy, {}), groups: [0], cut: false }],
-      units: [{ route: 'r', eventType: 'bob@example.com', hour: 0, units: 1, diverged: 0 }],
+      units: [
+        { route: 'r', eventType: 'bob@example.com', of: 'run', hour: 0, units: 1, diverged: 0 },
+      ],
       dropped: {},
     };
     const batch = redactedBatch(given, () => redactor());

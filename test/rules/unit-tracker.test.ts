@@ -60,6 +60,18 @@ test('when it is counted does not depend on what was found', () => {
   }
 });
 
+test('what a session says outside of runs is counted apart from them', () => {
+  const tracker = new UnitTracker();
+  tracker.add(finding('mismatch', 'run_1'));
+  tracker.add(finding('match', 's'));
+  tracker.add(finding('match', 's', 1, 'heartbeat'));
+  const whole = tracker.take(Number.POSITIVE_INFINITY).filter(each => each.eventType === null);
+  expect(whole.map(({ of, units, diverged }) => [of, units, diverged])).toEqual([
+    ['run', 1, 1],
+    ['session', 1, 0],
+  ]);
+});
+
 test('a unit that comes back after its end is counted as another one', () => {
   const tracker = new UnitTracker();
   tracker.add(finding('mismatch', 'run', 0));

@@ -53,6 +53,7 @@ test(
     const ran = await compare(await candidate(), '--secret-file', 'secret', '--out', 'equal');
     expect(ran.stdout).toContain('# EQUAL');
     expect(ran.code).toBe(0);
+    expect(ran.stdout).toContain('events: 0 of 12 runs diverged;');
     const report = JSON.parse(await readFile(path.join(folder, 'equal/report.json'), 'utf8'));
     expect(report).toMatchObject({
       ...{ format: 'cutover-comparison/1', verdict: 'equal', exitCode: 0, reasons: [] },

@@ -3,6 +3,7 @@
 import type { Confidence } from '../../rules/confidence.ts';
 import type { EvidenceDrop } from '../../rules/evidence-batch.ts';
 import type { EvidenceGroup } from '../../rules/evidence-group.ts';
+import type { UnitKind } from '../../rules/unit-tracker.ts';
 import type { Finding, Verdict } from '../../rules/verdict.ts';
 
 /** What evidence may take. */
@@ -67,20 +68,28 @@ export interface FindingPage {
   readonly after: number | null;
 }
 
-/** How often units of a route diverge; `eventType` null: by any of their events. */
+/** How often units of one kind of a route diverge; `eventType` null: by any of their events. */
 export interface RouteConfidence extends Confidence {
   readonly route: string;
   readonly eventType: string | null;
+  readonly of: UnitKind;
   /** How many more clean units until the rate is below the threshold; null: more than anybody waits for. */
   readonly cleanUnitsLeft: number | null;
   /** Kinds of divergence that were seen: groups, by verdict. */
   readonly kinds: Partial<Record<Verdict, number>>;
 }
 
+/** Of a route as a whole: of its runs, or of its sessions where it has had no run. */
+export function rateOf(rates: readonly RouteConfidence[], name: string): RouteConfidence | null {
+  const whole = rates.filter(({ route, eventType }) => route === name && eventType === null);
+  return whole.find(({ of }) => of === 'run') ?? whole[0] ?? null;
+}
+
 export interface EvidenceSummary {
   readonly threshold: number;
   /** Start of the first hour that is counted (epoch ms); null: everything that is kept. */
   readonly since: number | null;
+  /** By route, then type, runs before sessions. */
   readonly rates: readonly RouteConfidence[];
 }
 

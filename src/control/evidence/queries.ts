@@ -2,6 +2,7 @@
 // which the thread writes on.
 import type { DatabaseSync } from 'node:sqlite';
 import { cleanUnitsUntil, confidenceOf } from '../../rules/confidence.ts';
+import type { UnitKind } from '../../rules/unit-tracker.ts';
 import type { Verdict } from '../../rules/verdict.ts';
 import type {
   EvidenceFilter,
@@ -95,9 +96,9 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
       const hour = since === null ? 0 : Math.ceil(since / HOUR_MS);
       const rows = database
         .prepare(
-          `SELECT route, event_type AS eventType, sum(units) AS units, sum(diverged) AS diverged
+          `SELECT route, event_type AS eventType, kind, sum(units) AS units, sum(diverged) AS diverged
            FROM units WHERE hour >= ? ${route === undefined ? '' : 'AND route = ?'}
-           GROUP BY route, event_type ORDER BY route, event_type`,
+           GROUP BY route, event_type, kind ORDER BY route, event_type, kind`,
         )
         .all(hour, ...(route === undefined ? [] : [route]));
       const kinds = kindsOf(database);
@@ -106,7 +107,7 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
         const eventType = row.eventType === '' ? null : String(row.eventType);
         const totals = { units: Number(row.units), diverged: Number(row.diverged) };
         return {
-          ...{ route: name, eventType, ...confidenceOf(totals) },
+          ...{ route: name, eventType, of: row.kind as UnitKind, ...confidenceOf(totals) },
           cleanUnitsLeft: cleanUnitsUntil(totals, threshold),
           kinds: kinds.get(JSON.stringify([name, eventType])) ?? {},
         };

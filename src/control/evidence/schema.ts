@@ -43,6 +43,23 @@ const STEPS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX units_hour ON units (hour);
   `,
+  `
+  -- Runs apart from sessions. What was counted before holds both: as sessions it stands until runs are known.
+  ALTER TABLE units RENAME TO mixed_units;
+  DROP INDEX units_hour;
+  CREATE TABLE units (
+    route TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    hour INTEGER NOT NULL,
+    units INTEGER NOT NULL,
+    diverged INTEGER NOT NULL,
+    PRIMARY KEY (route, event_type, kind, hour)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX units_hour ON units (hour);
+  INSERT INTO units SELECT route, event_type, 'session', hour, units, diverged FROM mixed_units;
+  DROP TABLE mixed_units;
+  `,
 ];
 
 /** The file was made by a later version of this program. */

@@ -137,8 +137,8 @@ export class EvidenceStore {
     }
   }
 
-  #countUnits({ route, eventType, hour, units, diverged }: UnitCount): void {
-    this.#statements.countUnits.run(route, eventType ?? '', hour, units, diverged);
+  #countUnits({ route, eventType, of, hour, units, diverged }: UnitCount): void {
+    this.#statements.countUnits.run(route, eventType ?? '', of, hour, units, diverged);
   }
 
   /** What stands furthest from both ends of the largest groups goes first. */
@@ -212,7 +212,7 @@ function statements(database: DatabaseSync) {
     dropExamples: prepare('DELETE FROM examples WHERE at < ?'),
     dropUnits: prepare('DELETE FROM units WHERE hour < ?'),
     countUnits: prepare(`
-      INSERT INTO units (route, event_type, hour, units, diverged) VALUES (?, ?, ?, ?, ?)
+      INSERT INTO units (route, event_type, kind, hour, units, diverged) VALUES (?, ?, ?, ?, ?, ?)
       ON CONFLICT DO UPDATE SET
         units = units + excluded.units,
         diverged = diverged + excluded.diverged`),

@@ -178,6 +178,33 @@ test('a torn log beside the file loses what was in it and no more', async () => 
   expect(await found()).toBe(2);
 });
 
+test('a file of the version before is brought to this one: what it counted stands as sessions', async () => {
+  kept = await evidence({ folder });
+  await kept.keep(finding());
+  await kept.close();
+  const database = new DatabaseSync(path.join(folder, 'evidence.sqlite'));
+  database.exec(`
+    DROP TABLE units;
+    CREATE TABLE units (
+      route TEXT NOT NULL, event_type TEXT NOT NULL, hour INTEGER NOT NULL,
+      units INTEGER NOT NULL, diverged INTEGER NOT NULL, PRIMARY KEY (route, event_type, hour)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX units_hour ON units (hour);
+    INSERT INTO units VALUES ('events', '', ${Math.floor(Date.now() / 3_600_000)}, 5, 1);
+    PRAGMA user_version = 1;`);
+  database.close();
+  kept = await evidence({ folder });
+  await kept.keep(finding({ unit: 'run 1' }));
+  await kept.endUnits();
+  const { rates } = await kept.evidence.ask('summary', { since: null, threshold: 0.01 });
+  expect(rates).toMatchObject([
+    { eventType: null, of: 'run', units: 1 },
+    { eventType: null, of: 'session', units: 5, diverged: 1 },
+    { eventType: 'agent_started', of: 'run', units: 1 },
+  ]);
+  expect(await found()).toBe(2);
+});
+
 test('a file of a later version is left as it is, under another name', async () => {
   const database = new DatabaseSync(path.join(folder, 'evidence.sqlite'));
   database.exec('CREATE TABLE later (x); INSERT INTO later VALUES (1); PRAGMA user_version = 4711');
