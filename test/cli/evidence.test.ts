@@ -93,7 +93,9 @@ describe('what is kept', () => {
     expect(stdout).toMatch(
       /^events {2}\(all\) +3 of 3 runs +100 % +[\d.]+ % to 100 % +\d+ more clean +match 1, mismatch 2, missing 1$/m,
     );
-    expect(stdout).toMatch(/runs and sessions \(a request is one\) that ended in all that is kept\n$/);
+    expect(stdout).toMatch(
+      /runs and sessions \(a request is one\) that ended in all that is kept\n$/,
+    );
   });
 
   test('export prints JSON lines, which rejudge takes', async () => {
