@@ -1,6 +1,6 @@
 // One text for all ways to write the same JSON value, and a quick number that stands for one.
 import type { TypePlan } from './compile.ts';
-import { type Place, stepFrom } from './place.ts';
+import { type Allowed, type Place, stepFrom } from './place.ts';
 import { isRecord } from './record.ts';
 
 /** As deep as values are compared; what lies deeper counts as the same. */
@@ -8,6 +8,8 @@ const MOST_DEPTH = 64;
 /** A fingerprint looks at so many values, and so many characters of a text: it must cost little. */
 const MOST_VALUES = 2_000;
 const MOST_CHARACTERS = 256;
+/** An exact print looks at as many values as are compared, see `walk.ts`. */
+const MOST_EXACT_VALUES = 100_000;
 /** A small integer in V8: kept in maps without an allocation. */
 const FINGERPRINT_BITS = 0x3fffffff;
 
@@ -29,7 +31,23 @@ export function canonical(value: unknown, depth = 0): string {
  */
 export function fingerprint(plan: TypePlan, value: unknown): number {
   textHash = byThirtyOne;
+  isExact = false;
+  left = MOST_VALUES;
   return hashOfEvent(plan, value);
+}
+
+/**
+ * The same for one service's events that say the same in full: all of every text, and what a rule lets differ
+ * between two services, but for what is made anew with each sending (stamps, generated ids) or never looked
+ * at. Null: too large or too deep for it, or it has integers beyond 2^53, whose digits only the text knows.
+ */
+export function exactPrint(plan: TypePlan, value: unknown): number | null {
+  textHash = wholeText;
+  isExact = true;
+  isPartial = false;
+  left = MOST_EXACT_VALUES;
+  const hash = hashOfEvent(plan, value);
+  return left < 0 || isPartial ? null : hash;
 }
 
 /**
@@ -42,14 +60,17 @@ export function contentPrint(
 ): { readonly high: number; readonly low: number } {
   const high = fingerprint(plan, value);
   textHash = fnv;
+  left = MOST_VALUES;
   return { high, low: hashOfEvent(plan, value) || 1 };
 }
 
-/** Of the call under way. */
+/** Of the call under way: how texts are hashed, how many values may still be looked at, what was met. */
 let textHash: (text: string) => number = byThirtyOne;
+let left = 0;
+let isExact = false;
+let isPartial = false;
 
 function hashOfEvent(plan: TypePlan, value: unknown): number {
-  left = MOST_VALUES;
   if (!isRecord(value)) return mixed(hashOf(value, null, 0));
   let sum = 0;
   for (const key of Object.keys(value)) {
@@ -64,9 +85,6 @@ function hashOfEvent(plan: TypePlan, value: unknown): number {
   return mixed(sum);
 }
 
-/** Values that a fingerprint may still look at; of the call under way. */
-let left = 0;
-
 function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | null, depth: number) {
   let sum = 0;
   // A sum, since the order of keys says nothing.
@@ -79,26 +97,45 @@ function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | nu
 
 function fieldHash(key: string, value: unknown, place: Place | null, depth: number): number {
   const at = stepFrom(place, key);
-  if (at !== null && at.allowed !== null) return 0;
+  const allowed = at === null ? null : at.allowed;
+  if (allowed !== null && (!isExact || isMadeAnew(allowed, value))) return 0;
   return mixed(Math.imul(textHash(key), 31) + hashOf(value, at, depth));
 }
 
+/** Differs between two sendings of one event, or says nothing. */
+function isMadeAnew(allowed: Allowed, value: unknown): boolean {
+  const { timeWithinMs, idClass, anything, replay, nullOrAbsent } = allowed;
+  return (
+    timeWithinMs >= 0 || idClass !== null || anything || replay || (nullOrAbsent && value === null)
+  );
+}
+
 function hashOf(value: unknown, place: Place | null, depth: number): number {
+  if (depth > MOST_DEPTH) isPartial = true;
   if (--left < 0 || depth > MOST_DEPTH) return 0;
   if (typeof value === 'string') return textHash(value);
-  if (typeof value === 'number')
-    return Math.imul(value, 0x01000193) ^ Math.trunc((value % 1) * 1e9);
+  if (typeof value === 'number') return numberHash(value);
   if (typeof value !== 'object' || value === null)
     return value === true ? 3 : value === false ? 5 : 7;
   if (!Array.isArray(value)) {
     return isRecord(value) ? mixed(fieldsHash(value, place, depth + 1)) + 11 : 13;
   }
   let hash = value.length;
+  const isAnyOrder = place?.allowed?.anyOrder === true;
   for (const [index, item] of value.entries()) {
     if (left < 0) break;
-    hash = Math.imul(hash, 31) + hashOf(item, stepFrom(place, String(index)), depth + 1);
+    const its = hashOf(item, stepFrom(place, String(index)), depth + 1);
+    hash = isAnyOrder ? hash + mixed(its) : Math.imul(hash, 31) + its;
   }
   return mixed(hash) + 17;
+}
+
+function numberHash(value: number): number {
+  if (!isExact) return Math.imul(value, 0x01000193) ^ Math.trunc((value % 1) * 1e9);
+  if (Number.isInteger(value) ? !Number.isSafeInteger(value) : !Number.isFinite(value)) {
+    isPartial = true;
+  }
+  return textHash(String(value)) + 19;
 }
 
 function byThirtyOne(text: string): number {
@@ -114,6 +151,22 @@ function fnv(text: string): number {
   const end = Math.min(text.length, MOST_CHARACTERS);
   for (let at = 0; at < end; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
   return hash;
+}
+
+/** All of the text, four characters at a time: one after the other each would wait for the one before. */
+function wholeText(text: string): number {
+  const { length } = text;
+  let [a, b, c, d] = [0x811c9dc5 ^ length, 0x01000193, 0x9e3779b9, 0x85ebca6b];
+  let at = 0;
+  for (; at + 3 < length; at += 4) {
+    a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
+    b = Math.imul(b ^ text.charCodeAt(at + 1), 0x01000193);
+    c = Math.imul(c ^ text.charCodeAt(at + 2), 0x01000193);
+    d = Math.imul(d ^ text.charCodeAt(at + 3), 0x01000193);
+  }
+  for (; at < length; at++) a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
+  if (length < 4) return a;
+  return Math.imul(Math.imul(Math.imul(a, 31) + b, 31) + c, 31) + d;
 }
 
 /** Spreads what differs in few bits over all of them. */

@@ -59,6 +59,7 @@ export class Arrivals {
       isReplay,
       isContaminated,
       print: null,
+      exact: null,
       older: null,
       newer: null,
       alike: null,

@@ -8,13 +8,20 @@ export class PairedContent {
   #young = new Map<number, number>();
   #old = new Map<number, number>();
 
-  note(print: number, atMs: number): void {
+  get isEmpty(): boolean {
+    return this.#young.size + this.#old.size === 0;
+  }
+
+  /** Null is remembered of nothing. */
+  note(print: number | null, atMs: number): void {
+    if (print === null) return;
     if (this.#young.size >= MOST_REMEMBERED) this.age();
     this.#young.set(print, atMs);
   }
 
   /** Was a pair of it found at `sinceMs` or later? */
-  has(print: number, sinceMs: number): boolean {
+  has(print: number | null, sinceMs: number): boolean {
+    if (print === null) return false;
     const pairedAt = this.#young.get(print) ?? this.#old.get(print);
     return pairedAt !== undefined && pairedAt >= sinceMs;
   }

@@ -6,7 +6,7 @@
 //                 └──────────► waits in its lane ◄───────┘
 //                                │ both sides came past it, or it waited long enough
 //                                └──► a changed event's pair, duplicate, missing, extra, unjudged
-import { fingerprint } from '../compare/canonical.ts';
+import { exactPrint, fingerprint } from '../compare/canonical.ts';
 import { type Comparison, compare, isSame } from '../compare/compare.ts';
 import type { CompiledRules } from '../compare/compile.ts';
 import type { IdClasses } from '../compare/ids.ts';
@@ -244,8 +244,9 @@ export class Pairing {
     const isGuess = this.#isGuess(legacy, candidate);
     if (isGuess) this.#guessed.note(printOf(legacy), this.#now);
     else this.#legs.paired(legacy, candidate);
-    this.#content.note(printOf(candidate), this.#now);
-    if (hasFindings(comparison)) this.#content.note(printOf(legacy), this.#now);
+    this.#content.note(exactOf(candidate), this.#now);
+    // Of legacy's own only what has a name can be a duplicate; a changed one may come from the candidate as well.
+    if (legacy.isNamed || hasFindings(comparison)) this.#content.note(exactOf(legacy), this.#now);
     for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
       this.#options.ids.learn(idClass, left, right);
     }
@@ -412,7 +413,7 @@ export class Pairing {
 
   /** Was one that says the same paired by a guess of late? Then this one may be what is left over. */
   #isGuessed(event: Pending): boolean {
-    if (event.isNamed) return false;
+    if (event.isNamed || this.#guessed.isEmpty) return false;
     return this.#guessed.has(printOf(event), event.at - this.#options.windowMs);
   }
 
@@ -425,28 +426,26 @@ export class Pairing {
     if (this.#isUnsettled(event)) return false;
     // Of what legacy says again and again the candidate may have dropped one.
     if (event.side === 'legacy' && !event.isNamed) return false;
-    return this.#content.has(printOf(event), event.at - this.#options.windowMs);
+    return this.#content.has(exactOf(event), event.at - this.#options.windowMs);
   }
 
   /** An event whose pair did not come. */
   #resolveAlone(event: Pending): void {
     const { side } = event;
     const absent = this.#legs.excuse(event);
-    if (absent === null && this.#isDuplicate(event)) {
-      this.#resolve(event, 'duplicate', null);
-      return;
-    }
-    const excuse =
-      absent ??
-      this.#unread.take(otherSide(side), event.at) ??
-      (event.isReplay || this.#legs.isEarly(event) ? 'no-second' : null) ??
-      (this.#isGuessed(event) ? this.#legs.lossReason : null);
-    if (excuse !== null) this.#resolve(event, 'unjudged', excuse);
-    else if (side === 'legacy') this.#resolve(event, 'missing', null);
-    else {
-      event.isContaminated ||= this.#isOthers(event, null);
-      this.#resolve(event, 'extra', null);
-    }
+    const isDuplicate = absent === null && this.#isDuplicate(event);
+    const excuse = isDuplicate
+      ? null
+      : (absent ??
+        this.#unread.take(otherSide(side), event.at) ??
+        (this.#legs.isEarly(event) ? 'no-second' : null) ??
+        (this.#isGuessed(event) ? this.#legs.lossReason : null));
+    if (excuse !== null) return this.#resolve(event, 'unjudged', excuse);
+    // Also of what comes once more, or is sent again: rules leave things out, and it says so of itself.
+    if (side === 'candidate') event.isContaminated ||= this.#isOthers(event, null);
+    if (isDuplicate) this.#resolve(event, 'duplicate', null);
+    else if (event.isReplay) this.#resolve(event, 'unjudged', 'no-second');
+    else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
   }
 
   #isOthers(candidate: Pending, legacy: Pending | null): boolean {
@@ -489,6 +488,14 @@ const wasPassed = (event: Pending): boolean => event.lane?.hasPassed(event) === 
 function printOf(event: Pending): number {
   event.print ??= fingerprint(event.plan, event.value);
   return event.print;
+}
+
+function exactOf(event: Pending): number | null {
+  event.exact ??= exactPrint(event.plan, event.value);
+  if (event.exact === null && event.text !== null) {
+    event.exact = exactPrint(event.plan, withExactIntegers(event.text));
+  }
+  return event.exact;
 }
 
 const hasFindings = ({ differences }: Comparison): boolean => differences.length > 0;

@@ -28,8 +28,9 @@ export interface Pending {
   readonly isReplay: boolean;
   /** Another user's data was found in it. */
   isContaminated: boolean;
-  /** Of its content, once somebody asked. */
+  /** Of its content as far as the rules hold two services to it, once somebody asked; and in full. */
   print: number | null;
+  exact: number | null;
 
   /** Neighbours by arrival, and the next that has the same `match`. Kept by `Waiting`. */
   older: Pending | null;
