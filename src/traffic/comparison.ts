@@ -139,9 +139,14 @@ export class Comparison implements Lone {
     this.#heldBack.end();
   }
 
-  /** A message of the client that the second leg is to get. False: there is none. */
+  /** A message of the client that the second leg is to get, with `flush`. False: there is none. */
   mirror({ opcode, payload }: ClientMessage): boolean {
     return this.#second?.send(opcode, payload) ?? false;
+  }
+
+  /** The second leg gets what was mirrored. */
+  flush(): void {
+    this.#second?.flush();
   }
 
   /** What the decision says now: another second leg, or none. */

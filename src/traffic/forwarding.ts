@@ -32,8 +32,6 @@ export function attachLeg(session: Session, leg: Leg): void {
   leg.onBytes = view => forwardToClient(session, view);
   leg.onPing = payload => {
     leg.pinged = payload;
-    // The client's answer goes where the rest of its message goes.
-    if (session.up !== leg) leg.pong(payload);
   };
   socket.on('drain', legOnDrain).on('end', legOnEnd);
   socket.on('error', legOnError).on('close', legOnClose);
@@ -85,12 +83,15 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
   const { leg, comparison, counters } = session;
   const { tracker } = leg;
   const { messages: before, atMessageBoundary: atBoundary } = tracker;
+  const { pinged } = leg;
   let taken: number;
   if (comparison === null) {
     taken = tracker.push(view, stop);
   } else {
     taken = comparison.fromPrimary(leg.side, view, tracker, stop);
   }
+  // The client's answer goes where the rest of its message goes. One is enough (RFC 6455 5.5.3).
+  if (session.up !== leg && leg.pinged !== null && leg.pinged !== pinged) leg.pong(leg.pinged);
   if (leg.tailedSince < Number.POSITIVE_INFINITY) {
     leg.tail = session.host.tails.append(leg.tail, {
       bytes: taken === view.length ? view : view.subarray(0, taken),
@@ -259,6 +260,7 @@ function readMessages(session: Session, bytes: Buffer): void {
   }
   const before = messages.notMirrored;
   messages.push(bytes);
+  comparison?.flush();
   if (messages.notMirrored > before) comparison?.saidAlone();
 }
 

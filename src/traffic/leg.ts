@@ -17,6 +17,11 @@ const MOST_ANSWER_BYTES = 65_536;
 /** Informational answers before the real one (RFC 9110 15.2); more is nonsense. */
 const MOST_INTERIM_ANSWERS = 5;
 
+/** What may wait for a service that does not read, or is not open yet; as much as a socket holds. */
+export const MOST_WAITING_BYTES = 1_048_576;
+/** So many masks are drawn at a time: a call for each of them costs more than the frame. */
+const MASKS = 1_024;
+
 /** A goodbye is answered within that time, or the connection is cut. */
 export const GOODBYE_MS = 2_000;
 const NORMAL_CLOSE = 1000;
@@ -61,10 +66,15 @@ export class Leg {
     });
   }
 
-  /** Inside a message of the client's it waits: in one of its frames it would be taken for payload. */
+  /**
+   * Inside a message of the client's it waits: in one of its frames it would be taken for payload. A service
+   * that reads none of them gets no more.
+   */
   pong(payload: Buffer): void {
+    const { socket } = this;
     if (this.midMessage) this.pinged = payload;
-    else if (this.socket.writable) this.socket.write(wholeFrame(OPCODE.pong, payload, mask()));
+    else if (socket.writable && socket.writableLength <= MOST_WAITING_BYTES)
+      socket.write(wholeFrame(OPCODE.pong, payload, mask()));
   }
 
   /** Answers the last ping that nobody has answered for certain. */
@@ -83,9 +93,14 @@ export class Leg {
   }
 }
 
+let masks = Buffer.alloc(0);
+
 /** RFC 6455 5.3: fresh and unpredictable for every frame. */
 export function mask(): Buffer {
-  return randomBytes(4);
+  if (masks.length === 0) masks = randomBytes(4 * MASKS);
+  const drawn = masks.subarray(0, 4);
+  masks = masks.subarray(4);
+  return drawn;
 }
 
 export interface LegRequest {

@@ -8,11 +8,9 @@ import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
 import { wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
-import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, mask } from './leg.ts';
+import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
 import type { TailRing } from './tail-ring.ts';
 
-/** What may wait for a service that does not read, or is not open yet; as much as a socket holds. */
-const MOST_WAITING_BYTES = 1_048_576;
 /** A shadow may send this much a second, and four times what the primary sends. */
 const FLOOD_BYTES = 8 * 1_048_576;
 const FLOOD_FACTOR = 4;
@@ -37,8 +35,8 @@ export class SecondLeg {
   readonly #options: SecondLegOptions;
   readonly #gone = new AbortController();
   #leg: Leg | null = null;
-  /** Frames for a service that is not open yet. */
-  #early: GatheredBytes | null = null;
+  /** Frames that wait for `flush`, or for a service that is not open yet; null for none. */
+  #frames: GatheredBytes | null = null;
   #bytesSinceSweep = 0;
   /** Why a goodbye was said; its service may still send until it answers. */
   #leaving: SecondLegEnd | null = null;
@@ -80,17 +78,22 @@ export class SecondLeg {
     return leg;
   }
 
-  /** A message of the client. `payload` is not kept. False: it takes none any more. */
+  /** A message of the client, which goes out with `flush`. `payload` is not kept. False: it takes none any more. */
   send(opcode: number, payload: Buffer): boolean {
     if (this.#ended || this.#leaving !== null) return false;
-    if (this.#leg === null) {
-      this.#early ??= new GatheredBytes(MOST_WAITING_BYTES);
-      this.#early.add(wholeFrame(opcode, payload, mask()));
-      if (this.#early.length > MOST_WAITING_BYTES) this.#end('slow');
-    } else {
-      this.#write(opcode, payload);
-    }
+    this.#frames ??= new GatheredBytes(MOST_WAITING_BYTES);
+    this.#frames.add(wholeFrame(opcode, payload, mask()));
+    if (this.#leg === null && this.#frames.length > MOST_WAITING_BYTES) this.#end('slow');
     return !this.#ended;
+  }
+
+  /** What was sent goes out in one write: a client may put thousands of messages into one of his. */
+  flush(): void {
+    if (this.#leg === null || this.#frames === null) return;
+    const { socket } = this.#leg;
+    socket.write(this.#frames.take());
+    this.#frames = null;
+    if (socket.writableLength > MOST_WAITING_BYTES) this.#end('slow');
   }
 
   /** Says goodbye; what the service had sent by then is still compared. */
@@ -124,8 +127,7 @@ export class SecondLeg {
     const { leg, early } = outcome;
     this.#attach(leg);
     this.#options.tap.legOpened(this.side, leg.tracker);
-    if (this.#early !== null) leg.socket.write(this.#early.take());
-    this.#early = null;
+    this.flush();
     if (early.length > 0) this.#onBytes(leg, early);
     this.#options.onOpen();
   }
@@ -134,10 +136,9 @@ export class SecondLeg {
     this.#leg = leg;
     if (this.#options.tails !== null) leg.tailedSince = Math.min(leg.tailedSince, leg.openedAt);
     leg.onBytes = view => this.#onBytes(leg, view);
+    // The last one of a read is answered when that is through (RFC 6455 5.5.3): there may be thousands in it.
     leg.onPing = payload => {
-      if (this.#ended || this.#leaving !== null) return;
-      leg.pong(payload);
-      this.#checkWaiting(leg.socket);
+      leg.pinged = payload;
     };
     // The client's answer may go to the new primary. A second pong is harmless (RFC 6455 5.5.3), a ping
     // without one costs the leg.
@@ -168,6 +169,7 @@ export class SecondLeg {
     }
     tap.follow(this.side, view, tracker);
     if (this.#leaving !== null) return;
+    leg.answerPing();
     if (tracker.closeCode === null) return this.#options.onSpoke();
     leg.leave();
     this.#farewell(leg);
@@ -179,21 +181,10 @@ export class SecondLeg {
     this.#end('closed', false);
   }
 
-  #write(opcode: number, payload: Buffer): void {
-    const socket = this.#leg?.socket;
-    if (socket === undefined || this.#ended || this.#leaving !== null) return;
-    socket.write(wholeFrame(opcode, payload, mask()));
-    this.#checkWaiting(socket);
-  }
-
-  #checkWaiting({ writableLength }: Leg['socket']): void {
-    if (writableLength > MOST_WAITING_BYTES) this.#end('slow');
-  }
-
   #end(why: SecondLegEnd, destroys = true): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#early = null;
+    this.#frames = null;
     this.#gone.abort();
     if (destroys) this.#leg?.socket.destroy();
     this.#options.tap.legClosed(this.side);
