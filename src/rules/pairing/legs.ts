@@ -120,7 +120,8 @@ export class Legs {
   /** Why an event can have no pair: the other leg was not there, or copies were lost. Null: neither. */
   excuse(event: Pending): UnjudgedReason | null {
     const { openedAt } = this.#legs[otherSide(event.side)];
-    if (openedAt === null || event.at < openedAt) return 'no-second';
+    if (openedAt === null) return 'no-second';
+    if (event.at < openedAt && !this.#isToBoth(event)) return 'no-second';
     if (this.#mayBeToOne(event)) return 'no-second';
     if (!this.#isInGap(event)) return this.#mayBeLeftOut(event) ? 'write-left-out' : null;
     return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
@@ -136,9 +137,17 @@ export class Legs {
     const other = this.#legs[otherSide(side)];
     if (other.openedAt === null || this.#isBehindAnchor(event)) return false;
     if (!this.#areTogether) return at <= this.#bothOpenAt(other.openedAt, side) + this.#windowMs;
+    if (this.#isToBoth(event)) return false;
     const sent = sentAt(event);
-    if (sent === null) return at <= other.openedAt + TOGETHER_MS;
-    return Math.min(sent, at) <= (other.joinedAt ?? other.openedAt);
+    const latest = other.openedAt + TOGETHER_MS;
+    if (sent === null) return at <= latest;
+    // One that says nothing for a long time has joined all the same.
+    return Math.min(sent, at) <= Math.min(other.joinedAt ?? other.openedAt, latest);
+  }
+
+  /** A reply where both were dialled together: each greets whenever it is there, and answers what both were told. */
+  #isToBoth({ plan }: Pending): boolean {
+    return plan.isReply && this.#areTogether;
   }
 
   /** Why events were lost last. */
