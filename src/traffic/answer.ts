@@ -12,8 +12,8 @@ const REST_MS = 30_000;
 /** CONNECT and TRACE are the two that no lane takes. */
 const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 
-/** Connections on which nothing is taken for a request any more. */
-const refused = new WeakSet<Duplex>();
+/** Connections on which nothing is taken for a request any more, and what was refused there last. */
+const refused = new WeakMap<Duplex, 'request' | 'behind'>();
 
 const REASON: Readonly<Record<number, string>> = {
   400: 'Bad Request',
@@ -79,11 +79,11 @@ export function refuseSocket(
  */
 export function refuseBehind(
   socket: Duplex,
-  answer: ServerResponse | undefined,
+  answer: ServerResponse | null,
   code: ErrorCode,
   status?: number,
 ): void {
-  refused.add(socket);
+  refused.set(socket, 'behind');
   if (!isUnderWay(answer)) return refuseSocket(socket, code, status);
   // The request that it answers has come whole: what is refused is another one, behind it.
   if (answer.req.complete || answer.writableEnded) {
@@ -97,8 +97,8 @@ export function refuseBehind(
 }
 
 /** True until the last byte of an answer has been handed to its connection. */
-export function isUnderWay(answer: ServerResponse | undefined): answer is ServerResponse {
-  return answer !== undefined && !answer.writableFinished && !answer.destroyed;
+export function isUnderWay(answer: ServerResponse | null): answer is ServerResponse {
+  return answer !== null && !answer.writableFinished && !answer.destroyed;
 }
 
 /** Answers `OPTIONS *`, which is about the server as such: the proxy itself (RFC 9110 9.3.7). */
@@ -134,7 +134,7 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
   response.end(body);
   // Null once the connection is gone.
   const socket = req.socket as Duplex | null;
-  if (isLast && socket !== null) refused.add(socket);
+  if (isLast && socket !== null) refused.set(socket, 'request');
 }
 
 /**
@@ -143,6 +143,14 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
  */
 export function wasRefused(socket: Duplex): boolean {
   return refused.has(socket);
+}
+
+/**
+ * True once a request was refused that others may have been read behind: they are none. Garbage that is
+ * refused came behind them all.
+ */
+export function wasCutShort(socket: Duplex): boolean {
+  return refused.get(socket) === 'request';
 }
 
 /**

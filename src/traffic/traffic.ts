@@ -23,11 +23,19 @@ import type {
 import type { Side, Subject } from '../rules/decide.ts';
 import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
-import { answerOptions, isUnderWay, refuseBehind, refuseRequest, wasRefused } from './answer.ts';
+import {
+  answerOptions,
+  isUnderWay,
+  refuseBehind,
+  refuseRequest,
+  refuseSocket,
+  wasRefused,
+} from './answer.ts';
 import { BypassLane } from './bypass-lane.ts';
 import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
+import { Pipeline } from './pipeline.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, isAmbiguous } from './request.ts';
 import { RollbackRun } from './rollback-run.ts';
@@ -63,8 +71,9 @@ export class Traffic implements TrafficView {
   readonly #bypass: BypassLane;
   readonly #server: http.Server;
   readonly #uploads: Uploads;
-  /** The last answer begun on each client connection: what can not be read behind it waits for it. */
-  readonly #answers = new WeakMap<Duplex, http.ServerResponse>();
+  readonly #pipelines = new WeakMap<Duplex, Pipeline>();
+  /** Requests that asked for a protocol which nobody here speaks. */
+  readonly #unheeded = new WeakSet<http.IncomingMessage>();
   #ending: AbortController | null = null;
   #context: TrafficContext;
 
@@ -218,13 +227,52 @@ export class Traffic implements TrafficView {
     this.#server.closeAllConnections();
   }
 
+  #take(
+    request: http.IncomingMessage,
+    response: http.ServerResponse,
+    serve = () => this.#serve(request, response),
+  ): void {
+    const { socket } = request;
+    if (wasRefused(socket)) return;
+    let pipeline = this.#pipelines.get(socket);
+    if (pipeline === undefined) {
+      pipeline = new Pipeline(socket);
+      this.#pipelines.set(socket, pipeline);
+    }
+    // node:http loses what came in one read with it, and takes the rest of that for a request.
+    if (this.#unheeded.has(request)) pipeline.takeLast(response, serve);
+    else pipeline.take(response, serve);
+  }
+
   #serve(request: http.IncomingMessage, response: http.ServerResponse): void {
-    if (wasRefused(request.socket)) return;
-    this.#answers.set(request.socket, response);
     this.#uploads.watch(request);
     if (request.method === 'OPTIONS' && request.url === '*') this.#answerOptions(request, response);
-    else if (this.#options.bypassed()) this.#bypass.web(request, response, BYPASS_NAME);
+    else if (this.#options.bypassed()) this.#bypassRequest(request, response);
     else void this.#http.serve(request, response);
+  }
+
+  #bypassRequest(request: http.IncomingMessage, response: http.ServerResponse): void {
+    try {
+      this.#bypass.web(request, response, BYPASS_NAME);
+    } catch (error) {
+      this.#broke(request, error);
+      refuseRequest(response, 'internal');
+    }
+  }
+
+  #bypassUpgrade(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
+    try {
+      this.#bypass.upgrade(request, socket, head, BYPASS_NAME);
+    } catch (error) {
+      this.#broke(request, error);
+      refuseSocket(socket, 'internal');
+    }
+  }
+
+  /** The emergency lane failed: nobody else's request does. */
+  #broke(request: http.IncomingMessage, err: unknown): void {
+    this.#options.observer.failed(BYPASS_NAME, 'none', 'internal');
+    this.#options.logger.error({ ...idsOf(request), err }, 'a request could not be served');
   }
 
   /** It is about the proxy itself (RFC 9110 9.3.7), and no way around what every request has to be. */
@@ -238,10 +286,10 @@ export class Traffic implements TrafficView {
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
     if (wasRefused(socket)) return;
     // No protocol can change while answers in the old one are due (RFC 9110 7.8).
-    if (isUnderWay(this.#answers.get(socket))) this.#refuseUpgrade(request, socket, 'bad-upgrade');
+    if (isUnderWay(this.#lastAnswer(socket))) this.#refuseUpgrade(request, socket, 'bad-upgrade');
     else if (this.#heldWebSockets >= this.#context.limits.maxSessions)
       this.#refuseUpgrade(request, socket, 'too-many-sessions');
-    else if (this.#options.bypassed()) this.#bypass.upgrade(request, socket, head, BYPASS_NAME);
+    else if (this.#options.bypassed()) this.#bypassUpgrade(request, socket, head);
     else void this.#webSockets.open(request, socket, head);
   }
 
@@ -260,7 +308,11 @@ export class Traffic implements TrafficView {
     // Every further read of what can not be read is an error again.
     if (wasRefused(socket)) return;
     this.#options.observer.failed('none', 'none', code);
-    refuseBehind(socket, this.#answers.get(socket), code, status);
+    refuseBehind(socket, this.#lastAnswer(socket), code, status);
+  }
+
+  #lastAnswer(socket: Duplex): http.ServerResponse | null {
+    return this.#pipelines.get(socket)?.last ?? null;
   }
 
   #createServer(): http.Server {
@@ -274,8 +326,11 @@ export class Traffic implements TrafficView {
       connectionsCheckingInterval: SLOW_REQUEST_CHECK_MS,
       noDelay: true,
       // Other upgrades (h2c) are plain requests with a field that does not go on.
-      shouldUpgradeCallback: (request: http.IncomingMessage) =>
-        asksForWebSocket(request.rawHeaders),
+      shouldUpgradeCallback: (request: http.IncomingMessage) => {
+        if (asksForWebSocket(request.rawHeaders)) return true;
+        this.#unheeded.add(request);
+        return false;
+      },
     };
     const server =
       tls === undefined
@@ -288,13 +343,15 @@ export class Traffic implements TrafficView {
     );
     // A stream may be silent for hours: nothing else tells that its client has gone without a word.
     server.on('connection', watchForDeadPeer);
-    server.on('request', (request, response) => this.#serve(request, response));
+    server.on('request', (request, response) => this.#take(request, response));
     // The lane says 100 when it reads the body, not before it knows where that goes.
-    server.on('checkContinue', (request, response) => this.#serve(request, response));
-    server.on('checkExpectation', (_request, response) => {
-      this.#options.observer.failed('none', 'none', 'expectation');
-      refuseRequest(response, 'expectation');
-    });
+    server.on('checkContinue', (request, response) => this.#take(request, response));
+    server.on('checkExpectation', (request, response) =>
+      this.#take(request, response, () => {
+        this.#options.observer.failed('none', 'none', 'expectation');
+        refuseRequest(response, 'expectation');
+      }),
+    );
     server.on('upgrade', (request, socket, head) =>
       this.#open(request, socket as net.Socket, head),
     );
