@@ -31,7 +31,7 @@ import { bothObservers, VitalSigns } from './control/vital-signs.ts';
 import { WriteSplits } from './control/write-splits.ts';
 import { rulesByRoute } from './judge/docket.ts';
 import { Judge } from './judge/judge.ts';
-import type { JudgeView, TrafficView } from './ports.ts';
+import type { JudgeView, SecondLegsEnded, TrafficView } from './ports.ts';
 import type { Marker } from './rules/isolation/marker.ts';
 import { Traffic } from './traffic/traffic.ts';
 
@@ -65,6 +65,8 @@ export interface RunningProxy {
   /** Address of the admin API once it is open: at once, but for a takeover. */
   readonly admin: Promise<string>;
   readonly rollbacks: Rollbacks;
+  /** So far; can be asked for after its end. */
+  secondLegsEnded(): Promise<readonly SecondLegsEnded[]>;
   /** Rolls everything back, when there is neither admin port nor token. Never throws. */
   rollBackBySignal(): Promise<void>;
   /** Reads the configuration again. Never throws: a file that is refused changes nothing. */
@@ -215,6 +217,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     return {
       ...{ listen, flags: provider, traffic: lanes, judge, admin: adminOpen },
       ...{ rollbacks, reload, drain, close },
+      secondLegsEnded: () => metrics.secondLegsEnded(),
       rollBackBySignal: rollbackBySignal(rollbacks, logger),
     };
 

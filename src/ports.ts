@@ -38,7 +38,8 @@ export type EndCause =
   | 'ended-by-proxy';
 
 /**
- * Why a second leg is not there: `refused` and `failed` at its handshake; `closed` by its service;
+ * Why a second leg is not there: `refused` and `failed` at its handshake; `closed` by its service for good
+ * reason, `broken-off` by one that failed or vanished (1011, a reset; `endOfLeg`);
  * `slow` did not take what clients said, `flooding` sent far more than the primary; `broken`: nobody
  * was asked, because its service keeps failing; `busy`: too many are under way, or a write that it would overtake; `single-use` the credential is good for one service
  * only; `ended` with its session, `unwanted` by a change of flags.
@@ -47,6 +48,7 @@ export type SecondLegEnd =
   | 'refused'
   | 'failed'
   | 'closed'
+  | 'broken-off'
   | 'slow'
   | 'flooding'
   | 'broken'
@@ -54,6 +56,14 @@ export type SecondLegEnd =
   | 'single-use'
   | 'ended'
   | 'unwanted';
+
+/** How many second legs on that side ended so, sessions' and requests' that were shown. */
+export interface SecondLegsEnded {
+  readonly route: string;
+  readonly side: Side;
+  readonly cause: SecondLegEnd;
+  readonly count: number;
+}
 
 /** How a live session came to another leg: one that stood by, one dialled for it, or for want of its own. */
 export type MoveKind = 'in-place' | 'redialled' | 'failover';

@@ -2,8 +2,15 @@
 // anything else that a client could make up.
 import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { JudgeView, LaneCounters, TrafficObserver, TrafficView } from '../ports.ts';
-import { REASONS } from '../rules/decide.ts';
+import type {
+  JudgeView,
+  LaneCounters,
+  SecondLegEnd,
+  SecondLegsEnded,
+  TrafficObserver,
+  TrafficView,
+} from '../ports.ts';
+import { REASONS, type Side } from '../rules/decide.ts';
 import type { Audit } from './audit.ts';
 import type { Bypass } from './bypass.ts';
 import type { Evidence } from './evidence/evidence.ts';
@@ -44,6 +51,7 @@ export interface Metrics {
   text(): Promise<string>;
   /** Failures so far: by route, then by code of the error table. */
   failures(): Promise<ReadonlyMap<string, Readonly<Record<string, number>>>>;
+  secondLegsEnded(): Promise<readonly SecondLegsEnded[]>;
 }
 
 export interface MetricsSources {
@@ -163,6 +171,15 @@ export function createMetrics(sources: MetricsSources): Metrics {
         byRoute.set(route, codes);
       }
       return byRoute;
+    },
+    async secondLegsEnded() {
+      const { values } = await secondLegs.get();
+      return values.map(({ labels, value }) => ({
+        route: String(labels.route),
+        side: labels.side as Side,
+        cause: labels.cause as SecondLegEnd,
+        count: value,
+      }));
     },
     observer: {
       sessionOpened(route, side, reason, handshakeMs) {

@@ -1,5 +1,6 @@
 // What a comparison run came to: one verdict with its reasons, as data of a stable shape and as text.
 import type { KeptFinding, KeptGroup, RouteConfidence } from '../control/evidence/kept.ts';
+import type { SecondLegEnd, SecondLegsEnded } from '../ports.ts';
 import { SIDES } from '../rules/decide.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Verdict } from '../rules/verdict.ts';
@@ -36,6 +37,8 @@ export interface RunFacts {
   readonly visits: Readonly<Record<Visit, number>>;
   /** Why nothing more could be had: sentences. */
   readonly obstacles: readonly string[];
+  /** Second legs that did not last as long as their session: how many ended why. */
+  readonly secondLegs: readonly Omit<SecondLegsEnded, 'side'>[];
   /** By route, both sides: every event that was seen has one verdict. */
   readonly books: Readonly<Record<string, Books>>;
   /** How many runs diverged, and between which limits the true share lies. */
@@ -68,10 +71,20 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     return { verdict: 'contaminated', reasons: [`${events} held data of another user`] };
   }
   const divergent = DIVERGENCES.filter(each => counts[each] > 0);
+  const reasons: string[] = [];
   if (divergent.length > 0) {
     const found = divergent.map(each => `${each} ${counts[each]}`).join(', ');
-    return { verdict: 'divergent', reasons: [`the candidate differs: ${found}`] };
+    reasons.push(`the candidate differs: ${found}`);
   }
+  // What legacy breaks off as well is no difference between them.
+  const brokenOff = endedFor(facts, 'broken-off') - facts.visits['broken-off'];
+  if (brokenOff > 0) {
+    const sessions = counted(brokenOff, 'session');
+    reasons.push(
+      `the candidate broke off ${sessions} that legacy kept (1011, or a connection lost)`,
+    );
+  }
+  if (reasons.length > 0) return { verdict: 'divergent', reasons };
   const doubts = [...facts.obstacles];
   const { done, ...failures } = facts.visits;
   const failed = Object.values(failures).reduce((sum, count) => sum + count, 0);
@@ -84,6 +97,11 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     const { seen, unjudged, because } = unjudgedOf(facts);
     if (unjudged > MOST_UNKNOWN * seen) {
       doubts.push(`${unjudged} of ${counted(seen, 'event')} could not be judged: ${because}`);
+      if (facts.secondLegs.length > 0) {
+        doubts.push(
+          `connections to the candidate that could not be had or kept: ${endsText(facts)}`,
+        );
+      }
     }
     const pairs = counts.match + counts.noise;
     if (pairs < LEAST_PAIRS) {
@@ -137,6 +155,15 @@ function unjudgedOf({ books }: RunFacts) {
   return { seen, unjudged, because };
 }
 
+function endedFor({ secondLegs }: RunFacts, why: SecondLegEnd): number {
+  return secondLegs.reduce((sum, { cause, count }) => sum + (cause === why ? count : 0), 0);
+}
+
+/** `refused 12, broken-off 3`. */
+function endsText({ secondLegs }: RunFacts): string {
+  return secondLegs.map(({ cause, count }) => `${cause} ${count}`).join(', ');
+}
+
 const HEADLINES: Readonly<Record<RunVerdict, string>> = {
   equal: 'EQUAL: the candidate sent what legacy sent',
   divergent: 'DIVERGENT: the candidate differs from legacy',
@@ -163,6 +190,9 @@ export function reportText(report: ComparisonReport): string {
       '',
       `Of ${counted(seen, 'event')} on both sides, pairs counted once: ${all.join(', ')}.`,
     );
+  }
+  if (report.secondLegs.length > 0) {
+    lines.push(`Connections to the candidate that did not last: ${endsText(report)}.`);
   }
   for (const { route, eventType, of, diverged, units, lower, upper } of rates) {
     if (eventType !== null) continue;

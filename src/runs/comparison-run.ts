@@ -38,6 +38,7 @@ const REACHABLE_MS = 5_000;
 const MOST_KINDS = 100;
 const EXAMPLES = 2;
 const HARMLESS: ReadonlySet<string> = new Set(['match', 'noise', 'failed-alike', 'unjudged']);
+const WITH_SESSION: ReadonlySet<string> = new Set(['ended', 'unwanted']);
 /** Share of runs that a migration is usually decided by. */
 const THRESHOLD = 0.001;
 
@@ -60,7 +61,9 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
   const visits: Record<Visit, number> = {
     ...{ done: 0, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
   };
-  const reportWith = (found: Pick<RunFacts, 'obstacles' | 'books' | 'rates' | 'findings'>) =>
+  const reportWith = (
+    found: Pick<RunFacts, 'obstacles' | 'secondLegs' | 'books' | 'rates' | 'findings'>,
+  ) =>
     comparisonReport({
       ...{ startedAt, endedAt: new Date().toISOString() },
       ...{ legacy: shown(options.legacy), candidate: shown(options.candidate) },
@@ -68,7 +71,8 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       ...found,
     });
   const obstacles = await unreachable(options);
-  if (obstacles.length > 0) return reportWith({ obstacles, books: {}, rates: [], findings: [] });
+  const nothing = { secondLegs: [], books: {}, rates: [], findings: [] };
+  if (obstacles.length > 0) return reportWith({ obstacles, ...nothing });
 
   const urls = { CUTOVER_LEGACY: options.legacy.href, CUTOVER_CANDIDATE: options.candidate.href };
   const copy = await shippedCopy({ ...options.env, ...urls }, 'shadow');
@@ -84,7 +88,8 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       await proxy.close();
     }
     const books = Object.fromEntries(proxy.judge.books());
-    return reportWith({ obstacles, books, ...evidenceIn(loaded.config) });
+    const secondLegs = await lostLegs(proxy);
+    return reportWith({ obstacles, secondLegs, books, ...evidenceIn(loaded.config) });
   } finally {
     await copy.remove();
   }
@@ -185,6 +190,16 @@ function totals(books: ReadonlyMap<string, Books>): { pending: number; seen: num
     }
   }
   return sum;
+}
+
+/** Those of the candidate that ended before their sessions did. */
+async function lostLegs(proxy: RunningProxy): Promise<RunFacts['secondLegs']> {
+  const all = await proxy.secondLegsEnded();
+  return all
+    .filter(
+      ({ side, cause, count }) => side === 'candidate' && !WITH_SESSION.has(cause) && count > 0,
+    )
+    .map(({ route, cause, count }) => ({ route, cause, count }));
 }
 
 /** What the proxy left behind: it has ended, and nothing of it is missing. */

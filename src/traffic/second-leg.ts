@@ -6,7 +6,8 @@
 //                                        └─ pings are answered here
 import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
-import { wholeFrame } from '../wire/frames.ts';
+import { endOfLeg } from '../rules/handover/close-codes.ts';
+import { ABNORMAL, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
 import type { TailRing } from './tail-ring.ts';
@@ -152,7 +153,7 @@ export class SecondLeg {
     this.#leg.socket.end();
     this.#farewell(this.#leg);
   };
-  readonly #onSocketClose = (): void => this.#end('closed');
+  readonly #onSocketClose = (): void => this.#end(endedBy(this.#leg));
 
   #onBytes(leg: Leg, view: Buffer): void {
     if (this.#ended) return;
@@ -176,9 +177,9 @@ export class SecondLeg {
   }
 
   /** Answered, and gone for us at once: nobody must wait for it, or make it the primary. */
-  #farewell({ socket }: Leg): void {
-    setTimeout(() => socket.destroy(), GOODBYE_MS).unref();
-    this.#end('closed', false);
+  #farewell(leg: Leg): void {
+    setTimeout(() => leg.socket.destroy(), GOODBYE_MS).unref();
+    this.#end(endedBy(leg), false);
   }
 
   #end(why: SecondLegEnd, destroys = true): void {
@@ -190,6 +191,12 @@ export class SecondLeg {
     this.#options.tap.legClosed(this.side);
     this.#options.onEnd(this.#leaving ?? why);
   }
+}
+
+/** What its service meant by the end of it. */
+function endedBy(leg: Leg | null): 'closed' | 'broken-off' {
+  const code = leg?.tracker.closeCode ?? ABNORMAL;
+  return endOfLeg(code, 'steady') === 'pass' ? 'closed' : 'broken-off';
 }
 
 /** What matters is that it is gone, and 'close' says so next. */

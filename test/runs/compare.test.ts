@@ -127,6 +127,7 @@ test(
     const report = JSON.parse(ran.stdout);
     expect(report).toMatchObject({ verdict: 'unknown', exitCode: 3 });
     expect(report.reasons[0]).toMatch(/could not be judged: no-second \d+$/);
+    expect(report.reasons[1]).toMatch(/that could not be had or kept: closed 12$/);
     expect(ran.code).toBe(3);
   },
   LIMIT_MS,
@@ -156,6 +157,31 @@ test(
       expect(report.books.events.legacy).toMatchObject({ seen: 72, match: 72 });
     }
     expect(codes).toEqual([0, 0]);
+  },
+  LIMIT_MS,
+);
+
+// They could not be compared after that, and the report said no more than that.
+test(
+  'a candidate that breaks off sessions that legacy keeps differs; one that lets nobody in is named as the reason',
+  async () => {
+    const one = await smallAgent();
+    const other = await smallAgent({
+      after: (socket, type) => {
+        if (type === 'agent_completed') socket.close(1011);
+      },
+    });
+    running.push(one, other);
+    const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
+    const ran = await cutover(['compare', ...services, ...SHORT, '--out', 'broken'], {
+      cwd: folder,
+    });
+    expect(ran.stdout).toContain('# DIVERGENT');
+    expect(ran.stdout).toContain('- the candidate broke off 12 sessions that legacy kept (1011,');
+    expect(ran.stdout).toContain('Connections to the candidate that did not last: broken-off 12.');
+    expect(ran.code).toBe(1);
+    const report = JSON.parse(await readFile(path.join(folder, 'broken/report.json'), 'utf8'));
+    expect(report.secondLegs).toEqual([{ route: 'events', cause: 'broken-off', count: 12 }]);
   },
   LIMIT_MS,
 );
