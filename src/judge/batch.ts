@@ -52,6 +52,15 @@ export type Note =
       readonly side: Side;
       readonly time: number;
     }
+  /** It says nothing more, and would be heard if it did; so many messages began in the gap. */
+  | {
+      readonly at: number;
+      readonly kind: 'gap-ended';
+      readonly stream: number;
+      readonly side: Side;
+      readonly leftOut: number;
+      readonly time: number;
+    }
   | {
       readonly at: number;
       readonly kind: 'held';

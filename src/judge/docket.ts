@@ -181,6 +181,8 @@ export class Docket {
         return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
       case 'gap-began':
         return this.#streams.get(note.stream)?.gapBegan(note.side, note.time);
+      case 'gap-ended':
+        return this.#streams.get(note.stream)?.gapEnded(note.side, note.leftOut, note.time);
       case 'said-alone':
         return this.#streams.get(note.stream)?.pairing.saidAlone(note.time);
       case 'said-address':

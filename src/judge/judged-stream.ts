@@ -118,6 +118,16 @@ export class JudgedStream {
     if (side === 'legacy') this.#twin?.lost(side, time, 'overload');
   }
 
+  /** That side would be heard again, and is silent: what it does not say is missing, a window from now on. */
+  gapEnded(side: Side, leftOut: number, time: number): void {
+    const reader = this.#readers[side];
+    if (reader === undefined || reader.lost) return;
+    // Where in an event stream the bytes were left out the next piece says, and skips what it is torn from.
+    if (this.facts.format === 'websocket') return this.#gap(side, leftOut, time);
+    this.pairing.gap(side, time);
+    if (side === 'legacy') this.#twin?.gap(side, time);
+  }
+
   /**
    * How far both streams are known to be paired off, for a handover: null unless nothing waits, both
    * legs were there for a window, and nothing was left out within two.

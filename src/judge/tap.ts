@@ -26,6 +26,8 @@ const FLUSH_MS = 5;
  * with next to nothing in them, and a trickle of events would be left out as overload.
  */
 const MOST_PARTLY_FILLED = 8;
+/** Who is left out and then says nothing for so long has nothing to say: his gap ends without a piece. */
+const SILENT_MS = 1_000;
 
 /** What the judge says of a batch that it has dealt with. */
 export interface Taken {
@@ -50,6 +52,8 @@ export interface BatchTapOptions {
 export class BatchTap implements Tap {
   readonly #options: BatchTapOptions;
   readonly #streams = new Map<number, TappedStream>();
+  /** Those of which the judge was told that a side is left out. */
+  readonly #inGap = new Set<TappedStream>();
   readonly #handed = new Map<string, Handed>();
   readonly #free: ArrayBuffer[] = [];
   #inHand = 0;
@@ -224,8 +228,16 @@ export class BatchTap implements Tap {
   /** All that was handed over goes to the judge. False: it is behind, and gets it when it is not. */
   flushIfFree(): boolean {
     if (this.#inHand >= MOST_PARTLY_FILLED) return false;
+    const silentSince = this.now() - SILENT_MS;
+    for (const stream of this.#inGap) {
+      if (!stream.endGaps(silentSince)) this.#inGap.delete(stream);
+    }
     this.flush();
     return true;
+  }
+
+  inGap(stream: TappedStream): void {
+    this.#inGap.add(stream);
   }
 
   flush(): void {
@@ -249,8 +261,9 @@ export class BatchTap implements Tap {
     this.#options.send(batch);
   }
 
-  forget(stream: number): void {
-    this.#streams.delete(stream);
+  forget(stream: TappedStream): void {
+    this.#streams.delete(stream.number);
+    this.#inGap.delete(stream);
   }
 
   #takeBatch(): Buffer | null {
@@ -284,6 +297,10 @@ class TappedStream implements StreamTap {
   /** Number of the side's messages before its gap; `NO_GAP` while there is none. */
   readonly #gapFrom: Record<Side, number> = { legacy: NO_GAP, candidate: NO_GAP };
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
+  /** Null for an event stream, whose boundaries are not followed here. */
+  readonly #trackers: Record<Side, FrameTracker | null> = { legacy: null, candidate: null };
+  /** When bytes were left out last, while the judge believes that they are. */
+  readonly #leftOutAt: Record<Side, number | null> = { legacy: null, candidate: null };
   readonly #openedAt: Record<Side, number> = { legacy: 0, candidate: 0 };
   #isSettled = false;
   #onSettled: (() => void) | null = null;
@@ -316,7 +333,7 @@ class TappedStream implements StreamTap {
     const taken = tracker.push(view, stop);
     if (!this.#tap.piece(this.number, side, view.subarray(0, taken), false, 0)) {
       this.#gapFrom[side] = before;
-      this.#sayGapBegan(side);
+      this.#leaveOut(side);
     }
     return taken;
   }
@@ -324,14 +341,18 @@ class TappedStream implements StreamTap {
   /** In a gap: goes on at the first boundary, if there is room again. */
   #pickUp(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt): number {
     const start = tracker.atMessageBoundary ? 0 : tracker.push(view, 'message');
-    if (!tracker.atMessageBoundary || start === view.length) return start;
+    if (!tracker.atMessageBoundary || start === view.length) {
+      this.#leaveOut(side);
+      return start;
+    }
     const leftOut = tracker.messages - this.#gapFrom[side];
     if (stop !== 'never' && start > 0) return start;
     const rest = view.subarray(start);
     const taken = tracker.push(rest, stop);
     if (this.#tap.piece(this.number, side, rest.subarray(0, taken), true, leftOut)) {
       this.#gapFrom[side] = NO_GAP;
-    }
+      this.#leftOutAt[side] = null;
+    } else this.#leaveOut(side);
     return start + taken;
   }
 
@@ -343,13 +364,46 @@ class TappedStream implements StreamTap {
     const afterGap = this.#gapFrom[side] !== NO_GAP;
     const taken = this.#tap.piece(this.number, side, view, afterGap, 0);
     this.#gapFrom[side] = taken ? NO_GAP : 0;
-    if (!taken && !afterGap) this.#sayGapBegan(side);
+    if (taken) this.#leftOutAt[side] = null;
+    else this.#leaveOut(side);
+  }
+
+  #leaveOut(side: Side): void {
+    if (this.#leftOutAt[side] === null) this.#sayGapBegan(side);
+    this.#leftOutAt[side] = this.#tap.now();
+  }
+
+  /** There is room again: gaps of sides that are silent since then are over. False: none is left. */
+  endGaps(silentSince: number): boolean {
+    let isLeft = false;
+    for (const side of ['legacy', 'candidate'] as const) {
+      const leftOutAt = this.#leftOutAt[side];
+      if (leftOutAt === null) continue;
+      if (leftOutAt > silentSince) isLeft = true;
+      else this.#endGap(side);
+    }
+    return isLeft;
+  }
+
+  #endGap(side: Side): void {
+    const tracker = this.#trackers[side];
+    const from = this.#gapFrom[side];
+    const leftOut = tracker === null ? 0 : tracker.messages - from;
+    // Inside of something its rest is left out, and told of, when it comes.
+    if (tracker !== null)
+      this.#gapFrom[side] = tracker.atMessageBoundary ? NO_GAP : tracker.messages;
+    this.#leftOutAt[side] = null;
+    this.#tap.note({
+      ...{ kind: 'gap-ended', stream: this.number, side, leftOut, time: this.#tap.now() },
+    });
   }
 
   legOpened(side: Side, tracker?: FrameTracker, agoMs = 0): void {
     const messages = tracker?.messages ?? 0;
     const isInside = tracker !== undefined && !tracker.atMessageBoundary;
     this.#open[side] = true;
+    this.#trackers[side] = tracker ?? null;
+    this.#leftOutAt[side] = null;
     this.#gapFrom[side] = isInside ? messages : NO_GAP;
     this.#messages[side] = messages;
     this.#openedAt[side] = this.#tap.now() - Math.round(agoMs);
@@ -358,6 +412,7 @@ class TappedStream implements StreamTap {
 
   /** At once: the side may have nothing more to say, and the other one's events wait for what was left out. */
   #sayGapBegan(side: Side): void {
+    this.#tap.inGap(this);
     this.#tap.note({
       ...{ kind: 'gap-began', stream: this.number, side, time: this.#tap.now() },
     });
@@ -382,6 +437,7 @@ class TappedStream implements StreamTap {
   legClosed(side: Side): void {
     if (!this.#open[side]) return;
     this.#open[side] = false;
+    this.#leftOutAt[side] = null;
     const gapFrom = this.#gapFrom[side];
     const leftOut = gapFrom === NO_GAP ? 0 : this.#messages[side] - gapFrom;
     this.#tap.note({
@@ -433,7 +489,7 @@ class TappedStream implements StreamTap {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#tap.forget(this.number);
+    this.#tap.forget(this);
     this.#tap.note({ kind: 'close', stream: this.number, time: this.#tap.now() });
   }
 
@@ -446,7 +502,8 @@ class TappedStream implements StreamTap {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);
       this.#gapFrom[side] = this.#messages[side];
-      this.#sayGapBegan(side);
+      this.#leftOutAt[side] = null;
+      this.#leaveOut(side);
     }
   }
 }

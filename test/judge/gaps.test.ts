@@ -43,6 +43,7 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
       for (const end = now + ms; now < end; ) {
         now += TICK_MS;
         do {
+          tap.flushIfFree();
           tap.flush();
           for (const batch of batches.splice(0)) {
             docket.take(batch);
@@ -101,6 +102,56 @@ for (const format of ['websocket', 'sse'] as const) {
     });
   }
 }
+
+for (const format of ['websocket', 'sse'] as const) {
+  test(`${format}: a copy of a candidate that hangs from then on is left out: what it does not say is missing`, () => {
+    const { tap, overload, pass } = judged();
+    const stream = tap.stream({ route: 'events', id: 's1', format, subject: null });
+    const say = format === 'sse' ? sse(stream) : webSocket(stream).say;
+    for (const side of SIDES) say(side, 1);
+    pass(2 * WINDOW_MS);
+    overload();
+    say('candidate', 2);
+    pass(500);
+    say('legacy', 2);
+    pass(2 * WINDOW_MS);
+    // One window from when it would have been heard again.
+    say('legacy', 3);
+    say('legacy', 4);
+    const { legacy, candidate } = pass(2 * WINDOW_MS);
+    expect(legacy).toMatchObject({ match: 1, missing: 2, unjudged: { overload: 1 } });
+    expect(candidate.extra).toBe(0);
+    // And it is heard when it speaks, of an event stream from the next but one.
+    for (const seq of [5, 6]) for (const side of SIDES) say(side, seq);
+    expect(pass(2 * WINDOW_MS).legacy).toMatchObject({
+      match: format === 'sse' ? 2 : 3,
+      missing: 2,
+    });
+  });
+}
+
+test('a candidate that hangs inside of a message of which something is left out is heard when it goes on', () => {
+  const { tap, overload, pass } = judged();
+  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+  const { bytes, say } = webSocket(stream);
+  for (const side of SIDES) say(side, 1);
+  pass(2 * WINDOW_MS);
+  const torn = wholeFrame(1, Buffer.from(text(2)));
+  bytes('candidate', torn.subarray(0, 10));
+  overload();
+  bytes('candidate', torn.subarray(10, 20));
+  say('legacy', 2);
+  pass(3 * WINDOW_MS);
+  say('legacy', 3);
+  expect(pass(2 * WINDOW_MS).legacy).toMatchObject({ match: 1, missing: 1 });
+  bytes('candidate', torn.subarray(20));
+  say('candidate', 4);
+  say('legacy', 4);
+  const { legacy, candidate } = pass(2 * WINDOW_MS);
+  expect(legacy).toMatchObject({ match: 2, missing: 1, unjudged: { overload: 1 } });
+  expect(candidate).toMatchObject({ seen: 3, match: 2, extra: 0, unjudged: { overload: 1 } });
+  expect(tap.handed('events')).toEqual({ legacy: 4, candidate: 3 });
+});
 
 for (const lost of SIDES) {
   test(`${lost} can not be followed: what is said windows later is unjudged, until its leg is opened again`, () => {
