@@ -56,7 +56,8 @@ export function rulesByRoute({ config, noise }: Pick<Loaded, 'config' | 'noise'>
 export interface DocketOptions {
   readonly rules: RouteRules;
   readonly watch: ContaminationWatch;
-  readonly onFinding: (finding: Finding) => void;
+  /** `subject`: names of the user whose events they are. */
+  readonly onFinding: (finding: Finding, subject: readonly string[]) => void;
   /** The judge's own failures, contained per piece or answer. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -219,7 +220,7 @@ export class Docket {
       : found;
     bookFinding(this.#closedOf(route), finding);
     this.noise.add('candidate', finding, true);
-    this.#options.onFinding(finding);
+    this.#options.onFinding(finding, namesOf(sample.subject));
   }
 
   /** In nobody's books: only the noise in it is of interest. */
@@ -320,18 +321,19 @@ export class Docket {
     if (facts.isTwin) return this.#openTwin(number, facts);
     const { route, id, subject } = facts;
     const watch = this.#watchOf(facts);
+    const names = namesOf(subject);
     const pairing = new Pairing({
       route,
       session: id,
       rules: this.#rulesOf(route),
-      subject: namesOf(subject),
+      subject: names,
       ids: this.#idsOf(facts).ids,
       windowMs: WINDOW_MS,
       leftOut: this.#leftOut,
       maxPending: MOST_PENDING,
       onFinding: finding => {
         this.noise.add('candidate', finding, false);
-        this.#options.onFinding(finding);
+        this.#options.onFinding(finding, names);
       },
       ...(watch === null
         ? {}

@@ -50,8 +50,9 @@ export class EvidenceLine {
     return this.#port !== null && this.#underWay === null && performance.now() >= this.#restedAt;
   }
 
-  add(finding: Finding): void {
-    this.#batcher.add(finding);
+  /** `subject`: names of the user whose events they are. */
+  add(finding: Finding, subject: readonly string[] = []): void {
+    this.#batcher.add(finding, subject);
     this.#units.add(finding);
   }
 

@@ -78,7 +78,7 @@ let settling: NodeJS.Timeout | null = null;
 let settleAt = 0;
 const docket = new Docket({
   ...{ rules, watch },
-  onFinding: finding => evidence.add(finding),
+  onFinding: (finding, subject) => evidence.add(finding, subject),
   onFailure: error => {
     failures += 1;
     if (failures <= MOST_TOLD) say({ kind: 'failure', error });

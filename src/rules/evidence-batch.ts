@@ -49,6 +49,8 @@ export interface Example {
   readonly groups: readonly number[];
   /** The events and the values of the differences were left out: too large. */
   readonly cut: boolean;
+  /** Names of the user whose events they are: to be recognised in them, and not kept. */
+  readonly subject: readonly string[];
 }
 
 export interface EvidenceBatch {
@@ -90,7 +92,8 @@ export class EvidenceBatcher {
   /** The group that was seen first is forgotten first. */
   readonly #handed = new Map<string, HandedOver>();
 
-  add(finding: Finding): void {
+  /** `subject`: names of the user whose events they are. */
+  add(finding: Finding, subject: readonly string[] = []): void {
     let example: GatheredExample | null = null;
     for (const group of groupsOf(finding)) {
       const known = this.#groupOf(group, finding);
@@ -98,7 +101,7 @@ export class EvidenceBatcher {
       // Most findings are only counted.
       const nth = this.#nthExample(known);
       if (nth === null) continue;
-      example ??= this.#example(finding, nth === 1 ? MOST_BYTES : MOST_BYTES / 2);
+      example ??= this.#example(finding, subject, nth === 1 ? MOST_BYTES : MOST_BYTES / 2);
       example.groups.push(known.index);
     }
   }
@@ -159,7 +162,7 @@ export class EvidenceBatcher {
   }
 
   /** Weighed here: what is gathered must not hold on to more than that. */
-  #example(finding: Finding, mostBytes: number): GatheredExample {
+  #example(finding: Finding, subject: readonly string[], mostBytes: number): GatheredExample {
     const room = Math.max(0, Math.min(MOST_EXAMPLE_BYTES, mostBytes - this.#bytes));
     const bytes = weigh(finding.candidate, weigh(finding.legacy, 0, room), room);
     const cut = bytes > room;
@@ -167,7 +170,8 @@ export class EvidenceBatcher {
       const cause = room < MOST_EXAMPLE_BYTES ? 'batch-full' : 'too-large';
       this.#dropped[cause] = (this.#dropped[cause] ?? 0) + 1;
     } else this.#bytes += bytes;
-    const example = { finding: cut ? withoutEvents(finding) : shortened(finding), groups: [], cut };
+    const kept = cut ? withoutEvents(finding) : shortened(finding);
+    const example = { finding: kept, groups: [], cut, subject };
     this.#examples.push(example);
     return example;
   }

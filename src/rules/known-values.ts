@@ -3,7 +3,7 @@
 import type { Redaction } from './personal-names.ts';
 
 /** A shorter number is too frequent to say anything. */
-const LEAST_DIGITS = 4;
+export const LEAST_DIGITS = 4;
 /** Of one pair of events; each is looked for in every text of them. */
 const MOST_KNOWN = 256;
 
@@ -21,6 +21,13 @@ export class KnownValues {
     const text = String(value);
     if (text === '' || (isNumber && text.length < LEAST_DIGITS)) return;
     if (this.#redactions.size < MOST_KNOWN) this.#redactions.set(text, redaction);
+  }
+
+  /** Of a user. Digits are as frequent in a name as in a number. */
+  noteNames(names: readonly string[]): void {
+    for (const name of names) {
+      if (!/^\d+$/.test(name) || name.length >= LEAST_DIGITS) this.note(name, 'user');
+    }
   }
 
   add(other: KnownValues): void {

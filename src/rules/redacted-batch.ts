@@ -14,8 +14,9 @@ export function redactedBatch(
     const { finding, groups } = example;
     const redactor = redactorOf(finding.route);
     const learned = redactor.learn(finding.legacy, finding.candidate);
+    learned.noteNames(example.subject);
     for (const index of groups) known[index]?.add(learned);
-    return { ...example, finding: redactor.finding(finding, learned) };
+    return { ...example, finding: redactor.finding(finding, learned), subject: [] };
   });
   const nothing = new KnownValues();
   const groups = batch.groups.map((group, index) => {

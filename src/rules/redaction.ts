@@ -2,8 +2,8 @@
 // comparable: class, type, length and keyed hash. Two values are equal after it exactly if they were
 // before, so that what is kept can be judged again.
 import type { KeyedHash } from './keyed-hash.ts';
-import { KnownValues } from './known-values.ts';
-import { namedRedaction, type Redaction } from './personal-names.ts';
+import { KnownValues, LEAST_DIGITS } from './known-values.ts';
+import { isCountable, namedRedaction, type Redaction } from './personal-names.ts';
 import {
   ANY_SEGMENT,
   type PointerPlace,
@@ -51,8 +51,8 @@ export interface RedactionRules {
 /** What is known of a place in an event from the way there. */
 export interface Place extends PointerPlace {
   readonly redaction: Redaction | null;
-  /** The field is a plural: a number in it is a count (`tokens: 512`). */
-  readonly isPlural: boolean;
+  /** A number in the field may be a count (`tokens: 512`, `users: 3`). */
+  readonly isCountable: boolean;
 }
 
 export class Redactor {
@@ -66,7 +66,7 @@ export class Redactor {
     this.#hash = hash;
     this.#tree = new PointerTree(paths, envelopes);
     const redaction = this.#tree.start.isNamed ? 'configured' : null;
-    this.#start = { ...this.#tree.start, redaction, isPlural: false };
+    this.#start = { ...this.#tree.start, redaction, isCountable: false };
   }
 
   /** What is sensitive in these events by its place, to be recognised wherever else it turns up. */
@@ -146,8 +146,9 @@ export class Redactor {
   #step(from: Place, name: string): Place {
     const step = this.#tree.step(from, name);
     const named = from.redaction ?? (step.isNamed ? 'configured' : null);
-    if (named !== null) return { ...step, redaction: named, isPlural: from.isPlural };
-    return { ...step, redaction: this.#named(name), isPlural: name.endsWith('s') };
+    if (named !== null) return { ...step, redaction: named, isCountable: from.isCountable };
+    const redaction = this.#named(name);
+    return { ...step, redaction, isCountable: redaction !== null && isCountable(name) };
   }
 
   #named(name: string): Redaction | null {
@@ -200,7 +201,8 @@ export class Redactor {
 
   #number(value: number | bigint, place: Place, known: KnownValues): unknown {
     const text = String(value);
-    const counts = place.redaction === 'credential' && place.isPlural;
+    const isCount = place.redaction === 'credential' || text.length < LEAST_DIGITS;
+    const counts = place.isCountable && isCount;
     const whole = counts ? null : (place.redaction ?? known.redactionOf(text));
     if (whole !== null) return this.#leaf(whole, 'number', text);
     // What JSON has no number for: beyond 2^53, or beyond all bounds.

@@ -40,6 +40,18 @@ const CREDENTIALS: readonly { readonly sign: RegExp; readonly pattern: RegExp }[
       'gi',
     ),
   },
+  // Words that are frequent elsewhere: in the query of a URL, or in front of a value alone.
+  {
+    sign: /[?&;](?:code|sig|signature|key|sid|auth)=/i,
+    pattern: /(?<=[?&;](?:code|sig|signature|key|sid|auth)=)[^\s"'<>&;#]+/gi,
+  },
+  {
+    sign: /[:=]/,
+    pattern: new RegExp(
+      String.raw`\b(?:pass|passcode|pin|otp|signature|(?:verification|security|access)[-_ ]?code)\\*["']?\s{0,3}[:=]\s{0,3}${VALUE}`,
+      'gi',
+    ),
+  },
   // Header fields have spaces and commas in their values.
   { sign: /[:=]/, pattern: /(?:authorization|cookie)\\*["']?\s{0,3}[:=]\s{0,3}[^\r\n]+/gi },
   { sign: /[0-9A-Fa-f]{32}/, pattern: /(?<![0-9A-Fa-f])[0-9A-Fa-f]{32,}/g },

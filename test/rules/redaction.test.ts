@@ -57,6 +57,22 @@ describe('what is taken for sensitive', () => {
     ['refreshToken', 'a', 'credential'],
     ['secrets', { db: 'a' }, 'credential'],
     ['ticket', 123, 'credential'],
+    ['user', 'alice', 'user'],
+    ['x-user', 'alice', 'user'],
+    ['userName', 'alice', 'user'],
+    ['recipient', 'alice', 'user'],
+    ['from', 'alice', 'user'],
+    ['to', ['alice', 'bob'], 'user'],
+    ['customer_id', 'c', 'user'],
+    ['participants', ['alice'], 'user'],
+    ['participant_ids', [7], 'user'],
+    ['user', 1001, 'user'],
+    ['pass', 'a', 'credential'],
+    ['password_hash', 'a', 'credential'],
+    ['bearer', 'a', 'credential'],
+    ['verificationCode', 'a', 'credential'],
+    ['signature', 'a', 'credential'],
+    ['X-Session', 'a', 'credential'],
     ['email', 'not even one', 'email'],
     ['contactEmail', 'x', 'email'],
   ])('a field %s', (name, value, redaction) => {
@@ -76,6 +92,9 @@ describe('what is taken for sensitive', () => {
     ['long base64', 'aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3=='],
     ['a password in a URL', 'postgres://admin:hunter2@db/x', 'hunter2'],
     ['a token in a query', 'GET /ws?token=abc123&x=1', 'abc123'],
+    ['a code in a query', 'GET /reset?code=abc123&x=1', 'abc123'],
+    ['a signature in HTML', '<a href="/f?x=1&amp;sig=abc123">', 'abc123'],
+    ['a pin', 'pin: 9931x', '9931x'],
     ['JSON in a text', '{"password": "open sesame", "x": 1}', 'sesame'],
     ['JSON in JSON in a text', '{\\"password\\": \\"open sesame\\"}', 'sesame'],
     ['a header in a text', 'authorization: Digest a b c\r\nx: y', 'Digest'],
@@ -93,6 +112,7 @@ describe('what is taken for sensitive', () => {
     'the tokens: 512 of them',
     'a secretary',
     'basic understanding of it',
+    'it will pass, with code: 404',
     '2025-09-15T16:20:02+00:00',
     '0b7f6a3e-6f0c-4a34-9f43-8a0a0f1d2c3b',
     '/usr/local/lib/node_modules/some/very/long/path/of/files',
@@ -104,6 +124,8 @@ describe('what is taken for sensitive', () => {
   test.each([
     ['tokens', 512],
     ['max_tokens', 4096],
+    ['users', 3],
+    ['to', 10],
     ['secret', null],
     ['user_id', ''],
     ['token', true],
@@ -163,6 +185,33 @@ describe('what is taken for sensitive', () => {
     expect(JSON.stringify(redact(given, redactor(['/data/note'])))).not.toMatch(/private|secret/);
   });
 
+  // Nothing in it says that these are names: only the session knows.
+  test('the names of the user whose events they are, wherever they stand, and nothing of them is kept', () => {
+    const event = { greeting: 'hello wanda_77', by_name: { wanda_77: { n: 1 } }, n: 7, id: 4711 };
+    const differences = [
+      { kind: 'value', path: '/by_name/wanda_77/n', legacy: 1, candidate: 2 } as const,
+    ];
+    const given: EvidenceBatch = {
+      groups: [
+        {
+          ...{ route: 'r', eventType: 'x', verdict: 'mismatch', kind: 'value' },
+          ...{ path: '/by_name/wanda_77/n', count: 1, firstAt: 0, lastAt: 0 },
+        },
+      ],
+      examples: [
+        {
+          ...{ finding: finding(event, event, differences), groups: [0], cut: false },
+          subject: ['wanda_77', '7', '4711'],
+        },
+      ],
+      ...{ units: [], dropped: {} },
+    };
+    const batch = redactedBatch(given, () => redactor());
+    expect(JSON.stringify(batch)).not.toMatch(/wanda|4711/);
+    // One digit is in every number.
+    expect(batch.examples[0]?.finding.legacy).toMatchObject({ n: 7, id: { $r: 'user' } });
+  });
+
   test('the groups of a batch, and the types of its units', () => {
     const legacy = { user_id: 'alice', seen: { alice: 1 } };
     const group = {
@@ -170,7 +219,7 @@ describe('what is taken for sensitive', () => {
     };
     const given: EvidenceBatch = {
       groups: [{ ...group, kind: 'missing', path: '/seen/alice', count: 1, firstAt: 0, lastAt: 0 }],
-      examples: [{ finding: finding(legacy, {}), groups: [0], cut: false }],
+      examples: [{ finding: finding(legacy, {}), groups: [0], cut: false, subject: [] }],
       units: [
         { route: 'r', eventType: 'bob@example.com', of: 'run', hour: 0, units: 1, diverged: 0 },
       ],
