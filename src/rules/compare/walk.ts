@@ -162,23 +162,16 @@ export class Walk implements Comparison {
     place: Place,
     depth: number,
   ): void {
-    const by = place.allowed?.orderBy ?? null;
-    const like = new Map<string, number[]>();
     this.#values += legacy.length + candidate.length;
-    for (const [index, element] of candidate.entries()) {
-      const key = keyOfElement(element, by);
-      const places = like.get(key);
-      if (places === undefined) like.set(key, [index]);
-      else places.push(index);
-    }
+    const { likes, left } = likesOf(legacy, candidate, place.allowed?.orderBy ?? null);
     for (const [index, element] of legacy.entries()) {
       const step = String(index);
-      const at = like.get(keyOfElement(element, by))?.shift();
+      const at = likes[index];
       const other = at === undefined ? undefined : candidate[at];
       this.value(element, other, path, step, stepFrom(place, step), depth + 1);
       if (this.isOver) return;
     }
-    for (const index of [...like.values()].flat()) {
+    for (const index of left) {
       const step = String(index);
       this.value(undefined, candidate[index], path, step, stepFrom(place, step), depth + 1);
       if (this.isOver) return;
@@ -234,6 +227,47 @@ export function isContainer(value: unknown): value is object {
 function kindOf(value: unknown): string {
   if (value === null) return 'null';
   return Array.isArray(value) ? 'array' : typeof value;
+}
+
+/** For each element of legacy's the place of its like, if there is one, and the places that are nobody's. */
+function likesOf(
+  legacy: readonly unknown[],
+  candidate: readonly unknown[],
+  by: readonly string[] | null,
+): { readonly likes: readonly (number | undefined)[]; readonly left: readonly number[] } {
+  const byKey = placesBy(candidate, element => keyOfElement(element, by));
+  const likes: (number | undefined)[] = new Array(legacy.length).fill(undefined);
+  const taken = new Set<number>();
+  const take = (index: number, places: number[] | undefined) => {
+    let at = places?.shift();
+    while (at !== undefined && taken.has(at)) at = places?.shift();
+    if (at === undefined) return;
+    likes[index] = at;
+    taken.add(at);
+  };
+  // Where a key does not tell elements apart, or they have none, those that are equal are each other's.
+  if (by !== null && byKey.size < candidate.length) {
+    const whole = placesBy(candidate, element => canonical(element));
+    for (const [index, element] of legacy.entries()) take(index, whole.get(canonical(element)));
+  }
+  for (const [index, element] of legacy.entries()) {
+    if (likes[index] === undefined) take(index, byKey.get(keyOfElement(element, by)));
+  }
+  return { likes, left: [...candidate.keys()].filter(index => !taken.has(index)) };
+}
+
+function placesBy(
+  array: readonly unknown[],
+  keyOf: (element: unknown) => string,
+): Map<string, number[]> {
+  const places = new Map<string, number[]>();
+  for (const [index, element] of array.entries()) {
+    const key = keyOf(element);
+    const known = places.get(key);
+    if (known === undefined) places.set(key, [index]);
+    else known.push(index);
+  }
+  return places;
 }
 
 function keyOfElement(element: unknown, by: readonly string[] | null): string {

@@ -247,8 +247,10 @@ export class Pairing {
     this.#content.note(exactOf(candidate), this.#now);
     // Of legacy's own only what has a name can be a duplicate; a changed one may come from the candidate as well.
     if (legacy.isNamed || hasFindings(comparison)) this.#content.note(exactOf(legacy), this.#now);
-    for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
-      this.#options.ids.learn(idClass, left, right);
+    if (comparison.learned.length > 0 && !this.#hasDouble(legacy) && !this.#hasDouble(candidate)) {
+      for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
+        this.#options.ids.learn(idClass, left, right);
+      }
     }
     if (hasFindings(comparison)) {
       candidate.isContaminated ||= this.#isOthers(candidate, legacy);
@@ -403,6 +405,17 @@ export class Pairing {
       if (wasPassed(event) || isOnly) this.#resolveAlone(event);
       else this.#resolve(event, 'unjudged', because);
     }
+  }
+
+  /** Does one that says the same wait beside it, so that an id may be the other one's? */
+  #hasDouble(event: Pending): boolean {
+    if (event.isNamed) return false;
+    let tried = 0;
+    for (const other of this.#waiting[event.side].allOf(event.match)) {
+      // Among so many there will be one.
+      if (printOf(other) === printOf(event) || ++tried >= MOST_COMPARED) return true;
+    }
+    return false;
   }
 
   /** Could either of them as well be the pair of another one that says the same, and that is lost? */
