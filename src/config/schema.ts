@@ -321,7 +321,9 @@ const Limits = z.strictObject({
     ),
   closeMs: milliseconds(100)
     .default(10_000)
-    .describe('After one end has closed, the other has so long to follow.'),
+    .describe(
+      'After one end has closed, the other has so long to follow, once it has what came before.',
+    ),
   // 500: as many a second as a restart sends 10,000 clients back within drainMs. A service that stands a
   // restart stands a rollback.
   movesPerS: z

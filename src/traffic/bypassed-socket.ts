@@ -57,7 +57,11 @@ export class BypassedSocket {
   }
 
   readonly #soonDestroy = (): void => {
-    setTimeout(() => this.#client.destroy(), this.#limits.closeMs).unref();
+    const timer = setTimeout(() => {
+      // A client that is still to get what came before the end has its time for that: `Stalls`.
+      if (this.#client.writableLength > 0) timer.refresh();
+      else this.#client.destroy();
+    }, this.#limits.closeMs).unref();
   };
 
   readonly #onData = (chunk: Buffer): void => {

@@ -292,15 +292,18 @@ export class Session implements SecondLegListener, RolledBack {
   /** Called about once a second: gives up peers that take nothing, or do not follow a close. */
   sweep(nowMs: number): void {
     const { closeMs, stallMs } = this.facts.context.limits;
-    const ending = this.cause !== null;
-    const limitMs = ending ? closeMs : stallMs;
+    const { client } = this;
+    const { socket } = this.leg;
+    // While either end still takes what came before the end, nobody is late with his own.
+    const isDue = this.cause !== null && client.writableLength === 0 && socket.writableLength === 0;
+    const limitMs = isDue ? closeMs : stallMs;
     this.comparison?.sweep(nowMs);
     const messages = this.messagesToClient + this.toUpstream.messages;
     if (messages !== this.#messagesSeen) this.activeAt = nowMs;
     this.#messagesSeen = messages;
-    if (this.#clientProgress.isStuck(this.client, nowMs, limitMs, ending)) {
+    if (this.#clientProgress.isStuck(client, nowMs, limitMs, isDue)) {
       this.#giveUp('client-stalled');
-    } else if (this.#legProgress.isStuck(this.leg.socket, nowMs, limitMs, ending)) {
+    } else if (this.#legProgress.isStuck(socket, nowMs, limitMs, isDue)) {
       this.#giveUp('upstream-stalled');
     }
   }

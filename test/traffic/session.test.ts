@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
-import { closeFrame, controlFrame, FrameTracker } from '../../src/wire/frames.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { closeFrame, controlFrame, FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import {
   type RawEnd,
@@ -25,12 +26,12 @@ interface Line {
   upstream: RawEnd;
 }
 
-async function session(options: Partial<ProxyOptions> = {}): Promise<Line> {
+async function session(options: Partial<ProxyOptions> = {}, path = '/ws'): Promise<Line> {
   const service = await rawServer();
   const front = await proxy({ legacy: service.port, ...options });
   const client = await rawClient(front.port);
   open.push(service, front, { close: () => client.socket.destroy() });
-  client.write(upgradeRequest());
+  client.write(upgradeRequest(path));
   const upstream = await service.next();
   await upstream.accept();
   await client.has('\r\n\r\n');
@@ -196,6 +197,35 @@ test('hostile 43: a client that reads nothing holds the service back, and gets e
     20_000,
   );
   expect(tracker.messages).toBe(arrived / flood.length);
+});
+
+/** The fault: `closeMs` went by while bytes still waited for a slow client, who lost the end of them. */
+test('43: a slow client gets everything that came before the end, and the end, after closeMs as well', async () => {
+  const write = vi.spyOn(net.Socket.prototype, 'write');
+  open.push({ close: () => write.mockRestore() });
+  const getsAll = async (path: string) => {
+    const { client, upstream } = await session({ limits: { closeMs: 200 } }, path);
+    const { localPort } = client.socket;
+    const towards = write.mock.contexts.map(socket => socket as net.Socket);
+    const held = towards.find(({ remotePort }) => remotePort === localPort);
+    client.socket.pause();
+    const before = upstream.socket.bytesWritten;
+    // As much as the kernel takes for him, and something for the proxy to keep.
+    while (held?.writableLength === 0) {
+      upstream.write(wholeFrame(2, Buffer.alloc(16_384)));
+      for (let turns = 0; turns < 3; turns += 1) await new Promise(setImmediate);
+    }
+    upstream.socket.end(closeFrame(1000));
+    await until('all has gone out', () => upstream.socket.writableLength === 0);
+    // Sessions are looked at once a second; twice is late.
+    await pause(2_300);
+    client.socket.resume();
+    await until('the end comes', () => client.ended || client.closed);
+    expect(client.received.length).toBe(upstream.socket.bytesWritten - before);
+    expect(client.received.subarray(-4)).toEqual(closeFrame(1000));
+  };
+  // Routed and not.
+  await Promise.all(['/ws', '/elsewhere'].map(getsAll));
 });
 
 test('a client that takes nothing for stallMs while bytes wait is gone', async () => {
