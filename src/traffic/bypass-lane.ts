@@ -3,6 +3,7 @@
 import { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
@@ -15,17 +16,16 @@ import { isWrite } from '../wire/http-method.ts';
 import { phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
 import { failureOf } from './bypass-failure.ts';
+import { libraryOptions, passedFields } from './bypass-request.ts';
 import { Stalls } from './bypass-stalls.ts';
 import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
-import { lookupShared } from './lookup.ts';
 import { paced } from './pace.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { fieldsToClient } from './shown-side.ts';
 import {
-  fieldsFor,
   type RequestFacts,
   type RequestIds,
   targetFor,
@@ -54,19 +54,15 @@ export interface BypassLaneOptions {
 interface Passage {
   /** What it is counted as. */
   readonly name: string;
-  readonly path: string;
   readonly ids: RequestIds;
   /** Legacy has begun to answer: what fails from then on can not be answered by us as well. */
   answered: boolean;
-  /** Its answer on the way to the client; null before it, once it broke off, and for a WebSocket. */
-  response: ServerResponse | null;
+  /** Its answer as it comes, and on the way to the client; null before it, and for a WebSocket. */
+  passing: { readonly answer: IncomingMessage; readonly response: ServerResponse } | null;
+  /** It broke off, which is told once, whoever notices first. */
+  brokenOff: boolean;
   /** Of a write that went to both services. */
   readonly noted: Noted | null;
-}
-
-interface Prepared {
-  readonly extra?: readonly string[];
-  readonly noted?: Noted | null;
 }
 
 export class BypassLane {
@@ -82,25 +78,21 @@ export class BypassLane {
   constructor(options: BypassLaneOptions) {
     this.#options = options;
     this.#proxy.on('proxyReq', (outgoing, incoming, client) => {
-      // The library resolves paths; legacy is to get the bytes that came.
-      outgoing.path = this.#passageOf(incoming).path;
       // Nobody asked for another protocol. Without a listener neither answer nor error would come.
       outgoing.once('upgrade', (_answer, socket) => {
         socket.destroy();
         const unasked = Object.assign(new Error('unasked upgrade'), { code: 'EPROTO' });
         this.#fail(unasked, incoming, client);
       });
-      keepFraming(outgoing, incoming);
       if (outgoing.socket !== null) watchForDeadPeer(outgoing.socket);
       limitWait(outgoing, incoming, this.#legacy.config.responseTimeoutMs);
     });
     this.#proxy.on('proxyRes', (answer, incoming, response) => {
       if (response instanceof ServerResponse) this.#passOn(answer, incoming, response);
     });
-    this.#proxy.on('proxyReqWs', (outgoing, incoming, client) => {
-      outgoing.path = this.#passageOf(incoming).path;
-      this.#followUpgrade(outgoing, incoming, client);
-    });
+    this.#proxy.on('proxyReqWs', (outgoing, incoming, client) =>
+      this.#followUpgrade(outgoing, incoming, client),
+    );
     this.#proxy.on('error', (error, incoming, client) => this.#fail(error, incoming, client));
   }
 
@@ -128,9 +120,17 @@ export class BypassLane {
     const { expect } = incoming.headers;
     // A client of HTTP/1.0 knows no interim answers (RFC 9110 15.2).
     if (expect !== undefined && incoming.httpVersion === '1.1') response.writeContinue();
-    if (twice) this.#copy(incoming, response, request, name);
-    else this.#prepare(incoming, request, { name });
-    this.#proxy.web(incoming, response, targetOptions(this.#legacy));
+    const writing = twice ? this.#writing(response, request, name) : null;
+    this.#begin(incoming, name, writing?.primary ?? null);
+    const extra = writing === null ? [] : ['Idempotency-Key', writing.key];
+    const legacy = this.#legacy;
+    const options = libraryOptions(legacy, headFor(legacy, incoming, request, extra));
+    this.#proxy.web(incoming, response, options);
+    if (writing === null) return;
+    const { method = '' } = incoming;
+    const { candidate } = context().upstreams;
+    const copy = { method, ...headFor(candidate, incoming, request, extra) };
+    this.#copies.send(incoming, candidate, copy, writing.second);
   }
 
   /** Second copies of writes that have no answer yet. */
@@ -152,8 +152,12 @@ export class BypassLane {
     }
     this.#sockets.set(client, null);
     client.once('close', () => this.#sockets.delete(client));
-    this.#prepare(incoming, request, { name, extra: UPGRADE });
-    this.#proxy.ws(incoming, client, head, targetOptions(this.#legacy));
+    this.#begin(incoming, name);
+    // The library asks for that and nothing else.
+    incoming.headers.upgrade = 'websocket';
+    const legacy = this.#legacy;
+    const options = libraryOptions(legacy, headFor(legacy, incoming, request, UPGRADE));
+    this.#proxy.ws(incoming, client, head, options);
   }
 
   /** Those that are open, and those that were asked for. */
@@ -185,17 +189,9 @@ export class BypassLane {
     return route !== undefined && this.#options.decider(route, null).decision.writeTo === 'both';
   }
 
-  /** Prepares a write for legacy and gives the candidate its own. */
-  #copy(
-    incoming: IncomingMessage,
-    response: ServerResponse,
-    request: RequestFacts,
-    name: string,
-  ): void {
-    const { method = '' } = incoming;
-    const { candidate } = this.#options.context().upstreams;
+  /** Who is to hear what comes of a write that goes to both services, and its key. */
+  #writing(response: ServerResponse, request: RequestFacts, name: string) {
     const key = idempotencyKey(request);
-    const extra = ['Idempotency-Key', key];
     const noted = pairOutcomes(this.#options.ledger, {
       route: name,
       sides: { primary: 'legacy', second: 'candidate' },
@@ -205,24 +201,13 @@ export class BypassLane {
     });
     // A client that left has taken its request back, as far as it can be told.
     response.once('close', () => noted.primary('upstream-closed'));
-    const fields = passedFields(candidate, incoming, request, extra);
-    const copy = { method, path: targetFor(candidate, request.target), fields };
-    this.#copies.send(incoming, candidate, copy, noted.second);
-    this.#prepare(incoming, request, { name, extra, noted: noted.primary });
+    return { key, ...noted };
   }
 
-  /** Gives the request the fields that legacy is to get, and the path, which the library asks for. */
-  #prepare(
-    incoming: IncomingMessage,
-    request: RequestFacts,
-    { name, extra = [], noted = null }: Pick<Passage, 'name'> & Prepared,
-  ): void {
-    const path = targetFor(this.#legacy, request.target);
+  #begin(incoming: IncomingMessage, name: string, noted: Noted | null = null): void {
     const ids = idsOf(incoming);
-    this.#passages.set(incoming, { name, path, ids, noted, answered: false, response: null });
-    const fields = passedFields(this.#legacy, incoming, request, extra);
-    // The library looks for names in lower case.
-    incoming.headers = byName(fields, name => name.toLowerCase());
+    const passage = { name, ids, noted, answered: false, passing: null, brokenOff: false };
+    this.#passages.set(incoming, passage);
   }
 
   #fieldsOf(answer: IncomingMessage): string[] {
@@ -236,13 +221,14 @@ export class BypassLane {
   #passOn(answer: IncomingMessage, incoming: IncomingMessage, response: ServerResponse): void {
     const passage = this.#passageOf(incoming);
     const { name } = passage;
-    if (isAmbiguous(answer)) {
-      this.#turnAway('upstream-invalid', 'its body could be read in two ways', incoming, response);
+    const wrong = wrongAnswer(answer);
+    if (wrong !== null) {
+      this.#turnAway('upstream-invalid', wrong, incoming, response);
       return void answer.destroy();
     }
     passage.answered = true;
     passage.noted?.(answer.statusCode ?? 502);
-    passage.response = response;
+    passage.passing = { answer, response };
     response.sendDate = false;
     // What is left of the request has no reader, so nothing may follow it.
     if (!incoming.complete) response.shouldKeepAlive = false;
@@ -256,11 +242,10 @@ export class BypassLane {
         lane.streamsOpen -= 1;
       });
     }
-    pipeline(answer, response, error => {
-      // A client that left before the end is nobody's failure.
-      if (!error || error.code === 'ERR_STREAM_PREMATURE_CLOSE') return;
-      this.#cutOff(passage, error);
-    });
+    // Before its stream is: that would end the client's connection as if all were well.
+    answer.once('error', error => this.#cutOff(passage, error));
+    // That a client left before the end is nobody's failure.
+    pipeline(answer, response, () => undefined);
   }
 
   /** Listens to what comes of an upgrade. Called before the library listens itself. */
@@ -272,7 +257,7 @@ export class BypassLane {
       // The library listens by now. It would give a refusal that breaks off no end at all.
       outgoing.removeAllListeners('response');
       outgoing.once('response', answer => {
-        if (answer.statusCode !== 101) return this.#refuse(answer, incoming, client);
+        if (answer.statusCode !== 101) return this.#refuse(outgoing, answer, incoming, client);
         // To node:http one that names no protocol is an answer like any other, without an end.
         this.#turnAway('upstream-invalid', NO_UPGRADE, incoming, client);
         outgoing.destroy();
@@ -310,7 +295,15 @@ export class BypassLane {
   }
 
   /** Legacy's own answer to an upgrade that it does not grant. */
-  #refuse(answer: IncomingMessage, incoming: IncomingMessage, client: Socket): void {
+  #refuse(
+    outgoing: ClientRequest,
+    answer: IncomingMessage,
+    incoming: IncomingMessage,
+    client: Socket,
+  ): void {
+    // The library would end the client's connection, whatever of the answer is still to go out.
+    outgoing.removeAllListeners('error');
+    outgoing.on('error', error => this.#fail(error, incoming, client));
     const { name } = this.#passageOf(incoming);
     const { statusCode: status = 502 } = answer;
     this.#options.observer.handshakeRefused(name, 'legacy', status);
@@ -360,15 +353,20 @@ export class BypassLane {
   }
 
   /**
-   * An answer broke off. One that ends with its connection looks whole after a reset, but for the
-   * error, so it is cut here and not left to its stream.
+   * An answer broke off. Where the end of the connection would be the end of the body, only a reset tells the
+   * client; with TLS, that no end is announced.
    */
   #cutOff(passage: Passage, error: NodeJS.ErrnoException): void {
-    const { name, response } = passage;
-    if (response === null || response.writableEnded) return;
-    // Told once, whoever notices first.
-    passage.response = null;
-    response.destroy();
+    const { name, passing } = passage;
+    // All of it may have come, and what followed was no HTTP.
+    if (passing === null || passage.brokenOff || passing.answer.complete) return;
+    const { response } = passing;
+    if (response.writableEnded || response.destroyed) return;
+    passage.brokenOff = true;
+    const socket = response.socket as TLSSocket | null;
+    if (endsWithConnection(passing) && socket !== null && !socket.encrypted)
+      socket.resetAndDestroy();
+    else response.destroy();
     const { logger, observer } = this.#options;
     const about = { ...passage.ids, route: name, side: 'legacy', detail: error.code };
     logger.warn(about, 'an answer broke off');
@@ -382,45 +380,20 @@ export class BypassLane {
   }
 }
 
-/** The fields as a service gets them. The body keeps its framing: a length, or it came in chunks. */
-function passedFields(
+function headFor(
   upstream: Upstream,
   incoming: IncomingMessage,
   request: RequestFacts,
   extra: readonly string[],
-): string[] {
-  const drop = (name: string) => name === 'expect' || fieldValues(extra, name).length > 0;
-  const fields = [...fieldsFor(upstream, request, drop), ...extra];
-  if (isChunked(incoming)) fields.push('Transfer-Encoding', 'chunked');
-  return fields;
+) {
+  return {
+    path: targetFor(upstream, request.target),
+    fields: passedFields(upstream, incoming, request, extra),
+  };
 }
 
 function endForRestart(socket: BypassedSocket): void {
   socket.end(ERRORS.draining.close, 'service restart');
-}
-
-function targetOptions({ secure, host, port, ca, config }: Upstream) {
-  return {
-    target: { protocol: secure ? 'https:' : 'http:', host, hostname: host, port },
-    connectTimeout: config.connectTimeoutMs,
-    // The library builds the options of its request on this object.
-    ssl: { lookup: lookupShared },
-    ...(ca === undefined ? {} : { ca: ca.toString() }),
-  };
-}
-
-/**
- * The library says of a DELETE or OPTIONS without a length that it has length 0, and sends a chunked
- * body all the same: legacy would take that for the next request.
- */
-function keepFraming(outgoing: ClientRequest, incoming: IncomingMessage): void {
-  if (fieldValues(incoming.rawHeaders, 'content-length').length > 0) return;
-  if (outgoing.hasHeader('content-length')) outgoing.removeHeader('content-length');
-  if (isChunked(incoming)) outgoing.setHeader('Transfer-Encoding', 'chunked');
-}
-
-function isChunked(incoming: IncomingMessage): boolean {
-  return fieldValues(incoming.rawHeaders, 'transfer-encoding').length > 0;
 }
 
 /**
@@ -445,13 +418,10 @@ function limitWait(outgoing: ClientRequest, incoming: IncomingMessage, limitMs: 
 }
 
 /** Fields as an object, which is what the library takes; those that are repeated as a list. */
-function byName(
-  fields: readonly string[],
-  spell: (name: string) => string = name => name,
-): Record<string, string | string[]> {
+function byName(fields: readonly string[]): Record<string, string | string[]> {
   const grouped = new Map<string, string[]>();
   for (let i = 0; i < fields.length; i += 2) {
-    const name = spell(fields[i] as string);
+    const name = fields[i] as string;
     grouped.set(name, [...(grouped.get(name) ?? []), fields[i + 1] as string]);
   }
   return Object.fromEntries(
@@ -459,12 +429,29 @@ function byName(
   );
 }
 
-/** node:http undoes chunks in HTTP/1.0 as well, and says nothing of codings under or beside them. */
-function isAmbiguous({ httpVersionMinor, statusCode = 502, rawHeaders }: IncomingMessage): boolean {
+/**
+ * What is wrong with an answer that node:http lets through, or null: it undoes chunks in HTTP/1.0 as well,
+ * says nothing of codings under or beside them, and reads statuses that it would not write.
+ */
+function wrongAnswer({
+  httpVersionMinor,
+  statusCode: status = 0,
+  rawHeaders,
+}: IncomingMessage): string | null {
+  if (status < LEAST_STATUS) return 'its status is none';
   const minor = httpVersionMinor === 0 ? 0 : 1;
-  return answerFraming({ minor, status: statusCode, headers: rawHeaders }) === null;
+  const isClear = answerFraming({ minor, status, headers: rawHeaders }) !== null;
+  return isClear ? null : 'its body could be read in two ways';
 }
 
+/** True for a body whose end the client sees by that of the connection: HTTP/1.0 knows no chunks. */
+function endsWithConnection({ answer, response }: NonNullable<Passage['passing']>): boolean {
+  const hasLength = fieldValues(answer.rawHeaders, 'content-length').length > 0;
+  return response.req.httpVersion === '1.0' && !hasLength;
+}
+
+/** RFC 9110 15. */
+const LEAST_STATUS = 100;
 const TRAILER: ReadonlySet<string> = new Set(['trailer']);
 const NO_UPGRADE = 'it does not upgrade to websocket';
 

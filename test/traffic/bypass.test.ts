@@ -197,6 +197,116 @@ describe.each(WAYS)('$way', way => {
     },
   );
 
+  /** The fault: node:http reads such a status and would not write it, which nobody caught; the client waited for ever. */
+  test.each(['099 What', '000 None'])(
+    'an answer with the status %s, to a request or an upgrade, is a 502',
+    async status => {
+      for (const path of [way.http, way.webSocket]) {
+        const { service, front, client } = await place(way);
+        if (path === way.http) client.write(`GET ${path} HTTP/1.1\r\nHost: h\r\n\r\n`);
+        else client.write(upgradeRequest(path));
+        (await asked(service)).write(`HTTP/1.1 ${status}\r\nContent-Length: 2\r\n\r\nno`);
+        await client.has('"code":"upstream-invalid"');
+        expect(client.text).toMatch(/^HTTP\/1\.1 502 /);
+        expect(failures(front)).toEqual(['upstream-invalid']);
+      }
+    },
+  );
+
+  /** The fault: the library took the target for a URL, and threw where it is none. */
+  test('15: targets that are no URL arrive as they came, of requests and of upgrades', async () => {
+    for (const target of ['/\\\\', '/a\\b', '//[::1', '/%zz/../x', '/x?', '/x?a?b&&c']) {
+      const request = `GET ${target} HTTP/1.1\r\nHost: h\r\n\r\n`;
+      for (const said of [request, upgradeRequest(target)]) {
+        const { service, client } = await place(way);
+        client.write(said);
+        const upstream = await asked(service);
+        expect(upstream.text.split('\r\n')[0]).toBe(`GET ${target} HTTP/1.1`);
+        upstream.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+        await client.has('\r\n\r\nok');
+      }
+    }
+  });
+
+  /** The fault: an answer that was there as a whole was thrown away for what came in one read with it. */
+  test.each([
+    ['with a length', 'GET', '200 OK\r\nContent-Length: 4\r\n\r\nmine', 'mine'],
+    [
+      'in chunks',
+      'GET',
+      '200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmine\r\n0\r\n\r\n',
+      '0\r\n\r\n',
+    ],
+    ['of a 204', 'GET', '204 None\r\n\r\n', '\r\n\r\n'],
+    ['of a 304', 'GET', '304 Not Modified\r\nContent-Length: 7\r\n\r\n', '\r\n\r\n'],
+    ['to a HEAD', 'HEAD', '200 OK\r\nContent-Length: 7\r\n\r\n', '\r\n\r\n'],
+    [
+      'with the last',
+      'GET',
+      '200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmine',
+      'mine',
+    ],
+  ])('48: an answer %s is whole, whatever follows it', async (_what, method, said, end) => {
+    for (const stray of ['GARBAGE', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother', '\r\n']) {
+      for (const isUpgrade of method === 'GET' ? [false, true] : [false]) {
+        const { service, front, client } = await place(way);
+        if (isUpgrade) client.write(upgradeRequest(way.webSocket));
+        else client.write(`${method} ${way.http} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n`);
+        const upstream = await asked(service);
+        upstream.write(`HTTP/1.1 ${said}${stray}`);
+        await until('it ends', () => gone(client));
+        expect(client.text.startsWith(`HTTP/1.1 ${said.slice(0, 3)} `)).toBe(true);
+        expect(client.text.endsWith(end)).toBe(true);
+        expect(client.text).not.toMatch(/GARBAGE|other/);
+        await until('its connection is no more', () => gone(upstream));
+        expect(failures(front)).toEqual([]);
+      }
+    }
+  });
+
+  /** The fault: it ended as if it were whole. */
+  test.each([
+    ['chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'end'],
+    ['chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'resetAndDestroy'],
+    ['no length', '\r\nhalf', 'resetAndDestroy'],
+  ] as const)(
+    '47: an answer of %s that breaks off is a reset to HTTP/1.0 (%#)',
+    async (_what, said, how) => {
+      const { service, front, client } = await place(way);
+      const errors: unknown[] = [];
+      client.socket.on('error', (error: NodeJS.ErrnoException) => errors.push(error.code));
+      client.write(`GET ${way.http} HTTP/1.0\r\n\r\n`);
+      const upstream = await asked(service);
+      upstream.write(`HTTP/1.1 200 OK\r\n${said}`);
+      await client.has('\r\n\r\nhalf');
+      upstream.socket[how]();
+      await until('the client is cut off', () => gone(client));
+      expect(errors).toEqual(['ECONNRESET']);
+      expect(failures(front)).toEqual(['upstream-closed']);
+    },
+  );
+
+  /** The fault: names went out in lower case, and two Cookie fields as one. */
+  test('77: fields reach legacy in the client’s spelling and order, those that repeat apart', async () => {
+    const kept =
+      'X-Odd-CASE: 1\r\nCookie: a=1\r\nx-lower: 2\r\nCookie: b=2\r\nX-Twice: z\r\nAccept: */*\r\nX-TWICE: y\r\nX-Bytes: \xe9\xff\r\n';
+    const methods = ['GET', 'POST', 'DELETE', 'OPTIONS'];
+    for (const said of [
+      ...methods.map(method => `${method} ${way.http} HTTP/1.1\r\nHost: h\r\n${kept}\r\n`),
+      upgradeRequest(way.webSocket, kept),
+    ]) {
+      const { service, client } = await place(way);
+      client.write(said);
+      const upstream = await asked(service);
+      expect(upstream.text).toContain(kept);
+      expect(upstream.text.match(/^host: /gim)).toHaveLength(1);
+      expect(upstream.text.match(/^connection: /gim)).toHaveLength(1);
+      const isPost = said.startsWith('POST');
+      expect(/^content-length: 0\r$/im.test(upstream.text)).toBe(isPost);
+      expect(upstream.text).not.toMatch(/^transfer-encoding:/im);
+    }
+  });
+
   test('47: a WebSocket whose service is lost is lost, and nothing is put into its stream', async () => {
     const at = await place(way);
     const upstream = await webSocket(at, way.webSocket);
@@ -341,6 +451,24 @@ describe.each(WAYS)('$way', way => {
     second.write(upgradeRequest(way.webSocket));
     await second.has('"code":"too-many-sessions"');
   });
+});
+
+/** The fault: what failed in this lane was nobody's to catch, and its client waited for ever. */
+test('74: a failure of the lane itself is a 500 to one client, and the next one is served', async () => {
+  const [, engaged] = WAYS;
+  const { service, front, client } = await place(engaged, {
+    decider: () => {
+      throw new Error('planted');
+    },
+  });
+  client.write(`POST ${engaged.http} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok`);
+  await client.has('"code":"internal"');
+  expect(client.text).toMatch(/^HTTP\/1\.1 500 /);
+  expect(failures(front)).toEqual(['internal']);
+  expect(front.logged.join('')).toContain('planted');
+  const next = await connected(front);
+  next.write(`GET ${engaged.http} HTTP/1.1\r\nHost: h\r\n\r\n`);
+  await asked(service);
 });
 
 describe('a shutdown', () => {
