@@ -120,15 +120,16 @@ function compareBodies(
     };
     return { ...compared, differences: [apart], stopped: null };
   }
-  if (!compared.inexact || !isSame(compared)) return compared;
+  if (!compared.inexact) return compared;
   const exact = (side: Side): unknown => {
     const text = textOf?.(side) ?? null;
     return text === null ? undefined : withExactIntegers(text);
   };
   const [left, right] = [exact('legacy'), exact('candidate')];
-  return left === undefined || right === undefined
-    ? { ...compared, stopped: 'not-comparable' }
-    : compareAt('/body', plan, left, right, known);
+  if (left !== undefined && right !== undefined) {
+    return compareAt('/body', plan, left, right, known);
+  }
+  return isSame(compared) ? { ...compared, stopped: 'not-comparable' } : compared;
 }
 
 /** What stands for the type of an answer, which is an event without one: `GET 2xx`. */

@@ -15,6 +15,7 @@ const FINGERPRINT_BITS = 0x3fffffff;
 
 /** JSON with sorted keys. */
 export function canonical(value: unknown, depth = 0): string {
+  if (typeof value === 'bigint') return String(value);
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
   if (depth >= MOST_DEPTH) return '"…"';
   if (Array.isArray(value)) return `[${value.map(item => canonical(item, depth + 1)).join(',')}]`;
@@ -115,6 +116,7 @@ function hashOf(value: unknown, place: Place | null, depth: number): number {
   if (--left < 0 || depth > MOST_DEPTH) return 0;
   if (typeof value === 'string') return textHash(value);
   if (typeof value === 'number') return numberHash(value);
+  if (typeof value === 'bigint') return textHash(String(value)) + 19;
   if (typeof value !== 'object' || value === null)
     return value === true ? 3 : value === false ? 5 : 7;
   if (!Array.isArray(value)) {

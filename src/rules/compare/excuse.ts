@@ -55,8 +55,10 @@ export function excuse(
     if (left === undefined || right === undefined) return 'none';
     return Math.abs(left - right) <= allowed.timeWithinMs ? 'same' : 'differs';
   }
-  if (allowed.numberWithin >= 0 && typeof legacy === 'number' && typeof candidate === 'number') {
-    return Math.abs(legacy - candidate) <= allowed.numberWithin ? 'same' : 'differs';
+  if (allowed.numberWithin >= 0 && isNumber(legacy) && isNumber(candidate)) {
+    return Math.abs(Number(legacy) - Number(candidate)) <= allowed.numberWithin
+      ? 'same'
+      : 'differs';
   }
   const isNoise = allowed.noisy && legacy !== candidate && typeof legacy === typeof candidate;
   return isNoise && typeof legacy !== 'object' ? 'noisy' : 'none';
@@ -65,7 +67,8 @@ export function excuse(
 /** A user's field that only the candidate fills in must name the session's user. */
 function mayAdd(candidate: unknown, name: string | null, subject: readonly string[]): boolean {
   if (candidate === null || name === null || !isUserField(name)) return true;
-  return subject.length === 0 || subject.some(each => each === String(candidate));
+  if (subject.length === 0) return true;
+  return typeof candidate !== 'object' && subject.includes(String(candidate));
 }
 
 function isOne(
@@ -86,7 +89,12 @@ function isOne(
 }
 
 function isId(value: unknown): value is Id {
-  return typeof value === 'string' || typeof value === 'number';
+  return typeof value === 'string' || isNumber(value);
+}
+
+/** Integers beyond 2^53 come as bigints where they are looked at again. */
+function isNumber(value: unknown): value is number | bigint {
+  return typeof value === 'number' || typeof value === 'bigint';
 }
 
 function isReplayMark(value: unknown): boolean {

@@ -7,7 +7,7 @@
  */
 const MOST_PAIRS = 256;
 
-export type Id = string | number;
+export type Id = string | number | bigint;
 
 interface Generation {
   readonly toCandidate: Map<Id, Id>;

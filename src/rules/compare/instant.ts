@@ -8,6 +8,7 @@ const LEAST_MILLISECONDS = 1e11;
  * A text without a zone is UTC: what a reader makes of it must not hang on where he is.
  */
 export function instantMs(value: unknown): number | undefined {
+  if (typeof value === 'bigint') return instantMs(Number(value));
   if (typeof value === 'number') {
     return Math.abs(value) < LEAST_MILLISECONDS ? value * 1000 : value;
   }
@@ -23,7 +24,15 @@ export function instantMs(value: unknown): number | undefined {
   if (value.charCodeAt(4) !== 45 || value.charCodeAt(7) !== 45) return undefined;
   if (value.charCodeAt(13) !== 58 || value.charCodeAt(16) !== 58) return undefined;
   // Date.UTC would make 2 March of 30 February, and an instant of any six numbers.
-  if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) {
+  if (
+    month < 1 ||
+    month > 12 ||
+    day < 1 ||
+    day > daysIn(year, month) ||
+    hour > 23 ||
+    minute > 59 ||
+    second > 60
+  ) {
     return undefined;
   }
   let at = 19;
@@ -49,6 +58,11 @@ function zoneMs(value: string, at: number): number {
   if (left !== 2 && (left !== 0 || colon === 1)) return Number.NaN;
   const minutes = left === 0 ? 0 : digits(value, at + 3 + colon, 2);
   return (sign === 45 ? -1 : 1) * (hours * 60 + minutes) * 60_000;
+}
+
+function daysIn(year: number, month: number): number {
+  if (month !== 2) return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31;
+  return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28;
 }
 
 /** NaN where something else stands. */

@@ -25,7 +25,7 @@ export interface Comparison {
   readonly stopped: Stopped | null;
   /** Generated ids that belong together if the two are a pair. */
   readonly learned: readonly LearnedId[];
-  /** Numbers beyond 2^53 were found equal, as far as a double can tell. */
+  /** Numbers beyond 2^53 were found equal as far as a double can tell, or are ids: to be looked at in full. */
   readonly inexact: boolean;
 }
 
@@ -67,6 +67,9 @@ export class Walk implements Comparison {
     this.count();
     const allowed = place === null ? null : place.allowed;
     if (allowed !== null) {
+      // Which id stands for which is told by all of their digits.
+      if (allowed.idClass !== null && (isInexact(legacy) || isInexact(candidate)))
+        this.inexact = true;
       const word = excuse(allowed, legacy, candidate, name, this.#known, this.learned);
       if (word === 'same') return;
       if (word !== 'none') {
@@ -215,7 +218,7 @@ export class Walk implements Comparison {
   /** Fractions are what both sides wrote; large integers may have lost digits, and 1e400 all of them. */
   #doubt(number: number): void {
     if (!Number.isFinite(number)) this.#stop('not-comparable');
-    else if (Number.isInteger(number)) this.inexact = true;
+    else if (isInexact(number)) this.inexact = true;
   }
 }
 
@@ -226,6 +229,7 @@ export function isContainer(value: unknown): value is object {
 /** JSON's own kinds. */
 function kindOf(value: unknown): string {
   if (value === null) return 'null';
+  if (typeof value === 'bigint') return 'number';
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
@@ -268,6 +272,11 @@ function placesBy(
     else known.push(index);
   }
   return places;
+}
+
+/** As a double it may stand for another integer as well. */
+function isInexact(value: unknown): boolean {
+  return typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value);
 }
 
 function keyOfElement(element: unknown, by: readonly string[] | null): string {

@@ -226,13 +226,13 @@ export class Pairing {
   #compare(a: Pending, b: Pending): Comparison {
     const [legacy, candidate] = a.side === 'legacy' ? [a, b] : [b, a];
     const found = compare(legacy.plan, legacy.value, candidate.value, this.#options);
-    if (!found.inexact || !isSame(found)) return found;
+    if (!found.inexact) return found;
     const left = legacy.text === null ? undefined : withExactIntegers(legacy.text);
     const right = candidate.text === null ? undefined : withExactIntegers(candidate.text);
     if (left !== undefined && right !== undefined) {
       return compare(legacy.plan, left, right, this.#options);
     }
-    return { ...found, stopped: 'not-comparable' };
+    return isSame(found) ? { ...found, stopped: 'not-comparable' } : found;
   }
 
   #pair(a: Pending, b: Pending, comparison: Comparison): void {
