@@ -13,9 +13,16 @@ import type { Lone, ReadingOn } from './reading-on.ts';
 import { SecondLeg, type SecondLegOptions } from './second-leg.ts';
 import type { TailRing } from './tail-ring.ts';
 
-/** A standby is the way back: it is dialled again, at first after a second, at last every half minute. */
-const FIRST_REDIAL_MS = 1_000;
-const LAST_REDIAL_MS = 30_000;
+/**
+ * A standby is the way back: it is dialled again, at first after a second, at last every half minute. A shadow
+ * is only missed: its service gets time to recover, and five minutes where it refuses somebody time and again.
+ */
+const REDIAL_MS = {
+  standby: { first: 1_000, last: 30_000 },
+  shadow: { first: 5_000, last: 300_000 },
+} as const;
+/** A shadow that lasted so long is taken for well. */
+const LASTED_MS = 60_000;
 
 /** Of a client's message. */
 const MOST_SEARCHED_BYTES = 65_536;
@@ -57,7 +64,8 @@ export class Comparison implements Lone {
   #plan: Plan | null;
   #second: SecondLeg | null = null;
   #listener: SecondLegListener | null;
-  #redialMs = FIRST_REDIAL_MS;
+  /** How often it was dialled again since it was well. */
+  #redials = 0;
   #redialAt = Number.POSITIVE_INFINITY;
   #primaryBytes = 0;
   #ended = false;
@@ -188,7 +196,7 @@ export class Comparison implements Lone {
     this.#plan = plan;
     this.#second = null;
     if (old !== null && plan !== null) this.#adopt(old, plan);
-    else if (plan !== null) this.#redialSoon();
+    else if (plan !== null) this.#redialSoon(plan.role);
     return leg;
   }
 
@@ -232,22 +240,24 @@ export class Comparison implements Lone {
     if (singleUse) return observer.secondLegEnded(route.name, side, role, 'single-use');
     // A standby is the way back, however often it failed.
     if (role === 'shadow' && !breaker.mayTry()) return this.#onEnd(plan, null, 'broken');
-    let opened = false;
+    let openedAt = Number.POSITIVE_INFINITY;
     const withSession = this.#listener === null;
     const second: SecondLeg = SecondLeg.dial(
       request(plan),
       this.#secondOptions(plan, {
         onOpen: () => {
-          opened = true;
+          openedAt = performance.now();
           if (withSession && this.leg !== null) this.leg.tailedSince = Number.NEGATIVE_INFINITY;
           breaker.succeeded();
           counters(side).secondLegsOpen += 1;
-          this.#redialMs = FIRST_REDIAL_MS;
+          if (plan.role === 'standby') this.#redials = 0;
           if (this.#heldBack.isHeld) this.leg?.socket.pause();
           this.#listener?.secondOpened(side);
         },
         onEnd: end => {
-          if (opened) counters(side).secondLegsOpen -= 1;
+          const lastedMs = performance.now() - openedAt;
+          if (lastedMs >= LASTED_MS) this.#redials = 0;
+          if (lastedMs >= 0) counters(side).secondLegsOpen -= 1;
           else if (end === 'refused' || end === 'failed') breaker.failed();
           this.#onEnd(plan, second, end);
         },
@@ -296,11 +306,14 @@ export class Comparison implements Lone {
       return tap.close();
     }
     this.#listener?.secondLost(side);
-    if (role === 'standby') this.#redialSoon();
+    this.#redialSoon(role);
   }
 
-  #redialSoon(): void {
-    this.#redialAt = performance.now() + this.#redialMs;
-    this.#redialMs = Math.min(this.#redialMs * 2, LAST_REDIAL_MS);
+  #redialSoon(role: Plan['role']): void {
+    const { first, last } = REDIAL_MS[role];
+    // Shadows are lost by the thousand when their service restarts: not all are to come back at once.
+    const spread = role === 'shadow' ? 0.5 + Math.random() : 1;
+    this.#redialAt = performance.now() + spread * Math.min(first * 2 ** this.#redials, last);
+    this.#redials += 1;
   }
 }

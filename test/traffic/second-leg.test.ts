@@ -482,6 +482,24 @@ test('a standby that is lost is dialled again', async () => {
   expect(read).toEqual(['hello from candidate', 'candidate: hi']);
 });
 
+test('a shadow that breaks off is dialled again while its session lives, more slowly than a standby', async () => {
+  const { candidate, ear, front } = await both({ decider: decides({ second: SHADOW }) });
+  const { socket, read } = await enter(front);
+  await until('it is shown', () => candidate.sockets.length === 1);
+  candidate.sockets[0]?.terminate();
+  expect((await secondEnded(front)).what).toBe('broken-off');
+  const lostAt = performance.now();
+  await until('it is shown again', () => candidate.sockets.length === 2, 15_000);
+  expect(performance.now() - lostAt).toBeGreaterThan(2_500);
+  const stream = await firstStream(ear);
+  const opened = () => stream.notes.filter(note => note === 'open candidate').length === 2;
+  await until('the judge knows', opened);
+  socket.send('hi');
+  await until('it hears the client', () => candidate.heard.includes('hi'));
+  await until('the client has its answer', () => read.length === 2);
+  expect(read).toEqual(['hello from legacy', 'legacy: hi']);
+});
+
 test('a ticket that is good for one service is not shown to a second one', async () => {
   const { candidate, front } = await both({
     identity: { sources: [{ from: 'query', names: ['ticket'], singleUse: true }] },
