@@ -68,8 +68,8 @@ export class AnswerGuard implements AnswerSink {
     this.#method = method;
   }
 
-  interim(status: number, headers: readonly string[]): void {
-    if (!this.#isOver) this.#sink.interim(status, headers);
+  interim(status: number, headers: readonly string[]): boolean {
+    return this.#isOver || this.#sink.interim(status, headers);
   }
 
   head(status: number, reason: string, headers: readonly string[]): void {

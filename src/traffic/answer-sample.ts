@@ -69,7 +69,7 @@ export function throwingAway(besideClient: HeldBack): AnswerSink {
 
 /** Takes everything and does nothing with it. */
 export const NOBODY: AnswerSink = {
-  interim: () => undefined,
+  interim: () => true,
   head: () => undefined,
   data: () => true,
   end: () => undefined,

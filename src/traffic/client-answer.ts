@@ -47,6 +47,8 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
   #isHeld = false;
   #held: Buffer | null = null;
   #end: BodyEnd = 'length';
+  /** The client has interim answers to take before there are more. */
+  #waitsForInterim = false;
 
   constructor(options: ClientAnswerOptions) {
     this.#options = options;
@@ -88,13 +90,23 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     this.rollbacks = rollbacks;
   }
 
-  interim(status: number, headers: readonly string[]): void {
+  interim(status: number, headers: readonly string[]): boolean {
     const { socket, req, headersSent } = this.#response;
     // Null while an answer before this one is under way on the same connection (pipelining).
-    if (socket === null || headersSent || req.httpVersion !== '1.1') return;
+    if (socket === null || headersSent || req.httpVersion !== '1.1') return true;
     this.#handedOver();
     const phrase = STATUS_CODES[status] ?? 'Interim';
-    socket.write(writeHead(`HTTP/1.1 ${status} ${phrase}`, endToEnd(plainLength(status, headers))));
+    const fields = endToEnd(plainLength(status, headers));
+    const flowing = socket.write(writeHead(`HTTP/1.1 ${status} ${phrase}`, fields));
+    // node:http tells the response of what it wrote itself alone.
+    if (!flowing && !this.#waitsForInterim) {
+      this.#waitsForInterim = true;
+      socket.once('drain', () => {
+        this.#waitsForInterim = false;
+        this.#exchange?.resume();
+      });
+    }
+    return flowing;
   }
 
   head(status: number, reason: string, headers: readonly string[]): void {

@@ -54,8 +54,8 @@ export class EventStream implements AnswerSink {
     }, limitMs).unref();
   }
 
-  interim(status: number, headers: readonly string[]): void {
-    this.#sink.interim(status, headers);
+  interim(status: number, headers: readonly string[]): boolean {
+    return this.#sink.interim(status, headers);
   }
 
   head(status: number, reason: string, headers: readonly string[]): void {

@@ -30,8 +30,8 @@ export interface ExchangeRequest {
 
 /** Where an answer goes. Called in this order; nothing follows `end` or `fail`. */
 export interface AnswerSink {
-  /** An informational answer other than 100 (RFC 9110 15.2). */
-  interim(status: number, headers: readonly string[]): void;
+  /** An informational answer other than 100 (RFC 9110 15.2). False: no more until `resume`. */
+  interim(status: number, headers: readonly string[]): boolean;
   head(status: number, reason: string, headers: readonly string[]): void;
   /** May keep the bytes. False: no more until `resume`. */
   data(chunk: Buffer): boolean;
@@ -170,7 +170,9 @@ class ExchangeUnderWay implements Exchange, RequestUnderWay {
   #newReader(): AnswerReader {
     const sink = this.#sink;
     return new AnswerReader(this.#request.method, {
-      interim: (status, headers) => sink.interim(status, headers),
+      interim: (status, headers) => {
+        if (!sink.interim(status, headers)) this.#connection.pause();
+      },
       head: (status, reason, headers) => sink.head(status, reason, headers),
       content: part => {
         // The read buffer belongs to all connections: hand on a copy.

@@ -129,7 +129,7 @@ function bodyOf(connection: ServiceConnection): Promise<string> {
       connection,
       { method: 'GET', request, body: null },
       {
-        interim: () => undefined,
+        interim: () => true,
         head: () => undefined,
         data: chunk => chunks.push(chunk) > 0,
         end: () => resolve(Buffer.concat(chunks).toString()),

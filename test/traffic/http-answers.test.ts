@@ -1,5 +1,6 @@
 // What becomes of a service's answer in the HTTP lane (the bypass where it says so), sound or not; cases by their numbers.
-import { afterEach, describe, expect, test } from 'vitest';
+import net from 'node:net';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import {
   answer,
   asked,
@@ -65,6 +66,40 @@ describe('22: interim answers', () => {
     expect(client.text.startsWith(INTERIM)).toBe(true);
     // The next answer on this connection belongs to the next request.
     await nextIsAnswered(service, client);
+  });
+
+  test('wait for a client that does not read, and so does the service (45)', async () => {
+    const { service, client } = await withService();
+    const write = vi.spyOn(net.Socket.prototype, 'write');
+    closing({ close: () => write.mockRestore() });
+    client.write(get('/api/x'));
+    const { socket } = await asked(service);
+    client.socket.pause();
+    const hint = `HTTP/1.1 103 Early Hints\r\nLink: ${'x'.repeat(60_000)}\r\n\r\n`;
+    const hints = 190;
+    socket.write(hint.repeat(hints) + answer());
+    const { localPort } = client.socket;
+    const held = () =>
+      write.mock.contexts
+        .map(each => each as net.Socket)
+        .find(({ remotePort }) => remotePort === localPort)?.writableLength ?? 0;
+    let most = 0;
+    let [left, since] = [-1, 0];
+    await until('nothing moves', () => {
+      most = Math.max(most, held());
+      if (socket.writableLength !== left) {
+        left = socket.writableLength;
+        since = performance.now();
+      }
+      return most > 0 && performance.now() - since > 300;
+    });
+    expect(most).toBeLessThan(1_000_000);
+    let arrived = client.received.length;
+    client.socket.removeAllListeners('data').on('data', chunk => {
+      arrived += chunk.length;
+    });
+    client.socket.resume();
+    await until('all come', () => arrived > hints * hint.length + answer().length);
   });
 
   test.each([
