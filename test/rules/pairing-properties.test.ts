@@ -261,6 +261,69 @@ test('runs side by side, each service late with others of them, are matches alon
   );
 });
 
+type Spoken = { readonly type: string } & Readonly<Record<string, unknown>>;
+
+/** What is done to one talk of the candidate's, and what it must be found as. */
+const SPOKEN_CHANGES: Readonly<
+  Record<string, (says: Spoken[], at: number, lane: object) => string>
+> = {
+  drop: (says, at) => `missing ${says.splice(at, 1)[0]?.type}`,
+  duplicate: (says, at) => {
+    const event = says[at] as Spoken;
+    says.splice(at, 0, event);
+    return `duplicate ${event.type} candidate`;
+  },
+  extra: (says, at, lane) => {
+    says.splice(at, 0, { type: 'note', ...lane, words: 'more' });
+    return 'extra note';
+  },
+  'another sender': (says, at) => {
+    const event = says[at] as Spoken;
+    says[at] = { ...event, sender_id: 'other' };
+    return `mismatch ${event.type} extra:/sender_id`;
+  },
+  'another type': (says, at) => {
+    const event = says[at] as Spoken;
+    says[at] = { ...event, type: 'unheard_of' };
+    return `mismatch ${event.type} value:/type`;
+  },
+  swap: (says, at) => {
+    const [event, next] = [says[at] as Spoken, says[at + 1] as Spoken];
+    says.splice(at, 2, next, event);
+    return `out-of-order ${event.type}`;
+  },
+};
+
+test.each(Object.entries(SPOKEN_CHANGES))(
+  'one planted change of what has no number, %s, is that one verdict, and all else matches',
+  (name, change) => {
+    // What is changed finds its pair by its place, so only where both come in about the same time.
+    const share = name.startsWith('another') ? 0.2 : 1;
+    fc.assert(
+      fc.property(talks, fc.nat(), fc.nat(), (said, which, where) => {
+        const late = (ms: readonly number[]) => ms.map(each => each * share);
+        const legacy = said.map(talk => ({
+          ...talk,
+          late: { legacy: late(talk.late.legacy), candidate: late(talk.late.candidate) },
+        }));
+        const hit = which % said.length;
+        const says = [...(legacy[hit] as Talk).says] as Spoken[];
+        const at = where % (says.length - (name === 'swap' ? 1 : 0));
+        // Of several that are alike nothing says which one it was.
+        const isOne = (event: Spoken | undefined) =>
+          says.filter(each => JSON.stringify(each) === JSON.stringify(event)).length === 1;
+        fc.pre(isOne(says[at]) && (name !== 'swap' || isOne(says[at + 1])));
+        const { run_id, thread_id } = says[at] as Spoken;
+        const found = change(says, at, run_id === undefined ? { thread_id } : { run_id });
+        const candidate = legacy.map((talk, nth) => (nth === hit ? { ...talk, says } : talk));
+        const { lines } = play(spokenArrivals({ legacy, candidate }));
+        expect(lines.filter(line => !line.startsWith('match '))).toEqual([found]);
+      }),
+      { numRuns: 150 },
+    );
+  },
+);
+
 const side = fc.constantFrom<Side>(...SIDES);
 const because = fc.constantFrom<UnjudgedReason>(...(Object.keys(UNJUDGED) as UnjudgedReason[]));
 const anyEvent = fc.record({
