@@ -15,6 +15,7 @@ import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/
 import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
+import type { WaitingRoom } from '../rules/pairing/pending.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody } from './answer.ts';
 import { AnswerIds } from './answer-ids.ts';
@@ -30,6 +31,12 @@ import type { Taken } from './tap.ts';
 export const WINDOW_MS = 5_000;
 /** Events of one session that wait at a time; a user's agents send some dozens a second. */
 const MOST_PENDING = 2_000;
+/**
+ * Of their messages, of one side of a session and of all; a message of empty objects takes twenty times its
+ * length once it is parsed, and the thread has 512 MB.
+ */
+const MOST_PENDING_BYTES = 4 * 1_048_576;
+const MOST_WAITING_BYTES = 20 * 1_048_576;
 
 /** Answers that were looked at and wait for the other one; one that is forgotten is looked at, and told of, again. */
 const MOST_ANSWERS = 2_000;
@@ -79,6 +86,7 @@ export class Docket {
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
   /** By request, what was found in an answer whose other one has not come yet. */
   readonly #answers = new Map<string, LookedAt>();
+  readonly #room: WaitingRoom = { bytes: 0, mostBytes: MOST_WAITING_BYTES };
   readonly noise = new NoiseMeter();
 
   constructor(options: DocketOptions) {
@@ -305,6 +313,7 @@ export class Docket {
     const pairing = new Pairing({
       ...{ route, session: id, rules, subject: namesOf(subject), ids: new IdClasses() },
       ...{ windowMs: WINDOW_MS, maxPending: MOST_PENDING },
+      ...{ maxPendingBytes: MOST_PENDING_BYTES, room: this.#room },
       onFinding: finding => this.noise.add('twin', finding, false),
     });
     session.tellTwin(pairing);
@@ -331,6 +340,7 @@ export class Docket {
       windowMs: WINDOW_MS,
       leftOut: this.#leftOut,
       maxPending: MOST_PENDING,
+      ...{ maxPendingBytes: MOST_PENDING_BYTES, room: this.#room },
       onFinding: finding => {
         this.noise.add('candidate', finding, false);
         this.#options.onFinding(finding, names);

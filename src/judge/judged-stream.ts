@@ -165,8 +165,10 @@ export class JudgedStream {
     const mayBoth = this.#isOpen(otherSide(side));
     const anothers = this.#watch?.arrived(side, payload, event, form, this.#time, mayBoth) ?? null;
     if ('value' in decoded) {
-      this.pairing.event(side, value, this.#time, anothers !== null, decoded.text);
-      if (side === 'legacy') this.#twin?.event(side, value, this.#time, false, decoded.text);
+      const { text } = decoded;
+      const bytes = payload.length;
+      this.pairing.event(side, value, this.#time, anothers !== null, text, bytes);
+      if (side === 'legacy') this.#twin?.event(side, value, this.#time, false, text, bytes);
     } else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 

@@ -39,6 +39,7 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
   return {
     tap,
     docket,
+    flush,
     /** What was found since the last call of this, once all windows are over. */
     found() {
       for (const end = now + 2 * WINDOW_MS; now < end; now += TICK_MS) {
@@ -139,4 +140,36 @@ test('the name of an event is compared beside what its data says: browsers liste
   expect(say(event(null, 4), event('step', 4))).toEqual(['mismatch step extra:/event:']);
   // Where the data names none, the name is the type.
   expect(say(event('step', 5, null), event('step', 5, null))).toEqual(['match step']);
+});
+
+// 2,000 events of a session may wait; of 1 MiB each they are 2 GB, and twenty times as much once parsed.
+test('what waits for its pair is bounded by bytes as well, of a session and of all; the oldest are unjudged', () => {
+  const judge = judged();
+  const half = 'x'.repeat(500_000);
+  const session = (id: string) => {
+    const stream = judge.tap.stream({ route: 'api', id, format: 'sse', subject: null });
+    stream.legOpened('legacy');
+    stream.legOpened('candidate');
+    return (side: 'legacy' | 'candidate', seq: number, text: string) => {
+      const data = JSON.stringify({ type: 'step', run_id: id, seq, text });
+      stream.bytes(side, Buffer.from(`data: ${data}\n\n`));
+      judge.flush();
+    };
+  };
+  const sessions = Array.from({ length: 8 }, (_, i) => session(`s${i}`));
+  for (const say of sessions) for (const side of ['legacy', 'candidate'] as const) say(side, 0, '');
+  expect(judge.found()).toEqual(Array(8).fill('match step'));
+  const [first] = sessions;
+  for (let seq = 1; seq <= 12; seq++) first?.('legacy', seq, half);
+  // Of 4 MiB there is room for eight.
+  expect(judge.docket.books().get('api')?.legacy).toMatchObject({ pending: 8 });
+  // Which of them would have had a pair is not known any more, until both say the same again.
+  expect(judge.found()).toEqual(Array(12).fill('unjudged(window-overrun) step legacy'));
+  for (const say of sessions) for (let seq = 20; seq < 28; seq++) say('legacy', seq, half);
+  expect(judge.docket.books().get('api')?.legacy.pending).toBe(41);
+  judge.found();
+  expect(judge.docket.books().get('api')?.legacy.pending).toBe(0);
+  // Nothing of it is held any more: there is room again.
+  for (const say of sessions) say('legacy', 30, half);
+  expect(judge.docket.books().get('api')?.legacy.pending).toBe(8);
 });

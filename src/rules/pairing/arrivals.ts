@@ -34,6 +34,7 @@ export class Arrivals {
     at: number,
     isContaminated: boolean,
     text: string | null,
+    bytes: number,
   ): Pending {
     const type = typeOf(value);
     const plan = this.#rules.planOf(type);
@@ -45,6 +46,7 @@ export class Arrivals {
       side,
       value,
       text,
+      bytes,
       type,
       plan,
       match: named?.key ?? (typeof value === 'string' ? value : canonical(value)),

@@ -22,7 +22,7 @@ import { Legs, otherSide } from './legs.ts';
 import { isLikely, isOfTypeOrUser, isSameButForUsers, saysSomething } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
-import { type Pending, Waiting } from './pending.ts';
+import { type Pending, Waiting, type WaitingRoom } from './pending.ts';
 import { Unread } from './unread.ts';
 
 /**
@@ -50,6 +50,9 @@ export interface PairingOptions extends LedgerOptions {
   readonly leftOut?: LeftOutWrites;
   /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
   readonly maxPending: number;
+  /** The same for their bytes, of one side and of all sessions; not given: no bounds. */
+  readonly maxPendingBytes?: number;
+  readonly room?: WaitingRoom;
   /**
    * Asked about an event of the candidate's that legacy did not send this user, at least not so: null, or
    * `legacy`'s that it was paired with. Is it another user's?
@@ -104,7 +107,7 @@ export class Pairing {
    * An event that arrived. `value` is parsed JSON where the message is a JSON object or array, else
    * the message's text. `contaminated`: another user's data was found in it. With `text`, the message
    * as it came, integers beyond 2^53 are compared to the last digit; without it they are not
-   * comparable where they look equal.
+   * comparable where they look equal. `bytes`: of the message, for what may wait.
    */
   event(
     side: Side,
@@ -112,15 +115,17 @@ export class Pairing {
     atMs: number,
     contaminated = false,
     text: string | null = null,
+    bytes = 0,
   ): void {
     this.#now = atMs;
     this.#tidy(atMs);
     this.#ledger.seen(side);
-    const event = this.#arrivals.take(side, value, atMs, contaminated, text);
+    const event = this.#arrivals.take(side, value, atMs, contaminated, text, bytes);
     this.#legs.arrived(event);
     if (side === 'legacy' && this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(event.type);
     if (this.#findPair(event)) return;
     this.#waiting[side].add(event);
+    if (this.#options.room !== undefined) this.#options.room.bytes += bytes;
     event.lane?.waiting[side].push(event);
     this.#makeRoom(side);
   }
@@ -475,18 +480,25 @@ export class Pairing {
 
   #makeRoom(side: Side): void {
     const waiting = this.#waiting[side];
-    const { oldest } = waiting;
-    if (oldest === null || waiting.size <= this.#options.maxPending) return;
-    // What would have been its pair must not be taken for an extra one.
-    for (const each of SIDES) {
-      this.#legs.gap(each, this.#arrivals.lastNo(each), this.#now, 'window-overrun');
+    while (waiting.oldest !== null && this.#isFull(waiting)) {
+      // What would have been its pair must not be taken for an extra one.
+      for (const each of SIDES) {
+        this.#legs.gap(each, this.#arrivals.lastNo(each), this.#now, 'window-overrun');
+      }
+      this.#resolve(waiting.oldest, 'unjudged', 'window-overrun');
     }
-    this.#resolve(oldest, 'unjudged', 'window-overrun');
+  }
+
+  #isFull({ size, bytes }: Waiting): boolean {
+    const { maxPending, maxPendingBytes = Number.POSITIVE_INFINITY, room } = this.#options;
+    if (size > maxPending || bytes > maxPendingBytes) return true;
+    return room !== undefined && room.bytes > room.mostBytes;
   }
 
   #remove(event: Pending): void {
     if (!event.isWaiting) return;
     this.#waiting[event.side].remove(event);
+    if (this.#options.room !== undefined) this.#options.room.bytes -= event.bytes;
     event.lane?.remove(event);
   }
 }

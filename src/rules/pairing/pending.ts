@@ -8,6 +8,8 @@ export interface Pending {
   readonly value: unknown;
   /** The message's text, if whoever hands it in has it; for numbers that a double can not hold. */
   readonly text: string | null;
+  /** Of the message. */
+  readonly bytes: number;
   readonly type: string;
   readonly plan: TypePlan;
   /** By what its pair is found; the event key where it has one. */
@@ -39,9 +41,16 @@ export interface Pending {
   isWaiting: boolean;
 }
 
+/** What waits in all sessions together. */
+export interface WaitingRoom {
+  bytes: number;
+  readonly mostBytes: number;
+}
+
 /** One side's events without a pair, by arrival and by what their pair is found by. */
 export class Waiting {
   size = 0;
+  bytes = 0;
   #oldest: Pending | null = null;
   #newest: Pending | null = null;
   readonly #first = new Map<string, Pending>();
@@ -67,6 +76,7 @@ export class Waiting {
     else this.#newest.newer = event;
     this.#newest = event;
     this.size++;
+    this.bytes += event.bytes;
     let last = this.#first.get(event.match);
     if (last === undefined) {
       this.#first.set(event.match, event);
@@ -88,6 +98,7 @@ export class Waiting {
     event.older = null;
     event.newer = null;
     this.size--;
+    this.bytes -= event.bytes;
     this.#unchain(event);
   }
 
