@@ -335,7 +335,11 @@ export class Traffic implements TrafficView {
     const server =
       tls === undefined
         ? http.createServer(options)
-        : https.createServer({ ...options, ...tls, minVersion: 'TLSv1.2' });
+        : https.createServer({
+            ...{ ...options, ...tls, minVersion: 'TLSv1.2' },
+            // Node's own limit is two minutes.
+            handshakeTimeout: limits.headersTimeoutMs,
+          });
     // http takes its own listener off with an upgrade; between the owners that follow, and while a
     // refusal goes out, there may be none.
     server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: net.Socket) =>

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import https from 'node:https';
-import type net from 'node:net';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import tls from 'node:tls';
@@ -132,4 +132,18 @@ test('the listener speaks TLS; a reload shows the new certificate and open sessi
   const reply = once(socket, 'message');
   socket.send('still here');
   expect(String((await reply)[0])).toBe('still here');
+});
+
+test('69: whoever connects and never begins the handshake is let go as one who sends no request', async () => {
+  const front = await proxy({
+    ...{ legacy: 1, limits: { headersTimeoutMs: 500 } },
+    listen: { tls: { certFile: 'cert.pem', keyFile: 'key.pem' } },
+    secrets: { ca: {}, tls: { cert, key } },
+  });
+  open.push(front);
+  const client = net.connect(front.port, '127.0.0.1').on('error', () => undefined);
+  open.push({ close: () => client.destroy() });
+  const since = performance.now();
+  await once(client.resume(), 'close');
+  expect(performance.now() - since).toBeGreaterThan(400);
 });
