@@ -28,6 +28,7 @@ const STAY_MS = 9_000;
 const LAST_RUNS_MS = 35_000;
 /** An event waits 5 s for its pair; a thread that is behind gets as much again. */
 const BOOKS_MS = 15_000;
+const LATE_MS = 5_000;
 /** The books are read every 100 ms; what they say is to hold for so long. */
 const SETTLED_MS = 500;
 const LOOK_MS = 100;
@@ -166,19 +167,26 @@ async function drive(
   }
 }
 
-/** Waits until no event waits for its verdict; false if that does not come. */
+/**
+ * True once nothing waits for a verdict. A candidate that lets nobody stay is dialled again and again, and
+ * has always just said something: then what came before the last moments has to have one.
+ */
 async function settled(proxy: RunningProxy, mostMs: number): Promise<boolean> {
-  const end = now() + mostMs;
-  let since = now();
+  const began = now();
+  const end = began + mostMs;
+  let since = began;
   let before = Number.NaN;
+  let due = Number.POSITIVE_INFINITY;
   while (now() < end) {
     await pause(LOOK_MS);
     const { pending, seen } = totals(proxy.judge.books());
     if (pending > 0 || seen !== before) since = now();
     before = seen;
     if (now() - since >= SETTLED_MS) return true;
+    if (due === Number.POSITIVE_INFINITY && now() - began >= LATE_MS) due = seen;
   }
-  return false;
+  const { pending, seen } = totals(proxy.judge.books());
+  return seen - pending >= due;
 }
 
 function totals(books: ReadonlyMap<string, Books>): { pending: number; seen: number } {

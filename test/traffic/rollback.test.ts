@@ -175,7 +175,8 @@ test('without second legs they are dialled at the pace that is set, whoever was 
   expect(progress.sessions).toEqual({ ...NONE, affected: 20, redialled: 20 });
   const times = legacy.dialled.map(({ at }) => at);
   expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeGreaterThan(800);
-  expect(legacy.dialled[0]?.url).toBe('/ws?n=7');
+  // Where this process was not scheduled for 50 ms two are dialled in one turn, and may arrive in either order.
+  expect(legacy.dialled.slice(0, 2).map(({ url }) => url)).toContain('/ws?n=7');
   legacy.say(event(2));
   await until('legacy serves all', () => clients.every(({ read }) => read.at(-1) === event(2)));
   expect(clients.map(({ code }) => code)).toEqual(clients.map(() => null));

@@ -71,6 +71,9 @@ export class Recipient {
         return this.#names.has(value) ? 'own' : 'foreign';
       case 'number':
         return value === 0 ? 'nobody' : this.#number(String(value), value);
+      // One beyond 2^53, with all of its digits.
+      case 'bigint':
+        return this.#names.has(String(value)) ? 'own' : 'foreign';
       case 'object':
         if (value === null) return 'nobody';
         return depth < MOST_NESTING ? this.#members(Object.values(value), depth) : 'foreign';

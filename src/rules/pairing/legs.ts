@@ -117,6 +117,12 @@ export class Legs {
     right.anchor = candidate.no;
   }
 
+  /** Its leg is gone and never said anything that the other one said: it was shown the door, and says so. */
+  isOfPasserBy({ side }: Pending): boolean {
+    const { openedAt, anchor } = this.#legs[side];
+    return side === 'candidate' && openedAt === null && anchor === null;
+  }
+
   /** Why an event can have no pair: the other leg was not there, or copies were lost. Null: neither. */
   excuse(event: Pending): UnjudgedReason | null {
     const { openedAt } = this.#legs[otherSide(event.side)];

@@ -462,8 +462,9 @@ export class Pairing {
     // Also of what comes once more, or is sent again: rules leave things out, and it says so of itself.
     if (side === 'candidate') event.isContaminated ||= this.#isOthers(event, null);
     if (isDuplicate) this.#resolve(event, 'duplicate', null);
-    else if (event.isReplay) this.#resolve(event, 'unjudged', 'no-second');
-    else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
+    else if (event.isReplay || this.#legs.isOfPasserBy(event)) {
+      this.#resolve(event, 'unjudged', 'no-second');
+    } else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
   }
 
   #isOthers(candidate: Pending, legacy: Pending | null): boolean {
