@@ -3,7 +3,6 @@
 import { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
-import type { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
@@ -21,6 +20,7 @@ import { Stalls } from './bypass-stalls.ts';
 import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
+import { cutOff } from './cut-off.ts';
 import { paced } from './pace.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
@@ -288,7 +288,12 @@ export class BypassLane {
     client.once('close', () => {
       lane.sessionsOpen -= 1;
     });
-    for (const peer of [client, upstream]) this.#stalls.watch(peer, () => client.destroy());
+    this.#stalls.watch(client, () => client.destroy());
+    this.#stalls.watch(upstream, () => {
+      client.destroy();
+      // What still waits for it would keep it for ever.
+      upstream.destroy();
+    });
     const socket = new BypassedSocket(client, upstream, this.#options.context().limits);
     this.#sockets.set(client, socket);
     if (this.#draining) endForRestart(socket);
@@ -363,9 +368,8 @@ export class BypassLane {
     const { response } = passing;
     if (response.writableEnded || response.destroyed) return;
     passage.brokenOff = true;
-    const socket = response.socket as TLSSocket | null;
-    if (endsWithConnection(passing) && socket !== null && !socket.encrypted)
-      socket.resetAndDestroy();
+    const { socket } = response;
+    if (endsWithConnection(passing) && socket !== null) cutOff(socket);
     else response.destroy();
     const { logger, observer } = this.#options;
     const about = { ...passage.ids, route: name, side: 'legacy', detail: error.code };

@@ -1,6 +1,7 @@
 // The emergency lane, for what no route names and for everything while an operator engages it: bad input
 // and faults by their numbers, and how it ends.
-import { afterEach, describe, expect, test } from 'vitest';
+import net from 'node:net';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { closeFrame } from '../../src/wire/frames.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import {
@@ -431,9 +432,14 @@ describe.each(WAYS)('$way', way => {
 
   test('a WebSocket whose legacy takes nothing for stallMs is gone, one that is silent is not', async () => {
     const at = await place(way, { limits: { stallMs: 300 } });
+    const write = vi.spyOn(net.Socket.prototype, 'write');
+    open.push({ close: () => write.mockRestore() });
     const silent = await webSocket(at, way.webSocket);
     const client = await connected(at.front);
     const upstream = await webSocket({ ...at, client }, way.webSocket);
+    const { remotePort } = upstream.socket;
+    const towards = write.mock.contexts.map(socket => socket as net.Socket);
+    const held = towards.find(({ localPort }) => localPort === remotePort);
     upstream.socket.pause();
     const pour = () => {
       while (client.socket.write(Buffer.alloc(65_536)));
@@ -442,6 +448,8 @@ describe.each(WAYS)('$way', way => {
     pour();
     await until('the client is gone', () => client.closed);
     expect(gone(at.client) || gone(silent)).toBe(false);
+    // Nor does what waits for it keep the connection to legacy, which says nothing as long as it does not read.
+    await until('legacy is let go', () => held?.destroyed);
   });
 
   test('no more WebSockets than sessions are allowed', async () => {
