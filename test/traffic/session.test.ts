@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { closeFrame, controlFrame, FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
@@ -204,10 +203,18 @@ test('43: a slow client gets everything that came before the end, and the end, a
   const write = vi.spyOn(net.Socket.prototype, 'write');
   open.push({ close: () => write.mockRestore() });
   const getsAll = async (path: string) => {
-    const { client, upstream } = await session({ limits: { closeMs: 200 } }, path);
-    const { localPort } = client.socket;
+    const { client, upstream, service, front } = await session({ limits: { closeMs: 200 } }, path);
+    // One for whom nothing waits, and who does not follow either.
+    const idle = await rawClient(front.port);
+    open.push({ close: () => idle.socket.destroy() });
+    idle.write(upgradeRequest(path));
+    const itsService = await service.next();
+    await itsService.accept();
+    await idle.has('\r\n\r\n');
     const towards = write.mock.contexts.map(socket => socket as net.Socket);
-    const held = towards.find(({ remotePort }) => remotePort === localPort);
+    const heldFor = ({ socket: { localPort } }: RawEnd) =>
+      towards.find(({ remotePort }) => remotePort === localPort);
+    const [held, idleOne] = [heldFor(client), heldFor(idle)];
     client.socket.pause();
     const before = upstream.socket.bytesWritten;
     // As much as the kernel takes for him, and something for the proxy to keep.
@@ -217,8 +224,8 @@ test('43: a slow client gets everything that came before the end, and the end, a
     }
     upstream.socket.end(closeFrame(1000));
     await until('all has gone out', () => upstream.socket.writableLength === 0);
-    // Sessions are looked at once a second; twice is late.
-    await pause(2_300);
+    itsService.socket.end(closeFrame(1000));
+    await until('closeMs is over, for both', () => idleOne?.destroyed);
     client.socket.resume();
     await until('the end comes', () => client.ended || client.closed);
     expect(client.received.length).toBe(upstream.socket.bytesWritten - before);
