@@ -169,8 +169,10 @@ export class Pairing {
   legClosed(side: Side, atMs: number): void {
     this.#now = atMs;
     // Before: what the leg did and did not send while it was there still counts.
-    this.#giveUp(otherSide(side), 'no-second');
+    const other = otherSide(side);
+    this.#giveUp(other, 'no-second');
     this.#legs.closed(side);
+    if (!this.#legs.isOpen(other)) this.#giveUp(side, 'no-second');
   }
 
   /**
@@ -404,12 +406,24 @@ export class Pairing {
   #giveUp(side: Side, because: UnjudgedReason): void {
     // A leg that is gone takes along what it would have said again.
     this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isNamed);
-    const waiting = this.#waiting[side];
-    for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
+    const goesOn = because === 'no-second' && this.#legs.isOpen(side);
+    let next: Pending | null = null;
+    for (let event = this.#waiting[side].oldest; event !== null; event = next) {
+      next = event.newer;
+      // It had come before its leg went, and may have been changed: that is known once this side has gone on.
+      if (goesOn && this.#hasLike(event)) continue;
       const isOnly = isNamed(event) && this.#isDuplicate(event);
       if (wasPassed(event) || isOnly) this.#resolveAlone(event);
       else this.#resolve(event, 'unjudged', because);
     }
+  }
+
+  /** Does one of its key wait on the other side of its lane? */
+  #hasLike(event: Pending): boolean {
+    for (const other of this.#waiting[otherSide(event.side)].allOf(event.match)) {
+      if (other.lane === event.lane) return true;
+    }
+    return false;
   }
 
   /** Does one that says the same wait beside it, so that an id may be the other one's? */
