@@ -144,7 +144,7 @@ export class IsolationGuard {
   /** What is another's and can not be put right is withheld. */
   #sanitized(payload: Buffer, fields: readonly RoutingField[]): Buffer | 'withhold' {
     return this.#contained<Buffer | 'withhold'>(
-      () => sanitize(payload, fields, this.#recipient),
+      () => sanitize(this.#facts.isolation, this.#recipient, payload, fields),
       'withhold',
     );
   }

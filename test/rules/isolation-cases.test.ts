@@ -27,7 +27,7 @@ test.each(CASES)('$file: $one.name', ({ one }) => {
     expect(hasRoutingField(isolation, bytes)).toBe(true);
   }
   if (examined.kind === 'foreign' || examined.kind === 'among') {
-    const safe = sanitize(bytes, examined.fields, recipient);
+    const safe = sanitize(isolation, recipient, bytes, examined.fields);
     if (one.sanitized !== undefined) expect(safe.toString()).toBe(one.sanitized);
     expect(examine(isolation, recipient, safe, form).kind).toBe('clean');
   } else expect(one.sanitized).toBeUndefined();

@@ -141,9 +141,8 @@ class FieldWalk {
     if (this.#next() !== QUOTE) throw new NotJson();
     const start = this.#at;
     const isPlain = this.#string();
-    // Names that are looked for are ASCII: other bytes need not be decoded to tell that it is none.
     return isPlain
-      ? this.#bytes.toString('latin1', start + 1, this.#at - 1)
+      ? this.#bytes.toString(this.#isolation.nameCoding, start + 1, this.#at - 1)
       : this.#decoded(start, this.#at);
   }
 

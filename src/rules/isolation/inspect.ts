@@ -107,7 +107,7 @@ function saidBy(
 ): Said | null {
   if (isolation.isContent(outer, name)) return 'content';
   if (isolation.isProvenance(name, types)) return 'provenance';
-  return recipient.named(payload.toString('utf8', start, end));
+  return recipient.named(isolation, payload.toString('utf8', start, end));
 }
 
 function uninspectable(because: UninspectableBecause): Inspection {

@@ -1,6 +1,7 @@
 // The user whom a session belongs to, and whether a value in a routing field means him.
 import type { Subject } from '../decide.ts';
 import { withExactIntegers } from '../pairing/exact.ts';
+import type { Isolation } from './rules.ts';
 
 /** A number as it was written; the compiler's library does not know it yet. */
 const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => unknown };
@@ -31,9 +32,10 @@ export class Recipient {
 
   /**
    * Of a value as it is written in JSON. Compared exactly, as strings; numbers by their digits. A list
-   * must have him in it; an object, which is no name, must hold one of his. Null where it is no JSON.
+   * must have him in it. An object is one user: what of it names him must name him alone, and what it says
+   * besides (who invited him) is nobody's name. Null where it is no JSON.
    */
-  named(json: string): Named | null {
+  named({ naming }: Isolation, json: string): Named | null {
     let value: unknown;
     try {
       value = JSON.parse(json);
@@ -43,18 +45,19 @@ export class Recipient {
     }
     if (typeof value === 'number') return value === 0 ? 'nobody' : this.#number(json, value);
     // Integers beyond 2^53 keep their digits; nested deeper than that can be done for, it is no name.
-    if (typeof value !== 'object' || value === null) return this.#value(value, 0);
-    const exact = withExactIntegers(json) ?? value;
-    const named = this.#value(exact, 0);
+    if (typeof value !== 'object' || value === null) return this.#value(value, naming, 0);
+    const exact = withEveryMember(json) ?? value;
+    const named = this.#value(exact, naming, 0);
     if (named !== 'own' || !Array.isArray(exact)) return named;
-    return exact.some(member => this.#value(member, 1) === 'foreign') ? 'among' : 'own';
+    return exact.some(member => this.#value(member, naming, 1) === 'foreign') ? 'among' : 'own';
   }
 
   /** Of a list that names him among others, as it is written in JSON: with his own entries alone, as they are. */
-  alone(json: string): string {
-    const exact = withExactIntegers(json) as readonly unknown[];
+  alone({ naming }: Isolation, json: string): string {
+    const exact = withEveryMember(json) as readonly unknown[];
     const written = JSON.parse(json, asWritten) as readonly unknown[];
-    return JSON.stringify(written.filter((_, index) => this.#value(exact[index], 1) === 'own'));
+    const own = written.filter((_, index) => this.#value(exact[index], naming, 1) === 'own');
+    return JSON.stringify(own);
   }
 
   #number(json: string, value: number): Named {
@@ -64,7 +67,7 @@ export class Recipient {
     return isExact && this.#names.has(String(value)) ? 'own' : 'foreign';
   }
 
-  #value(value: unknown, depth: number): Named {
+  #value(value: unknown, naming: ReadonlySet<string>, depth: number): Named {
     switch (typeof value) {
       case 'string':
         if (value === '') return 'nobody';
@@ -76,22 +79,60 @@ export class Recipient {
         return this.#names.has(String(value)) ? 'own' : 'foreign';
       case 'object':
         if (value === null) return 'nobody';
-        return depth < MOST_NESTING ? this.#members(Object.values(value), depth) : 'foreign';
+        if (depth >= MOST_NESTING) return 'foreign';
+        return Array.isArray(value)
+          ? this.#oneOf(value, naming, depth)
+          : this.#allOf(namesIn(value, naming), naming, depth);
       default:
         return 'nobody';
     }
   }
 
-  #members(members: readonly unknown[], depth: number): Named {
+  #oneOf(members: readonly unknown[], naming: ReadonlySet<string>, depth: number): Named {
     let found: Named = 'nobody';
     for (const member of members) {
-      const named = this.#value(member, depth + 1);
+      const named = this.#value(member, naming, depth + 1);
       if (named === 'own') return 'own';
       if (named === 'foreign') found = 'foreign';
     }
     return found;
   }
+
+  #allOf(members: readonly unknown[], naming: ReadonlySet<string>, depth: number): Named {
+    let found: Named = 'nobody';
+    for (const member of members) {
+      const named = this.#value(member, naming, depth + 1);
+      if (named === 'foreign') return 'foreign';
+      if (named === 'own') found = 'own';
+    }
+    return found;
+  }
 }
+
+/** What of an object says who it is; all of it, where nothing in it is called as such a thing is. */
+function namesIn(record: object, naming: ReadonlySet<string>): readonly unknown[] {
+  const members = Object.entries(record);
+  const named = members.filter(([key]) => naming.has(key.slice(key.indexOf(' ') + 1)));
+  return (named.length > 0 ? named : members).map(([, value]) => value);
+}
+
+/**
+ * The value with its exact integers, and with all members of its objects: of a key that comes twice a parser
+ * keeps one. Each key has its number and a blank before it. `undefined` where that can not be had.
+ */
+function withEveryMember(json: string): unknown {
+  if (!json.includes('{')) return withExactIntegers(json);
+  let number = 0;
+  const numbered = json.replaceAll(TEXT, (text: string, colon?: string) => {
+    if (colon === undefined) return text;
+    number += 1;
+    return `"${number} ${text.slice(1)}`;
+  });
+  return withExactIntegers(numbered);
+}
+
+/** A text in JSON, and the colon behind it, which only a key has. */
+const TEXT = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?/g;
 
 function asWritten(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
   const { source } = context ?? {};

@@ -39,10 +39,18 @@ export const DEFAULT_ISOLATION: IsolationRules = {
  */
 export const FIELD_NAME = /^[A-Za-z0-9_.:@$-]{1,100}$/;
 
+const BEYOND_ASCII = /[^\0-\x7f]/;
+/** Beside routing fields, what says in an object who it is. */
+const NAMING_MEMBERS = ['id', 'user_id', 'userId', 'uid', 'sub'];
+
 /** Rules made ready for use; one per route. */
 export class Isolation {
   readonly rules: IsolationRules;
   readonly envelopes: ReadonlySet<string>;
+  /** What names of fields are to be read as. Few are beyond ASCII, and as UTF-8 they take longer. */
+  readonly nameCoding: 'latin1' | 'utf8';
+  /** Members of an object in a routing field that say who it is. */
+  readonly naming: ReadonlySet<string>;
   /** Names of routing fields as they stand in JSON, with their quotes. */
   readonly needles: readonly Buffer[];
   /** Any of them, or the escape of what may be a letter of one: digits 2 to 7 come first. */
@@ -61,9 +69,12 @@ export class Isolation {
     if (wrong !== undefined) throw new RangeError(`"${wrong}" can not be a routing field`);
     this.rules = rules;
     this.envelopes = new Set(rules.envelopes);
+    const names = [...rules.envelopes, ...rules.content];
+    this.nameCoding = names.some(name => BEYOND_ASCII.test(name)) ? 'utf8' : 'latin1';
+    this.naming = new Set([...NAMING_MEMBERS, ...rules.routing]);
     this.needles = rules.routing.map(name => Buffer.from(`"${name}"`));
-    const names = rules.routing.map(name => name.replaceAll(/[.$]/g, '\\$&'));
-    this.anyName = new RegExp(`"(?:${names.join('|')})"|\\\\u00[2-7]`);
+    const needles = rules.routing.map(name => name.replaceAll(/[.$]/g, '\\$&'));
+    this.anyName = new RegExp(`"(?:${needles.join('|')})"|\\\\u00[2-7]`);
     this.nameCodes = new Set(rules.routing.flatMap(name => [...Buffer.from(name)]));
     this.identifiers = rules.identifiers.map(stepsOf);
     this.everyone = new Set(rules.everyone);

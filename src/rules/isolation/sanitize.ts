@@ -2,6 +2,7 @@
 // stays what it was.
 import type { RoutingField } from './inspect.ts';
 import type { Recipient } from './recipient.ts';
+import type { Isolation } from './rules.ts';
 
 const OPEN_ARRAY = 0x5b;
 const NUMBER = /^-?\d/;
@@ -14,16 +15,17 @@ const DIGITS = /^(?:0|[1-9]\d{0,14})$/;
  * can be one.
  */
 export function sanitize(
+  isolation: Isolation,
+  recipient: Recipient,
   payload: Buffer,
   fields: readonly RoutingField[],
-  recipient: Recipient,
 ): Buffer {
   const parts: Buffer[] = [];
   let from = 0;
   for (const { says, start, end } of fields) {
     const mended =
       says === 'among'
-        ? recipient.alone(payload.toString('utf8', start, end))
+        ? recipient.alone(isolation, payload.toString('utf8', start, end))
         : inPlaceOf(payload, start, recipient);
     parts.push(payload.subarray(from, start), Buffer.from(mended));
     from = end;
