@@ -85,6 +85,11 @@ interface Call {
   readonly request: RequestFacts;
   readonly route: RouteConfig;
   readonly link: ClientLink;
+  /**
+   * What judge and guard know it by. Not its `X-Request-Id`: two users may send the same, and one would be judged
+   * by what the other was sent.
+   */
+  readonly id: string;
 }
 
 interface Guarded {
@@ -111,6 +116,7 @@ export class HttpLane {
   /** Of legacy's twin: what ends each, and its route. */
   readonly #twinStreams = new Map<() => void, string>();
   #draining = false;
+  #lastNumber = 0;
   readonly #sweeper: NodeJS.Timeout;
 
   constructor(options: HttpLaneOptions) {
@@ -209,6 +215,7 @@ export class HttpLane {
 
     const route = matchRoute(context.routes, request.target.path, 'http');
     if (route === undefined) return this.#options.unrouted(incoming, response);
+    this.#lastNumber += 1;
     const call = {
       incoming,
       response,
@@ -216,6 +223,8 @@ export class HttpLane {
       request,
       route,
       link: this.#linkOf(incoming.socket),
+      // No X-Request-Id has a #. The rest leads from evidence to log.
+      id: `${request.requestId}#${this.#lastNumber}`,
     };
     const admitted = await admit(context, request, incoming.url ?? '', call.link.identities);
     if (!admitted.ok) return this.#refuse(response, 'unauthorized', knownOf(call));
@@ -307,14 +316,14 @@ export class HttpLane {
       readonly answer: AnswerSink;
     },
   ): { readonly answer: AnswerSink; readonly compared: () => boolean } {
-    const { incoming, response, context, request, route, link } = call;
+    const { incoming, response, context, request, route, link, id } = call;
     const { plan, subject, singleUse, answer } = shown;
     const primary: Side = plan.side === 'legacy' ? 'candidate' : 'legacy';
     const pair = this.#comparing(call, subject, primary, false);
     const stream =
       route.protocol === 'sse'
         ? this.#options.tap.stream({
-            ...{ route: route.name, id: request.requestId, format: 'sse', subject, primary },
+            ...{ route: route.name, id, format: 'sse', subject, primary },
           })
         : null;
     const heldBack = stream === null ? null : new HeldBack(stream);
@@ -367,10 +376,10 @@ export class HttpLane {
 
   /** `sink`, with nobody else's data in it where the decision says so. */
   #guarded(
-    { incoming, response, route, request }: Call,
+    { incoming, response, route, id }: Call,
     { subject, decision, sink, compared }: Guarded,
   ): AnswerSink {
-    const about = { id: request.requestId, route, subject };
+    const about = { id, route, subject };
     const told = { watch: this.#options.isolation, compared };
     const facts = guardFacts(about, decision.primary, decision.isolation, told);
     if (facts === null) return sink;
@@ -381,12 +390,12 @@ export class HttpLane {
 
   /** Where somebody measures how legacy differs from itself, and there is a twin of it: its stream as well. */
   #standTwinBeside(call: Call, subject: Subject | null): void {
-    const { incoming, response, context, request, route, link } = call;
+    const { incoming, response, context, request, route, link, id } = call;
     const { twins, tap } = this.#options;
     if (context.twin === null || this.#twinStreams.size >= MOST_TWIN_STREAMS) return;
     if (!twins.take(route.name)) return;
     const stream = tap.stream({
-      ...{ route: route.name, id: request.requestId, format: 'sse', subject, isTwin: true },
+      ...{ route: route.name, id, format: 'sse', subject, isTwin: true },
     });
     const sent = this.#shadows.send({
       ...{ route: route.name, link, request, singleUse: false, isStream: true },
@@ -410,7 +419,7 @@ export class HttpLane {
 
   /** Asks legacy the same once more, to learn how it differs from itself. Returns where its first answer goes. */
   #askTwice(call: Call, subject: Subject | null, answer: AnswerSink): AnswerSink {
-    const { incoming, response, context, request, route, link } = call;
+    const { incoming, response, context, request, route, link, id } = call;
     const method = incoming.method ?? 'GET';
     const pair = new SamplePair({
       room: this.#samples,
@@ -418,7 +427,7 @@ export class HttpLane {
       each: () => false,
       both: samples =>
         this.#options.tap.twins({
-          ...{ route: route.name, id: request.requestId, subject, isWrite: false, method },
+          ...{ route: route.name, id, subject, isWrite: false, method },
           ...{ primary: 'legacy', ...samples },
         }),
       // Of a sample nothing is missing.
@@ -438,14 +447,14 @@ export class HttpLane {
   }
 
   #comparing(
-    { incoming, request, route }: Call,
+    { incoming, route, id }: Call,
     subject: Subject | null,
     primary: Side,
     isWrite: boolean,
   ): SamplePair {
     const { tap } = this.#options;
     const facts = {
-      ...{ route: route.name, id: request.requestId, subject },
+      ...{ route: route.name, id, subject },
       ...{ method: incoming.method ?? 'GET', primary },
     };
     const isolation = isolationOf(route);
