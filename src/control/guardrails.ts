@@ -26,6 +26,8 @@ import { inFlight, type WriteSplits } from './write-splits.ts';
 
 /** Windows are seconds and more; a look takes microseconds a route. */
 const LOOK_MS = 1_000;
+/** Looks that contaminations bring about, be they thousands a second, are kept so far apart. */
+const LEAST_APART_MS = 500;
 /** Units end a minute after their last event: nobody misses anything in five seconds. */
 const DIVERGENCE_LOOKS = 5;
 const DIVERGENCE_MS = 2_000;
@@ -64,6 +66,7 @@ interface Watched {
   readings: readonly Reading[];
   firings: Firings;
   divergence: Divergence;
+  /** Since the start. */
   contaminated: number;
   idle: RouteGuardrails['idle'];
 }
@@ -100,7 +103,10 @@ export class Guardrails {
   contaminated(name: string): void {
     const route = this.#options.loaded().config.routes.find(known => known.name === name);
     if (route === undefined) return;
-    this.#of(name).contaminated += 1;
+    const watched = this.#of(name);
+    // Counted from what was before it, also where it is the first thing that is known of the route.
+    if (watched.looks.length === 0) this.#lookAt(route);
+    watched.contaminated += 1;
     this.#lookAt(route);
   }
 
@@ -145,7 +151,6 @@ export class Guardrails {
       // What was before says nothing about what comes after: it begins anew.
       watched.looks = [];
       watched.readings = [];
-      watched.contaminated = 0;
       // Whoever releases a rollback wants to see it fire again; what it held, going back lets rest.
       watched.firings =
         watched.idle === 'latched'
@@ -154,15 +159,18 @@ export class Guardrails {
       return;
     }
     const { windowMs, ...rules } = this.#options.loaded().config.guardrails;
-    const totals = this.#totals(route.name);
-    watched.looks.push({ at: now, totals });
+    const totals = this.#totals(route.name, watched);
+    const last = watched.looks.at(-1);
+    if (last === undefined || now - last.at >= LEAST_APART_MS)
+      watched.looks.push({ at: now, totals });
     while ((watched.looks[1]?.at ?? now) <= now - windowMs) watched.looks.shift();
     const window = totalsSince(totals, watched.looks[0]?.totals ?? totals);
     const serves = (this.#options.flags.stage(route).serve ?? 1) > 0;
-    const { divergence, contaminated } = watched;
+    const isStale = this.#options.rollbacks.isStale(route.name);
+    const { divergence } = watched;
     const legacyEver = totals.legacy;
-    const facts = { protocol: route.protocol, window, legacyEver, divergence, contaminated };
-    watched.readings = readings(rules, facts, serves);
+    const facts = { protocol: route.protocol, window, legacyEver, divergence, serves, isStale };
+    watched.readings = readings(rules, facts);
     const { firings, fresh } = fire(watched.firings, watched.readings, now, this.#calmMs());
     watched.firings = firings;
     for (const reading of fresh) this.#act(route, reading);
@@ -178,11 +186,11 @@ export class Guardrails {
     return CALM_WINDOWS * this.#options.loaded().config.guardrails.windowMs;
   }
 
-  #totals(name: string): Totals {
+  #totals(name: string, { contaminated }: Watched): Totals {
     const writes = this.#options.writes.counts().get(name);
     const splits = Object.values(writes?.splits ?? {}).reduce((sum, count) => sum + count, 0);
     const ended = writes === undefined ? 0 : writes.both - inFlight(writes);
-    return { ...signsNow(this.#options.signs.of(name)), writes: { ended, splits } };
+    return { ...signsNow(this.#options.signs.of(name)), writes: { ended, splits }, contaminated };
   }
 
   #act(config: RouteConfig, reading: Reading): void {
@@ -194,12 +202,17 @@ export class Guardrails {
     this.counts.set(key, (this.counts.get(key) ?? 0) + 1);
     const level = action === 'alert' ? 'warn' : 'error';
     this.#options.logger[level]({ route, ...reading }, 'a guardrail fired');
-    const { windowMs } = this.#options.loaded().config.guardrails;
+    const { windowMs, [rule]: rules } = this.#options.loaded().config.guardrails;
+    if (rules.action === 'rollback' && this.#options.rollbacks.isStale(route)) {
+      this.#options.logger.error(
+        { route, rule },
+        'a guardrail holds and does not roll back: legacy is stale, so that is for a person to decide',
+      );
+    }
     const details = { route, windowMs, ...reading };
     void this.#options.audit.note({ by, action: `guardrail-${action}`, reason, details });
     if (action !== 'rollback') return;
     this.#options.rollbacks.rollback({ route, reason, by, acceptStale: false }).catch(error => {
-      // From `complete`: legacy is stale, and whether that is worse is for a person to say.
       this.#options.logger.error({ route, rule, err: error }, 'a guardrail could not roll back');
     });
     // It holds in memory by now: a release before the next look must not find this firing still there.

@@ -109,7 +109,7 @@ export class Rollbacks {
     const scope = request.route ?? EVERYTHING;
     const routes = routesOf(this.#options, request.route).map(({ name }) => name);
     const state: Held = sever ? 'severed' : 'latched';
-    const stale = acceptStale ? [] : this.#staleOf(routes);
+    const stale = acceptStale ? [] : routes.filter(name => this.isStale(name));
     // In an emergency one route that has to be asked for twice must not keep the others where they are.
     const fresh = routes.filter(name => !stale.includes(name));
     if (fresh.length === 0 && stale.length > 0) throw refusedAsStale(stale, by);
@@ -209,16 +209,11 @@ export class Rollbacks {
     }, 0);
   }
 
-  /** Legacy has not heard of anything since the route became `complete`. */
-  #staleOf(routes: readonly string[]): readonly string[] {
-    return routesOf(this.#options, undefined)
-      .filter(
-        route =>
-          routes.includes(route.name) &&
-          this.latch.on(route.name) === null &&
-          this.#options.flags.stage(route).name === 'complete',
-      )
-      .map(({ name }) => name);
+  /** Of a route that is not held: legacy has not heard of anything since it became `complete`. */
+  isStale(name: string): boolean {
+    const route = this.#options.loaded().config.routes.find(known => known.name === name);
+    if (route === undefined || this.latch.on(name) !== null) return false;
+    return this.#options.flags.stage(route).name === 'complete';
   }
 
   #refuseOutdated({ epoch }: Pick<RollbackRequest, 'epoch'>): void {

@@ -16,7 +16,7 @@ export const NONE_FIRED: Firings = new Map();
 
 /**
  * What is in force after these readings, and the readings that fire now. One whose action became graver
- * since (the candidate serves now) fires again.
+ * since (the candidate serves now, or legacy is no longer stale) fires again.
  */
 export function fire(
   before: Firings,

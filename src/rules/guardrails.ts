@@ -76,7 +76,11 @@ export interface WriteTotals {
 }
 
 /** Running totals of a route. */
-export type Totals = Readonly<Record<Side, ReadonlySigns>> & { readonly writes: WriteTotals };
+export type Totals = Readonly<Record<Side, ReadonlySigns>> & {
+  readonly writes: WriteTotals;
+  /** The candidate's events that carried another user's data. */
+  readonly contaminated: number;
+};
 
 export type Divergence = Readonly<Partial<Record<UnitKind, Confidence>>>;
 
@@ -89,8 +93,10 @@ export interface Facts {
   readonly legacyEver: ReadonlySigns;
   /** Empty if it can not be read, or no unit has ended yet. */
   readonly divergence: Divergence;
-  /** Events since the guardrails were last armed. */
-  readonly contaminated: number;
+  /** Clients are served by the candidate. While none is, only evidence is looked at. */
+  readonly serves: boolean;
+  /** Legacy has not heard of everything. Whether going back to it is the lesser evil is for a person to say. */
+  readonly isStale: boolean;
 }
 
 /** `exceeded` fires; `too-little` is an answer of its own: nothing is known to be wrong, or right. */
@@ -124,24 +130,23 @@ export function totalsSince(now: Totals, before: Totals): Totals {
     ended: now.writes.ended - before.writes.ended,
     splits: now.writes.splits - before.writes.splits,
   };
-  return { ...(Object.fromEntries(sides) as Record<Side, ReadonlySigns>), writes };
+  const contaminated = now.contaminated - before.contaminated;
+  return { ...(Object.fromEntries(sides) as Record<Side, ReadonlySigns>), writes, contaminated };
 }
 
-/**
- * What every rule says that applies to the route. `serves`: clients are served by the candidate; while
- * none is, only evidence is looked at, and nothing is rolled back.
- */
-export function readings(rules: GuardrailRules, facts: Facts, serves: boolean): readonly Reading[] {
-  const { window } = facts;
+/** What every rule says that applies to the route. Where nothing is to be rolled back, a rule holds instead. */
+export function readings(rules: GuardrailRules, facts: Facts): readonly Reading[] {
+  const { window, serves, isStale } = facts;
+  const rollsBack = serves && !isStale;
   const ofTraffic = serves ? trafficReadings(rules, facts) : [];
   return [
     ...ofTraffic,
     rate('writeSplits', rules.writeSplits, parts(window.writes.splits, window.writes.ended), null),
     divergenceReading(rules.divergence, facts.divergence),
-    contaminationReading(rules.contamination, facts.contaminated),
+    contaminationReading(rules.contamination, window.contaminated),
   ].map(reading => ({
     ...reading,
-    action: !serves && reading.action === 'rollback' ? 'hold' : reading.action,
+    action: !rollsBack && reading.action === 'rollback' ? 'hold' : reading.action,
   }));
 }
 

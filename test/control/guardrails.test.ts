@@ -175,13 +175,63 @@ describe('a hold', () => {
   });
 });
 
+describe('a leak', () => {
+  const seconds = (count: number) => {
+    for (let i = 0; i < count; i++) {
+      op.clock.ms += 1_000;
+      op.guardrails.look();
+    }
+  };
+  const leaked = () =>
+    op.guardrails.of('events').rules.find(({ rule }) => rule === 'contamination')?.value;
+
+  // The fault: what leaked was counted up for good, so that the rule stayed exceeded, and the hold with it.
+  test('holds a shadowed route for its window and five that are calm, and no longer', async () => {
+    op = await operated({ 'events.json': flagsFor('events', 'shadow') });
+    // The first thing that is known of the route.
+    op.guardrails.contaminated('events');
+    expect(leaked()).toBe(1);
+    seconds(20);
+    op.guardrails.contaminated('events');
+    expect(leaked()).toBe(2);
+    seconds(170);
+    expect(leaked()).toBe(0);
+    expect(() => op.guardrails.refuseForward('events')).toThrow(
+      /a guardrail holds events where it is: contamination .* 150 s after that has ended/,
+    );
+    seconds(15);
+    expect(() => op.guardrails.refuseForward('events')).not.toThrow();
+    expect([...op.guardrails.counts.values()]).toEqual([1]);
+  });
+
+  // The fault: the firing that had been refused as stale stood for ever, and no later one went beyond it.
+  test('that found legacy stale rolls back once it is not any more, and so does the next one', async () => {
+    op = await operated({ 'events.json': flagsFor('events', 'complete') });
+    op.guardrails.look();
+    op.guardrails.contaminated('events');
+    expect(held()).toBeNull();
+    await op.write('events.json', flagsFor('events', 'live'));
+    await until('it is live', () => stage() === 'live');
+    op.guardrails.look();
+    expect(held()).toBe('latched');
+    await op.rollbacks.release({ route: 'events', reason: 'mended', by: 'operator alice' });
+    op.guardrails.look();
+    expect(held()).toBeNull();
+    op.guardrails.contaminated('events');
+    expect(held()).toBe('latched');
+  });
+});
+
+const stage = () => op.flags.stage(op.proxy.loaded().config.routes[0] as never).name;
+
 test('a rollback from complete is for a person to decide: the guardrail says so and holds', async () => {
   op = await operated({ 'events.json': flagsFor('events', 'complete') });
   op.guardrails.look();
   bad();
-  await until('it says so', () =>
-    op.logged.some(line => line.includes('a guardrail could not roll back')),
-  );
+  bad();
+  expect(op.logged.filter(line => line.includes('does not roll back'))).toHaveLength(1);
   expect(held()).toBeNull();
   expect(op.guardrails.of('events').holds).toBe(true);
+  await until('it is on record', async () => (await audited()).length > 0);
+  expect(await audited()).toMatchObject([{ action: 'guardrail-hold' }]);
 });

@@ -28,15 +28,17 @@ const facts = (
   candidate: Signs,
   legacy: Signs = signs(),
   more: Partial<Facts> = {},
-  writes = { ended: 0, splits: 0 },
+  { contaminated = 0, ...writes } = { ended: 0, splits: 0, contaminated: 0 },
 ): Facts => ({
   protocol: 'websocket',
-  window: { candidate, legacy, writes },
+  window: { candidate, legacy, writes, contaminated },
   legacyEver: legacy,
-  ...{ divergence: {}, contaminated: 0, ...more },
+  ...{ divergence: {}, serves: true, isStale: false, ...more },
 });
-const of = (rule: GuardrailName, given: Facts, serves = true): Reading | undefined =>
-  readings(RULES, given, serves).find(reading => reading.rule === rule);
+const leaks = (contaminated: number, more: Partial<Facts> = {}, candidate = signs()): Facts =>
+  facts(candidate, signs(), more, { ended: 0, splits: 0, contaminated });
+const of = (rule: GuardrailName, given: Facts): Reading | undefined =>
+  readings(RULES, given).find(reading => reading.rule === rule);
 const times = (count: number, ms: number): number[] => new Array<number>(count).fill(ms);
 const http = { protocol: 'http' } as const;
 
@@ -104,15 +106,10 @@ describe('what a rule says', () => {
       'writes that one service took alone',
       'writeSplits',
       'exceeded',
-      facts(signs(), signs(), {}, { ended: 100, splits: 2 }),
+      facts(signs(), signs(), {}, { ended: 100, splits: 2, contaminated: 0 }),
     ],
     ['no unit has ended', 'divergence', 'too-little', facts(signs())],
-    [
-      'an event of somebody else',
-      'contamination',
-      'exceeded',
-      { ...facts(signs()), contaminated: 1 },
-    ],
+    ['an event of somebody else', 'contamination', 'exceeded', leaks(1)],
     ['none', 'contamination', 'clear', facts(signs())],
   ])('%s: %s is %s', (_name, rule, state, given) => {
     expect(of(rule, given)).toMatchObject({ rule, state });
@@ -149,12 +146,19 @@ describe('what a rule says', () => {
   });
 
   test('where the candidate serves nobody, only evidence counts, and nothing is rolled back', () => {
-    const given = { ...facts(signs({ opened: 10, refused: 90 })), contaminated: 3 };
-    expect(readings(RULES, given, false).map(({ rule }) => rule)).toEqual([
+    const given = leaks(3, { serves: false }, signs({ opened: 10, refused: 90 }));
+    expect(readings(RULES, given).map(({ rule }) => rule)).toEqual([
       ...['writeSplits', 'divergence', 'contamination'],
     ]);
-    expect(of('contamination', given, false)).toMatchObject({ state: 'exceeded', action: 'hold' });
-    expect(of('contamination', given, true)).toMatchObject({ action: 'rollback' });
+    expect(of('contamination', given)).toMatchObject({ state: 'exceeded', action: 'hold' });
+    expect(of('contamination', leaks(3))).toMatchObject({ action: 'rollback' });
+  });
+
+  test('where legacy is stale all rules count, and hold instead of rolling back', () => {
+    const given = leaks(1, { isStale: true }, signs({ opened: 10, refused: 90 }));
+    for (const rule of ['handshakes', 'contamination'] as const) {
+      expect(of(rule, given)).toMatchObject({ state: 'exceeded', action: 'hold' });
+    }
   });
 
   test('is told with its figures', () => {
@@ -168,17 +172,18 @@ describe('what a rule says', () => {
 test('a window is what came since its first look', () => {
   const early: Totals = {
     candidate: signs({ opened: 100, refused: 50 }, times(10, 500)),
-    ...{ legacy: signs(), writes: { ended: 5, splits: 5 } },
+    ...{ legacy: signs(), writes: { ended: 5, splits: 5 }, contaminated: 4 },
   };
   const late: Totals = {
     candidate: signs({ opened: 130, refused: 51 }, [...times(10, 500), ...times(10, 5)]),
-    ...{ legacy: signs({ opened: 3 }), writes: { ended: 9, splits: 5 } },
+    ...{ legacy: signs({ opened: 3 }), writes: { ended: 9, splits: 5 }, contaminated: 5 },
   };
-  const { candidate, legacy, writes } = totalsSince(late, early);
+  const { candidate, legacy, writes, contaminated } = totalsSince(late, early);
   expect(candidate).toMatchObject({ opened: 30, refused: 1 });
   expect(latencyQuantile(candidate.latency, 0.99)).toBeLessThan(10);
   expect(legacy.opened).toBe(3);
   expect(writes).toEqual({ ended: 4, splits: 0 });
+  expect(contaminated).toBe(1);
 });
 
 test.each([0.05, 0.3, 1, 7, 42, 999, 12_345])('the quantile of %d ms is right to a quarter', ms => {
