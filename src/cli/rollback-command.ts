@@ -34,6 +34,9 @@ Flags decide again, and sessions move as they say: look at cutover stage before.
 holds everything is released, and routes that were rolled back by themselves stay. A release that can not
 be written to the state folder is refused.
 
+Ends with 0 if flags decide again, now or already, 1 if it was refused, 2 if nobody answers, 3 if something
+still holds what was to be released, 64 if the command was not understood.
+
 Examples:
   cutover release --reason "fixed in 1.4.2"
   cutover release --route events --reason "p99 is fine again"`;
@@ -65,7 +68,10 @@ export function releaseCommand(): Command {
     .action(async ({ reason, route, json = false, ...place }: RollbackOptions) => {
       if (reason === undefined) throw new CommandFailure(NOT_UNDERSTOOD, 'say why: --reason "…"');
       const admin = await connectAdmin(place);
-      print(await admin.post<Released>('/release', { reason, route }), json, releasedText);
+      const released = await admin.post<Released>('/release', { reason, route });
+      print(released, json, releasedText);
+      const held = released.held.map(({ scope }) => plain(scope));
+      if (held.length > 0) throw new CommandFailure(3, `still held on legacy: ${held.join(', ')}`);
     });
 }
 
@@ -124,7 +130,7 @@ function releasedText({ scope, changed, latch, held }: Released): string {
       : `${what} was rolled back again meanwhile (${plain(latch.by)}: ${plain(latch.reason)})`;
   const lines = held.map(
     entry =>
-      `  still held on legacy: ${plain(entry.scope)}, since ${entry.at} (${plain(entry.by)}: ${plain(entry.reason)})`,
+      `  held on legacy: ${plain(entry.scope)}, since ${entry.at} (${plain(entry.by)}: ${plain(entry.reason)})`,
   );
   return [said, ...lines].join('\n');
 }

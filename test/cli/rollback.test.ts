@@ -49,15 +49,43 @@ test('rollback waits for its proof and ends with 3 if something is left; release
   expect(ran.stdout).toContain('lost ?[2J');
   expect(ran.stdout).toMatch(/last candidate byte +none was handed to a client after the command/);
   const released = await run('release', '--reason', 'found it');
-  expect(released).toMatchObject({ code: 0, stderr: '' });
+  expect(released).toMatchObject({ code: 3, stderr: 'still held on legacy: events\n' });
   expect(released.stdout).toMatch(
-    /^everything was not held, so nothing was changed\n {2}still held on legacy: events, since/,
+    /^everything was not held, so nothing was changed\n {2}held on legacy: events, since/,
   );
+  // The fault: the script called that "not held", and ended with 0.
+  const byScript = await script('release', ['--reason', 'found it'], env);
+  expect(byScript).toMatchObject({
+    ...{ code: 3, stderr: 'nothing was changed\nstill held on legacy: events\n' },
+    stdout: expect.stringContaining('"changed":false'),
+  });
   expect((await run('release', '--reason', 'x', '--route', 'events')).stdout).toMatch(
     /flags decide again/,
   );
   expect((await run('proof')).stdout).toMatch(/^rollback 1 of route events: partly/);
   op.traffic.rollBack = rollBack;
+});
+
+test('a release that somebody overtakes with a rollback says what holds and ends with 3, by script as well', async () => {
+  const { doing } = op.audit;
+  await op.rollbacks.rollback({ reason: 'lost', by: 'operator alice', route: 'events' });
+  await op.rollbacks.rollback({ reason: 'lost', by: 'operator alice' });
+  op.audit.doing = async (act, does) => {
+    await op.rollbacks.rollback({ reason: 'leak, "scope":"none"', by: 'operator bob' });
+    return doing.call(op.audit, act, does) as ReturnType<typeof does>;
+  };
+  const ran = await run('release', '--reason', 'x');
+  expect(ran).toMatchObject({ code: 3, stderr: 'still held on legacy: events, *\n' });
+  expect(ran.stdout).toMatch(/^everything was rolled back again meanwhile \(operator /);
+  const byScript = await script('release', ['--reason', 'x'], env);
+  expect(byScript).toMatchObject({
+    code: 3,
+    stderr: 'nothing was changed\nstill held on legacy: events *\n',
+  });
+  op.audit.doing = doing;
+  const released = await script('release', ['--reason', 'x'], env);
+  expect(released).toMatchObject({ code: 3, stderr: 'released\nstill held on legacy: events\n' });
+  expect((await script('release', ['--reason', 'x', '--route', 'events'], env)).code).toBe(0);
 });
 
 test('a route in stage complete stays where it is, and is named with what takes it along', async () => {
