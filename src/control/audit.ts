@@ -3,9 +3,11 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { CutoverError } from '../errors.ts';
+import { inTime } from './disk-deadline.ts';
 import { type Entry, Journal, type Repair, type Verified } from './journal.ts';
 
 const FILE = 'audit.jsonl';
+const NO_ANSWER = 'the disk does not answer';
 
 export interface AuditRecord {
   /** ISO 8601. The order is by `seq`: clocks jump. */
@@ -26,6 +28,8 @@ export class Audit {
   readonly #now: () => Date;
   /** Null while another process holds the state folder, or if the file can not be opened. */
   #journal: Journal<AuditRecord> | null = null;
+  /** While it is being opened: two journals of one file would both go on from its last record. */
+  #opening: Promise<Journal<AuditRecord>> | null = null;
   #folder: string | null = null;
   #trouble: { readonly message: string; readonly since: string } | null = null;
   /** What was done all the same and is not on record. */
@@ -44,7 +48,7 @@ export class Audit {
   /** From now on records are kept in that folder. Never rejects: `record` does. */
   async keepIn(folder: string): Promise<void> {
     this.#folder = folder;
-    await this.#open().catch(error => this.#failed(error));
+    await this.#opened().catch(error => this.#failed(error));
   }
 
   /** Another process may write there now. */
@@ -55,24 +59,32 @@ export class Audit {
 
   /** Resolves once it is on record. Throws `CutoverError('conflict')`: it must not be done then. */
   async record(act: Act): Promise<AuditEntry> {
+    const appending = this.#append(act);
     try {
-      return await this.#append(act);
+      const entry = await inTime(appending, null);
+      if (entry !== null) return entry;
+      // It may get there yet, and then so does that it was not done.
+      void appending.then(({ seq }) => this.#undone(act, seq, 'conflict')).catch(() => undefined);
+      throw new Error(NO_ANSWER);
     } catch (cause) {
       const message = `nothing was changed, because it can not be put on record: ${this.#failed(cause)}. A rollback and the bypass need no record`;
       throw new CutoverError('conflict', message, { cause });
     }
   }
 
-  /** As `record`, for what is done in any case. False: it is not on record. */
+  /** As `record`, for what is done in any case. False: it is not on record, or not yet. */
   async note(act: Act): Promise<boolean> {
-    try {
-      await this.#append(act);
-      return true;
-    } catch (error) {
-      this.unkept += 1;
-      this.#failed(error);
-      return false;
-    }
+    const appending = this.#append(act).then(
+      () => true,
+      (error: unknown) => {
+        this.unkept += 1;
+        this.#failed(error);
+        return false;
+      },
+    );
+    const kept = await inTime(appending, null);
+    if (kept === null) this.#failed(new Error(NO_ANSWER));
+    return kept ?? false;
   }
 
   /** On record before it is done; if it fails, that is noted as well. */
@@ -81,11 +93,13 @@ export class Audit {
     try {
       return await does();
     } catch (error) {
-      const { by, action, reason } = act;
-      const code = error instanceof CutoverError ? error.code : 'internal';
-      await this.note({ by, action: `${action}-failed`, reason, details: { seq, code } });
+      await this.#undone(act, seq, error instanceof CutoverError ? error.code : 'internal');
       throw error;
     }
+  }
+
+  #undone({ by, action, reason }: Act, seq: number, code: string): Promise<boolean> {
+    return this.note({ by, action: `${action}-failed`, reason, details: { seq, code } });
   }
 
   /** The last `most` entries, newest first. Rejects with the system's error. */
@@ -103,16 +117,25 @@ export class Audit {
   }
 
   async #append(act: Act): Promise<AuditEntry> {
-    const journal = this.#journal ?? (await this.#open());
+    const journal = await this.#opened();
     const entry = await journal.append({ at: this.#now().toISOString(), ...act });
     this.#trouble = null;
     return entry;
+  }
+
+  async #opened(): Promise<Journal<AuditRecord>> {
+    if (this.#journal !== null) return this.#journal;
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = null;
+    });
+    return this.#opening;
   }
 
   async #open(): Promise<Journal<AuditRecord>> {
     const folder = this.#folder;
     if (folder === null) throw new Error('another process holds the state folder');
     const { journal, repair } = await Journal.open<AuditRecord>(join(folder, FILE), this.#now);
+    if (this.#folder !== folder) throw new Error('the state folder was given up meanwhile');
     this.#journal = journal;
     if (repair !== null) await this.#tellRepair(journal, repair);
     return journal;
@@ -144,6 +167,7 @@ export class Audit {
 }
 
 function sentence(error: unknown): string {
+  const isLate = error instanceof Error && error.message === NO_ANSWER;
   const code = error instanceof Error && 'code' in error ? ` (${error.code})` : '';
-  return `${FILE} in the state folder can not be written${code}`;
+  return `${FILE} in the state folder can not be written${isLate ? ` (${NO_ANSWER})` : code}`;
 }

@@ -3,6 +3,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CutoverError } from '../errors.ts';
+import { inTime } from './disk-deadline.ts';
 import { replaceDurably } from './durable-append.ts';
 
 const FILE = 'bypass.json';
@@ -53,7 +54,7 @@ export class Bypass {
   async engage(reason: string): Promise<void> {
     const engaged = { reason, at: this.#engaged?.at ?? this.#now().toISOString() };
     this.#engaged = engaged;
-    await this.#inTurn(async () => {
+    const writing = this.#inTurn(async () => {
       try {
         await replaceDurably(this.#file, `${JSON.stringify(engaged)}\n`);
         this.#kept = true;
@@ -62,6 +63,7 @@ export class Bypass {
         this.#kept = false;
       }
     });
+    if ((await inTime(writing, 'late')) === 'late') this.#kept = false;
   }
 
   /** Ends it. Throws `CutoverError('conflict')`, and it stays, if a restart would bring it back. */

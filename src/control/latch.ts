@@ -16,6 +16,7 @@ import {
   NO_LATCH,
   withEntry,
 } from '../rules/latch.ts';
+import { inTime } from './disk-deadline.ts';
 import { appendDurably, replaceDurably, tryAppending } from './durable-append.ts';
 
 const FILE = 'latch.jsonl';
@@ -53,6 +54,8 @@ export class Latch {
   #onFollowed: (before: LatchBook) => void = () => undefined;
   /** Ends when everybody before has done with the file. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** One that waits for its turn: whoever asks meanwhile is answered by it. */
+  #flushing: Promise<boolean> | null = null;
 
   private constructor(file: string, read: Read, now: () => Date) {
     this.#file = file;
@@ -117,7 +120,8 @@ export class Latch {
 
   /**
    * Holds a scope on legacy, in force when this returns; going to legacy needs no disk. What holds as
-   * much already stays as it was said. `written` settles once the disk has taken it, or refused.
+   * much already stays as it was said. `written` settles once the disk has taken it, or refused, or left
+   * the question open for seconds.
    */
   hold(state: Held, { scope, reason, by }: Saying): Said & { readonly written: Promise<boolean> } {
     this.#asked += 1;
@@ -126,12 +130,12 @@ export class Latch {
     const isHeld = before !== null && (before.state === state || before.state === 'severed');
     // One that is being released at this moment is said anew: the last word counts.
     if (isHeld && !this.#releasing.has(scope)) {
-      return { entry: before, changed: false, written: this.flush() };
+      return { entry: before, changed: false, written: inTime(this.flush(), false) };
     }
     const entry = this.#entry(state, { scope, reason, by });
     this.#hear(entry);
     this.#unwritten.push(entry);
-    return { entry, changed: true, written: this.flush() };
+    return { entry, changed: true, written: inTime(this.flush(), false) };
   }
 
   /**
@@ -180,7 +184,8 @@ export class Latch {
 
   /** Tries to write what the disk refused; true if all is on disk now. */
   flush(): Promise<boolean> {
-    return this.#inTurn(async () => {
+    this.#flushing ??= this.#inTurn(async () => {
+      this.#flushing = null;
       try {
         await this.#write();
       } catch {
@@ -188,6 +193,7 @@ export class Latch {
       }
       return this.kept;
     });
+    return this.#flushing;
   }
 
   /**

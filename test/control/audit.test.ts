@@ -1,7 +1,7 @@
 // The audit trail: each record is on disk before its change is made, and none can be changed unnoticed.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import request from 'supertest';
@@ -197,6 +197,21 @@ describe('what an operator changes', () => {
       expect(op.audit.trouble?.message).toContain('audit.jsonl');
     },
   );
+
+  // The fault: each of them opened the file by itself and wrote a record with the same number.
+  test('66: once the disk takes it again, is one chain, however many ask at once', async () => {
+    const trailFile = path.join(op.stateDir, 'audit.jsonl');
+    await mkdir(trailFile);
+    op.audit.letGo();
+    await op.audit.keepIn(op.stateDir);
+    expect(op.audit.trouble?.message).toContain('audit.jsonl');
+    await rmdir(trailFile);
+    const act = (action: string) => ({ by: 'operator', action, reason: null, details: {} });
+    const kept = await Promise.all(['a', 'b', 'c'].map(action => op.audit.note(act(action))));
+    expect(kept).toEqual([true, true, true]);
+    expect(await op.audit.verify()).toMatchObject({ entries: 3, fault: null });
+    expect(op.audit.trouble).toBeNull();
+  });
 
   test('68: when the clock is set back is in the order in which it was done', async () => {
     const clock = [3, 1, 2].map(hour => new Date(hour * 3_600_000));

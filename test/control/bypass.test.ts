@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Bypass } from '../../src/control/bypass.ts';
+import { hanging } from '../support/hanging.ts';
+import { until } from '../support/until.ts';
 
 let folder: string;
 let file: string;
@@ -104,4 +106,14 @@ test('a process that does not hold the folder follows the one that does', async 
   await other.follow();
   await holder.release();
   expect(ends).toEqual(['holder', 'other']);
+});
+
+test('66: where the disk hangs it holds, and says within seconds that it is not kept', async () => {
+  const bypass = await Bypass.open(folder);
+  const goOn = await hanging(file, () => bypass.follow());
+  await bypass.engage('now');
+  expect(bypass).toMatchObject({ engaged: { reason: 'now' }, kept: false });
+  await goOn();
+  await until('it is kept', () => bypass.kept);
+  expect((await Bypass.open(folder)).engaged?.reason).toBe('now');
 });

@@ -4,9 +4,11 @@ import request from 'supertest';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { readiness } from '../../src/control/health.ts';
+import { Latch } from '../../src/control/latch.ts';
 import { Proofs } from '../../src/control/proofs.ts';
 import { rollbackBySignal } from '../../src/control/rollback-signal.ts';
 import { statusOf } from '../../src/control/status.ts';
+import { hanging } from '../support/hanging.ts';
 import {
   type FakeProgress,
   flagsFor,
@@ -322,6 +324,32 @@ describe('66: where the state folder can not be written', () => {
     ]);
   });
 });
+
+// The fault: curl and the command gave up first, and said that nobody answers.
+test('66: where the disk hangs a rollback holds and says so within seconds; what needs a record is refused', async () => {
+  const { latch } = op.rollbacks;
+  const goOn = [
+    await hanging(path.join(op.stateDir, 'latch.jsonl'), () => latch.follow()),
+    await hanging(path.join(op.stateDir, 'audit.jsonl'), () => op.audit.verify()),
+  ];
+  const rollback = () => post('/rollback', { reason, route: 'events' });
+  const [first, second, stage] = await Promise.all([
+    rollback(),
+    rollback(),
+    post('/stage', { route: 'api', stage: 'off' }),
+  ]);
+  expect(first.body).toMatchObject({ changed: true, kept: false, audited: false });
+  expect(second.body).toMatchObject({ changed: false, kept: false, audited: false });
+  expect(decided()?.primary).toBe('legacy');
+  expect(stage.status).toBe(409);
+  expect(stage.body.error.message).toMatch(/^nothing was changed, .*the disk does not answer/);
+  for (const end of goOn) await end();
+  await until('it is on disk', () => latch.kept);
+  expect((await Latch.open(op.stateDir)).on('events')).toBe('latched');
+  await until('all is on record', async () => (await actions()).length === 4);
+  expect((await actions()).sort()).toEqual(['rollback', 'rollback', 'stage', 'stage-failed']);
+  expect(op.flags.stage(op.proxy.loaded().config.routes[1] as never).name).toBe('shadow');
+}, 30_000);
 
 test('a guardrail rolls back by the same call', async () => {
   const done = await op.rollbacks.rollback({
