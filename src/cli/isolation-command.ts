@@ -125,7 +125,8 @@ async function rulesOf({ config, route }: ExplainOptions) {
 
 function parsed(payload: Buffer): unknown {
   try {
-    return JSON.parse(payload.toString('utf8'));
+    // A byte order mark is none of it.
+    return JSON.parse(payload.toString('utf8').replace(/^\uFEFF/, ''));
   } catch {
     // Told as what can not be looked into.
     return undefined;

@@ -9,6 +9,8 @@ import { decodeText } from './decode.ts';
 
 /** A body of 1 MiB may become so long; whatever becomes longer is a bomb, or not worth comparing. */
 const MOST_DECODED_BYTES = 8 * 1_048_576;
+/** Byte order mark. */
+const MARK = Buffer.from('\uFEFF');
 
 /** `plain` is its `plainBody`. */
 export function answerOf(
@@ -22,6 +24,7 @@ export function answerOf(
     headers: fieldsOf(headers),
     body: plain === null || plain === undefined ? plain : read(plain),
     isCut: end === 'cut',
+    ...(plain && isMarked(plain) ? { isMarked: true } : {}),
     latencyMs: ms,
   };
 }
@@ -56,13 +59,22 @@ function fieldsOf(headers: RawHeaders): Answer['headers'] {
 /** The body as it came, where its numbers may have lost digits on their way into a value. */
 export function exactTextOf(plain: Buffer | null | undefined): string | null {
   if (!plain || !isUtf8(plain)) return null;
-  const decoded = decodeText(plain.toString('utf8'));
+  const decoded = decodeText(textOf(plain));
   return 'value' in decoded ? decoded.text : null;
 }
 
 /** Undefined for what is not comparable within its bounds. */
 function read(plain: Buffer): unknown {
   if (!isUtf8(plain)) return `binary, ${plain.length} bytes, sha256 ${hash('sha256', plain)}`;
-  const text = decodeText(plain.toString('utf8'));
+  const text = decodeText(textOf(plain));
   return 'value' in text ? text.value : undefined;
+}
+
+function isMarked(plain: Buffer): boolean {
+  return plain.subarray(0, MARK.length).equals(MARK);
+}
+
+/** Without the mark, as `fetch().json()` and `text()` have it. */
+function textOf(plain: Buffer): string {
+  return plain.toString('utf8', isMarked(plain) ? MARK.length : 0);
 }

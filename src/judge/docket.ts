@@ -360,7 +360,7 @@ export class Docket {
     const route = watch.route(facts.route);
     return subject === null || route === undefined
       ? null
-      : new StreamWatch(watch, route, { ...facts, subject });
+      : new StreamWatch(watch, route, this.#rulesOf(facts.route), { ...facts, subject });
   }
 
   #close(number: number, time: number): void {

@@ -1,8 +1,8 @@
 // One user's data on a route, by what legacy sends: whose identifiers and contents are, and whether what
 // somebody else is sent is his.
 import { contentPrint } from '../rules/compare/canonical.ts';
-import type { TypePlan } from '../rules/compare/compile.ts';
-import { isRecord, type JsonRecord, read } from '../rules/compare/record.ts';
+import type { CompiledRules, TypePlan } from '../rules/compare/compile.ts';
+import { isRecord, type JsonRecord, readAll } from '../rules/compare/record.ts';
 import { typeOf } from '../rules/event-key.ts';
 import type { IsolationRule } from '../rules/isolation/incident.ts';
 import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
@@ -43,70 +43,56 @@ export interface Found {
 export class OwnedData {
   readonly #watch: ContaminationWatch;
   readonly #route: RouteWatch;
+  readonly #rules: Pick<CompiledRules, 'planOf'>;
   readonly #user: Hash64;
   readonly #taught = new Set<string>();
   /** Of the ledger, when they were taught. */
   #generation = 0;
 
-  constructor(watch: ContaminationWatch, route: RouteWatch, user: Hash64) {
+  constructor(
+    watch: ContaminationWatch,
+    route: RouteWatch,
+    rules: Pick<CompiledRules, 'planOf'>,
+    user: Hash64,
+  ) {
     this.#watch = watch;
     this.#route = route;
+    this.#rules = rules;
     this.#user = user;
   }
 
-  /** Legacy has sent this to the user. */
-  learn(value: JsonRecord, plan: TypePlan, at: number): void {
-    const { isolation, personal } = this.#route;
-    const { identifiers } = this.#watch;
-    for (const steps of isolation.identifiers) {
-      const name = identifierAt(value, steps, plan);
-      if (name === null) continue;
-      const key = `${steps.at(-1)} ${name}`;
-      // What was taught before is in the half that is forgotten next: it is used still, and stays his.
-      const isOld = identifiers.generation !== this.#generation;
-      if (!isOld && this.#taught.has(key)) continue;
-      if (isOld || this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
-      this.#taught.add(key);
-      identifiers.teach(this.#watch.hash(steps.at(-1) ?? '', name), this.#user, at);
-      this.#generation = identifiers.generation;
-    }
-    const type = typeOf(value);
-    if (!this.#saysWhose(type, value, plan)) return;
-    const print = contentPrint(plan, value);
-    const before = this.#watch.contents.ownerOf(print);
-    const owner = this.#watch.contents.teach(print, this.#user, at);
-    if (before === null) personal.note(type, this.#user, 'new');
-    else if (owner === SHARED) personal.note(type, this.#user, 'shared');
+  /** Legacy has sent this to the user: an event, or a batch of them. */
+  learn(value: unknown, plan: TypePlan, at: number): void {
+    if (isRecord(value)) return this.#learn(value, plan, at, false);
+    this.#members(value, (member, itsPlan) => this.#learn(member, itsPlan, at, true));
   }
 
   /** In an event of the candidate's, less what is in legacy's own that it was paired with. */
-  foreignIdentifier(value: JsonRecord, plan: TypePlan, legacy: WatchedEvent | null): Found | null {
+  foreignIdentifier(event: WatchedEvent, legacy: WatchedEvent | null): Found | null {
     for (const steps of this.#route.isolation.identifiers) {
-      const name = identifierAt(value, steps, plan);
-      if (name === null) continue;
-      const others = legacy !== null && isRecord(legacy.value) ? legacy.value : null;
-      if (others !== null && identifierAt(others, steps, plan) === name) continue;
-      const owner = this.#ownedByOther(this.#watch.hash(steps.at(-1) ?? '', name));
-      if (owner === null) continue;
-      return { rule: 'ledger', path: pointerTo(steps), owner: this.#watch.nameOf(owner), what: '' };
+      const others = new Set(legacy === null ? [] : this.#identifiers(legacy, steps));
+      for (const name of this.#identifiers(event, steps)) {
+        if (others.has(name)) continue;
+        const owner = this.#ownedByOther(this.#watch.hash(steps.at(-1) ?? '', name));
+        if (owner === null) continue;
+        const path = pointerTo(steps);
+        return { rule: 'ledger', path, owner: this.#watch.nameOf(owner), what: '' };
+      }
     }
     return null;
   }
 
   /** Identifiers in it that legacy has not given anybody yet, and that are not in its own event. */
-  newIdentifiers(
-    value: JsonRecord,
-    plan: TypePlan,
-    { value: legacy }: WatchedEvent,
-  ): readonly NewIdentifier[] {
+  newIdentifiers(event: WatchedEvent, legacy: WatchedEvent): readonly NewIdentifier[] {
     return this.#route.isolation.identifiers.flatMap(steps => {
-      const name = identifierAt(value, steps, plan);
-      if (name === null) return [];
-      if (isRecord(legacy) && identifierAt(legacy, steps, plan) === name) return [];
-      const hash = this.#watch.hash(steps.at(-1) ?? '', name);
-      return this.#watch.identifiers.ownerOf(hash) === null
-        ? [{ path: pointerTo(steps), hash }]
-        : [];
+      const others = new Set(this.#identifiers(legacy, steps));
+      return [...this.#identifiers(event, steps)]
+        .filter(name => !others.has(name))
+        .map(name => ({
+          path: pointerTo(steps),
+          hash: this.#watch.hash(steps.at(-1) ?? '', name),
+        }))
+        .filter(({ hash }) => this.#watch.identifiers.ownerOf(hash) === null);
     });
   }
 
@@ -120,9 +106,67 @@ export class OwnedData {
     return null;
   }
 
-  foreignContent(value: JsonRecord, plan: TypePlan): Found | null {
+  /** In an event of the candidate's, or in one of a batch. */
+  foreignContent({ value, plan }: WatchedEvent): Found | null {
+    if (isRecord(value)) return this.#foreignContent(value, plan, false);
+    let found: Found | null = null;
+    this.#members(value, (member, itsPlan) => {
+      found ??= this.#foreignContent(member, itsPlan, true);
+    });
+    return found;
+  }
+
+  #learn(value: JsonRecord, plan: TypePlan, at: number, isMember: boolean): void {
+    const { isolation, personal } = this.#route;
+    for (const steps of isolation.identifiers) {
+      readAll(value, steps, plan.envelopes, name => this.#teach(steps, identifierOf(name), at));
+    }
     const type = typeOf(value);
-    if (!this.#saysWhose(type, value, plan) || !this.#route.personal.isPersonal(type)) return null;
+    if (!this.#saysWhose(type, value, plan, isMember)) return;
+    const print = contentPrint(plan, value);
+    const before = this.#watch.contents.ownerOf(print);
+    const owner = this.#watch.contents.teach(print, this.#user, at);
+    if (before === null) personal.note(type, this.#user, 'new');
+    else if (owner === SHARED) personal.note(type, this.#user, 'shared');
+  }
+
+  #teach(steps: readonly string[], name: string | null, at: number): void {
+    if (name === null) return;
+    const { identifiers } = this.#watch;
+    const key = `${steps.at(-1)} ${name}`;
+    // What was taught before is in the half that is forgotten next: it is used still, and stays his.
+    const isOld = identifiers.generation !== this.#generation;
+    if (!isOld && this.#taught.has(key)) return;
+    if (isOld || this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
+    this.#taught.add(key);
+    identifiers.teach(this.#watch.hash(steps.at(-1) ?? '', name), this.#user, at);
+    this.#generation = identifiers.generation;
+  }
+
+  /** All that stand at that place: its own, those in its envelopes, and those of each of a batch. */
+  #identifiers({ value, plan }: WatchedEvent, steps: readonly string[]): Set<string> {
+    const names = new Set<string>();
+    const add = (found: unknown) => {
+      const name = identifierOf(found);
+      if (name !== null) names.add(name);
+    };
+    if (isRecord(value)) readAll(value, steps, plan.envelopes, add);
+    else this.#members(value, (member, of) => readAll(member, steps, of.envelopes, add));
+    return names;
+  }
+
+  /** Of an array at the top, which is as many events. */
+  #members(value: unknown, take: (member: JsonRecord, plan: TypePlan) => void): void {
+    if (!Array.isArray(value)) return;
+    for (const member of value) {
+      if (isRecord(member)) take(member, this.#rules.planOf(typeOf(member)));
+    }
+  }
+
+  #foreignContent(value: JsonRecord, plan: TypePlan, isMember: boolean): Found | null {
+    const type = typeOf(value);
+    const isHis = this.#saysWhose(type, value, plan, isMember);
+    if (!isHis || !this.#route.personal.isPersonal(type)) return null;
     const owner = this.#watch.contents.ownerOf(contentPrint(plan, value));
     if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
     return { rule: 'fingerprint', path: '', owner: this.#watch.nameOf(owner), what: '' };
@@ -133,8 +177,12 @@ export class OwnedData {
     return owner === null || owner === SHARED || isSame(owner, this.#user) ? null : owner;
   }
 
-  /** Can content of this type say whose it is? Answers, failures and what is for everybody can not. */
-  #saysWhose(type: string, value: JsonRecord, plan: TypePlan): boolean {
+  /**
+   * Can content of this type say whose it is? Answers, failures and what is for everybody can not; nor a row of
+   * a list, which has no type that would tell.
+   */
+  #saysWhose(type: string, value: JsonRecord, plan: TypePlan, isMember: boolean): boolean {
+    if (isMember && type === '') return false;
     if (plan.isReply || plan.isFailure || this.#route.isolation.everyone.has(type)) return false;
     const hasOwn = (record: JsonRecord) =>
       Object.entries(record).some(
@@ -151,9 +199,8 @@ export class OwnedData {
   }
 }
 
-/** A text or number that is there, as text; what is longer is no identifier. */
-function identifierAt(value: JsonRecord, steps: readonly string[], plan: TypePlan): string | null {
-  const found = read(value, steps, plan.envelopes);
+/** A text or number, as text; what is longer is no identifier. */
+function identifierOf(found: unknown): string | null {
   if (typeof found === 'number') return String(found);
   if (typeof found !== 'string' || found === '' || found.length > MOST_CHARACTERS) return null;
   return found;

@@ -5,6 +5,7 @@
 //     └─ legacy's ──► whose identifiers, whose content             ▲
 //                          └── asked when no pair came ────────────┘
 import type { StreamFacts } from '../ports.ts';
+import type { CompiledRules } from '../rules/compare/compile.ts';
 import { isRecord } from '../rules/compare/record.ts';
 import { namesOf, type Side, type Subject } from '../rules/decide.ts';
 import { keyOf, typeOf } from '../rules/event-key.ts';
@@ -59,6 +60,7 @@ export class StreamWatch {
   constructor(
     watch: ContaminationWatch,
     route: RouteWatch,
+    rules: Pick<CompiledRules, 'planOf'>,
     facts: WatchedFacts & { readonly subject: Subject },
   ) {
     this.#watch = watch;
@@ -66,7 +68,7 @@ export class StreamWatch {
     this.#facts = facts;
     this.#recipient = new Recipient(facts.subject);
     this.#user = watch.user(facts.subject.id);
-    this.#owned = new OwnedData(watch, route, this.#user);
+    this.#owned = new OwnedData(watch, route, rules, this.#user);
   }
 
   /** Nobody takes everybody back by what he types: the candidate may be the first to repeat it. */
@@ -88,7 +90,7 @@ export class StreamWatch {
   ): string | null {
     const found = this.#marker(payload) ?? this.#routing(side, payload, form, at);
     if (found === null) {
-      if (side === 'legacy' && isRecord(value)) this.#owned.learn(value, plan, at);
+      if (side === 'legacy') this.#owned.learn(value, plan, at);
       return null;
     }
     const key = isRecord(value) && !isAnswer ? keyOf(plan, value).key : '';
@@ -103,20 +105,16 @@ export class StreamWatch {
    * paired with. True: it is another user's, by what legacy sends to whom.
    */
   isOthers(candidate: WatchedEvent, legacy: WatchedEvent | null, at: number): boolean {
-    const { value } = candidate;
-    if (!isRecord(value)) return false;
     const found =
-      this.#owned.foreignIdentifier(value, candidate.plan, legacy) ??
-      this.#owned.foreignContent(value, candidate.plan);
+      this.#owned.foreignIdentifier(candidate, legacy) ?? this.#owned.foreignContent(candidate);
+    const eventType = typeOf(candidate.value);
     if (found !== null) {
-      this.#watch.tell(this.#contamination('candidate', found, typeOf(value), at));
+      this.#watch.tell(this.#contamination('candidate', found, eventType, at));
       return true;
     }
     // A pair that differs has its verdict long before legacy has told everybody what is his.
-    const unknown =
-      legacy === null ? [] : this.#owned.newIdentifiers(value, candidate.plan, legacy);
+    const unknown = legacy === null ? [] : this.#owned.newIdentifiers(candidate, legacy);
     if (unknown.length > 0) {
-      const eventType = typeOf(value);
       const look = () => {
         const late = this.#owned.foreignOf(unknown);
         if (late !== null) this.#watch.tell(this.#contamination('candidate', late, eventType, at));

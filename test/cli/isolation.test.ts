@@ -39,6 +39,20 @@ test('a foreign address is told with its place, and ends with 1', async () => {
   expect(ran.stdout).not.toContain('bob');
 });
 
+test('of a batch, and behind a byte order mark, it is told as of one event', async () => {
+  const batch = '[{"type":"x","data":{"thread_id":"t"}},{"type":"notice"},{"text":"a row"}]';
+  const ran = await explain(`\uFEFF${batch}`, '--json');
+  expect(ran.code).toBe(0);
+  expect(JSON.parse(ran.stdout).rules).toMatchObject([
+    { rule: 'routing', says: 'clean' },
+    { rule: 'ledger', path: '/thread_id', says: 'open' },
+    { rule: 'fingerprint', says: 'open' },
+    { rule: 'fingerprint', says: 'clean', why: expect.stringContaining('for everybody') },
+    { rule: 'fingerprint', says: 'clean', why: expect.stringContaining('rows') },
+    { rule: 'marker', says: 'clean' },
+  ]);
+});
+
 test('what is declared as provenance, an alias, and a type for everybody are told as such', async () => {
   const receipt = await explain('{"type":"receipt","recipient_id":"bob"}', '--json');
   expect(receipt.code).toBe(0);

@@ -377,6 +377,38 @@ test('an event whose thread was changed to another user’s on its way is his', 
   expect(verdicts()).toEqual(['contaminated']);
 });
 
+test.each([
+  ['beside his own at the root', { thread_id: 't2', data: { thread_id: 't1' } }],
+  ['in the second envelope', { data: { thread_id: 't2' }, payload: { thread_id: 't1' } }],
+  ['in a batch', [step('run2', 't2'), { type: 'x', data: { thread_id: 't1' } }]],
+])('a thread of another user’s is found %s, changed or alone', (_where, event) => {
+  for (const isPaired of [true, false]) {
+    const { join, pass, whats, verdicts } = judged();
+    const [ann, bob] = [join('ann'), join('bob')];
+    ann.both(step('run1', 't1'));
+    bob.both(step('run2', 't2'));
+    const text = JSON.stringify(event);
+    if (isPaired) bob.say('legacy', text.replaceAll('t1', 't2'));
+    bob.say('candidate', text);
+    pass(2 * WINDOW_MS);
+    expect(whats()).toEqual(['ledger candidate bob /thread_id']);
+    expect(verdicts()).toContain('contaminated');
+  }
+});
+
+test('whose a thread is legacy says in an envelope and in a batch as well', () => {
+  const { join, pass, whats } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  ann.both({ ...step('run1', 't1'), data: { thread_id: 't2' } });
+  ann.both([step('run3', 't3'), 'no event', step('run4', 't4')]);
+  for (const thread of ['t2', 't3', 't4']) bob.say('candidate', step(`run-${thread}`, thread));
+  // He has it from legacy too, in a batch.
+  bob.both([step('run5', 't5')]);
+  bob.say('candidate', step('run6', 't5'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(Array.from({ length: 3 }, () => 'ledger candidate bob /thread_id'));
+});
+
 test('and if legacy tells only afterwards whose it is, that is told then', () => {
   const { join, pass, whats, verdicts } = judged();
   const [ann, bob] = [join('ann'), join('bob')];
@@ -412,6 +444,19 @@ test('content that legacy sent one user alone is his, wherever else it turns up'
   expect(told).toMatchObject([{ what: 'fingerprint candidate bob', owner: 'ann' }]);
   expect(told[0]?.ms).toBeLessThanOrEqual(WINDOW_MS + 100);
   expect(verdicts()).toEqual(['contaminated']);
+});
+
+test('in a batch as well; a row of a list, which has no type, is nobody’s', () => {
+  const { users, pass, whats } = withNotes();
+  const [ann, bob] = users;
+  const balance = note('the balance of this account is 42');
+  ann?.both([balance, { text: 'a row of a list of some length' }]);
+  bob?.say('candidate', [{ text: 'a row of a list of some length' }]);
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+  bob?.say('candidate', [note('what is said to bob alone'), balance]);
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['fingerprint candidate bob']);
 });
 
 test('content that went to several users, or of a type for everybody, accuses nobody', () => {
@@ -544,9 +589,36 @@ test('... not even by what was found just before that was seen', () => {
   expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
 });
 
-const answer = (body: object): AnswerSample => ({
+const answer = (body: object | string | Buffer): AnswerSample => ({
   ...{ status: 200, headers: ['content-type', 'application/json'], end: 'complete' },
-  ...{ body: Buffer.from(JSON.stringify(body)), marker: null, code: null, ms: 1 },
+  ...{ marker: null, code: null, ms: 1 },
+  body:
+    typeof body === 'string' || Buffer.isBuffer(body)
+      ? Buffer.from(body as string)
+      : Buffer.from(JSON.stringify(body)),
+});
+
+test.each([
+  ['behind a byte order mark', '\uFEFF{"thread_id":"t1"}'],
+  ['in a list', '[{"thread_id":"t2"},{"thread_id":"t1"}]'],
+])('a thread of another user’s is found in an answer, %s', (_where, text) => {
+  const { join, ask, pass, whats, verdicts } = judged();
+  join('ann').both(step('run1', 't1'));
+  ask('bob', answer(text.replaceAll('t1', 't2')), answer(text));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['ledger candidate bob /thread_id']);
+  expect(verdicts()).toEqual(['contaminated']);
+});
+
+test('a byte order mark before JSON is a difference of its own, and hides no other', () => {
+  const { ask, pass, findings } = judged();
+  const [plain, marked] = ['{"n":1}', '\uFEFF{"n":1}'];
+  ask('ann', answer(marked), answer(marked));
+  ask('ann', answer(plain), answer(marked));
+  ask('ann', answer(marked), answer('\uFEFF{"n":2}'));
+  pass(2 * WINDOW_MS);
+  const paths = findings.map(({ differences }) => differences.map(({ path }) => path));
+  expect(paths).toEqual([[], ['/isMarked'], ['/body/n']]);
 });
 
 test('an answer to one user with another’s address is contaminated, unless both services give it', () => {

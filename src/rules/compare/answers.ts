@@ -16,6 +16,8 @@ export interface Answer {
   readonly body: unknown;
   /** Why a body is undefined that is not too large. */
   readonly unread?: Stopped;
+  /** Its body begins with a byte order mark: browsers skip it, and many another reader refuses it. */
+  readonly isMarked?: true;
   /** It broke off before its end. */
   readonly isCut: boolean;
   /** From the request to the answer's last byte, ms; recorded, not compared. */
@@ -80,6 +82,7 @@ function headDifferences(how: AnswerRules, legacy: Answer, candidate: Answer): D
       : classOf(legacy.status) === classOf(candidate.status);
   if (!isSameStatus) value('/status', legacy.status, candidate.status);
   value('/isCut', legacy.isCut, candidate.isCut);
+  if (how.body) value('/isMarked', legacy.isMarked ?? false, candidate.isMarked ?? false);
   for (const name of how.headers) {
     const path = `/headers/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
     const [left, right] = [headerOf(legacy, name), headerOf(candidate, name)];

@@ -32,7 +32,28 @@ export function read(
       if (value !== undefined) break;
     }
   }
-  for (let at = 1; at < steps.length && value !== undefined; at++) {
+  return follow(value, steps, 1);
+}
+
+/** Calls `take` with what stands at `steps`, at the root and in every envelope; not with null. */
+export function readAll(
+  record: JsonRecord,
+  steps: readonly string[],
+  envelopes: readonly { readonly name: string }[],
+  take: (value: unknown) => void,
+): void {
+  const atRoot = follow(record, steps, 0);
+  if (atRoot !== undefined) take(atRoot);
+  for (const { name } of envelopes) {
+    const inner = own(record, name);
+    const value = isRecord(inner) ? follow(inner, steps, 0) : undefined;
+    if (value !== undefined) take(value);
+  }
+}
+
+function follow(from: unknown, steps: readonly string[], first: number): unknown {
+  let value: unknown = from ?? undefined;
+  for (let at = first; at < steps.length && value !== undefined; at++) {
     const step = steps[at] ?? '';
     if (Array.isArray(value)) value = value[Number(step)];
     else value = isRecord(value) ? own(value, step) : undefined;

@@ -1,6 +1,6 @@
 // What isolation makes of one event, rule by rule, and why: without anything else that was ever sent.
 import type { CompiledRules } from '../compare/compile.ts';
-import { isRecord, read } from '../compare/record.ts';
+import { isRecord, type JsonRecord, readAll } from '../compare/record.ts';
 import { typeOf } from '../event-key.ts';
 import type { IsolationRule } from './incident.ts';
 import { inspect, type MessageForm, type Said, UNINSPECTABLE } from './inspect.ts';
@@ -16,6 +16,9 @@ const WHY: Readonly<Record<Said, string>> = {
   provenance: 'is provenance by declaration: it says whose it is, not whom it is for',
   content: 'is content by declaration: what users write is no address',
 };
+
+const LEDGER =
+  'contaminated if legacy gave this identifier to another user alone, and did not send this event to this one';
 
 export interface ExplainedRule {
   readonly rule: IsolationRule;
@@ -61,16 +64,16 @@ export function explainEvent(
     const what = `${UNINSPECTABLE[inspection.because]}; the route lets it ${isolation.rules.uninspectable}`;
     add('routing', '', 'open', what);
   }
-  if (isRecord(value)) {
-    const { envelopes } = rules.planOf(eventType);
+  const events = isRecord(value) ? [value] : Array.isArray(value) ? value.filter(isRecord) : [];
+  if (events.length > 0) {
     for (const steps of isolation.identifiers) {
-      const name = read(value, steps, envelopes);
-      if (typeof name !== 'string' && typeof name !== 'number') continue;
-      const why =
-        'contaminated if legacy gave this identifier to another user alone, and did not send this event to this one';
-      add('ledger', pointerTo(steps), 'open', why);
+      if (events.some(event => hasIdentifier(event, steps, rules))) {
+        add('ledger', pointerTo(steps), 'open', LEDGER);
+      }
     }
-    add('fingerprint', '', ...contentOf(isolation, rules, eventType));
+    for (const type of new Set(events.map(typeOf))) {
+      add('fingerprint', '', ...contentOf(isolation, rules, type, Array.isArray(value)));
+    }
   }
   add('marker', '', 'clean', 'markers are planted by comparison runs alone');
   const isForeign = found.some(({ says }) => says === 'contaminated');
@@ -79,11 +82,21 @@ export function explainEvent(
   return { eventType, scan: scanned, says, rules: found };
 }
 
+function hasIdentifier(event: JsonRecord, steps: readonly string[], rules: CompiledRules): boolean {
+  let found = false;
+  readAll(event, steps, rules.planOf(typeOf(event)).envelopes, name => {
+    found ||= typeof name === 'string' || typeof name === 'number';
+  });
+  return found;
+}
+
 function contentOf(
   { everyone }: Isolation,
   rules: CompiledRules,
   type: string,
+  isMember: boolean,
 ): [ExplainedRule['says'], string] {
+  if (isMember && type === '') return ['clean', 'rows of a list without a type are nobody’s'];
   const { isReply, isFailure } = rules.planOf(type);
   if (everyone.has(type)) return ['clean', 'its type is for everybody, by declaration'];
   if (isReply) return ['clean', 'its type answers a client, and says nothing of whose it is'];
