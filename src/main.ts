@@ -183,7 +183,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     const listen = `${scheme}://${hostText(config.listen.host)}:${await lanes.listen({ beside: takeOver })}`;
     traffic = lanes;
     provider.onChange(() => void lanes.reconsider());
-    emergency.onEnd(() => void lanes.reconsider());
+    emergency.onChange(() => void lanes.reconsider());
     logger.info({ address: listen, flags: provider.revision }, 'traffic listens');
     for (const warning of warnings) logger.warn(warning);
     if (emergency.engaged !== null) logger.warn(emergency.engaged, 'the bypass is engaged');

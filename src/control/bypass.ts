@@ -19,7 +19,7 @@ export class Bypass {
   readonly #now: () => Date;
   #engaged: Engaged | null;
   #kept = true;
-  #onEnd: () => void = () => undefined;
+  #onChange: () => void = () => undefined;
   /** Ends when everybody before has done with the file. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -45,15 +45,15 @@ export class Bypass {
     return this.#kept;
   }
 
-  /** Called when it has ended: flags decide again. */
-  onEnd(listener: () => void): void {
-    this.#onEnd = listener;
+  /** Called when it is engaged, and when it has ended: somebody else decides then. */
+  onChange(listener: () => void): void {
+    this.#onChange = listener;
   }
 
   /** Engages it, at once; going to legacy needs no disk. Again: another reason, since the same time. */
   async engage(reason: string): Promise<void> {
     const engaged = { reason, at: this.#engaged?.at ?? this.#now().toISOString() };
-    this.#engaged = engaged;
+    this.#set(engaged);
     const writing = this.#inTurn(async () => {
       try {
         await replaceDurably(this.#file, `${JSON.stringify(engaged)}\n`);
@@ -95,9 +95,9 @@ export class Bypass {
   }
 
   #set(engaged: Engaged | null): void {
-    const ended = this.#engaged !== null && engaged === null;
+    const changed = (this.#engaged === null) !== (engaged === null);
     this.#engaged = engaged;
-    if (ended) this.#onEnd();
+    if (changed) this.#onChange();
   }
 
   #inTurn(act: () => Promise<void>): Promise<void> {

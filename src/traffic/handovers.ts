@@ -5,7 +5,8 @@
 //
 //   switch ─► second leg there? ─► cut ─► boundary ─► reconcile ─► change roles
 //                │ no                       │ late: end
-//                └► dial, at a pace ─► open, overlap ─► switch again
+//                └► dial, at a pace ─► open, overlap ─► still due? ─► switch again
+//                                                           └ no: stay
 import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
 import type { Decided, HandoverCounts, MoveKind } from '../ports.ts';
@@ -39,6 +40,8 @@ export interface HandoverOptions {
   readonly tails: TailRing;
   /** Begins what a session without a second leg is to be moved with. */
   readonly dial: (session: Session, plan: SecondLeg) => void;
+  /** Lets a session have that second leg, or none. */
+  readonly standBeside: (session: Session, plan: SecondLeg | null) => void;
   readonly pace: () => DialPace;
   readonly decide: (session: Session) => Decided;
   readonly listener: HandoverListener;
@@ -108,10 +111,28 @@ export class Handovers {
 
   /** That side is to serve. What it is decided by is asked for when it does: that takes longer than a cut. */
   move(session: Session, to: Side): void {
+    const isWanted = session.state.wanted === to;
+    // Its legs have their time beside each other, whatever changes besides.
+    if (isWanted && this.#overlapping.has(session)) return;
     // What is to be quick stays so, when flags change besides.
-    const wasUrgent = this.#moves.get(session)?.urgent === true && session.state.wanted === to;
+    const wasUrgent = this.#moves.get(session)?.urgent === true && isWanted;
     this.#note(session, wasUrgent);
     this.#switch(session, to);
+  }
+
+  /**
+   * It is to stay where it is, whatever was under way. What stands beside it was dialled for the move, and is for
+   * the caller to say anew. False: its primary has died meanwhile, and it goes over all the same.
+   */
+  cancel(session: Session): boolean {
+    this.#switch(session, session.leg.side);
+    return session.state.phase === 'steady';
+  }
+
+  /** As `cancel`; beside it stands again what did before. */
+  withdraw(session: Session): void {
+    if (!this.cancel(session) || session.cause !== null) return;
+    this.#options.standBeside(session, session.decision.second);
   }
 
   /** One of many, which all are under way when the next bytes of any of them are read. */
@@ -214,8 +235,20 @@ export class Handovers {
     if (move === undefined || wanted === null || second === wanted) {
       return this.#dials.done(session);
     }
+    if (!this.#isDue(session)) return this.withdraw(session);
     move.redialled = true;
     this.#options.dial(session, legFor(wanted));
+  }
+
+  /**
+   * A planned move takes its time, seconds where a leg is dialled for it, and longer where none can be had: is it
+   * decided still, and has its client said nothing meanwhile that only one service heard? A rollback's is, until
+   * that is over, and goes at any price.
+   */
+  #isDue(session: Session): boolean {
+    if (this.#moves.get(session)?.urgent === true) return true;
+    const { primary } = this.#options.decide(session).decision;
+    return primary === session.state.wanted && this.isMovable(session);
   }
 
   /** Neither leg speaks: what does the client still have to get? Whoever is not held is left alone. */
@@ -420,7 +453,9 @@ export class Handovers {
       if (now < due) continue;
       this.#overlapping.delete(session);
       const { wanted } = session.state;
-      if (wanted !== null) this.#switch(session, wanted);
+      if (wanted === null) continue;
+      if (this.#isDue(session)) this.#switch(session, wanted);
+      else this.withdraw(session);
     }
     for (const [session, due] of this.#retrying) {
       if (now < due) continue;

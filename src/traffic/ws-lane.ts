@@ -98,6 +98,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
         this.#standBeside(session, plan);
         session.comparison?.hurry();
       },
+      standBeside: (session, plan) => this.#standBeside(session, plan),
       pace: () => options.context().limits,
       decide: ({ facts }) => options.decider(facts.route, facts.subject),
       listener: this,
@@ -467,9 +468,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
     const { primary, second, reason } = decided.decision;
-    // Only what is new goes to the emergency lane; what is open stays as it is.
-    if (reason === 'bypass') return;
-    if (primary !== session.leg.side || session.state.wanted !== null) {
+    const { wanted } = session.state;
+    if (reason === 'bypass') {
+      // Only what is new goes to the emergency lane; what is open stays as it is, and goes nowhere else.
+      if (wanted !== null && wanted !== primary) this.#handovers.withdraw(session);
+      return;
+    }
+    if (primary !== session.leg.side) {
       if (route.onSwitch === 'reconnect' || session.protocolsDiffer) return 'reconnect';
       if (route.onSwitch === 'in-place' && this.#handovers.isMovable(session)) {
         this.#handovers.move(session, primary);
@@ -478,6 +483,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       }
       return;
     }
+    if (wanted !== null && !this.#handovers.cancel(session)) return;
     session.leaveBy = Number.POSITIVE_INFINITY;
     session.decided = decided;
     this.#standBeside(session, second);

@@ -94,10 +94,14 @@ test('of two operators at once the later one has the last word, in memory and on
 test('a process that does not hold the folder follows the one that does', async () => {
   const holder = await Bypass.open(folder);
   const other = await Bypass.open(folder);
-  const ends: string[] = [];
-  holder.onEnd(() => ends.push('holder'));
-  other.onEnd(() => ends.push('other'));
+  const changes: string[] = [];
+  const told = (name: string, bypass: Bypass) => () =>
+    void changes.push(`${name} ${bypass.engaged === null ? 'off' : 'on'}`);
+  holder.onChange(told('holder', holder));
+  other.onChange(told('other', other));
   await holder.engage('events lost');
+  await other.follow();
+  await holder.engage('events lost, still');
   await other.follow();
   expect(other.engaged).toEqual(holder.engaged);
   await holder.release();
@@ -105,7 +109,7 @@ test('a process that does not hold the folder follows the one that does', async 
   expect(other.engaged).toBeNull();
   await other.follow();
   await holder.release();
-  expect(ends).toEqual(['holder', 'other']);
+  expect(changes).toEqual(['holder on', 'other on', 'holder off', 'other off']);
 });
 
 test('66: where the disk hangs it holds, and says within seconds that it is not kept', async () => {

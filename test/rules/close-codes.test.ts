@@ -74,9 +74,17 @@ test('in the middle of a message nobody else can go on: the client is told to co
 });
 
 test('without failover, and without a move, a failure is passed on as it came', () => {
-  expect(kinds(end(steady('legacy', 'candidate'), 1006, { failover: false }))).toEqual([
+  expect(kinds(end(steady('candidate', 'legacy'), 1006, { failover: false }))).toEqual([
     'pass-end',
   ]);
+});
+
+test('legacy stands by for the candidate, and never the other way round', () => {
+  for (const [codes] of CASES) {
+    for (const code of codes) {
+      expect(kinds(end(steady('legacy', 'candidate'), code))).toEqual(['pass-end']);
+    }
+  }
 });
 
 test('who was moved to a service that fails is told to come again', () => {

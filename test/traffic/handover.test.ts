@@ -381,6 +381,116 @@ test('a change of mind before a move is done: the last word counts, and nobody i
   );
 });
 
+describe('a move for which a leg was dialled, and that is called off before it is done,', () => {
+  const shadow: SecondLeg = { side: 'candidate', role: 'shadow' };
+
+  async function dialled(routes: ProxyOptions['routes'] = [ROUTE]) {
+    const session = await line({ second: false, routes });
+    session.settle({ ...decisionFor('candidate'), second: beside('candidate') });
+    await session.front.traffic.reconsider();
+    await until('a leg is dialled', () => session.candidate.sockets.length === 1);
+    await until('it stands beside the other one', () =>
+      session.front.traffic.hasLeg('events', 'candidate'),
+    );
+    return session;
+  }
+
+  // The fault: the leg stayed, as one to fall back to, and a legacy that restarted while a rollback held gave its
+  // users to the candidate.
+  test.each([
+    ['by a flag', null],
+    ['by a flag, with the candidate beside it as its shadow', shadow],
+    ['by a rollback', null],
+    ['by a rollback, with the candidate beside it as its shadow', shadow],
+  ])('%s, leaves nobody to the candidate when legacy fails', async (how, second) => {
+    const { legacy, candidate, front, settle, moved, code } = await dialled();
+    settle({ ...decisionFor('legacy'), second });
+    if (how.startsWith('by a rollback')) {
+      await front.traffic.rollBack(new Set(['events'])).done;
+    } else await front.traffic.reconsider();
+    if (second === null) await until('the leg is let go', () => candidate.closes.length === 1);
+    legacy.sockets[0]?.close(1012);
+    await until('the client is told', () => code() !== null);
+    expect(code()).toBe(1012);
+    expect(moved()).toEqual([]);
+  });
+
+  // The fault: whoever had said something meanwhile was taken for one to be left alone, and moved five seconds later.
+  test('stays called off for a client that has said something since', async () => {
+    const { legacy, candidate, front, socket, read, settle, moved } = await dialled([
+      { ...ROUTE, mirror: 'none' },
+    ]);
+    socket.send('hello');
+    await until('it is heard', () => legacy.heard.length === 1);
+    settle({ ...decisionFor('legacy'), reason: 'killed' });
+    await front.traffic.reconsider();
+    await until('the leg is let go', () => candidate.closes.length === 1);
+    legacy.say(event(1));
+    await until('legacy serves it', () => read.length === 1);
+    expect(moved()).toEqual([]);
+  });
+
+  test('by a bypass, lets its leg go, and leaves what stood beside it before', async () => {
+    const { legacy, candidate, front, read, settle, moved } = await dialled();
+    settle({ ...decisionFor('legacy'), reason: 'bypass' });
+    await front.traffic.reconsider();
+    await until('the leg is let go', () => candidate.closes.length === 1);
+    legacy.say(event(1));
+    await until('legacy serves it', () => read.length === 1);
+    expect(moved()).toEqual([]);
+  });
+});
+
+// The faults: a move that nobody wanted any more was carried out; and a client that spoke while both legs stood
+// beside each other was taken away from the only service that had heard it.
+test('before a dialled leg speaks it is asked again whether it is to, and whether its client can go', async () => {
+  const routes = [{ ...ROUTE, mirror: 'none' as const }];
+  const sessions = await Promise.all([
+    line({ second: false, routes }),
+    line({ second: false, routes }),
+    line({ second: false, routes }),
+  ]);
+  for (const { serve, front } of sessions) {
+    serve('candidate');
+    await front.traffic.reconsider();
+  }
+  await until('a leg is dialled for each', () =>
+    sessions.every(({ candidate }) => candidate.sockets.length === 1),
+  );
+  const [unwanted, asking, goes] = sessions;
+  // Nobody tells the lane.
+  unwanted?.settle({ ...decisionFor('legacy'), reason: 'bypass' });
+  asking?.socket.send('what time is it?');
+  await until('the question is heard', () => asking?.legacy.heard.length === 1);
+  await until('the last one has moved', () => goes?.moved().length === 1, 15_000);
+  await until('the legs of the others are let go', () =>
+    [unwanted, asking].every(each => each?.candidate.closes.length === 1),
+  );
+  for (const each of [unwanted, asking]) {
+    each?.legacy.say('noon');
+    await until('it has the answer', () => each?.read.length === 1);
+    expect(each?.moved()).toEqual([]);
+    expect(each?.front.doubts).toEqual([]);
+  }
+});
+
+// The fault: the second change cut the time short in which what was on its way comes.
+test('two changes of flags in a row give a dialled leg the same time beside the old one as one', async () => {
+  const { legacy, candidate, front, read, serve, moved } = await line({ second: false });
+  serve('candidate');
+  await front.traffic.reconsider();
+  await until('a leg is dialled', () => front.traffic.hasLeg('events', 'candidate'));
+  await front.traffic.reconsider();
+  expect(moved()).toEqual([]);
+  legacy.say(event(1));
+  await until('legacy serves it still', () => read.length === 1);
+  candidate.say(event(1));
+  await until('it has moved', () => moved().length === 1, 15_000);
+  candidate.say(event(2));
+  await until('the candidate serves it', () => read.length === 2);
+  expect(read).toEqual([event(1), event(2)]);
+});
+
 test('a second leg that was given up is dialled anew when it is to serve', async () => {
   const { legacy, candidate, front, read, serve, settle, moved } = await line();
   settle({ ...decisionFor('legacy'), second: null });

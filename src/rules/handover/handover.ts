@@ -153,7 +153,8 @@ function onPrimaryLost(
   const isMoving = wanted !== null;
   const isFailure =
     !input.clientClosed && endOfLeg(input.code, isMoving ? 'moving' : 'steady') === 'fail-over';
-  const goesOn = isMoving || input.failover;
+  // Legacy stands by for the candidate, and never the other way round, whatever leg is there.
+  const goesOn = isMoving || (input.failover && state.primary === 'candidate');
   // Where it was not asked for, and nobody took the client there, a service's failure is its own word, too.
   if (!isFailure || !(goesOn || state.moved)) return end(lost, { kind: 'pass-end' });
   // Nobody to go on with, or no place in the client's stream to do so.
