@@ -15,6 +15,7 @@ import type { SecondLeg, Side } from '../rules/decide.ts';
 import type { HandoverAction } from '../rules/handover/handover.ts';
 import { reconcile } from '../rules/handover/reconcile.ts';
 import { closeFrame } from '../wire/frames.ts';
+import type { Departures } from './departures.ts';
 import { type DialPace, DialQueue } from './dial-queue.ts';
 import { attachLeg, detachLeg, noteClose, putClose, writeToClient } from './forwarding.ts';
 import type { Leg } from './leg.ts';
@@ -45,6 +46,7 @@ export interface HandoverOptions {
   readonly pace: () => DialPace;
   readonly decide: (session: Session) => Decided;
   readonly listener: HandoverListener;
+  readonly departures: Departures;
 }
 
 /** What became of a move. */
@@ -78,10 +80,6 @@ export class Handovers {
   /** Who needs a leg first. */
   readonly #dials: DialQueue;
   readonly #uncut: Session[] = [];
-  /** Without a leg, to be told to come again. */
-  readonly #leaving: Session[] = [];
-  /** ms of `performance.now()`. */
-  #tellNextAt = 0;
   readonly #held: Session[] = [];
   readonly #reconciled = new Map<Session, Reconciled>();
   readonly #rules = new WeakMap<RouteConfig, CompiledRules>();
@@ -380,19 +378,7 @@ export class Handovers {
     // What it says nobody hears.
     session.client.pause();
     session.leg.leave();
-    this.#leaving.push(session);
-    this.#tickSoon();
-  }
-
-  #tellLeaving(now: number): void {
-    const { movesPerS } = this.#options.pace();
-    this.#tellNextAt = Math.max(this.#tellNextAt, now - TICK_MS);
-    while (this.#leaving.length > 0 && this.#tellNextAt <= now) {
-      const session = this.#leaving.shift();
-      // Clients with one delay of their own must not come back in step.
-      this.#tellNextAt += ((0.5 + Math.random()) * 1_000) / movesPerS;
-      session?.end(ERRORS.draining.close, 'service restart');
-    }
+    this.#options.departures.add(session);
   }
 
   /** The client is told to come again, as after any restart of a service. */
@@ -462,9 +448,7 @@ export class Handovers {
       this.#retrying.delete(session);
       this.#dials.add(session);
     }
-    this.#tellLeaving(now);
-    const waiting =
-      this.#leaving.length + this.#cutting.size + this.#overlapping.size + this.#retrying.size;
+    const waiting = this.#cutting.size + this.#overlapping.size + this.#retrying.size;
     if (waiting === 0) this.#stopTicking();
   }
 }

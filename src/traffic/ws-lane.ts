@@ -31,6 +31,7 @@ import { Breaker } from './breaker.ts';
 import { Comparison } from './comparison.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
+import { Departures } from './departures.ts';
 import { EarlyBytes } from './early-bytes.ts';
 import { type HandoverListener, Handovers } from './handovers.ts';
 import { HeldRoom } from './held-room.ts';
@@ -81,6 +82,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly tails = new TailRing();
   readonly #readingOn = new ReadingOn();
   readonly #twins = new TwinLegs();
+  readonly #departures: Departures;
   readonly #handovers: Handovers;
   readonly #sweeper: NodeJS.Timeout;
   /** Counts changes of what decides. */
@@ -92,6 +94,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   constructor(options: WebSocketLaneOptions) {
     this.#options = options;
+    this.#departures = new Departures({
+      perS: () => options.context().limits.movesPerS,
+      isDue: session => this.#isToLeave(session),
+      tell: endForRestart,
+    });
     this.#handovers = new Handovers({
       tails: this.tails,
       dial: (session, plan) => {
@@ -102,11 +109,14 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       pace: () => options.context().limits,
       decide: ({ facts }) => options.decider(facts.route, facts.subject),
       listener: this,
+      departures: this.#departures,
     });
     this.#sweeper = setInterval(() => {
       const now = performance.now();
-      for (const session of this.sessions) session.sweep(now);
-      this.#sendOverdueAway(now);
+      for (const session of this.sessions) {
+        session.sweep(now);
+        if (session.leaveBy <= now) this.#departures.add(session);
+      }
       this.#readingOn.sweep(now);
       this.#twins.sweep();
     }, SWEEP_MS);
@@ -319,6 +329,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   ended(session: Session): void {
     const { facts, decision, leg, cause, code } = session;
     this.#handovers.forget(session);
+    this.#departures.forget(session);
     for (const run of session.rollbacks) {
       if (cause === 'ended-by-proxy') run.closed(session);
       else run.left(session);
@@ -377,14 +388,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#changes += 1;
     const run = this.#changes;
     let looked = 0;
-    const leaving: Session[] = [];
     for (const session of this.sessions) {
       looked += 1;
       if (looked % SLICE === 0) await new Promise(resolve => setImmediate(resolve));
       if (run !== this.#changes) return;
-      if (this.#reconsider(session) === 'reconnect') leaving.push(session);
+      if (this.#reconsider(session) === 'reconnect') this.#departures.add(session);
     }
-    await this.#sendAway(leaving);
   }
 
   /**
@@ -397,11 +406,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     for (const { route, side, over } of this.#openings) {
       if (run.routes.has(route) && side === 'candidate') over.push(run.opening());
     }
-    const leaving = [...this.sessions].filter(
-      session =>
-        run.routes.has(session.facts.route.name) && this.#rollBack(session, run) === 'reconnect',
-    );
-    void this.#sendAway(leaving);
+    for (const session of this.sessions) {
+      if (!run.routes.has(session.facts.route.name)) continue;
+      if (this.#rollBack(session, run) === 'reconnect') this.#departures.add(session);
+    }
   }
 
   /** Others that were to be looked at when it began are looked at now. */
@@ -429,20 +437,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     return session.facts.route.onSwitch === 'in-place' && this.#handovers.isMovable(session);
   }
 
-  /** Of the sessions that were to drain, and have had their time, as many as may be told until the next sweep. */
-  #sendOverdueAway(nowMs: number): void {
-    const { movesPerS } = this.#options.context().limits;
-    const overdue: Session[] = [];
-    for (const session of this.sessions) {
-      if (session.leaveBy > nowMs || session.cause !== null) continue;
-      if (overdue.push(session) >= (movesPerS * SWEEP_MS) / 1_000) break;
-    }
-    if (overdue.length > 0) void this.#sendAway(overdue);
-  }
-
-  #sendAway(leaving: readonly Session[]): Promise<void> {
-    const { movesPerS } = this.#options.context().limits;
-    return paced(leaving, windowFor(leaving.length, movesPerS), endForRestart);
+  /** It is still served by a side that is not to serve it, or by nobody. */
+  #isToLeave(session: Session): boolean {
+    if (session.isLeaving) return true;
+    const { facts, leg, cause } = session;
+    if (cause !== null) return false;
+    return this.#options.decider(facts.route, facts.subject).decision.primary !== leg.side;
   }
 
   /** What a rollback of the route would meet; `paceMs` without answers. */
@@ -504,6 +504,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   close(): void {
     clearInterval(this.#sweeper);
     this.#handovers.close();
+    this.#departures.close();
     this.#readingOn.end();
     this.#twins.end();
     for (const session of this.sessions) session.destroy();

@@ -241,6 +241,37 @@ describe.each([
   });
 });
 
+// The fault: they were told after the release as well, though nothing wanted them gone any more.
+test.each(['a rollback that is released', 'a change of flags that is taken back'])(
+  'whoever was not told yet to come again by %s is served on',
+  async what => {
+    const { clients, candidate, front, serve, rollBack } = await line({
+      ...{ clients: 12, second: false },
+      routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
+      limits: { movesPerS: 20 },
+    });
+    const told = () => clients.filter(({ code }) => code !== null).length;
+    const at = performance.now();
+    if (what.startsWith('a rollback')) {
+      const progress = rollBack();
+      await until('some are told', () => told() > 2);
+      serve('candidate');
+      progress.end();
+    } else {
+      serve('legacy');
+      await front.traffic.reconsider();
+      await until('some are told', () => told() > 2);
+      serve('candidate');
+    }
+    await front.traffic.reconsider();
+    await until('all could have been told', () => performance.now() > at + 1_000);
+    const rest = clients.filter(({ code }) => code === null);
+    expect(rest.length).toBeGreaterThan(5);
+    candidate.say(event(1));
+    await until('the rest is served', () => rest.every(({ read }) => read.length === 1));
+  },
+);
+
 test('55: all who are told to come again come at once, and unrelated requests are answered all the while', async () => {
   const cpuBefore = process.cpuUsage();
   const { clients, front, legacy, rollBack } = await line({

@@ -1,0 +1,62 @@
+// Sessions whose clients are to be told to come again, one after another: when all reconnect at once, that is
+// an outage of its own. Some have no leg any more; the others are served until it is their turn, and on if by
+// then nothing says that they are to go: a release must not be followed by the closes of the rollback.
+import type { Session } from './session.ts';
+
+/** Whose turn it is, is looked at so often. */
+const TICK_MS = 5;
+/** So many are asked about at a time: a decision takes up to 5 µs, and clients are held up for a millisecond. */
+const SLICE = 200;
+
+export interface DeparturesOptions {
+  /** How many are told a second. */
+  readonly perS: () => number;
+  /** Asked of each in its turn. */
+  readonly isDue: (session: Session) => boolean;
+  readonly tell: (session: Session) => void;
+}
+
+export class Departures {
+  readonly #options: DeparturesOptions;
+  /** In the order of their turns. */
+  readonly #waiting = new Set<Session>();
+  /** ms of `performance.now()`. */
+  #nextAt = 0;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: DeparturesOptions) {
+    this.#options = options;
+  }
+
+  /** Again: it keeps its place. */
+  add(session: Session): void {
+    this.#waiting.add(session);
+    this.#timer ??= setInterval(() => this.#work(performance.now()), TICK_MS).unref();
+  }
+
+  /** It has left by itself. */
+  forget(session: Session): void {
+    this.#waiting.delete(session);
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  #work(now: number): void {
+    const { perS, isDue, tell } = this.#options;
+    this.#nextAt = Math.max(this.#nextAt, now - TICK_MS);
+    let looked = 0;
+    for (const session of this.#waiting) {
+      looked += 1;
+      if (this.#nextAt > now || looked > SLICE) return;
+      this.#waiting.delete(session);
+      if (!isDue(session)) continue;
+      // Clients with one delay of their own must not come back in step.
+      this.#nextAt += ((0.5 + Math.random()) * 1_000) / perS();
+      tell(session);
+    }
+    this.close();
+  }
+}
