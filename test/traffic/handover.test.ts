@@ -238,7 +238,9 @@ test('what the client has already is withheld when the new primary comes to it, 
 });
 
 test('what comes in one read with the end of its last message is not taken for delivered', async () => {
-  const { legacy, candidate, read, serve, front, moved } = await line();
+  // The boundary comes as soon as this process has its turn.
+  const limits = { boundaryMs: 20_000 };
+  const { legacy, candidate, read, serve, front, moved } = await line({ limits });
   const raw = (legacy.sockets[0] as unknown as { _socket: net.Socket })._socket;
   const first = wholeFrame(1, Buffer.from(event(1)));
   raw.write(first.subarray(0, 20));
