@@ -101,6 +101,11 @@ export function isUnderWay(answer: ServerResponse | null): answer is ServerRespo
   return answer !== null && !answer.writableFinished && !answer.destroyed;
 }
 
+/** True for an answer whose turn has not come: one before it is under way on the same connection (pipelining). */
+export function isQueued(answer: ServerResponse): boolean {
+  return answer.socket === null && !answer.writableFinished;
+}
+
 /** Answers `OPTIONS *`, which is about the server as such: the proxy itself (RFC 9110 9.3.7). */
 export function answerOptions(response: ServerResponse): void {
   response.writeHead(204, ['Allow', ALLOWED]);

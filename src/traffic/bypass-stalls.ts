@@ -1,5 +1,7 @@
 // Peers of the bypass that take nothing of what waits for them.
+import { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
+import { isQueued } from './answer.ts';
 import { Progress } from './progress.ts';
 
 /** Looked at so often. */
@@ -16,7 +18,9 @@ export class Stalls {
     this.#sweeper = setInterval(() => {
       const nowMs = performance.now();
       for (const [peer, { progress, end }] of this.#watched) {
-        if (progress.isStuck(peer, nowMs, limitMs())) end();
+        // An answer that is queued waits for the one before it, not for the client.
+        if (peer instanceof ServerResponse && isQueued(peer)) progress.restart(nowMs);
+        else if (progress.isStuck(peer, nowMs, limitMs())) end();
       }
     }, SWEEP_MS);
     this.#sweeper.unref();

@@ -7,7 +7,7 @@ import type { Side } from '../rules/decide.ts';
 import { plainLength } from '../wire/body.ts';
 import { endToEnd, fieldValues, trailerFields, without } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
-import { phraseFor, sendHead } from './answer.ts';
+import { isQueued, phraseFor, sendHead } from './answer.ts';
 import { cutOff } from './cut-off.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 import { Progress } from './progress.ts';
@@ -73,7 +73,9 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
 
   /** Cuts off a client that takes nothing for `limitMs`. */
   sweep(nowMs: number, limitMs: number): void {
-    if (this.#progress.isStuck(this.#response, nowMs, limitMs)) this.#response.destroy();
+    // It waits for the answer before it, not for the client.
+    if (isQueued(this.#response)) this.#progress.restart(nowMs);
+    else if (this.#progress.isStuck(this.#response, nowMs, limitMs)) this.#response.destroy();
   }
 
   /** A rollback has waited long enough for its end. */
@@ -92,7 +94,7 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
 
   interim(status: number, headers: readonly string[]): boolean {
     const { socket, req, headersSent } = this.#response;
-    // Null while an answer before this one is under way on the same connection (pipelining).
+    // Null for one that is queued.
     if (socket === null || headersSent || req.httpVersion !== '1.1') return true;
     this.#handedOver();
     const phrase = STATUS_CODES[status] ?? 'Interim';

@@ -3,7 +3,7 @@
 // 389 MB. Here so many are open at a time; the next ones wait, and nothing more is read until they begin.
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { wasCutShort } from './answer.ts';
+import { isQueued, wasCutShort } from './answer.ts';
 
 /** Tools that pipeline use 10 to 16; browsers do not. What waits comes from one read of 64 KiB at most. */
 const MOST_OPEN = 32;
@@ -33,6 +33,7 @@ export class Pipeline {
   take(response: ServerResponse, begin: () => void): void {
     if (this.#isOver) return;
     this.#last = response;
+    if (isQueued(response)) response.once('socket', onTurn);
     if (this.#open < MOST_OPEN) return this.#begin({ response, begin });
     this.#waiting.push({ response, begin });
     if (this.#waiting.length > 1) return;
@@ -69,4 +70,12 @@ export class Pipeline {
     }
     this.#begin(next);
   };
+}
+
+/**
+ * An answer that was given up in the queue has no end, and node:http would hand it the connection all the same, for
+ * ever. It closes behind the answer before it, with no byte of this one.
+ */
+function onTurn(this: ServerResponse, socket: Socket): void {
+  if (this.destroyed) socket.destroy();
 }

@@ -15,6 +15,11 @@ export class Progress {
     this.#sinceMs = nowMs;
   }
 
+  /** Its time begins now: it was not asked to take anything before. */
+  restart(nowMs: number): void {
+    this.#sinceMs = nowMs;
+  }
+
   /**
    * True if nothing moved for `limitMs`: bytes wait and none is taken; with `ending`, also if nothing
    * waits but the end that is due has not come. A peer that takes a whole read's worth within the

@@ -1,11 +1,14 @@
 // Row 27, and what it suggests: what comes behind a request on its connection, while the answer is due.
 import { describe, expect, test } from 'vitest';
 import { asked, LANES, line, ok } from '../support/line.ts';
+import { onTheWay } from '../support/on-the-way.ts';
+import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
 import { type RawEnd, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const get = (path: string, fields = '') => `GET ${path} HTTP/1.1\r\nHost: h\r\n${fields}\r\n`;
-const gone = (end: RawEnd) => until('the client is closed', () => end.ended || end.closed);
+const isGone = (end: RawEnd) => end.ended || end.closed;
+const gone = (end: RawEnd) => until('the client is closed', () => isGone(end));
 
 describe.each(LANES)('%s', (_lane, path) => {
   /** The fault: the refusal was written at once, into the middle of the answer that was under way. */
@@ -76,6 +79,45 @@ describe.each(LANES)('%s', (_lane, path) => {
       await end.has(`body ${n}`);
     }
     expect(end.text.indexOf('body 1')).toBeLessThan(end.text.indexOf('body 2'));
+  });
+
+  /** Two requests of one client, each on a connection of its own to the service. */
+  const two = async (options: Partial<ProxyOptions> = {}) => {
+    const { service, client, front } = await line(options);
+    const end = await client();
+    const user = (n: number) => get(`${path}/${n}`, `Authorization: ${n}\r\n`);
+    end.write(user(1) + user(2));
+    return { front, end, first: await asked(service), second: await asked(service) };
+  };
+
+  /** The fault: its client got half of it, and then neither more nor an end. */
+  test.each(['ends', 'resets'])(
+    '27, 47: an answer that its service %s before its turn has none: the one before it comes whole, then the end',
+    async how => {
+      const { front, end, first, second } = await two();
+      second.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf');
+      await until('it is read', () => onTheWay(second, 'out') === 0);
+      if (how === 'ends') second.socket.end();
+      else second.socket.resetAndDestroy();
+      await until('it is known', () => front.reports.some(r => r.what === 'upstream-closed'));
+      expect(isGone(end)).toBe(false);
+      first.write(ok('first'));
+      await gone(end);
+      expect(end.text).toMatch(/^HTTP\/1\.1 200 OK\r\n.*\r\n\r\nfirst$/s);
+    },
+  );
+
+  /** The fault: it counted as one that its client does not take, and was given up after `stallMs`. */
+  test('27: an answer may wait for its turn as long as the one before it lasts', async () => {
+    const { end, first, second } = await two({ limits: { stallMs: 300 } });
+    second.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsec');
+    // Clients are looked at once a second.
+    const lookedAt = performance.now() + 2_500;
+    await until('its time is over twice', () => performance.now() > lookedAt);
+    second.write('ond');
+    first.write(ok('first'));
+    await end.has('second');
+    expect(end.text).toMatch(/\r\n\r\nfirstHTTP\/1\.1 200 OK\r\n.*\r\n\r\nsecond$/s);
   });
 
   /** The fault: 60,000 requests of one client had 5,236 connections to the service, and 389 MB. */
@@ -200,6 +242,29 @@ describe.each(LANES)('%s', (_lane, path) => {
     expect(end.text).toMatch(/\r\n\r\nmineHTTP\/1\.1 400 .*"code":"bad-upgrade"/s);
     expect(service.connections).toHaveLength(1);
   });
+});
+
+/** The fault: it went out when its turn came, after the proof said that the candidate's last byte had. */
+test('27: what a rollback cuts off before its turn never goes out', async () => {
+  const { service, client, front } = await line({
+    routes: [
+      { name: 'old', path: '/old', protocol: 'http' },
+      { name: 'new', path: '/new', protocol: 'http' },
+    ],
+    decider: ({ name }) => ({
+      decision: decisionFor(name === 'new' ? 'candidate' : 'legacy'),
+      revision: 'test',
+    }),
+  });
+  const end = await client();
+  end.write(get('/old') + get('/new'));
+  const [first, second] = [await asked(service), await asked(service)];
+  second.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf');
+  await until('it is read', () => onTheWay(second, 'out') === 0);
+  await front.traffic.rollBack(new Set(['new'])).done;
+  first.write(ok('first'));
+  await gone(end);
+  expect(end.text).toMatch(/^HTTP\/1\.1 200 OK\r\n.*\r\n\r\nfirst$/s);
 });
 
 describe.each([
