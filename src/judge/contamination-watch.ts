@@ -154,15 +154,19 @@ export class ContaminationWatch {
     this.#options.onContamination(contamination);
   }
 
+  /** Legacy names another user in this place of this type: what it does may come from both. */
+  legacyNames(contamination: Contamination): void {
+    const names = this.#routes.get(contamination.route)?.legacyNames;
+    if (names !== undefined) setLatest(names, placeOf(contamination), this.now());
+  }
+
   /** `mayEcho`: it may be the client's own words, which both services repeat in their time. */
   hold(contamination: Contamination, mayEcho = false): Held {
     const { route, side } = contamination;
     const names = this.#routes.get(route)?.legacyNames;
-    const place = placeOf(contamination);
     const now = this.now();
-    const isUsual = now - (names?.get(place) ?? -PLACE_MS) < PLACE_MS;
+    const isUsual = now - (names?.get(placeOf(contamination)) ?? -PLACE_MS) < PLACE_MS;
     const isKnown = side === 'candidate' && (isUsual || mayEcho);
-    if (side === 'legacy' && names !== undefined) setLatest(names, place, now);
     const [queue, ms] = isKnown ? [this.#longer, this.#options.windowMs] : [this.#briefly, HOLD_MS];
     const held = { contamination, dueAt: now + ms };
     queue.add(held);

@@ -191,6 +191,8 @@ export class StreamWatch {
 
   #tell(contamination: Contamination, what: string, mayBoth: boolean): void {
     const { side, at } = contamination;
+    // However it comes, and whichever was first: it does so.
+    if (side === 'legacy') this.#watch.legacyNames(contamination);
     const twin = this.#takeTwin(otherSide(side), what, at);
     if (twin !== null) {
       if (twin.held !== null) this.#watch.release(twin.held, true);

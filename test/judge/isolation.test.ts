@@ -182,6 +182,40 @@ test('where legacy itself names others, the candidate is given the whole window 
   expect(whats().filter(what => !what.endsWith('on-both'))).toHaveLength(2);
 });
 
+test('... and it is known to name others however late it does, and whether or not the candidate is there', () => {
+  const assigned = (n: number) => ({ type: 'assigned', run_id: `run${n}`, userId: 'bob' });
+  const { join, pass, skip, whats } = judged();
+  const ann = join('ann');
+  const alone = () => whats().filter(what => !what.endsWith('on-both'));
+  // A candidate that is always the faster one; for longer than anything is remembered.
+  for (let n = 0; n < 15; n += 1) {
+    ann.say('candidate', assigned(n));
+    pass(20);
+    ann.say('legacy', assigned(n));
+    pass(50);
+    skip(60_000);
+  }
+  ann.say('candidate', assigned(99));
+  pass(HOLD_MS + 2 * TICK_MS);
+  ann.say('legacy', assigned(99));
+  pass(2 * WINDOW_MS);
+  expect(alone()).toEqual([]);
+
+  // Legacy by itself, and then both.
+  const other = judged();
+  const eve = other.join('eve');
+  eve.stream.legClosed('candidate');
+  eve.say('legacy', assigned(0));
+  const carl = other.join('carl');
+  carl.say('candidate', assigned(1));
+  other.pass(HOLD_MS + 2 * TICK_MS);
+  carl.say('legacy', assigned(1));
+  other.pass(2 * WINDOW_MS);
+  expect(other.whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'routing legacy eve /userId',
+  ]);
+});
+
 test('events that are alike are told apart by their number, in whatever order they come', () => {
   for (const [first, second] of [SIDES, SIDES.toReversed()] as [Side, Side][]) {
     const { join, pass, whats } = judged();
