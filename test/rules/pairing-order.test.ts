@@ -8,7 +8,7 @@ import type { Pending } from '../../src/rules/pairing/pending.ts';
 
 const event = (place: number) => ({ place }) as Pending;
 const SAME: Comparison = {
-  ...{ differences: [], excused: [], stopped: null, learned: [], inexact: false },
+  ...{ differences: [], excused: [], stopped: null, learned: [], inexact: false, isAlike: true },
 };
 
 type Waiting = Record<Side, Pending[]>;

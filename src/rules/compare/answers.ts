@@ -132,7 +132,7 @@ function compareBodies(
   if (left !== undefined && right !== undefined) {
     return compareAt('/body', plan, left, right, known);
   }
-  return isSame(compared) ? { ...compared, stopped: 'not-comparable' } : compared;
+  return isSame(compared) ? { ...compared, stopped: 'not-comparable', isAlike: false } : compared;
 }
 
 /** What stands for the type of an answer, which is an event without one: `GET 2xx`. */

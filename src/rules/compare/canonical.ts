@@ -98,13 +98,17 @@ function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | nu
 
 function fieldHash(key: string, value: unknown, place: Place | null, depth: number): number {
   const at = stepFrom(place, key);
-  const allowed = at === null ? null : at.allowed;
-  if (allowed !== null && (!isExact || isMadeAnew(allowed, value))) return 0;
+  if (isLeftOut(at, value)) return 0;
   return mixed(Math.imul(textHash(key), 31) + hashOf(value, at, depth));
 }
 
+function isLeftOut(place: Place | null, value: unknown): boolean {
+  const allowed = place === null ? null : place.allowed;
+  return allowed !== null && (!isExact || isMadeAnew(allowed, value));
+}
+
 /** Differs between two sendings of one event, or says nothing. */
-function isMadeAnew(allowed: Allowed, value: unknown): boolean {
+export function isMadeAnew(allowed: Allowed, value: unknown): boolean {
   const { timeWithinMs, idClass, anything, replay, nullOrAbsent } = allowed;
   return (
     timeWithinMs >= 0 || idClass !== null || anything || replay || (nullOrAbsent && value === null)
@@ -126,7 +130,8 @@ function hashOf(value: unknown, place: Place | null, depth: number): number {
   const isAnyOrder = place?.allowed?.anyOrder === true;
   for (const [index, item] of value.entries()) {
     if (left < 0) break;
-    const its = hashOf(item, stepFrom(place, String(index)), depth + 1);
+    const at = place === null ? null : stepFrom(place, String(index));
+    const its = isLeftOut(at, item) ? 0 : hashOf(item, at, depth + 1);
     hash = isAnyOrder ? hash + mixed(its) : Math.imul(hash, 31) + its;
   }
   return mixed(hash) + 17;

@@ -70,10 +70,13 @@ class Fields {
       const { name, fields } = envelope;
       const [left, right] = [own(legacy, name), own(candidate, name)];
       if (left === undefined && right === undefined) continue;
+      if (left === undefined || right === undefined) this.#walk.unlike();
       if (!isDress(left) || !isDress(right)) continue;
       this.#fields(left ?? NO_FIELDS, right ?? NO_FIELDS, pathOf(path, name), fields, null);
     }
-    if (this.#looseLegacy !== null || this.#looseCandidate !== null) this.#reconcile(path);
+    if (this.#looseLegacy === null && this.#looseCandidate === null) return;
+    this.#walk.unlike();
+    this.#reconcile(path);
   }
 
   /** `envelopes` is null inside of one. */

@@ -1,8 +1,8 @@
 // Walks through two JSON values side by side and notes where they are not the same.
 import type { Difference } from '../verdict.ts';
-import { canonical } from './canonical.ts';
+import { canonical, isMadeAnew } from './canonical.ts';
 import { type Acquaintance, excuse, type LearnedId } from './excuse.ts';
-import { type Place, stepFrom } from './place.ts';
+import { type Allowed, type Place, stepFrom } from './place.ts';
 import { isRecord, type JsonRecord, own, read } from './record.ts';
 
 /** Deeper values overflow the stack of whoever walks or copies them. */
@@ -27,6 +27,11 @@ export interface Comparison {
   readonly learned: readonly LearnedId[];
   /** Numbers beyond 2^53 were found equal as far as a double can tell, or are ids: to be looked at in full. */
   readonly inexact: boolean;
+  /**
+   * No more than what is made anew with each sending differs, and all stands in the same places: both have
+   * one exact print, see `canonical.ts`.
+   */
+  readonly isAlike: boolean;
 }
 
 const NO_DIFFERENCES: Difference[] = [];
@@ -38,6 +43,7 @@ export class Walk implements Comparison {
   readonly learned: LearnedId[] = [];
   stopped: Stopped | null = null;
   inexact = false;
+  #isAlike = true;
   readonly #known: Acquaintance;
   #values = 0;
 
@@ -48,6 +54,16 @@ export class Walk implements Comparison {
   /** One value more was looked at. */
   count(): void {
     if (++this.#values > MOST_VALUES) this.#stop('too-large');
+  }
+
+  get isAlike(): boolean {
+    const isSame = this.differences.length === 0 && this.stopped === null;
+    return this.#isAlike && isSame && !this.inexact;
+  }
+
+  /** Somewhere a rule lets the two say different things. */
+  unlike(): void {
+    this.#isAlike = false;
   }
 
   /** Nothing more needs to be looked at. */
@@ -71,6 +87,8 @@ export class Walk implements Comparison {
       if (allowed.idClass !== null && (isInexact(legacy) || isInexact(candidate)))
         this.inexact = true;
       const word = excuse(allowed, legacy, candidate, name, this.#known, this.learned);
+      if (word !== 'none' && legacy !== candidate && !areMadeAnew(allowed, legacy, candidate))
+        this.unlike();
       if (word === 'same') return;
       if (word !== 'none') {
         this.#excused(word, legacy, candidate, pathOf(parent, name), depth);
@@ -166,6 +184,7 @@ export class Walk implements Comparison {
     depth: number,
   ): void {
     this.#values += legacy.length + candidate.length;
+    this.unlike();
     const { likes, left } = likesOf(legacy, candidate, place.allowed?.orderBy ?? null);
     for (const [index, element] of legacy.entries()) {
       const step = String(index);
@@ -224,6 +243,11 @@ export class Walk implements Comparison {
 
 export function isContainer(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
+}
+
+/** An exact print has neither of them in it. */
+function areMadeAnew(allowed: Allowed, ...values: readonly unknown[]): boolean {
+  return values.every(value => value === undefined || isMadeAnew(allowed, value));
 }
 
 /** JSON's own kinds. */

@@ -239,7 +239,7 @@ export class Pairing {
     if (left !== undefined && right !== undefined) {
       return compare(legacy.plan, left, right, this.#options);
     }
-    return isSame(found) ? { ...found, stopped: 'not-comparable' } : found;
+    return isSame(found) ? { ...found, stopped: 'not-comparable', isAlike: false } : found;
   }
 
   #pair(a: Pending, b: Pending, comparison: Comparison): void {
@@ -253,7 +253,10 @@ export class Pairing {
     else this.#legs.paired(legacy, candidate);
     this.#content.note(exactOf(candidate), this.#now);
     // Of legacy's own only what has a name can be a duplicate; a changed one may come from the candidate as well.
-    if (legacy.isNamed || hasFindings(comparison)) this.#content.note(exactOf(legacy), this.#now);
+    const mayRepeat = legacy.isNamed || hasFindings(comparison);
+    // A ninth of the judge's time are these prints: what is alike has the candidate's.
+    if (comparison.isAlike && legacy.plan === candidate.plan) legacy.exact ??= candidate.exact;
+    else if (mayRepeat) this.#content.note(exactOf(legacy), this.#now);
     if (comparison.learned.length > 0 && !this.#hasDouble(legacy) && !this.#hasDouble(candidate)) {
       for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
         this.#options.ids.learn(idClass, left, right);

@@ -1,0 +1,93 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { exactPrint, fingerprint } from '../../src/rules/compare/canonical.ts';
+import { compare, isSame } from '../../src/rules/compare/compare.ts';
+import { compileRules } from '../../src/rules/compare/compile.ts';
+import { IdClasses } from '../../src/rules/compare/ids.ts';
+import { type Allowance, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+
+const NAMES = ['a', 'n', 'data'] as const;
+const name = fc.constantFrom(...NAMES);
+/** Few values, so that two sides often have the same. */
+const { value } = fc.letrec(tie => ({
+  value: fc.oneof(
+    { maxDepth: 3, withCrossShrink: true },
+    fc.constantFrom(
+      null,
+      true,
+      0,
+      1,
+      1.5,
+      2 ** 53,
+      'x',
+      'y',
+      1_700_000_000,
+      '2023-11-14T22:13:20Z',
+    ),
+    fc.array(tie('value'), { maxLength: 3 }),
+    fc.dictionary(name, tie('value'), { maxKeys: 4 }),
+  ),
+}));
+/** No rule may cover what names an event or a user. */
+const path = fc
+  .tuple(fc.constantFrom('', '/data', '/*', '/a', '/data/a'), fc.constantFrom('a', 'n', '0'))
+  .map(steps => steps.join('/'));
+const allowance: fc.Arbitrary<Allowance> = fc.oneof(
+  path.map(at => ({ path: at, as: 'anything' as const })),
+  path.map(at => ({ path: at, as: 'time' as const, withinMs: 1_000 })),
+  path.map(at => ({ path: at, as: 'number' as const, within: 1 })),
+  path.map(at => ({ path: at, as: 'generated-id' as const, class: 'c' })),
+  path.map(at => ({ path: at, as: 'null-or-absent' as const })),
+  path.map(at => ({ path: at, as: 'candidate-adds' as const })),
+  path.map(at => ({ path: at, as: 'any-order' as const })),
+);
+/** Two events that have some of their fields in common, and perhaps one that differs, or only one has. */
+const two = fc
+  .tuple(
+    fc.dictionary(name, value, { maxKeys: 4 }),
+    fc.dictionary(name, fc.tuple(value, value), { maxKeys: 1 }),
+    fc.constantFrom('both', 'both', 'legacy', 'candidate'),
+  )
+  .map(([common, more, where]) => {
+    const its = (nth: 0 | 1) =>
+      Object.fromEntries(Object.entries(more).map(([key, values]) => [key, values[nth]]));
+    return [
+      where === 'candidate' ? common : { ...common, ...its(0) },
+      where === 'legacy' ? common : { ...common, ...its(1) },
+    ] as const;
+  });
+
+test('events that are alike have one exact print, whatever the rules let differ', () => {
+  const seen = { alike: 0, allowed: 0 };
+  fc.assert(
+    fc.property(
+      two,
+      fc.array(allowance, { minLength: 1, maxLength: 3 }),
+      ([legacy, candidate], allow) => {
+        const plan = compileRules({ ...DEFAULT_RULES, allow }).planOf('x');
+        const known = { ids: new IdClasses(), subject: [] };
+        const found = compare(plan, legacy, candidate, known);
+        if (isSame(found)) expect(fingerprint(plan, candidate)).toBe(fingerprint(plan, legacy));
+        if (!found.isAlike) return;
+        seen.alike += 1;
+        if (JSON.stringify(legacy) !== JSON.stringify(candidate)) seen.allowed += 1;
+        expect(exactPrint(plan, candidate)).toBe(exactPrint(plan, legacy));
+      },
+    ),
+    { numRuns: 20_000, seed: 4 },
+  );
+  // Else it has told nothing.
+  expect(seen.alike).toBeGreaterThan(1_000);
+  expect(seen.allowed).toBeGreaterThan(50);
+});
+
+test.each<[string, Allowance, unknown, unknown]>([
+  ['within a tolerance', { path: '/n', as: 'number', within: 1 }, { n: 1 }, { n: 2 }],
+  ['what the candidate adds', { path: '/n', as: 'candidate-adds' }, {}, { n: 2 }],
+  ['another order', { path: '/n', as: 'any-order' }, { n: [1, 2] }, { n: [2, 1] }],
+  ['another envelope', { path: '/x', as: 'anything' }, { data: { n: 1 } }, { n: 1 }],
+])('%s is the same to the rules, and not alike', (_, rule, legacy, candidate) => {
+  const plan = compileRules({ ...DEFAULT_RULES, allow: [rule] }).planOf('x');
+  const found = compare(plan, legacy, candidate, { ids: new IdClasses(), subject: [] });
+  expect(found).toMatchObject({ differences: [], stopped: null, isAlike: false });
+});
