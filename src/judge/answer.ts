@@ -9,6 +9,8 @@ import { decodeText } from './decode.ts';
 
 /** A body of 1 MiB may become so long; whatever becomes longer is a bomb, or not worth comparing. */
 const MOST_DECODED_BYTES = 8 * 1_048_576;
+/** Before the first character of JSON. */
+const MOST_BLANKS = 512;
 /** Byte order mark. */
 const MARK = Buffer.from('\uFEFF');
 
@@ -66,6 +68,19 @@ export function exactTextOf(plain: Buffer | null | undefined): string | null {
 /** Undefined for what is not comparable within its bounds. */
 function read(plain: Buffer): unknown {
   if (!isUtf8(plain)) return `binary, ${plain.length} bytes, sha256 ${hash('sha256', plain)}`;
+  const text = decodeText(textOf(plain));
+  return 'value' in text ? text.value : undefined;
+}
+
+/**
+ * What whose data it is is asked of: `body`, and of JSON with bytes that are no UTF-8, which are compared as
+ * bytes, what a client reads that puts U+FFFD in their place.
+ */
+export function saidIn(plain: Buffer | null | undefined, body: unknown): unknown {
+  if (typeof body !== 'string' || !plain || isUtf8(plain)) return body;
+  const from = isMarked(plain) ? MARK.length : 0;
+  const first = plain.toString('latin1', from, from + MOST_BLANKS).trimStart()[0];
+  if (first !== '{' && first !== '[') return body;
   const text = decodeText(textOf(plain));
   return 'value' in text ? text.value : undefined;
 }

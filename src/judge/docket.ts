@@ -10,6 +10,7 @@ import type { NoiseProfile } from '../rules/compare/noise.ts';
 import { type CompareRules, DEFAULT_RULES } from '../rules/compare/rules.ts';
 import { namesOf, SIDES, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
+import { isWide } from '../rules/isolation/inspect.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
 import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/books.ts';
 import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
@@ -17,7 +18,7 @@ import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { WaitingRoom } from '../rules/pairing/pending.ts';
 import type { Finding } from '../rules/verdict.ts';
-import { answerOf, exactTextOf, plainBody } from './answer.ts';
+import { answerOf, exactTextOf, plainBody, saidIn } from './answer.ts';
 import { AnswerIds } from './answer-ids.ts';
 import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
@@ -252,7 +253,7 @@ export class Docket {
     const watch = known?.watch ?? this.#watchOf(sample);
     if (watch === null) return false;
     const read = (side: Side) => {
-      const { body: value } = pair[side];
+      const value = saidIn(plain[side], pair[side].body);
       return { ...{ value, plain: plain[side] }, sample: sample[side] };
     };
     const said: Partial<Record<Side, string | null>> = { ...known?.said };
@@ -263,7 +264,7 @@ export class Docket {
     }
     // What both answered alike is no difference between them: an outbox names others.
     if (said.legacy !== said.candidate) return true;
-    const eventOf = (side: Side) => this.#answerEvent(sample.route, pair[side].body);
+    const eventOf = (side: Side) => this.#answerEvent(sample.route, read(side).value);
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
   }
 
@@ -272,7 +273,7 @@ export class Docket {
     const watch = this.#answers.get(facts.id)?.watch ?? this.#watchOf(facts);
     if (watch === null) return;
     const plain = plainBody(sample, facts.method);
-    const { body: value } = answerOf(sample, plain);
+    const value = saidIn(plain, answerOf(sample, plain).body);
     const what = this.#lookInto(watch, facts, side, { plain, value, sample }, at, true);
     const said = { ...this.#answers.get(facts.id)?.said, [side]: what };
     this.#answers.set(facts.id, { watch, said });
@@ -295,7 +296,7 @@ export class Docket {
       const because = sample.body === null ? 'too-large' : 'coded';
       return watch.unread(side, because, sample.marker, at, mayBoth, type);
     }
-    const form = { isBinary: !isUtf8(plain), type };
+    const form = { isBinary: isWide(plain) || !isUtf8(plain), type };
     return watch.arrived(side, plain, this.#answerEvent(route, value), form, at, mayBoth);
   }
 

@@ -3,22 +3,26 @@
 import type { ErrorCode } from '../errors.ts';
 import type { UninspectedBecause } from '../ports.ts';
 import { answerType } from '../rules/compare/answers.ts';
-import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
+import { isWide, MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
 import { decoded, decodedStart } from '../wire/content-coding.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { fieldValues, listMembers, without } from '../wire/headers.ts';
 import { EventGuard } from './event-guard.ts';
 import type { AnswerSink } from './exchange.ts';
 import type { HeldRoom } from './held-room.ts';
-import { type GuardFacts, IsolationGuard } from './isolation-guard.ts';
+import { type GuardFacts, IsolationGuard, type Ruling } from './isolation-guard.ts';
 
 const JSON_TYPE = /^(?:application|text)\/(?:[\w.-]+\+)?json\b/i;
 /** Values one after another, each of which its client may wait for: held to the end they would be late. */
 const JSON_LINES =
   /^[\w.-]+\/(?:[\w.-]+\+)?(?:x-)?(?:ndjson|jsonl|jsonlines|json-seq|stream\+json)\b/i;
 const EVENT_STREAM = /^text\/event-stream\b/i;
-/** JSON is UTF-8 (RFC 8259 8.1); a client that believes this reads something else. */
-const OTHER_CHARSET = /;\s*charset\s*=\s*"?(?!utf-?8|us-ascii)/i;
+/**
+ * JSON is UTF-8 (RFC 8259 8.1), and a browser reads it so whatever this says. A client that believes it reads
+ * the same where ASCII is itself, and may read something else in the others.
+ */
+const OTHER_CHARSET =
+  /;\s*charset\s*=\s*"?(?!utf-?8|(?:us-)?ascii|iso[-_]?8859[-_]|latin|windows-?12|cp-?12)/i;
 /**
  * So much of a body says whether it begins as JSON does: with more blanks, or in a coding that says nothing
  * until more of it is there, it is held until it is whole.
@@ -57,6 +61,7 @@ export class AnswerGuard implements AnswerSink {
   #head: Head | null = null;
   /** It is said to be JSON, or begins as it does; null: that is to be seen. */
   #isJson: boolean | null = null;
+  #isOtherCharset = false;
   readonly #held = new GatheredBytes(MOST_INSPECTED_BYTES);
   #events: EventGuard | null = null;
   #isOver = false;
@@ -84,14 +89,14 @@ export class AnswerGuard implements AnswerSink {
       return this.#sink.head(status, reason, headers);
     }
     const isStream = EVENT_STREAM.test(type) || JSON_LINES.test(type);
-    const isOther = OTHER_CHARSET.test(type);
     // Of a range (206) the beginning of a name may be missing.
-    if (!isStream && !isOther && status !== 206) {
+    if (!isStream && status !== 206) {
       this.#head = { status, reason, headers };
+      this.#isOtherCharset = OTHER_CHARSET.test(type);
       this.#isJson = JSON_TYPE.test(type) ? true : null;
       return;
     }
-    const because = isCoded ? 'coded' : isOther ? 'not-utf8' : 'binary';
+    const because = isCoded ? 'coded' : 'binary';
     if (this.#guard.uninspectable(because) === 'withhold') this.#withhold();
     else this.#sink.head(status, reason, headers);
   }
@@ -149,13 +154,7 @@ export class AnswerGuard implements AnswerSink {
     const codings = listMembers(headers, 'content-encoding');
     const plain = decoded(body, codings, MOST_INSPECTED_BYTES);
     const ruling =
-      plain === undefined
-        ? this.#guard.uninspectable('coded')
-        : plain.length === 0
-          ? 'pass'
-          : isWide(plain)
-            ? this.#guard.uninspectable('not-utf8')
-            : this.#guard.rule(plain, { type: answerType(this.#method, status) });
+      plain === undefined ? this.#guard.uninspectable('coded') : this.#ruling(plain, status);
     if (ruling === 'withhold') return this.#withhold();
     this.#head = null;
     if (ruling === 'pass') this.#sink.head(status, reason, headers);
@@ -165,6 +164,14 @@ export class AnswerGuard implements AnswerSink {
     }
     const given = ruling === 'pass' ? body : ruling;
     if (given.length > 0) this.#sink.data(given);
+  }
+
+  #ruling(plain: Buffer, status: number): Ruling {
+    if (plain.length === 0) return 'pass';
+    // Where its bytes hold an address as they are, a browser reads it.
+    const isUnread = this.#isOtherCharset && this.#guard.isClean(plain);
+    if (isUnread || isWide(plain)) return this.#guard.uninspectable('not-utf8');
+    return this.#guard.rule(plain, { type: answerType(this.#method, status) });
   }
 
   /** It can not be held: what there is of it goes on, or none of it. */
@@ -199,13 +206,4 @@ function beginsAsJson(start: Buffer): boolean | null {
   const text = start.toString('latin1', isMarked ? MARK.length : 0);
   const first = /[^ \t\r\n]/.exec(text)?.[0];
   return first === undefined ? null : first === '{' || first === '[';
-}
-
-/** UTF-16 or 32, which has zeros or a mark where JSON has none. */
-function isWide(body: Buffer): boolean {
-  return (
-    body.includes(0) ||
-    (body[0] === 0xff && body[1] === 0xfe) ||
-    (body[0] === 0xfe && body[1] === 0xff)
-  );
 }

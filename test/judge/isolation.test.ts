@@ -674,6 +674,19 @@ test('an answer to one user with another’s address is contaminated, unless bot
   expect(books?.candidate).toMatchObject({ seen: 3, contaminated: 1, mismatch: 1, match: 1 });
 });
 
+test('one byte that is no UTF-8 hides neither an address nor whose a thread is', () => {
+  const { join, ask, pass, whats, verdicts, watch } = judged();
+  join('ann').both(step('run1', 't1'));
+  const bad = (text: string) => answer(Buffer.from(`{"n":"\xff",${text}}`, 'latin1'));
+  ask('bob', bad('"n":1'), bad('"userId":"ann"'));
+  pass(HOLD_MS + TICK_MS);
+  ask('bob', bad('"thread_id":"t2"'), bad('"thread_id":"t1"'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['routing candidate bob /userId', 'ledger candidate bob /thread_id']);
+  expect(verdicts()).toEqual(['contaminated', 'contaminated']);
+  expect(watch.books().get('events')?.sides.candidate.uninspectable.binary).toBe(0);
+});
+
 test('an answer that its client has is told of within 100 ms, though the other one is never there', () => {
   const { answered, ask, pass, told, whats, findings } = judged();
   const bobs = answer({ data: { target_user_id: 'bob' } });

@@ -103,6 +103,12 @@ const STREAMS: Record<string, { sent: Buffer; sanitize: Buffer; block: Buffer; e
     block: Buffer.alloc(0),
     events: 1,
   },
+  'an event of somebody else with a byte that is no UTF-8': {
+    sent: message(Buffer.from('{"n":"\xff","recipient_id":"bob"}', 'latin1')),
+    sanitize: message(Buffer.from('{"n":"\xff","recipient_id":"ann"}', 'latin1')),
+    block: Buffer.alloc(0),
+    events: 1,
+  },
   'a list with him and others': {
     sent: message('{"recipient_id":["bob","ann"]}'),
     sanitize: message('{"recipient_id":["ann"]}'),
@@ -226,11 +232,6 @@ const OPAQUE: [string, string, Buffer][] = [
   ['longer than is looked into', 'too-large', message(LONG)],
   ['longer than is looked into, in fragments', 'too-large', fragments(LONG)],
   ['no JSON, with the name of a routing field in it', 'not-json', message('"recipient_id": bob')],
-  [
-    'not UTF-8, with the name of a routing field in it',
-    'not-utf8',
-    message(Buffer.from('{"recipient_id":"b\xff"}', 'latin1')),
-  ],
   [
     'a message that begins inside another',
     'unframeable',
@@ -496,6 +497,33 @@ describe('answers of HTTP', () => {
       '\xef\xbb\xbf{"userId":"ann"}',
     ],
   ];
+  const latin1 = (text: string) => Buffer.from(text, 'latin1');
+  SAID.push(
+    [
+      'Latin-1',
+      'Content-Type: application/json;charset=ISO-8859-1\r\n',
+      latin1('{"n":"\xe9","userId":"bob"}'),
+      '{"n":"\xe9","userId":"ann"}',
+    ],
+    [
+      'UTF-8, with one byte that is none',
+      JSON_HEAD,
+      latin1('{"userId":"bob","n":"\xff"}'),
+      '{"userId":"ann","n":"\xff"}',
+    ],
+    [
+      'UTF-16, and is not',
+      'Content-Type: application/json; charset=utf-16\r\n',
+      '{"userId":"bob"}',
+      '{"userId":"ann"}',
+    ],
+    [
+      'UTF-8, with a zero in a text',
+      JSON_HEAD,
+      '{"userId":"bob","n":"\0"}',
+      '{"userId":"ann","n":"\0"}',
+    ],
+  );
   const CODINGS = {
     gzip: gzipSync,
     deflate: deflateSync,
@@ -605,6 +633,12 @@ describe('answers of HTTP', () => {
       'JSON in another charset',
       'Content-Type: application/json; charset=utf-16\r\n',
       Buffer.from('{"userId":"bob"}', 'utf16le'),
+      'not-utf8',
+    ],
+    [
+      'JSON in a charset in which ASCII may be something else, with no address to be seen',
+      'Content-Type: application/json; charset=shift_jis\r\n',
+      '{"n":1}',
       'not-utf8',
     ],
     [

@@ -25,7 +25,7 @@ export interface RoutingField {
 
 export const UNINSPECTABLE = {
   binary: 'binary data that is no JSON',
-  'not-utf8': 'text that is not UTF-8',
+  'not-utf8': 'text in UTF-16 or another coding that is not read',
   'not-json': 'a routing field is named in it, and it is no JSON',
   'too-large': 'longer than is looked into',
   coded: 'a content coding that can not be undone within bounds',
@@ -54,7 +54,7 @@ export function inspect(
   { isBinary = false, type }: MessageForm = {},
 ): Inspection {
   if (payload.length > MOST_INSPECTED_BYTES) return uninspectable('too-large');
-  if (!isUtf8(payload)) return uninspectable(isBinary ? 'binary' : 'not-utf8');
+  // What is not UTF-8 is looked into all the same: most readers put U+FFFD in place of a bad byte.
   const events = walkEvents(isolation, payload);
   if (events === null) return uninspectable(isBinary ? 'binary' : 'not-json');
   const fields: RoutingField[] = [];
@@ -98,6 +98,19 @@ export function examine(
   return { kind: fields.some(({ says }) => says === 'foreign') ? 'foreign' : 'among', fields };
 }
 
+/** What stands there; bytes that are no UTF-8 are taken for Latin-1, as whoever writes them does most often. */
+export function textAt(payload: Buffer, start: number, end: number): string {
+  const bytes = payload.subarray(start, end);
+  return bytes.toString(isUtf8(bytes) ? 'utf8' : 'latin1');
+}
+
+/** UTF-16 or 32, which begins with a mark or has zeros where JSON has none. */
+export function isWide(payload: Buffer): boolean {
+  const [first, second] = payload;
+  const isMarked = (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff);
+  return isMarked || payload.subarray(0, 4).includes(0);
+}
+
 function saidBy(
   isolation: Isolation,
   recipient: Recipient,
@@ -107,7 +120,7 @@ function saidBy(
 ): Said | null {
   if (isolation.isContent(outer, name)) return 'content';
   if (isolation.isProvenance(name, types)) return 'provenance';
-  return recipient.named(isolation, payload.toString('utf8', start, end));
+  return recipient.named(isolation, textAt(payload, start, end));
 }
 
 function uninspectable(because: UninspectableBecause): Inspection {

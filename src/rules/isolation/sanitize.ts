@@ -1,6 +1,7 @@
 // Puts foreign addresses right: the value of each is replaced where it stands, and every other byte
 // stays what it was.
-import type { RoutingField } from './inspect.ts';
+import { isUtf8 } from 'node:buffer';
+import { type RoutingField, textAt } from './inspect.ts';
 import type { Recipient } from './recipient.ts';
 import type { Isolation } from './rules.ts';
 
@@ -20,14 +21,15 @@ export function sanitize(
   payload: Buffer,
   fields: readonly RoutingField[],
 ): Buffer {
+  const written = isUtf8(payload) ? (json: string) => json : inAscii;
   const parts: Buffer[] = [];
   let from = 0;
   for (const { says, start, end } of fields) {
     const mended =
       says === 'among'
-        ? recipient.alone(isolation, payload.toString('utf8', start, end))
+        ? recipient.alone(isolation, textAt(payload, start, end))
         : inPlaceOf(payload, start, recipient);
-    parts.push(payload.subarray(from, start), Buffer.from(mended));
+    parts.push(payload.subarray(from, start), Buffer.from(written(mended)));
     from = end;
   }
   parts.push(payload.subarray(from));
@@ -39,4 +41,12 @@ function inPlaceOf(payload: Buffer, start: number, { id }: Recipient): string {
   if (payload[start] === OPEN_ARRAY) return `[${name}]`;
   const isNumber = NUMBER.test(payload.toString('latin1', start, start + 2));
   return isNumber && DIGITS.test(id) ? id : name;
+}
+
+/** JSON that is the same in whatever the bytes around it are written. */
+function inAscii(json: string): string {
+  return json.replaceAll(
+    /[^\0-\x7f]/g,
+    character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
