@@ -26,6 +26,7 @@ import type { ProxyView, ReloadReport } from './control/proxy-view.ts';
 import { unreachable } from './control/reach.ts';
 import { rollbackBySignal } from './control/rollback-signal.ts';
 import { Rollbacks } from './control/rollbacks.ts';
+import { Staleness } from './control/staleness.ts';
 import { openStateDir, type StateDir } from './control/state-dir.ts';
 import { bothObservers, VitalSigns } from './control/vital-signs.ts';
 import { WriteSplits } from './control/write-splits.ts';
@@ -103,6 +104,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const writes = new WriteSplits(logger);
   const audit = new Audit(logger);
   const proofs = new Proofs(logger);
+  const staleness = new Staleness(logger);
   const incidents = new Incidents({
     guardrails: () => guardrails,
     traffic: () => traffic,
@@ -142,7 +144,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       legsOn: legsOn(route, loaded.config.routes, traffic),
     }));
     const rollbacks = new Rollbacks({
-      ...{ latch: held, audit, proofs, flags: provider, logger },
+      ...{ latch: held, audit, proofs, staleness, flags: provider, logger },
       loaded: () => loaded,
       traffic: () => traffic,
     });
@@ -264,6 +266,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     writes.keepIn(held.path);
     await audit.keepIn(held.path);
     await proofs.keepIn(held.path);
+    await staleness.keepIn(held.path);
     await bypass?.follow();
     await latch?.follow({ shared: false });
     holdsState = true;
@@ -304,6 +307,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     holdsState = false;
     audit.letGo();
     proofs.letGo();
+    staleness.letGo();
     incidents.letGo();
     await writes.letGo();
     await held?.release();

@@ -17,7 +17,7 @@ their second leg, or are dialled for at limits.movesPerS; those that can not be 
 again (1012) at that pace. It holds, over restarts, until cutover release. The candidate is shown traffic
 and writes as before, unless --sever stops that too. The command waits until it is through and prints
 what became of every session, and when the candidate's last byte went out. Asked again it says so, and
-tries again whatever is left. A route in stage complete, where legacy has heard of nothing since, stays where it is
+tries again whatever is left. A route that is in stage complete, or was, where legacy has not heard of everything, stays
 without --accept-stale, and the others go: each is held by itself then (cutover release --route).
 
 Ends with 0 if all are on legacy, 1 if it was refused, 2 if nobody answers, 3 if something is left, 64 if
@@ -54,7 +54,10 @@ export function rollbackCommand(): Command {
     .option('--reason <text>', 'why, for whoever asks later')
     .option('--route <name>', 'this route alone (default: all)')
     .option('--sever', 'send the candidate nothing any more: no second legs, no writes')
-    .option('--accept-stale', 'from stage complete, where legacy has heard of nothing since')
+    .option(
+      '--accept-stale',
+      'where the stage is complete, or was: legacy has not heard of everything',
+    )
     .addHelpText('after', ROLLBACK_HELP)
     .action(runRollback);
 }
@@ -105,7 +108,7 @@ async function throughWith(admin: AdminClient, begun: Proof): Promise<Proof> {
 
 function staleText(routes: readonly string[]): string {
   const names = routes.map(plain).join(', ');
-  return `NOT rolled back: ${names}; the stage is complete, so legacy has heard of nothing since. The same with --accept-stale takes that to legacy, too`;
+  return `NOT rolled back: ${names}; the stage is complete, or was, so legacy has not heard of everything. The same with --accept-stale takes that to legacy, too`;
 }
 
 function heldText({ scope, changed, latch, kept, audited, stale }: RolledBack): string {

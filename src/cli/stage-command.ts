@@ -16,6 +16,8 @@ Stages, in the order of a migration:
   killed        throws the kill flag: legacy serves; a stage with --unkill, or --unkill alone, releases it
 
 A user who is in at 10% is in at 20%. Open WebSockets follow as onSwitch of their route says; new ones at once.
+From complete on legacy misses what happens. Whatever takes users back there needs --accept-stale, and so does a
+rollback, also in a later stage, until one of them has said so; until then nothing rolls back by itself.
 
 Examples:
   cutover stage                              where every route stands
@@ -26,6 +28,7 @@ Examples:
 interface StageOptions extends AdminPlace {
   readonly route?: string;
   readonly unkill?: boolean;
+  readonly acceptStale?: boolean;
   readonly dryRun?: boolean;
   readonly reason?: string;
 }
@@ -37,6 +40,7 @@ export function stageCommand(): Command {
     .argument('[percent]', 'for canary and shadow, such as 12.5%')
     .option('--route <name>', 'this route alone (default: all)')
     .option('--unkill', 'release the kill flag')
+    .option('--accept-stale', 'after stage complete: legacy has missed what happened, and will do')
     .option('--dry-run', 'tell what would happen, and change nothing')
     .option('--reason <text>', 'why, for the audit trail')
     .addHelpText('after', HELP)
@@ -48,7 +52,7 @@ async function runStage(
   percent: string | undefined,
   options: StageOptions,
 ): Promise<void> {
-  const { route, unkill, dryRun, reason, json = false } = options;
+  const { route, unkill, acceptStale, dryRun, reason, json = false } = options;
   const share = percent === undefined ? undefined : percentOf(percent);
   const admin = await connectAdmin(options);
   if (stage === undefined && !unkill) {
@@ -56,7 +60,7 @@ async function runStage(
     print(await admin.get<Stages>('/stage', { route }), json, stagesText);
     return;
   }
-  const body = { route, stage, percent: share, unkill, dryRun, reason };
+  const body = { route, stage, percent: share, unkill, acceptStale, dryRun, reason };
   print(await admin.post<{ routes: RouteChange[] }>('/stage', body), json, changesText);
 }
 

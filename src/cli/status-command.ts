@@ -224,15 +224,16 @@ function latchRows({ latch: { held, kept, damaged } }: Status): string[][] {
 
 /** What a rollback would meet now, of routes that the candidate serves somebody on. */
 function rollbackRows({ routes }: Status): string[][] {
-  const rows = routes.flatMap(({ name, rollback }) => {
+  const rows = routes.flatMap(({ name, rollback, staleSince }) => {
     if (rollback === null) return [];
     const { warm, toDial, notMovable, answers, paceMs } = rollback;
-    if (warm + toDial + notMovable + answers === 0) return [];
+    if (warm + toDial + notMovable + answers === 0 && staleSince === null) return [];
     const found = [
       `${warm} at once`,
       ...(toDial > 0 ? [`${toDial} dialled for`] : []),
       ...(notMovable > 0 ? [`${notMovable} not movable, told to come again`] : []),
       ...(answers > 0 ? [`${answers} answers and streams ended`] : []),
+      ...(staleSince === null ? [] : [`with --accept-stale: legacy is stale since ${staleSince}`]),
       ...(paceMs > 0 ? [`the last one after ${duration(Math.ceil(paceMs / 1_000))}`] : []),
     ];
     return [`${name}: ${found.join(', ')}`];

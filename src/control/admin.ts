@@ -47,6 +47,7 @@ const StageBody = z.strictObject({
   stage: z.enum([...STAGES, 'killed']).optional(),
   percent: z.number().optional(),
   unkill: z.boolean().optional(),
+  acceptStale: z.boolean().optional(),
   dryRun: z.boolean().optional(),
   reason: why,
 });

@@ -166,7 +166,7 @@ export class Guardrails {
     while ((watched.looks[1]?.at ?? now) <= now - windowMs) watched.looks.shift();
     const window = totalsSince(totals, watched.looks[0]?.totals ?? totals);
     const serves = (this.#options.flags.stage(route).serve ?? 1) > 0;
-    const isStale = this.#options.rollbacks.isStale(route.name);
+    const isStale = this.#options.rollbacks.staleSince(route.name) !== null;
     const { divergence } = watched;
     const legacyEver = totals.legacy;
     const facts = { protocol: route.protocol, window, legacyEver, divergence, serves, isStale };
@@ -203,7 +203,7 @@ export class Guardrails {
     const level = action === 'alert' ? 'warn' : 'error';
     this.#options.logger[level]({ route, ...reading }, 'a guardrail fired');
     const { windowMs, [rule]: rules } = this.#options.loaded().config.guardrails;
-    if (rules.action === 'rollback' && this.#options.rollbacks.isStale(route)) {
+    if (rules.action === 'rollback' && this.#options.rollbacks.staleSince(route) !== null) {
       this.#options.logger.error(
         { route, rule },
         'a guardrail holds and does not roll back: legacy is stale, so that is for a person to decide',

@@ -20,6 +20,7 @@ import type { FlagProvider } from './flags/provider.ts';
 import type { Latch, Saying } from './latch.ts';
 import { type Command, commandNow, type Proof, type Proofs } from './proofs.ts';
 import { routesOf } from './stage-change.ts';
+import type { Staleness } from './staleness.ts';
 
 export interface RollbackRequest {
   /** A route; all of them without one. */
@@ -30,7 +31,7 @@ export interface RollbackRequest {
   readonly by: string;
   /** The candidate is to hear nothing at all: no second legs, no writes. */
   readonly sever?: boolean | undefined;
-  /** From stage `complete`: legacy has not been told of anything since. */
+  /** Where the stage is `complete`, or was: legacy has missed what happened meanwhile, and will do all the same. */
   readonly acceptStale?: boolean | undefined;
   /** The epoch that the caller saw last: refused if something was said since. */
   readonly epoch?: number | undefined;
@@ -48,8 +49,8 @@ export interface RolledBack {
   readonly kept: boolean;
   readonly audited: boolean;
   /**
-   * Of a rollback of everything, the routes that stay where they are: their stage is `complete`, and it was not
-   * said that legacy may be stale. The others are held then each by itself, and released so.
+   * Of a rollback of everything, the routes that stay where they are: their stage is `complete`, or was, and it was
+   * not said that legacy may be stale. The others are held then each by itself, and released so.
    */
   readonly stale: readonly string[];
   /** Null: held already, and of before this process; nothing is left on the candidate. */
@@ -71,7 +72,8 @@ export interface RollbacksOptions {
   readonly latch: Latch;
   readonly audit: Audit;
   readonly proofs: Proofs;
-  readonly flags: Pick<FlagProvider, 'stage'>;
+  readonly staleness: Staleness;
+  readonly flags: Pick<FlagProvider, 'stage' | 'onChange'>;
   readonly loaded: () => Loaded;
   /** Null before the listener is open. */
   readonly traffic: () => TrafficView | null;
@@ -96,12 +98,14 @@ export class Rollbacks {
     this.latch = options.latch;
     this.proofs = options.proofs;
     this.#now = options.now ?? (() => new Date());
+    this.#lookAtStages();
+    options.flags.onChange(() => this.#lookAtStages());
   }
 
   /**
    * In force before the first thing is waited for; resolves once it is on disk, or refused there. What is
    * held already stays as it was said; what is left on the candidate is tried again. Throws
-   * `CutoverError`: `no-such-route`, `conflict` (nothing but routes in stage `complete`, an outdated epoch).
+   * `CutoverError`: `no-such-route`, `conflict` (nothing but routes where legacy is stale, an outdated epoch).
    */
   async rollback(request: RollbackRequest): Promise<RolledBack> {
     const command = commandNow(this.#now());
@@ -109,7 +113,7 @@ export class Rollbacks {
     const scope = request.route ?? EVERYTHING;
     const routes = routesOf(this.#options, request.route).map(({ name }) => name);
     const state: Held = sever ? 'severed' : 'latched';
-    const stale = acceptStale ? [] : routes.filter(name => this.isStale(name));
+    const stale = acceptStale ? [] : routes.filter(name => this.staleSince(name) !== null);
     // In an emergency one route that has to be asked for twice must not keep the others where they are.
     const fresh = routes.filter(name => !stale.includes(name));
     if (fresh.length === 0 && stale.length > 0) throw refusedAsStale(stale, by);
@@ -118,6 +122,7 @@ export class Rollbacks {
     if (!isHeld) this.#refuseOutdated(request);
     const { entry, changed, written } = this.#hold(state, scopes, { reason, by });
     const proof = this.#carryOut(entry, command, fresh, changed);
+    if (acceptStale) this.acceptStale(routes);
     if (changed) this.counts[askerOf(by)] += 1;
     this.#options.logger.warn(
       { scope, reason, by, sever, changed, stale, epoch: entry.epoch },
@@ -148,6 +153,7 @@ export class Rollbacks {
     if (said.changed) {
       this.#options.logger.warn({ scope, reason, by, epoch: said.entry?.epoch }, 'a release');
       if (before !== null) this.proofs.end(new Set([before.epoch]));
+      this.#lookAtStages();
       void this.#options.traffic()?.reconsider();
     }
     const held = this.latch.held.filter(
@@ -209,11 +215,28 @@ export class Rollbacks {
     }, 0);
   }
 
-  /** Of a route that is not held: legacy has not heard of anything since it became `complete`. */
-  isStale(name: string): boolean {
-    const route = this.#options.loaded().config.routes.find(known => known.name === name);
-    if (route === undefined || this.latch.on(name) !== null) return false;
-    return this.#options.flags.stage(route).name === 'complete';
+  /**
+   * Since when legacy has not heard of everything, ISO 8601; null: it has, or serves all users of the route. It
+   * begins with stage `complete`, and does not end with that.
+   */
+  staleSince(name: string): string | null {
+    const { loaded, flags, staleness } = this.#options;
+    const route = loaded().config.routes.find(known => known.name === name);
+    if (route === undefined || this.latch.on(name) !== null) return null;
+    const stage = flags.stage(route);
+    if (stage.name === 'complete') staleness.begin(name);
+    // Flags that somebody has edited by himself: what legacy knows is what users see from here on.
+    else if (stage.kill || stage.serve === 0) staleness.end(name);
+    return staleness.since(name);
+  }
+
+  /** What legacy has is good enough: from here on a rollback asks nobody, and guardrails roll back. */
+  acceptStale(routes: readonly string[]): void {
+    for (const name of routes) this.#options.staleness.end(name);
+  }
+
+  #lookAtStages(): void {
+    for (const { name } of this.#options.loaded().config.routes) this.staleSince(name);
   }
 
   #refuseOutdated({ epoch }: Pick<RollbackRequest, 'epoch'>): void {
@@ -230,7 +253,7 @@ function refusedAsStale(stale: readonly string[], by: string): CutoverError {
   const how = by.startsWith('signal')
     ? 'send the signal again'
     : 'ask for it with acceptStale (--accept-stale)';
-  const message = `${stale.join(', ')}: the stage is complete, so legacy has heard of nothing since; ${how} if that is to be so`;
+  const message = `${stale.join(', ')}: the stage is complete, or was, so legacy has not heard of everything; ${how} if that is to be so`;
   return new CutoverError('conflict', message, { field: 'acceptStale' });
 }
 

@@ -7,7 +7,7 @@ import type { Decider } from '../ports.ts';
 import { decide, SIDES } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
 import { EVERYTHING } from '../rules/latch.ts';
-import { isForward, type Stage, type StageTarget, stageTarget } from '../rules/stage.ts';
+import { isBack, isForward, type Stage, type StageTarget, stageTarget } from '../rules/stage.ts';
 import { type FlagProvider, openMemoryFlags, type StagePlan } from './flags/provider.ts';
 import { countMoves, type Moves } from './moves.ts';
 import type { ProxyView } from './proxy-view.ts';
@@ -22,6 +22,8 @@ export interface StageRequest {
   readonly percent?: number | undefined;
   /** Release the kill flag; a killed route refuses to change otherwise. */
   readonly unkill?: boolean | undefined;
+  /** Where legacy is stale: what it has will do. */
+  readonly acceptStale?: boolean | undefined;
   readonly dryRun?: boolean | undefined;
 }
 
@@ -45,6 +47,8 @@ export interface RouteChange {
 const GIVES_UP =
   'legacy hears of nothing any more and is not compared with: there is no instant way back, and a rollback needs --accept-stale (acceptStale)';
 
+type Changed = Omit<RouteChange, 'warnings'>;
+
 /** What is to be done with one route's flags. */
 type Wanted =
   | { readonly kill: boolean }
@@ -53,7 +57,7 @@ type Wanted =
 /**
  * Changes the stage of one route or all. Nothing is changed if it is refused for one of them.
  * Throws `CutoverError`: `invalid-argument`, `no-such-route`, `conflict` (killed; flags that can not
- * be read or written).
+ * be read or written; users would be taken to a legacy that is stale, and nobody said that it will do).
  */
 export async function changeStage(proxy: ProxyView, request: StageRequest): Promise<RouteChange[]> {
   const wanted = wantedOf(request);
@@ -62,6 +66,10 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     route,
     plan: planOf(flags, route, wanted),
   }));
+  const { acceptStale = false } = request;
+  for (const { route, plan } of plans) {
+    if (isBack(plan.before, plan.after) && !acceptStale) refuseStale(proxy, route);
+  }
   const forward = plans.filter(({ plan }) => isForward(plan.before, plan.after));
   for (const { route } of forward) refuseForward(proxy, route);
   if (forward.length > 0) {
@@ -70,12 +78,15 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
   }
   const changes: RouteChange[] = [];
   for (const { route, plan } of plans) {
+    // Asked before it changes: by what comes after, nobody can tell any more.
+    const staleSince = acceptStale ? null : proxy.rollbacks.staleSince(route.name);
     try {
-      changes.push(
-        request.dryRun
-          ? await preview(proxy, route, plan)
-          : await carryOut(proxy, route, plan, wanted),
-      );
+      const change = request.dryRun
+        ? await preview(proxy, route, plan)
+        : await carryOut(proxy, route, plan, wanted);
+      changes.push({ ...change, warnings: givenUp(plan.before, plan.after, staleSince) });
+      const isAccepted = acceptStale && !request.dryRun && plan.after.name !== 'complete';
+      if (isAccepted) proxy.rollbacks.acceptStale([route.name]);
     } catch (error) {
       throw afterSome(changes, route, error);
     }
@@ -93,6 +104,14 @@ function refuseForward(proxy: ProxyView, { name }: RouteConfig): void {
     throw new CutoverError('conflict', message, { field: 'stage' });
   }
   proxy.guardrails.refuseForward(name);
+}
+
+/** As a rollback would be. */
+function refuseStale({ rollbacks }: ProxyView, { name }: RouteConfig): void {
+  const since = rollbacks.staleSince(name);
+  if (since === null) return;
+  const message = `${name}: legacy has not heard of everything since ${since}, when the stage became complete; ask for it with acceptStale (--accept-stale) if users are to go there all the same`;
+  throw new CutoverError('conflict', message, { field: 'acceptStale' });
 }
 
 /** A way back that a restart would forget is none. */
@@ -160,7 +179,7 @@ async function carryOut(
   route: RouteConfig,
   { pinned, problems }: StagePlan,
   wanted: Wanted,
-): Promise<RouteChange> {
+): Promise<Changed> {
   const { flags } = proxy;
   const { before, after, files, revision } = await ('kill' in wanted
     ? flags.setKill(route, wanted.kill)
@@ -174,16 +193,11 @@ async function carryOut(
     revision,
     pinned,
     problems,
-    warnings: givenUp(before, after),
     dryRun: false,
   };
 }
 
-async function preview(
-  proxy: ProxyView,
-  route: RouteConfig,
-  plan: StagePlan,
-): Promise<RouteChange> {
+async function preview(proxy: ProxyView, route: RouteConfig, plan: StagePlan): Promise<Changed> {
   const { before, after, files, pinned, problems, features, segments } = plan;
   const logger = pino({ level: 'silent' });
   const planned = await openMemoryFlags({ features, segments, routes: () => [route], logger });
@@ -197,7 +211,6 @@ async function preview(
       revision: proxy.flags.revision,
       pinned,
       problems,
-      warnings: givenUp(before, after),
       dryRun: true,
     };
   } finally {
@@ -205,8 +218,13 @@ async function preview(
   }
 }
 
-function givenUp(before: Stage, after: Stage): readonly string[] {
-  return after.name === 'complete' && before.name !== 'complete' ? [GIVES_UP] : [];
+/** `staleSince`: since when legacy has not heard of everything, where nobody has said that it will do. */
+function givenUp(before: Stage, after: Stage, staleSince: string | null): readonly string[] {
+  if (after.name === 'complete') return before.name === 'complete' ? [] : [GIVES_UP];
+  if (staleSince === null) return [];
+  return [
+    `legacy has not heard of everything since ${staleSince}: as long as nobody says that it will do (--accept-stale, acceptStale), nothing rolls back by itself, and a rollback has to say so`,
+  ];
 }
 
 /** Decides by other flags, under what holds routes on legacy now: that comes before any flag. */

@@ -70,6 +70,8 @@ export interface RouteStatus extends TrafficStatus {
   readonly latch: Held | null;
   /** What a rollback would meet now. */
   readonly rollback: RollbackOutlook | null;
+  /** Since when legacy has not heard of everything, so that a rollback has to be asked for twice; null: it has. */
+  readonly staleSince: string | null;
   readonly guardrails: RouteGuardrails;
   /** What was compared since the start, and what came of it; null where nothing was. */
   readonly books: BooksView | null;
@@ -177,6 +179,7 @@ export async function statusOf(
         latch: proxy.rollbacks.latch.on(name),
         guardrails: proxy.guardrails.of(name),
         rollback: traffic?.rollbackOutlook(name) ?? null,
+        staleSince: proxy.rollbacks.staleSince(name),
         isolation: isolationView(proxy, route),
         ...{ books: compared, ...trafficOf(name) },
       };

@@ -40,6 +40,13 @@ export function isForward(before: Stage, after: Stage): boolean {
   return (after.serve ?? 0) > served || (after.name === 'complete' && before.name !== 'complete');
 }
 
+/** Fewer users on the candidate afterwards: some are taken to legacy. */
+export function isBack(before: Stage, after: Stage): boolean {
+  // A share that nobody can name may be any.
+  const served = ({ kill, serve }: Stage): number => (kill ? 0 : (serve ?? 1000));
+  return served(after) < served(before);
+}
+
 /** What an operator asks for. `percent` belongs to `canary` (who serves) and `shadow` (sampled). */
 export interface StageTarget {
   readonly serve: number;

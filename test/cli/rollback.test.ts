@@ -98,6 +98,8 @@ test('a route in stage complete stays where it is, and is named with what takes 
   await op.write('events.json', flagsFor('events', 'complete'));
   const [events] = op.proxy.loaded().config.routes;
   await until('it is complete', () => op.flags.stage(events as never).name === 'complete');
+  const killed = await run('stage', 'killed', '--route', 'events');
+  expect(killed).toMatchObject({ code: 1, stderr: expect.stringContaining('--accept-stale') });
   const ran = await run('rollback', '--reason', 'lost');
   expect(ran).toMatchObject({
     code: 3,

@@ -468,6 +468,24 @@ describe('a process', () => {
     expect(socket.readyState).toBe(1);
   });
 
+  test('that was complete before it was killed, and is live after it, is not rolled back by one signal either', async () => {
+    const at = await folder('complete');
+    const proxy = await start(at);
+    const stale = async () =>
+      readFile(path.join(at, 'state', 'stale.json'), 'utf8').catch(() => '');
+    await until('it is kept', async () => (await stale()).includes('events'));
+    proxy.child.kill('SIGKILL');
+    await proxy.ended();
+    const flags = JSON.stringify({ version: 2, features: featuresFor('live') });
+    await writeFile(path.join(at, 'flags', 'events.json'), flags);
+    const next = await start(at);
+    next.child.kill('SIGUSR2');
+    await until('it is refused', () => /send the signal again/.test(next.log()));
+    expect(await latchFile(at)).toBe('');
+    next.child.kill('SIGUSR2');
+    await until('it is on disk', async () => (await latchFile(at)).includes('signal SIGUSR2'));
+  });
+
   test('67: killed between the write of a rollback and its acknowledgement holds after a restart', async () => {
     const at = await folder('live');
     const proxy = await start(at);

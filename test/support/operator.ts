@@ -21,6 +21,7 @@ import { NoiseMeasuring } from '../../src/control/noise-measuring.ts';
 import { Proofs } from '../../src/control/proofs.ts';
 import type { ProxyView, ReloadReport } from '../../src/control/proxy-view.ts';
 import { Rollbacks } from '../../src/control/rollbacks.ts';
+import { Staleness } from '../../src/control/staleness.ts';
 import { VitalSigns } from '../../src/control/vital-signs.ts';
 import { WriteSplits } from '../../src/control/write-splits.ts';
 import type {
@@ -242,8 +243,10 @@ export async function operated(
   const latch = await Latch.open(stateDir);
   const proofs = new Proofs(logger);
   await proofs.keepIn(stateDir);
+  const staleness = new Staleness(logger);
+  await staleness.keepIn(stateDir);
   const rollbacks = new Rollbacks({
-    ...{ latch, audit, proofs, flags, logger },
+    ...{ latch, audit, proofs, staleness, flags, logger },
     loaded: () => loaded,
     traffic: () => state.traffic,
   });
