@@ -1,5 +1,7 @@
 // Judges what was kept again, by other rules. What was redacted can still be compared: two values were
 // equal if their hashes are. A rule that needs the value itself says `unjudged(redacted)`.
+
+import { isWrite } from '../wire/http-method.ts';
 import { type Answer, judgeAnswers } from './compare/answers.ts';
 import { type Acquaintance, compare } from './compare/compare.ts';
 import type { CompiledRules, TypePlan } from './compare/compile.ts';
@@ -15,7 +17,6 @@ import type { Difference, Finding, Verdict } from './verdict.ts';
 const NOBODY = ['\u0000'];
 /** As where nobody is named. */
 const ANYBODY: readonly string[] = [];
-const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS'];
 /** Verdicts on what two events say; the others are about which events there were. */
 const ON_CONTENT: ReadonlySet<Verdict> = new Set([
   'match',
@@ -92,7 +93,7 @@ function addedNobodyElse({
 
 function answerFacts({ route, session, eventType, at }: Omit<Finding, 'legacy' | 'candidate'>) {
   const method = eventType.split(' ')[0] ?? '';
-  return { route, id: session, method, isWrite: !SAFE_METHODS.includes(method), at };
+  return { route, id: session, method, isWrite: isWrite(method), at };
 }
 
 function isAnswer(event: unknown): event is Answer {

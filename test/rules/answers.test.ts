@@ -34,6 +34,16 @@ function line(legacy: Partial<Answer>, candidate: Partial<Answer>, given: Given 
   return [because === null ? verdict : `${verdict}(${because})`, ...places].join(' ');
 }
 
+test.each<[CompareRules['allow'][number], string]>([
+  [{ path: '/*/load', as: 'anything' }, 'noise value:/body/0/load'],
+  [{ path: '/*/load', as: 'number', within: 1 }, 'match'],
+  [{ path: '/0/load', as: 'number', within: 1 }, 'match'],
+  [{ path: '/1/load', as: 'number', within: 1 }, 'mismatch value:/body/0/load'],
+])('rules reach into a list that is the whole body: %j', (rule, expected) => {
+  const [legacy, candidate] = [{ body: [{ id: 1, load: 0.3 }] }, { body: [{ id: 1, load: 0.4 }] }];
+  expect(line(legacy, candidate, { rules: { allow: [rule] } })).toBe(expected);
+});
+
 describe('answers to one read', () => {
   test.each<[string, Partial<Answer>, Partial<Answer>]>([
     ['match', { latencyMs: 1 }, { latencyMs: 900 }],
@@ -57,6 +67,10 @@ describe('answers to one read', () => {
     ['failed-alike', { isCut: true }, { isCut: true }],
     ['failed-alike', { status: 503 }, { status: 503 }],
     ['mismatch value:/status', { status: 503 }, { status: 500 }],
+    ['unjudged(not-comparable)', { status: 304, body: null, headers: {} }, {}],
+    ['unjudged(not-comparable)', {}, { status: 304, body: null }],
+    ['match', { status: 304, body: null }, { status: 304, body: null }],
+    ['mismatch value:/status type:/body', { status: 304, body: null }, { status: 404 }],
     ['failed-alike', { status: 0, body: null }, { status: 0, body: null }],
     ['mismatch value:/status type:/body', {}, { status: 0, body: null }],
     ['match', { status: 404 }, { status: 404 }],

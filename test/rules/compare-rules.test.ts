@@ -29,7 +29,9 @@ describe('a rule is refused, with its place and what would be right,', () => {
     'target_user_id',
   ];
   test.each([...users, 'userId', 'source_user_id', 'targetUserId'])('that would hide %s', name => {
-    for (const path of [`/${name}`, `/data/${name}`, `/a/*/${name}`]) {
+    const itself = [`/${name}`, `/data/${name}`, `/a/*/${name}`];
+    const inside = [`/${name}/*`, `/${name}/0`, `/*/${name}/id`, `/data/${name}/id`];
+    for (const path of [...itself, ...inside]) {
       for (const allowance of [
         { path, as: 'anything' },
         { path, as: 'generated-id' },
@@ -45,7 +47,7 @@ describe('a rule is refused, with its place and what would be right,', () => {
     expect(refusalOf({ path: `/${name}`, as: 'null-or-absent' })).toBe('');
   });
 
-  test.each(['/*', '/data', '/payload', '/data/*', '/*/*'])(
+  test.each(['/*', '/0', '/data', '/payload', '/data/*', '/data/12', '/*/*', '/0/data'])(
     'that would hide them all: %s',
     path => {
       expect(refusalOf({ path, as: 'anything' })).toBe(

@@ -44,8 +44,9 @@ export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
   const { route, id, method, isWrite, legacy, candidate, at } = pair;
   const eventType = answerType(method, legacy.status);
   const how = rules.rules.answers ?? (isWrite ? WRITE_ANSWERS : READ_ANSWERS);
-  const head = headDifferences(how, legacy, candidate);
-  const body = how.body ? compareBodies(rules, eventType, pair) : null;
+  const isOneUnchanged = isUnchanged(legacy, candidate) || isUnchanged(candidate, legacy);
+  const head = isOneUnchanged ? [] : headDifferences(how, legacy, candidate);
+  const body = isOneUnchanged ? UNLOOKED : how.body ? compareBodies(rules, eventType, pair) : null;
   const differences = [...head, ...(body?.differences ?? [])];
   let verdict: Verdict = 'match';
   if (differences.length > 0) verdict = 'mismatch';
@@ -69,6 +70,20 @@ export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
     differences: verdict === 'noise' ? (body?.excused ?? []) : differences,
     at,
   };
+}
+
+/** What can not be held against each other. */
+const UNLOOKED: Comparison = {
+  ...{ differences: [], excused: [], learned: [] },
+  ...{ stopped: 'not-comparable', inexact: false, isAlike: false },
+};
+
+/**
+ * A client asks with the validator of whoever serves it, which says nothing to the other service: of one that has
+ * sent nothing (RFC 9110 15.4.5) nobody knows whether it would have been the same.
+ */
+function isUnchanged(one: Answer, other: Answer): boolean {
+  return one.status === 304 && other.status === 200;
 }
 
 function headDifferences(how: AnswerRules, legacy: Answer, candidate: Answer): Difference[] {

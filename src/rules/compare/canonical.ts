@@ -72,7 +72,7 @@ let isExact = false;
 let isPartial = false;
 
 function hashOfEvent(plan: TypePlan, value: unknown): number {
-  if (!isRecord(value)) return mixed(hashOf(value, null, 0));
+  if (!isRecord(value)) return mixed(hashOf(value, plan.root, 0));
   let sum = 0;
   for (const key of Object.keys(value)) {
     if (left < 0) break;

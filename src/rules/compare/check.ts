@@ -63,17 +63,20 @@ function checkAllowance(at: string, allowance: Allowance, rules: CompareRules): 
   const steps = stepsOf(path);
   const last = steps.at(-1) ?? '';
   const outer = steps.slice(0, -1);
-  const atTop = outer.every(step => step === '*' || rules.envelopes.includes(step));
+  // A batch is as many events: an element's number stands for each of them as well.
+  const atTop = outer.every(step => isElement(step) || rules.envelopes.includes(step));
   if (last === 'type' && atTop) {
     refuse(field, 'is what an event is; an event of another type is never the same');
   }
-  if (isUserField(last) && as !== 'candidate-adds' && as !== 'null-or-absent') {
+  // A list of recipients, or an object with a user's id, names him as well.
+  const user = steps.find(isUserField);
+  if (user !== undefined && as !== 'candidate-adds' && as !== 'null-or-absent') {
     refuse(
       field,
-      `names a user ("${last}"): who an event is for and whose it is must arrive untouched, so it can not be "${as}"`,
+      `names a user ("${user}"): who an event is for and whose it is must arrive untouched, so it can not be "${as}"`,
     );
   }
-  if (atTop && (last === '*' || (rules.envelopes.includes(last) && as !== 'null-or-absent'))) {
+  if (atTop && (isElement(last) || (rules.envelopes.includes(last) && as !== 'null-or-absent'))) {
     refuse(
       field,
       'covers the fields that say who an event is for and whose it is; name single fields instead',
@@ -86,6 +89,8 @@ function checkAllowance(at: string, allowance: Allowance, rules: CompareRules): 
     );
   }
 }
+
+const isElement = (step: string): boolean => step === '*' || /^\d+$/.test(step);
 
 /** Kinds that make a value unfit for telling events apart. */
 export const UNKEYED: ReadonlySet<Allowance['as']> = new Set([

@@ -32,7 +32,7 @@ export function compareAt(
     new Fields(walk).compare(plan, legacy, candidate, path);
   // One is JSON, the other is not: nothing says which of the two was meant to be what.
   else if (isText(legacy, candidate) || isText(candidate, legacy)) walk.stopped = 'not-comparable';
-  else walk.value(legacy, candidate, path, null, null, 0);
+  else walk.value(legacy, candidate, path, null, plan.root, 0);
   return walk;
 }
 

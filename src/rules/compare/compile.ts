@@ -6,7 +6,7 @@ import type { CompareRules } from './rules.ts';
 
 /** How events of one type are recognised and compared. */
 export interface TypePlan {
-  /** Of the fields at the root; for each envelope of those in it. */
+  /** Of the fields at the root, or of a list's elements there; for each envelope of the fields in it. */
   readonly root: Place;
   readonly envelopes: readonly Envelope[];
   /** Pointers, as steps. Of `keyFirst` the first that an event has counts. */
@@ -102,7 +102,7 @@ function planOf(rules: CompareRules, profile: NoiseProfile | null, type: string 
     return found === undefined ? null : stepsOf(found.path);
   };
   return {
-    root: placeOf(anywhere),
+    root: placeOf(placed),
     envelopes: envelopes.map(name => ({
       name,
       fields: placeOf([
