@@ -4,21 +4,32 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { isQueued, wasCutShort } from './answer.ts';
+import { hasBody } from './held-body.ts';
+import type { Member } from './roll.ts';
 
 /** Tools that pipeline use 10 to 16; browsers do not. What waits comes from one read of 64 KiB at most. */
 const MOST_OPEN = 32;
+
+/** In place of a number of bytes: answers are due. */
+const BUSY = -1;
 
 interface Due {
   readonly response: ServerResponse;
   readonly begin: () => void;
 }
 
-export class Pipeline {
+export class Pipeline implements Member {
+  place = -1;
   readonly #socket: Socket;
   readonly #waiting: Due[] = [];
   #open = 0;
   #last: ServerResponse | null = null;
   #isOver = false;
+  #isDraining = false;
+  /** Another protocol is spoken there: it has owners of its own. */
+  #isHandedOver = false;
+  /** Bytes that had come when it was looked at last, if nothing was due. */
+  #idleAt = BUSY;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -32,7 +43,9 @@ export class Pipeline {
   /** Calls `begin` when there is room, in the order of the requests; never for one whose client has left. */
   take(response: ServerResponse, begin: () => void): void {
     if (this.#isOver) return;
+    if (this.#isDraining && !this.#mayFollow()) return;
     this.#last = response;
+    if (this.#isDraining) this.#closeBehind(response);
     if (isQueued(response)) response.once('socket', onTurn);
     if (this.#open < MOST_OPEN) return this.#begin({ response, begin });
     this.#waiting.push({ response, begin });
@@ -47,6 +60,48 @@ export class Pipeline {
     response.shouldKeepAlive = false;
     this.take(response, begin);
     this.#isOver = true;
+  }
+
+  /** From now on the last answer that is due says that its connection closes behind it. */
+  drain(): void {
+    this.#isDraining = true;
+    if (this.#last !== null) this.#closeBehind(this.#last);
+  }
+
+  handOver(): void {
+    this.#isHandedOver = true;
+  }
+
+  /**
+   * Closes the connection if nothing was due and nothing has come since the last call. An answer is due until the
+   * kernel has all of it: node:http calls a connection idle while a slow client's answer still waits.
+   */
+  closeIfIdle(): void {
+    const idleAt = this.#open > 0 ? BUSY : this.#socket.bytesRead;
+    const isIdle = idleAt !== BUSY && idleAt === this.#idleAt;
+    this.#idleAt = idleAt;
+    // What was refused there, and is no answer to a request, closes it by itself.
+    if (isIdle && !this.#isHandedOver && !this.#socket.writableEnded) this.#socket.destroy();
+  }
+
+  /**
+   * In a drain: the last answer was to close the connection, and does not. False: it says so already, and nothing
+   * behind it is answered (RFC 9112 9.6); what is not begun can be sent again.
+   */
+  #mayFollow(): boolean {
+    const last = this.#last;
+    if (last === null) return true;
+    this.#isOver = last.headersSent && !last.shouldKeepAlive;
+    if (!this.#isOver) last.shouldKeepAlive = true;
+    return !this.#isOver;
+  }
+
+  #closeBehind(response: ServerResponse): void {
+    const { req } = response;
+    // With some of a request unread, closing would reset the connection under its answer. One that is sent before
+    // leaves the connection to be closed when it is idle.
+    if (hasBody(req) && !req.complete) req.once('end', () => this.#closeBehind(response));
+    else if (response === this.#last && !response.headersSent) response.shouldKeepAlive = false;
   }
 
   #begin({ response, begin }: Due): void {

@@ -38,6 +38,7 @@ import { HttpLane } from './http-lane.ts';
 import { Pipeline } from './pipeline.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, isAmbiguous } from './request.ts';
+import { Roll } from './roll.ts';
 import { RollbackRun } from './rollback-run.ts';
 import { Uploads } from './uploads.ts';
 import { watchForDeadPeer } from './upstream.ts';
@@ -47,7 +48,7 @@ import { WebSocketLane } from './ws-lane.ts';
 const SLOW_REQUEST_CHECK_MS = 1_000;
 /** A shutdown waits for second writes, and looks so often. */
 const SECOND_WRITE_CHECK_MS = 20;
-/** In a shutdown a client that is connected has so long to say what it wants. */
+/** In a shutdown a client that is connected has so long, and at most twice that, to say what it wants. */
 const IDLE_GRACE_MS = 500;
 
 export interface TrafficOptions {
@@ -72,6 +73,8 @@ export class Traffic implements TrafficView {
   readonly #server: http.Server;
   readonly #uploads: Uploads;
   readonly #pipelines = new WeakMap<Duplex, Pipeline>();
+  /** The same, of connections that are open. */
+  readonly #openPipelines = new Roll<Pipeline>();
   /** Requests that asked for a protocol which nobody here speaks. */
   readonly #unheeded = new WeakSet<http.IncomingMessage>();
   #ending: AbortController | null = null;
@@ -209,10 +212,14 @@ export class Traffic implements TrafficView {
     const closed = new Promise<void>(resolve => {
       net.Server.prototype.close.call(this.#server, () => resolve());
     });
-    const closeIdle = setInterval(() => this.#server.closeIdleConnections(), IDLE_GRACE_MS);
-    void closed.then(() => clearInterval(closeIdle));
+    const closeIdle = () => this.#openPipelines.each(pipeline => pipeline.closeIfIdle());
+    // Behind the reads of that turn: a request that has come is not cut off.
+    const timer = setInterval(() => setImmediate(closeIdle), IDLE_GRACE_MS);
+    void closed.then(() => clearInterval(timer));
     const lanes = [this.#webSockets, this.#http, this.#bypass];
-    await Promise.all([closed, ...lanes.map(lane => lane.drain(windowMs))]);
+    const drained = lanes.map(lane => lane.drain(windowMs));
+    this.#openPipelines.each(pipeline => pipeline.drain());
+    await Promise.all([closed, ...drained]);
     while (this.#http.writesUnderWay + this.#bypass.writesUnderWay > 0)
       await pause(SECOND_WRITE_CHECK_MS);
   }
@@ -234,14 +241,19 @@ export class Traffic implements TrafficView {
   ): void {
     const { socket } = request;
     if (wasRefused(socket)) return;
-    let pipeline = this.#pipelines.get(socket);
-    if (pipeline === undefined) {
-      pipeline = new Pipeline(socket);
-      this.#pipelines.set(socket, pipeline);
-    }
+    const pipeline = this.#pipelines.get(socket) ?? this.#newPipeline(socket);
     // node:http loses what came in one read with it, and takes the rest of that for a request.
     if (this.#unheeded.has(request)) pipeline.takeLast(response, serve);
     else pipeline.take(response, serve);
+  }
+
+  #newPipeline(socket: net.Socket): Pipeline {
+    const pipeline = new Pipeline(socket);
+    this.#pipelines.set(socket, pipeline);
+    this.#openPipelines.add(pipeline);
+    socket.once('close', () => this.#openPipelines.delete(pipeline));
+    if (this.draining) pipeline.drain();
+    return pipeline;
   }
 
   #serve(request: http.IncomingMessage, response: http.ServerResponse): void {
@@ -285,6 +297,7 @@ export class Traffic implements TrafficView {
 
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
     if (wasRefused(socket)) return;
+    this.#pipelines.get(socket)?.handOver();
     // No protocol can change while answers in the old one are due (RFC 9110 7.8).
     if (isUnderWay(this.#lastAnswer(socket))) this.#refuseUpgrade(request, socket, 'bad-upgrade');
     else if (this.#heldWebSockets >= this.#context.limits.maxSessions)
