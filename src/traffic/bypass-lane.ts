@@ -12,7 +12,7 @@ import { answerFraming } from '../wire/body.ts';
 import { checkClientHandshake, checkServerHandshake, offeredProtocols } from '../wire/handshake.ts';
 import { fieldValues, without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
-import { phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
+import { discardRest, phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
 import { failureOf } from './bypass-failure.ts';
 import { libraryOptions, passedFields } from './bypass-request.ts';
@@ -110,6 +110,7 @@ export class BypassLane {
     const twice = name === BYPASS_NAME && this.#goesTwice(incoming, request);
     response.setMaxListeners(MOST_LISTENERS);
     this.#stalls.watch(response, () => response.destroy());
+    discardRest(incoming, response);
     if (isWrite(incoming.method ?? '')) ledger.begun(name, twice ? 'both' : 'primary');
     response.on('close', () => {
       // A client may leave before there is an answer.
@@ -230,8 +231,6 @@ export class BypassLane {
     passage.noted?.(answer.statusCode ?? 502);
     passage.passing = { answer, response };
     response.sendDate = false;
-    // What is left of the request has no reader, so nothing may follow it.
-    if (!incoming.complete) response.shouldKeepAlive = false;
     const { statusCode = 502, statusMessage = '' } = answer;
     response.writeHead(statusCode, phraseFor(statusCode, statusMessage), this.#fieldsOf(answer));
     sendHead(response);
@@ -244,6 +243,9 @@ export class BypassLane {
     }
     // Before its stream is: that would end the client's connection as if all were well.
     answer.once('error', error => this.#cutOff(passage, error));
+    // What legacy has not taken of the request by then, it may never take.
+    const { socket } = answer;
+    response.once('finish', () => socket.destroy());
     // That a client left before the end is nobody's failure.
     pipeline(answer, response, () => undefined);
   }

@@ -119,58 +119,62 @@ describe('21: a client that waits to be told to send its body', () => {
   });
 });
 
-describe('21: a service that answers before it has read the body', () => {
-  test.each([
-    ['and reads no further', (up: RawEnd) => up.socket.pause()],
-    ['and closes', (up: RawEnd) => up.socket.end()],
-    ['and resets', (up: RawEnd) => setTimeout(() => up.socket.resetAndDestroy(), 20)],
-  ])('%s: a client that sends all before it reads is not stuck', async (_what, then) => {
-    const { service, client } = await withService();
-    client.socket.pause();
-    client.write(post('Content-Length: 20000000\r\n\r\n'));
-    const upload = pour(client, 20_000_000);
-    const upstream = await asked(service);
-    upstream.socket.removeAllListeners('data').pause();
-    upstream.write(answer('no', '', '413 Too Large'));
-    then(upstream);
-    await until('everything is sent', () => upload.sent === 20_000_000);
-    client.socket.resume();
-    await client.has('\r\n\r\nno');
-    expect(client.text).toMatch(/^HTTP\/1\.1 413 Too Large\r\n/);
-    count(upstream);
-    upstream.socket.resume();
-    await until('the service is let go', () => isLetGo(upstream));
-    client.write(get('/api/next'));
-    (await asked(service)).write(answer('next'));
-    await client.has('\r\n\r\nnext');
-  });
+/** The fault of the bypass: it closed behind the answer, with the upload unread, which is a reset. */
+describe.each(LANES)(
+  '21: in %s a service that answers before it has read the body',
+  (_lane, path) => {
+    test.each([
+      ['and reads no further', (up: RawEnd) => up.socket.pause()],
+      ['and closes', (up: RawEnd) => up.socket.end()],
+      ['and resets', (up: RawEnd) => setTimeout(() => up.socket.resetAndDestroy(), 20)],
+    ])('%s: a client that sends all before it reads is not stuck', async (_what, then) => {
+      const { service, client } = await withService();
+      client.socket.pause();
+      client.write(post('Content-Length: 20000000\r\n\r\n', path));
+      const upload = pour(client, 20_000_000);
+      const upstream = await asked(service);
+      upstream.socket.removeAllListeners('data').pause();
+      upstream.write(answer('no', '', '413 Too Large'));
+      then(upstream);
+      await until('everything is sent', () => upload.sent === 20_000_000);
+      client.socket.resume();
+      await client.has('\r\n\r\nno');
+      expect(client.text).toMatch(/^HTTP\/1\.1 413 Too Large\r\n/);
+      count(upstream);
+      upstream.socket.resume();
+      await until('the service is let go', () => isLetGo(upstream));
+      client.write(get(`${path}/next`));
+      (await asked(service)).write(answer('next'));
+      await client.has('\r\n\r\nnext');
+    });
 
-  test('answers with more than a slow client takes at once: all of it arrives', async () => {
-    const { service, client } = await withService();
-    client.socket.pause();
-    const got = count(client);
-    client.write(post('Content-Length: 20000000\r\n\r\n'));
-    pour(client, 20_000_000);
-    const upstream = await asked(service);
-    upstream.socket.removeAllListeners('data').pause();
-    upstream.write('HTTP/1.1 413 Too Large\r\nContent-Length: 15000000\r\n\r\n');
-    const given = pour(upstream, 15_000_000);
-    await stands('it is held back', () => given.sent);
-    client.socket.resume();
-    await until('all of it is there', () => got.bytes >= 15_000_000);
-  });
+    test('answers with more than a slow client takes at once: all of it arrives', async () => {
+      const { service, client } = await withService();
+      client.socket.pause();
+      const got = count(client);
+      client.write(post('Content-Length: 20000000\r\n\r\n', path));
+      pour(client, 20_000_000);
+      const upstream = await asked(service);
+      upstream.socket.removeAllListeners('data').pause();
+      upstream.write('HTTP/1.1 413 Too Large\r\nContent-Length: 15000000\r\n\r\n');
+      const given = pour(upstream, 15_000_000);
+      await stands('it is held back', () => given.sent);
+      client.socket.resume();
+      await until('all of it is there', () => got.bytes >= 15_000_000);
+    });
 
-  test('a service that can not be reached: the client that goes on sending reads its 502', async () => {
-    const front = closing(await proxy({ legacy: 'http://127.0.0.1:9' }));
-    const client = await connected(front);
-    client.socket.pause();
-    client.write(post('Content-Length: 20000000\r\n\r\n'));
-    const upload = pour(client, 20_000_000);
-    await until('everything is sent', () => upload.sent === 20_000_000);
-    client.socket.resume();
-    await client.has('"code":"upstream-unreachable"');
-  });
-});
+    test('a service that can not be reached: the client that goes on sending reads its 502', async () => {
+      const front = closing(await proxy({ legacy: 'http://127.0.0.1:9' }));
+      const client = await connected(front);
+      client.socket.pause();
+      client.write(post('Content-Length: 20000000\r\n\r\n', path));
+      const upload = pour(client, 20_000_000);
+      await until('everything is sent', () => upload.sent === 20_000_000);
+      client.socket.resume();
+      await client.has('"code":"upstream-unreachable"');
+    });
+  },
+);
 
 test.each(LANES)(
   '23: trailers of a request are dropped in %s, and its body is whole',
