@@ -15,6 +15,8 @@ import {
   type Outcome,
 } from '../rules/isolation/incident.ts';
 import { type KeyedHash, keyedHash } from '../rules/keyed-hash.ts';
+import { KnownValues } from '../rules/known-values.ts';
+import { Redactor } from '../rules/redaction.ts';
 import type { Guardrails } from './guardrails.ts';
 import { type Entry, Journal } from './journal.ts';
 
@@ -69,6 +71,10 @@ interface Unclaimed {
 
 export class Incidents {
   readonly #options: IncidentsOptions;
+  readonly #redactor = new Redactor({
+    ...{ paths: [], envelopes: [] },
+    hash: text => this.#nameless(text),
+  });
   readonly #counts = new Map<string, ContaminationCount>();
   /** By session and side, in order. */
   readonly #unclaimed = new Map<string, Unclaimed[]>();
@@ -195,7 +201,7 @@ export class Incidents {
     const { logger } = this.#options;
     const incident: Incident = {
       ...{ at: new Date(found.at).toISOString(), route, rule, side, path, outcome, session },
-      eventType: generalType(found.eventType),
+      eventType: this.#typeOf(found),
       user: this.#nameless(user),
       owner: owner === null ? null : this.#nameless(owner),
     };
@@ -207,6 +213,13 @@ export class Incidents {
       this.unkept += 1;
       logger.error({ err: error }, 'an incident could not be kept');
     }
+  }
+
+  /** As evidence has it: a service may put whom it is for into the type. */
+  #typeOf({ eventType, user, owner }: Contamination): string {
+    const known = new KnownValues();
+    for (const name of [user, owner]) known.note(name, 'user');
+    return this.#redactor.type(generalType(eventType), known);
   }
 
   /** Without a key nobody can be told apart, and nobody is named. */

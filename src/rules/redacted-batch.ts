@@ -22,7 +22,7 @@ export function redactedBatch(
   const groups = batch.groups.map((group, index) => {
     const redactor = redactorOf(group.route);
     const learned = known[index] ?? nothing;
-    const eventType = redactor.text(group.eventType, learned);
+    const eventType = redactor.type(group.eventType, learned);
     return { ...group, eventType, path: redactor.pointer(group.path, learned).path };
   });
   const units = batch.units.map(count => {

@@ -24,6 +24,8 @@ const OVERLAP = 320;
 const MOST_NAME = 200;
 /** Of fields that are remembered. */
 const MOST_NAMES = 2_000;
+/** Of a text: what was put in place of something, as a whole, or a word. */
+const WORD = /<\w+ [0-9a-f]{16}>|[\p{L}\p{N}]+/gu;
 /** Deeper values are left out: nobody sends such a chain on purpose. */
 const MOST_DEPTH = 64;
 
@@ -85,7 +87,7 @@ export class Redactor {
     const { legacy, candidate, differences, eventType, key, unit, session } = finding;
     return {
       ...finding,
-      eventType: this.text(eventType, known),
+      eventType: this.type(eventType, known),
       key: key === null ? null : this.text(key, known),
       unit: this.text(unit, known),
       session: this.text(session, known),
@@ -100,6 +102,14 @@ export class Redactor {
     const whole = known.redactionOf(text);
     if (whole !== null) return `<${whole} ${this.#hash(text)}>`;
     return this.#sketch(text, known, MOST_NAME).sketch;
+  }
+
+  /** Of an event: a name, in which a service puts others (`inbox:bob`). No word of it is too short to be one. */
+  type(eventType: string, known: KnownValues): string {
+    return this.text(eventType, known).replaceAll(WORD, word => {
+      const redaction = known.redactionOf(word);
+      return redaction === null ? word : `<${redaction} ${this.#hash(word)}>`;
+    });
   }
 
   /** `events`: in which it leads to an index or a key, which the pointer alone does not tell. */

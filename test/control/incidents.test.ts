@@ -60,6 +60,25 @@ test('an event is acted upon, counted, logged and on record, and nobody is named
   expect(await verifyJournal(path.join(folder, 'incidents.jsonl'))).toMatchObject({ entries: 1 });
 });
 
+test.each([
+  ['presence.eve@example.com', /^<email [0-9a-f]{16}>$/],
+  ['mail:bob@example.com', /^mail:<email [0-9a-f]{16}>$/],
+  ['inbox:bob', /^inbox:<user [0-9a-f]{16}>$/],
+  ['bob', /^<user [0-9a-f]{16}>$/],
+  ['to-annie.from-ann', /^to-annie\.from-<user [0-9a-f]{16}>$/],
+  ['chat.user_1001', /^chat\.\*$/],
+  ['', /^$/],
+])('nor by the type that a service gave it: %s', async (eventType, kept) => {
+  const { kept: all, logged } = await incidents();
+  all.contaminated(found({ eventType }));
+  const [incident] = await until('it is on record', async () => {
+    const last = await all.last(1);
+    return last.length > 0 ? last : undefined;
+  });
+  expect(incident?.eventType).toMatch(kept);
+  expect(logged.join('')).toContain(`"eventType":"${incident?.eventType}"`);
+});
+
 test("legacy's own, and what both services sent, take nobody anywhere", async () => {
   const { kept, acted } = await incidents();
   kept.contaminated(found({ side: 'legacy' }));

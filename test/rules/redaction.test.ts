@@ -135,6 +135,18 @@ describe('what is taken for sensitive', () => {
     expect(redacted({ [name]: value })).toEqual({ [name]: value });
   });
 
+  test('in the type of an event the shortest name is one, as a word', () => {
+    const known = redactor().learn({ user_id: 'bo', sender_id: 'abby' });
+    const types = ['inbox:bo', 'bo', 'box.abbynormal', 'inbox.abby', 'bo@b.cd'];
+    expect(
+      types.map(type =>
+        redactor()
+          .type(type, known)
+          .replaceAll(/[0-9a-f]{16}/g, '#'),
+      ),
+    ).toEqual(['inbox:<user #>', '<user #>', 'box.abbynormal', 'inbox.<user #>', '<email #>']);
+  });
+
   test('configured paths, read through envelopes; what * stands for is data too', () => {
     const event = {
       message: 'a',
