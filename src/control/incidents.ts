@@ -21,7 +21,10 @@ import type { Guardrails } from './guardrails.ts';
 import { type Entry, Journal } from './journal.ts';
 
 const FILE = 'incidents.jsonl';
-/** On record and in the log; a service that mixes up everybody is told of by its count. */
+/**
+ * On record and in the log, of one route and side: a service that mixes up everybody is told of by its count, and
+ * hides neither what the other one does nor what happens elsewhere.
+ */
 const MOST_A_MINUTE = 60;
 const MINUTE_MS = 60_000;
 /** The judge says what it has a copy of within its window of 5 s; what it has left out is told without it. */
@@ -82,7 +85,8 @@ export class Incidents {
   #journal: Journal<Incident> | null = null;
   #pseudonym: KeyedHash | null = null;
   #minute = 0;
-  #inMinute = 0;
+  /** By route and side. */
+  readonly #inMinute = new Map<string, number>();
   /** Counted, and not on record: too many in a minute, or a disk that refuses. */
   unkept = 0;
 
@@ -174,7 +178,7 @@ export class Incidents {
 
   #act(found: Contamination, prevented: Outcome | null): void {
     const { route, side, rule } = found;
-    const isRoom = this.#isRoom();
+    const isRoom = this.#isRoom(`${side} ${route}`);
     // While whoever serves him still does. Looking for a session takes a while where there are many: not
     // for every one of a flood.
     const outcome = prevented ?? (isRoom ? this.#outcomeOf(found) : 'unknown');
@@ -188,12 +192,13 @@ export class Incidents {
     else this.unkept += 1;
   }
 
-  #isRoom(): boolean {
+  #isRoom(of: string): boolean {
     const minute = Math.floor(performance.now() / MINUTE_MS);
-    if (minute !== this.#minute) this.#inMinute = 0;
+    if (minute !== this.#minute) this.#inMinute.clear();
     this.#minute = minute;
-    this.#inMinute += 1;
-    return this.#inMinute <= MOST_A_MINUTE;
+    const count = (this.#inMinute.get(of) ?? 0) + 1;
+    this.#inMinute.set(of, count);
+    return count <= MOST_A_MINUTE;
   }
 
   async #record(found: Contamination, outcome: Outcome): Promise<void> {

@@ -139,6 +139,16 @@ test('a flood is acted upon and counted one by one; on record are the first sixt
   expect([...kept.counts].reduce((sum, { count }) => sum + count, 0)).toBe(500);
 });
 
+test('... of each service and route: the one that caused a rollback is among them, whatever legacy does', async () => {
+  const { kept } = await incidents();
+  for (let n = 0; n < 100; n += 1) kept.contaminated(found({ side: 'legacy' }));
+  for (let n = 0; n < 100; n += 1) kept.contaminated(found({ route: 'api' }));
+  kept.contaminated(found());
+  await until('they are on record', async () => (await kept.last(1_000)).length >= 121);
+  expect((await kept.last(1))[0]).toMatchObject({ route: 'events', side: 'candidate' });
+  expect(kept.unkept).toBe(80);
+});
+
 test('a disk that refuses keeps nobody from acting', async () => {
   const { kept, acted } = await incidents();
   kept.letGo();
