@@ -345,8 +345,8 @@ export interface AnswerSample {
   readonly body: Buffer | null | 'overload';
   /** Whose planted marker was in it, if it is not his answer; null: nobody's, or nobody has looked. */
   readonly marker: string | null;
-  /** `cut`: it broke off. `failed`: there was none, `status` is 0. */
-  readonly end: 'complete' | 'cut' | 'failed';
+  /** `cut`: it broke off. `failed`: there was none, `status` is 0. `left`: the rest of it was not read. */
+  readonly end: 'complete' | 'cut' | 'failed' | 'left';
   readonly code: ErrorCode | null;
   /** From the request to the answer's last byte, ms. */
   readonly ms: number;

@@ -14,6 +14,9 @@ const MOST_UNDER_WAY = 1_000;
 /** And their bodies together: each may be 1 MiB. */
 const MOST_UNDER_WAY_BYTES = 64 * 1_048_576;
 
+/** As for shadows' answers. */
+const MOST_PATIENCES = 10;
+
 export interface DoubleWriteOptions {
   readonly route: string;
   readonly primary: ServiceConnection;
@@ -127,8 +130,15 @@ export class DoubleWriter {
         patience.begin(() => {
           sent.abort();
           done();
-          sink.fail('upstream-timeout', 'its answer has no end');
+          sink.fail('upstream-timeout', 'it says nothing more');
         });
+      },
+      data(chunk) {
+        if (patience.goesOn()) return sink.data(chunk);
+        sent.abort();
+        done();
+        sink.left?.();
+        return true;
       },
       end(trailers) {
         done();
@@ -191,17 +201,29 @@ function answering(
   };
 }
 
-/** How long the rest of an answer may take that nobody waits for: it may have no end. */
+/**
+ * How long the rest of an answer may take that nobody waits for: it may have no end. `goesOn` gives it more time, up
+ * to so many times as long in all.
+ */
 class Patience {
   readonly #limitMs: number;
   #timer: NodeJS.Timeout | undefined;
+  #endsAt = Number.POSITIVE_INFINITY;
 
   constructor(limitMs: number) {
     this.#limitMs = limitMs;
   }
 
   begin(giveUp: () => void): void {
-    this.#timer ??= setTimeout(giveUp, this.#limitMs).unref();
+    if (this.#timer !== undefined) return;
+    this.#timer = setTimeout(giveUp, this.#limitMs).unref();
+    this.#endsAt = performance.now() + MOST_PATIENCES * this.#limitMs;
+  }
+
+  /** More of it has come. False: it has had its time. */
+  goesOn(): boolean {
+    this.#timer?.refresh();
+    return performance.now() <= this.#endsAt;
   }
 
   end(): void {

@@ -37,6 +37,8 @@ export interface AnswerSink {
   data(chunk: Buffer): boolean;
   end(trailers: readonly string[]): void;
   fail(code: ErrorCode, detail: string): void;
+  /** In place of `end` and `fail`: the proxy reads no further, and nobody has failed. Never where a client waits. */
+  left?(): void;
 }
 
 export interface Exchange {

@@ -105,6 +105,10 @@ export class SamplePair {
         finish(status === 0 ? 'failed' : 'cut', code);
         sink.fail(code, detail);
       },
+      left() {
+        if (without === undefined) leave(null);
+        finish('left', null);
+      },
     };
   }
 

@@ -1,6 +1,5 @@
 // Requests that the other service is shown too: its answers are compared and thrown away, and nobody
 // waits for them.
-import type { ErrorCode } from '../errors.ts';
 import type { SecondLegEnd, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
@@ -16,8 +15,10 @@ import type { RequestFacts, Upstream } from './upstream.ts';
  */
 const MOST_UNDER_WAY = { request: 500, stream: 10_000, standby: 10_000 };
 type Kind = keyof typeof MOST_UNDER_WAY;
-/** More of a shadow's answer is not read: it is not compared anyway (`answer-sample.ts`). */
+/** More of a shadow's answer is not read: it is not compared anyway (`sample-pair.ts`). */
 const MOST_ANSWER_BYTES = 16 * 1_048_576;
+/** One that goes on takes so many times what a service has for its next word, and its place is another's. */
+const MOST_PATIENCES = 10;
 /** HTTP shadows are marked, so that a service can tell them from a client's own (its statistics, its mails). */
 const MARK = ['X-Cutover-Role', 'shadow'] as const;
 
@@ -115,19 +116,24 @@ export class ShadowRequests {
       this.#observer.secondLegEnded(route, plan.side, plan.role, why);
     };
     const { sink } = shadow;
-    const giveUp = (why: 'slow' | 'flooding', code: ErrorCode): void => {
-      if (over) return;
+    // That it is not read to its end is not the service's fault, nor a difference.
+    const leave = (why: 'slow' | 'flooding'): void => {
       finish(why);
       sent.abort();
-      sink.fail(code, why);
+      sink.left?.();
     };
-    // The client's answer has long gone out: whoever is not done by then holds a place for nothing.
+    // The client's answer has long gone out: whoever says nothing for so long holds a place for nothing.
+    const { responseTimeoutMs } = upstream.config;
+    const leaveAt = performance.now() + MOST_PATIENCES * responseTimeoutMs;
     const patience = shadow.isStream
       ? undefined
       : setTimeout(() => {
+          if (over) return;
           breaker?.failed();
-          giveUp('slow', 'upstream-timeout');
-        }, upstream.config.responseTimeoutMs).unref();
+          finish('slow');
+          sent.abort();
+          sink.fail('upstream-timeout', 'it says nothing more');
+        }, responseTimeoutMs).unref();
     const sent = exchange(
       connection,
       { method, request, body: null, extra: MARK },
@@ -139,8 +145,11 @@ export class ShadowRequests {
         },
         data(chunk) {
           bytes += chunk.length;
-          if (kind !== 'request' || bytes <= MOST_ANSWER_BYTES) return sink.data(chunk);
-          giveUp('flooding', 'upstream-invalid');
+          patience?.refresh();
+          const isTooMuch = kind === 'request' && bytes > MOST_ANSWER_BYTES;
+          const isTooLong = patience !== undefined && performance.now() > leaveAt;
+          if (!isTooMuch && !isTooLong) return sink.data(chunk);
+          leave(isTooMuch ? 'flooding' : 'slow');
           return true;
         },
         end(trailers) {

@@ -125,11 +125,12 @@ test('a shadow that hangs keeps nobody waiting, and one that fails is told (51)'
 });
 
 test.each([
-  ['never ends', 'slow', 300, (response: http.ServerResponse) => response.write('x')],
+  ['never ends', 'slow', 300, 'cut', (response: http.ServerResponse) => response.write('x')],
   [
     'floods',
     'flooding',
     20_000,
+    'left',
     (response: http.ServerResponse) => {
       const pour = () => {
         while (!response.destroyed && response.write(Buffer.alloc(1_048_576)));
@@ -140,7 +141,7 @@ test.each([
   ],
 ] as const)(
   'a shadow whose body %s gives its place back, and its connection',
-  async (_name, why, responseTimeoutMs, body) => {
+  async (_name, why, responseTimeoutMs, end, body) => {
     const { candidate, ear, front, url } = await both(
       {
         legacy: says('legacy'),
@@ -154,9 +155,62 @@ test.each([
     for (let i = 0; i < 3; i += 1) expect(await (await fetch(url)).text()).toBe('legacy');
     await until('all are given up', () => ear.exchanges.length === 3);
     await until('and closed', () => candidate.aborted() === 3);
-    expect(ear.exchanges.map(sample => sample.candidate.end)).toEqual(['cut', 'cut', 'cut']);
+    expect(ear.exchanges.map(sample => sample.candidate.end)).toEqual([end, end, end]);
     const ends = front.reports.filter(r => r.kind === 'second-ended').map(r => r.what);
     expect(new Set(ends)).toEqual(new Set([why]));
+  },
+);
+
+test.each([
+  ['a shadow', { second: SHADOW }, 'GET'],
+  ['the second service of a write', { second: null, writeTo: 'both' as const }, 'POST'],
+])(
+  'an answer of %s that goes on for longer than it has for its next word is whole',
+  async (_who, decision, method) => {
+    const { ear, front, url } = await both(
+      {
+        legacy: says('0123456789'),
+        candidate: (_request, response) => {
+          let said = 0;
+          const ticker = setInterval(() => {
+            response.write(String(said));
+            said += 1;
+            if (said === 10) response.end();
+            if (said === 10) clearInterval(ticker);
+          }, 100);
+        },
+      },
+      { decision, upstream: { responseTimeoutMs: 800 } },
+    );
+    expect(await (await fetch(url, { method })).text()).toBe('0123456789');
+    const sample = await until('it is compared', () => ear.exchanges[0]);
+    expect(sample.candidate.end).toBe('complete');
+    expect(String(sample.candidate.body)).toBe('0123456789');
+    expect(front.traffic.heldBytes.answers).toBe(0);
+  },
+);
+
+test.each([
+  ['a shadow', { second: SHADOW }, 'GET'],
+  ['the second service of a write', { second: null, writeTo: 'both' as const }, 'POST'],
+])(
+  'an answer of %s without an end is left in the middle, which is no difference',
+  async (_who, decision, method) => {
+    const { candidate, ear, front, url } = await both(
+      {
+        legacy: says('legacy'),
+        candidate: (_request, response) => {
+          const ticker = setInterval(() => response.write('x'), 10);
+          response.once('close', () => clearInterval(ticker));
+        },
+      },
+      { decision, upstream: { responseTimeoutMs: 100 } },
+    );
+    expect(await (await fetch(url, { method })).text()).toBe('legacy');
+    const sample = await until('it is compared', () => ear.exchanges[0]);
+    expect(sample.candidate).toMatchObject({ status: 200, body: null, end: 'left' });
+    await until('it is closed', () => candidate.aborted() === 1);
+    expect(front.traffic.heldBytes.answers).toBe(0);
   },
 );
 
