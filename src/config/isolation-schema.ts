@@ -2,7 +2,7 @@
 // as it stands in a file, and the mode.
 import { z } from 'zod';
 import { ISOLATION_MODES } from '../rules/decide.ts';
-import { DEFAULT_ISOLATION, FIELD_NAME } from '../rules/isolation/rules.ts';
+import { DEFAULT_ISOLATION, FIELD_NAME, IDENTIFIERS } from '../rules/isolation/rules.ts';
 import { pointer } from './compare-schema.ts';
 
 const fieldName = z
@@ -50,8 +50,10 @@ export const IsolationSchema = z
     identifiers: z
       .array(pointer)
       .max(20)
-      .default(defaultOf(DEFAULT_ISOLATION.identifiers))
-      .describe("Identifiers that are one user's, as legacy's streams tell."),
+      .optional()
+      .describe(
+        `Identifiers that are one user's, as legacy's streams tell; by default ${IDENTIFIERS.join(', ')}, numbers below 2^32 left out: those count at the places that you name.`,
+      ),
     everyone: z
       .array(eventType)
       .max(1_000)

@@ -3,7 +3,12 @@
 import { isUtf8 } from 'node:buffer';
 import type { Loaded } from '../config/load.ts';
 import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
-import { type AnswerPair, answerType, judgeAnswers } from '../rules/compare/answers.ts';
+import {
+  type Answer,
+  type AnswerPair,
+  answerType,
+  judgeAnswers,
+} from '../rules/compare/answers.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
@@ -264,7 +269,8 @@ export class Docket {
     }
     // What both answered alike is no difference between them: an outbox names others.
     if (said.legacy !== said.candidate) return true;
-    const eventOf = (side: Side) => this.#answerEvent(sample.route, read(side).value);
+    const eventOf = (side: Side) =>
+      this.#answerEvent(sample.route, read(side).value, sample[side].status);
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
   }
 
@@ -297,11 +303,12 @@ export class Docket {
       return watch.unread(side, because, sample.marker, at, mayBoth, type);
     }
     const form = { isBinary: isWide(plain) || !isUtf8(plain), type };
-    return watch.arrived(side, plain, this.#answerEvent(route, value), form, at, mayBoth);
+    const event = this.#answerEvent(route, value, sample.status);
+    return watch.arrived(side, plain, event, form, at, mayBoth);
   }
 
-  #answerEvent(route: string, value: unknown): WatchedEvent {
-    return { value, plan: this.#rulesOf(route).planOf(typeOf(value)), isAnswer: true };
+  #answerEvent(route: string, value: unknown, status: number): WatchedEvent {
+    return { value, plan: this.#rulesOf(route).planOf(typeOf(value)), status };
   }
 
   /** What legacy's twin says to a session, which lends what legacy says. */

@@ -2,8 +2,13 @@
 // somebody else is sent is his.
 import { contentPrint } from '../rules/compare/canonical.ts';
 import type { CompiledRules, TypePlan } from '../rules/compare/compile.ts';
-import { isRecord, type JsonRecord, readAll } from '../rules/compare/record.ts';
+import { isRecord, type JsonRecord } from '../rules/compare/record.ts';
 import { typeOf } from '../rules/event-key.ts';
+import {
+  type IdentifierPlace,
+  identifierPlaces,
+  identifiersAt,
+} from '../rules/isolation/identifier-places.ts';
 import type { IsolationRule } from '../rules/isolation/incident.ts';
 import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
 import { pointerTo } from '../rules/isolation/rules.ts';
@@ -11,8 +16,8 @@ import type { ContaminationWatch, RouteWatch } from './contamination-watch.ts';
 
 /** Identifiers of one session that the ledger's young half has, and that need no telling again. */
 const MOST_TAUGHT = 64;
-/** As lanes of events are named. */
-const MOST_CHARACTERS = 256;
+/** Statuses from there on say that there is nothing for him. */
+const LEAST_REFUSAL = 400;
 /** The shortest text that makes a content somebody's own. */
 const LEAST_CHARACTERS = 12;
 
@@ -20,12 +25,12 @@ const LEAST_CHARACTERS = 12;
 export interface WatchedEvent {
   readonly value: unknown;
   readonly plan: TypePlan;
-  /** There is one of it on each side, whatever it holds. */
-  readonly isAnswer?: boolean;
+  /** Of an answer of HTTP, of which there is one on each side, whatever it holds. */
+  readonly status?: number;
 }
 
 /** An identifier without its name. */
-interface NewIdentifier {
+interface FoundIdentifier {
   /** JSON pointer. */
   readonly path: string;
   readonly hash: Hash64;
@@ -62,42 +67,25 @@ export class OwnedData {
   }
 
   /** Legacy has sent this to the user: an event, or a batch of them. */
-  learn(value: unknown, plan: TypePlan, at: number): void {
-    if (isRecord(value)) return this.#learn(value, plan, at, false);
-    this.#members(value, (member, itsPlan) => this.#learn(member, itsPlan, at, true));
+  learn(event: WatchedEvent, at: number): void {
+    const isMember = !isRecord(event.value);
+    this.#each(event, (value, plan) => this.#learn(value, plan, at, isMember));
   }
 
   /** In an event of the candidate's, less what is in legacy's own that it was paired with. */
   foreignIdentifier(event: WatchedEvent, legacy: WatchedEvent | null): Found | null {
-    for (const steps of this.#route.isolation.identifiers) {
-      const others = new Set(legacy === null ? [] : this.#identifiers(legacy, steps));
-      for (const name of this.#identifiers(event, steps)) {
-        if (others.has(name)) continue;
-        const owner = this.#ownedByOther(this.#watch.hash(steps.at(-1) ?? '', name));
-        if (owner === null) continue;
-        const path = pointerTo(steps);
-        return { rule: 'ledger', path, owner: this.#watch.nameOf(owner), what: '' };
-      }
-    }
-    return null;
+    return this.foreignOf(this.#unlikeLegacy(event, legacy));
   }
 
   /** Identifiers in it that legacy has not given anybody yet, and that are not in its own event. */
-  newIdentifiers(event: WatchedEvent, legacy: WatchedEvent): readonly NewIdentifier[] {
-    return this.#route.isolation.identifiers.flatMap(steps => {
-      const others = new Set(this.#identifiers(legacy, steps));
-      return [...this.#identifiers(event, steps)]
-        .filter(name => !others.has(name))
-        .map(name => ({
-          path: pointerTo(steps),
-          hash: this.#watch.hash(steps.at(-1) ?? '', name),
-        }))
-        .filter(({ hash }) => this.#watch.identifiers.ownerOf(hash) === null);
-    });
+  newIdentifiers(event: WatchedEvent, legacy: WatchedEvent): readonly FoundIdentifier[] {
+    return this.#unlikeLegacy(event, legacy).filter(
+      ({ hash }) => this.#watch.identifiers.ownerOf(hash) === null,
+    );
   }
 
   /** The first of them that has become another user's. */
-  foreignOf(identifiers: readonly NewIdentifier[]): Found | null {
+  foreignOf(identifiers: readonly FoundIdentifier[]): Found | null {
     for (const { path, hash } of identifiers) {
       const owner = this.#ownedByOther(hash);
       if (owner !== null)
@@ -107,19 +95,19 @@ export class OwnedData {
   }
 
   /** In an event of the candidate's, or in one of a batch. */
-  foreignContent({ value, plan }: WatchedEvent): Found | null {
-    if (isRecord(value)) return this.#foreignContent(value, plan, false);
+  foreignContent(event: WatchedEvent): Found | null {
+    const isMember = !isRecord(event.value);
     let found: Found | null = null;
-    this.#members(value, (member, itsPlan) => {
-      found ??= this.#foreignContent(member, itsPlan, true);
+    this.#each(event, (value, plan) => {
+      found ??= this.#foreignContent(value, plan, isMember);
     });
     return found;
   }
 
   #learn(value: JsonRecord, plan: TypePlan, at: number, isMember: boolean): void {
     const { isolation, personal } = this.#route;
-    for (const steps of isolation.identifiers) {
-      readAll(value, steps, plan.envelopes, name => this.#teach(steps, identifierOf(name), at));
+    for (const place of identifierPlaces(isolation, plan)) {
+      identifiersAt(value, place, isolation, name => this.#teach(place, name, at));
     }
     const type = typeOf(value);
     if (!this.#saysWhose(type, value, plan, isMember)) return;
@@ -130,37 +118,54 @@ export class OwnedData {
     else if (owner === SHARED) personal.note(type, this.#user, 'shared');
   }
 
-  #teach(steps: readonly string[], name: string | null, at: number): void {
-    if (name === null) return;
+  #teach({ kind }: IdentifierPlace, name: string, at: number): void {
     const { identifiers } = this.#watch;
-    const key = `${steps.at(-1)} ${name}`;
+    const key = `${kind} ${name}`;
     // What was taught before is in the half that is forgotten next: it is used still, and stays his.
     const isOld = identifiers.generation !== this.#generation;
     if (!isOld && this.#taught.has(key)) return;
     if (isOld || this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
     this.#taught.add(key);
-    identifiers.teach(this.#watch.hash(steps.at(-1) ?? '', name), this.#user, at);
+    identifiers.teach(this.#watch.hash(kind, name), this.#user, at);
     this.#generation = identifiers.generation;
   }
 
-  /** All that stand at that place: its own, those in its envelopes, and those of each of a batch. */
-  #identifiers({ value, plan }: WatchedEvent, steps: readonly string[]): Set<string> {
-    const names = new Set<string>();
-    const add = (found: unknown) => {
-      const name = identifierOf(found);
-      if (name !== null) names.add(name);
-    };
-    if (isRecord(value)) readAll(value, steps, plan.envelopes, add);
-    else this.#members(value, (member, of) => readAll(member, steps, of.envelopes, add));
-    return names;
+  /** In the candidate's event, and not in legacy's own that it was paired with, wherever they stand there. */
+  #unlikeLegacy(event: WatchedEvent, legacy: WatchedEvent | null): readonly FoundIdentifier[] {
+    const { isolation } = this.#route;
+    const known = new Set<string>();
+    const found = new Map<string, FoundIdentifier>();
+    const each = (of: WatchedEvent, take: (place: IdentifierPlace, name: string) => void) =>
+      this.#each(of, (value, plan) => {
+        for (const place of identifierPlaces(isolation, plan)) {
+          identifiersAt(value, place, isolation, name => take(place, name));
+        }
+      });
+    if (legacy !== null) each(legacy, ({ kind }, name) => known.add(`${kind} ${name}`));
+    each(event, ({ steps, kind }, name) => {
+      const key = `${kind} ${name}`;
+      if (known.has(key) || found.has(key)) return;
+      found.set(key, { path: pointerTo(steps), hash: this.#watch.hash(kind, name) });
+    });
+    return [...found.values()];
   }
 
-  /** Of an array at the top, which is as many events. */
-  #members(value: unknown, take: (member: JsonRecord, plan: TypePlan) => void): void {
+  /**
+   * Of an event, or of an array at the top, which is as many: those that can say whose they are. Answers to a client
+   * and failures can not: they quote what he asked for, and nobody takes everybody back, or makes another's thread
+   * look shared, by asking for it.
+   */
+  #each(
+    { value, plan, status = 0 }: WatchedEvent,
+    take: (value: JsonRecord, plan: TypePlan) => void,
+  ): void {
+    if (status >= LEAST_REFUSAL) return;
+    const one = (each: JsonRecord, itsPlan: TypePlan) => {
+      if (!itsPlan.isReply && !itsPlan.isFailure) take(each, itsPlan);
+    };
+    if (isRecord(value)) return one(value, plan);
     if (!Array.isArray(value)) return;
-    for (const member of value) {
-      if (isRecord(member)) take(member, this.#rules.planOf(typeOf(member)));
-    }
+    for (const each of value) if (isRecord(each)) one(each, this.#rules.planOf(typeOf(each)));
   }
 
   #foreignContent(value: JsonRecord, plan: TypePlan, isMember: boolean): Found | null {
@@ -178,12 +183,12 @@ export class OwnedData {
   }
 
   /**
-   * Can content of this type say whose it is? Answers, failures and what is for everybody can not; nor a row of
-   * a list, which has no type that would tell.
+   * Can content of this type say whose it is? What is for everybody can not; nor a row of a list, which has no
+   * type that would tell.
    */
   #saysWhose(type: string, value: JsonRecord, plan: TypePlan, isMember: boolean): boolean {
     if (isMember && type === '') return false;
-    if (plan.isReply || plan.isFailure || this.#route.isolation.everyone.has(type)) return false;
+    if (this.#route.isolation.everyone.has(type)) return false;
     const hasOwn = (record: JsonRecord) =>
       Object.entries(record).some(
         ([name, text]) =>
@@ -197,11 +202,4 @@ export class OwnedData {
       })
     );
   }
-}
-
-/** A text or number, as text; what is longer is no identifier. */
-function identifierOf(found: unknown): string | null {
-  if (typeof found === 'number') return String(found);
-  if (typeof found !== 'string' || found === '' || found.length > MOST_CHARACTERS) return null;
-  return found;
 }

@@ -83,17 +83,18 @@ export class StreamWatch {
   arrived(
     side: Side,
     payload: Buffer,
-    { value, plan, isAnswer = false }: WatchedEvent,
+    event: WatchedEvent,
     form: MessageForm,
     at: number,
     mayBoth: boolean,
   ): string | null {
     const found = this.#marker(payload) ?? this.#routing(side, payload, form, at);
     if (found === null) {
-      if (side === 'legacy') this.#owned.learn(value, plan, at);
+      if (side === 'legacy') this.#owned.learn(event, at);
       return null;
     }
-    const key = isRecord(value) && !isAnswer ? keyOf(plan, value).key : '';
+    const { value, plan, status } = event;
+    const key = isRecord(value) && status === undefined ? keyOf(plan, value).key : '';
     const contamination = this.#contamination(side, found, typeOf(value) || (form.type ?? ''), at);
     const what = JSON.stringify([key, found.rule, found.what]);
     this.#tell(contamination, what, mayBoth);

@@ -1,128 +1,11 @@
 // What the judge finds of one user's data at another, without its thread and on a clock that is moved.
 import { expect, test } from 'vitest';
-import { broadcasterRules } from '../../src/broadcast/compare-rules.ts';
-import type { Batch } from '../../src/judge/batch.ts';
-import { ContaminationWatch, HOLD_MS } from '../../src/judge/contamination-watch.ts';
-import { Docket, WINDOW_MS } from '../../src/judge/docket.ts';
-import { BatchTap } from '../../src/judge/tap.ts';
-import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
+import { HOLD_MS } from '../../src/judge/contamination-watch.ts';
+import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { AnswerSample } from '../../src/ports.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
-import type { Contamination } from '../../src/rules/isolation/incident.ts';
-import type { Marker } from '../../src/rules/isolation/marker.ts';
-import { DEFAULT_ISOLATION, type IsolationRules } from '../../src/rules/isolation/rules.ts';
-import { SECRET_BYTES } from '../../src/rules/isolation/secret-hash.ts';
-import { imbalance } from '../../src/rules/pairing/books.ts';
-import type { Finding } from '../../src/rules/verdict.ts';
-import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
-
-const TICK_MS = 10;
-
-const primary: Side = 'candidate';
-
-function judged(isolation: Partial<IsolationRules> = {}, markers: readonly Marker[] = []) {
-  let now = 1_000_000;
-  const told: { what: string; owner: string | null; ms: number }[] = [];
-  const findings: Finding[] = [];
-  const batches: Batch[] = [];
-  const writes = new UnansweredWrites(WINDOW_MS);
-  const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
-  const watch = new ContaminationWatch({
-    ...{
-      secret: new Uint8Array(SECRET_BYTES).fill(7),
-      markers,
-      windowMs: WINDOW_MS,
-      now: () => now,
-    },
-    onContamination: ({ rule, side, path, user, onBoth, owner, at }: Contamination) => {
-      const words = [rule, side, user, path, onBoth ? 'on-both' : ''];
-      told.push({ what: words.filter(word => word !== '').join(' '), owner, ms: now - at });
-    },
-    onHeld: () => undefined,
-  });
-  const docket = new Docket({
-    rules: {
-      events: {
-        compare: broadcasterRules(),
-        noise: null,
-        isolation: { ...DEFAULT_ISOLATION, ...isolation },
-      },
-    },
-    watch,
-    onFinding: finding => findings.push(finding),
-    onFailure: error => {
-      throw error;
-    },
-  });
-  const flush = () => {
-    tap.flush();
-    for (const batch of batches.splice(0)) {
-      docket.take(batch);
-      tap.returned(batch.bytes, 0, { marks: [], settled: [] });
-    }
-  };
-  return {
-    told,
-    findings,
-    watch,
-    whats: () => told.map(({ what }) => what),
-    verdicts: () =>
-      findings.filter(({ verdict }) => verdict !== 'match').map(({ verdict }) => verdict),
-    /** A user with a socket on each side. */
-    join(id: string, aliases: readonly string[] = [], format: 'websocket' | 'sse' = 'websocket') {
-      const subject = { id, aliases };
-      const stream = tap.stream({ route: 'events', id: `s-${id}`, format, subject });
-      const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
-      for (const side of SIDES) stream.legOpened(side, trackers[side], 2_000);
-      const say = (side: Side, ...events: readonly (object | string)[]) => {
-        for (const event of events) {
-          const text = typeof event === 'string' ? event : JSON.stringify(event);
-          stream.follow(side, wholeFrame(1, Buffer.from(text)), trackers[side]);
-        }
-        flush();
-      };
-      return {
-        say,
-        both: (...events: readonly (object | string)[]) =>
-          void SIDES.map(side => say(side, ...events)),
-        raw: (side: Side, text: string) => {
-          stream.bytes(side, Buffer.from(text));
-          flush();
-        },
-        stream,
-      };
-    },
-    /** A request of a user's, and what both services answer. */
-    ask(id: string, legacy: AnswerSample, candidate: AnswerSample) {
-      const subject = { id, aliases: [] };
-      const request = { ...{ route: 'events', id: `r-${id}`, method: 'GET' }, subject, primary };
-      tap.exchange({ ...request, isWrite: false, legacy, candidate });
-      flush();
-    },
-    /** One of its answers, before the other one is there. */
-    answered(id: string, side: Side, sample: AnswerSample) {
-      const subject = { id, aliases: [] };
-      const request = { ...{ route: 'events', id: `r-${id}`, method: 'GET' }, subject, primary };
-      expect(tap.answered(request, side, sample)).toBe(true);
-      flush();
-    },
-    /** Time in which nothing is looked at: hours of it. */
-    skip(ms: number) {
-      now += ms;
-    },
-    pass(ms: number) {
-      for (const end = now + ms; now < end; ) {
-        now += TICK_MS;
-        flush();
-        watch.settle();
-        docket.sweep(now, writes.due(now));
-      }
-      const books = docket.books().get('events');
-      if (books !== undefined) expect(imbalance(books)).toBeNull();
-      return books;
-    },
-  };
-}
+import type { IsolationRules } from '../../src/rules/isolation/rules.ts';
+import { judged, TICK_MS } from './watched-users.ts';
 
 const step = (run: string, thread: string, more: object = {}) => ({
   ...{ type: 'agent_thinking', run_id: run, thread_id: thread, step_number: 1 },
@@ -392,7 +275,7 @@ test('a thread that legacy goes on using stays its user’s for days; one that n
 });
 
 test('an identifier is compared in its own field: run "7" is not thread "7"', () => {
-  const { join, pass, whats } = judged();
+  const { join, pass, whats } = judged({ identifiers: ['/run_id', '/thread_id'] });
   const [ann, bob] = [join('ann'), join('bob')];
   ann.both(step('7', 't1'));
   bob.say('candidate', step('run3', '7'));

@@ -35,14 +35,17 @@ export function read(
   return follow(value, steps, 1);
 }
 
-/** Calls `take` with what stands at `steps`, at the root and in every envelope; not with null. */
+/** Calls `take` with what stands at `steps`, at the root and in every one of those envelopes; not with null. */
 export function readAll(
   record: JsonRecord,
   steps: readonly string[],
-  envelopes: readonly { readonly name: string }[],
+  {
+    isAtRoot,
+    envelopes,
+  }: { readonly isAtRoot: boolean; readonly envelopes: readonly { readonly name: string }[] },
   take: (value: unknown) => void,
 ): void {
-  const atRoot = follow(record, steps, 0);
+  const atRoot = isAtRoot ? follow(record, steps, 0) : undefined;
   if (atRoot !== undefined) take(atRoot);
   for (const { name } of envelopes) {
     const inner = own(record, name);

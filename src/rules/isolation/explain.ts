@@ -1,7 +1,8 @@
 // What isolation makes of one event, rule by rule, and why: without anything else that was ever sent.
 import type { CompiledRules } from '../compare/compile.ts';
-import { isRecord, type JsonRecord, readAll } from '../compare/record.ts';
+import { isRecord, type JsonRecord } from '../compare/record.ts';
 import { typeOf } from '../event-key.ts';
+import { identifierPlaces, identifiersAt } from './identifier-places.ts';
 import type { IsolationRule } from './incident.ts';
 import { inspect, type MessageForm, type Said, UNINSPECTABLE } from './inspect.ts';
 import type { Recipient } from './recipient.ts';
@@ -66,11 +67,8 @@ export function explainEvent(
   }
   const events = isRecord(value) ? [value] : Array.isArray(value) ? value.filter(isRecord) : [];
   if (events.length > 0) {
-    for (const steps of isolation.identifiers) {
-      if (events.some(event => hasIdentifier(event, steps, rules))) {
-        add('ledger', pointerTo(steps), 'open', LEDGER);
-      }
-    }
+    const paths = events.flatMap(event => [...ledgerPaths(isolation, event, rules)]);
+    for (const path of new Set(paths)) add('ledger', path, 'open', LEDGER);
     for (const type of new Set(events.map(typeOf))) {
       add('fingerprint', '', ...contentOf(isolation, rules, type, Array.isArray(value)));
     }
@@ -82,12 +80,15 @@ export function explainEvent(
   return { eventType, scan: scanned, says, rules: found };
 }
 
-function hasIdentifier(event: JsonRecord, steps: readonly string[], rules: CompiledRules): boolean {
-  let found = false;
-  readAll(event, steps, rules.planOf(typeOf(event)).envelopes, name => {
-    found ||= typeof name === 'string' || typeof name === 'number';
-  });
-  return found;
+/** Where identifiers stand in it that say whose it is. */
+function ledgerPaths(isolation: Isolation, event: JsonRecord, rules: CompiledRules): Set<string> {
+  const paths = new Set<string>();
+  const plan = rules.planOf(typeOf(event));
+  if (plan.isReply || plan.isFailure) return paths;
+  for (const place of identifierPlaces(isolation, plan)) {
+    identifiersAt(event, place, isolation, () => paths.add(pointerTo(place.steps)));
+  }
+  return paths;
 }
 
 function contentOf(

@@ -16,11 +16,16 @@ export interface IsolationRules {
   readonly envelopes: readonly string[];
   /** JSON pointers to what users write or services quote: whatever stands there is never an address. */
   readonly content: readonly string[];
-  /** JSON pointers to identifiers that belong to one user: the first who has one by legacy's word. */
-  readonly identifiers: readonly string[];
+  /**
+   * JSON pointers to identifiers that belong to one user: the first who has one by legacy's word. Left out:
+   * `IDENTIFIERS`, of which numbers below 2^32 prove nothing, since a service may count for itself.
+   */
+  readonly identifiers?: readonly string[] | undefined;
   /** Event types whose content is for everybody. */
   readonly everyone: readonly string[];
 }
+
+export const IDENTIFIERS = ['/thread_id', '/run_id', '/request_id', '/connection_id'] as const;
 
 /** Where a route says nothing else. `*_user_id` is none of them: `source_user_id` tells where from. */
 export const DEFAULT_ISOLATION: IsolationRules = {
@@ -29,7 +34,6 @@ export const DEFAULT_ISOLATION: IsolationRules = {
   provenance: {},
   envelopes: ['data', 'payload'],
   content: [],
-  identifiers: ['/thread_id', '/run_id', '/request_id', '/connection_id'],
   everyone: [],
 };
 
@@ -59,6 +63,8 @@ export class Isolation {
   readonly nameCodes: ReadonlySet<number>;
   /** By pointer, as steps: of identifiers. */
   readonly identifiers: readonly (readonly string[])[];
+  /** Small numbers are identifiers as well: the route names the places itself. */
+  readonly countsNumbers: boolean;
   readonly everyone: ReadonlySet<string>;
   readonly #routing: ReadonlySet<string>;
   readonly #provenance: ReadonlyMap<string, ReadonlySet<string>>;
@@ -76,7 +82,8 @@ export class Isolation {
     const needles = rules.routing.map(name => name.replaceAll(/[.$]/g, '\\$&'));
     this.anyName = new RegExp(`"(?:${needles.join('|')})"|\\\\u00[2-7]`);
     this.nameCodes = new Set(rules.routing.flatMap(name => [...Buffer.from(name)]));
-    this.identifiers = rules.identifiers.map(stepsOf);
+    this.identifiers = (rules.identifiers ?? IDENTIFIERS).map(stepsOf);
+    this.countsNumbers = rules.identifiers !== undefined;
     this.everyone = new Set(rules.everyone);
     this.#routing = new Set(rules.routing);
     this.#provenance = new Map(
