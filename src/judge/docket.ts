@@ -3,12 +3,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { Loaded } from '../config/load.ts';
 import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
-import {
-  type Answer,
-  type AnswerPair,
-  answerType,
-  judgeAnswers,
-} from '../rules/compare/answers.ts';
+import { type AnswerPair, answerType, judgeAnswers } from '../rules/compare/answers.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
