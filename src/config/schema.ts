@@ -114,7 +114,9 @@ const Route = z.strictObject({
     .describe('Where requests that change state go. Not both if the services share a database.'),
   subject: z
     .strictObject({
-      bodyPointer: pointer.describe('Where a JSON body of at most 1 MiB names the user.'),
+      bodyPointer: pointer.describe(
+        'Where a JSON body of at most 1 MiB names the user; a request without a body is about whoever sends it.',
+      ),
     })
     .optional()
     .describe('Whom a request is about, where that is not who sends it. Not for websocket.'),

@@ -239,7 +239,8 @@ export class HttpLane {
     const { incoming, route } = call;
     const writes = isWrite(incoming.method ?? '');
     const mayGoTwice = writes && route.writes === 'both';
-    const pointer = route.subject?.bodyPointer;
+    // Without a body it is about whoever sends it, and nothing is held.
+    const pointer = hasBody(incoming) ? route.subject?.bodyPointer : undefined;
     const onStart = bodyAsker(call);
     const held =
       mayGoTwice || pointer !== undefined ? await this.#bodies.hold(incoming, onStart) : null;

@@ -107,6 +107,52 @@ test('a write reaches both services with one idempotency key, and the answer is 
   expect(front.splits).toEqual([]);
 });
 
+// Where a pointer names the user, every request was once held and read for him: reads counted as nobody's, and were
+// neither shown to the other service nor moved with their user.
+describe('a request without a body, where bodies name the user, is about whoever sends it', () => {
+  const identity: Partial<ProxyOptions> = {
+    identity: { sources: [{ from: 'header', name: 'X-User' }], verify: 'unverified' },
+    listen: { trustedProxies: ['127.0.0.1'], showSide: true },
+  };
+
+  test('a read goes where he is served, and is shown to the other service', async () => {
+    const legacy = await service((_g, r) => r.end('same'));
+    const candidate = await service((_g, r) => r.end('same'));
+    const ear = new Ear();
+    const front = await withBoth(legacy, candidate, {
+      ...{ ...identity, tap: ear },
+      decider: (_route, subject) => {
+        const side = subject?.id === 'c1' ? 'candidate' : 'legacy';
+        const second = {
+          side: side === 'legacy' ? 'candidate' : 'legacy',
+          role: 'shadow',
+        } as const;
+        return { decision: { ...decisionFor(side), second }, revision: 'test' };
+      },
+    });
+    const answer = await fetch(`http://127.0.0.1:${front.port}/broadcast`, {
+      headers: { 'x-user': 'c1' },
+    });
+    expect(answer.headers.get('x-cutover-side')).toBe('candidate');
+    const { method, subject, primary } = await until('it is compared', () => ear.exchanges[0]);
+    expect({ method, user: subject?.id, primary }).toEqual({
+      ...{ method: 'GET', user: 'c1', primary: 'candidate' },
+    });
+  });
+
+  test('and a write that goes to both is answered by whoever serves him', async () => {
+    const legacy = await service((_g, r) => r.end('from legacy'));
+    const candidate = await service((_g, r) => r.end('from candidate'));
+    const front = await withBoth(legacy, candidate, identity);
+    const answer = await fetch(`http://127.0.0.1:${front.port}/broadcast`, {
+      ...{ method: 'DELETE', headers: { 'x-user': 'c1' } },
+    });
+    expect(await answer.text()).toBe('from candidate');
+    await until('both took it', () => front.agreed.length === 1);
+    expect([legacy.got.length, candidate.got.length]).toEqual([1, 1]);
+  });
+});
+
 test('the judge is told of each service once it has answered a write, or will not', async () => {
   const legacy = await service(ok);
   let answerLate = (): void => undefined;
