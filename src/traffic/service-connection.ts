@@ -5,6 +5,7 @@
 //                         └─────────┴────────┴─► lost: told why, or sent once more
 import type net from 'node:net';
 import type { ErrorCode } from '../errors.ts';
+import { afterReads } from './after-reads.ts';
 import { Leg } from './leg.ts';
 import { Progress } from './progress.ts';
 import type { Member, Roll } from './roll.ts';
@@ -274,18 +275,4 @@ function lossBy(failure: string, stood: boolean): Loss {
   const detail = failure === '' ? 'it closed the connection' : failure;
   const isClosed = stood || failure === '' || failure === 'ECONNRESET' || failure === 'EPIPE';
   return { code: isClosed ? 'upstream-closed' : connectFailure(failure), detail };
-}
-
-let due: (() => void)[] = [];
-
-/** Calls `work` once everything that has arrived so far has been read. */
-function afterReads(work: () => void): void {
-  if (due.length === 0) setImmediate(workOff);
-  due.push(work);
-}
-
-function workOff(): void {
-  const works = due;
-  due = [];
-  for (const work of works) work();
 }

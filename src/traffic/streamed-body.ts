@@ -1,6 +1,7 @@
 // A request body on its way to one service, as fast as that takes it.
 import type { IncomingMessage } from 'node:http';
 import type net from 'node:net';
+import { afterReads } from './after-reads.ts';
 
 export interface StreamedBodyOptions {
   /** The service is told the length chunk by chunk, not beforehand. */
@@ -21,30 +22,56 @@ export function streamBody(
   socket: net.Socket,
   { isChunked, onBytes, onSent, onBroken }: StreamedBodyOptions,
 ): () => void {
+  /** What has come in this turn: it goes out in one piece, once the service's answer would have been read. */
+  let waiting: Buffer[] = [];
+  let waitingBytes = 0;
+  let isDue = false;
+  let isWhole = false;
+  let isOver = false;
   const stop = (): void => {
+    isOver = true;
+    waiting = [];
     incoming.off('data', onData).off('end', onEnd).off('error', onBreak).off('close', onClose);
     socket.off('drain', onDrain);
   };
   const onData = (chunk: Buffer): void => {
-    onBytes(chunk.length);
-    if (isChunked) {
-      socket.cork();
-      socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1');
-      socket.write(chunk);
-      socket.write('\r\n', 'latin1');
-      socket.uncork();
-    } else {
-      socket.write(chunk);
+    waiting.push(chunk);
+    waitingBytes += chunk.length;
+    if (socket.writableLength + waitingBytes >= socket.writableHighWaterMark) incoming.pause();
+    writeSoon();
+  };
+  const writeSoon = (): void => {
+    if (!isDue) afterReads(write);
+    isDue = true;
+  };
+  const write = (): void => {
+    isDue = false;
+    if (isOver) return;
+    const [first] = waiting;
+    if (first !== undefined) {
+      const bytes = waiting.length === 1 ? first : Buffer.concat(waiting, waitingBytes);
+      waiting = [];
+      waitingBytes = 0;
+      onBytes(bytes.length);
+      if (isChunked) writeChunk(socket, bytes);
+      else socket.write(bytes);
     }
-    if (socket.writableNeedDrain) incoming.pause();
+    if (isWhole) finish();
+    else if (!socket.writableNeedDrain) incoming.resume();
+  };
+  const finish = (): void => {
+    stop();
+    if (isChunked) socket.write('0\r\n\r\n', 'latin1');
+    onSent();
   };
   const onDrain = (): void => {
     incoming.resume();
   };
   const onEnd = (): void => {
-    stop();
-    if (isChunked) socket.write('0\r\n\r\n', 'latin1');
-    onSent();
+    isWhole = true;
+    // The service has all of it, and may have answered by the next turn.
+    if (waiting.length === 0 && !isChunked) finish();
+    else writeSoon();
   };
   const onBreak = (): void => {
     stop();
@@ -62,4 +89,13 @@ export function streamBody(
   // It may have been paused while it was not known where it goes.
   incoming.resume();
   return stop;
+}
+
+/** RFC 9112 7.1 */
+function writeChunk(socket: net.Socket, bytes: Buffer): void {
+  socket.cork();
+  socket.write(`${bytes.length.toString(16)}\r\n`, 'latin1');
+  socket.write(bytes);
+  socket.write('\r\n', 'latin1');
+  socket.uncork();
 }
