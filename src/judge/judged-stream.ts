@@ -167,8 +167,8 @@ export class JudgedStream {
     if ('value' in decoded) {
       const { text } = decoded;
       const bytes = payload.length;
-      this.pairing.event(side, value, this.#time, anothers !== null, text, bytes);
-      if (side === 'legacy') this.#twin?.event(side, value, this.#time, false, text, bytes);
+      this.pairing.event(side, value, this.#time, anothers, text, bytes);
+      if (side === 'legacy') this.#twin?.event(side, value, this.#time, null, text, bytes);
     } else this.pairing.unjudged(side, decoded.because, this.#time);
   }
 

@@ -5,6 +5,7 @@
 //     └─ legacy's ──► whose identifiers, whose content             ▲
 //                          └── asked when no pair came ────────────┘
 import type { StreamFacts } from '../ports.ts';
+import { canonical } from '../rules/compare/canonical.ts';
 import type { CompiledRules } from '../rules/compare/compile.ts';
 import { isRecord } from '../rules/compare/record.ts';
 import { namesOf, type Side, type Subject } from '../rules/decide.ts';
@@ -14,12 +15,14 @@ import {
   inspect,
   type MessageForm,
   type RoutingField,
+  textAt,
   type UninspectableBecause,
 } from '../rules/isolation/inspect.ts';
 import type { MarkerSearch } from '../rules/isolation/marker.ts';
 import type { Hash64 } from '../rules/isolation/ownership.ts';
 import { Recipient } from '../rules/isolation/recipient.ts';
 import { hasRoutingField } from '../rules/isolation/scan.ts';
+import { withExactIntegers } from '../rules/pairing/exact.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import type { ContaminationWatch, Held, RouteWatch } from './contamination-watch.ts';
 import { type Found, OwnedData, type WatchedEvent } from './owned-data.ts';
@@ -172,12 +175,9 @@ export class StreamWatch {
     }
     const [first] = foreign;
     if (first === undefined || books.identityMismatch) return null;
-    const named = foreign.map(({ path, start, end }) => [
-      path,
-      payload.toString('utf8', start, end),
-    ]);
-    const what = JSON.stringify(named).slice(0, MOST_NAMED);
-    return { rule: 'routing', path: first.path, owner: nameIn(named[0]?.[1] ?? ''), what };
+    const what = JSON.stringify(namedIn(payload, foreign)).slice(0, MOST_NAMED);
+    const owner = nameIn(textAt(payload, first.start, first.end));
+    return { rule: 'routing', path: first.path, owner, what };
   }
 
   #contamination(side: Side, found: Found, eventType: string, at: number): Contamination {
@@ -230,6 +230,16 @@ export class StreamWatch {
     if (oldest[1].length === 0) all.delete(oldest[0]);
     this.#recentCount[side] -= 1;
   }
+}
+
+/** Whom they name, whichever envelope they stand in and however they are written: two services may differ there. */
+function namedIn(payload: Buffer, fields: readonly RoutingField[]): readonly string[] {
+  const named = fields.map(({ path, start, end }) => {
+    const text = textAt(payload, start, end);
+    const value = withExactIntegers(text);
+    return `${path.slice(path.lastIndexOf('/'))} ${value === undefined ? text : canonical(value)}`;
+  });
+  return [...new Set(named)].sort();
 }
 
 function isOwn({ says }: RoutingField): boolean {

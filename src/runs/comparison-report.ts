@@ -1,7 +1,7 @@
 // What a comparison run came to: one verdict with its reasons, as data of a stable shape and as text.
 import type { KeptFinding, KeptGroup, RouteConfidence } from '../control/evidence/kept.ts';
 import type { SecondLegEnd, SecondLegsEnded } from '../ports.ts';
-import { SIDES } from '../rules/decide.ts';
+import { SIDES, type Side } from '../rules/decide.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Verdict } from '../rules/verdict.ts';
 import type { Visit } from './synthetic-user.ts';
@@ -41,6 +41,8 @@ export interface RunFacts {
   readonly secondLegs: readonly Omit<SecondLegsEnded, 'side'>[];
   /** By route, both sides: every event that was seen has one verdict. */
   readonly books: Readonly<Record<string, Books>>;
+  /** Events in which each service sent data of another user, but for what both sent him alike. */
+  readonly contaminations: Readonly<Record<Side, number>>;
   /** How many runs diverged, and between which limits the true share lies. */
   readonly rates: readonly RouteConfidence[];
   /** Kinds of divergence, the most frequent first, with redacted examples. */
@@ -66,15 +68,26 @@ export function comparisonReport(facts: RunFacts): ComparisonReport {
 /** What was found counts whatever else could not be seen; what was not found only if all was seen. */
 function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string[] } {
   const counts = countsOf(facts);
-  if (counts.contaminated > 0) {
-    const events = counted(counts.contaminated, 'event');
-    return { verdict: 'contaminated', reasons: [`${events} held data of another user`] };
+  const { legacy, candidate } = facts.contaminations;
+  const sent = (who: string, count: number) =>
+    `${who} sent data of another user in ${counted(count, 'event')}`;
+  const ofLegacy = legacy > 0 ? [sent('legacy', legacy)] : [];
+  if (candidate > 0) {
+    const reasons = [sent('the candidate', candidate), ...ofLegacy];
+    return { verdict: 'contaminated', reasons };
   }
   const divergent = DIVERGENCES.filter(each => counts[each] > 0);
   const reasons: string[] = [];
   if (divergent.length > 0) {
     const found = divergent.map(each => `${each} ${counts[each]}`).join(', ');
     reasons.push(`the candidate differs: ${found}`);
+  }
+  // The verdict is about the candidate; but where its events and legacy's are not alike, they are not equal.
+  if (legacy > 0) reasons.push(`${ofLegacy}, and the candidate did not`);
+  else if (counts.contaminated > 0) {
+    const pairs = counted(counts.contaminated, 'event');
+    const why = 'both send it, or users have other names in events than in tokens';
+    reasons.push(`${pairs} held data of another user, and neither service is to blame: ${why}`);
   }
   // What legacy breaks off as well is no difference between them.
   const brokenOff = endedFor(facts, 'broken-off') - facts.visits['broken-off'];

@@ -11,6 +11,7 @@ import { evidenceQueries } from '../control/evidence/queries.ts';
 import { EvidenceStore } from '../control/evidence/store.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
+import type { IsolationBooks } from '../rules/isolation/isolation-books.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import { type ComparisonReport, comparisonReport, type RunFacts } from './comparison-report.ts';
 import { markersFor } from './markers.ts';
@@ -63,7 +64,10 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     ...{ done: 0, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
   };
   const reportWith = (
-    found: Pick<RunFacts, 'obstacles' | 'secondLegs' | 'books' | 'rates' | 'findings'>,
+    found: Pick<
+      RunFacts,
+      'obstacles' | 'secondLegs' | 'books' | 'contaminations' | 'rates' | 'findings'
+    >,
   ) =>
     comparisonReport({
       ...{ startedAt, endedAt: new Date().toISOString() },
@@ -72,7 +76,8 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       ...found,
     });
   const obstacles = await unreachable(options);
-  const nothing = { secondLegs: [], books: {}, rates: [], findings: [] };
+  const none = { legacy: 0, candidate: 0 };
+  const nothing = { secondLegs: [], books: {}, contaminations: none, rates: [], findings: [] };
   if (obstacles.length > 0) return reportWith({ obstacles, ...nothing });
 
   const urls = { CUTOVER_LEGACY: options.legacy.href, CUTOVER_CANDIDATE: options.candidate.href };
@@ -90,7 +95,9 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     }
     const books = Object.fromEntries(proxy.judge.books());
     const secondLegs = await lostLegs(proxy);
-    return reportWith({ obstacles, secondLegs, books, ...evidenceIn(loaded.config) });
+    const contaminations = contaminationsIn(proxy.judge.isolationBooks());
+    const kept = evidenceIn(loaded.config);
+    return reportWith({ obstacles, secondLegs, books, contaminations, ...kept });
   } finally {
     await copy.remove();
   }
@@ -208,6 +215,16 @@ async function lostLegs(proxy: RunningProxy): Promise<RunFacts['secondLegs']> {
       ({ side, cause, count }) => side === 'candidate' && !WITH_SESSION.has(cause) && count > 0,
     )
     .map(({ route, cause, count }) => ({ route, cause, count }));
+}
+
+function contaminationsIn(books: ReadonlyMap<string, IsolationBooks>): RunFacts['contaminations'] {
+  const sum = { legacy: 0, candidate: 0 };
+  for (const { sides } of books.values()) {
+    for (const side of SIDES) {
+      for (const count of Object.values(sides[side].contaminated)) sum[side] += count;
+    }
+  }
+  return sum;
 }
 
 /** What the proxy left behind: it has ended, and nothing of it is missing. */

@@ -46,6 +46,37 @@ test('what both services send one user is told as such, whichever comes first', 
   }
 });
 
+test('... however they write it, wherever they put it, and whatever else of the two differs', () => {
+  const { join, pass, whats, verdicts } = judged();
+  const ann = join('ann');
+  const named = { type: 'outbox', run_id: 'run1' };
+  ann.say('legacy', { ...named, text: 'a', userId: 'josé' });
+  ann.say(
+    'candidate',
+    '{"type":"outbox","run_id":"run1","data":{"userId":"jos\\u00e9"},"text":"b"}',
+  );
+  const books = pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([
+    'routing legacy ann /userId on-both',
+    'routing candidate ann /data/userId on-both',
+  ]);
+  expect(verdicts()).toEqual(['mismatch']);
+  expect(books?.candidate).toMatchObject({ mismatch: 1, contaminated: 0 });
+});
+
+test('... and that hides nothing else that is another user’s in it', () => {
+  const { join, pass, whats, verdicts } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  bob.both(step('run2', 't2'));
+  ann.say('legacy', step('run1', 't1', { userId: 'bob' }));
+  ann.say('candidate', step('run1', 't2', { userId: 'bob' }));
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'ledger candidate ann /thread_id',
+  ]);
+  expect(verdicts()).toEqual(['contaminated']);
+});
+
 test('where legacy itself names others, the candidate is given the whole window to be like it', () => {
   const { join, pass, whats } = judged();
   const ann = join('ann');

@@ -6,6 +6,7 @@
 //                        that replace the default's; left out: "broadcaster"
 //            legacy,     the two streams, each a list of steps in order:
 //            candidate   { at, event, with?, contaminated?, exact? }  an event, by name or as it is;
+//                                            `contaminated` says what was found in it;
 //                                            `with` replaces fields of its root, null removes them;
 //                                            `exact`: hand in the JSON text as well, this one
 //                        { at, text }        a message that is no JSON object or array
@@ -42,7 +43,7 @@ export interface Step {
   readonly at: number;
   readonly event?: string | Json | readonly unknown[];
   readonly with?: Json;
-  readonly contaminated?: boolean;
+  readonly contaminated?: string;
   readonly exact?: string;
   readonly text?: string;
   readonly leg?: 'open' | 'close';
@@ -187,7 +188,7 @@ function take(
   else if (step.text !== undefined) pairing.event(side, step.text, at);
   else {
     const value = step.exact === undefined ? eventOf(step, events) : JSON.parse(step.exact);
-    pairing.event(side, value, at, step.contaminated ?? false, step.exact ?? null);
+    pairing.event(side, value, at, step.contaminated ?? null, step.exact ?? null);
   }
 }
 

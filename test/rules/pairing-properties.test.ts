@@ -54,7 +54,7 @@ function play(all: readonly Arrival[]): { lines: string[]; pairing: Pairing } {
   for (let sweep = 100; sweep <= end; sweep += 100) {
     for (let event = all[next]; event !== undefined && event.at <= sweep; event = all[next]) {
       next++;
-      one.event(event.side, event.value, event.at, false, JSON.stringify(event.value));
+      one.event(event.side, event.value, event.at, null, JSON.stringify(event.value));
     }
     one.sweep(sweep);
   }
@@ -333,10 +333,11 @@ const anyEvent = fc.record({
   x: fc.integer({ min: 0, max: 1 }),
   recovered: fc.constantFrom(undefined, true),
 });
+const bad = fc.constantFrom(null, 'what is another user’s', 'something else');
 const move = fc.oneof(
   {
     weight: 12,
-    arbitrary: fc.record({ do: fc.constant('event'), side, value: anyEvent, bad: fc.boolean() }),
+    arbitrary: fc.record({ do: fc.constant('event'), side, value: anyEvent, bad }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('text'), side, value: fc.string() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('unjudged'), side, because }) },

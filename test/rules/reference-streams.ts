@@ -288,7 +288,7 @@ function pairUp(
     for (; ; next++) {
       const arrival = arrivals[next];
       if (arrival === undefined || arrival.at > sweep) break;
-      pairing.event(arrival.side, JSON.parse(arrival.text), arrival.at, false, arrival.text);
+      pairing.event(arrival.side, JSON.parse(arrival.text), arrival.at, null, arrival.text);
     }
     pairing.sweep(sweep);
   }

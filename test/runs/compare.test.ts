@@ -97,7 +97,7 @@ test(
     expect(ran.code).toBe(2);
     const report = JSON.parse(ran.stdout);
     expect(report.verdict).toBe('contaminated');
-    expect(report.reasons[0]).toMatch(/^\d+ events? held data of another user$/);
+    expect(report.reasons[0]).toMatch(/^the candidate sent data of another user in \d+ events?$/);
     expect(ran.stdout).not.toMatch(/user_10\d\d/);
   },
   LIMIT_MS,

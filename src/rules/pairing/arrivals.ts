@@ -32,7 +32,7 @@ export class Arrivals {
     side: Side,
     value: unknown,
     at: number,
-    isContaminated: boolean,
+    foreign: string | null,
     text: string | null,
     bytes: number,
   ): Pending {
@@ -59,7 +59,7 @@ export class Arrivals {
       no: this.#next[side]++,
       at,
       isReplay,
-      isContaminated,
+      foreign,
       print: null,
       exact: null,
       older: null,

@@ -35,9 +35,7 @@ export class Ledger {
     const { differences, excused, stopped } = comparison;
     let verdict: Verdict;
     // What both services sent this user alike is no difference between them; it is reported apart.
-    const isAlike = legacy.isContaminated && candidate.isContaminated && differences.length === 0;
-    const isContaminated = legacy.isContaminated || candidate.isContaminated;
-    if (isContaminated && !isAlike) verdict = 'contaminated';
+    if (legacy.foreign !== candidate.foreign) verdict = 'contaminated';
     else if (isLate) verdict = 'out-of-order';
     else if (differences.length > 0) verdict = 'mismatch';
     else if (stopped !== null) verdict = 'unjudged';

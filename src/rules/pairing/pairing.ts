@@ -38,6 +38,9 @@ const MOST_TYPES = 256;
 /** Events at one place that are looked through for a changed one; a fault changes one or two. */
 const MOST_CHANGED = 8;
 
+/** What is another user's by what legacy sends to whom; legacy has no such event. */
+const OWNED = 'owned';
+
 export interface PairingOptions extends LedgerOptions {
   readonly rules: CompiledRules;
   /** The session's user under all of his names; empty when nobody is named. */
@@ -105,7 +108,8 @@ export class Pairing {
 
   /**
    * An event that arrived. `value` is parsed JSON where the message is a JSON object or array, else
-   * the message's text. `contaminated`: another user's data was found in it. With `text`, the message
+   * the message's text. `foreign`: what was found in it that is another user's, the
+   * same text for the same in both services. With `text`, the message
    * as it came, integers beyond 2^53 are compared to the last digit; without it they are not
    * comparable where they look equal. `bytes`: of the message, for what may wait.
    */
@@ -113,14 +117,14 @@ export class Pairing {
     side: Side,
     value: unknown,
     atMs: number,
-    contaminated = false,
+    foreign: string | null = null,
     text: string | null = null,
     bytes = 0,
   ): void {
     this.#now = atMs;
     this.#tidy(atMs);
     this.#ledger.seen(side);
-    const event = this.#arrivals.take(side, value, atMs, contaminated, text, bytes);
+    const event = this.#arrivals.take(side, value, atMs, foreign, text, bytes);
     this.#legs.arrived(event);
     if (side === 'legacy' && this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(event.type);
     if (this.#findPair(event)) return;
@@ -262,8 +266,10 @@ export class Pairing {
         this.#options.ids.learn(idClass, left, right);
       }
     }
-    if (hasFindings(comparison)) {
-      candidate.isContaminated ||= this.#isOthers(candidate, legacy);
+    // What both name alike says nothing of whose the rest is.
+    const isOpen = candidate.foreign === null || candidate.foreign === legacy.foreign;
+    if (hasFindings(comparison) && isOpen && this.#isOthers(candidate, legacy)) {
+      candidate.foreign = OWNED;
     }
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
     const { lane } = legacy;
@@ -477,7 +483,9 @@ export class Pairing {
         (this.#isGuessed(event) ? this.#legs.lossReason : null));
     if (excuse !== null) return this.#resolve(event, 'unjudged', excuse);
     // Also of what comes once more, or is sent again: rules leave things out, and it says so of itself.
-    if (side === 'candidate') event.isContaminated ||= this.#isOthers(event, null);
+    if (side === 'candidate' && event.foreign === null && this.#isOthers(event, null)) {
+      event.foreign = OWNED;
+    }
     if (isDuplicate) this.#resolve(event, 'duplicate', null);
     else if (event.isReplay || this.#legs.isOfPasserBy(event)) {
       this.#resolve(event, 'unjudged', 'no-second');
@@ -491,7 +499,7 @@ export class Pairing {
   #resolve(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
     this.#remove(event);
     // Whose data it was is known, whatever else is not.
-    if (event.isContaminated) this.#ledger.alone(event, 'contaminated', null);
+    if (event.foreign !== null) this.#ledger.alone(event, 'contaminated', null);
     else this.#ledger.alone(event, verdict, because);
     event.lane?.settle(this.#rest);
   }

@@ -28,8 +28,8 @@ export interface Pending {
   /** When it arrived, epoch ms. */
   readonly at: number;
   readonly isReplay: boolean;
-  /** Another user's data was found in it. */
-  isContaminated: boolean;
+  /** What was found in it that is another user's: the same text for the same in both services. Null: nothing. */
+  foreign: string | null;
   /** Of its content as far as the rules hold two services to it, once somebody asked; and in full. */
   print: number | null;
   exact: number | null;

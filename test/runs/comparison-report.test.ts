@@ -1,0 +1,51 @@
+// Whose fault a run brought to light: the verdict is about the candidate alone.
+import { expect, test } from 'vitest';
+import type { Side } from '../../src/rules/decide.ts';
+import { emptyBooks } from '../../src/rules/pairing/books.ts';
+import { comparisonReport, reportText } from '../../src/runs/comparison-report.ts';
+
+/** A run of 100 pairs, some of which are contaminated; and in how many events each service was to blame. */
+function reported(contaminated: number, contaminations: Record<Side, number>) {
+  const books = emptyBooks();
+  for (const side of ['legacy', 'candidate'] as const) {
+    Object.assign(books[side], { seen: 100, contaminated, match: 100 - contaminated });
+  }
+  return comparisonReport({
+    ...{ startedAt: '2025-01-01T00:00:00.000Z', endedAt: '2025-01-01T00:01:00.000Z' },
+    ...{ legacy: 'http://l', candidate: 'http://c', scenario: 'golden-path', users: 1, forMs: 1 },
+    visits: { done: 10, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
+    ...{ obstacles: [], secondLegs: [], books: { events: books }, contaminations },
+    ...{ rates: [], findings: [] },
+  });
+}
+
+test('data of another user that the candidate sent is exit 2, and legacy\u2019s own is told beside it', () => {
+  const report = reported(3, { legacy: 1, candidate: 2 });
+  expect(report).toMatchObject({
+    ...{ verdict: 'contaminated', exitCode: 2, contaminations: { legacy: 1, candidate: 2 } },
+    reasons: [
+      'the candidate sent data of another user in 2 events',
+      'legacy sent data of another user in 1 event',
+    ],
+  });
+  expect(reportText(report)).toContain('- legacy sent data of another user in 1 event\n');
+});
+
+test('what legacy alone sent is no contamination by the candidate, but they are not equal', () => {
+  expect(reported(1, { legacy: 1, candidate: 0 })).toMatchObject({
+    ...{ verdict: 'divergent', exitCode: 1 },
+    reasons: ['legacy sent data of another user in 1 event, and the candidate did not'],
+  });
+});
+
+test('where the names do not fit nobody is to blame, and nothing is equal', () => {
+  const { verdict, reasons } = reported(4, { legacy: 0, candidate: 0 });
+  expect([verdict, ...reasons]).toEqual([
+    'divergent',
+    expect.stringMatching(/^4 events held data of another user, and neither service is to blame: /),
+  ]);
+});
+
+test('what both sent him alike is in no count, and is equal', () => {
+  expect(reported(0, { legacy: 0, candidate: 0 })).toMatchObject({ verdict: 'equal', exitCode: 0 });
+});
