@@ -4,7 +4,7 @@ import { hash } from 'node:crypto';
 import type { AnswerSample } from '../ports.ts';
 import type { Answer } from '../rules/compare/answers.ts';
 import { decoded, isDecodable } from '../wire/content-coding.ts';
-import { listMembers, type RawHeaders } from '../wire/headers.ts';
+import { fieldValues, listMembers, type RawHeaders } from '../wire/headers.ts';
 import { decodeText } from './decode.ts';
 
 /** A body of 1 MiB may become so long; whatever becomes longer is a bomb, or not worth comparing. */
@@ -19,7 +19,8 @@ export function answerOf(
   { status, headers, end, ms }: AnswerSample,
   plain: Buffer | null | undefined,
 ): Answer {
-  const isUnread = plain === undefined && !isDecodable(listMembers(headers, 'content-encoding'));
+  const codings = listMembers(headers, 'content-encoding');
+  const isUnread = plain === undefined && (!isDecodable(codings) || isStream(headers));
   return {
     ...(isUnread ? { unread: 'not-comparable' } : {}),
     status,
@@ -45,6 +46,11 @@ export function plainBody(
   // Between threads a Buffer becomes a plain array of bytes.
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
   return decoded(bytes, listMembers(headers, 'content-encoding'), MOST_DECODED_BYTES);
+}
+
+/** A stream of events of which nothing was kept can not be read, however short it is. */
+function isStream(headers: RawHeaders): boolean {
+  return /^text\/event-stream\b/i.test(fieldValues(headers, 'content-type')[0] ?? '');
 }
 
 function fieldsOf(headers: RawHeaders): Answer['headers'] {

@@ -1,12 +1,13 @@
 // Looks over the shoulder of an answer that may be a stream of events, while it goes where it goes.
-import type { ErrorCode } from '../errors.ts';
 import type { AnswerSample, StreamTap } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
-import { fieldValues } from '../wire/headers.ts';
+import { fieldValues, listMembers } from '../wire/headers.ts';
 import type { AnswerSink } from './exchange.ts';
 import type { HeldBack } from './held-back.ts';
 
 const EMPTY = Buffer.alloc(0);
+const READ = { body: EMPTY, end: 'complete', code: null } as const;
+const UNREAD = { body: null, end: 'left', code: null } as const;
 
 /**
  * `sink`, with a stream of events copied for the judge. `head` gets the answer as far as it can be
@@ -29,18 +30,23 @@ export function streaming(
   const startedAt = performance.now();
   let begun = false;
   let isStream = false;
-  const sample = (status: number, headers: readonly string[], code: ErrorCode | null) => {
+  const sample = (
+    status: number,
+    headers: readonly string[],
+    how: Pick<AnswerSample, 'body' | 'end' | 'code'>,
+  ) => {
     begun = true;
-    const ms = performance.now() - startedAt;
-    const end = status === 0 ? 'failed' : 'complete';
-    head({ status, headers, body: EMPTY, marker: null, end, code, ms });
+    head({ status, headers, marker: null, ms: performance.now() - startedAt, ...how });
   };
   return {
     interim: (code, fields) => sink.interim(code, fields),
     head(code, reason, fields) {
       const [type = ''] = fieldValues(fields, 'content-type');
-      isStream = code === 200 && type.toLowerCase().startsWith('text/event-stream');
-      sample(code, fields, null);
+      const isEvents = code === 200 && type.toLowerCase().startsWith('text/event-stream');
+      // Compressed although it was asked not to be: its events can not be read, and that is counted.
+      const isCoded = isEvents && listMembers(fields, 'content-encoding').some(isCoding);
+      isStream = isEvents && !isCoded;
+      sample(code, fields, isCoded ? UNREAD : READ);
       if (isStream) tap.legOpened(side);
       sink.head(code, reason, fields);
     },
@@ -55,12 +61,14 @@ export function streaming(
       sink.end(trailers);
     },
     fail(code, detail) {
-      if (!begun) sample(0, [], code);
+      if (!begun) sample(0, [], { body: EMPTY, end: 'failed', code });
       tap.legClosed(side);
       sink.fail(code, detail);
     },
   };
 }
+
+const isCoding = (name: string): boolean => name.toLowerCase() !== 'identity';
 
 /** Throws away what it gets, no faster than a client takes its own. */
 export function throwingAway(besideClient: HeldBack): AnswerSink {

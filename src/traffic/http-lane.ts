@@ -30,7 +30,7 @@ import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
-import { EventStream } from './event-stream.ts';
+import { EventStream, withoutCodings } from './event-stream.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
 import { HeldBack } from './held-back.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
@@ -220,7 +220,7 @@ export class HttpLane {
       incoming,
       response,
       context,
-      request,
+      request: route.protocol === 'sse' ? unpacked(request) : request,
       route,
       link: this.#linkOf(incoming.socket),
       // No X-Request-Id has a #. The rest leads from evidence to log.
@@ -565,6 +565,10 @@ export class HttpLane {
     this.#connections.each(connection => connection.sweep(nowMs));
     for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
   }
+}
+
+function unpacked(request: RequestFacts): RequestFacts {
+  return { ...request, headers: withoutCodings(request.headers) };
 }
 
 /** Of a request for which nothing is decided yet. */

@@ -30,6 +30,18 @@ function body(text: string): string {
 }
 const END = '\r\n0\r\n\r\n';
 
+test('a service is asked for a stream that can be read, whatever codings its client would take', async () => {
+  const { service, client } = await withService({ routes });
+  client.write('GET /events HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, br\r\n\r\n');
+  const upstream = await service.next();
+  await upstream.has('\r\n\r\n');
+  expect(upstream.text.match(/accept-encoding:.*/gi)).toEqual(['Accept-Encoding: identity']);
+  client.write('GET /api/x HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, br\r\n\r\n');
+  upstream.write(`${HEAD}Content-Length: 0\r\n\r\n`);
+  await until('the next one came', () => upstream.text.includes('/api/x'));
+  expect(upstream.text).toContain('Accept-Encoding: gzip, br');
+});
+
 test.each([
   ['between two events', 'data: one\n\n'],
   ['in the middle of one', 'data: on'],

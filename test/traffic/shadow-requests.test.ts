@@ -4,6 +4,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterEach, expect, test } from 'vitest';
+import { answerOf, plainBody } from '../../src/judge/answer.ts';
 import type { Decision, SecondLeg } from '../../src/rules/decide.ts';
 import { Ear } from '../support/ear.ts';
 import { decisionFor, type ProxyOptions, proxy } from '../support/proxy.ts';
@@ -275,6 +276,21 @@ test('both streams of events go to the judge, and the shadow ends with its clien
   aborter.abort();
   await until('the shadow has ended', () => candidate.aborted() === 1);
   await until('the judge is told', () => stream.notes.includes('end'));
+});
+
+test('a stream that is compressed all the same is not read as events, and counts as not compared', async () => {
+  const zipped: Answer = (_request, response) =>
+    response
+      .writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' })
+      .end(gzipSync('data: x\n\n'));
+  const { ear, url } = await both({ legacy: zipped, candidate: zipped });
+  expect(await (await fetch(`${url}/events`)).text()).toBe('data: x\n\n');
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample.legacy).toMatchObject({ status: 200, body: null, end: 'left' });
+  expect(answerOf(sample.legacy, plainBody(sample.legacy, 'GET'))).toMatchObject({
+    ...{ body: undefined, unread: 'not-comparable' },
+  });
+  expect(ear.streams[0]?.notes).not.toContain('open legacy');
 });
 
 test('a standby is asked however often it has failed, a shadow that fails is left alone for a while', async () => {
