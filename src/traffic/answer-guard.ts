@@ -130,8 +130,9 @@ export class AnswerGuard implements AnswerSink {
     this.#sink.fail(code, detail);
   }
 
-  /** Its client has left: what waits here waits for nobody. */
+  /** Nothing more comes of it, or for nobody: what waits here gives its room back. */
   close(): void {
+    this.#isOver = true;
     this.#events?.close();
     this.#take();
   }

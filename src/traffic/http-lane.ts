@@ -98,6 +98,8 @@ interface Guarded {
   readonly sink: AnswerSink;
   /** The judge has a copy, as of now. */
   readonly compared: () => boolean;
+  /** Nothing more comes of that answer; by default that is so once its client has left. */
+  readonly over?: Promise<void>;
 }
 
 export class HttpLane {
@@ -268,28 +270,35 @@ export class HttpLane {
       const answers = this.#comparing(call, subject, decision.primary, true);
       const compared = () => answers.isHanded(decision.primary);
       // It may last longer than its client, and the other service's copy has an account of its own.
-      const written = new Promise<void>(resolve => {
-        const sink = this.#guarded(call, { subject, decision, sink: answer, compared });
-        const double = { route: route.name, primary, second, sink, request: whole };
-        const { link } = call;
-        link.secondWrites += 1;
-        const secondOver = () => {
-          link.secondWrites -= 1;
-        };
-        answer.follow(this.#writer.write({ ...double, answers, over: resolve, secondOver }));
+      const { promise: written, resolve: over } = Promise.withResolvers<void>();
+      const sink = this.#guarded(call, {
+        subject,
+        decision,
+        sink: answer,
+        compared,
+        over: written,
       });
+      const double = { route: route.name, primary, second, sink, request: whole };
+      const { link } = call;
+      link.secondWrites += 1;
+      const secondOver = () => {
+        link.secondWrites -= 1;
+      };
+      answer.follow(this.#writer.write({ ...double, answers, over, secondOver }));
       return void Promise.all([written, closeOf(call.response)]).then(held.release);
     }
     if (held !== null) call.response.once('close', held.release);
     const body = bytes ?? (hasBody(incoming) ? incoming : null);
     const plan = writes || body !== null ? null : decision.second;
     const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
-    const whole = stream ?? answer;
-    const last = goesTwice ? this.#writer.tooLarge(route.name, decision.primary, whole) : whole;
     // Nobody hears it until it is shown to the other service as well.
     let compared = () => false;
-    const about = { subject, decision, sink: last, compared: () => compared() };
-    const toClient = this.#guarded(call, about);
+    const about = { subject, decision, sink: stream ?? answer, compared: () => compared() };
+    const guarded = this.#guarded(call, about);
+    // Taken is taken, whatever of its answer is withheld.
+    const toClient = goesTwice
+      ? this.#writer.tooLarge(route.name, decision.primary, guarded)
+      : guarded;
     let seen = toClient;
     if (plan !== null) {
       const shown = this.#show(call, { plan, subject, singleUse, answer: toClient });
@@ -378,14 +387,15 @@ export class HttpLane {
   /** `sink`, with nobody else's data in it where the decision says so. */
   #guarded(
     { incoming, response, route, id }: Call,
-    { subject, decision, sink, compared }: Guarded,
+    { subject, decision, sink, compared, over }: Guarded,
   ): AnswerSink {
     const about = { id, route, subject };
     const told = { watch: this.#options.isolation, compared };
     const facts = guardFacts(about, decision.primary, decision.isolation, told);
     if (facts === null) return sink;
     const guard = new AnswerGuard(sink, incoming.method ?? 'GET', facts, this.#held);
-    response.once('close', () => guard.close());
+    if (over === undefined) response.once('close', () => guard.close());
+    else void over.then(() => guard.close());
     return guard;
   }
 

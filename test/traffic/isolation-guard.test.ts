@@ -9,7 +9,7 @@ import { Ear } from '../support/ear.ts';
 import { clientFrame, frame } from '../support/frame.ts';
 import { answer, asked, closeAll, closing, connected, get, withService } from '../support/lane.ts';
 import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
-import { type RawEnd, rawClient, upgradeRequest } from '../support/raw.ts';
+import { type RawEnd, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 afterEach(closeAll);
@@ -660,6 +660,63 @@ describe('answers of HTTP', () => {
     const stopped = await answered('sanitize', head, body, { uninspectable: 'block' });
     expect(JSON.parse(stopped.body)).toMatchObject({ error: { code: 'isolated' } });
     expect(stopped.front.uninspected).toMatchObject([{ because, withheld: true }]);
+  });
+});
+
+describe('answers to writes that go to both', () => {
+  async function written(body: string) {
+    const candidate = closing(await rawServer());
+    const options = guarded('block');
+    const at = await withService({
+      ...options,
+      candidate: candidate.port,
+      upstream: { responseTimeoutMs: 300 },
+      routes: [{ name: 'api', path: '/api/*', protocol: 'http', writes: 'both' }],
+      decider: () => ({
+        decision: { ...decisionFor('legacy'), isolation: 'block', writeTo: 'both' },
+        revision: 'test',
+      }),
+    });
+    at.client.write(
+      `POST /api/x HTTP/1.1\r\nHost: h\r\n${ANN}Content-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    const upstream = await asked(at.service);
+    const heldBytes = () => at.front.traffic.heldBytes.answers;
+    const hasLeft = () => at.front.logged.some(line => line.includes('request ended'));
+    return { ...at, upstream, heldBytes, hasLeft };
+  }
+  const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n';
+
+  // The fault: what came after the client had left was held as well, and its room was never given back.
+  test('are held until the service has done, not its client, and no longer', async () => {
+    const { front, client, upstream, heldBytes, hasLeft } = await written('{}');
+    client.socket.destroy();
+    await until('its end is noticed', hasLeft);
+    upstream.write(`${HEAD}{"userId":`);
+    await until('a part is held', () => heldBytes() > 0);
+    await until('its service is given up', () => upstream.ended || upstream.closed);
+    await until('its room is free', () => heldBytes() === 0);
+    expect(front.prevented).toEqual([]);
+  });
+
+  test('are looked into though the client has left: what is said of it is not that it was delivered', async () => {
+    const { front, client, upstream, heldBytes, hasLeft } = await written('{}');
+    upstream.write(`${HEAD}{"userId":`);
+    await until('a part is held', () => heldBytes() > 0);
+    client.socket.destroy();
+    await until('its end is noticed', hasLeft);
+    upstream.write('"bob"}');
+    await until('it is told', () => front.prevented.length === 1);
+    expect(front.prevented).toMatchObject([{ outcome: 'blocked' }]);
+    await until('its room is free', () => heldBytes() === 0);
+  });
+
+  test('one that is withheld says that its service took what was too long for both', async () => {
+    const { front, client, upstream } = await written('x'.repeat(1_100_000));
+    await until('it has come', () => upstream.received.length > 1_100_000);
+    upstream.write(`${HEAD}{"userId":"bob"}`);
+    await client.has('"code":"isolated"');
+    expect(front.splits).toMatchObject([{ cause: 'too-large', primary: { outcome: 200 } }]);
   });
 });
 
