@@ -205,7 +205,7 @@ test.each([
           response.once('close', () => clearInterval(ticker));
         },
       },
-      { decision, upstream: { responseTimeoutMs: 100 } },
+      { decision, upstream: { responseTimeoutMs: 400 } },
     );
     expect(await (await fetch(url, { method })).text()).toBe('legacy');
     const sample = await until('it is compared', () => ear.exchanges[0]);
