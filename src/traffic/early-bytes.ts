@@ -2,21 +2,21 @@
 // going away is noticed at once. Only who reads on notices, so one that sends more than is kept is not
 // held back but refused; clients have to wait for the answer (RFC 6455 4.1).
 import type { Duplex } from 'node:stream';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
 
 export class EarlyBytes {
   readonly #socket: Duplex;
   readonly #limit: number;
   readonly #over = new AbortController();
   #gone = false;
-  #chunks: Buffer[];
-  #size: number;
+  readonly #bytes: GatheredBytes;
 
   /** `head` is what the HTTP parser had already read behind the request. */
   constructor(socket: Duplex, head: Buffer, limitBytes: number) {
     this.#socket = socket;
     this.#limit = limitBytes;
-    this.#chunks = head.length > 0 ? [head] : [];
-    this.#size = head.length;
+    this.#bytes = new GatheredBytes(limitBytes);
+    this.#bytes.add(head);
     socket.on('data', this.#onData).on('end', this.#onGone);
     socket.on('error', this.#onGone).on('close', this.#onGone);
     if (socket.destroyed) this.#onGone();
@@ -35,7 +35,7 @@ export class EarlyBytes {
 
   /** True if it has sent more than is kept. */
   get tooMuch(): boolean {
-    return this.#size > this.#limit;
+    return this.#bytes.length > this.#limit;
   }
 
   /** Stops watching and gives all bytes so far. The socket is paused: nothing comes in between. */
@@ -44,12 +44,11 @@ export class EarlyBytes {
     socket.pause();
     socket.off('data', this.#onData).off('end', this.#onGone);
     socket.off('error', this.#onGone).off('close', this.#onGone);
-    return Buffer.concat(this.#chunks);
+    return this.#bytes.view;
   }
 
   readonly #onData = (chunk: Buffer): void => {
-    this.#chunks.push(chunk);
-    this.#size += chunk.length;
+    this.#bytes.add(chunk);
     this.#checkSize();
   };
 

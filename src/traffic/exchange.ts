@@ -4,8 +4,10 @@ import type net from 'node:net';
 import type { ErrorCode } from '../errors.ts';
 import type { LaneCounters } from '../ports.ts';
 import { AnswerReader } from '../wire/answer-reader.ts';
+import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { headText } from '../wire/http-head.ts';
+import { MOST_READ_BYTES } from './leg.ts';
 import type { Loss, RequestUnderWay, ServiceConnection } from './service-connection.ts';
 import { streamBody } from './streamed-body.ts';
 import { fieldsFor, type RequestFacts, targetFor } from './upstream.ts';
@@ -62,7 +64,10 @@ class ExchangeUnderWay implements Exchange, RequestUnderWay {
   readonly #connection: ServiceConnection;
   readonly #request: ExchangeRequest;
   readonly #sink: AnswerSink;
-  #reader: AnswerReader;
+  readonly #reader: AnswerReader;
+  /** Content in the read under way: its first part, a view, and all of them where there are more. */
+  #part: Buffer | null = null;
+  #parts: GatheredBytes | null = null;
   #sentAtMs: number | null = null;
   #stopBody: (() => void) | null = null;
   #isRepeated = false;
@@ -127,6 +132,7 @@ class ExchangeUnderWay implements Exchange, RequestUnderWay {
 
   read(view: Buffer): 'open' | number | Loss {
     const taken = this.#reader.push(view);
+    this.#handOn();
     const { state, why, keepsForS } = this.#reader;
     if (state === 'invalid') return { code: 'upstream-invalid', detail: why };
     if (state !== 'complete') return 'open';
@@ -177,10 +183,27 @@ class ExchangeUnderWay implements Exchange, RequestUnderWay {
       },
       head: (status, reason, headers) => sink.head(status, reason, headers),
       content: part => {
-        // The read buffer belongs to all connections: hand on a copy.
-        if (!this.#isOver && !sink.data(Buffer.from(part))) this.#connection.pause();
+        if (this.#part === null) {
+          this.#part = part;
+          return;
+        }
+        if (this.#parts === null) {
+          this.#parts = new GatheredBytes(MOST_READ_BYTES);
+          this.#parts.add(this.#part);
+        }
+        this.#parts.add(part);
       },
     });
+  }
+
+  /** Hands on what a read has brought, in one piece however many chunks it came in. */
+  #handOn(): void {
+    if (this.#part === null) return;
+    // The read buffer belongs to all connections: a copy.
+    const content = this.#parts === null ? Buffer.from(this.#part) : this.#parts.take();
+    this.#part = null;
+    this.#parts = null;
+    if (!this.#isOver && !this.#sink.data(content)) this.#connection.pause();
   }
 
   /** The fields as the service gets them, but for `Transfer-Encoding`. */

@@ -10,8 +10,9 @@ import { type AnswerHead, readAnswerHead } from '../wire/http-head.ts';
 import { NOTHING } from './tail-ring.ts';
 import { connect, connectFailure, type Upstream } from './upstream.ts';
 
+export const MOST_READ_BYTES = 65_536;
 /** One read buffer for every leg of the process: each read is copied before the next one. */
-const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
+const READ_BUFFER = Buffer.allocUnsafeSlow(MOST_READ_BYTES);
 /** An answer's head; four times what services usually allow for a request's. */
 const MOST_ANSWER_BYTES = 65_536;
 /** Informational answers before the real one (RFC 9110 15.2); more is nonsense. */

@@ -3,12 +3,15 @@
 // its handshake timed out.
 import diagnostics from 'node:diagnostics_channel';
 import type net from 'node:net';
+import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { EarlyBytes } from '../../src/traffic/early-bytes.ts';
 import { proxy } from '../support/proxy.ts';
 import { rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const LIMIT = 4_096;
+const BLOCK = Buffer.from(Array.from({ length: 100 }, (_, i) => i));
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
@@ -66,4 +69,18 @@ test('hostile 30: one that sends more and resets lets go of the service at once'
   client.socket.resetAndDestroy();
   await until('the service is let go', () => upstream.ended || upstream.closed, 5_000);
   await until('none is pending', () => front.traffic.connecting === 0);
+});
+
+/** The fault: an object for each read, of which a client that sends byte by byte makes one a byte. */
+test('a million bytes that come one by one cost little more than a million', () => {
+  const socket = new PassThrough();
+  const early = new EarlyBytes(socket, Buffer.from('head '), 1_000_005);
+  const before = process.memoryUsage().heapUsed;
+  for (let i = 0; i < 1_000_000; i += 1)
+    socket.emit('data', BLOCK.subarray(i % 100, (i % 100) + 1));
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(30 * 1_048_576);
+  expect(early.tooMuch).toBe(false);
+  expect(early.take()).toEqual(
+    Buffer.concat([Buffer.from('head '), Buffer.alloc(1_000_000, BLOCK)]),
+  );
 });

@@ -266,6 +266,25 @@ describe('47: an answer that breaks off', () => {
   });
 });
 
+/** The fault: each was three writes to its client, and one that did not read had 4.9 MB of objects kept for it. */
+test('45: an answer in chunks of a byte goes on in chunks of what came at once', async () => {
+  const { service, client } = await withService();
+  const CHUNKS = 1_000;
+  client.write(get('/api/x'));
+  const upstream = await asked(service);
+  upstream.write(
+    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1\r\nx\r\n'.repeat(CHUNKS)}0\r\n\r\n`,
+  );
+  await client.has('\r\n0\r\n\r\n');
+  const [, ...body] = client.text.split('\r\n\r\n');
+  const pieces = body
+    .join('')
+    .split('\r\n')
+    .filter(text => /^x+$/.test(text));
+  expect(pieces.join('')).toHaveLength(CHUNKS);
+  expect(pieces.length).toBeLessThan(10);
+});
+
 test('a broken request in the middle of an answer puts nothing into that answer', async () => {
   const { service, client, front } = await withService();
   client.write(
