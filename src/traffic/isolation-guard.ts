@@ -59,7 +59,8 @@ export class IsolationGuard {
 
   /** True where a routing field may be in these bytes, which hold whole lines, whomever it names. */
   hasAddress(bytes: Buffer): boolean {
-    return hasRoutingField(this.#facts.isolation, bytes);
+    // What can not be looked at is told when it is to be ruled.
+    return this.#contained(() => hasRoutingField(this.#facts.isolation, bytes), true);
   }
 
   /** What `rule` would do, without telling anybody. */

@@ -2,8 +2,13 @@
 // everything else passes as it came.
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { IsolationWatch } from '../../src/ports.ts';
 import type { IsolationMode } from '../../src/rules/decide.ts';
 import { Recipient } from '../../src/rules/isolation/recipient.ts';
+import { Isolation as Compiled, DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
+import { EventGuard } from '../../src/traffic/event-guard.ts';
+import { HeldRoom } from '../../src/traffic/held-room.ts';
+import { IsolationGuard } from '../../src/traffic/isolation-guard.ts';
 import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { clientFrame, frame } from '../support/frame.ts';
@@ -290,6 +295,29 @@ describe('74: a fault in the guard itself', () => {
     (await asked(service)).write(answer('{"userId":["bob"]}', head));
     await client.has('{"userId":["bob"]}');
     expect(front.uninspected).toMatchObject([{ because: 'failed', withheld: false }]);
+  });
+
+  test('nor any stream of events, at the first look that each event is given', () => {
+    const isolation = new Compiled(DEFAULT_ISOLATION);
+    vi.spyOn(isolation.anyName, 'test').mockImplementation(() => {
+      throw new Error('a fault of ours');
+    });
+    const [failures, opaque, given]: [unknown[], string[], string[]] = [[], [], []];
+    const watch: IsolationWatch = {
+      ...{ fits: () => true, prevented: () => undefined, narrowed: () => undefined },
+      failed: (_route, error) => void failures.push(error),
+      uninspected: (_route, _side, because) => void opaque.push(because),
+    };
+    const guard = new IsolationGuard({
+      ...{ route: 'sse', side: 'candidate', id: 'r1', subject: { id: 'ann', aliases: [] } },
+      ...{ isolation, mode: 'sanitize', watch, compared: () => false },
+    });
+    const events = new EventGuard(guard, new HeldRoom(), bytes => given.push(String(bytes)) > 0);
+    for (const part of ['data: 1\n\ndata:', ' 2\n\n']) events.push(Buffer.from(part));
+    events.end();
+    expect(given.join('')).toBe('data: 1\n\ndata: 2\n\n');
+    expect(opaque).toEqual(['failed', 'failed']);
+    expect(failures.length).toBeGreaterThan(1);
   });
 
   test('... and one in those who are told keeps nobody from being guarded', async () => {

@@ -9,8 +9,11 @@ export interface Marker {
   readonly user: string;
 }
 
-/** An ASCII character as JSON may write it, in a text within a text as well: `\u0063`, `\\u0063`. */
-const ESCAPED = /\\+u00([2-7][0-9a-f])/gi;
+/**
+ * An ASCII character as JSON may write it, in a text within a text as well: `\u0063`, `\\u0063`. From the first
+ * backslash of a run alone, or a run of them would be gone through from each of its own.
+ */
+const ESCAPED = /(?<!\\)\\+u00([2-7][0-9a-f])/gi;
 const ASCII_ESCAPE = Buffer.from('\\u00');
 /** An escape is so long, at most. */
 const LONGEST_ESCAPE = 8;
