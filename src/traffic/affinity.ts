@@ -25,8 +25,6 @@ interface Held {
 /** What belongs to one client connection: who it proved to be, and its connections to services. */
 export class ClientLink {
   readonly identities = createIdentityCache();
-  /** Second writes of its client that have no answer yet: what it reads meanwhile may lack them there. */
-  secondWrites = 0;
   readonly #roll: Roll<ServiceConnection>;
   readonly #held = new Map<`${Side} ${ConnectionUse}`, Held>();
   #onClose: (() => void) | null = null;

@@ -42,6 +42,7 @@ import { idsOf, readRequest } from './request.ts';
 import { Roll } from './roll.ts';
 import type { RollbackRun } from './rollback-run.ts';
 import { SamplePair, SampleRoom } from './sample-pair.ts';
+import { SecondWrites } from './second-writes.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
@@ -107,6 +108,7 @@ export class HttpLane {
   readonly #writer: DoubleWriter;
   readonly #shadows: ShadowRequests;
   readonly #bodies = new HeldBodies();
+  readonly #secondWrites = new SecondWrites();
   readonly #samples = new SampleRoom();
   readonly #held = new HeldRoom();
   readonly #links = new WeakMap<Socket, ClientLink>();
@@ -279,11 +281,7 @@ export class HttpLane {
         over: written,
       });
       const double = { route: route.name, primary, second, sink, request: whole };
-      const { link } = call;
-      link.secondWrites += 1;
-      const secondOver = () => {
-        link.secondWrites -= 1;
-      };
+      const secondOver = this.#secondWrites.begin(call.link, subject);
       answer.follow(this.#writer.write({ ...double, answers, over, secondOver }));
       return void Promise.all([written, closeOf(call.response)]).then(held.release);
     }
@@ -343,7 +341,7 @@ export class HttpLane {
       return streaming(sink, { tap: stream, side, head, heldBack });
     };
     // It would overtake a write, and read what that is about to change.
-    const overtakes = stream === null && link.secondWrites > 0;
+    const overtakes = stream === null && this.#secondWrites.isAhead(link, subject);
     if (overtakes) this.#options.observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
     const shadow = overtakes
       ? null

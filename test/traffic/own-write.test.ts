@@ -38,40 +38,66 @@ async function counter() {
   return service;
 }
 
-test('a read that would overtake the second copy of a write of its client is not compared', async () => {
+/** Both services behind a proxy that shows everything to both, and a client with two connections. */
+async function withCounters() {
   const [legacy, candidate] = [await counter(), await counter()];
   const ear = new Ear();
   const second = { side: 'candidate', role: 'shadow' } as const;
   const decision = { ...decisionFor('legacy'), second, writeTo: 'both' } as const;
   const front = await proxy({
     ...{ legacy: legacy.port, candidate: candidate.port, tap: ear },
+    listen: { trustedProxies: ['127.0.0.1'] },
+    identity: { sources: [{ from: 'header', name: 'X-User' }], verify: 'unverified' },
     routes: [{ name: 'api', path: '/*', protocol: 'http', writes: 'both' }],
     decider: () => ({ decision, revision: 'test' }),
   });
   open.push(front);
-  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-  open.push({ close: () => agent.destroy() });
-  const ask = (method: string) =>
-    new Promise<string>((resolve, reject) => {
-      const to = { host: '127.0.0.1', port: front.port, path: '/count', method, agent };
-      const asked = http.request(to, answer => {
-        let text = '';
-        answer.on('data', chunk => (text += chunk)).on('end', () => resolve(text));
+  const connection = () => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    open.push({ close: () => agent.destroy() });
+    return (method: string, user: string) =>
+      new Promise<string>((resolve, reject) => {
+        const headers = { 'x-user': user };
+        const to = { host: '127.0.0.1', port: front.port, path: '/count', method, agent, headers };
+        const asked = http.request(to, answer => {
+          let text = '';
+          answer.on('data', chunk => (text += chunk)).on('end', () => resolve(text));
+        });
+        asked.on('error', reject).end();
       });
-      asked.on('error', reject).end();
-    });
+  };
+  return { candidate, ear, ask: connection(), askElsewhere: connection() };
+}
+
+test.each([
+  ['on its connection', 'ask', 'ann'],
+  ['of its user, on another one', 'askElsewhere', 'ann'],
+] as const)(
+  'a read that would overtake the second copy of a write %s is not compared',
+  async (_where, by, user) => {
+    const { candidate, ear, ...client } = await withCounters();
+    candidate.isHeld = true;
+    await client.ask('POST', 'ann');
+    expect(await client[by]('GET', user)).toBe('{"count":1}');
+    await until('the candidate has the write', () => candidate.held.length === 1);
+    expect(ear.unpairedOnes).toEqual(['api legacy']);
+    candidate.held.shift()?.();
+    await until('the write is compared', () => ear.exchanges.length === 1);
+    // From here on reads are compared again.
+    expect(await client[by]('GET', user)).toBe('{"count":1}');
+    await until('the read is compared', () => ear.exchanges.length === 2);
+    const texts = (['legacy', 'candidate'] as const).map(side =>
+      String(ear.exchanges[1]?.[side].body),
+    );
+    expect(texts).toEqual(['{"count":1}', '{"count":1}']);
+  },
+);
+
+test("another user's read, on another connection, is compared", async () => {
+  const { candidate, ear, ask, askElsewhere } = await withCounters();
   candidate.isHeld = true;
-  await ask('POST');
-  expect(await ask('GET')).toBe('{"count":1}');
-  await until('the candidate has the write', () => candidate.held.length === 1);
-  expect(ear.unpairedOnes).toEqual(['api legacy']);
-  candidate.held.shift()?.();
-  await until('the write is compared', () => ear.exchanges.length === 1);
-  // From here on reads are compared again.
-  expect(await ask('GET')).toBe('{"count":1}');
-  await until('the read is compared', () => ear.exchanges.length === 2);
-  const texts = (['legacy', 'candidate'] as const).map(side =>
-    String(ear.exchanges[1]?.[side].body),
-  );
-  expect(texts).toEqual(['{"count":1}', '{"count":1}']);
+  await ask('POST', 'ann');
+  await askElsewhere('GET', 'bob');
+  await until('it is compared', () => ear.exchanges.some(({ method }) => method === 'GET'));
+  expect(ear.unpairedOnes).toEqual([]);
 });
