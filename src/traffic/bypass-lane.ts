@@ -3,6 +3,7 @@
 import { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
+import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
@@ -84,7 +85,11 @@ export class BypassLane {
         const unasked = Object.assign(new Error('unasked upgrade'), { code: 'EPROTO' });
         this.#fail(unasked, incoming, client);
       });
-      if (outgoing.socket !== null) watchForDeadPeer(outgoing.socket);
+      const { socket } = outgoing;
+      if (socket !== null) {
+        watchForDeadPeer(socket);
+        if (client instanceof ServerResponse) askForBody(client, socket);
+      }
       limitWait(outgoing, incoming, this.#legacy.config.responseTimeoutMs);
     });
     this.#proxy.on('proxyRes', (answer, incoming, response) => {
@@ -118,9 +123,6 @@ export class BypassLane {
       counters.of(name, 'legacy').requests += 1;
       observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
     });
-    const { expect } = incoming.headers;
-    // A client of HTTP/1.0 knows no interim answers (RFC 9110 15.2).
-    if (expect !== undefined && incoming.httpVersion === '1.1') response.writeContinue();
     const writing = twice ? this.#writing(response, request, name) : null;
     this.#begin(incoming, name, writing?.primary ?? null);
     const extra = writing === null ? [] : ['Idempotency-Key', writing.key];
@@ -400,6 +402,16 @@ function headFor(
 
 function endForRestart(socket: BypassedSocket): void {
   socket.end(ERRORS.draining.close, 'service restart');
+}
+
+/** Says 100 to a client that waits for it, once legacy has taken the connection. */
+function askForBody(response: ServerResponse, legacy: Socket): void {
+  const { headers, httpVersion } = response.req;
+  // A client of HTTP/1.0 knows no interim answers (RFC 9110 15.2).
+  if (headers.expect === undefined || httpVersion !== '1.1') return;
+  legacy.once(legacy instanceof TLSSocket ? 'secureConnect' : 'connect', () => {
+    if (!response.headersSent) response.writeContinue();
+  });
 }
 
 /**

@@ -67,6 +67,16 @@ describe.each(LANES)('%s', (_lane, path) => {
     expect(service.connections).toHaveLength(0);
   });
 
+  test('the end of its side behind a request is a client’s leaving: the service is let go, and nobody answers', async () => {
+    const { service, client } = await line();
+    const end = await client();
+    end.socket.end(get(path));
+    const upstream = await asked(service);
+    await until('the service is let go', () => isGone(upstream));
+    await gone(end);
+    expect(end.text).toBe('');
+  });
+
   test('requests of one client are answered in their order', async () => {
     const { service, client } = await line();
     const end = await client();

@@ -66,10 +66,10 @@ async function stands(what: string, figure: () => number, forMs = 400): Promise<
   return last;
 }
 
-describe('21: a client that waits to be told to send its body', () => {
+describe.each(LANES)('21: in %s a client that waits to be told to send its body', (_lane, path) => {
   test('is told once, when a service has taken the connection', async () => {
     const { service, client } = await withService();
-    client.write(post('Expect: 100-continue\r\nContent-Length: 4\r\n\r\n'));
+    client.write(post('Expect: 100-continue\r\nContent-Length: 4\r\n\r\n', path));
     const upstream = await service.next();
     await client.has('HTTP/1.1 100 Continue\r\n\r\n');
     client.write('body');
@@ -80,17 +80,20 @@ describe('21: a client that waits to be told to send its body', () => {
     expect(client.text.split('100 Continue')).toHaveLength(2);
   });
 
+  /** The fault of the bypass: it was told before anybody knew whether there is a service. */
   test('gets its answer without being told, where no service can be reached', async () => {
     const front = closing(await proxy({ legacy: 'http://127.0.0.1:9' }));
     const client = await connected(front);
-    client.write(post('Expect: 100-continue\r\nContent-Length: 4\r\n\r\n'));
+    client.write(post('Expect: 100-continue\r\nContent-Length: 4\r\n\r\n', path));
     await client.has('"code":"upstream-unreachable"');
     expect(client.text).toMatch(/^HTTP\/1\.1 502 /);
     // It may leave its body out now, so what it sends next could be anything.
     expect(client.text).toContain('Connection: close\r\n');
     await until('the connection is closed', () => client.ended);
   });
+});
 
+describe('21: a client that waits to be told to send its body', () => {
   test('is told at once where the body is needed to know who serves', async () => {
     const { service, client } = await withService({
       routes: [
