@@ -31,7 +31,7 @@ export async function benchHttp({ json }: { json: boolean }): Promise<Comparison
       lines.push(line);
     }
     const turns = await takeTurns(lines, line => turnOf(line, server.pid), say);
-    // An idle HTTP connection is closed within seconds: there is nothing to weigh.
+    // Idle connections are weighed where they are many: WebSockets.
     const result = compare(turns, new Map(), targetsOf);
     if (!json) printComparison(result);
     return result;

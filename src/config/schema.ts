@@ -307,6 +307,13 @@ const Limits = z.strictObject({
   headersTimeoutMs: milliseconds(100)
     .default(10_000)
     .describe("A client's request head must be complete by then; a slow drip gets 408."),
+  // Longer than nginx and the usual balancers keep a connection to what is behind them, 60 s; as long as nginx
+  // keeps one to a client. Whoever lets go first must not be the one that is asked.
+  keepAliveMs: milliseconds(100)
+    .default(75_000)
+    .describe(
+      'An HTTP connection of a client is kept so long after its last answer; to be longer than a balancer in front keeps it.',
+    ),
   earlyBytes: z
     .int()
     .min(0)

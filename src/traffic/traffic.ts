@@ -157,6 +157,7 @@ export class Traffic implements TrafficView {
   reload(loaded: Loaded): void {
     this.#context = contextOf(loaded);
     this.#server.headersTimeout = loaded.config.limits.headersTimeoutMs;
+    this.#server.keepAliveTimeout = loaded.config.limits.keepAliveMs;
     if (loaded.secrets.tls !== undefined && this.#server instanceof https.Server) {
       this.#server.setSecureContext({ ...loaded.secrets.tls, minVersion: 'TLSv1.2' });
     }
@@ -334,6 +335,7 @@ export class Traffic implements TrafficView {
     const options = {
       maxHeaderSize: limits.maxHeaderBytes,
       headersTimeout: limits.headersTimeoutMs,
+      keepAliveTimeout: limits.keepAliveMs,
       // Uploads may take as long as they go on; the service decides.
       requestTimeout: 0,
       connectionsCheckingInterval: SLOW_REQUEST_CHECK_MS,
