@@ -108,7 +108,7 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 
 /** False: the client holds it back. */
 function deliver(session: Session, bytes: Buffer): boolean {
-  const { client, gate, leg } = session;
+  const { client, gate } = session;
   if (gate === null) return writeToClient(session, bytes);
   const now = performance.now();
   if (gate.isDone(now)) {
@@ -116,8 +116,6 @@ function deliver(session: Session, bytes: Buffer): boolean {
     return writeToClient(session, bytes);
   }
   gate.push(bytes, now);
-  // A goodbye in the middle of a message is its end.
-  if (leg.tracker.closeCode !== null) gate.letGo();
   return !client.writableNeedDrain;
 }
 

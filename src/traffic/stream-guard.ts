@@ -1,5 +1,5 @@
 // The guard in the stream of a WebSocket's messages to the client: those that need no look pass as they
-// came, in one write; the others are held until they are whole.
+// came, in one write; the others are held until they are whole. A control frame waits for none of them.
 import { MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
 import { OPCODE, wholeFrame } from '../wire/frames.ts';
 import { areWholeTexts, type MessageUnit, UnitSplitter } from '../wire/message-units.ts';
@@ -88,7 +88,7 @@ export class StreamGuard {
     const { raw } = unit;
     if (areWholeTexts(raw) && this.#guard.isClean(raw)) return this.#give(raw);
     const message = unit.message();
-    // Control frames alone, or frames in an order that no reader may follow.
+    // A control frame, or frames in an order that no reader may follow.
     if (message === null) {
       const isData = ((raw[0] as number) & OPCODE_BITS) < OPCODE.close;
       if (!isData || this.#guard.uninspectable('unframeable') === 'pass') this.#give(raw);
@@ -97,8 +97,6 @@ export class StreamGuard {
     const isBinary = message.opcode === OPCODE.binary;
     const ruling = this.#guard.rule(message.payload, { isBinary });
     if (ruling === 'pass') return this.#give(raw);
-    // They are the service's own word to the client, whatever they stood between.
-    this.#give(unit.controls());
     if (ruling !== 'withhold') this.#give(wholeFrame(message.opcode, ruling));
   }
 

@@ -59,11 +59,6 @@ export class SuppressGate {
     this.#splitter.push(bytes);
   }
 
-  /** What is held of a message that will not end passes as it is. */
-  letGo(): void {
-    this.#splitter.letGo();
-  }
-
   #take(unit: MessageUnit): void {
     const { write, eventOf } = this.#options;
     const message = unit.message();
@@ -81,8 +76,6 @@ export class SuppressGate {
       return write(unit.raw);
     }
     this.suppressed += 1;
-    const controls = unit.controls();
-    if (controls.length > 0) write(controls);
   }
 
   #weigh({ key, lane }: TailEvent): void {

@@ -3,8 +3,8 @@
 import type { CompiledRules } from '../rules/compare/compile.ts';
 import type { TailEvent } from '../rules/handover/reconcile.ts';
 import { tailEvent } from '../rules/handover/tail-event.ts';
-import { OPCODE, wholeFrame } from '../wire/frames.ts';
-import { type MessageUnit, UnitSplitter } from '../wire/message-units.ts';
+import { OPCODE } from '../wire/frames.ts';
+import { UnitSplitter } from '../wire/message-units.ts';
 import type { Leg } from './leg.ts';
 import type { TailRecord, TailRing } from './tail-ring.ts';
 
@@ -51,9 +51,13 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
   const splitter = new UnitSplitter(
     {
       unit: unit => {
-        const message = readUnit(unit);
+        const message = unit.message();
+        // A control frame is the leg's own business.
         if (message === null) return;
-        if (from === null || index >= from) messages.push({ index, ...message });
+        const { opcode, payload } = message;
+        const isBinary = opcode === OPCODE.binary;
+        if (from === null || index >= from)
+          messages.push({ index, payload, isBinary, raw: unit.raw });
         index += 1;
       },
       // Neither read nor given: the leg is past it, or its rest is not held.
@@ -71,19 +75,6 @@ export function readTail(tails: TailRing, leg: Leg, from: number | null, since: 
     splitter.push(bytes);
   }
   return { messages, partial: splitter.held(), since: complete ? start : oldest };
-}
-
-/** The message of a unit; control frames in it are the leg's own business. */
-function readUnit(unit: MessageUnit): Omit<TailMessage, 'index'> | null {
-  const message = unit.message();
-  if (message === null) return null;
-  const { payload } = message;
-  const hasControls = unit.controls().length > 0;
-  return {
-    payload,
-    isBinary: message.opcode === OPCODE.binary,
-    raw: hasControls ? wholeFrame(message.opcode, payload) : unit.raw,
-  };
 }
 
 /** What a handover has to know of a message. */

@@ -1,17 +1,21 @@
-// A frame stream cut where messages end: each unit is one message with its frames as they came (control
-// frames between its fragments included), or control frames alone. For whoever decides message by message
-// and passes on bytes.
+// A frame stream cut where messages end: each unit is one message with its frames as they came, or a control
+// frame. One that came between the fragments of a message is given at once, before that: a message may stream
+// for minutes, and nobody's ping or close is to wait for its end (RFC 6455 5.4). For whoever decides message
+// by message and passes on bytes.
 import { FrameTracker, OPCODE } from './frames.ts';
 import { GatheredBytes } from './gathered-bytes.ts';
 import { MessageReader } from './message-reader.ts';
 
+interface Message {
+  readonly opcode: number;
+  readonly payload: Buffer;
+}
+
 export interface MessageUnit {
   /** Frames as they came. Holds during the call only. */
   readonly raw: Buffer;
-  /** The message in it, unmasked and put together; null for control frames alone. */
-  message(): { readonly opcode: number; readonly payload: Buffer } | null;
-  /** Control frames in it, as they came. */
-  controls(): Buffer;
+  /** The message in it, unmasked and put together; null for a control frame. */
+  message(): Message | null;
 }
 
 export interface UnitSink {
@@ -25,6 +29,9 @@ const LENGTH_16 = 126;
 const FINAL = 0x80;
 /** All but the opcode of a first byte. */
 const FLAGS = 0xf0;
+/** Of a second byte, the length. */
+const LENGTH = 0x7f;
+const NOTHING = Buffer.alloc(0);
 
 /**
  * True where the bytes are whole frames of a service's, not masked, each of them a text message by itself or
@@ -52,6 +59,10 @@ export class UnitSplitter {
   readonly #tracker = new FrameTracker();
   /** Beginning of a message. A sink may keep what it is given, so it is given away. */
   readonly #held: GatheredBytes;
+  /** Beginning of a control frame inside a message: less than its 131 bytes. */
+  #control: Buffer = NOTHING;
+  /** The frame at hand is one. */
+  #inControl = false;
   /** The message at hand was too long: the rest of it goes the same way. */
   #passing = false;
 
@@ -82,16 +93,39 @@ export class UnitSplitter {
     this.#passing = true;
   }
 
-  /** Bytes of the message that has not ended. Holds until more is pushed. */
+  /** Bytes that are not given yet, of the message that has not ended. Holds until more is pushed. */
   held(): Buffer {
-    return this.#held.view;
+    return this.#control.length === 0
+      ? this.#held.view
+      : Buffer.concat([this.#held.view, this.#control]);
   }
 
   push(bytes: Buffer): void {
+    const tracker = this.#tracker;
     for (let at = 0; at < bytes.length; ) {
-      const taken = this.#tracker.push(bytes.subarray(at), 'message');
-      this.#take(bytes.subarray(at, at + taken));
+      if (tracker.atFrameBoundary) {
+        const opcode = (bytes[at] as number) & ~FLAGS;
+        this.#inControl = !tracker.atMessageBoundary && opcode >= OPCODE.close;
+      }
+      const taken = tracker.push(bytes.subarray(at), 'frame');
+      const part = bytes.subarray(at, at + taken);
+      if (this.#inControl) this.#takeControl(part);
+      else this.#take(part);
       at += taken;
+    }
+  }
+
+  #takeControl(part: Buffer): void {
+    const control = this.#control.length === 0 ? part : Buffer.concat([this.#control, part]);
+    this.#control = NOTHING;
+    if (control.length > 1 && ((control[1] as number) & LENGTH) >= LENGTH_16) {
+      // Longer than any may be (RFC 6455 5.5): whoever reads the message fails by it, as by any bad frame in it.
+      this.#inControl = false;
+      this.#take(control);
+    } else if (this.#tracker.atFrameBoundary) {
+      this.#sink.unit(unitOf(control));
+    } else {
+      this.#control = Buffer.from(control);
     }
   }
 
@@ -119,33 +153,27 @@ export class UnitSplitter {
 }
 
 function unitOf(raw: Buffer): MessageUnit {
-  let found: ReturnType<typeof read> | null = null;
-  const once = () => {
-    found ??= read(raw);
-    return found;
+  let found: Message | null | undefined;
+  return {
+    raw,
+    message: () => {
+      found = found === undefined ? read(raw) : found;
+      return found;
+    },
   };
-  return { raw, message: () => once().message, controls: () => once().controls };
 }
 
-function read(raw: Buffer): {
-  message: { opcode: number; payload: Buffer } | null;
-  controls: Buffer;
-} {
-  let message: { opcode: number; payload: Buffer } | null = null;
-  const controls: Buffer[] = [];
+function read(raw: Buffer): Message | null {
+  let message: Message | null = null;
   const reader = new MessageReader(
     {
       message: (opcode, payload) => {
         message = { opcode, payload };
       },
       tooLong: () => undefined,
-      control: (opcode, payload) => {
-        // From a service: not masked, and never longer than 125 bytes (RFC 6455 5.1, 5.5).
-        controls.push(Buffer.from([0x80 | opcode, payload.length]), payload);
-      },
     },
     raw.length,
   );
   reader.push(raw);
-  return { message, controls: Buffer.concat(controls) };
+  return message;
 }

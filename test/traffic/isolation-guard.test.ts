@@ -96,10 +96,10 @@ const STREAMS: Record<string, { sent: Buffer; sanitize: Buffer; block: Buffer; e
     block: PING,
     events: 1,
   },
-  'clean fragments, which stay fragments': {
+  'clean fragments, which stay fragments, behind the ping that was between': {
     sent: fragments('{"a":1,"recipient_id":"ann"}', PING),
-    sanitize: fragments('{"a":1,"recipient_id":"ann"}', PING),
-    block: fragments('{"a":1,"recipient_id":"ann"}', PING),
+    sanitize: Buffer.concat([PING, fragments('{"a":1,"recipient_id":"ann"}')]),
+    block: Buffer.concat([PING, fragments('{"a":1,"recipient_id":"ann"}')]),
     events: 0,
   },
   'JSON in a binary message': {
@@ -405,6 +405,41 @@ test('closes pass, and a withheld event before them stays withheld', async () =>
   const close = closeFrame(4001, 'bye');
   upstream.write(Buffer.concat([BOBS, close]));
   await until('the close comes', () => client.received.length >= close.length);
+  expect(client.received).toEqual(close);
+});
+
+/**
+ * The fault: what came between the fragments of a message was held with it. A service that streams a text
+ * for longer than its patience got no pong and closed, and so did the client, whose pongs were held as well.
+ */
+test('pings and pongs of a service that streams a message wait for no end of it', async () => {
+  const { client, upstream } = await session('block');
+  const pong = controlFrame(OPCODE.pong, Buffer.from('q'));
+  upstream.write(frame(TEXT, { payload: '{"recipient_id":', fin: false }));
+  upstream.write(PING);
+  await until('the ping comes', () => client.received.length >= PING.length);
+  upstream.write(pong.subarray(0, 1));
+  upstream.write(pong.subarray(1));
+  await until('the pong comes', () => client.received.length >= PING.length + pong.length);
+  expect(client.received).toEqual(Buffer.concat([PING, pong]));
+  upstream.write(Buffer.concat([frame(MORE, { payload: '"bob"}' }), LAST]));
+  await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+  expect(client.received).toEqual(Buffer.concat([PING, pong, LAST]));
+});
+
+test('... nor is a ping in a message that is withheld unseen', async () => {
+  const { client, upstream } = await session('sanitize', { uninspectable: 'block' });
+  upstream.write(Buffer.concat([fragments(LONG, PING), LAST]));
+  await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+  expect(client.received).toEqual(Buffer.concat([PING, LAST]));
+});
+
+test('a close in the middle of a message ends the session with its code', async () => {
+  const { client, upstream } = await session('sanitize');
+  const close = closeFrame(4001, 'bye');
+  upstream.write(Buffer.concat([frame(TEXT, { payload: '{"recipient_id":', fin: false }), close]));
+  upstream.socket.end();
+  await until('the connection ends', () => client.ended);
   expect(client.received).toEqual(close);
 });
 

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { controlFrame, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
-import { UnitSplitter } from '../../src/wire/message-units.ts';
+import { areWholeTexts, UnitSplitter } from '../../src/wire/message-units.ts';
 
-/** What a splitter gives: units with their messages and control frames, and what it passes on unread. */
+/** What a splitter gives: units with their messages, and what it passes on unread. */
 function splitting(maxBytes = 2_000_000) {
-  const units: { raw: string; opcode: number | null; payload: string; controls: string }[] = [];
+  const units: { raw: string; opcode: number | null; payload: string }[] = [];
   const passed: { bytes: Buffer; isFirst: boolean }[] = [];
   const splitter = new UnitSplitter(
     {
@@ -15,7 +15,6 @@ function splitting(maxBytes = 2_000_000) {
           raw: unit.raw.toString('hex'),
           opcode: message?.opcode ?? null,
           payload: message?.payload.toString() ?? '',
-          controls: unit.controls().toString('hex'),
         });
       },
       tooLong: (piece, isFirst) => passed.push({ bytes: Buffer.from(piece), isFirst }),
@@ -37,12 +36,15 @@ const inParts = [
 ];
 const stream = Buffer.concat([wholeFrame(OPCODE.text, Buffer.from('whole')), ping, ...inParts]);
 
-test('a stream cut anywhere gives the same messages, with their frames as they came', () => {
-  const [whole, parts] = [wholeFrame(OPCODE.text, Buffer.from('whole')), Buffer.concat(inParts)];
+test('a stream cut anywhere gives the same messages, and control frames before the message that they were in', () => {
+  const whole = wholeFrame(OPCODE.text, Buffer.from('whole'));
+  const parts = Buffer.concat(inParts.filter(part => part !== ping));
+  const control = { raw: ping.toString('hex'), opcode: null, payload: '' };
   const expected = [
-    { raw: whole.toString('hex'), opcode: 1, payload: 'whole', controls: '' },
-    { raw: ping.toString('hex'), opcode: null, payload: '', controls: ping.toString('hex') },
-    { raw: parts.toString('hex'), opcode: 1, payload: 'in parts', controls: ping.toString('hex') },
+    { raw: whole.toString('hex'), opcode: 1, payload: 'whole' },
+    control,
+    control,
+    { raw: parts.toString('hex'), opcode: 1, payload: 'in parts' },
   ];
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 0, max: stream.length })), cuts => {
@@ -54,6 +56,87 @@ test('a stream cut anywhere gives the same messages, with their frames as they c
       expect(splitter.held()).toHaveLength(0);
     }),
   );
+});
+
+test('what is held is what was not given: the beginning of a message, and that of a control frame in it', () => {
+  const [first, , last] = inParts as [Buffer, Buffer, Buffer];
+  for (let cut = 1; cut < first.length + ping.length + last.length; cut += 1) {
+    const { splitter, units } = splitting();
+    splitter.push(Buffer.concat(inParts).subarray(0, cut));
+    const isGiven = cut >= first.length + ping.length;
+    expect(units).toHaveLength(isGiven ? 1 : 0);
+    const due = Buffer.concat(isGiven ? [first, last] : inParts);
+    expect(splitter.held()).toEqual(due.subarray(0, isGiven ? cut - ping.length : cut));
+  }
+});
+
+test('a control frame inside a message that is not held is given by itself as well', () => {
+  const { splitter, units, passed } = splitting(10);
+  const parts = [
+    fragment(OPCODE.text, false, 'longer than that'),
+    ping,
+    fragment(OPCODE.continuation, true, 'end'),
+  ];
+  for (const byte of Buffer.concat(parts)) splitter.push(Buffer.from([byte]));
+  expect(units.map(({ raw }) => raw)).toEqual([ping.toString('hex')]);
+  const due = Buffer.concat(parts.filter(part => part !== ping));
+  expect(Buffer.concat(passed.map(({ bytes }) => bytes))).toEqual(due);
+  expect(splitter.atBoundary).toBe(true);
+});
+
+test('one that is longer than any may be stays in its message, which nobody can read by that', () => {
+  const long = wholeFrame(OPCODE.ping, Buffer.alloc(126, 'p'));
+  const all = Buffer.concat([inParts[0] as Buffer, long, inParts[2] as Buffer]);
+  for (const size of [1, all.length]) {
+    const { splitter, units } = splitting();
+    for (let at = 0; at < all.length; at += size) splitter.push(all.subarray(at, at + size));
+    expect(units).toEqual([{ raw: all.toString('hex'), opcode: null, payload: '' }]);
+  }
+});
+
+/** Frames of any kind, a few of them cut short. */
+const anyFrames = fc
+  .array(
+    fc.record({
+      opcode: fc.constantFrom(0, 1, 1, 1, 2, 3, 8, 9, 10, 15),
+      fin: fc.integer({ min: 0, max: 9 }).map(n => n > 0),
+      rsv: fc.constantFrom(0, 0, 0, 0, 0, 0, 0x40),
+      mask: fc.constantFrom(undefined, undefined, undefined, undefined, Buffer.from('mask')),
+      length: fc.constantFrom(0, 1, 5, 125, 126, 300, 65_535, 65_536),
+      short: fc.constantFrom(0, 0, 0, 0, 0, 0, 1),
+    }),
+    { maxLength: 4 },
+  )
+  .map(shapes =>
+    Buffer.concat(
+      shapes.map(({ opcode, fin, rsv, mask, length, short }) => {
+        const bytes = wholeFrame(opcode, Buffer.alloc(length, 'x'), mask);
+        bytes[0] = (fin ? 0x80 : 0) | rsv | opcode;
+        return bytes.subarray(0, bytes.length - short);
+      }),
+    ),
+  );
+
+test('bytes that are called whole texts are whole texts in one frame each, and control frames', () => {
+  let wholes = 0;
+  fc.assert(
+    fc.property(anyFrames, bytes => {
+      if (!areWholeTexts(bytes)) return;
+      wholes += bytes.length > 0 ? 1 : 0;
+      const { splitter, units, passed } = splitting();
+      splitter.push(bytes);
+      expect(splitter.atBoundary).toBe(true);
+      expect(passed).toEqual([]);
+      expect(units.map(({ raw }) => raw).join('')).toBe(bytes.toString('hex'));
+      for (const { raw, opcode, payload } of units) {
+        const first = Number.parseInt(raw.slice(0, 2), 16);
+        if (opcode === null) expect(first & 0xf8).toBe(0x88);
+        else expect(raw).toBe(wholeFrame(OPCODE.text, Buffer.from(payload)).toString('hex'));
+      }
+    }),
+    { numRuns: 500 },
+  );
+  expect(wholes).toBeGreaterThan(20);
 });
 
 test('what is longer than the limit is passed on in order, and what follows it is split again', () => {
