@@ -341,10 +341,15 @@ const Limits = z.strictObject({
     .max(100_000)
     .default(500)
     .describe(
-      'Open WebSockets that change sides and have no leg there: dialled for, or told to reconnect, a second. Those with a second leg all change at once.',
+      'Open WebSockets that need another leg of a service, or are told to reconnect, a second. Those that have a second leg all change sides at once.',
     ),
   // 100: a handshake of 200 ms keeps that pace.
-  dialsAtOnce: z.int().min(1).max(100_000).default(100).describe('Of those, dials under way.'),
+  dialsAtOnce: z
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(100)
+    .describe('Of those, dials of one service under way.'),
   // An hour: as long as a page is usually open. Whoever is told then has had the time to leave.
   leaveMs: milliseconds(100)
     .default(3_600_000)

@@ -16,6 +16,7 @@ import type { TailRing } from './tail-ring.ts';
 /**
  * A standby is the way back: it is dialled again, at first after a second, at last every half minute. A shadow
  * is only missed: its service gets time to recover, and five minutes where it refuses somebody time and again.
+ * Those that are lost by the thousand, when their service restarts, come back at the pace of `DialQueue`.
  */
 const REDIAL_MS = {
   standby: { first: 1_000, last: 30_000 },
@@ -50,6 +51,8 @@ export interface ComparisonOptions {
 
 /** Whom a session's second leg reports to. */
 export interface SecondLegListener {
+  /** One is to be dialled when it is its turn (`dialNow`). Told about once a second, until it is. */
+  secondWanted(plan: Plan): void;
   secondOpened(side: Side): void;
   secondLost(side: Side): void;
   /** Bytes of it have come, and lie in its tail. */
@@ -66,17 +69,18 @@ export class Comparison implements Lone {
   #listener: SecondLegListener | null;
   /** How often it was dialled again since it was well. */
   #redials = 0;
-  #redialAt = Number.POSITIVE_INFINITY;
+  /** From when on a second leg is to be dialled (ms of `performance.now()`). */
+  #wantedFrom = Number.POSITIVE_INFINITY;
   #primaryBytes = 0;
   #ended = false;
 
-  /** Dials the second leg at once. */
+  /** The second leg is dialled at once where the session is only being opened, else in its turn. */
   constructor(options: ComparisonOptions) {
     this.#options = options;
     this.#heldBack = new HeldBack(options.tap);
     this.#plan = options.plan;
     this.#listener = options.listener;
-    this.#dial(options.plan);
+    this.#want(options.plan);
   }
 
   get route(): string {
@@ -168,20 +172,20 @@ export class Comparison implements Lone {
       this.#second.role = plan.role;
       return;
     }
-    this.#redialAt = Number.POSITIVE_INFINITY;
+    this.#wantedFrom = Number.POSITIVE_INFINITY;
     const second = this.#second;
     this.#second = null;
     second?.leave('unwanted');
     // Its end is not heard of any more: nobody may count on it.
     if (second !== null && before !== null) this.#listener?.secondLost(before.side);
-    if (plan !== null) this.#dial(plan);
+    if (plan !== null) this.#want(plan);
   }
 
-  /** It is needed now: dialled at once, if it was to be dialled again later. */
-  hurry(): void {
-    if (this.#plan === null || this.#second !== null || this.#ended) return;
-    this.#redialAt = Number.POSITIVE_INFINITY;
-    this.#dial(this.#plan);
+  /** It is its turn. True if a dial is under way then: its end is told to the listener. */
+  dialNow(): boolean {
+    if (this.#plan === null || this.#ended) return false;
+    if (this.#second === null) this.#dial(this.#plan);
+    return this.#second !== null && this.leg === null;
   }
 
   /**
@@ -204,9 +208,8 @@ export class Comparison implements Lone {
   sweep(nowMs: number): void {
     this.#second?.sweep(this.#primaryBytes);
     this.#primaryBytes = 0;
-    if (nowMs < this.#redialAt || this.#plan === null || this.#ended) return;
-    this.#redialAt = Number.POSITIVE_INFINITY;
-    this.#dial(this.#plan);
+    if (nowMs < this.#wantedFrom || this.#plan === null || this.#ended) return;
+    this.#listener?.secondWanted(this.#plan);
   }
 
   /** The session is over, or never began. */
@@ -233,7 +236,14 @@ export class Comparison implements Lone {
     this.#second?.sweep(0);
   }
 
+  #want(plan: Plan): void {
+    if (this.#listener === null) return this.#dial(plan);
+    this.#wantedFrom = performance.now();
+    this.#listener.secondWanted(plan);
+  }
+
   #dial(plan: Plan): void {
+    this.#wantedFrom = Number.POSITIVE_INFINITY;
     const { singleUse, breakers, route, request, counters, observer } = this.#options;
     const { side, role } = plan;
     const breaker = breakers[side];
@@ -311,9 +321,7 @@ export class Comparison implements Lone {
 
   #redialSoon(role: Plan['role']): void {
     const { first, last } = REDIAL_MS[role];
-    // Shadows are lost by the thousand when their service restarts: not all are to come back at once.
-    const spread = role === 'shadow' ? 0.5 + Math.random() : 1;
-    this.#redialAt = performance.now() + spread * Math.min(first * 2 ** this.#redials, last);
+    this.#wantedFrom = performance.now() + Math.min(first * 2 ** this.#redials, last);
     this.#redials += 1;
   }
 }

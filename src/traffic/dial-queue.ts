@@ -1,9 +1,13 @@
-// Sessions that need a leg before they can move: dialled at a pace, so that a move of thousands is no storm
-// on the service that they go to.
+// Open sessions that need another leg of one service: dialled at a pace, so that neither a move of thousands nor
+// the end of thousands of second legs is a storm on it.
 import type { Session } from './session.ts';
 
 /** The queue is looked at so often. */
 const TICK_MS = 5;
+
+/** What for, the most pressing first: to be served there, as the way back, to be compared. */
+export const NEEDS = ['move', 'standby', 'shadow'] as const;
+export type Need = (typeof NEEDS)[number];
 
 export interface DialPace {
   readonly movesPerS: number;
@@ -12,24 +16,27 @@ export interface DialPace {
 
 export class DialQueue {
   readonly #pace: () => DialPace;
-  readonly #dial: (session: Session) => void;
-  readonly #waiting = new Set<Session>();
-  /** In the order of who said or heard something last, the last one first to go. */
+  readonly #dial: (session: Session) => boolean;
+  readonly #waiting = new Map<Session, Need>();
+  /** Who is most in need, and of those who said or heard something last, is the last one here. */
   #order: Session[] = [];
   readonly #underWay = new Set<Session>();
   /** ms of `performance.now()`. */
   #nextAt = 0;
   #timer: NodeJS.Timeout | null = null;
 
-  constructor(pace: () => DialPace, dial: (session: Session) => void) {
+  /** `dial` says whether a dial is under way then, whose end `done` is to tell. */
+  constructor(pace: () => DialPace, dial: (session: Session) => boolean) {
     this.#pace = pace;
     this.#dial = dial;
   }
 
-  /** Dials for it in its turn: whoever was active last is first. */
-  add(session: Session): void {
-    if (this.#waiting.has(session) || this.#underWay.has(session)) return;
-    this.#waiting.add(session);
+  /** Dials for it in its turn. Again: what is more pressing counts. */
+  add(session: Session, need: Need): void {
+    if (this.#underWay.has(session)) return;
+    const before = this.#waiting.get(session);
+    if (before !== undefined && NEEDS.indexOf(before) <= NEEDS.indexOf(need)) return;
+    this.#waiting.set(session, need);
     this.#order = [];
     // Those that are added in the same turn are put in order first.
     this.#timer ??= setInterval(() => this.#work(), TICK_MS).unref();
@@ -55,14 +62,21 @@ export class DialQueue {
       const session = this.#next();
       this.#nextAt += 1_000 / movesPerS;
       this.#underWay.add(session);
-      this.#dial(session);
+      if (this.#dial(session)) {
+        // Another leg may have been let go for it, and its own need told again.
+        this.#underWay.add(session);
+        this.#waiting.delete(session);
+      } else this.#underWay.delete(session);
     }
     if (this.#waiting.size === 0) this.close();
   }
 
   #next(): Session {
     if (this.#order.length === 0) {
-      this.#order = [...this.#waiting].sort((a, b) => a.activeAt - b.activeAt);
+      const rank = (session: Session) => NEEDS.indexOf(this.#waiting.get(session) ?? 'shadow');
+      this.#order = [...this.#waiting.keys()].sort(
+        (a, b) => rank(b) - rank(a) || a.activeAt - b.activeAt,
+      );
     }
     for (;;) {
       const session = this.#order.pop() as Session;

@@ -11,7 +11,7 @@ import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
 import type { Decided, HandoverCounts, MoveKind } from '../ports.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
-import type { SecondLeg, Side } from '../rules/decide.ts';
+import { type SecondLeg, SIDES, type Side } from '../rules/decide.ts';
 import type { HandoverAction } from '../rules/handover/handover.ts';
 import { reconcile } from '../rules/handover/reconcile.ts';
 import { closeFrame } from '../wire/frames.ts';
@@ -39,8 +39,6 @@ const SLICE_MS = 1;
 
 export interface HandoverOptions {
   readonly tails: TailRing;
-  /** Begins what a session without a second leg is to be moved with. */
-  readonly dial: (session: Session, plan: SecondLeg) => void;
   /** Lets a session have that second leg, or none. */
   readonly standBeside: (session: Session, plan: SecondLeg | null) => void;
   readonly pace: () => DialPace;
@@ -77,8 +75,8 @@ export class Handovers {
   readonly #overlapping = new Map<Session, number>();
   /** Whose leg could not be had, and when it is tried again. */
   readonly #retrying = new Map<Session, number>();
-  /** Who needs a leg first. */
-  readonly #dials: DialQueue;
+  /** Who needs a leg, by the side of that: a service that does not answer must not keep them from the other one. */
+  readonly #dials: Readonly<Record<Side, DialQueue>>;
   readonly #uncut: Session[] = [];
   readonly #held: Session[] = [];
   readonly #reconciled = new Map<Session, Reconciled>();
@@ -88,7 +86,8 @@ export class Handovers {
 
   constructor(options: HandoverOptions) {
     this.#options = options;
-    this.#dials = new DialQueue(options.pace, session => this.#dial(session));
+    const dials = (side: Side) => new DialQueue(options.pace, session => this.#dial(session, side));
+    this.#dials = { legacy: dials('legacy'), candidate: dials('candidate') };
   }
 
   /** Sessions on their way. */
@@ -150,7 +149,7 @@ export class Handovers {
   act(session: Session, action: HandoverAction): void {
     switch (action.kind) {
       case 'dial':
-        return this.#dials.add(session);
+        return this.#dials[action.side].add(session, 'move');
       case 'cut':
         // At a boundary already it is held next: nobody has to be stopped who is heard at once.
         if (session.state.phase !== 'cutting') return;
@@ -178,8 +177,15 @@ export class Handovers {
     }
   }
 
+  secondWanted(session: Session, { side, role }: SecondLeg): void {
+    this.#dials[side].add(session, role);
+  }
+
+  secondDialled(session: Session): void {
+    for (const side of SIDES) this.#dials[side].done(session);
+  }
+
   secondOpened(session: Session, side: Side): void {
-    this.#dials.done(session);
     const move = this.#moves.get(session);
     if (move === undefined || session.state.wanted !== side) return;
     const overlap = move.urgent ? URGENT_OVERLAP_MS : OVERLAP_MS;
@@ -189,7 +195,6 @@ export class Handovers {
 
   secondLost(session: Session, side: Side): void {
     if (session.state.wanted !== side) return;
-    this.#dials.done(session);
     if (session.state.phase !== 'steady') return;
     for (const run of session.rollbacks) run.failed(session);
     if (this.#moves.get(session)?.urgent !== true) return;
@@ -201,7 +206,7 @@ export class Handovers {
   forget(session: Session): void {
     session.cutTo = null;
     this.#moves.delete(session);
-    this.#dials.done(session);
+    this.secondDialled(session);
     this.#retrying.delete(session);
     this.#cutting.delete(session);
     this.#overlapping.delete(session);
@@ -209,7 +214,7 @@ export class Handovers {
   }
 
   close(): void {
-    this.#dials.close();
+    for (const side of SIDES) this.#dials[side].close();
     this.#stopTicking();
   }
 
@@ -227,15 +232,20 @@ export class Handovers {
     if (session.state.phase === 'steady' && session.state.wanted === null) this.forget(session);
   }
 
-  #dial(session: Session): void {
+  /** It is its turn; see `DialQueue`. */
+  #dial(session: Session, side: Side): boolean {
     const { wanted, second } = session.state;
     const move = this.#moves.get(session);
-    if (move === undefined || wanted === null || second === wanted) {
-      return this.#dials.done(session);
+    if (move !== undefined && wanted === side && second !== side) {
+      if (!this.#isDue(session)) {
+        this.withdraw(session);
+        return false;
+      }
+      move.redialled = true;
+      this.#options.standBeside(session, legFor(side));
     }
-    if (!this.#isDue(session)) return this.withdraw(session);
-    move.redialled = true;
-    this.#options.dial(session, legFor(wanted));
+    const { comparison } = session;
+    return comparison?.plan?.side === side && comparison.dialNow();
   }
 
   /**
@@ -446,7 +456,8 @@ export class Handovers {
     for (const [session, due] of this.#retrying) {
       if (now < due) continue;
       this.#retrying.delete(session);
-      this.#dials.add(session);
+      const { wanted } = session.state;
+      if (wanted !== null) this.#dials[wanted].add(session, 'move');
     }
     const waiting = this.#cutting.size + this.#overlapping.size + this.#retrying.size;
     if (waiting === 0) this.#stopTicking();

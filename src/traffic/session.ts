@@ -4,7 +4,7 @@ import type net from 'node:net';
 import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
 import type { Decided, EndCause, LaneCounters } from '../ports.ts';
-import type { Decision, IsolationMode, Side, Subject } from '../rules/decide.ts';
+import type { Decision, IsolationMode, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import {
   type Handover,
   type HandoverAction,
@@ -51,6 +51,10 @@ export interface SessionHost {
   /** It is to be cut (`cutTo`), or is held, and must not wait for its turn. */
   cutNow(session: Session): void;
   reconcileNow(session: Session): void;
+  /** It is to have that second leg, in its turn. */
+  secondWanted(session: Session, plan: SecondLeg): void;
+  /** A dial of it is through, or given up. */
+  secondDialled(session: Session): void;
   secondOpened(session: Session, side: Side): void;
   /** A leg of that side could not be had, or is over. */
   secondLost(session: Session, side: Side): void;
@@ -226,8 +230,13 @@ export class Session implements SecondLegListener, RolledBack {
     for (const action of actions) this.host.act(this, action);
   }
 
+  secondWanted(plan: SecondLeg): void {
+    this.host.secondWanted(this, plan);
+  }
+
   /** A leg that can not become the primary is only compared: the state machine does not hear of it. */
   secondOpened(side: Side): void {
+    this.host.secondDialled(this);
     const { comparison, leg, facts, state } = this;
     this.protocolsDiffer = comparison?.leg?.protocol !== leg.protocol;
     if (this.protocolsDiffer && state.wanted === side) {
@@ -256,6 +265,7 @@ export class Session implements SecondLegListener, RolledBack {
   }
 
   secondLost(side: Side): void {
+    this.host.secondDialled(this);
     // Another one that is dialled has not heard what this one has.
     this.messages?.forgetMirrored();
     if (this.state.second === side) this.handle({ kind: 'second-lost' });

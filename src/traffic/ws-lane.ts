@@ -101,10 +101,6 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     });
     this.#handovers = new Handovers({
       tails: this.tails,
-      dial: (session, plan) => {
-        this.#standBeside(session, plan);
-        session.comparison?.hurry();
-      },
       standBeside: (session, plan) => this.#standBeside(session, plan),
       pace: () => options.context().limits,
       decide: ({ facts }) => options.decider(facts.route, facts.subject),
@@ -305,6 +301,14 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   reconcileNow(session: Session): void {
     this.#handovers.reconcileNow(session);
+  }
+
+  secondWanted(session: Session, plan: SecondLeg): void {
+    this.#handovers.secondWanted(session, plan);
+  }
+
+  secondDialled(session: Session): void {
+    this.#handovers.secondDialled(session);
   }
 
   secondOpened(session: Session, side: Side): void {

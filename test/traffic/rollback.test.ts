@@ -213,6 +213,72 @@ test('no more dials are under way at once than is set, and one that is free is u
   expect(most).toBe(3);
 });
 
+const spreadOf = (dialled: readonly { at: number }[]): number =>
+  (dialled.at(-1)?.at ?? 0) - (dialled[0]?.at ?? 0);
+
+// The fault: each was dialled by its own clock, and all clocks went alike.
+test('ways back that are all lost when legacy restarts are dialled again at the pace that is set', async () => {
+  const { legacy } = await line({ clients: 30, limits: { movesPerS: 20 } });
+  for (const socket of legacy.sockets) socket.close(1012);
+  await until('all are there again', () => legacy.dialled.length === 60);
+  expect(spreadOf(legacy.dialled.slice(30))).toBeGreaterThan(700);
+});
+
+test('sessions that are to be compared from now on are shown at the pace that is set', async () => {
+  const { candidate, legacy, front, serve, clients } = await line({
+    ...{ clients: 30, second: false, limits: { movesPerS: 20 } },
+  });
+  serve('candidate', true);
+  await front.traffic.reconsider();
+  await until('all are shown', () => legacy.dialled.length === 30);
+  expect(spreadOf(legacy.dialled)).toBeGreaterThan(700);
+  for (const each of [legacy, candidate]) each.say(event(1));
+  await until('all are served', () => clients.every(({ read }) => read.length === 1));
+});
+
+// The fault: what was asked of a candidate that did not answer took the places of those who were to leave it.
+test('a candidate that does not answer keeps nobody from legacy', async () => {
+  const asked: string[] = [];
+  const upgrades = new WebSocketServer({ noServer: true });
+  const candidate = http.createServer().on('upgrade', (request, socket, head) => {
+    asked.push(request.url ?? '');
+    if (request.url?.startsWith('/ws')) {
+      upgrades.handleUpgrade(request, socket, head, () => undefined);
+    } else socket.on('error', () => undefined);
+  });
+  await new Promise<void>(resolve => candidate.listen(0, '127.0.0.1', resolve));
+  open.push({
+    close: () => {
+      for (const socket of upgrades.clients) socket.terminate();
+      candidate.closeAllConnections();
+      candidate.close();
+    },
+  });
+  const decisions: Record<string, Decision> = {
+    events: decisionFor('candidate'),
+    quiet: decisionFor('legacy'),
+  };
+  const { front, clients } = await line({
+    ...{ second: false, candidate: (candidate.address() as net.AddressInfo).port },
+    routes: [ROUTE, { ...ROUTE, name: 'quiet', path: '/quiet' }],
+    limits: { dialsAtOnce: 1 },
+    upstream: { handshakeTimeoutMs: 120_000 },
+    decider: ({ name }) => ({ decision: decisions[name] as Decision, revision: 'test' }),
+  });
+  await enter(front.port, '/quiet');
+  decisions.quiet = {
+    ...decisionFor('legacy'),
+    second: { side: 'candidate', role: 'shadow' },
+  };
+  await front.traffic.reconsider();
+  await until('the candidate is asked, and says nothing', () => asked.includes('/quiet'));
+  decisions.events = decisionFor('legacy');
+  const progress = front.traffic.rollBack(ROUTES);
+  await over(progress);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 1, redialled: 1 });
+  expect(clients[0]?.code).toBeNull();
+});
+
 describe.each([
   ['whose client said what only the candidate heard', { mirror: 'none' }],
   ['of a route that reconnects', { onSwitch: 'reconnect' }],

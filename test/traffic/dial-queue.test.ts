@@ -1,0 +1,49 @@
+// Who is dialled for first, and how many at once. What is dialled is played: who waits is all that matters.
+import { expect, test } from 'vitest';
+import { DialQueue, type Need } from '../../src/traffic/dial-queue.ts';
+import type { Session } from '../../src/traffic/session.ts';
+import { until } from '../support/until.ts';
+
+const session = (activeAt: number): Session => ({ activeAt }) as unknown as Session;
+
+test('who is to move goes first, then ways back, then what is only compared; of each the last active one', async () => {
+  const order: Session[] = [];
+  const queue = new DialQueue(
+    () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
+    one => order.push(one) > 0,
+  );
+  const [shadow, standby, old, young, promoted] = [5, 4, 1, 2, 3].map(session) as Session[];
+  const needs: [Session | undefined, Need][] = [
+    [shadow, 'shadow'],
+    [promoted, 'shadow'],
+    [old, 'move'],
+    [young, 'move'],
+    [standby, 'standby'],
+    [promoted, 'move'],
+    // What is less pressing changes nothing.
+    [young, 'standby'],
+  ];
+  for (const [one, need] of needs) queue.add(one as Session, need);
+  const due = [promoted, young, old, standby, shadow];
+  for (let n = 1; n <= due.length; n += 1) {
+    await until('the next is dialled', () => order.length === n);
+    queue.add(order.at(-1) as Session, 'move');
+    queue.done(order.at(-1) as Session);
+  }
+  expect(order).toEqual(due);
+  queue.close();
+});
+
+test('one that needs no leg any more when it is its turn takes nobody its place', async () => {
+  const order: Session[] = [];
+  const [gone, next] = [session(2), session(1)];
+  const queue = new DialQueue(
+    () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
+    one => order.push(one) > 0 && one !== gone,
+  );
+  queue.add(gone, 'move');
+  queue.add(next, 'move');
+  await until('the next is dialled', () => order.length === 2);
+  expect(order).toEqual([gone, next]);
+  queue.close();
+});
