@@ -236,7 +236,7 @@ test('sessions that are to be compared from now on are shown at the pace that is
   await until('all are served', () => clients.every(({ read }) => read.length === 1));
 });
 
-// The fault: what was asked of a candidate that did not answer took the places of those who were to leave it.
+// What it is asked for must not take the places of those who are to leave it.
 test('a candidate that does not answer keeps nobody from legacy', async () => {
   const asked: string[] = [];
   const upgrades = new WebSocketServer({ noServer: true });
