@@ -325,8 +325,8 @@ export interface StreamTap {
   legOpened(side: Side, tracker?: FrameTracker, agoMs?: number): void;
   /** The client said something that only the primary gets: what answers it has no pair. */
   saidAlone(): void;
-  /** The client said something with an address in it: both services may say it again. */
-  saidAddress(): void;
+  /** See `Tap.said`. */
+  said(text: Buffer | null): void;
   /** The client holds both sides back, or no more: no event's window ends meanwhile. */
   held(isHeld: boolean): void;
   /** Nothing more comes from that side. */
@@ -381,6 +381,11 @@ export interface Tap {
   answered(facts: ExchangeFacts, side: Side, sample: AnswerSample): boolean;
   /** Looks for what a run has planted in what comes to that user; null where nothing was planted. */
   markersAt(subject: Subject | null): MarkerSearch | null;
+  /**
+   * A client has told a service that: both may say it again, to whomever. Null: something that can not be read, or
+   * is too much to be.
+   */
+  said(subject: Subject | null, text: Buffer | null): void;
   /** The same of legacy asked twice, its second answer in the candidate's place; see `TwinSampling`. */
   twins(sample: ExchangeSample): void;
   /** A request that was to be compared and was sent to one service only. */

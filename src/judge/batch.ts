@@ -5,13 +5,15 @@ import type { Side } from '../rules/decide.ts';
 
 /** Size of a batch: what a busy process copies in 5 ms, and enough for four full reads. */
 export const BATCH_BYTES = 262_144;
-/** Side, flags, stream, length, messages left out, time. */
+/** Side, flags, stream (or, of what was said, the length of the names), length, messages left out, time. */
 const RECORD_BYTES = 24;
 /** The longest piece that one record holds. */
 export const MOST_RECORD_BYTES = BATCH_BYTES - RECORD_BYTES;
 
 /** Bytes are missing before this record, which begins at a message boundary. */
 const AFTER_GAP = 1;
+/** It is of no stream: whose words follow, and the words. */
+const SAID = 2;
 
 /** A side's stream is there from now on. */
 export interface LegOpened {
@@ -70,10 +72,14 @@ export type Note =
     }
   | {
       readonly at: number;
-      readonly kind: 'said-alone' | 'said-address';
+      readonly kind: 'said-alone';
       readonly stream: number;
       readonly time: number;
     }
+  /** He said something that can not be read. */
+  | { readonly at: number; readonly kind: 'said-unread'; readonly user: string }
+  /** Something was said that there was no room for, or that was told to a judge which is no more. */
+  | { readonly at: number; readonly kind: 'said-unheard' }
   | { readonly at: number; readonly kind: 'close'; readonly stream: number; readonly time: number }
   | {
       readonly at: number;
@@ -127,13 +133,16 @@ export interface Piece {
   readonly bytes: Buffer;
 }
 
-/** Writes a record at `offset`; returns the offset behind it, or -1 if it does not fit. */
-export function writePiece(batch: Buffer, offset: number, piece: Piece): number {
+/**
+ * Writes a record at `offset`; returns the offset behind it, or -1 if it does not fit. `isSaid`: it is what a client
+ * said, and `stream` is the length of its names, which stand before it.
+ */
+export function writePiece(batch: Buffer, offset: number, piece: Piece, isSaid = false): number {
   const { bytes, side } = piece;
   const end = offset + RECORD_BYTES + bytes.length;
   if (end > batch.length) return -1;
   batch[offset] = side === 'legacy' ? 0 : 1;
-  batch[offset + 1] = piece.afterGap ? AFTER_GAP : 0;
+  batch[offset + 1] = isSaid ? SAID : piece.afterGap ? AFTER_GAP : 0;
   batch.writeUInt32LE(piece.stream, offset + 4);
   batch.writeUInt32LE(bytes.length, offset + 8);
   batch.writeUInt32LE(piece.leftOut, offset + 12);
@@ -145,7 +154,11 @@ export function writePiece(batch: Buffer, offset: number, piece: Piece): number 
 /** Hands over records and notes in order. */
 export function readBatch(
   { bytes, length, notes }: Pick<Batch, 'bytes' | 'length' | 'notes'>,
-  reader: { piece(piece: Piece): void; note(note: Note): void },
+  reader: {
+    piece(piece: Piece): void;
+    note(note: Note): void;
+    said(names: Buffer, text: Buffer): void;
+  },
 ): void {
   const batch = Buffer.from(bytes, 0, length);
   let next = 0;
@@ -158,14 +171,20 @@ export function readBatch(
     if (offset >= length) return;
     const from = offset + RECORD_BYTES;
     const end = from + batch.readUInt32LE(offset + 8);
-    reader.piece({
-      side: batch[offset] === 0 ? 'legacy' : 'candidate',
-      afterGap: batch[offset + 1] === AFTER_GAP,
-      stream: batch.readUInt32LE(offset + 4),
-      leftOut: batch.readUInt32LE(offset + 12),
-      time: batch.readDoubleLE(offset + 16),
-      bytes: batch.subarray(from, end),
-    });
+    const stream = batch.readUInt32LE(offset + 4);
+    const flags = batch[offset + 1];
+    if (flags === SAID) {
+      reader.said(batch.subarray(from, from + stream), batch.subarray(from + stream, end));
+    } else {
+      reader.piece({
+        stream,
+        side: batch[offset] === 0 ? 'legacy' : 'candidate',
+        afterGap: flags === AFTER_GAP,
+        leftOut: batch.readUInt32LE(offset + 12),
+        time: batch.readDoubleLE(offset + 16),
+        bytes: batch.subarray(from, end),
+      });
+    }
     offset = end;
   }
 }

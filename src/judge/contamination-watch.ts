@@ -13,6 +13,7 @@ import { type Marker, Markers } from '../rules/isolation/marker.ts';
 import { type Hash64, Ownership } from '../rules/isolation/ownership.ts';
 import { PersonalTypes } from '../rules/isolation/personal-types.ts';
 import { Isolation, type IsolationRules } from '../rules/isolation/rules.ts';
+import { SaidWords } from '../rules/isolation/said-words.ts';
 import { type SecretHash, secretHash } from '../rules/isolation/secret-hash.ts';
 
 /** A million identifiers for sure: 34 MB at most for each of two halves. */
@@ -68,6 +69,8 @@ export interface ContaminationWatchOptions {
   readonly secret: Uint8Array;
   /** Strings that were planted, each with the user who alone may see it. */
   readonly markers: readonly Marker[];
+  /** Routes of which it is known from before that addresses do not fit their users. */
+  readonly mismatched?: readonly string[];
   /** Called once for each. */
   readonly onContamination: (contamination: Contamination) => void;
   /** So long an event waits for its pair; and what legacy is known to do as well, for legacy. */
@@ -83,6 +86,7 @@ export class ContaminationWatch {
   readonly markers: Markers;
   readonly identifiers = new Ownership(IDENTIFIERS);
   readonly contents = new Ownership(CONTENTS);
+  readonly #said = new SaidWords();
   readonly now: () => number;
   readonly #options: ContaminationWatchOptions;
   readonly #routes = new Map<string, RouteWatch>();
@@ -110,8 +114,9 @@ export class ContaminationWatch {
     const isolation = new Isolation(rules);
     const known = this.#routes.get(route);
     if (known === undefined) {
-      const [fit, personal] = [new IdentityFit(), new PersonalTypes()];
-      const books = emptyIsolationBooks();
+      const fit = new IdentityFit(this.#options.mismatched?.includes(route));
+      const personal = new PersonalTypes();
+      const books = { ...emptyIsolationBooks(), identityMismatch: fit.isMismatch };
       this.#routes.set(route, { isolation, fit, personal, legacyNames: new Map(), books });
     } else {
       known.isolation = isolation;
@@ -144,6 +149,35 @@ export class ContaminationWatch {
     return this.#names.get(`${high} ${low}`) ?? null;
   }
 
+  /** Words of a client's, whose names stand there as JSON. */
+  heard(names: Buffer, text: Buffer): void {
+    const his = JSON.parse(names.toString('utf8')) as readonly string[];
+    const [id] = his;
+    const user = id === undefined ? null : numberOf(this.user(id));
+    this.#said.note(user, his, text.toString('utf8'), this.now());
+  }
+
+  unread(user: string): void {
+    this.#said.unread(numberOf(this.user(user)), this.now());
+  }
+
+  unheard(): void {
+    this.#said.unheard(this.now());
+  }
+
+  /** As `SaidWords`. */
+  isHisWord(user: Hash64, text: string): boolean {
+    return this.#said.isHis(numberOf(user), text, this.now());
+  }
+
+  mayBeSaid(user: Hash64, text: string): boolean {
+    return this.#said.mayBeSaid(numberOf(user), text, this.now());
+  }
+
+  isAnothersWord(user: Hash64, text: string): boolean {
+    return this.#said.isAnothers(numberOf(user), text, this.now());
+  }
+
   tell(contamination: Contamination): void {
     const { route, side, rule, onBoth } = contamination;
     const books = this.#routes.get(route)?.books.sides[side];
@@ -160,8 +194,8 @@ export class ContaminationWatch {
     if (names !== undefined) setLatest(names, placeOf(contamination), this.now());
   }
 
-  /** `mayEcho`: it may be the client's own words, which both services repeat in their time. */
-  hold(contamination: Contamination, mayEcho = false): Held {
+  /** `mayEcho`: it may be what a client has said, which both services repeat in their time. */
+  hold(contamination: Contamination, mayEcho: boolean): Held {
     const { route, side } = contamination;
     const names = this.#routes.get(route)?.legacyNames;
     const now = this.now();
@@ -237,6 +271,11 @@ export class ContaminationWatch {
     this.crowded(route, side, 'told-early');
     this.release(held, false);
   }
+}
+
+/** Two users have the same one by chance with odds of one in four thousand million. */
+function numberOf({ low }: Hash64): number {
+  return low;
 }
 
 /** Of too many the one goes that was set longest ago. */

@@ -119,6 +119,7 @@ export class Docket {
         if (note.kind === 'leg-closed') touched.add(note.stream);
         this.#contained(note);
       },
+      said: (names, text) => this.#options.watch.heard(names, text),
     });
     const marks: number[] = [];
     const settled: number[] = [];
@@ -195,8 +196,10 @@ export class Docket {
         return this.#streams.get(note.stream)?.gapEnded(note.side, note.leftOut, note.time);
       case 'said-alone':
         return this.#streams.get(note.stream)?.pairing.saidAlone(note.time);
-      case 'said-address':
-        return this.#streams.get(note.stream)?.saidAddress(note.time);
+      case 'said-unread':
+        return this.#options.watch.unread(note.user);
+      case 'said-unheard':
+        return this.#options.watch.unheard();
       case 'held':
         return this.#streams.get(note.stream)?.held(note.isHeld, note.time);
       case 'close':

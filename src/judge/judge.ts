@@ -122,7 +122,7 @@ export class Judge implements JudgeView {
   }
 
   identityMismatch(route: string): boolean {
-    // A thread that has begun anew has not learned yet what the one before knew.
+    // Between two threads what the one before knew counts.
     const known = this.#isolation.get(route) ?? this.#isolationBefore.get(route);
     return known?.identityMismatch ?? false;
   }
@@ -183,6 +183,10 @@ export class Judge implements JudgeView {
         rules: this.#rules,
         secret: randomBytes(SECRET_BYTES),
         markers: this.#options.markers ?? [],
+        // Until it has seen enough itself, it is not to take everybody back by names that do not fit.
+        mismatched: [...this.#isolationBefore].flatMap(([route, { identityMismatch }]) =>
+          identityMismatch ? [route] : [],
+        ),
       } satisfies JudgeData,
       resourceLimits: RESOURCE_LIMITS,
     });

@@ -176,10 +176,6 @@ export class JudgedStream {
     return this.#openSince[side] !== Number.POSITIVE_INFINITY;
   }
 
-  saidAddress(time: number): void {
-    this.#watch?.saidAddress(time);
-  }
-
   #reader(side: Side): Reader {
     // What is not kept is looked through as it comes.
     const search = this.#watch?.search() ?? null;

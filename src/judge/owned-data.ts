@@ -16,6 +16,8 @@ import type { ContaminationWatch, RouteWatch } from './contamination-watch.ts';
 
 /** Identifiers of one session that the ledger's young half has, and that need no telling again. */
 const MOST_TAUGHT = 64;
+/** Of legacy's: it is not for him. Others say that it is not now, or that legacy has failed. */
+const REFUSED: ReadonlySet<number> = new Set([401, 403, 404, 410]);
 /** Statuses from there on say that there is nothing for him. */
 const LEAST_REFUSAL = 400;
 /** The shortest text that makes a content somebody's own. */
@@ -43,6 +45,8 @@ export interface Found {
   readonly owner: string | null;
   /** What both services must have said for it to be the same. */
   readonly what: string;
+  /** It may be what a client has said: both services repeat that, in their time. */
+  readonly mayEcho?: boolean;
 }
 
 export class OwnedData {
@@ -125,8 +129,14 @@ export class OwnedData {
     const isOld = identifiers.generation !== this.#generation;
     if (!isOld && this.#taught.has(key)) return;
     if (isOld || this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
-    this.#taught.add(key);
-    identifiers.teach(this.#watch.hash(kind, name), this.#user, at);
+    const what = this.#watch.hash(kind, name);
+    // Nobody makes another's look shared by asking for it by its name; what he is given then is his as well.
+    if (this.#ownedByOther(what) !== null && this.#watch.isHisWord(this.#user, name)) {
+      identifiers.teach(this.#given(what), this.#user, at);
+    } else {
+      this.#taught.add(key);
+      identifiers.teach(what, this.#user, at);
+    }
     this.#generation = identifiers.generation;
   }
 
@@ -142,9 +152,12 @@ export class OwnedData {
         }
       });
     if (legacy !== null) each(legacy, ({ kind }, name) => known.add(`${kind} ${name}`));
+    // What he has asked for by its name is his to hear of, unless legacy refuses it to him.
+    const mayQuote = !isRefused(legacy);
     each(event, ({ steps, kind }, name) => {
       const key = `${kind} ${name}`;
       if (known.has(key) || found.has(key)) return;
+      if (mayQuote && this.#watch.isHisWord(this.#user, name)) return;
       found.set(key, { path: pointerTo(steps), hash: this.#watch.hash(kind, name) });
     });
     return [...found.values()];
@@ -178,8 +191,15 @@ export class OwnedData {
   }
 
   #ownedByOther(identifier: Hash64): Hash64 | null {
-    const owner = this.#watch.identifiers.ownerOf(identifier);
-    return owner === null || owner === SHARED || isSame(owner, this.#user) ? null : owner;
+    const { identifiers } = this.#watch;
+    const owner = identifiers.ownerOf(identifier);
+    if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
+    return identifiers.ownerOf(this.#given(identifier)) === null ? owner : null;
+  }
+
+  /** In the ledger: that this identifier, whosever it is, was given to this user too. */
+  #given({ high, low }: Hash64): Hash64 {
+    return this.#watch.hash('given', `${high} ${low} ${this.#user.high} ${this.#user.low}`);
   }
 
   /**
@@ -202,4 +222,8 @@ export class OwnedData {
       })
     );
   }
+}
+
+function isRefused(legacy: WatchedEvent | null): boolean {
+  return legacy?.status !== undefined && REFUSED.has(legacy.status);
 }

@@ -29,8 +29,6 @@ import { type Found, OwnedData, type WatchedEvent } from './owned-data.ts';
 
 /** Contaminated events of one side that the other may send as well: as many as are held of all sessions. */
 const MOST_RECENT = 1_000;
-/** What a client says may come back so much later: an agent's run takes that long. */
-const ECHO_MS = 30_000;
 /** Of what both services name, so much is compared. */
 const MOST_NAMED = 4_096;
 
@@ -51,8 +49,6 @@ export class StreamWatch {
   readonly #recipient: Recipient;
   readonly #user: Hash64;
   readonly #owned: OwnedData;
-  /** Until then its own words, in which an address stands, may come back to it (epoch ms). */
-  #echoesUntil = Number.NEGATIVE_INFINITY;
   /** By what an event is, those of each side that the other has not sent, oldest first. */
   readonly #recent: Record<Side, Map<string, Recent[]>> = {
     legacy: new Map(),
@@ -74,11 +70,6 @@ export class StreamWatch {
     this.#owned = new OwnedData(watch, route, rules, this.#user);
   }
 
-  /** Nobody takes everybody back by what he types: the candidate may be the first to repeat it. */
-  saidAddress(at: number): void {
-    this.#echoesUntil = at + ECHO_MS;
-  }
-
   /**
    * An event that has come, as it was written and as it was read. `mayBoth`: the other service may send it
    * as well. Null, or another user's data is in it: the same text for the same fault in both.
@@ -91,7 +82,7 @@ export class StreamWatch {
     at: number,
     mayBoth: boolean,
   ): string | null {
-    const found = this.#marker(payload) ?? this.#routing(side, payload, form, at);
+    const found = this.#marker(payload) ?? this.#routing(side, payload, form);
     if (found === null) {
       if (side === 'legacy') this.#owned.learn(event, at);
       return null;
@@ -100,7 +91,7 @@ export class StreamWatch {
     const key = isRecord(value) && status === undefined ? keyOf(plan, value).key : '';
     const contamination = this.#contamination(side, found, typeOf(value) || (form.type ?? ''), at);
     const what = JSON.stringify([key, found.rule, found.what]);
-    this.#tell(contamination, what, mayBoth);
+    this.#tell(contamination, what, mayBoth, found.mayEcho);
     return what;
   }
 
@@ -154,7 +145,7 @@ export class StreamWatch {
     return owner === null ? null : markerOf(owner);
   }
 
-  #routing(side: Side, payload: Buffer, form: MessageForm, at: number): Found | null {
+  #routing(side: Side, payload: Buffer, form: MessageForm): Found | null {
     const { isolation, fit, books } = this.#route;
     if (form.isBinary !== true && !hasRoutingField(isolation, payload)) return null;
     const inspection = inspect(isolation, this.#recipient, payload, form);
@@ -167,17 +158,18 @@ export class StreamWatch {
     const foreign = inspection.fields.filter(({ says }) => says === 'foreign');
     counts.fields += own + foreign.length;
     counts.foreign += foreign.length;
-    // What a user made it say proves nothing of the names that events use.
-    const isEcho = foreign.length > 0 && at < this.#echoesUntil;
-    if (side === 'legacy' && !isEcho) {
+    const names = foreign.map(({ start, end }) => textAt(payload, start, end));
+    // What another user made it say proves nothing of the names that events use.
+    const isTyped = (name: string) => this.#watch.isAnothersWord(this.#user, name);
+    if (side === 'legacy' && !(names.length > 0 && names.every(isTyped))) {
       fit.note(own + foreign.length, foreign.length, this.#user);
       books.identityMismatch = fit.isMismatch;
     }
     const [first] = foreign;
     if (first === undefined || books.identityMismatch) return null;
     const what = JSON.stringify(namedIn(payload, foreign)).slice(0, MOST_NAMED);
-    const owner = nameIn(textAt(payload, first.start, first.end));
-    return { rule: 'routing', path: first.path, owner, what };
+    const mayEcho = names.every(name => this.#watch.mayBeSaid(this.#user, name));
+    return { rule: 'routing', path: first.path, owner: nameIn(names[0] ?? ''), what, mayEcho };
   }
 
   #contamination(side: Side, found: Found, eventType: string, at: number): Contamination {
@@ -190,7 +182,7 @@ export class StreamWatch {
     };
   }
 
-  #tell(contamination: Contamination, what: string, mayBoth: boolean): void {
+  #tell(contamination: Contamination, what: string, mayBoth: boolean, mayEcho = false): void {
     const { side, at } = contamination;
     // However it comes, and whichever was first: it does so.
     if (side === 'legacy') this.#watch.legacyNames(contamination);
@@ -200,7 +192,7 @@ export class StreamWatch {
       this.#watch.tell({ ...contamination, onBoth: true });
       return;
     }
-    const held = mayBoth ? this.#watch.hold(contamination, at < this.#echoesUntil) : null;
+    const held = mayBoth ? this.#watch.hold(contamination, mayEcho) : null;
     if (held === null) this.#watch.tell(contamination);
     this.#remember(side, what, { held, at });
   }

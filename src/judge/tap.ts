@@ -26,6 +26,12 @@ const FLUSH_MS = 5;
  * with next to nothing in them, and a trickle of events would be left out as overload.
  */
 const MOST_PARTLY_FILLED = 8;
+/** Longer texts of clients are not read: the judge has answers and events to look at. */
+const MOST_SAID_BYTES = 65_536;
+/** Of all clients in a second: a twentieth of what the judge has time for. */
+const MOST_SAID_A_SECOND = 2 * 1_048_576;
+/** Notes of what was not heard or can not be read are repeated no sooner: it is remembered for longer. */
+const SAY_AGAIN_MS = 1_000;
 /** Who is left out and then says nothing for so long has nothing to say: his gap ends without a piece. */
 const SILENT_MS = 1_000;
 
@@ -64,6 +70,10 @@ export class BatchTap implements Tap {
   #notes: Note[] = [];
   #timer: NodeJS.Timeout | null = null;
   #lastNumber = 0;
+  /** What clients have said since. */
+  #saidBytes = 0;
+  #saidSince = Number.NEGATIVE_INFINITY;
+  #unheardAt = Number.NEGATIVE_INFINITY;
   /** Bytes that were left out because the judge was behind. */
   bytesLeftOut = 0;
 
@@ -115,6 +125,37 @@ export class BatchTap implements Tap {
   markersAt(subject: Subject | null): MarkerSearch | null {
     if (subject === null) return null;
     return this.#options.markers?.search(namesOf(subject)) ?? null;
+  }
+
+  said(subject: Subject | null, text: Buffer | null): void {
+    if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject);
+    else this.hear(spokenBy(subject), text);
+  }
+
+  saidUnread(subject: Subject | null): void {
+    // Nobody anonymous is accused, nor anybody else by what he alone may have said.
+    if (subject !== null) this.note({ kind: 'said-unread', user: subject.id });
+  }
+
+  /** Words of a client's; where there is no room for them, it is known that there were some. */
+  hear(names: Buffer, text: Buffer): void {
+    const now = this.now();
+    if (now - this.#saidSince >= SAY_AGAIN_MS) {
+      this.#saidSince = now;
+      this.#saidBytes = 0;
+    }
+    this.#saidBytes += text.length;
+    const isHeard =
+      this.#saidBytes <= MOST_SAID_A_SECOND &&
+      this.#record(names.length, 'legacy', Buffer.concat([names, text]), false, 0, true);
+    if (!isHeard) this.#sayUnheard();
+  }
+
+  #sayUnheard(): void {
+    const now = this.now();
+    if (now - this.#unheardAt < SAY_AGAIN_MS) return;
+    this.#unheardAt = now;
+    this.note({ kind: 'said-unheard' });
   }
 
   twins(sample: ExchangeSample): void {
@@ -179,14 +220,19 @@ export class BatchTap implements Tap {
     return true;
   }
 
-  #record(stream: number, side: Side, bytes: Buffer, afterGap: boolean, leftOut: number): boolean {
+  #record(
+    stream: number,
+    side: Side,
+    bytes: Buffer,
+    afterGap: boolean,
+    leftOut: number,
+    isSaid = false,
+  ): boolean {
     for (let tries = 0; tries < 2; tries += 1) {
       const batch = this.#batch ?? this.#takeBatch();
       if (batch === null) return false;
-      const end = writePiece(batch, this.#length, {
-        ...{ stream, side, bytes, afterGap, leftOut },
-        time: this.now(),
-      });
+      const piece = { stream, side, bytes, afterGap, leftOut, time: this.now() };
+      const end = writePiece(batch, this.#length, piece, isSaid);
       if (end !== -1) {
         this.#length = end;
         this.#flushSoon();
@@ -222,6 +268,8 @@ export class BatchTap implements Tap {
     this.#batch = null;
     this.#length = 0;
     this.#notes = [];
+    // What clients have said the one before has heard.
+    this.note({ kind: 'said-unheard' });
     for (const stream of this.#streams.values()) stream.beginAnew();
   }
 
@@ -282,8 +330,6 @@ export class BatchTap implements Tap {
 }
 
 const NO_GAP = -1;
-/** Less than how long such words are remembered. */
-const SAY_AGAIN_MS = 1_000;
 /** Stream, generation, and a message's number on each side. */
 const MARK_NUMBERS = 4;
 
@@ -308,7 +354,8 @@ class TappedStream implements StreamTap {
   #closed = false;
   #isHeld = false;
   #hasSaidAlone = false;
-  #saidAddressAt = Number.NEGATIVE_INFINITY;
+  #saidUnreadAt = Number.NEGATIVE_INFINITY;
+  #names: Buffer | null = null;
 
   constructor(tap: BatchTap, number: number, facts: StreamFacts, handed: Handed) {
     this.#tap = tap;
@@ -455,16 +502,17 @@ class TappedStream implements StreamTap {
     this.#tap.note({ kind: 'said-alone', stream: this.number, time: this.#tap.now() });
   }
 
-  /** However much it says so: notes are not left out, and are to stay few. */
-  saidAddress(): void {
-    const time = this.#tap.now();
-    if (this.#closed || time - this.#saidAddressAt < SAY_AGAIN_MS) return;
-    this.#saidAddressAt = time;
-    this.#saySaidAddress();
-  }
-
-  #saySaidAddress(): void {
-    this.#tap.note({ kind: 'said-address', stream: this.number, time: this.#saidAddressAt });
+  said(text: Buffer | null): void {
+    if (this.#closed) return;
+    if (text !== null && text.length <= MOST_SAID_BYTES) {
+      this.#names ??= spokenBy(this.#facts.subject);
+      return this.#tap.hear(this.#names, text);
+    }
+    // However much it says so: notes are not left out, and are to stay few.
+    const now = this.#tap.now();
+    if (now - this.#saidUnreadAt < SAY_AGAIN_MS) return;
+    this.#saidUnreadAt = now;
+    this.#tap.saidUnread(this.#facts.subject);
   }
 
   held(isHeld: boolean): void {
@@ -497,7 +545,6 @@ class TappedStream implements StreamTap {
     this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
     if (this.#isHeld) this.held(true);
     if (this.#hasSaidAlone) this.#saySaidAlone();
-    if (this.#saidAddressAt > Number.NEGATIVE_INFINITY) this.#saySaidAddress();
     for (const side of ['legacy', 'candidate'] as const) {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);
@@ -506,4 +553,8 @@ class TappedStream implements StreamTap {
       this.#leaveOut(side);
     }
   }
+}
+
+function spokenBy(subject: Subject | null): Buffer {
+  return Buffer.from(JSON.stringify(subject === null ? [] : namesOf(subject)));
 }

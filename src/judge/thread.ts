@@ -19,6 +19,8 @@ export interface JudgeData {
   /** See `secretHash`; another one whenever it begins anew. */
   readonly secret: Uint8Array;
   readonly markers: readonly Marker[];
+  /** Routes whose addresses do not fit their users, as the one before has seen. */
+  readonly mismatched: readonly string[];
 }
 
 /** What the thread is told. */
@@ -67,9 +69,9 @@ if (port === null) throw new Error('this is the judge thread; start it by `Judge
 const evidence = new EvidenceLine();
 let failures = 0;
 let last = 0;
-const { rules, secret, markers } = workerData as JudgeData;
+const { rules, secret, markers, mismatched } = workerData as JudgeData;
 const watch = new ContaminationWatch({
-  ...{ secret, markers, windowMs: WINDOW_MS },
+  ...{ secret, markers, mismatched, windowMs: WINDOW_MS },
   now: () => performance.now(),
   onContamination: contamination => say({ kind: 'contaminated', contamination }),
   onHeld: () => settleIn(HOLD_MS),

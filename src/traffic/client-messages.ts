@@ -27,14 +27,14 @@ export class ClientMessages {
   readonly #reader: MessageReader;
   readonly #route: Pick<RouteConfig, 'mirror' | 'preamble'>;
   readonly #onMirrored: (message: ClientMessage) => boolean;
-  readonly #onMessage: (message: ClientMessage) => void;
+  readonly #onMessage: (message: ClientMessage | null) => void;
   #preambleBytes = 0;
 
-  /** `onMirrored` says whether there was a second leg to hear it. */
+  /** `onMirrored` says whether there was a second leg to hear it; `onMessage` gets null for one that is too long. */
   constructor(
     route: Pick<RouteConfig, 'mirror' | 'preamble'>,
     onMirrored: (message: ClientMessage) => boolean,
-    onMessage: (message: ClientMessage) => void = () => undefined,
+    onMessage: (message: ClientMessage | null) => void = () => undefined,
   ) {
     this.#route = route;
     this.#onMirrored = onMirrored;
@@ -44,6 +44,7 @@ export class ClientMessages {
         message: (opcode, payload) => this.#take({ opcode, payload }),
         tooLong: () => {
           this.#notMirrored += 1;
+          this.#onMessage(null);
         },
       },
       MOST_MESSAGE_BYTES,

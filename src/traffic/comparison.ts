@@ -2,12 +2,10 @@
 import type { RouteConfig } from '../config/schema.ts';
 import type { LaneCounters, SecondLegEnd, StreamTap, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
-import { hasRoutingField } from '../rules/isolation/scan.ts';
 import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
 import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
 import { HeldBack } from './held-back.ts';
-import { isolationOf } from './isolation-guard.ts';
 import type { Leg, LegRequest } from './leg.ts';
 import type { Lone, ReadingOn } from './reading-on.ts';
 import { SecondLeg, type SecondLegOptions } from './second-leg.ts';
@@ -24,9 +22,6 @@ const REDIAL_MS = {
 } as const;
 /** A shadow that lasted so long is taken for well. */
 const LASTED_MS = 60_000;
-
-/** Of a client's message. */
-const MOST_SEARCHED_BYTES = 65_536;
 
 /** A leg that has spoken is at least so old to the judge: not one of two that were dialled together. */
 const USED_MS = 1_000;
@@ -125,13 +120,9 @@ export class Comparison implements Lone {
     return this.#options.tap.follow(side, view, tracker, stop);
   }
 
-  /** A message of the client, whoever gets it: where it speaks of users, so may what echoes it. */
-  said({ opcode, payload }: ClientMessage): void {
-    const { route, tap } = this.#options;
-    if (opcode !== OPCODE.text) return;
-    // Megabytes are not searched on the way of other clients' bytes: there may be one in them.
-    const mayHold = payload.length > MOST_SEARCHED_BYTES;
-    if (mayHold || hasRoutingField(isolationOf(route), payload)) tap.saidAddress();
+  /** A message of the client, whoever gets it; null for one that is too long to be read. */
+  said(message: ClientMessage | null): void {
+    this.#options.tap.said(message?.opcode === OPCODE.text ? message.payload : null);
   }
 
   /** The client has told the primary something that the second leg is not to get. */

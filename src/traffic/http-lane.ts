@@ -266,6 +266,7 @@ export class HttpLane {
       const to = goesTwice && held !== null ? 'both' : 'primary';
       this.#options.ledger.begun(route.name, to);
     }
+    if (goesTwice || decision.second !== null) this.#hear(call, subject, bytes);
     if (goesTwice && held !== null) {
       const second = this.#connection(call, proof, otherSide(decision), 'second');
       const whole = { ...request, body: held.bytes };
@@ -312,6 +313,13 @@ export class HttpLane {
     const sent = exchange(primary, { ...request, body, onStart, counters: lane }, sink);
     stream?.follow(sent);
     answer.follow(sent);
+  }
+
+  /** What the client asks for: both services may say it again, here or on another connection. */
+  #hear({ request }: Call, subject: Subject | null, body: Buffer | null): void {
+    const { path, query } = request.target;
+    const said = Buffer.from(`${path}${query} `);
+    this.#options.tap.said(subject, body === null ? said : Buffer.concat([said, body]));
   }
 
   /** Shows a request to the other service as well. Returns where the primary's answer goes, and if the judge hears it. */

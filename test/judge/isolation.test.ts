@@ -160,7 +160,7 @@ test('a hundred addresses that he typed accuse nobody, and do not make the names
     both({ type: 'note', run_id: `run${n}`, userId: id });
   }
   const ann = join('ann');
-  ann.stream.saidAddress();
+  ann.tells(JSON.stringify(Array.from({ length: 100 }, (_, n) => ({ userId: `u${n}` }))));
   const echo = (n: number) => ({ type: 'echo', run_id: `run${n}`, data: { userId: `u${n}` } });
   for (const side of ['candidate', 'legacy'] as const) {
     for (let n = 0; n < 100; n += 1) ann.say(side, echo(n));
@@ -175,7 +175,7 @@ test('nor is he accused of his own words, whichever service repeats them first',
   const { join, pass, whats } = judged();
   const ann = join('ann');
   const alone = () => whats().filter(what => !what.endsWith('on-both'));
-  ann.stream.saidAddress();
+  ann.tells('{"type":"chat","data":{"userId":"bob"}}');
   pass(20_000);
   ann.say('candidate', { type: 'echo', run_id: 'run1', data: { userId: 'bob' } });
   pass(WINDOW_MS - 1_000);
@@ -183,7 +183,7 @@ test('nor is he accused of his own words, whichever service repeats them first',
   pass(2 * WINDOW_MS);
   expect(alone()).toEqual([]);
   // What only one of them says is told all the same, once the other one has had its window.
-  ann.stream.saidAddress();
+  ann.tells('{"type":"chat","data":{"userId":"bob"}}');
   ann.say('candidate', { type: 'other', run_id: 'run2', data: { userId: 'bob' } });
   pass(WINDOW_MS + HOLD_MS);
   expect(alone()).toEqual(['routing candidate ann /data/userId']);
@@ -227,7 +227,7 @@ test('under load nobody is told of before his time, and beyond what is held that
   const of = { route: 'events', session: 's', eventType: 'assigned', isShown: null } as const;
   const one = { ...{ rule, side, path }, ...of };
   for (let n = 0; n < 50_010; n += 1) {
-    watch.hold({ ...one, user: 'ann', owner: 'bob', onBoth: false, at: 0 });
+    watch.hold({ ...one, user: 'ann', owner: 'bob', onBoth: false, at: 0 }, false);
     watch.lookLater({ route: 'events', look: () => undefined });
   }
   expect(alone()).toHaveLength(10);
@@ -523,6 +523,39 @@ test('where legacy’s addresses do not fit its users, they prove nothing and no
   pass(2 * WINDOW_MS);
   expect(whats()).toHaveLength(before);
   expect(verdicts().at(-1)).toBe('extra');
+});
+
+test('one user who has legacy say other names, by whatever way, takes nobody else’s protection away', () => {
+  const { join, pass, whats, watch } = judged();
+  const users = Array.from({ length: 20 }, (_, n) => join(`u${n}`));
+  for (let run = 0; run < 50; run += 1) {
+    for (const [n, user] of users.entries())
+      user.both(step(`run${n}-${run}`, `t${n}`, { userId: `u${n}` }));
+  }
+  for (let n = 0; n < 50; n += 1) users[0]?.both(step(`e${n}`, 't0', { data: { userId: 'zz' } }));
+  pass(HOLD_MS);
+  expect(watch.books().get('events')?.identityMismatch).toBe(false);
+  const before = whats().length;
+  users[1]?.say('candidate', step('leak', 't1', { userId: 'u2' }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats().slice(before)).toEqual(['routing candidate u1 /userId']);
+});
+
+test('a client that calls himself by his name makes no echo of his data: at another it is told at once', () => {
+  const { join, pass, whats } = judged();
+  const [ann, bob] = [join('ann', ['ann@example.com']), join('bob')];
+  ann.tells('{"type":"subscribe","userId":"ann","mail":"ann@example.com"}');
+  bob.say('candidate', step('r1', 't1', { userId: 'ann' }));
+  bob.say('candidate', step('r2', 't1', { userId: 'ann@example.com' }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toHaveLength(2);
+  // Another user has spoken of him: legacy is given its time.
+  bob.tells('@ann: hello');
+  bob.say('candidate', step('r3', 't1', { userId: 'ann' }));
+  pass(HOLD_MS + TICK_MS);
+  expect(whats()).toHaveLength(2);
+  pass(WINDOW_MS);
+  expect(whats()).toHaveLength(3);
 });
 
 test('... not even by what was found just before that was seen', () => {

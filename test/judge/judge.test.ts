@@ -9,6 +9,7 @@ import { Judge } from '../../src/judge/judge.ts';
 import type { AnswerSample, StreamTap } from '../../src/ports.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
+import type { Contamination } from '../../src/rules/isolation/incident.ts';
 import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import { type Books, imbalance, unjudgedOf } from '../../src/rules/pairing/books.ts';
 import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
@@ -28,12 +29,12 @@ function judge(logged: string[] = []): Judge {
 }
 
 /** One session of which both sides can be made to speak. */
-function session(judged: Judge, id = 's1') {
+function session(judged: Judge, id = 's1', user: string | null = null) {
   const tap: StreamTap = judged.tap.stream({
     route: 'events',
     id,
     format: 'websocket',
-    subject: null,
+    subject: user === null ? null : { id: user, aliases: [] },
   });
   const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
   for (const side of SIDES) tap.legOpened(side, trackers[side]);
@@ -283,6 +284,39 @@ test('a judge that dies begins anew; what it had in hand is counted, and streams
   expect(books.legacy.seen).toBe(4);
   expect(books.legacy.unjudged['judge-restart']).toBe(1);
   expect(books.legacy.match).toBe(3);
+});
+
+test('... and does not forget that names do not fit, before it or in its own thread', async () => {
+  const told: Contamination[] = [];
+  const judged = new Judge({
+    ...{ rules: RULES, evidence: null, logger: pino({ level: 'silent' }) },
+    onContamination: found => told.push(found),
+  });
+  open.push(judged);
+  const users = Array.from({ length: 20 }, (_, n) => session(judged, `s${n}`, `u-${n}`));
+  const named = (n: number, seq: number) => step(seq, { userId: `user_${n}` });
+  for (let seq = 0; seq < 50; seq += 1) {
+    for (const [n, { say }] of users.entries()) for (const side of SIDES) say(side, named(n, seq));
+  }
+  await until('it is known', () => judged.identityMismatch('events'));
+  judged.setRules({
+    events: { ...RULES.events, compare: { ...DEFAULT_RULES, key: null as never } },
+  });
+  judged.setRules(RULES);
+  await until('it is back', () => judged.restarts === 1 && judged.running);
+  const before = told.length;
+  const { say, tap } = users[0] as (typeof users)[number];
+  for (const side of SIDES) say(side, step(98), step(99));
+  const { legacy } = judged.books().get('events') as Books;
+  await until('it reads', () => (judged.books().get('events')?.legacy.seen ?? 0) > legacy.seen);
+  // The candidate alone, for which nobody is waited.
+  tap.legClosed('legacy');
+  say('candidate', named(1, 100));
+  const foreign = () => judged.isolationBooks().get('events')?.sides.candidate.foreign;
+  await until('it has seen it', () => foreign() === 1_001);
+  expect(judged.identityMismatch('events')).toBe(true);
+  expect(judged.isolationBooks().get('events')?.identityMismatch).toBe(true);
+  expect(told.slice(before)).toEqual([]);
 });
 
 function answer(body: string | Buffer, more: Partial<AnswerSample> = {}): AnswerSample {

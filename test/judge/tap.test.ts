@@ -38,6 +38,7 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
         heard.push(bytes);
       },
       note: () => undefined,
+      said: () => undefined,
     });
     tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
     await vi.advanceTimersByTimeAsync(10);
@@ -46,23 +47,55 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
   expect(tap.flushIfFree()).toBe(true);
 });
 
-test('a judge that begins anew is told again what a client has said of users, and when, and that but once a second', () => {
+/** What clients say, on one socket, and what the judge is told of it. */
+function talking() {
   const sent: Batch[] = [];
-  let now = 0;
+  const state = { now: 0 };
   const tap = new BatchTap({
     send: batch => void sent.push(batch),
-    now: () => now,
+    now: () => state.now,
     writes: new UnansweredWrites(5_000),
   });
-  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+  const subject = { id: 'ann', aliases: ['a@example.com'] };
+  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject });
   const told = () => {
     tap.flush();
-    const notes = sent.splice(0).flatMap(batch => batch.notes);
-    return notes.flatMap(note => (note.kind === 'said-address' ? [note.time] : []));
+    const words: string[] = [];
+    for (const batch of sent.splice(0)) {
+      readBatch(batch, {
+        piece: () => undefined,
+        note: ({ kind }) => kind.startsWith('said-') && words.push(kind),
+        said: (names, text) => words.push(`${names} ${text}`),
+      });
+      tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
+    }
+    return words;
   };
-  for (now of [5_000, 5_500, 6_000]) stream.saidAddress();
-  expect(told()).toEqual([5_000, 6_000]);
-  now = 9_000;
+  told();
+  return { tap, stream, told, subject, state };
+}
+
+test('what a client says is told with his names; what can not be read only as such, and but once a second', () => {
+  const { tap, stream, told, subject, state } = talking();
+  stream.said(Buffer.from('cancel run1'));
+  tap.said(subject, Buffer.from('/threads/t1'));
+  tap.said(null, Buffer.from('/threads/t2'));
+  const names = '["ann","a@example.com"]';
+  expect(told()).toEqual([`${names} cancel run1`, `${names} /threads/t1`, '[] /threads/t2']);
+  for (state.now of [5_000, 5_500, 6_000]) stream.said(null);
+  stream.said(Buffer.alloc(65_537));
+  expect(told()).toEqual(['said-unread', 'said-unread']);
+});
+
+test('of more than the judge has time for it is known that there was some, and that a judge begins anew', () => {
+  const { tap, stream, told, state } = talking();
+  for (let n = 0; n < 100; n += 1) stream.said(Buffer.alloc(65_536, 'a'));
+  const words = told();
+  expect(words.filter(word => !word.startsWith('said-'))).toHaveLength(32);
+  expect(words.filter(word => word === 'said-unheard')).toHaveLength(1);
+  state.now = 1_000;
+  stream.said(Buffer.from('again'));
+  expect(told()).toHaveLength(1);
   tap.beginAnew();
-  expect(told()).toEqual([6_000]);
+  expect(told()).toEqual(['said-unheard']);
 });

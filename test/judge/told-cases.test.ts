@@ -5,7 +5,8 @@
 //            allow   what the comparison allows besides, see Allowance
 //            steps   in order, each one of
 //                    [user, side or "both", event, ...]     legs of his socket say that
-//                    [user, "asks", status, body, status, body]   what legacy and candidate answer him
+//                    [user, "tells", text]                  he says that there; null: what nobody can read
+//                    [user, "asks", target, status, body, status, body]   what legacy and candidate answer him
 //                    ["pass", ms]
 //            told    all that is told, but for what both services sent: "rule side user path"
 import { readdirSync, readFileSync } from 'node:fs';
@@ -28,9 +29,12 @@ interface ToldCase {
   readonly told: readonly string[];
 }
 
+type Asked = [target: string, number, object, number, object];
+
 type Step =
   | readonly ['pass', number]
-  | readonly [user: string, how: 'asks', ...answers: [number, object, number, object]]
+  | readonly [user: string, how: 'asks', ...asked: Asked]
+  | readonly [user: string, how: 'tells', text: string | null]
   | readonly [user: string, how: Side | 'both', ...events: (object | string)[]];
 
 const CASES = readdirSync(FOLDER).flatMap(file => {
@@ -56,9 +60,11 @@ test.each(CASES)('$file: $one.name', ({ one }) => {
     const his = users.get(user) as ReturnType<typeof enter>;
     switch (how) {
       case 'asks': {
-        const [legacy, its, candidate, others] = what as [number, object, number, object];
-        return ask(user, answer(legacy, its), answer(candidate, others));
+        const [target, legacy, its, candidate, others] = what as Asked;
+        return ask(user, answer(legacy, its), answer(candidate, others), target);
       }
+      case 'tells':
+        return his.tells(what[0] as string | null);
       case 'both':
         return his.both(...(what as object[]));
       default:

@@ -91,6 +91,11 @@ export function judged(
         say,
         both: (...events: readonly (object | string)[]) =>
           void SIDES.map(side => say(side, ...events)),
+        /** Null: something that nobody can read. */
+        tells: (text: string | null) => {
+          stream.said(text === null ? null : Buffer.from(text));
+          flush();
+        },
         raw: (side: Side, text: string) => {
           stream.bytes(side, Buffer.from(text));
           flush();
@@ -99,8 +104,9 @@ export function judged(
       };
     },
     /** A request of a user's, and what both services answer. */
-    ask(id: string, legacy: AnswerSample, candidate: AnswerSample) {
+    ask(id: string, legacy: AnswerSample, candidate: AnswerSample, said = '/') {
       const subject = { id, aliases: [] };
+      tap.said(subject, Buffer.from(said));
       const request = { ...{ route: 'events', id: `r-${id}`, method: 'GET' }, subject, primary };
       tap.exchange({ ...request, isWrite: false, legacy, candidate });
       flush();

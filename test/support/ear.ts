@@ -7,7 +7,7 @@ import type {
   StreamTap,
   Tap,
 } from '../../src/ports.ts';
-import type { Side } from '../../src/rules/decide.ts';
+import type { Side, Subject } from '../../src/rules/decide.ts';
 import type { FrameTracker, StopAt } from '../../src/wire/frames.ts';
 import { MessageReader } from '../../src/wire/message-reader.ts';
 
@@ -49,8 +49,8 @@ export class HeardStream implements StreamTap {
     this.notes.push('said alone');
   }
 
-  saidAddress(): void {
-    this.notes.push('said an address');
+  said(text: Buffer | null): void {
+    this.notes.push(`said ${text}`);
   }
 
   held(isHeld: boolean): void {
@@ -87,6 +87,8 @@ export class Ear implements Tap {
   /** Looked at before the other one was there. */
   readonly answers: string[] = [];
   isDeaf = false;
+  /** What requests said, and by whom. */
+  readonly words: string[] = [];
   readonly twinned: ExchangeSample[] = [];
   readonly unpairedOnes: string[] = [];
   /** Who was not given a write. */
@@ -108,6 +110,10 @@ export class Ear implements Tap {
     if (this.isDeaf) return false;
     this.answers.push(`${side} ${body}`);
     return true;
+  }
+
+  said(subject: Subject | null, text: Buffer | null): void {
+    this.words.push(`${subject?.id} ${text}`);
   }
 
   markersAt(): null {

@@ -87,6 +87,20 @@ test('a safe request is answered by its own service, and both answers go to the 
   expect(candidate.got[0]?.headers['x-cutover-role']).toBe('shadow');
 });
 
+test('the judge hears what a request asks for, and what a write to both says; of one that goes to one service nothing', async () => {
+  const answers = { legacy: says('legacy'), candidate: says('candidate') };
+  const { ear, url } = await both(answers, { decision: { writeTo: 'both' } });
+  await fetch(`${url}/threads/t1?of=ann`);
+  await fetch(`${url}/cancel`, { method: 'POST', body: '{"run_id":"run1"}' });
+  expect(ear.words).toEqual([
+    'undefined /threads/t1?of=ann ',
+    'undefined /cancel {"run_id":"run1"}',
+  ]);
+  const off = await both(answers, { decision: { second: null } });
+  await fetch(`${off.url}/threads/t1`);
+  expect(off.ear.words).toEqual([]);
+});
+
 test.each(['POST', 'PUT', 'DELETE'])('%s is not shown to the other service (52)', async method => {
   const { legacy, candidate, ear, url } = await both(
     { legacy: says('legacy'), candidate: says('candidate') },

@@ -1,0 +1,78 @@
+// What clients have said of late, and what more of it than is kept means.
+import { expect, test } from 'vitest';
+import { SaidWords } from '../../src/rules/isolation/said-words.ts';
+
+const [ANN, BOB] = [1, 2];
+
+test.each([
+  ['run1', 'cancel run1, please'],
+  ['a.b@example.com', 'mail to:<A.B@Example.com>.'],
+  ['auth0|42', '{"to":"auth0|42"}'],
+  ['two words', 'words, and then two'],
+  ['döra', '/invite/d%C3%B6ra?x'],
+  ['döra', '{"to":"d\\u00f6ra"}'],
+  ['x', '{"text":"{\\"userId\\":\\"x\\"}"}'],
+  ['-7', 'n=-7&m'],
+])('%s is said by %s', (name, text) => {
+  const said = new SaidWords();
+  said.note(ANN, [], text, 0);
+  expect(said.isHis(ANN, name, 0)).toBe(true);
+  expect(said.isHis(BOB, name, 0)).toBe(false);
+  expect(said.mayBeSaid(BOB, name, 0)).toBe(true);
+  expect(said.isAnothers(BOB, name, 0)).toBe(true);
+  expect(said.isAnothers(ANN, name, 0)).toBe(false);
+});
+
+test('a part of a word is not said, nor a name of which one word is missing', () => {
+  const said = new SaidWords();
+  said.note(ANN, [], 'run10 user_1 two', 0);
+  for (const name of ['run1', 'user', 'two words']) {
+    expect(said.mayBeSaid(BOB, name, 0), name).toBe(false);
+  }
+});
+
+test('it is remembered for 30 s at least, and 60 at most', () => {
+  const said = new SaidWords();
+  said.note(ANN, [], 'first', 0);
+  said.note(ANN, [], 'run1', 29_999);
+  expect(said.mayBeSaid(BOB, 'run1', 59_998)).toBe(true);
+  expect(said.isHis(ANN, 'run1', 59_998)).toBe(true);
+  expect(said.mayBeSaid(BOB, 'run1', 90_000)).toBe(false);
+  said.note(ANN, [], 'run2', 90_001);
+  expect(said.mayBeSaid(BOB, 'run2', 300_000)).toBe(false);
+});
+
+test('his own names are no words of his about others', () => {
+  const said = new SaidWords();
+  said.note(ANN, ['ann', 'ann@example.com'], 'I am ann, ann@example.com, not bob', 0);
+  expect(said.mayBeSaid(BOB, 'ann', 0)).toBe(false);
+  expect(said.mayBeSaid(BOB, 'ann@example.com', 0)).toBe(false);
+  expect(said.mayBeSaid(BOB, 'bob', 0)).toBe(true);
+});
+
+test('who says more than is kept has said everything, and nobody else; all together beyond what is kept, everybody', () => {
+  const said = new SaidWords();
+  const words = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, n) => `w${from + n}`).join(' ');
+  said.note(ANN, [], words(0, 1_000), 0);
+  expect(said.isHis(ANN, 'other', 0)).toBe(false);
+  said.note(ANN, [], words(1_000, 1_001), 0);
+  expect(said.isHis(ANN, 'other', 0)).toBe(true);
+  expect(said.isHis(BOB, 'other', 0)).toBe(false);
+  expect(said.mayBeSaid(BOB, 'other', 0)).toBe(false);
+  said.note(null, [], words(1_001, 251_000), 0);
+  expect(said.mayBeSaid(BOB, 'other', 0)).toBe(true);
+  expect(said.isHis(BOB, 'other', 0)).toBe(false);
+  expect(said.isAnothers(BOB, 'other', 0)).toBe(false);
+  expect(said.mayBeSaid(BOB, 'other', 60_000)).toBe(false);
+});
+
+test('what nobody can read may be anything to him who said it, and what nobody has heard, to everybody', () => {
+  const said = new SaidWords();
+  said.unread(ANN, 0);
+  expect(said.mayBeSaid(ANN, 'x', 0)).toBe(true);
+  expect(said.isHis(ANN, 'x', 0)).toBe(false);
+  expect(said.mayBeSaid(BOB, 'x', 0)).toBe(false);
+  said.unheard(0);
+  expect(said.mayBeSaid(BOB, 'x', 0)).toBe(true);
+});
