@@ -13,6 +13,7 @@ import { answerFraming } from '../wire/body.ts';
 import { checkClientHandshake, checkServerHandshake, offeredProtocols } from '../wire/handshake.ts';
 import { fieldValues, without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
+import { afterReads } from './after-reads.ts';
 import { discardRest, phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
 import { failureOf } from './bypass-failure.ts';
@@ -89,6 +90,7 @@ export class BypassLane {
       if (socket !== null) {
         watchForDeadPeer(socket);
         if (client instanceof ServerResponse) askForBody(client, socket);
+        writeBehindReads(incoming, socket);
       }
       limitWait(outgoing, incoming, this.#legacy.config.responseTimeoutMs);
     });
@@ -411,6 +413,24 @@ function askForBody(response: ServerResponse, legacy: Socket): void {
   if (headers.expect === undefined || httpVersion !== '1.1') return;
   legacy.once(legacy instanceof TLSSocket ? 'secureConnect' : 'connect', () => {
     if (!response.headersSent) response.writeContinue();
+  });
+}
+
+/**
+ * What comes of a body goes out once everything that has arrived has been read. Written to a legacy that has closed
+ * it would take an answer along that nobody has read yet.
+ */
+function writeBehindReads(incoming: IncomingMessage, legacy: Socket): void {
+  let isHeld = false;
+  // Before the library's, which writes it.
+  incoming.prependListener('data', () => {
+    if (isHeld) return;
+    isHeld = true;
+    legacy.cork();
+    afterReads(() => {
+      isHeld = false;
+      legacy.uncork();
+    });
   });
 }
 
