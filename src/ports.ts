@@ -184,7 +184,10 @@ export interface RollbackProgress {
   readonly answers: AnswerTally;
   /** When the last byte of the candidate's was handed to a client's socket since (ms, `performance.now`). */
   readonly lastCandidateByteAt: number | null;
-  /** Bytes that waited in clients' sockets when the candidate's last one was handed over, all together. */
+  /**
+   * Bytes that waited in this process when the candidate's last one was handed over, of all clients together. What a
+   * kernel or a network holds is not among them.
+   */
   readonly queuedBytes: number;
   /** Settles when nothing is pending, or by `end`. */
   readonly done: Promise<void>;

@@ -28,7 +28,7 @@ export function proofText(proof: Proof): string {
   const lines = [
     `rollback ${id} of ${what}${sever ? ', severed' : ''}: ${stateText(state)}`,
     `  command              ${command.at}, by ${plain(by)}: ${plain(reason)}`,
-    `  last candidate byte  ${last}; ${queuedBytes} bytes were still on their way to clients`,
+    `  last candidate byte  ${last}; ${queuedBytes} bytes waited in the proxy then`,
     `  sessions             ${tallyText(sessions, SESSIONS)}`,
   ];
   if (answers.affected > 0) lines.push(`  answers, streams     ${tallyText(answers, ANSWERS)}`);

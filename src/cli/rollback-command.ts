@@ -20,8 +20,8 @@ what became of every session, and when the candidate's last byte went out. Asked
 tries again whatever is left. A route that is in stage complete, or was, where legacy has not heard of everything, stays
 without --accept-stale, and the others go: each is held by itself then (cutover release --route).
 
-Ends with 0 if all are on legacy, 1 if it was refused, 2 if nobody answers, 3 if something is left, 64 if
-the command was not understood.
+Ends with 0 if all are on legacy, 1 if it was refused, 2 if nobody answers, 3 if something is left, or if the
+proof could not be waited for, 64 if the command was not understood.
 Without admin port or token: kill -USR2 <pid of the proxy>.
 
 Examples:
@@ -101,7 +101,11 @@ async function throughWith(admin: AdminClient, begun: Proof): Promise<Proof> {
   let proof = begun;
   while (proof.state === 'running') {
     await pause(ASK_MS);
-    proof = await admin.get<Proof>(`/proofs/${proof.id}`);
+    proof = await admin.get<Proof>(`/proofs/${begun.id}`).catch(error => {
+      if (!(error instanceof CommandFailure)) throw error;
+      const message = `it holds, and its proof ${begun.id} can not be had: ${error.message}`;
+      throw new CommandFailure(3, message, error);
+    });
   }
   return proof;
 }

@@ -8,6 +8,8 @@ import { Journal } from './journal.ts';
 const FILE = 'proofs.jsonl';
 /** In memory; older ones are in the file. */
 const MOST_REMEMBERED = 100;
+/** So many of the last proofs have a number that is not given again: some 40 kB. */
+const MOST_COUNTED = 1_000;
 /** Beside what its pace takes, a rollback is watched for so long: a dial and a handshake that hang, and some. */
 const PATIENCE_MS = 15_000;
 
@@ -30,7 +32,7 @@ export interface Proof {
   readonly command: Instant;
   /** The last one that was handed to a client's socket after the command; null: none was. */
   readonly lastCandidateByte: (Instant & { readonly afterMs: number }) | null;
-  /** Bytes that waited in clients' sockets at that time, on their way. */
+  /** Bytes that waited in the proxy at that time; what the kernel had taken for a client is not among them. */
   readonly queuedBytes: number;
   readonly sessions: SessionTally;
   readonly answers: AnswerTally;
@@ -69,6 +71,8 @@ interface Remembered extends Watched {
 export class Proofs {
   readonly #logger: Logger;
   readonly #remembered = new Map<string, Remembered>();
+  /** How many proofs there are of each epoch, the file's included; those that were proven last come last. */
+  readonly #counts = new Map<number, number>();
   #journal: Journal<Proof> | null = null;
   #onOver: (proof: Proof) => void = () => undefined;
   /** Rollbacks whose proof could not be written. */
@@ -85,6 +89,11 @@ export class Proofs {
     try {
       const { journal, repair } = await Journal.open<Proof>(join(folder, FILE));
       this.#journal = journal;
+      const newest: string[] = [];
+      for await (const { id } of journal.newest()) {
+        if (newest.push(id) >= MOST_COUNTED) break;
+      }
+      for (const id of newest.reverse()) this.#count(id);
       if (repair !== null)
         this.#logger.warn(repair, 'the end of the proofs was none, and is kept beside');
     } catch (error) {
@@ -99,8 +108,9 @@ export class Proofs {
   /** Watches a rollback to its end, or until it takes too long. */
   watch(watched: Watched): Proof {
     const { epoch } = watched.entry;
-    const again = [...this.#remembered.values()].filter(({ entry }) => entry.epoch === epoch);
-    const id = again.length === 0 ? String(epoch) : `${epoch}.${again.length + 1}`;
+    const before = this.#counts.get(epoch) ?? 0;
+    const id = before === 0 ? String(epoch) : `${epoch}.${before + 1}`;
+    this.#count(id);
     const remembered: Remembered = { ...watched, id, over: null };
     this.#remembered.set(id, remembered);
     for (const oldest of this.#remembered.keys()) {
@@ -115,6 +125,17 @@ export class Proofs {
       void this.#finish(remembered);
     });
     return proofOf(remembered, null);
+  }
+
+  #count(id: string): void {
+    const [epoch = 0, repeat = 1] = id.split('.').map(Number);
+    const before = this.#counts.get(epoch) ?? 0;
+    this.#counts.delete(epoch);
+    this.#counts.set(epoch, Math.max(before, repeat));
+    for (const oldest of this.#counts.keys()) {
+      if (this.#counts.size <= MOST_COUNTED) break;
+      this.#counts.delete(oldest);
+    }
   }
 
   /** Told of every rollback that is over. */

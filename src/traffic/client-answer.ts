@@ -65,6 +65,10 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     });
   }
 
+  get client(): ServerResponse {
+    return this.#response;
+  }
+
   /** The exchange that feeds this answer. */
   follow(exchange: Exchange): void {
     this.#exchange = exchange;
@@ -78,9 +82,10 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     else if (this.#progress.isStuck(this.#response, nowMs, limitMs)) this.#response.destroy();
   }
 
-  /** A rollback has waited long enough for its end. */
+  /** Its end is not waited for any more. */
   cutShort(): void {
     this.isCutShort = true;
+    this.#cut();
     this.#response.destroy();
   }
 
@@ -138,6 +143,11 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
   }
 
   end(sent: readonly string[]): void {
+    this.#finish(sent);
+    this.#cut();
+  }
+
+  #finish(sent: readonly string[]): void {
     const response = this.#response;
     const trailers = trailerFields(sent);
     if (this.#isHeld && trailers.length === 0) {
@@ -174,7 +184,13 @@ export class ClientAnswer implements AnswerSink, Member, RolledBackAnswer {
     for (const run of this.rollbacks) run.handedOver();
   }
 
+  /** No byte of the service's follows. */
+  #cut(): void {
+    for (const run of this.rollbacks) run.cut(this);
+  }
+
   #cutOff(): void {
+    this.#cut();
     const { socket } = this.#response;
     if (this.#end === 'close' && socket !== null) cutOff(socket);
     else this.#response.destroy();

@@ -15,8 +15,8 @@ export function withoutCodings(headers: RawHeaders): RawHeaders {
   return [...kept, 'Accept-Encoding', 'identity'];
 }
 
-/** What feeds the client; `ours` takes bytes that are not the service's. */
-export type EventSink = AnswerSink & { ours(bytes: Buffer): void };
+/** What feeds the client; `ours` takes bytes that are not the service's, `cutShort` cuts it off. */
+export type EventSink = AnswerSink & { ours(bytes: Buffer): void; cutShort(): void };
 
 export class EventStream implements AnswerSink {
   readonly #response: ServerResponse;
@@ -57,10 +57,10 @@ export class EventStream implements AnswerSink {
     if (this.#ending || this.isPlain) return;
     this.#ending = true;
     this.#retryMs = retryMs;
-    if (!this.#response.headersSent || this.#isCoded) return void this.#response.destroy();
+    if (!this.#response.headersSent || this.#isCoded) return this.#sink.cutShort();
     if (isBetweenEvents(this.#tail)) return this.#finish();
     setTimeout(() => {
-      if (!this.#ended) this.#response.destroy();
+      if (!this.#ended) this.#sink.cutShort();
     }, limitMs).unref();
   }
 

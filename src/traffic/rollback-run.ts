@@ -1,19 +1,18 @@
 // One rollback in the lanes: which sessions and answers it found on the candidate, what became of each, and
 // when the candidate's last byte went to a client.
-import type net from 'node:net';
+import type { Writable } from 'node:stream';
 import type { AnswerTally, MoveKind, RollbackProgress, SessionTally } from '../ports.ts';
 
 /** A session, as far as a rollback is concerned with it. */
 export interface RolledBack {
   /** More than one where a wider or harsher one was asked for before the first was over. */
   rollbacks: readonly RollbackRun[];
-  readonly client: net.Socket;
+  /** Where its bytes go. */
+  readonly client: Pick<Writable, 'writableLength'>;
 }
 
 /** An answer or a stream of events. */
-export interface RolledBackAnswer {
-  rollbacks: readonly RollbackRun[];
-}
+export type RolledBackAnswer = RolledBack;
 
 type Outcome = 'inPlace' | 'redialled' | 'closed' | 'left';
 
@@ -28,7 +27,7 @@ export class RollbackRun implements RollbackProgress {
   readonly #pendingAnswers = new Set<RolledBackAnswer>();
   /** Sessions that are being opened, and may turn out to be the candidate's. */
   #opening = 0;
-  /** Waiting in each client's socket when the candidate's last byte had been handed to it. */
+  /** Waiting for each client in this process when the candidate's last byte had been handed over. */
   readonly #queued = new WeakMap<RolledBack, number>();
   queuedBytes = 0;
   readonly #onEnd: (run: RollbackRun) => void;
@@ -81,11 +80,11 @@ export class RollbackRun implements RollbackProgress {
     this.lastCandidateByteAt = performance.now();
   }
 
-  /** No byte of the candidate's follows, unless the session stays where it is after all. */
-  cut(session: RolledBack): void {
-    const [bytes, before] = [session.client.writableLength, this.#queued.get(session) ?? 0];
+  /** No byte of the candidate's follows, unless a session stays where it is after all. */
+  cut(whose: RolledBack): void {
+    const [bytes, before] = [whose.client.writableLength, this.#queued.get(whose) ?? 0];
     if (bytes === before) return;
-    this.#queued.set(session, bytes);
+    this.#queued.set(whose, bytes);
     this.queuedBytes += bytes - before;
   }
 

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { cutover } from '../support/command.ts';
 import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
@@ -47,7 +47,9 @@ test('rollback waits for its proof and ends with 3 if something is left; release
     /^route events is held on legacy\nrollback 1 of route events: partly\n/,
   );
   expect(ran.stdout).toContain('lost ?[2J');
-  expect(ran.stdout).toMatch(/last candidate byte +none was handed to a client after the command/);
+  expect(ran.stdout).toMatch(
+    /last candidate byte +none was handed to a client after the command; 0 bytes waited in the proxy then/,
+  );
   const released = await run('release', '--reason', 'found it');
   expect(released).toMatchObject({ code: 3, stderr: 'still held on legacy: events\n' });
   expect(released.stdout).toMatch(
@@ -119,6 +121,32 @@ test('a route in stage complete stays where it is, and is named with what takes 
   await run('release', '--reason', 'x', '--route', 'api');
   await op.write('events.json', flagsFor('events', 'live'));
 });
+
+// The fault: the command ended with 2, as if nothing had happened, and the script with 3.
+test.each([
+  ['script', /it holds, and nobody answers any more about its proof \S+\n$/],
+  ['command', /^it holds, and its proof \S+ can not be had: no proxy answers/],
+])(
+  'where the proxy goes away before the proof is there, the %s says that it holds, and ends with 3',
+  async (by, message) => {
+    const other = createAdmin({ ...op, token: TOKEN });
+    const { port } = await other.listen();
+    const there = { ...env, CUTOVER_ADMIN: `http://127.0.0.1:${port}` };
+    const words = ['--reason', 'lost', '--route', 'api'];
+    const { proofs } = op.rollbacks;
+    const find = vi.spyOn(proofs, 'find');
+    const asking =
+      by === 'script'
+        ? script('rollback', words, there)
+        : cutover(['rollback', ...words], { env: there, cwd: op.dir });
+    await until('it waits for the proof', () => find.mock.calls.length > 0);
+    find.mockRestore();
+    await other.close();
+    expect(await asking).toMatchObject({ code: 3, stderr: expect.stringMatching(message) });
+    op.traffic.rollbacks.at(-1)?.progress.end();
+    await run('release', '--reason', 'x', '--route', 'api');
+  },
+);
 
 test.each<[string[], number, RegExp]>([
   [['rollback'], 64, /^say why: --reason/],

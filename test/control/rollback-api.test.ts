@@ -5,12 +5,12 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { readiness } from '../../src/control/health.ts';
 import { Latch } from '../../src/control/latch.ts';
-import { Proofs } from '../../src/control/proofs.ts';
+import { commandNow, Proofs } from '../../src/control/proofs.ts';
 import { rollbackBySignal } from '../../src/control/rollback-signal.ts';
 import { statusOf } from '../../src/control/status.ts';
 import { hanging } from '../support/hanging.ts';
 import {
-  type FakeProgress,
+  FakeProgress,
   flagsFor,
   type Operated,
   operated,
@@ -124,6 +124,31 @@ test('68: a proof counts by a clock that never steps, whatever the one on the wa
   } finally {
     vi.useRealTimers();
   }
+});
+
+// The fault: from the hundredth repeat on, and after a restart, two proofs had one number.
+test('however often a rollback is asked for again, no two proofs have one number, after a restart neither', async () => {
+  const { entry } = op.rollbacks.latch.hold('latched', {
+    scope: '*',
+    reason,
+    by: 'operator alice',
+  });
+  const proven = (proofs: Proofs) => {
+    const progress = new FakeProgress();
+    progress.end();
+    const watched = { entry, command: commandNow(new Date()), progress };
+    return proofs.watch({ ...watched, paceMs: 0, leftOnCandidate: () => 1 }).id;
+  };
+  const ids = Array.from({ length: 150 }, () => proven(op.rollbacks.proofs));
+  expect(ids.slice(0, 2)).toEqual(['1', '1.2']);
+  expect(new Set(ids).size).toBe(150);
+  await until('all are kept', async () => {
+    const kept = await readFile(path.join(op.stateDir, 'proofs.jsonl'), 'utf8').catch(() => '');
+    return kept.split('\n').length > 150;
+  });
+  const later = new Proofs(op.logger);
+  await later.keepIn(op.stateDir);
+  expect([proven(later), proven(later)]).toEqual(['1.151', '1.152']);
 });
 
 test('a release lets flags decide again, and moves sessions back', async () => {

@@ -763,6 +763,33 @@ describe('HTTP', () => {
     expect(progress.lastCandidateByteAt).not.toBeNull();
   });
 
+  // The fault: of answers and streams nothing was counted.
+  test.each([
+    ['an event stream', '/events', { 'content-type': 'text/event-stream' }],
+    ['an answer', '/big', { 'content-length': 60_000_000 }],
+  ])('what waits for a client that does not read %s is counted', async (_what, path, head) => {
+    const { front, rollBack } = await web((_request, response) => {
+      response.writeHead(200, head);
+      response.write(`data: ${'x'.repeat(30_000_000)}`);
+    });
+    const client = net.connect(front.port, '127.0.0.1').pause();
+    open.push({ close: () => client.destroy() });
+    client.on('error', () => undefined);
+    client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    let [passed, unchanged] = [0, 0];
+    await until('the proxy passes no more of it on', () => {
+      const before = passed;
+      for (const { counters } of front.traffic.counters())
+        passed = Math.max(passed, counters.bytesToClient);
+      unchanged = passed === before ? unchanged + 1 : 0;
+      return passed > 1_000_000 && unchanged > 100;
+    });
+    const progress = rollBack();
+    await over(progress);
+    expect(progress.answers).toMatchObject({ affected: 1, ended: 1 });
+    expect(progress.queuedBytes).toBeGreaterThan(0);
+  });
+
   test('an answer without a body has a last byte as well', async () => {
     const finish: (() => void)[] = [];
     const { front, rollBack } = await web((_request, response) => {
