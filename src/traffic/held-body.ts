@@ -19,8 +19,17 @@ export interface HeldBody {
   readonly release: () => void;
 }
 
+/** A body that is not whole yet. */
+interface Coming {
+  readonly body: GatheredBytes;
+  /** Refuses it. */
+  readonly giveWay: () => void;
+}
+
 export class HeldBodies {
   #bytes = 0;
+  /** The oldest first. */
+  readonly #coming = new Set<Coming>();
   readonly #mostBytes: number;
 
   constructor(mostBytes = MOST_BYTES) {
@@ -34,7 +43,8 @@ export class HeldBodies {
 
   /**
    * The whole body; null if it is larger than `MOST_HELD_BYTES`, and then the request can still be
-   * read from its beginning; or why it can not be had. Rejects if the client breaks off. `onStart` is
+   * read from its beginning; or why it can not be had: `overloaded` if there is no room, and of all that have not
+   * come whole it is the one that is coming for longest. Rejects if the client breaks off. `onStart` is
    * called when the body is about to be read.
    */
   hold(incoming: IncomingMessage, onStart: () => void): Promise<HeldBody | null | ErrorCode> {
@@ -46,6 +56,7 @@ export class HeldBodies {
     return new Promise((resolve, reject) => {
       const body = new GatheredBytes(MOST_HELD_BYTES);
       const stop = () => {
+        this.#coming.delete(coming);
         incoming.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose);
       };
       const release = () => {
@@ -56,11 +67,13 @@ export class HeldBodies {
         release();
         resolve(why);
       };
+      const coming = { body, giveWay: () => refuse('overloaded') };
+      this.#coming.add(coming);
       const onData = (chunk: Buffer) => {
         body.add(chunk);
         this.#bytes += chunk.length;
-        if (this.#bytes > this.#mostBytes) return refuse('overloaded');
-        if (body.length <= MOST_HELD_BYTES) return;
+        this.#makeRoom();
+        if (!this.#coming.has(coming) || body.length <= MOST_HELD_BYTES) return;
         incoming.pause();
         refuse(null);
         incoming.unshift(body.view);
@@ -76,5 +89,16 @@ export class HeldBodies {
       };
       incoming.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose);
     });
+  }
+
+  /**
+   * Not whoever comes last is refused: clients that send most of a body and then next to nothing would keep
+   * everybody else out for as long as they like.
+   */
+  #makeRoom(): void {
+    for (const { body, giveWay } of this.#coming) {
+      if (this.#bytes <= this.#mostBytes) return;
+      if (body.length > 0) giveWay();
+    }
   }
 }

@@ -77,6 +77,35 @@ test('what is one too many is a 503 that says when to come again, and room is gi
   await second.has('\r\n\r\n400');
 });
 
+// The fault: 260 clients that sent most of a body, and then a byte now and then, had everybody else's writes refused
+// for hours.
+test('where there is no room, what has been coming for longest gives way, and not whoever comes whole', async () => {
+  const { client, answers, seen } = await holding();
+  const [empty, slow, quick] = [await client(), await client(), await client()];
+  // Of this one nothing is held yet.
+  empty.write(post(100, 0));
+  await until('it has begun', () => seen.begun === 1);
+  slow.write(post(900, 800));
+  await until('it has begun', () => seen.begun === 2);
+  for (let i = 1; i <= 3; i += 1) {
+    quick.write(post(600));
+    await until('it is held', () => answers.length === 1);
+    answers.shift()?.();
+    await until('it is answered', () => quick.text.split('\r\n\r\n600').length === i + 1);
+  }
+  await slow.has('"code":"overloaded"');
+  expect(slow.text).toMatch(/^HTTP\/1\.1 503 Service Unavailable\r\n/);
+  // What it still sends of that is no request, and what comes then is one.
+  slow.write('x'.repeat(100));
+  slow.write(post(400));
+  await until('it is held', () => answers.length === 1);
+  empty.write('x'.repeat(100));
+  await until('so is this', () => answers.length === 2);
+  for (const give of answers) give();
+  await slow.has('\r\n\r\n400');
+  await empty.has('\r\n\r\n100');
+});
+
 test('clients that leave, before the end of their bodies or after it, leave no room taken', async () => {
   const { client, answers, seen } = await holding();
   for (let i = 1; i <= 20; i += 1) {
