@@ -15,6 +15,16 @@ const AFTER_GAP = 1;
 /** It is of no stream: whose words follow, and the words. */
 const SAID = 2;
 
+/** A side's bytes are left out from here on, until a piece follows that says how many messages were. */
+export interface GapBegan {
+  readonly at: number;
+  readonly kind: 'gap-began';
+  readonly stream: number;
+  readonly side: Side;
+  readonly because: 'overload' | 'judge-restart';
+  readonly time: number;
+}
+
 /** A side's stream is there from now on. */
 export interface LegOpened {
   readonly at: number;
@@ -46,14 +56,7 @@ export type Note =
       readonly leftOut: number;
       readonly time: number;
     }
-  /** Its bytes are left out from here on, until a piece follows that says how many messages were. */
-  | {
-      readonly at: number;
-      readonly kind: 'gap-began';
-      readonly stream: number;
-      readonly side: Side;
-      readonly time: number;
-    }
+  | GapBegan
   /** It says nothing more, and would be heard if it did; so many messages began in the gap. */
   | {
       readonly at: number;

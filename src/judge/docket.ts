@@ -191,7 +191,7 @@ export class Docket {
       case 'leg-closed':
         return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
       case 'gap-began':
-        return this.#streams.get(note.stream)?.gapBegan(note.side, note.time);
+        return this.#streams.get(note.stream)?.gapBegan(note);
       case 'gap-ended':
         return this.#streams.get(note.stream)?.gapEnded(note.side, note.leftOut, note.time);
       case 'said-alone':

@@ -10,7 +10,7 @@ import type { Pairing } from '../rules/pairing/pairing.ts';
 import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
-import type { LegOpened, Piece } from './batch.ts';
+import type { GapBegan, LegOpened, Piece } from './batch.ts';
 import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
 import type { StreamWatch } from './stream-watch.ts';
 
@@ -44,6 +44,11 @@ export class JudgedStream {
   /** Number of the latest opening of a leg. */
   #generation = 0;
   #lastGapAt = Number.NEGATIVE_INFINITY;
+  /** Why the gap is that each side has, or will have next. */
+  readonly #gapBy: Record<Side, GapBegan['because']> = {
+    legacy: 'overload',
+    candidate: 'overload',
+  };
   /** Until then the client held both sides back; it does still where that never ends. */
   #heldUntil = Number.NEGATIVE_INFINITY;
   /** When the piece that is being read came. */
@@ -110,12 +115,13 @@ export class JudgedStream {
   }
 
   /** That side's bytes are left out, until a piece says that they are not. */
-  gapBegan(side: Side, time: number): void {
+  gapBegan({ side, because, time }: GapBegan): void {
     const reader = this.#readers[side];
     if (reader === undefined || reader.lost) return;
     this.#lastGapAt = Number.POSITIVE_INFINITY;
-    this.pairing.lost(side, time, 'overload');
-    if (side === 'legacy') this.#twin?.lost(side, time, 'overload');
+    this.#gapBy[side] = because;
+    this.pairing.lost(side, time, because);
+    if (side === 'legacy') this.#twin?.lost(side, time, because);
   }
 
   /** That side would be heard again, and is silent: what it does not say is missing, a window from now on. */
@@ -124,8 +130,7 @@ export class JudgedStream {
     if (reader === undefined || reader.lost) return;
     // Where in an event stream the bytes were left out the next piece says, and skips what it is torn from.
     if (this.facts.format === 'websocket') return this.#gap(side, leftOut, time);
-    this.pairing.gap(side, time);
-    if (side === 'legacy') this.#twin?.gap(side, time);
+    this.#gapIn(side, time, 0);
   }
 
   /**
@@ -154,8 +159,14 @@ export class JudgedStream {
     const torn = this.#readers[side]?.gap() ?? 0;
     this.#messages[side] += leftOut + torn;
     this.#lastGapAt = time;
-    this.pairing.gap(side, time, 'overload', leftOut + torn);
-    if (side === 'legacy') this.#twin?.gap(side, time, 'overload');
+    this.#gapIn(side, time, leftOut + torn);
+  }
+
+  #gapIn(side: Side, time: number, leftOut: number): void {
+    const because = this.#gapBy[side];
+    this.#gapBy[side] = 'overload';
+    this.pairing.gap(side, time, because, leftOut);
+    if (side === 'legacy') this.#twin?.gap(side, time, because);
   }
 
   #event(side: Side, decoded: Decoded, payload: Buffer, form: MessageForm): void {

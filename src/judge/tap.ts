@@ -415,8 +415,8 @@ class TappedStream implements StreamTap {
     else this.#leaveOut(side);
   }
 
-  #leaveOut(side: Side): void {
-    if (this.#leftOutAt[side] === null) this.#sayGapBegan(side);
+  #leaveOut(side: Side, because: 'overload' | 'judge-restart' = 'overload'): void {
+    if (this.#leftOutAt[side] === null) this.#sayGapBegan(side, because);
     this.#leftOutAt[side] = this.#tap.now();
   }
 
@@ -458,10 +458,10 @@ class TappedStream implements StreamTap {
   }
 
   /** At once: the side may have nothing more to say, and the other one's events wait for what was left out. */
-  #sayGapBegan(side: Side): void {
+  #sayGapBegan(side: Side, because: 'overload' | 'judge-restart'): void {
     this.#tap.inGap(this);
     this.#tap.note({
-      ...{ kind: 'gap-began', stream: this.number, side, time: this.#tap.now() },
+      ...{ kind: 'gap-began', stream: this.number, side, because, time: this.#tap.now() },
     });
   }
 
@@ -550,7 +550,7 @@ class TappedStream implements StreamTap {
       this.#sayOpened(side);
       this.#gapFrom[side] = this.#messages[side];
       this.#leftOutAt[side] = null;
-      this.#leaveOut(side);
+      this.#leaveOut(side, 'judge-restart');
     }
   }
 }

@@ -22,16 +22,24 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
   const writes = new UnansweredWrites(WINDOW_MS);
   const batches: Batch[] = [];
   const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
-  const docket = new Docket({
-    rules: { events: { compare, noise: null, isolation: DEFAULT_ISOLATION } },
-    watch: unwatched(),
-    onFinding: () => undefined,
-    onFailure: error => {
-      throw error;
-    },
-  });
+  const begin = () =>
+    new Docket({
+      rules: { events: { compare, noise: null, isolation: DEFAULT_ISOLATION } },
+      watch: unwatched(),
+      onFinding: () => undefined,
+      onFailure: error => {
+        throw error;
+      },
+    });
+  let docket = begin();
   return {
     tap,
+    /** The judge fails; the next one knows nothing. */
+    restart: () => {
+      batches.length = 0;
+      docket = begin();
+      tap.beginAnew();
+    },
     /** Another session fills all that the judge may have in hand. */
     overload: () => {
       const busy = tap.stream({ route: 'busy', id: 'b', format: 'sse', subject: null });
@@ -101,6 +109,23 @@ for (const format of ['websocket', 'sse'] as const) {
       expect(after.legacy).toMatchObject({ match: format === 'sse' ? 2 : 3, missing: 1 });
     });
   }
+}
+
+for (const format of ['websocket', 'sse'] as const) {
+  test(`${format}: what comes behind a judge that failed has its pair before it, and says that it was not the load`, () => {
+    const { tap, pass, restart } = judged();
+    const stream = tap.stream({ route: 'events', id: 's1', format, subject: null });
+    const say = format === 'sse' ? sse(stream) : webSocket(stream).say;
+    for (const side of SIDES) say(side, 1);
+    pass(2 * WINDOW_MS);
+    say('legacy', 2);
+    restart();
+    pass(500);
+    say('candidate', 2);
+    const { legacy, candidate } = pass(2 * WINDOW_MS);
+    expect(candidate.unjudged).toMatchObject({ 'judge-restart': 1, overload: 0 });
+    expect([legacy.missing, candidate.extra]).toEqual([0, 0]);
+  });
 }
 
 for (const format of ['websocket', 'sse'] as const) {
