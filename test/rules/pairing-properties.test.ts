@@ -30,6 +30,12 @@ interface Arrival {
   readonly value: unknown;
 }
 
+/**
+ * Well behind the opening of both legs, at 0: what is alone at a session's beginning, no later than a service is
+ * behind, may be what the other one sent before it knew the user.
+ */
+const BEGIN_MS = 8_000;
+
 /** Each side gets its events in their order, each of them late by as much as `delays` says. */
 function arrivals(streams: Readonly<Record<Side, readonly unknown[]>>, delays: readonly number[]) {
   const all: Arrival[] = [];
@@ -37,7 +43,7 @@ function arrivals(streams: Readonly<Record<Side, readonly unknown[]>>, delays: r
     let at = 0;
     for (const [index, value] of streams[side].entries()) {
       const delay = delays[(2 * index + nth) % delays.length] ?? 0;
-      at = Math.max(at, 1_000 + 10 * index + delay);
+      at = Math.max(at, BEGIN_MS + 10 * index + delay);
       all.push({ side, at, value });
     }
   }
@@ -240,11 +246,15 @@ const talks = fc
 
 /** Talks begin together, and say something every 40 ms; each side mixes them as it has them. */
 function spokenArrivals(said: Readonly<Record<Side, readonly Talk[]>>): Arrival[] {
-  const anchor = SIDES.map(own => ({ side: own, at: 500, value: { type: 'anchor', seq: 0 } }));
+  const anchor = SIDES.map(own => ({
+    side: own,
+    at: BEGIN_MS - 500,
+    value: { type: 'anchor', seq: 0 },
+  }));
   const all = SIDES.flatMap(own =>
     said[own].flatMap(({ says, late }) =>
       says.map((value, no) => {
-        return { side: own, at: 1_000 + 40 * no + (late[own][no] ?? 3_000), value };
+        return { side: own, at: BEGIN_MS + 40 * no + (late[own][no] ?? 3_000), value };
       }),
     ),
   );
@@ -500,5 +510,60 @@ test('whatever is lost of two streams that are the same, all verdicts are match 
       },
     ),
     { numRuns: 400 },
+  );
+});
+
+test('whoever connects in the middle of runs has no false alarm, however late one of the services is', () => {
+  const speech = fc.array(fc.tuple(run, fc.boolean()), { minLength: 40, maxLength: 60 });
+  const late = fc.record({ side, ms: fc.integer({ min: 0, max: 3_000 }), apart: fc.nat(50) });
+  const everyMs = fc.constantFrom(100, 250, 400);
+  fc.assert(
+    fc.property(
+      speech,
+      late,
+      everyMs,
+      fc.boolean(),
+      (words, { side: slow, ms, apart }, gapMs, greets) => {
+        const connectMs = 20_000;
+        const opened = { legacy: connectMs, candidate: connectMs + apart };
+        const all: Action[] = SIDES.flatMap(own => {
+          const lag = own === slow ? ms : 0;
+          const said = words.map(([run_id, isStep], no) => ({
+            // Half of them before, as told by who is on time, and the rest for at least three seconds behind.
+            at: connectMs + gapMs * (no - 20) + lag,
+            value: isStep
+              ? { type: 'step', run_id, seq: no }
+              : { type: 'token', run_id, text: `w${no}` },
+          }));
+          // What a service sends while the user is not there, nobody hears.
+          const heard = said.filter(({ at }) => at >= opened[own]);
+          const hello = greets ? [{ at: opened[own], value: { type: 'hello' } }] : [];
+          return [
+            { at: opened[own], do: (one: Pairing, at: number) => one.legOpened(own, at) },
+            ...[...hello, ...heard].map(({ at, value }) => ({
+              at,
+              do: (one: Pairing, now: number) => one.event(own, value, now),
+            })),
+          ];
+        }).sort((a, b) => a.at - b.at);
+        const lines: string[] = [];
+        const one = pairing(finding => lines.push(lineOf(finding)));
+        let next = 0;
+        for (let sweep = connectMs; sweep <= connectMs + 40_000; sweep += 100) {
+          for (let each = all[next]; each !== undefined && each.at < sweep; each = all[next]) {
+            next++;
+            each.do(one, each.at);
+          }
+          one.sweep(sweep);
+        }
+        expect(one.pending).toBe(0);
+        expect(lines.filter(line => !/^(match|unjudged)/.test(line))).toEqual([]);
+        // Nothing that both had is lost by that.
+        expect(
+          one.books.legacy.unjudged['no-second'] + one.books.candidate.unjudged['no-second'],
+        ).toBeLessThanOrEqual(Math.ceil(ms / gapMs) + 1);
+      },
+    ),
+    { numRuns: 300 },
   );
 });

@@ -1,5 +1,6 @@
 // One correlation lane of a session: its events that wait, and how far its pairs have come.
 import type { Side } from '../decide.ts';
+import type { FirstPair } from './beginning.ts';
 import { Order, type Pair, type Rest } from './order.ts';
 import type { Pending } from './pending.ts';
 
@@ -14,6 +15,8 @@ export class Lane {
   /** The gap after which both sides were first seen to run together again, and from which place on. */
   gap = 0;
   readonly resumed: Record<Side, number> = { legacy: -1, candidate: -1 };
+  /** Its first pair of the beginning at hand: see `Beginning`. */
+  first: FirstPair | null = null;
   /** When its latest event arrived. */
   lastAt = 0;
   /** Null as long as everything comes in order. */

@@ -1,25 +1,18 @@
 // Which legs were there when, and where copies were lost: why an event without a pair may have none.
-import { instantMs } from '../compare/instant.ts';
-import { isRecord, read } from '../compare/record.ts';
 import { SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason } from '../verdict.ts';
+import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import type { Pending } from './pending.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
 
-/**
- * Legs that open within so long were dialled for one client at one time. Well above a handshake, and
- * above what jitter does to one.
- */
-const TOGETHER_MS = 800;
-
 interface Leg {
   /** Null while it is not there. */
   openedAt: number | null;
   openings: number;
-  /** When its first event was sent: by then it was among those who are sent events. */
-  joinedAt: number | null;
+  /** Of its first event: by then it was among those who are sent events. */
+  joined: Moment | null;
   /** The event at which both sides were first seen to run together; null before. */
   anchor: number | null;
   /** Number of the last event before the latest gap. */
@@ -39,7 +32,8 @@ export class Legs {
   readonly #windowMs: number;
   readonly #leftOut: LeftOutWrites | null;
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
-  #areTogether = false;
+  /** Null where they were not dialled together. */
+  #beginning: Beginning | null = null;
   #gap = NO_GAP;
   /** Since then replies may be to what one service was told alone. */
   #saidAloneAt = Number.POSITIVE_INFINITY;
@@ -59,12 +53,13 @@ export class Legs {
     const leg = this.#legs[side];
     leg.openedAt = atMs;
     leg.openings++;
-    leg.joinedAt = null;
+    leg.joined = null;
     this.#lost[side] = null;
     for (const each of SIDES) this.#legs[each].anchor = null;
     const other = this.#legs[otherSide(side)];
-    this.#areTogether =
+    const areTogether =
       other.openedAt !== null && atMs - other.openedAt <= TOGETHER_MS && leg.openings === 1;
+    this.#beginning = areTogether ? new Beginning(atMs, this.#windowMs) : null;
   }
 
   closed(side: Side): void {
@@ -89,14 +84,14 @@ export class Legs {
   arrived(event: Pending): void {
     const leg = this.#legs[event.side];
     // A replay was sent long before its leg was there.
-    if (leg.joinedAt !== null || event.isReplay) return;
-    const sent = Math.min(sentAt(event) ?? event.at, event.at);
-    // Not before it was there, whatever the sender's clock says.
-    leg.joinedAt = Math.max(sent, leg.openedAt ?? sent);
+    if (leg.joined === null && !event.isReplay) {
+      leg.joined = { at: event.at, sent: sentAt(event) };
+    }
   }
 
   paired(legacy: Pending, candidate: Pending): void {
     const { legacy: left, candidate: right } = this.#legs;
+    this.#beginning?.paired(legacy, candidate);
     if (left.anchor === null || right.anchor === null) this.#anchor(legacy, candidate);
     const { lane } = legacy;
     if (this.#gap === NO_GAP || lane === null || lane !== candidate.lane) return;
@@ -105,6 +100,11 @@ export class Legs {
     lane.gap = this.#gap.nth;
     lane.resumed.legacy = legacy.place;
     lane.resumed.candidate = candidate.place;
+  }
+
+  /** Which was whose is not sure. */
+  guessed(legacy: Pending, candidate: Pending): void {
+    this.#beginning?.guessed(legacy, candidate);
   }
 
   /** Both sides run together from here. Only what has a name of its own proves that, and no replay. */
@@ -135,25 +135,36 @@ export class Legs {
 
   /**
    * Did the event come before both legs were seen to run together, so that the other one may not have
-   * had it? Where they were dialled together that is a moment: by the event's own word, else by when it
-   * arrived. Behind a late leg it is until the first common event, and no longer than a window.
+   * had it? See `Beginning` for legs that were dialled together. Behind a late leg it is until the first
+   * common event, and no longer than a window.
    */
   isEarly(event: Pending): boolean {
     const { side, at } = event;
-    const other = this.#legs[otherSide(side)];
-    if (other.openedAt === null || this.#isBehindAnchor(event)) return false;
-    if (!this.#areTogether) return at <= this.#bothOpenAt(other.openedAt, side) + this.#windowMs;
+    const { openedAt, joined } = this.#legs[otherSide(side)];
+    if (openedAt === null) return false;
+    if (this.#beginning === null) {
+      return (
+        !this.#isBehindAnchor(event) && at <= this.#bothOpenAt(openedAt, side) + this.#windowMs
+      );
+    }
     if (this.#isToBoth(event)) return false;
-    const sent = sentAt(event);
-    const latest = other.openedAt + TOGETHER_MS;
-    if (sent === null) return at <= latest;
-    // One that says nothing for a long time has joined all the same.
-    return Math.min(sent, at) <= Math.min(other.joinedAt ?? other.openedAt, latest);
+    return this.#beginning.mayPrecede(event, { openedAt, joined });
+  }
+
+  /** May they be one event that was changed? Not where they are further apart than both sides are at their beginning. */
+  fits(legacy: Pending, candidate: Pending): boolean {
+    return this.#beginning?.fits(legacy, candidate) ?? true;
+  }
+
+  /** Dialled together, and before it is known how far apart they are: may it be from before both were there? */
+  mayBeEarly(event: Pending): boolean {
+    const isOpen = this.#beginning?.isOpenAt(event.at) === true;
+    return isOpen || (this.#beginning !== null && this.isEarly(event));
   }
 
   /** A reply where both were dialled together: each greets whenever it is there, and answers what both were told. */
   #isToBoth({ plan }: Pending): boolean {
-    return plan.isReply && this.#areTogether;
+    return plan.isReply && this.#beginning !== null;
   }
 
   /** Why events were lost last. */
@@ -167,7 +178,7 @@ export class Legs {
       this.#mayBeToOne(event) ||
       this.#isInGap(event) ||
       this.#mayBeLeftOut(event) ||
-      (!this.#areTogether && this.isEarly(event))
+      (this.#beginning === null && this.isEarly(event))
     );
   }
 
@@ -199,17 +210,11 @@ export class Legs {
   }
 }
 
-/** By the event's own word, epoch ms; null where it does not say. */
-function sentAt({ plan, value }: Pending): number | null {
-  if (plan.stamp === null || !isRecord(value)) return null;
-  return instantMs(read(value, plan.stamp, plan.envelopes)) ?? null;
-}
-
 function notThere(): Leg {
   return {
     openedAt: null,
     openings: 0,
-    joinedAt: null,
+    joined: null,
     anchor: null,
     lastBeforeGap: -1,
   };

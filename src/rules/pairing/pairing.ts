@@ -253,8 +253,10 @@ export class Pairing {
     const lag = Math.abs(legacy.at - candidate.at);
     if (lag > this.#lagMs) this.#lagMs = lag;
     const isGuess = this.#isGuess(legacy, candidate);
-    if (isGuess) this.#guessed.note(printOf(legacy), this.#now);
-    else this.#legs.paired(legacy, candidate);
+    if (isGuess) {
+      this.#guessed.note(printOf(legacy), this.#now);
+      this.#legs.guessed(legacy, candidate);
+    } else this.#legs.paired(legacy, candidate);
     this.#content.note(exactOf(candidate), this.#now);
     // Of legacy's own only what has a name can be a duplicate; a changed one may come from the candidate as well.
     const mayRepeat = legacy.isNamed || hasFindings(comparison);
@@ -355,13 +357,14 @@ export class Pairing {
   /** Is it one event, though all that is known is that both have one key? Many events may share it. */
   #isChanged(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
     const isSettled = !this.#isUnsettled(legacy) && !this.#isUnsettled(candidate);
-    if (isSettled && (isOver || legacy.isNamed)) return true;
+    if (isSettled && (legacy.isNamed || (isOver && this.#legs.fits(legacy, candidate))))
+      return true;
     return isOver ? isSameButForUsers(legacy, candidate) : this.#isReadressed(legacy, candidate);
   }
 
   #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
     if (this.#isUnsettled(legacy) || this.#isUnsettled(candidate)) return false;
-    if (!isLikely(legacy, candidate)) return false;
+    if (!isLikely(legacy, candidate) || !this.#legs.fits(legacy, candidate)) return false;
     return isOver || this.#isReadressed(legacy, candidate);
   }
 
@@ -449,7 +452,20 @@ export class Pairing {
   /** Could either of them as well be the pair of another one that says the same, and that is lost? */
   #isGuess(legacy: Pending, candidate: Pending): boolean {
     if (legacy.isNamed) return false;
-    return this.#isUnsettled(legacy) || this.#isUnsettled(candidate);
+    return (
+      this.#isUnsettled(legacy) ||
+      this.#isUnsettled(candidate) ||
+      ((this.#legs.mayBeEarly(legacy) || this.#legs.mayBeEarly(candidate)) &&
+        this.#hasOther(legacy))
+    );
+  }
+
+  /** Does one that says something else under the same name wait, so that its run says much, and may repeat itself? */
+  #hasOther(event: Pending): boolean {
+    return SIDES.some(side => {
+      const other = this.#waiting[side].find(event.match);
+      return other !== undefined && printOf(other) !== printOf(event);
+    });
   }
 
   /** Was one that says the same paired by a guess of late? Then this one may be what is left over. */

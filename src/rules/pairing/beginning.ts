@@ -1,0 +1,166 @@
+// The beginning of two legs that were dialled together. A service sends to whoever is there when it sends, so of
+// what goes on already the one that is behind sends more:
+//
+//   legacy      a  b | c  d  e          | its leg is there
+//   candidate        | a  b  c  d  e    a and b have no pair, and are nobody's fault
+//
+// How far apart the services are is learned from the first pairs, by when events arrived, or by what they say
+// themselves of when they were sent: that is known to the millisecond, also where the way is slow, and on either
+// side by a clock of its own, so that stamps are held against those of the same side alone.
+import { instantMs } from '../compare/instant.ts';
+import { isRecord, read } from '../compare/record.ts';
+import type { Side } from '../decide.ts';
+import type { Lane } from './lane.ts';
+import type { Pending } from './pending.ts';
+
+/**
+ * Legs that open within so long were dialled for one client at one time. Well above a handshake, and
+ * above what jitter does to one.
+ */
+export const TOGETHER_MS = 800;
+/** Pairs from which the distance is learned. */
+const FIRST_PAIRS = 8;
+/** From fewer nothing is known of how much it varies: it may, as it seems, be as much as it is. */
+const FEW_PAIRS = 4;
+
+/** When an event came, and when it was sent by its own word, epoch ms; null where that is not known. */
+export interface Moment {
+  readonly at: number;
+  readonly sent: number | null;
+}
+
+/** The first pair of a lane: its places, and by how much the candidate's is behind. */
+export interface FirstPair {
+  readonly beginning: Beginning;
+  readonly place: Readonly<Record<Side, number>>;
+  readonly behind: Moment;
+}
+
+interface Opened {
+  readonly openedAt: number;
+  /** Of its first event: by then it was among those who are sent events. Null before. */
+  readonly joined: Moment | null;
+}
+
+export class Beginning {
+  readonly #windowMs: number;
+  /** Nothing that arrives later is due to it: an event may be behind by a window, and wait for another one. */
+  readonly #until: number;
+  readonly #byArrival = new Distance();
+  readonly #byStamp = new Distance();
+  /** Of what may be paired wrongly, by arrival: as long as nothing else is known. */
+  readonly #byGuess = new Distance();
+  /** Numbers of the first pair of all; null before. */
+  #first: Readonly<Record<Side, number>> | null = null;
+
+  /** `at`: when the second leg opened. */
+  constructor(at: number, windowMs: number) {
+    this.#windowMs = windowMs;
+    this.#until = at + 2 * windowMs;
+  }
+
+  paired(legacy: Pending, candidate: Pending): void {
+    if (legacy.at > this.#until || !legacy.isPointed || legacy.plan.isReply) return;
+    if (legacy.isReplay || candidate.isReplay) return;
+    const { lane } = legacy;
+    const isFirst = lane !== null && lane === candidate.lane && this.#firstOf(lane) === null;
+    const isFull = this.#byArrival.pairs >= FIRST_PAIRS;
+    if (!isFirst && isFull) return;
+    this.#first ??= { legacy: legacy.no, candidate: candidate.no };
+    const [left, right] = [sentAt(legacy), sentAt(candidate)];
+    const behind = {
+      at: candidate.at - legacy.at,
+      sent: left === null || right === null ? null : right - left,
+    };
+    if (isFirst) {
+      const place = { legacy: legacy.place, candidate: candidate.place };
+      lane.first = { beginning: this, place, behind };
+    }
+    if (isFull) return;
+    this.#byArrival.add(behind.at);
+    if (behind.sent !== null) this.#byStamp.add(behind.sent);
+  }
+
+  guessed(legacy: Pending, candidate: Pending): void {
+    if (legacy.at <= this.#until && !legacy.plan.isReply) {
+      this.#byGuess.add(candidate.at - legacy.at);
+    }
+  }
+
+  /** Is nothing known yet of how far apart the services are, and may it be that this is still due to it? */
+  isOpenAt(at: number): boolean {
+    return this.#first === null && at <= this.#until - this.#windowMs;
+  }
+
+  /**
+   * Are they about as far apart as others are, so that they may be one event? One that has no pair, and one whose
+   * pair is still to come, wait at one time only if they are a window further apart than that.
+   */
+  fits(legacy: Pending, candidate: Pending): boolean {
+    const known = this.#byArrival.pairs === 0 ? this.#byGuess : this.#byArrival;
+    if (legacy.at > this.#until || known.pairs === 0) return true;
+    return known.isWithin(this.#windowMs / 2, candidate.at - legacy.at);
+  }
+
+  /** May the other service, if it sent the event at all, have sent it before its leg was there? */
+  mayPrecede(event: Pending, { openedAt, joined }: Opened): boolean {
+    const { side, at, lane, place, no } = event;
+    if (at > this.#until) return false;
+    const isBehind = this.#first !== null && no > this.#first[side];
+    const first = this.#firstOf(lane);
+    // A service may be behind with one run alone: what came before in others says nothing of it.
+    if (first === null ? isBehind : place > first.place[side]) return false;
+    // One that says nothing for a long time has joined all the same.
+    const latest = openedAt + TOGETHER_MS;
+    const isPrompt = joined !== null && joined.at <= latest;
+    if (isPrompt && joined.sent !== null && this.#byStamp.pairs > 0) {
+      const sent = sentAt(event);
+      if (sent !== null) {
+        return sent - this.#byStamp.most(side, first?.behind.sent, !isBehind) <= joined.sent;
+      }
+    }
+    if (this.#byArrival.pairs === 0) {
+      return at <= latest || (this.#byGuess.pairs > 0 && at - this.#byGuess.most(side) <= latest);
+    }
+    const behindMs = this.#byArrival.most(side, first?.behind.at, !isBehind);
+    return at - behindMs <= (isPrompt ? joined.at : latest);
+  }
+
+  #firstOf(lane: Lane | null): FirstPair | null {
+    return lane?.first?.beginning === this ? lane.first : null;
+  }
+}
+
+/** By its own word; null where it does not say, or in whole seconds. */
+export function sentAt({ plan, value }: Pending): number | null {
+  if (plan.stamp === null || !isRecord(value)) return null;
+  const sent = instantMs(read(value, plan.stamp, plan.envelopes)) ?? null;
+  return sent === null || sent % 1_000 === 0 ? null : sent;
+}
+
+/** By how much the candidate is behind legacy, ms; below 0 where it is ahead. */
+class Distance {
+  pairs = 0;
+  #least = Number.POSITIVE_INFINITY;
+  #most = Number.NEGATIVE_INFINITY;
+
+  add(ms: number): void {
+    this.pairs += 1;
+    this.#least = Math.min(this.#least, ms);
+    this.#most = Math.max(this.#most, ms);
+  }
+
+  isWithin(marginMs: number, ms: number): boolean {
+    return ms >= this.#least - marginMs && ms <= this.#most + marginMs;
+  }
+
+  /** By how much that side is behind the other one: in a lane where that is known, else at most; or may be. */
+  most(side: Side, ofLane: number | null = null, mayBe = true): number {
+    const sign = side === 'candidate' ? 1 : -1;
+    const most = side === 'candidate' ? this.#most : -this.#least;
+    const seen = sign * (ofLane ?? sign * most);
+    if (!mayBe) return seen;
+    const varies = this.#most - this.#least;
+    return seen + (this.pairs < FEW_PAIRS ? Math.max(varies, Math.abs(most)) : varies);
+  }
+}
