@@ -167,6 +167,13 @@ function statusText(routes: readonly RouteIsolation[]): string {
       lines.push(`${plain(route)}: ${count} of ${side} by ${rule}, ${outcome}`);
     }
   }
+  for (const { route, shared } of routes) {
+    for (const { eventType, path, count, prevented } of shared) {
+      const what = `${count} of ${eventType || 'no type'} name others at ${path || 'several places'}`;
+      const become = `${prevented} were rewritten or withheld`;
+      lines.push(plain(`${route}: ${what} in both services' events; ${become}`));
+    }
+  }
   for (const { route, sides } of routes) {
     for (const side of ['legacy', 'candidate'] as const) {
       const { uninspectable, crowded } = sides[side];

@@ -4,7 +4,7 @@ import type { RouteChange } from '../control/stage-change.ts';
 import type { StageView } from '../control/stage-view.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { CommandFailure, NOT_UNDERSTOOD } from './failure.ts';
-import { paint, print, table } from './output.ts';
+import { paint, plain, print, table } from './output.ts';
 
 const HELP = `
 Stages, in the order of a migration:
@@ -104,7 +104,7 @@ function changeText(change: RouteChange): string {
       ? `  ${dryRun ? 'would write' : 'wrote'} ${files.join(', ')}; flags ${revision}`
       : `  no flag needed a change; flags ${revision}`,
   ];
-  for (const warning of warnings) lines.push(paint('yellow', `  warning: ${warning}`));
+  for (const warning of warnings) lines.push(paint('yellow', plain(`  warning: ${warning}`)));
   if (pinned.length > 0) lines.push(`  single users are pinned by ${pinned.join(', ')}`);
   for (const { flag, message } of problems) {
     lines.push(paint('yellow', `  warning: ${flag ?? 'flags'}: ${message}`));

@@ -19,6 +19,7 @@ import { KnownValues } from '../rules/known-values.ts';
 import { Redactor } from '../rules/redaction.ts';
 import type { Guardrails } from './guardrails.ts';
 import { type Entry, Journal } from './journal.ts';
+import { SharedAddresses } from './shared-addresses.ts';
 
 const FILE = 'incidents.jsonl';
 /**
@@ -79,6 +80,8 @@ export class Incidents {
     hash: text => this.#nameless(text),
   });
   readonly #counts = new Map<string, ContaminationCount>();
+  /** What both services send, which is on no other record. */
+  readonly shared = new SharedAddresses();
   /** By session and side, in order. */
   readonly #unclaimed = new Map<string, Unclaimed[]>();
   #unclaimedCount = 0;
@@ -121,8 +124,9 @@ export class Incidents {
   contaminated(found: Contamination): void {
     const isAtOnce = found.rule === 'routing' || found.rule === 'marker';
     const prevented = isAtOnce ? this.#take(keyOf(found)) : null;
-    // The judge's books count it, and it is nobody's fault alone.
-    if (!found.onBoth) this.#act(found, prevented?.outcome ?? null);
+    // Nobody's fault alone.
+    if (found.onBoth) this.#share(found, prevented !== null);
+    else this.#act(found, prevented?.outcome ?? null);
   }
 
   /** What a lane kept from a client; `unseen`: the judge has no copy of it. */
@@ -157,6 +161,13 @@ export class Incidents {
     clearTimeout(first.timer);
     this.#unclaimedCount -= 1;
     return first.event;
+  }
+
+  #share(found: Contamination, isPrevented: boolean): void {
+    if (found.rule !== 'routing') return;
+    const { route, side, path, eventType } = found;
+    const counts = { count: side === 'candidate' ? 1 : 0, prevented: isPrevented ? 1 : 0 };
+    this.shared.add(route, { eventType, path, kept: () => this.#typeOf(found) }, counts);
   }
 
   #onlyPrevented(event: Prevented): void {

@@ -5,6 +5,7 @@ import type { IsolationRule } from '../rules/isolation/incident.ts';
 import type { Uninspectable } from '../rules/isolation/rules.ts';
 import type { ContaminationCount } from './incidents.ts';
 import type { ProxyView } from './proxy-view.ts';
+import type { SharedAddress } from './shared-addresses.ts';
 
 export interface IsolationView {
   /** As configured; null: it follows from who serves. A flag may say otherwise for some. */
@@ -19,6 +20,8 @@ export interface IsolationView {
   readonly sides: Readonly<Record<Side, SideView>>;
   /** Contaminated events since the start, by what told and what became of them. */
   readonly contaminated: readonly Omit<ContaminationCount, 'route'>[];
+  /** Where both services name others alike, most frequent first: no incidents. */
+  readonly shared: readonly SharedAddress[];
 }
 
 interface SideView {
@@ -64,6 +67,7 @@ export function isolationView(
     contaminated: [...incidents.counts]
       .filter(({ route }) => route === name)
       .map(({ route: _, ...count }) => count),
+    shared: incidents.shared.of(name),
   };
 }
 

@@ -41,7 +41,7 @@ export interface ProxyView {
   readonly rollbacks: Rollbacks;
   readonly guardrails: Pick<Guardrails, 'of' | 'refuseForward' | 'counts'>;
   /** Events with another user's data. */
-  readonly incidents: Pick<Incidents, 'last' | 'counts' | 'unkept'>;
+  readonly incidents: Pick<Incidents, 'last' | 'counts' | 'unkept' | 'shared'>;
   /** Where changes are put on record. */
   readonly audit: Audit;
   /** What became of writes. */

@@ -4,7 +4,7 @@ import pino from 'pino';
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
 import type { Decider } from '../ports.ts';
-import { decide, SIDES } from '../rules/decide.ts';
+import { decide, isolationByDefault, SIDES } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
 import { EVERYTHING } from '../rules/latch.ts';
 import { isBack, isForward, type Stage, type StageTarget, stageTarget } from '../rules/stage.ts';
@@ -47,6 +47,9 @@ export interface RouteChange {
 const GIVES_UP =
   'legacy hears of nothing any more and is not compared with: there is no instant way back, and a rollback needs --accept-stale (acceptStale)';
 
+/** Of places in which both services name others; all of them are in the isolation view. */
+const MOST_TOLD = 10;
+
 type Changed = Omit<RouteChange, 'warnings'>;
 
 /** What is to be done with one route's flags. */
@@ -84,7 +87,9 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
       const change = request.dryRun
         ? await preview(proxy, route, plan)
         : await carryOut(proxy, route, plan, wanted);
-      changes.push({ ...change, warnings: givenUp(plan.before, plan.after, staleSince) });
+      const rewritten = isForward(plan.before, plan.after) ? rewrittenOn(proxy, route) : [];
+      const warnings = [...givenUp(plan.before, plan.after, staleSince), ...rewritten];
+      changes.push({ ...change, warnings });
       const isAccepted = acceptStale && !request.dryRun && plan.after.name !== 'complete';
       if (isAccepted) proxy.rollbacks.acceptStale([route.name]);
     } catch (error) {
@@ -225,6 +230,21 @@ function givenUp(before: Stage, after: Stage, staleSince: string | null): readon
   return [
     `legacy has not heard of everything since ${staleSince}: as long as nobody says that it will do (--accept-stale, acceptStale), nothing rolls back by itself, and a rollback has to say so`,
   ];
+}
+
+/** What both services send alike does not come through alike: what the lane will make of it, as sentences. */
+function rewrittenOn({ incidents }: ProxyView, route: RouteConfig): readonly string[] {
+  const mode = route.isolation.mode ?? isolationByDefault('candidate', route);
+  if (mode === 'observe') return [];
+  const shared = incidents.shared.of(route.name);
+  const told = shared.slice(0, MOST_TOLD).map(({ eventType, path, count }) => {
+    const where = path === '' ? 'at several places' : `at ${path}`;
+    const what = `events of type ${eventType || '(none)'} name others ${where}, and legacy's do as well (${count})`;
+    const become = mode === 'block' ? 'withheld' : 'rewritten';
+    return `${what}: where the candidate serves they are ${become}, unless isolation declares that field as provenance, or what it stands in as content`;
+  });
+  const rest = shared.length - told.length;
+  return rest > 0 ? [...told, `and so at ${rest} more places: see cutover isolation status`] : told;
 }
 
 /** Decides by other flags, under what holds routes on legacy now: that comes before any flag. */

@@ -107,7 +107,7 @@ export function decide(
  * What is sent to a user unasked is for him alone. What he asks for may well name others as recipients (his
  * own outbox), and rewriting that would harm him: an answer is left alone until a route says otherwise.
  */
-function isolationByDefault(primary: Side, { protocol }: RouteRules): IsolationMode {
+export function isolationByDefault(primary: Side, { protocol }: RouteRules): IsolationMode {
   return primary === 'candidate' && protocol !== 'http' ? 'sanitize' : 'observe';
 }
 

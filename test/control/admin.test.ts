@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import type { RouteChange } from '../../src/control/stage-change.ts';
 import { CutoverError } from '../../src/errors.ts';
+import { SIDES } from '../../src/rules/decide.ts';
 import {
   FakeTraffic,
   flagsFor,
@@ -229,6 +230,35 @@ describe('setting the stage', () => {
     const [real] = await setStage({ route: 'events', stage: 'canary', percent: 30 });
     expect(real?.moves.wouldMoveToCandidate).toBeGreaterThan(20);
     expect({ ...dry, dryRun: false, revision: real?.revision }).toEqual(real);
+  });
+
+  test('going forward says which addresses that both services send the lane will rewrite', async () => {
+    const shared = { rule: 'routing', path: '/recipient_id', session: 's', isShown: null } as const;
+    const of = { user: 'ann', owner: 'bob', onBoth: true, at: 0 } as const;
+    for (const route of ['events', 'api'])
+      for (const side of SIDES)
+        op.incidents.contaminated({ ...shared, ...of, route, side, eventType: 'outbox' });
+    const [forward] = await setStage({
+      route: 'events',
+      stage: 'canary',
+      percent: 30,
+      dryRun: true,
+    });
+    expect(forward?.warnings).toEqual([
+      expect.stringMatching(
+        /^events of type outbox name others at \/recipient_id, and legacy's do as well \(1\): .* rewritten, /,
+      ),
+    ]);
+    // Answers of HTTP are left alone, and so is everybody on a way back.
+    const [answers] = await setStage({ route: 'api', stage: 'canary', percent: 30, dryRun: true });
+    expect(answers?.warnings).toEqual([]);
+    await setStage({ route: 'events', stage: 'canary', percent: 30 });
+    const [back] = await setStage({ route: 'events', stage: 'shadow', dryRun: true });
+    expect(back?.warnings).toEqual([]);
+    const { body } = await authorized('/api/v1/isolation').expect(200);
+    expect(body.routes[0].shared).toEqual([
+      { eventType: 'outbox', path: '/recipient_id', count: 1, prevented: 0 },
+    ]);
   });
 
   test('going back counts whom it would take back to legacy', async () => {

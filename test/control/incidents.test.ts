@@ -87,6 +87,27 @@ test("legacy's own, and what both services sent, take nobody anywhere", async ()
   expect([...kept.counts]).toMatchObject([{ side: 'legacy', outcome: 'not-shown', count: 1 }]);
 });
 
+test('what both services send is counted by type and place, with what a lane did about it, and names nobody', async () => {
+  const { kept } = await incidents();
+  for (const eventType of ['outbox', 'outbox', 'inbox:bob']) {
+    for (const side of ['legacy', 'candidate'] as const)
+      kept.contaminated(found({ eventType, side, onBoth: true }));
+  }
+  kept.prevented(prevented({ eventType: 'outbox' }), false);
+  kept.contaminated(found({ eventType: 'outbox', onBoth: true }));
+  kept.contaminated(found({ rule: 'marker', onBoth: true }));
+  const path = '/target_user_id';
+  expect(kept.shared.of('events')).toEqual([
+    { eventType: 'outbox', path, count: 3, prevented: 1 },
+    { eventType: expect.stringMatching(/^inbox:<user \w+>$/), path, count: 1, prevented: 0 },
+  ]);
+  for (let n = 0; n < 200; n += 1) kept.contaminated(found({ eventType: `t-${n}`, onBoth: true }));
+  const shared = kept.shared.of('events');
+  expect(shared).toHaveLength(101);
+  expect(shared[0]).toEqual({ eventType: '(other)', path: '', count: 102, prevented: 0 });
+  expect(kept.shared.of('api')).toEqual([]);
+});
+
 test('what a lane prevented and the judge tells of is one incident', async () => {
   const { kept, acted } = await incidents();
   vi.useFakeTimers();
