@@ -25,7 +25,7 @@ export type Decider = (route: RouteConfig, subject: Subject | null) => Decided;
 
 /** How a WebSocket session ended. */
 export type EndCause =
-  /** A close frame went through, from the client or from the service. */
+  /** A close frame came from the client or from the service. */
   | 'closed-by-client'
   | 'closed-by-upstream'
   /** TCP ended without a close frame. */

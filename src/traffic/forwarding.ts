@@ -181,6 +181,8 @@ function failsOver(session: Session, bytes: Buffer): boolean {
 
 /** Asks the state machine whether the session goes on without its primary. */
 function primaryLost(session: Session, code: number): boolean {
+  // It is known, and its client waits to be told.
+  if (session.isLeaving) return true;
   if (session.cause !== null || session.closeWaiting !== null) return false;
   if (session.state.primaryLost) return true;
   if (session.cutTo !== null) session.host.cutNow(session);

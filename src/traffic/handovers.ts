@@ -14,7 +14,7 @@ import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { type SecondLeg, SIDES, type Side } from '../rules/decide.ts';
 import type { HandoverAction } from '../rules/handover/handover.ts';
 import { reconcile } from '../rules/handover/reconcile.ts';
-import { closeFrame } from '../wire/frames.ts';
+import { ABNORMAL, closeFrame } from '../wire/frames.ts';
 import type { Departures } from './departures.ts';
 import { type DialPace, DialQueue } from './dial-queue.ts';
 import { attachLeg, detachLeg, noteClose, putClose, writeToClient } from './forwarding.ts';
@@ -384,6 +384,12 @@ export class Handovers {
   /** It has no leg any more, and is told so in its turn. */
   #leave(session: Session): void {
     this.forget(session);
+    // Its service's doing, whoever tells the client.
+    const { closeCode } = session.leg.tracker;
+    if (closeCode === null) noteClose(session, 'upstream-lost', ABNORMAL);
+    else noteClose(session, 'closed-by-upstream', closeCode);
+    // What follows its goodbye is nobody's.
+    session.leg.onBytes = () => undefined;
     for (const run of session.rollbacks) run.cut(session);
     // What it says nobody hears.
     session.client.pause();

@@ -16,7 +16,7 @@ import { ABNORMAL, closeFrame, FrameTracker, NO_CODE, OPCODE, wholeFrame } from 
 import { type ClientMessage, ClientMessages } from './client-messages.ts';
 import type { Comparison, SecondLegListener } from './comparison.ts';
 import type { TrafficContext } from './context.ts';
-import { attachClient, attachLeg, forwardToClient, putClose } from './forwarding.ts';
+import { attachClient, attachLeg, forwardToClient, noteClose, putClose } from './forwarding.ts';
 import { type Leg, mask } from './leg.ts';
 import { Progress } from './progress.ts';
 import type { RollbackRun, RolledBack } from './rollback-run.ts';
@@ -278,8 +278,10 @@ export class Session implements SecondLegListener, RolledBack {
    * the connection inside a frame. The client's answer still reaches the service.
    */
   end(code: number, reason: string): void {
-    if (this.cause !== null) return;
-    this.#becauseOfProxy(code);
+    // Without a leg it has ended for a reason of the service's, and its client has still to be told.
+    if (this.cause !== null && !this.isLeaving) return;
+    if (this.isLeaving) for (const run of this.rollbacks) run.closed(this);
+    noteClose(this, 'ended-by-proxy', code);
     const { tracker } = this.leg;
     if (tracker.lost) return void this.client.destroy();
     const frame = closeFrame(code, reason);
@@ -294,7 +296,7 @@ export class Session implements SecondLegListener, RolledBack {
 
   /** Cuts the session off at once. */
   destroy(): void {
-    if (this.cause === null) this.#becauseOfProxy(ABNORMAL);
+    noteClose(this, 'ended-by-proxy', ABNORMAL);
     this.client.destroy();
     this.leg.socket.destroy();
   }
@@ -304,8 +306,10 @@ export class Session implements SecondLegListener, RolledBack {
     const { closeMs, stallMs } = this.facts.context.limits;
     const { client } = this;
     const { socket } = this.leg;
-    // While either end still takes what came before the end, nobody is late with his own.
-    const isDue = this.cause !== null && client.writableLength === 0 && socket.writableLength === 0;
+    // While either end still takes what came before the end, nobody is late with his own; nor is a client that
+    // has not been told yet.
+    const isOver = this.cause !== null && !this.isLeaving;
+    const isDue = isOver && client.writableLength === 0 && socket.writableLength === 0;
     const limitMs = isDue ? closeMs : stallMs;
     this.comparison?.sweep(nowMs);
     const messages = this.messagesToClient + this.toUpstream.messages;
@@ -331,10 +335,5 @@ export class Session implements SecondLegListener, RolledBack {
   #giveUp(cause: EndCause): void {
     this.cause ??= cause;
     this.destroy();
-  }
-
-  #becauseOfProxy(code: number): void {
-    this.cause = 'ended-by-proxy';
-    this.code = code;
   }
 }

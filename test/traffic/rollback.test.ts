@@ -447,6 +447,32 @@ describe('49, 53: where legacy can not be had', () => {
     },
   );
 
+  // The fault: the proxy was named as who ended them, and no guardrail saw a candidate that fails.
+  test.each([
+    ['a reset', 'upstream-lost', 1006],
+    ['1011', 'closed-by-upstream', 1011],
+  ] as const)(
+    'and the candidate fails by %s, that is why they end, and nobody is cut off who has still to be told',
+    async (how, what, code) => {
+      const { candidate, legacy, clients, front } = await line({
+        ...{ clients: 4, limits: { movesPerS: 2, closeMs: 100 } },
+      });
+      const ends = (kind: string) => front.reports.filter(report => report.kind === kind);
+      legacy.close();
+      await until('no way back is left', () => ends('second-ended').length >= 4);
+      for (const socket of candidate.sockets) {
+        if (how === 'a reset') socket.terminate();
+        else socket.close(1011);
+      }
+      await until('all are over', () => ends('closed').length === 4);
+      expect(ends('closed')).toEqual(
+        clients.map(() => ({ kind: 'closed', route: 'events', side: 'candidate', what, code })),
+      );
+      await until('all are told', () => clients.every(each => each.code !== null));
+      expect(clients.map(each => each.code)).toEqual(clients.map(() => 1012));
+    },
+  );
+
   test('and the candidate dies while legacy is dialled, their clients are told to come again', async () => {
     const probe = await service();
     probe.close();
@@ -458,6 +484,19 @@ describe('49, 53: where legacy can not be had', () => {
     await until('both are told', () => clients.every(({ code }) => code !== null));
     expect(clients.map(({ code }) => code)).toEqual([1012, 1012]);
   });
+});
+
+test('a candidate that dies in the middle of a message is why its session ends, though legacy stands by', async () => {
+  const { candidate, clients, front } = await line();
+  candidate.sockets[0]?.send('{"type":"step",', { fin: false });
+  const passed = () =>
+    [...front.traffic.counters()].reduce((sum, { counters }) => sum + counters.bytesToClient, 0);
+  await until('it has begun', () => passed() > 0);
+  candidate.sockets[0]?.terminate();
+  await until('the client is told', () => clients[0]?.code === 1012);
+  const closed = () => front.reports.filter(({ kind }) => kind === 'closed');
+  await until('it is over', () => closed().length === 1);
+  expect(closed()[0]).toMatchObject({ side: 'candidate', what: 'upstream-lost', code: 1006 });
 });
 
 test('a message that the candidate is in the middle of is brought to its end, and its last byte is noted', async () => {
