@@ -25,6 +25,7 @@ export function streamBody(
   /** What has come in this turn: it goes out in one piece, once the service's answer would have been read. */
   let waiting: Buffer[] = [];
   let waitingBytes = 0;
+  let isFirst = true;
   let isDue = false;
   let isWhole = false;
   let isOver = false;
@@ -38,7 +39,9 @@ export function streamBody(
     waiting.push(chunk);
     waitingBytes += chunk.length;
     if (socket.writableLength + waitingBytes >= socket.writableHighWaterMark) incoming.pause();
-    writeSoon();
+    // It has just been asked: there is no answer that could be lost.
+    if (isFirst) write();
+    else writeSoon();
   };
   const writeSoon = (): void => {
     if (!isDue) afterReads(write);
@@ -46,6 +49,7 @@ export function streamBody(
   };
   const write = (): void => {
     isDue = false;
+    isFirst = false;
     if (isOver) return;
     const [first] = waiting;
     if (first !== undefined) {
