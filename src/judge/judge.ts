@@ -30,6 +30,9 @@ import { UnansweredWrites } from './unanswered-writes.ts';
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 48 } as const;
 /** Windows are swept and books read so often. */
 const TICK_MS = 100;
+/** After so long without anything to judge, so often: windows are over, and evidence is written. */
+const IDLE_MS = 3 * WINDOW_MS;
+const IDLE_TICK_MS = 1_000;
 /** A thread that says nothing for so long is stuck: two events of 1 MiB take it less than a second. */
 const STUCK_MS = 15_000;
 /** After a failure the next thread begins at once, the one after that more slowly. */
@@ -66,6 +69,7 @@ export class Judge implements JudgeView {
   #worker: Worker | null = null;
   #stopSupply: () => void = () => undefined;
   #heardAt = performance.now();
+  #tickedAt = 0;
   #closing: PromiseWithResolvers<void> | null = null;
   #asks = 0;
   restarts = 0;
@@ -278,9 +282,12 @@ export class Judge implements JudgeView {
   }
 
   #tick(): void {
+    const time = steadyNow();
+    // No window is open then, and nothing counts up: a thread that wakes for nothing costs a proxy that only forwards.
+    if (this.#tap.isIdleSince(time - IDLE_MS) && time - this.#tickedAt < IDLE_TICK_MS) return;
     // A time that is ahead of what was handed over would end windows before their events are known.
     if (this.#tap.flushIfFree()) {
-      const time = steadyNow();
+      this.#tickedAt = time;
       this.#tell({ kind: 'tick', time, due: this.#writes.due(time) });
     }
     if (this.#worker === null || performance.now() - this.#heardAt < STUCK_MS) return;

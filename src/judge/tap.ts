@@ -64,6 +64,8 @@ export class BatchTap implements Tap {
   readonly #free: ArrayBuffer[] = [];
   #inHand = 0;
   #exchangeBytesInHand = 0;
+  /** When the judge was sent something last. */
+  #sentAt = 0;
   #exchangeBytes = 0;
   #batch: Buffer | null = null;
   #length = 0;
@@ -273,6 +275,11 @@ export class BatchTap implements Tap {
     for (const stream of this.#streams.values()) stream.beginAnew();
   }
 
+  /** Nobody is compared, and the judge was told nothing since then (as `now`). */
+  isIdleSince(time: number): boolean {
+    return this.#streams.size === 0 && this.#notes.length === 0 && this.#sentAt < time;
+  }
+
   /** All that was handed over goes to the judge. False: it is behind, and gets it when it is not. */
   flushIfFree(): boolean {
     if (this.#inHand >= MOST_PARTLY_FILLED) return false;
@@ -306,6 +313,7 @@ export class BatchTap implements Tap {
     this.#notes = [];
     this.#exchangeBytes = 0;
     this.#inHand += 1;
+    this.#sentAt = batch.time;
     this.#options.send(batch);
   }
 

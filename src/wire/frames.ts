@@ -68,7 +68,9 @@ export class FrameTracker {
     const end = bytes.length;
     let at = 0;
     while (at < end && !this.lost) {
-      if (this.#phase === PHASE.payload) {
+      const next = this.#phase === PHASE.first ? this.#stepOver(bytes, at) : at;
+      if (next > at) at = next;
+      else if (this.#phase === PHASE.payload) {
         const taken = Math.min(this.#left, end - at);
         if (this.#opcode === OPCODE.close && this.closeCode === null)
           this.#readCode(bytes, at, taken);
@@ -85,6 +87,22 @@ export class FrameTracker {
         return at;
       }
     }
+    return end;
+  }
+
+  /** Where the data frame ends that begins here, if all of it is at hand, as it nearly always is; else `at`. */
+  #stepOver(bytes: Uint8Array, at: number): number {
+    if (at + 4 > bytes.length) return at;
+    const first = bytes[at] as number;
+    const second = bytes[at + 1] as number;
+    const short = second & 0x7f;
+    if ((first & 0x0f) >= OPCODE.close || short === 127) return at;
+    const length =
+      short < 126 ? short : (bytes[at + 2] as number) * 256 + (bytes[at + 3] as number);
+    const end = at + (short < 126 ? 2 : 4) + (second < 0x80 ? 0 : 4) + length;
+    if (end > bytes.length) return at;
+    if ((first & 0x0f) !== OPCODE.continuation) this.messages += 1;
+    this.#inMessage = first < 0x80;
     return end;
   }
 
