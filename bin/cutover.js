@@ -6,6 +6,10 @@
 // the flag as it starts: `v8.setFlagsFromString` changes nothing any more.
 import { existsSync } from 'node:fs';
 
+// Names of services are looked up by the threads that write files, of which there are four by itself: a disk that
+// hangs under as many journals would keep everybody from legacy. None of a proxy's writes waits in more than one.
+process.env.UV_THREADPOOL_SIZE ??= '16';
+
 // Before anything is loaded: a SIGUSR2 that nobody listens for would end the process, and it may be meant to
 // roll back one that is only starting. `start` asks how many there were.
 let early = 0;

@@ -9,9 +9,11 @@ import type { WebSocket } from 'ws';
 import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Proof } from '../../src/control/proofs.ts';
+import type { Status } from '../../src/control/status.ts';
 import type { Judge } from '../../src/judge/judge.ts';
 import { startProxy } from '../../src/main.ts';
 import { cutover, startCommand } from '../support/command.ts';
+import { hangingAppends, hangingOpens } from '../support/hanging.ts';
 import { type ProxyProcess, proxyProcess } from '../support/process.ts';
 import { script } from '../support/script.ts';
 import {
@@ -378,8 +380,8 @@ describe('a process', () => {
     await candidate.close();
   });
 
-  async function folder(stage: string): Promise<string> {
-    const where = await place({ legacy: legacy.url, candidate: candidate.url });
+  async function folder(stage: string, legacyUrl = legacy.url): Promise<string> {
+    const where = await place({ legacy: legacyUrl, candidate: candidate.url });
     open.push(where);
     await writeFile(
       path.join(where.folder, 'flags', 'events.json'),
@@ -484,6 +486,36 @@ describe('a process', () => {
     expect(await latchFile(at)).toBe('');
     next.child.kill('SIGUSR2');
     await until('it is on disk', async () => (await latchFile(at)).includes('signal SIGUSR2'));
+  });
+
+  // The fault: names are looked up by the threads that files are written by, of which Node has four.
+  test('66: where the disk hangs, whoever comes after a rollback is served by a legacy that has to be looked up', async () => {
+    const at = await folder('live', legacy.url.replace('127.0.0.1', 'localhost'));
+    const proxy = await start(at);
+    const address = await proxy.admin();
+    const token = (await readFile(path.join(at, 'state', 'admin.token'), 'utf8')).trim();
+    const ask = async (call: string, init: RequestInit = {}) => {
+      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+      const answer = await fetch(`${address}/api/v1${call}`, { ...init, headers });
+      return (await answer.json()) as { routes?: Status['routes'] };
+    };
+    const state = (name: string) => path.join(at, 'state', name);
+    for (const name of ['latch.jsonl', 'audit.jsonl', 'proofs.jsonl']) {
+      const end = await hangingAppends(state(name));
+      open.push({ close: end });
+    }
+    await hangingOpens(state('stale.json.new'));
+    const flags = JSON.stringify({ version: 2, features: featuresFor('complete') });
+    await writeFile(path.join(at, 'flags', 'events.json'), flags);
+    await until('it is complete', async () => (await ask('/status')).routes?.[0]?.staleSince);
+    const body = JSON.stringify({ reason, acceptStale: true });
+    const said = await ask('/rollback', { method: 'POST', body });
+    expect(said).toMatchObject({ changed: true, kept: false, audited: false });
+    await until('it is through', () => /a rollback is over/.test(proxy.log()));
+    const socket = await user(proxy.listen, 'user_1');
+    expect(socket.readyState).toBe(1);
+    const { routes } = await ask('/status');
+    expect(routes?.[0]?.legacy.openSessions).toBe(1);
   });
 
   test('67: killed between the write of a rollback and its acknowledgement holds after a restart', async () => {

@@ -1,11 +1,32 @@
-// A disk that hangs: whoever asks for the file behind one that reads it waits for as long as a test likes.
+// A disk that hangs, for as long as a test likes: with pipes in the place of files.
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { until } from './until.ts';
 
-/** `reads` reads the file to its end, which does not come before the result is called. */
+const mkfifo = (file: string) => promisify(execFile)('mkfifo', [file]);
+
+/** Whoever appends to the file waits until the result is called. */
+export async function hangingAppends(file: string): Promise<() => Promise<void>> {
+  await rm(file, { force: true });
+  await mkfifo(file);
+  const pipe = await open(file, constants.O_NONBLOCK | constants.O_RDWR);
+  const isFull = () =>
+    pipe.write(Buffer.alloc(65_536)).then(
+      () => false,
+      (error: NodeJS.ErrnoException) => error.code === 'EAGAIN',
+    );
+  await until('it takes nothing more', isFull);
+  return () => pipe.close();
+}
+
+/** Whoever opens the file to write it waits for ever. */
+export async function hangingOpens(file: string): Promise<void> {
+  await mkfifo(file);
+}
+
+/** Whoever asks for the file behind `reads` waits: that reads the file to its end, which does not come before the result is called. */
 export async function hanging(
   file: string,
   reads: () => Promise<unknown>,
@@ -13,7 +34,7 @@ export async function hanging(
   const aside = `${file}.aside`;
   await writeFile(file, '', { flag: 'a', mode: 0o600 });
   await rename(file, aside);
-  await promisify(execFile)('mkfifo', [file]);
+  await mkfifo(file);
   const reading = reads();
   const { O_NONBLOCK, O_WRONLY } = constants;
   // Refused as long as nobody reads; as long as it is open, a reader waits.
