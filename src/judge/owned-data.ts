@@ -110,8 +110,9 @@ export class OwnedData {
 
   #learn(value: JsonRecord, plan: TypePlan, at: number, isMember: boolean): void {
     const { isolation, personal } = this.#route;
+    const teach = (name: string, { kind }: IdentifierPlace) => this.#teach(kind, name, at);
     for (const place of identifierPlaces(isolation, plan)) {
-      identifiersAt(value, place, isolation, name => this.#teach(place, name, at));
+      identifiersAt(value, place, isolation, teach);
     }
     const type = typeOf(value);
     if (!this.#saysWhose(type, value, plan, isMember)) return;
@@ -122,7 +123,7 @@ export class OwnedData {
     else if (owner === SHARED) personal.note(type, this.#user, 'shared');
   }
 
-  #teach({ kind }: IdentifierPlace, name: string, at: number): void {
+  #teach(kind: string, name: string, at: number): void {
     const { identifiers } = this.#watch;
     const key = `${kind} ${name}`;
     // What was taught before is in the half that is forgotten next: it is used still, and stays his.
@@ -145,16 +146,16 @@ export class OwnedData {
     const { isolation } = this.#route;
     const known = new Set<string>();
     const found = new Map<string, FoundIdentifier>();
-    const each = (of: WatchedEvent, take: (place: IdentifierPlace, name: string) => void) =>
+    const each = (of: WatchedEvent, take: (name: string, place: IdentifierPlace) => void) =>
       this.#each(of, (value, plan) => {
         for (const place of identifierPlaces(isolation, plan)) {
-          identifiersAt(value, place, isolation, name => take(place, name));
+          identifiersAt(value, place, isolation, take);
         }
       });
-    if (legacy !== null) each(legacy, ({ kind }, name) => known.add(`${kind} ${name}`));
+    if (legacy !== null) each(legacy, (name, { kind }) => known.add(`${kind} ${name}`));
     // What he has asked for by its name is his to hear of, unless legacy refuses it to him.
     const mayQuote = !isRefused(legacy);
-    each(event, ({ steps, kind }, name) => {
+    each(event, (name, { steps, kind }) => {
       const key = `${kind} ${name}`;
       if (known.has(key) || found.has(key)) return;
       if (mayQuote && this.#watch.isHisWord(this.#user, name)) return;

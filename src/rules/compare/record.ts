@@ -32,29 +32,11 @@ export function read(
       if (value !== undefined) break;
     }
   }
-  return follow(value, steps, 1);
+  return valueAt(value, steps, 1);
 }
 
-/** Calls `take` with what stands at `steps`, at the root and in every one of those envelopes; not with null. */
-export function readAll(
-  record: JsonRecord,
-  steps: readonly string[],
-  {
-    isAtRoot,
-    envelopes,
-  }: { readonly isAtRoot: boolean; readonly envelopes: readonly { readonly name: string }[] },
-  take: (value: unknown) => void,
-): void {
-  const atRoot = isAtRoot ? follow(record, steps, 0) : undefined;
-  if (atRoot !== undefined) take(atRoot);
-  for (const { name } of envelopes) {
-    const inner = own(record, name);
-    const value = isRecord(inner) ? follow(inner, steps, 0) : undefined;
-    if (value !== undefined) take(value);
-  }
-}
-
-function follow(from: unknown, steps: readonly string[], first: number): unknown {
+/** What stands at `steps` from there on, those before `first` left out; null is absent. */
+export function valueAt(from: unknown, steps: readonly string[], first = 0): unknown {
   let value: unknown = from ?? undefined;
   for (let at = first; at < steps.length && value !== undefined; at++) {
     const step = steps[at] ?? '';

@@ -1,14 +1,15 @@
 // Where in events of one type the ledger finds identifiers that prove something, and what counts as one.
 import type { TypePlan } from '../compare/compile.ts';
 import { type Place, stepFrom } from '../compare/place.ts';
-import { type JsonRecord, readAll } from '../compare/record.ts';
+import { isRecord, type JsonRecord, own, valueAt } from '../compare/record.ts';
 import type { Isolation } from './rules.ts';
 
 /** As lanes of events are named; what is longer is no identifier. */
 const MOST_CHARACTERS = 256;
 /** What a service counts for itself is below: another one is at the same number for somebody else. */
 const COUNTED_BELOW = 2 ** 32;
-const DIGITS = /^\d{1,10}$/;
+const MOST_DIGITS = 10;
+const DIGITS = /^\d+$/;
 
 /** A place of the configuration's, as far as it proves anything in events of one type. */
 export interface IdentifierPlace {
@@ -52,15 +53,18 @@ export function identifierPlaces(isolation: Isolation, plan: TypePlan): Compiled
 /** Calls `take` with each identifier that stands there, as text. */
 export function identifiersAt(
   event: JsonRecord,
-  { steps, isAtRoot, envelopes }: IdentifierPlace,
+  place: IdentifierPlace,
   isolation: Isolation,
-  take: (name: string) => void,
+  take: (name: string, place: IdentifierPlace) => void,
 ): void {
-  const found = (value: unknown) => {
-    const name = identifierOf(value, isolation);
-    if (name !== null) take(name);
-  };
-  readAll(event, steps, { isAtRoot, envelopes }, found);
+  const { steps, isAtRoot, envelopes } = place;
+  const atRoot = isAtRoot ? identifierOf(valueAt(event, steps), isolation) : null;
+  if (atRoot !== null) take(atRoot, place);
+  for (const { name } of envelopes) {
+    const inner = own(event, name);
+    const within = isRecord(inner) ? identifierOf(valueAt(inner, steps), isolation) : null;
+    if (within !== null) take(within, place);
+  }
 }
 
 /** A text or a number. Small numbers are, where the route names the place itself. */
@@ -69,8 +73,8 @@ function identifierOf(found: unknown, { countsNumbers }: Isolation): string | nu
     return countsNumbers || found >= COUNTED_BELOW ? String(found) : null;
   }
   if (typeof found !== 'string' || found === '' || found.length > MOST_CHARACTERS) return null;
-  const isCounted = DIGITS.test(found) && Number(found) < COUNTED_BELOW;
-  return isCounted && !countsNumbers ? null : found;
+  if (countsNumbers || found.length > MOST_DIGITS || !DIGITS.test(found)) return found;
+  return Number(found) < COUNTED_BELOW ? null : found;
 }
 
 function isMadeUp(from: Place, steps: readonly string[]): boolean {
