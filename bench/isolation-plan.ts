@@ -11,6 +11,7 @@ import type { Marker } from '../src/rules/isolation/marker.ts';
 export const LEAKS = [
   ...(['routing', 'nested', 'nested-twice', 'escaped', 'list', 'twice'] as const),
   ...(['ledger', 'changed-thread', 'fingerprint', 'marker'] as const),
+  ...(['enveloped-thread', 'batch', 'typed-by-another', 'quoted-before'] as const),
 ] as const;
 export type Leak = (typeof LEAKS)[number];
 
@@ -24,6 +25,7 @@ export const INNOCENTS = [
     'quoted-object',
   ] as const),
   ...(['on-both', 'agent', 'list-with-him', 'nobody'] as const),
+  ...(['late-legacy', 'typed-into-a-room', 'typed-run', 'error-that-quotes', 'counter'] as const),
 ] as const;
 export type Innocent = (typeof INNOCENTS)[number];
 
@@ -35,7 +37,11 @@ export interface Sent {
 }
 
 export interface Planned {
+  /** What a client says before. */
+  readonly said?: { readonly user: number; readonly text: string };
   readonly sent: readonly Sent[];
+  /** What legacy sends as well, but later than it may be waited for where nothing speaks for it. */
+  readonly late?: readonly Sent[];
   /** How it must be told: rule, user and place; null where it must not be. */
   readonly leak: {
     readonly rule: IsolationRule;
@@ -157,6 +163,36 @@ export class IsolationPlan {
           { side: 'candidate', user, text: JSON.stringify(note) },
         ]);
       }
+      case 'enveloped-thread': {
+        const theirs = this.#steps(other);
+        const thread_id = theirs.legacy[0]?.thread_id;
+        return leak('ledger', '/thread_id', [
+          ...this.#both(other, theirs),
+          ...altered(e => within(e, { thread_id }), 0),
+        ]);
+      }
+      case 'batch':
+      case 'typed-by-another':
+      case 'quoted-before': {
+        const theirs = this.#steps(other);
+        const [first] = theirs.candidate;
+        const stray = { ...first, run_id: this.#id('run'), event_id: this.#id('event') };
+        const third = this.#other(user);
+        const quoted = {
+          type: 'error_message',
+          run_id: this.#id('run'),
+          thread_id: first?.thread_id,
+        };
+        const text = JSON.stringify(kind === 'batch' ? [stray] : stray);
+        return {
+          ...leak('ledger', '/thread_id', [
+            ...this.#both(other, theirs),
+            ...(kind === 'quoted-before' ? this.#same(third, quoted) : []),
+            { side: 'candidate', user, text },
+          ]),
+          ...(kind === 'batch' ? {} : { said: { user: third, text: `stop ${first?.thread_id}` } }),
+        };
+      }
       case 'marker': {
         const marker = this.markers[other]?.text;
         return leak(
@@ -214,6 +250,58 @@ export class IsolationPlan {
       }
       case 'on-both':
         return innocent(both({ ...base, type: 'assigned', target_user_id: name }));
+      case 'late-legacy': {
+        const assigned = (run_id: string) => ({ ...base, run_id, type: 'handed_on', userId: name });
+        const before = this.#same(user, assigned(this.#id('run'))).toReversed();
+        const [late, first] = this.#same(user, assigned(this.#id('run')));
+        return { ...innocent([...before, first as Sent]), late: [late as Sent] };
+      }
+      case 'typed-into-a-room': {
+        // Of a type of its own: what legacy did there before must not speak for it. And of nobody who is told of.
+        const guest = `guest_${this.#letters()}`;
+        const said = { ...base, type: `room_${this.#letters()}`, data: { userId: guest } };
+        const all = [user, other].flatMap(each => this.#same(each, said));
+        return {
+          ...innocent(all.filter(({ side }) => side === 'candidate')),
+          said: { user, text: JSON.stringify({ type: 'chat', data: { userId: guest } }) },
+          late: all.filter(({ side }) => side === 'legacy'),
+        };
+      }
+      case 'typed-run': {
+        const theirs = this.#steps(other);
+        const run_id = theirs.candidate[0]?.run_id;
+        const stray = alone({ type: 'cancelling', run_id, note: this.#words() });
+        return {
+          ...innocent([...this.#both(other, theirs), stray]),
+          said: { user, text: `cancel ${run_id}` },
+        };
+      }
+      case 'error-that-quotes': {
+        const theirs = this.#steps(other);
+        const { run_id, thread_id } = theirs.candidate[0] as BroadcastEvent;
+        const error = { type: 'error_message', step_number: this.#number, error: 'no such thread' };
+        return innocent([
+          ...this.#both(other, theirs),
+          { side: 'legacy', user, text: JSON.stringify(error) },
+          alone({ ...error, run_id, thread_id }),
+        ]);
+      }
+      case 'counter': {
+        // Each service numbers its own jobs: what is his here is another's there.
+        const job = (request_id: number, state: string) => ({
+          ...base,
+          type: 'job',
+          request_id,
+          state,
+        });
+        const mine = this.#number;
+        const theirs = { ...job(mine, 'queued'), run_id: this.#id('run') };
+        return innocent([
+          ...this.#same(other, theirs),
+          { side: 'legacy', user, text: JSON.stringify(job(mine + 1, 'queued')) },
+          alone(job(mine, 'waiting')),
+        ]);
+      }
       case 'agent': {
         const said = { ...base, type: 'agent_note', user_id: name, sender_id: 'agent_triage_7' };
         return innocent(both({ ...said, data: { agent_id: name, on_behalf_of: name } }));
@@ -288,6 +376,12 @@ export class IsolationPlan {
   #id(what: string): string {
     this.#number += 1;
     return `${what}_${this.#number.toString(36)}`;
+  }
+
+  /** Another word each time, without a digit. */
+  #letters(): string {
+    this.#number += 1;
+    return [...String(this.#number)].map(digit => 'abcdefghij'[Number(digit)]).join('');
   }
 
   #any(): number {
