@@ -326,8 +326,11 @@ export interface StreamTap {
    * `agoMs`: its leg has been open for so long, though nobody compared.
    */
   legOpened(side: Side, tracker?: FrameTracker, agoMs?: number): void;
-  /** The client said something that only the primary gets: what answers it has no pair. */
-  saidAlone(): void;
+  /**
+   * The client said something that only the primary gets: what answers it has no pair. `unheardBy` was to get it:
+   * what it begins, that side does not send.
+   */
+  saidAlone(unheardBy: Side | null): void;
   /** See `Tap.said`. */
   said(text: Buffer | null): void;
   /** The client holds both sides back, or no more: no event's window ends meanwhile. */

@@ -76,6 +76,8 @@ export type Note =
   | {
       readonly at: number;
       readonly kind: 'said-alone';
+      /** The side that was to hear it; null where none was. */
+      readonly unheardBy: Side | null;
       readonly stream: number;
       readonly time: number;
     }

@@ -195,7 +195,7 @@ export class Docket {
       case 'gap-ended':
         return this.#streams.get(note.stream)?.gapEnded(note.side, note.leftOut, note.time);
       case 'said-alone':
-        return this.#streams.get(note.stream)?.pairing.saidAlone(note.time);
+        return this.#streams.get(note.stream)?.pairing.saidAlone(note.time, note.unheardBy);
       case 'said-unread':
         return this.#options.watch.unread(note.user);
       case 'said-unheard':

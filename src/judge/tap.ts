@@ -362,6 +362,9 @@ class TappedStream implements StreamTap {
   #closed = false;
   #isHeld = false;
   #hasSaidAlone = false;
+  /** The side that did not hear what it was to hear, and when that was last. */
+  #unheardBy: Side | null = null;
+  #unheardAt = Number.NEGATIVE_INFINITY;
   #saidUnreadAt = Number.NEGATIVE_INFINITY;
   #names: Buffer | null = null;
 
@@ -500,14 +503,24 @@ class TappedStream implements StreamTap {
     });
   }
 
-  saidAlone(): void {
-    if (this.#hasSaidAlone || this.#closed) return;
+  saidAlone(unheardBy: Side | null): void {
+    const time = this.#tap.now();
+    // Notes are not left out, and are to stay few.
+    const isKnown =
+      unheardBy === null
+        ? this.#hasSaidAlone
+        : unheardBy === this.#unheardBy && time - this.#unheardAt < SAY_AGAIN_MS;
+    if (isKnown || this.#closed) return;
     this.#hasSaidAlone = true;
-    this.#saySaidAlone();
+    if (unheardBy !== null) {
+      this.#unheardBy = unheardBy;
+      this.#unheardAt = time;
+    }
+    this.#saySaidAlone(unheardBy, time);
   }
 
-  #saySaidAlone(): void {
-    this.#tap.note({ kind: 'said-alone', stream: this.number, time: this.#tap.now() });
+  #saySaidAlone(unheardBy: Side | null, time: number): void {
+    this.#tap.note({ kind: 'said-alone', stream: this.number, unheardBy, time });
   }
 
   said(text: Buffer | null): void {
@@ -552,7 +565,8 @@ class TappedStream implements StreamTap {
   beginAnew(): void {
     this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
     if (this.#isHeld) this.held(true);
-    if (this.#hasSaidAlone) this.#saySaidAlone();
+    // Whatever runs are under way begin anew for it.
+    if (this.#hasSaidAlone) this.#saySaidAlone(this.#unheardBy, this.#tap.now());
     for (const side of ['legacy', 'candidate'] as const) {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);

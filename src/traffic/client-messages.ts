@@ -21,6 +21,8 @@ export class ClientMessages {
   readonly preamble: ClientMessage[] = [];
   /** There was more of it than is kept. */
   preambleOverrun = false;
+  /** Of those that only the primary got, what the second leg was to get as well. */
+  unheard = 0;
   #notMirrored = 0;
   /** Messages that both have heard, and nobody who comes later. */
   #mirrored = 0;
@@ -44,6 +46,7 @@ export class ClientMessages {
         message: (opcode, payload) => this.#take({ opcode, payload }),
         tooLong: () => {
           this.#notMirrored += 1;
+          if (this.#route.mirror !== 'none') this.unheard += 1;
           this.#onMessage(null);
         },
       },
@@ -90,6 +93,7 @@ export class ClientMessages {
     if (isPreamble) return;
     if (isHeard) this.#mirrored += 1;
     else this.#notMirrored += 1;
+    if (isMirrored && !isHeard) this.unheard += 1;
   }
 
   #keep({ opcode, payload }: ClientMessage): void {

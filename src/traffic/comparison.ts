@@ -67,6 +67,8 @@ export class Comparison implements Lone {
   /** From when on a second leg is to be dialled (ms of `performance.now()`). */
   #wantedFrom = Number.POSITIVE_INFINITY;
   #primaryBytes = 0;
+  /** The second leg has been told something by the client: whoever comes in its place has not. */
+  #hasTold = false;
   #ended = false;
 
   /** The second leg is dialled at once where the session is only being opened, else in its turn. */
@@ -125,9 +127,9 @@ export class Comparison implements Lone {
     this.#options.tap.said(message?.opcode === OPCODE.text ? message.payload : null);
   }
 
-  /** The client has told the primary something that the second leg is not to get. */
-  saidAlone(): void {
-    this.#options.tap.saidAlone();
+  /** The client has told the primary something that the second leg does not get. `isMeant`: though it was to. */
+  saidAlone(isMeant: boolean): void {
+    this.#options.tap.saidAlone(isMeant ? this.side : null);
   }
 
   /** The client does not read: what would have come to it waits, and so does what is compared with that. */
@@ -144,7 +146,9 @@ export class Comparison implements Lone {
 
   /** A message of the client that the second leg is to get, with `flush`. False: there is none. */
   mirror({ opcode, payload }: ClientMessage): boolean {
-    return this.#second?.send(opcode, payload) ?? false;
+    const isSent = this.#second?.send(opcode, payload) ?? false;
+    if (isSent) this.#hasTold = true;
+    return isSent;
   }
 
   /** The second leg gets what was mirrored. */
@@ -168,7 +172,7 @@ export class Comparison implements Lone {
     this.#second = null;
     second?.leave('unwanted');
     // Its end is not heard of any more: nobody may count on it.
-    if (second !== null && before !== null) this.#listener?.secondLost(before.side);
+    if (second !== null && before !== null) this.#lost(before.side);
     if (plan !== null) this.#want(plan);
   }
 
@@ -269,9 +273,17 @@ export class Comparison implements Lone {
       second.send(opcode, payload);
   }
 
+  /** Another one that is dialled has not heard what this one has, and what it began may be over with it. */
+  #lost(side: Side): void {
+    if (this.#hasTold) this.#options.tap.saidAlone(side);
+    this.#hasTold = false;
+    this.#listener?.secondLost(side);
+  }
+
   #adopt(leg: Leg, plan: Plan): void {
     const counters = this.#options.counters(leg.side);
     counters.secondLegsOpen += 1;
+    this.#hasTold = true;
     const second: SecondLeg = SecondLeg.of(
       leg,
       this.#secondOptions(plan, {
@@ -306,7 +318,7 @@ export class Comparison implements Lone {
       this.#options.readingOn.delete(this);
       return tap.close();
     }
-    this.#listener?.secondLost(side);
+    this.#lost(side);
     this.#redialSoon(role);
   }
 

@@ -255,13 +255,13 @@ function readMessages(session: Session, bytes: Buffer): void {
   if (messages === null) return;
   if (session.skipsMessage) {
     session.skipsMessage = !toUpstream.atMessageBoundary;
-    if (!session.skipsMessage) comparison?.saidAlone();
+    if (!session.skipsMessage) comparison?.saidAlone(session.facts.route.mirror !== 'none');
     return;
   }
-  const before = messages.notMirrored;
+  const { notMirrored, unheard } = messages;
   messages.push(bytes);
   comparison?.flush();
-  if (messages.notMirrored > before) comparison?.saidAlone();
+  if (messages.notMirrored > notMirrored) comparison?.saidAlone(messages.unheard > unheard);
 }
 
 function clientOnDrain(this: SessionSocket): void {

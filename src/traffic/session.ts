@@ -169,6 +169,10 @@ export class Session implements SecondLegListener, RolledBack {
     this.leg.tailedSince = Math.min(this.leg.tailedSince, performance.now());
     this.readMessages();
     comparison.primaryOpened(this.leg, this);
+    // What it has said before, nobody else has heard.
+    if (this.toUpstream.messages > 0) {
+      comparison.saidAlone(this.facts.route.mirror !== 'none');
+    }
   }
 
   /**

@@ -13,6 +13,7 @@
 //                        { at, leg: "open" | "close" }   without any: both open at 0
 //                        { at, gap: reason, leftOut? }   copies were lost
 //                        { at, unjudged: reason }        an event that can not be read
+//                        { at, unheard: true }           the client said what this side was to hear, and did not
 //            subject     names of the user; ["user_1"]
 //            windowMs    5000;  maxPending 1000
 //            until       what is expected must be all that was found by then, nothing waiting; left
@@ -50,6 +51,7 @@ export interface Step {
   readonly gap?: UnjudgedReason;
   readonly leftOut?: number;
   readonly unjudged?: UnjudgedReason;
+  readonly unheard?: true;
 }
 
 export interface CompareCase {
@@ -185,6 +187,7 @@ function take(
   else if (step.leg === 'close') pairing.legClosed(side, at);
   else if (step.gap !== undefined) pairing.gap(side, at, step.gap, step.leftOut ?? 0);
   else if (step.unjudged !== undefined) pairing.unjudged(side, step.unjudged, at);
+  else if (step.unheard) pairing.saidAlone(at, side);
   else if (step.text !== undefined) pairing.event(side, step.text, at);
   else {
     const value = step.exact === undefined ? eventOf(step, events) : JSON.parse(step.exact);

@@ -567,3 +567,58 @@ test('whoever connects in the middle of runs has no false alarm, however late on
     { numRuns: 300 },
   );
 });
+
+test('a candidate that restarts while its client talks on has no false alarm, whatever he begins meanwhile', () => {
+  const steps = fc.array(fc.constantFrom('r1', 'r2', 'alone'), { minLength: 30, maxLength: 80 });
+  const away = fc.record({
+    from: fc.integer({ min: 5, max: 15 }),
+    ms: fc.integer({ min: 1_000, max: 9_000 }),
+  });
+  fc.assert(
+    fc.property(
+      steps,
+      away,
+      fc.nat(3_000),
+      fc.boolean(),
+      (runs, { from, ms }, lateMs, isAskedFirst) => {
+        const goneAt = 1_000 * from;
+        const backAt = goneAt + ms;
+        // What the client says just before is lost with the leg; what he says meanwhile reaches nobody there.
+        const saidAt = isAskedFirst ? goneAt : goneAt + ms / 2;
+        const all: Action[] = [
+          { at: 0, do: (one, at) => one.legOpened('legacy', at) },
+          { at: 1, do: (one, at) => one.legOpened('candidate', at) },
+          { at: goneAt, do: (one, at) => one.legClosed('candidate', at) },
+          { at: saidAt, do: (one, at) => one.saidAlone(at, 'candidate') },
+          { at: backAt, do: (one, at) => one.legOpened('candidate', at) },
+        ];
+        for (const [no, run_id] of runs.entries()) {
+          const at = 500 + 500 * no;
+          const value = { type: 'step', run_id, seq: no };
+          if (run_id === 'alone' && at <= saidAt) continue;
+          all.push({ at, do: (one, now) => one.event('legacy', value, now) });
+          const itsAt = at + lateMs;
+          if (run_id === 'alone' || (itsAt >= goneAt && itsAt < backAt)) continue;
+          all.push({ at: itsAt, do: (one, now) => one.event('candidate', value, now) });
+        }
+        all.sort((a, b) => a.at - b.at);
+        const lines: string[] = [];
+        const one = pairing(finding => lines.push(lineOf(finding)));
+        // A run that begins much later is another matter: it is not what he said by then.
+        const first = runs.findIndex((name, no) => name === 'alone' && 500 + 500 * no > saidAt);
+        fc.pre(first === -1 || 500 + 500 * first <= saidAt + WINDOW_MS);
+        let next = 0;
+        for (let sweep = 100; sweep <= 60_000; sweep += 100) {
+          for (let each = all[next]; each !== undefined && each.at < sweep; each = all[next]) {
+            next++;
+            each.do(one, each.at);
+          }
+          one.sweep(sweep);
+        }
+        expect(one.pending).toBe(0);
+        expect(lines.filter(line => !/^(match|unjudged)/.test(line))).toEqual([]);
+      },
+    ),
+    { numRuns: 300 },
+  );
+});

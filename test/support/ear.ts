@@ -45,8 +45,8 @@ export class HeardStream implements StreamTap {
     this.notes.push(`open ${side}`);
   }
 
-  saidAlone(): void {
-    this.notes.push('said alone');
+  saidAlone(unheardBy: Side | null): void {
+    this.notes.push(unheardBy === null ? 'said alone' : `unheard by ${unheardBy}`);
   }
 
   said(text: Buffer | null): void {

@@ -9,6 +9,8 @@ import type { Pending } from './pending.ts';
 
 /** Lanes of one session within two windows: 400 new runs a second. */
 const MOST_LANES = 4_096;
+/** A run may pause for a model's answer: as long as only one side has it, it is not forgotten when it began. */
+const PAUSE_MS = 60_000;
 /** Longer names of lanes are no ids. */
 const MOST_NAME = 256;
 
@@ -40,7 +42,7 @@ export class Arrivals {
     const plan = this.#rules.planOf(type);
     const named = isRecord(value) ? keyOf(plan, value) : null;
     const isReplay = isRecord(value) && isReplayed(plan, value);
-    const lane = isRecord(value) ? this.#laneOf(plan, value) : this.#session;
+    const lane = isRecord(value) ? this.#laneOf(plan, value, at) : this.#session;
     lane.lastAt = at;
     return {
       side,
@@ -79,14 +81,15 @@ export class Arrivals {
     if (this.#laneCount === 0) return;
     for (const lanes of this.#lanes) {
       for (const [name, lane] of lanes) {
-        if (lane.lastAt > before || !lane.isIdle) continue;
+        const lastAt = lane.isOfBoth ? lane.lastAt : lane.lastAt + PAUSE_MS;
+        if (lastAt > before || !lane.isIdle) continue;
         lanes.delete(name);
         this.#laneCount--;
       }
     }
   }
 
-  #laneOf(plan: TypePlan, event: JsonRecord): Lane {
+  #laneOf(plan: TypePlan, event: JsonRecord, at: number): Lane {
     if (plan.isReply) return this.#replies;
     for (const { level, pointer } of plan.lanes) {
       const name = read(event, pointer, plan.envelopes);
@@ -95,7 +98,7 @@ export class Arrivals {
       const lanes = this.#lanes[level];
       const known = lanes?.get(name);
       if (known !== undefined) return known;
-      const lane = new Lane(String(name));
+      const lane = new Lane(String(name), at);
       // Beyond, each event has a lane to itself: no order is kept.
       if (this.#laneCount < MOST_LANES) {
         lanes?.set(name, lane);

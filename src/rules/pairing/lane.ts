@@ -6,6 +6,8 @@ import type { Pending } from './pending.ts';
 
 export class Lane {
   readonly unit: string;
+  /** When its first event came; null for what is of no run or thread, and lasts as long as the session. */
+  readonly bornAt: number | null;
   /** Events without a pair, in their order. */
   readonly waiting: Readonly<Record<Side, Pending[]>> = { legacy: [], candidate: [] };
   /** Places given out. */
@@ -22,8 +24,14 @@ export class Lane {
   /** Null as long as everything comes in order. */
   #order: Order | null = null;
 
-  constructor(unit: string) {
+  constructor(unit: string, bornAt: number | null = null) {
     this.unit = unit;
+    this.bornAt = bornAt;
+  }
+
+  /** Both services have sent something of it. */
+  get isOfBoth(): boolean {
+    return this.paired.legacy !== -1;
   }
 
   /** Nothing waits, for a pair or for a verdict. */

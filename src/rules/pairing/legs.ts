@@ -4,6 +4,7 @@ import type { UnjudgedReason } from '../verdict.ts';
 import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import type { Pending } from './pending.ts';
+import { Unheard } from './unheard.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
 
@@ -37,12 +38,14 @@ export class Legs {
   #gap = NO_GAP;
   /** Since then replies may be to what one service was told alone. */
   #saidAloneAt = Number.POSITIVE_INFINITY;
+  readonly #unheard: Unheard;
   /** Why nothing is heard of a side at present, though its leg is there. */
   readonly #lost: Record<Side, UnjudgedReason | null> = { legacy: null, candidate: null };
 
   constructor(windowMs: number, leftOut: LeftOutWrites | null) {
     this.#windowMs = windowMs;
     this.#leftOut = leftOut;
+    this.#unheard = new Unheard(windowMs);
   }
 
   isOpen(side: Side): boolean {
@@ -77,8 +80,9 @@ export class Legs {
     this.#lost[side] = because;
   }
 
-  saidAlone(atMs: number): void {
+  saidAlone(atMs: number, unheardBy: Side | null): void {
     this.#saidAloneAt = Math.min(this.#saidAloneAt, atMs);
+    if (unheardBy !== null) this.#unheard.note(unheardBy, atMs);
   }
 
   arrived(event: Pending): void {
@@ -128,7 +132,7 @@ export class Legs {
     const { openedAt } = this.#legs[otherSide(event.side)];
     if (openedAt === null) return 'no-second';
     if (event.at < openedAt && !this.#isToBoth(event)) return 'no-second';
-    if (this.#mayBeToOne(event)) return 'no-second';
+    if (this.#mayBeToOne(event) || this.#isOfUnheard(event)) return 'no-second';
     if (!this.#isInGap(event)) return this.#mayBeLeftOut(event) ? 'write-left-out' : null;
     return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
   }
@@ -185,6 +189,12 @@ export class Legs {
   /** Is it a reply to what perhaps only its service was told, or what stands beside such a one? */
   #mayBeToOne({ plan, at }: Pending): boolean {
     return plan.isReply && at >= this.#saidAloneAt;
+  }
+
+  /** Is it of a run that its service alone has, and perhaps alone was told to begin? */
+  #isOfUnheard({ side, lane }: Pending): boolean {
+    if (lane === null || lane.bornAt === null || lane.isOfBoth) return false;
+    return this.#unheard.mayHaveBegun(otherSide(side), lane.bornAt);
   }
 
   /** Is it perhaps the doing of a write that the other service was not given? */

@@ -152,9 +152,12 @@ export class Pairing {
     this.#legs.gap(side, this.#arrivals.lastNo(side), atMs, because);
   }
 
-  /** The client told one service what the other one does not hear: replies may have no pair from now on. */
-  saidAlone(atMs: number): void {
-    this.#legs.saidAlone(atMs);
+  /**
+   * The client told one service what the other one does not hear: replies may have no pair from now on. `unheardBy`
+   * was to hear it: a run that the other one begins within a window has no pair either.
+   */
+  saidAlone(atMs: number, unheardBy: Side | null = null): void {
+    this.#legs.saidAlone(atMs, unheardBy);
   }
 
   /** Nothing of this side is heard from now on, until `gap` says that it is again, or its leg is opened anew. */
