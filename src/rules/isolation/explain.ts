@@ -1,6 +1,6 @@
 // What isolation makes of one event, rule by rule, and why: without anything else that was ever sent.
 import type { CompiledRules } from '../compare/compile.ts';
-import { isRecord, type JsonRecord } from '../compare/record.ts';
+import { isRecord, type JsonRecord, own, valueAt } from '../compare/record.ts';
 import { typeOf } from '../event-key.ts';
 import { identifierPlaces, identifiersAt } from './identifier-places.ts';
 import type { IsolationRule } from './incident.ts';
@@ -20,6 +20,14 @@ const WHY: Readonly<Record<Said, string>> = {
 
 const LEDGER =
   'contaminated if legacy gave this identifier to another user alone, and did not send this event to this one';
+
+/** Why an identifier says nothing of whose it is. */
+const QUOTES = {
+  reply: 'its type answers a client: it quotes what was asked for',
+  failure: 'its type reports a failure: it quotes what was asked for',
+  unproven:
+    'proves nothing: each service makes up its own there, it is content, too long, or a number below 2^32 at a place that the route does not name',
+} as const;
 
 export interface ExplainedRule {
   readonly rule: IsolationRule;
@@ -67,8 +75,9 @@ export function explainEvent(
   }
   const events = isRecord(value) ? [value] : Array.isArray(value) ? value.filter(isRecord) : [];
   if (events.length > 0) {
-    const paths = events.flatMap(event => [...ledgerPaths(isolation, event, rules)]);
-    for (const path of new Set(paths)) add('ledger', path, 'open', LEDGER);
+    for (const [path, why] of ledgerPlaces(isolation, events, rules)) {
+      add('ledger', path, why === null ? 'open' : 'clean', why ?? LEDGER);
+    }
     for (const type of new Set(events.map(typeOf))) {
       add('fingerprint', '', ...contentOf(isolation, rules, type, Array.isArray(value)));
     }
@@ -80,15 +89,28 @@ export function explainEvent(
   return { eventType, scan: scanned, says, rules: found };
 }
 
-/** Where identifiers stand in it that say whose it is. */
-function ledgerPaths(isolation: Isolation, event: JsonRecord, rules: CompiledRules): Set<string> {
-  const paths = new Set<string>();
-  const plan = rules.planOf(typeOf(event));
-  if (plan.isReply || plan.isFailure) return paths;
-  for (const place of identifierPlaces(isolation, plan)) {
-    identifiersAt(event, place, isolation, () => paths.add(pointerTo(place.steps)));
+/** By place: why an identifier there says nothing of whose it is; null where it does, in one of the events. */
+function ledgerPlaces(
+  isolation: Isolation,
+  events: readonly JsonRecord[],
+  rules: CompiledRules,
+): Map<string, string | null> {
+  const places = new Map<string, string | null>();
+  for (const event of events) {
+    const plan = rules.planOf(typeOf(event));
+    const quotes = plan.isReply ? QUOTES.reply : plan.isFailure ? QUOTES.failure : null;
+    for (const steps of isolation.identifiers) {
+      const inner = plan.envelopes.map(({ name }) => own(event, name));
+      const stands = [event, ...inner].some(from => valueAt(from, steps) !== undefined);
+      const path = pointerTo(steps);
+      if (stands && places.get(path) !== null) places.set(path, quotes ?? QUOTES.unproven);
+    }
+    if (quotes !== null) continue;
+    for (const place of identifierPlaces(isolation, plan)) {
+      identifiersAt(event, place, isolation, () => places.set(pointerTo(place.steps), null));
+    }
   }
-  return paths;
+  return places;
 }
 
 function contentOf(
