@@ -80,6 +80,25 @@ async function health(proxy: RunningProxy): Promise<string> {
 const closeOf = async (socket: WebSocket) => ((await once(socket, 'close')) as [number])[0];
 const times = (text: string, run: string) => text.split(`"${run}"`).length - 1;
 
+// The fault: what was on its way to the candidate was carried on, and a legacy that failed meanwhile left him there.
+test('engaged, it takes nobody to the candidate who was on his way there', async () => {
+  const up = await stack();
+  open.push(up);
+  const { socket } = await webSocket(up, 'user_1001');
+  await up.editFlags('live');
+  await until('a leg is dialled for him', () => connections(up, 'candidate') === 1);
+  expect((await bypass(up, engaged)).status).toBe(200);
+  // Before the legs have had their time beside each other.
+  let code = 0;
+  socket.on('close', how => {
+    code = how;
+  });
+  await up.services.legacy.close();
+  await until('he is told', () => code !== 0);
+  expect(code).toBe(1_001);
+  await until('the leg is let go', () => connections(up, 'candidate') === 0);
+});
+
 test('engaged, it carries everything to legacy whatever flags say; ended, flags decide again', async () => {
   const up = await live();
   const older = await webSocket(up, 'user_1001');
