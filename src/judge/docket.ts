@@ -33,7 +33,7 @@ export const WINDOW_MS = 5_000;
 /** Events of one session that wait at a time; a user's agents send some dozens a second. */
 const MOST_PENDING = 2_000;
 /**
- * Of their messages, of one side of a session and of all; a message of empty objects takes twenty times its
+ * As `bytesOf` counts them, of one side of a session and of all; a message of empty objects takes twenty times its
  * length once it is parsed, and the thread has 512 MB.
  */
 const MOST_PENDING_BYTES = 4 * 1_048_576;

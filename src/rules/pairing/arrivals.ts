@@ -5,7 +5,7 @@ import { isRecord, type JsonRecord, read } from '../compare/record.ts';
 import type { Side } from '../decide.ts';
 import { keyOf, typeOf } from '../event-key.ts';
 import { Lane } from './lane.ts';
-import type { Pending } from './pending.ts';
+import { bytesOf, type Pending } from './pending.ts';
 
 /** Lanes of one session within two windows: 400 new runs a second. */
 const MOST_LANES = 4_096;
@@ -48,7 +48,7 @@ export class Arrivals {
       side,
       value,
       text,
-      bytes,
+      bytes: bytesOf(bytes),
       type,
       plan,
       match: named?.key ?? (typeof value === 'string' ? value : canonical(value)),

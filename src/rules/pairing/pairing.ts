@@ -129,7 +129,7 @@ export class Pairing {
     if (side === 'legacy' && this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(event.type);
     if (this.#findPair(event)) return;
     this.#waiting[side].add(event);
-    if (this.#options.room !== undefined) this.#options.room.bytes += bytes;
+    if (this.#options.room !== undefined) this.#options.room.bytes += event.bytes;
     event.lane?.waiting[side].push(event);
     this.#makeRoom(side);
   }
