@@ -3,12 +3,17 @@
 import type { Socket } from 'node:net';
 import type { LimitsConfig } from '../config/schema.ts';
 import { closeFrame, FrameTracker } from '../wire/frames.ts';
+import { Ending } from './ending.ts';
 import { watchForDeadPeer } from './upstream.ts';
+
+/** Its end is looked at so often. */
+const SWEEP_MS = 1_000;
 
 export class BypassedSocket {
   readonly #client: Socket;
   readonly #upstream: Socket;
   readonly #limits: LimitsConfig;
+  #sweeper: NodeJS.Timeout | undefined;
   readonly #toClient = new FrameTracker();
   /** A close of ours that waits for the message under way to end. */
   #closeWaiting: Buffer | null = null;
@@ -26,9 +31,10 @@ export class BypassedSocket {
     watchForDeadPeer(upstream);
     upstream.on('data', this.#onData);
     // The library passes an end on, and leaves the rest to the other one, which may never follow.
-    client.once('end', this.#soonDestroy);
-    upstream.once('end', this.#soonDestroy);
+    client.once('end', this.#onEnd);
+    upstream.once('end', this.#onEnd);
     client.once('close', () => {
+      clearInterval(this.#sweeper);
       upstream.resume();
       upstream.destroySoon();
     });
@@ -40,7 +46,7 @@ export class BypassedSocket {
     this.#ending = true;
     if (this.#toClient.lost) return void this.#client.destroy();
     this.#upstream.unpipe(this.#client);
-    this.#soonDestroy();
+    this.#watchEnding(false);
     const frame = closeFrame(code, reason);
     if (this.#toClient.atMessageBoundary) {
       this.#put(frame);
@@ -56,13 +62,17 @@ export class BypassedSocket {
     this.#upstream.resume();
   }
 
-  readonly #soonDestroy = (): void => {
-    const timer = setTimeout(() => {
-      // A client that is still to get what came before the end has its time for that: `Stalls`.
-      if (this.#client.writableLength > 0) timer.refresh();
-      else this.#client.destroy();
-    }, this.#limits.closeMs).unref();
-  };
+  readonly #onEnd = (): void => this.#watchEnding(true);
+
+  /** Gives up a side that does not follow the other's end, or ours. */
+  #watchEnding(mayFinish: boolean): void {
+    if (this.#sweeper !== undefined || this.#client.destroyed) return;
+    const both = [this.#client, this.#upstream];
+    const ending = new Ending(performance.now(), mayFinish);
+    this.#sweeper = setInterval(() => {
+      if (ending.isLate(both, performance.now(), this.#limits)) this.#client.destroy();
+    }, SWEEP_MS).unref();
+  }
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#cut) return;

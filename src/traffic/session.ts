@@ -16,6 +16,7 @@ import { ABNORMAL, closeFrame, FrameTracker, NO_CODE, OPCODE, wholeFrame } from 
 import { type ClientMessage, ClientMessages } from './client-messages.ts';
 import type { Comparison, SecondLegListener } from './comparison.ts';
 import type { TrafficContext } from './context.ts';
+import { Ending } from './ending.ts';
 import { attachClient, attachLeg, forwardToClient, noteClose, putClose } from './forwarding.ts';
 import { type Leg, mask } from './leg.ts';
 import { Progress } from './progress.ts';
@@ -108,6 +109,8 @@ export class Session implements SecondLegListener, RolledBack {
   rollbacks: readonly RollbackRun[] = [];
   /** When one end said something to the other last, to the second (ms of `performance.now()`). */
   activeAt: number;
+  /** How its end comes along; null before that. */
+  #ending: Ending | null = null;
   /** The client's last ping. */
   #pinged: Buffer | null = null;
   #messagesSeen = 0;
@@ -307,21 +310,21 @@ export class Session implements SecondLegListener, RolledBack {
 
   /** Called about once a second: gives up peers that take nothing, or do not follow a close. */
   sweep(nowMs: number): void {
-    const { closeMs, stallMs } = this.facts.context.limits;
+    const { limits } = this.facts.context;
     const { client } = this;
     const { socket } = this.leg;
-    // While either end still takes what came before the end, nobody is late with his own; nor is a client that
-    // has not been told yet.
-    const isOver = this.cause !== null && !this.isLeaving;
-    const isDue = isOver && client.writableLength === 0 && socket.writableLength === 0;
-    const limitMs = isDue ? closeMs : stallMs;
     this.comparison?.sweep(nowMs);
     const messages = this.messagesToClient + this.toUpstream.messages;
     if (messages !== this.#messagesSeen) this.activeAt = nowMs;
     this.#messagesSeen = messages;
-    if (this.#clientProgress.isStuck(client, nowMs, limitMs, isDue)) {
+    // A client that is yet to be told is not late.
+    if (this.cause !== null && !this.isLeaving) {
+      this.#ending ??= new Ending(nowMs, this.cause !== 'ended-by-proxy');
+      if (this.#ending.isLate([client, socket], nowMs, limits)) return this.destroy();
+    }
+    if (this.#clientProgress.isStuck(client, nowMs, limits.stallMs)) {
       this.#giveUp('client-stalled');
-    } else if (this.#legProgress.isStuck(socket, nowMs, limitMs, isDue)) {
+    } else if (this.#legProgress.isStuck(socket, nowMs, limits.stallMs)) {
       this.#giveUp('upstream-stalled');
     }
   }

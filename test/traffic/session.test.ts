@@ -235,6 +235,100 @@ test('43: a slow client gets everything that came before the end, and the end, a
   await Promise.all(['/ws', '/elsewhere'].map(getsAll));
 });
 
+describe.each(['/ws', '/elsewhere'])('after one side has said goodbye, on %s,', path => {
+  /** One whose client has gone too, and whose service does not follow: when it is let go, closeMs is over. */
+  async function left({ service, front }: Line) {
+    const client = await rawClient(front.port);
+    open.push({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest(path));
+    const upstream = await service.next();
+    await upstream.accept();
+    await client.has('\r\n\r\n');
+    client.socket.end(closeFrame(1000, '', Buffer.from('mask')));
+    return client;
+  }
+
+  /** The fault: what passed did not count, and a service that had something left to say was cut off in it. */
+  test('the other one says what it has left, however long after closeMs', async () => {
+    const line = await session({ limits: { closeMs: 200 } }, path);
+    const { client, upstream } = line;
+    client.socket.end(closeFrame(1000, '', Buffer.from('mask')));
+    const idle = await left(line);
+    const message = wholeFrame(1, Buffer.from('something'));
+    let said = 0;
+    let due = 0;
+    await until('closeMs is over', () => {
+      // Every now and then.
+      if (performance.now() >= due && upstream.socket.writable) {
+        due = performance.now() + 50;
+        upstream.write(message);
+        said += 1;
+      }
+      return idle.ended || idle.closed;
+    });
+    const bye = closeFrame(1000);
+    upstream.socket.end(bye);
+    await until('the end comes', () => client.ended || client.closed);
+    expect(client.received.length).toBe(said * message.length + bye.length);
+    expect(client.received.subarray(-4)).toEqual(bye);
+  });
+
+  /** The fault: the proxy took what the kernel had for what the client had. His next word was answered by a reset. */
+  test('a client who reads slowly gets all of it, though he speaks after closeMs', async () => {
+    const line = await session({ limits: { closeMs: 200 } }, path);
+    const { client, upstream } = line;
+    client.socket.pause();
+    const all = Buffer.concat([wholeFrame(2, Buffer.alloc(1_500_000)), closeFrame(1000)]);
+    upstream.socket.end(all);
+    await until('all has gone out', () => upstream.socket.writableLength === 0);
+    const idle = await left(line);
+    await until('closeMs is over', () => idle.ended || idle.closed);
+    client.write(controlFrame(9, Buffer.from('p')));
+    await until('it is on its way', () => client.socket.writableLength === 0);
+    client.socket.resume();
+    await until('the end comes', () => client.ended || client.closed);
+    expect(client.received.length).toBe(all.length);
+  });
+});
+
+/**
+ * The fault: Node says that a write was taken when the kernel has all of it, which asks for more only when it
+ * has sent a megabyte or so. Whoever took less than that in stallMs was gone, though he never paused.
+ */
+test('a slow client who takes a little all the time is not gone after stallMs; one that takes nothing is', async () => {
+  const { client, upstream, service, front } = await session({ limits: { stallMs: 300 } });
+  let taken = 0;
+  client.socket.removeAllListeners('data').on('data', bytes => {
+    taken += bytes.length;
+    client.socket.pause();
+    setTimeout(() => client.socket.resume(), 200);
+  });
+  const pourInto = (end: RawEnd) => {
+    const pour = () => {
+      while (end.socket.write(Buffer.alloc(65_536)));
+    };
+    end.socket.on('drain', pour);
+    pour();
+  };
+  pourInto(upstream);
+  // One behind the other.
+  for (const gone of [1, 2]) {
+    const deaf = await rawClient(front.port);
+    open.push({ close: () => deaf.socket.destroy() });
+    deaf.write(upgradeRequest());
+    const itsService = await service.next();
+    await itsService.accept();
+    await deaf.has('\r\n\r\n');
+    deaf.socket.pause();
+    pourInto(itsService);
+    await until('the deaf one is gone', () => itsService.closed);
+    expect(front.reports.filter(({ kind }) => kind === 'closed')).toHaveLength(gone);
+    const before = taken;
+    await until('the slow one reads on', () => taken > before);
+  }
+  expect(upstream.closed).toBe(false);
+}, 40_000);
+
 test('a client that takes nothing for stallMs while bytes wait is gone', async () => {
   const { client, upstream, front } = await session({ limits: { stallMs: 300 } });
   client.socket.pause();
