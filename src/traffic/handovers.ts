@@ -402,9 +402,8 @@ export class Handovers {
     this.forget(session);
     for (const run of session.rollbacks) run.cut(session);
     noteClose(session, 'ended-by-proxy', ERRORS.draining.close);
-    const { tracker } = session.leg;
     const frame = closeFrame(ERRORS.draining.close, 'service restart');
-    if (tracker.atFrameBoundary) putClose(session, frame);
+    if (session.hasWholeFrames) putClose(session, frame);
     else session.client.destroy();
   }
 

@@ -142,6 +142,12 @@ export class Session implements SecondLegListener, RolledBack {
     return this.state.phase === 'leaving';
   }
 
+  /** A close of ours could be put in: the client has whole frames, whatever the service is in the middle of. */
+  get hasWholeFrames(): boolean {
+    const { leg, guard, gate } = this;
+    return leg.tracker.atFrameBoundary || guard?.holdsAll === true || gate?.holdsAll === true;
+  }
+
   /** As the decision says by now; the client's stream is between two messages. */
   guardAnew(): void {
     this.guard?.close();
@@ -282,7 +288,7 @@ export class Session implements SecondLegListener, RolledBack {
   /**
    * Ends the session for a reason of the proxy's: a close frame where the next message could have
    * begun, and if that does not come within `boundaryMs`, between two fragments, or by closing
-   * the connection inside a frame. The client's answer still reaches the service.
+   * the connection inside a frame that the client has the beginning of. The client's answer still reaches the service.
    */
   end(code: number, reason: string): void {
     // Without a leg it has ended for a reason of the service's, and its client has still to be told.
@@ -296,7 +302,7 @@ export class Session implements SecondLegListener, RolledBack {
     this.closeWaiting = frame;
     setTimeout(() => {
       if (this.closeWaiting === null) return;
-      if (this.leg.tracker.atFrameBoundary) putClose(this, frame);
+      if (this.hasWholeFrames) putClose(this, frame);
       else this.client.destroy();
     }, this.facts.context.limits.boundaryMs).unref();
   }

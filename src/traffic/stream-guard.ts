@@ -44,6 +44,11 @@ export class StreamGuard {
     return this.#splitter.atBoundary;
   }
 
+  /** A message has begun, and the client has nothing of it. */
+  get holdsAll(): boolean {
+    return this.#splitter.holdsAll;
+  }
+
   /** The frames can not be followed, and what can not be looked into is withheld: nothing passes any more. */
   get isShut(): boolean {
     return this.#splitter.lost && !this.#isPassing;

@@ -54,6 +54,11 @@ export class SuppressGate {
     return !(isOwed && now < until) && now >= newUntil && this.#splitter.atBoundary;
   }
 
+  /** A message has begun, and the client has nothing of it. */
+  get holdsAll(): boolean {
+    return this.#splitter.holdsAll;
+  }
+
   push(bytes: Buffer, now: number): void {
     this.#now = now;
     this.#splitter.push(bytes);

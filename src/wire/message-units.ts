@@ -82,6 +82,11 @@ export class UnitSplitter {
     return this.#tracker.lost;
   }
 
+  /** A message has begun, and nothing of it was given. */
+  get holdsAll(): boolean {
+    return this.#held.length > 0;
+  }
+
   /** How much of a message is held that has not ended. */
   get heldBytes(): number {
     return this.#held.length;

@@ -725,6 +725,22 @@ test('a boundary that does not come ends the session, between fragments with 101
   expect(code()).toBe(1012);
 });
 
+/** The fault: it was cut off as one that has the beginning of a frame, of which the guard had given it nothing. */
+test('... and so does one inside a frame that its guard holds', async () => {
+  const sources = [{ from: 'header' as const, name: 'X-User' }];
+  const { legacy, front, ear, serve, code } = await line({
+    ...{ headers: { 'x-user': 'ann' }, listen: { trustedProxies: ['127.0.0.1'] } },
+    ...{ identity: { sources, verify: 'unverified' as const }, isolation: 'sanitize' },
+  });
+  const [socket] = legacy.sockets as unknown as { _socket: net.Socket }[];
+  socket?._socket.write(wholeFrame(1, Buffer.from('half of it')).subarray(0, 6));
+  await until('it has begun', () => ear.streams[0]?.bytesOf.legacy.length === 1);
+  serve('candidate');
+  await front.traffic.reconsider();
+  await until('the client is told', () => code() !== null);
+  expect(code()).toBe(1012);
+});
+
 describe('a service that took another subprotocol', () => {
   const protocols = { offered: ['v1', 'v2'], legacy: 'v1', candidate: 'v2' };
 

@@ -13,6 +13,7 @@ import { closeFrame, controlFrame, OPCODE } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { clientFrame, frame } from '../support/frame.ts';
 import { answer, asked, closeAll, closing, connected, get, withService } from '../support/lane.ts';
+import { onTheWay } from '../support/on-the-way.ts';
 import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
 import { type RawEnd, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
@@ -443,6 +444,17 @@ test('a close in the middle of a message ends the session with its code', async 
   upstream.socket.end();
   await until('the connection ends', () => client.ended);
   expect(client.received).toEqual(close);
+});
+
+/** The fault: it was cut off as one that has the beginning of a frame. */
+test('a client that has nothing of the frame under way is told to come again', async () => {
+  const { front, client, upstream } = await session('sanitize');
+  upstream.write(BOBS.subarray(0, 9));
+  await until('the proxy has read it', () => onTheWay(upstream, 'out') === 0);
+  void front.traffic.drain(20);
+  const notice = closeFrame(1012, 'service restart');
+  await until('it is told', () => client.received.length >= notice.length || client.ended);
+  expect(client.received).toEqual(notice);
 });
 
 test('a decision that changes holds from the next message on', async () => {
