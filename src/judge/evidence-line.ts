@@ -53,7 +53,7 @@ export class EvidenceLine {
   /** `subject`: names of the user whose events they are. */
   add(finding: Finding, subject: readonly string[] = []): void {
     this.#batcher.add(finding, subject);
-    this.#units.add(finding);
+    this.#units.add(finding, subject);
   }
 
   /** To be called a few times a second. `nowMs` is epoch ms. */

@@ -76,11 +76,16 @@ export class UnitTracker {
     return this.#open.size;
   }
 
-  add({ route, eventType, unit, session, verdict, at }: Finding): void {
+  /** `subject`: names of the user whose events they are. Services may number the runs of each user for himself. */
+  add(
+    { route, eventType, unit, unitLevel, session, verdict, at }: Finding,
+    subject: readonly string[] = [],
+  ): void {
     const says = SAYS[verdict];
     if (says === 'nothing') return;
     const of = unit === session ? 'session' : 'run';
-    const key = `${route}\n${of}\n${unit}`;
+    const whose = of === 'session' ? '' : (subject[0] ?? session);
+    const key = `${route}\n${of}\n${unitLevel ?? ''}\n${whose}\n${unit}`;
     let found = this.#open.get(key);
     if (found !== undefined && isOver(found, at)) {
       this.#end(key, found, found.lastAt);

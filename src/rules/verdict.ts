@@ -65,6 +65,8 @@ export interface Finding {
   readonly key: string | null;
   /** What events of one run have in common, and are not independent in: run, else thread, else session. */
   readonly unit: string;
+  /** Which of the lanes' pointers named it: a run and a thread may have one name. Left out: none did. */
+  readonly unitLevel?: number | undefined;
   readonly session: string;
   /** The parsed event of each side; null where that side sent none, undefined where it can not be parsed. */
   readonly legacy: unknown;

@@ -72,6 +72,23 @@ test('what a session says outside of runs is counted apart from them', () => {
   ]);
 });
 
+test('runs of one name are as many as users have them, and a thread of that name is another one', () => {
+  const tracker = new UnitTracker();
+  for (let user = 0; user < 20; user += 1) {
+    const verdict = user === 7 ? 'mismatch' : 'match';
+    tracker.add({ ...finding(verdict, '1'), session: `s${user}` }, [
+      `user_${user}`,
+      'his other name',
+    ]);
+    // He has a second session, which sees the same run.
+    tracker.add({ ...finding('match', '1'), session: `again ${user}` }, [`user_${user}`]);
+    tracker.add({ ...finding('match', '1'), session: `s${user}`, unitLevel: 1 }, [`user_${user}`]);
+  }
+  // Who is not known is one of his session.
+  for (const session of ['a', 'b']) tracker.add({ ...finding('match', '1'), session });
+  expect(counted(tracker)['*']).toBe('1 of 42');
+});
+
 test('a unit that comes back after its end is counted as another one', () => {
   const tracker = new UnitTracker();
   tracker.add(finding('mismatch', 'run', 0));

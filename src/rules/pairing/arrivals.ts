@@ -56,6 +56,7 @@ export class Arrivals {
       isPointed: named?.isPointed ?? false,
       isNamed: named?.isNamed ?? false,
       unit: lane.unit,
+      unitLevel: lane.level ?? undefined,
       lane: isReplay ? null : lane,
       place: isReplay ? 0 : lane.places[side]++,
       no: this.#next[side]++,
@@ -98,7 +99,7 @@ export class Arrivals {
       const lanes = this.#lanes[level];
       const known = lanes?.get(name);
       if (known !== undefined) return known;
-      const lane = new Lane(String(name), at);
+      const lane = new Lane(String(name), level, at);
       // Beyond, each event has a lane to itself: no order is kept.
       if (this.#laneCount < MOST_LANES) {
         lanes?.set(name, lane);

@@ -6,6 +6,8 @@ import type { Pending } from './pending.ts';
 
 export class Lane {
   readonly unit: string;
+  /** The pointer that named it, among those of lanes; null for what is of no run or thread. */
+  readonly level: number | null;
   /** When its first event came; null for what is of no run or thread, and lasts as long as the session. */
   readonly bornAt: number | null;
   /** Events without a pair, in their order. */
@@ -24,8 +26,9 @@ export class Lane {
   /** Null as long as everything comes in order. */
   #order: Order | null = null;
 
-  constructor(unit: string, bornAt: number | null = null) {
+  constructor(unit: string, level: number | null = null, bornAt: number | null = null) {
     this.unit = unit;
+    this.level = level;
     this.bornAt = bornAt;
   }
 

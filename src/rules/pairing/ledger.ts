@@ -88,6 +88,7 @@ export class Ledger {
       eventType: event.type,
       key: event.key,
       unit: event.unit,
+      unitLevel: event.unitLevel,
       session: this.#options.session,
       legacy: legacy === null ? null : legacy.value,
       candidate: candidate === null ? null : candidate.value,

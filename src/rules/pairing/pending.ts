@@ -26,6 +26,7 @@ export interface Pending {
   /** So does a number or id that no other event of its lane has, not only what several may share. */
   readonly isNamed: boolean;
   readonly unit: string;
+  readonly unitLevel: number | undefined;
   /** Null for a replay, which has no place in any order. */
   readonly lane: Lane | null;
   /** Place in its lane, and among all of its side; from 0. */
