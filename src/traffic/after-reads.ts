@@ -1,5 +1,5 @@
-// What is to happen once everything that has arrived so far has been read: what is written to a service that has
-// closed meanwhile takes the connection with it, and with that an answer which nobody has read yet.
+// What is to happen once everything that has arrived so far has been read. What is written to a service that has
+// closed takes the connection with it, and an answer which nobody has read yet; who has sent something is not silent.
 
 let due: (() => void)[] = [];
 

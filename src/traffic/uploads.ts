@@ -1,5 +1,6 @@
 // Clients that owe the rest of a request's body, in whatever lane, and send nothing of it, or next to nothing.
 import type { IncomingMessage } from 'node:http';
+import { afterReads } from './after-reads.ts';
 import { hasBody } from './held-body.ts';
 
 /** Looked at for progress so often. */
@@ -17,7 +18,7 @@ interface Upload {
   readonly bytesBefore: number;
   /** How long the client was waited for, not the service. */
   owedMs: number;
-  /** Bytes that had come when it was last seen to move, and when that was. */
+  /** Bytes that had come when it was last seen to move, -1 if it was not seen to owe any, and when that was. */
   bytes: number;
   sinceMs: number;
 }
@@ -31,13 +32,15 @@ export class Uploads {
    * and are slower than 100 bytes a second; once each.
    */
   constructor(limitMs: () => number, onStuck: (incoming: IncomingMessage) => void) {
-    this.#sweeper = setInterval(() => {
+    const sweep = (): void => {
       for (const upload of this.#open) {
         if (!isStuck(upload, performance.now(), limitMs())) continue;
         this.#open.delete(upload);
         onStuck(upload.incoming);
       }
-    }, SWEEP_MS);
+    };
+    // Where the process itself stood still, what came meanwhile has not been read yet.
+    this.#sweeper = setInterval(() => afterReads(sweep), SWEEP_MS);
     this.#sweeper.unref();
   }
 
@@ -60,9 +63,11 @@ function isStuck(upload: Upload, nowMs: number, limitMs: number): boolean {
   const { bytesRead } = incoming.socket;
   // What has come and is not taken yet waits for the service, not for the client.
   const isOwed = !incoming.complete && incoming.readableLength === 0;
-  if (isOwed) upload.owedMs += SWEEP_MS;
+  // Not for a request that has only just begun, or was waiting for its service until now.
+  if (isOwed && upload.bytes !== -1) upload.owedMs += SWEEP_MS;
   if (!isOwed || bytesRead !== upload.bytes) {
-    upload.bytes = bytesRead;
+    // Where its service was waited for, its own time begins when it is next seen to owe something.
+    upload.bytes = isOwed ? bytesRead : -1;
     upload.sinceMs = nowMs;
   }
   return nowMs - upload.sinceMs >= limitMs || (isOwed && trickles(upload, limitMs));
