@@ -3,14 +3,17 @@
 // a fast link in front of a slow one that is a megabyte, which says nothing of the peer for minutes.
 import fs from 'node:fs';
 import type net from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 
 /** All TCP sockets of this network, one a line (proc_net_tcp(5)); Linux only. */
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
 /** A socket with something that is not acknowledged: how much, and further on its inode. */
 const SENDING =
-  / [\dA-F]{2} (?!0{8})([\dA-F]{8}):[\dA-F]{8} [\dA-F]{2}:[\dA-F]{8} [\dA-F]{8} +\d+ +\d+ (\d+) /;
+  / [\dA-F]{2} (?!0{8})([\dA-F]{8}):[\dA-F]{8} [\dA-F]{2}:[\dA-F]{8} [\dA-F]{8} +\d+ +\d+ (\d+) /g;
+/** Searched at a time, in half a millisecond; then whatever else waits has its turn. */
+const PIECE_BYTES = 262_144;
 /** With 50,000 sockets they are megabytes: between two looks there are at least so many times what one takes. */
-const REST = 5;
+const REST = 10;
 
 /** Null: nobody can say. */
 type Answer = (bytes: number | null) => void;
@@ -70,7 +73,7 @@ function ask(sockets: readonly net.Socket[], answer: Answer): void {
   // All that are asked about in one sweep by one look.
   if (isReading) return;
   isReading = true;
-  setImmediate(() => void read());
+  void setImmediate().then(read);
 }
 
 /** None of a socket that is closed. */
@@ -103,22 +106,23 @@ async function read(): Promise<void> {
 async function unsentByInode(wanted: ReadonlySet<string>): Promise<Map<string, number> | null> {
   const found = new Map<string, number>();
   for (const table of TABLES) {
-    let rest = '';
+    let text: string;
     try {
-      // The kernel gives some 4 kB a read: nothing else waits for the whole.
-      for await (const chunk of fs.createReadStream(table, 'latin1')) {
-        const lines = (rest + chunk).split('\n');
-        rest = lines.pop() ?? '';
-        for (const line of lines) {
-          const [, unsent = '', inode = ''] = SENDING.exec(line) ?? [];
-          if (wanted.has(inode)) found.set(inode, Number.parseInt(unsent, 16));
-        }
-      }
+      text = await fs.promises.readFile(table, 'latin1');
     } catch {
       // Without IPv6 there is one table; without the first one this is no Linux, and it is not asked again.
       if (table !== TABLES[0]) continue;
       isBlind = true;
       return null;
+    }
+    for (let at = 0; at < text.length; ) {
+      const end = text.indexOf('\n', at + PIECE_BYTES);
+      const lines = text.slice(at, end === -1 ? text.length : end);
+      for (const [, unsent = '', inode = ''] of lines.matchAll(SENDING)) {
+        if (wanted.has(inode)) found.set(inode, Number.parseInt(unsent, 16));
+      }
+      at += lines.length;
+      await setImmediate();
     }
   }
   return found;
