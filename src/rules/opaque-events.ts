@@ -23,16 +23,18 @@ export class OpaqueEvents {
     return this.#leaves.get(value);
   }
 
-  /** With leaves again, and told for a difference in type where it is one. */
+  /** With leaves again, and told for a difference in type or value by the types of what they stand for. */
   restored(difference: Difference): Difference {
     if (difference.kind === 'length') return difference;
     const restored = { ...difference };
     if ('legacy' in restored) restored.legacy = this.#original(restored.legacy);
     if ('candidate' in restored) restored.candidate = this.#original(restored.candidate);
-    if (restored.kind !== 'value') return restored;
+    if (difference.kind !== 'value' && difference.kind !== 'type') return restored;
+    const { legacy, candidate } = difference;
+    if (this.leafOf(legacy) === undefined && this.leafOf(candidate) === undefined) return restored;
     const isOfOneType =
       this.#typeOf(difference, 'legacy') === this.#typeOf(difference, 'candidate');
-    return isOfOneType ? restored : { ...restored, kind: 'type' };
+    return { ...difference, ...restored, kind: isOfOneType ? 'value' : 'type' };
   }
 
   #typeOf(difference: Difference, side: 'legacy' | 'candidate'): string {

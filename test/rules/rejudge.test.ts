@@ -209,6 +209,17 @@ test('a user who is called 0 hides a key of that name, and no index', () => {
   expect(judged?.differences.map(({ path }) => path)).toEqual(['/list/0', seen]);
 });
 
+test.each([
+  [1, 2, 'value'],
+  ['1', 2, 'type'],
+  [1, '2', 'type'],
+])('%j, which is who the user is, and %j differ in %s', (legacy, candidate, kind) => {
+  const user_id = String(legacy);
+  const finding = kept(pairOf({ user_id, at: legacy }, { user_id, at: candidate }));
+  const judged = rejudge(finding, rulesWith(), new IdClasses());
+  expect(judged?.differences).toMatchObject([{ kind, path: '/at' }]);
+});
+
 describe('by the rules that were in force', () => {
   const leaf = fc.oneof(
     fc.constantFrom(
