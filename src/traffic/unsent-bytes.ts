@@ -69,7 +69,9 @@ export class UnsentBytes {
 
 function ask(sockets: readonly net.Socket[], answer: Answer): void {
   if (isBlind) return answer(null);
-  asked.push({ queues: sockets.flatMap(queueOf), answer });
+  const queues = sockets.flatMap(queueOf);
+  if (queues.length === 0) return answer(0);
+  asked.push({ queues, answer });
   // All that are asked about in one sweep by one look.
   if (isReading) return;
   isReading = true;

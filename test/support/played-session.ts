@@ -387,7 +387,7 @@ export class PlayedSession {
   async calm(): Promise<void> {
     const { legacy, candidate } = this.services;
     for (let [quiet, turns] = [0, 0]; quiet < 4; turns += 1) {
-      if (turns > 2_000) throw new Error('somebody does not read, and will not');
+      if (turns > 4_000) throw new Error('somebody does not read, and will not');
       const sockets = [this.client.socket];
       for (const { connections } of [legacy, candidate])
         for (const { socket } of connections) sockets.push(socket);

@@ -20,6 +20,8 @@ export class PlayedSocket extends Duplex {
   readonly remoteAddress = '127.0.0.1';
   /** The owner has said its last word. */
   hasSaidAll = false;
+  /** By the owner. */
+  bytesWritten = 0;
   readonly #options: PlayedSocketOptions;
   #network: Buffer = Buffer.alloc(0);
   #isReading = true;
@@ -93,6 +95,7 @@ export class PlayedSocket extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.bytesWritten += chunk.length;
     const take = () => {
       this.#options.hear(Buffer.from(chunk));
       done();
