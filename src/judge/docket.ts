@@ -354,7 +354,8 @@ export class Docket {
       ...(watch === null
         ? {}
         : {
-            isOthers: (candidate, legacy) => watch.isOthers(candidate, legacy, candidate.at),
+            isOthers: (candidate, legacy, byIdsAlone) =>
+              watch.isOthers(candidate, legacy, candidate.at, byIdsAlone),
           }),
     });
     this.#streams.set(number, new JudgedStream(facts, pairing, this.#rulesOf(route), watch));

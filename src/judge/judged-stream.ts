@@ -70,6 +70,7 @@ export class JudgedStream {
     this.#readers[side] = this.#reader(side);
     this.#messages[side] = messages;
     this.#openSince[side] = time;
+    this.#gapBy[side] = 'overload';
     this.#generation = generation;
     if (this.#closed === side) this.#closed = null;
     this.pairing.legOpened(side, time);

@@ -97,11 +97,17 @@ export class StreamWatch {
 
   /**
    * Legacy did not send this user the candidate's event, at least not so: null, or legacy's that it was
-   * paired with. True: it is another user's, by what legacy sends to whom.
+   * paired with. True: it is another user's, by what legacy sends to whom; `byIdsAlone`: whatever its content.
    */
-  isOthers(candidate: WatchedEvent, legacy: WatchedEvent | null, at: number): boolean {
+  isOthers(
+    candidate: WatchedEvent,
+    legacy: WatchedEvent | null,
+    at: number,
+    byIdsAlone = false,
+  ): boolean {
     const found =
-      this.#owned.foreignIdentifier(candidate, legacy) ?? this.#owned.foreignContent(candidate);
+      this.#owned.foreignIdentifier(candidate, legacy) ??
+      (byIdsAlone ? null : this.#owned.foreignContent(candidate));
     const eventType = typeOf(candidate.value);
     if (found !== null) {
       this.#watch.tell(this.#contamination('candidate', found, eventType, at));

@@ -50,14 +50,19 @@ test('his own names are no words of his about others', () => {
   expect(said.mayBeSaid(BOB, 'bob', 0)).toBe(true);
 });
 
-test('who says more than is kept has said everything, and nobody else; all together beyond what is kept, everybody', () => {
+test('of who says more than is kept the last is kept, and any of it may come back at once to him; of all together, to everybody', () => {
   const said = new SaidWords();
   const words = (from: number, to: number) =>
     Array.from({ length: to - from }, (_, n) => `w${from + n}`).join(' ');
   said.note(ANN, [], words(0, 1_000), 0);
   expect(said.isHis(ANN, 'other', 0)).toBe(false);
+  expect([said.isHis(ANN, 'w0', 0), said.isHis(ANN, 'w999', 0)]).toEqual([true, true]);
+  expect(said.mayBeSaid(ANN, 'other', 0)).toBe(false);
   said.note(ANN, [], words(1_000, 1_001), 0);
-  expect(said.isHis(ANN, 'other', 0)).toBe(true);
+  // Another's thread is another's, however much he says.
+  expect(said.isHis(ANN, 'other', 0)).toBe(false);
+  expect(said.mayBeSaid(ANN, 'other', 0)).toBe(true);
+  expect([said.isHis(ANN, 'w0', 0), said.isHis(ANN, 'w1000', 0)]).toEqual([false, true]);
   expect(said.isHis(BOB, 'other', 0)).toBe(false);
   expect(said.mayBeSaid(BOB, 'other', 0)).toBe(false);
   said.note(null, [], words(1_001, 251_000), 0);
@@ -65,6 +70,23 @@ test('who says more than is kept has said everything, and nobody else; all toget
   expect(said.isHis(BOB, 'other', 0)).toBe(false);
   expect(said.isAnothers(BOB, 'other', 0)).toBe(false);
   expect(said.mayBeSaid(BOB, 'other', 60_000)).toBe(false);
+});
+
+test('where many say a little, nobody has said what he has not', () => {
+  const said = new SaidWords();
+  for (let user = 10; user < 15_010; user += 1) {
+    const words = Array.from({ length: 50 }, (_, n) => `w${user}_${n}`);
+    said.note(user, [], words.join(' '), 0);
+  }
+  said.note(ANN, [], 'hello there', 0);
+  expect(said.isHis(ANN, 'thread_of_bob', 0)).toBe(false);
+  expect(said.isHis(15_009, 'thread_of_bob', 0)).toBe(false);
+});
+
+test("what has no word in it is nobody's", () => {
+  const said = new SaidWords();
+  said.note(ANN, [], '::', 0);
+  expect([said.isHis(ANN, '::', 0), said.mayBeSaid(BOB, '::', 0)]).toEqual([false, false]);
 });
 
 test('what nobody can read may be anything to him who said it, and what nobody has heard, to everybody', () => {

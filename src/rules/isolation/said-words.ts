@@ -1,5 +1,6 @@
 // What clients have said of late, word by word: what a service says after them proves nothing at once. Hashes
-// alone, and so few that whoever says more counts as having said everything.
+// alone, and of one client only what he said last: after more than that nothing proves anything at once, and what
+// is another's is another's all the same.
 
 /** What a client says may come back so much later, and up to twice that: an agent's run takes that long. */
 const REMEMBERED_MS = 30_000;
@@ -23,7 +24,9 @@ interface Stretch {
 }
 
 interface Speaker {
+  /** In the order in which he said them first. */
   readonly words: Set<number>;
+  /** He has said more than that. */
   isMuch: boolean;
   /** He has said something that can not be read: binary data, or too much at a time. */
   isUnread: boolean;
@@ -47,10 +50,11 @@ export class SaidWords {
         else stretch.isMuch = true;
       }
       if (his === undefined || his.words.has(word)) continue;
-      if (his.words.size < MOST_OF_ONE && stretch.count < 2 * MOST_WORDS) {
-        his.words.add(word);
-        stretch.count += 1;
-      } else his.isMuch = true;
+      const isFull = his.words.size >= MOST_OF_ONE || stretch.count >= 2 * MOST_WORDS;
+      his.isMuch ||= isFull;
+      if (isFull && !forgetFirst(his.words)) continue;
+      his.words.add(word);
+      if (!isFull) stretch.count += 1;
     }
   }
 
@@ -68,12 +72,14 @@ export class SaidWords {
     this.#young.isMuch = true;
   }
 
-  /** Has he said all words of this? As far as it was read. */
+  /** Has he said all words of this? As far as it was read; of a lot what he said last. */
   isHis(user: number, text: string, atMs: number): boolean {
     this.#age(atMs);
     const halves = [this.#young.users.get(user), this.#old.users.get(user)];
-    if (halves.some(his => his?.isMuch === true)) return true;
-    return wordsOf(text).every(word => halves.some(his => his?.words.has(word) === true));
+    const words = wordsOf(text);
+    return (
+      words.length > 0 && words.every(word => halves.some(his => his?.words.has(word) === true))
+    );
   }
 
   /** May it come from what a client has said? */
@@ -81,7 +87,7 @@ export class SaidWords {
     this.#age(atMs);
     const stretches = [this.#young, this.#old];
     return (
-      stretches.some(({ isMuch, users }) => isMuch || users.get(user)?.isUnread === true) ||
+      stretches.some(({ isMuch, users }) => isMuch || isIncomplete(users.get(user))) ||
       this.#isSaid(text) ||
       this.isHis(user, text, atMs)
     );
@@ -94,7 +100,9 @@ export class SaidWords {
   }
 
   #isSaid(text: string): boolean {
-    return wordsOf(text).every(word => this.#young.words.has(word) || this.#old.words.has(word));
+    const words = wordsOf(text);
+    const isKnown = (word: number) => this.#young.words.has(word) || this.#old.words.has(word);
+    return words.length > 0 && words.every(isKnown);
   }
 
   #age(atMs: number): void {
@@ -107,6 +115,16 @@ export class SaidWords {
 
 function emptyStretch(): Stretch {
   return { words: new Set(), isMuch: false, users: new Map(), count: 0 };
+}
+
+/** False: there is none. */
+function forgetFirst(words: Set<number>): boolean {
+  for (const word of words) return words.delete(word);
+  return false;
+}
+
+function isIncomplete(his: Speaker | undefined): boolean {
+  return his !== undefined && (his.isMuch || his.isUnread);
 }
 
 /** Undefined: there are too many. */

@@ -132,7 +132,7 @@ export class Legs {
     const { openedAt } = this.#legs[otherSide(event.side)];
     if (openedAt === null) return 'no-second';
     if (event.at < openedAt && !this.#isToBoth(event)) return 'no-second';
-    if (this.#mayBeToOne(event) || this.#isOfUnheard(event)) return 'no-second';
+    if (this.#mayBeToOne(event) || this.isOfUnheard(event)) return 'no-second';
     if (!this.#isInGap(event)) return this.#mayBeLeftOut(event) ? 'write-left-out' : null;
     return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
   }
@@ -192,7 +192,7 @@ export class Legs {
   }
 
   /** Is it of a run that its service alone has, and perhaps alone was told to begin? */
-  #isOfUnheard({ side, lane }: Pending): boolean {
+  isOfUnheard({ side, lane }: Pending): boolean {
     if (lane === null || lane.bornAt === null || lane.isOfBoth) return false;
     return this.#unheard.mayHaveBegun(otherSide(side), lane.bornAt);
   }

@@ -58,9 +58,10 @@ export interface PairingOptions extends LedgerOptions {
   readonly room?: WaitingRoom;
   /**
    * Asked about an event of the candidate's that legacy did not send this user, at least not so: null, or
-   * `legacy`'s that it was paired with. Is it another user's?
+   * `legacy`'s that it was paired with. Is it another user's? `byIdsAlone`: what it says may be his own, and
+   * only be like another's.
    */
-  readonly isOthers?: (candidate: Pending, legacy: Pending | null) => boolean;
+  readonly isOthers?: (candidate: Pending, legacy: Pending | null, byIdsAlone: boolean) => boolean;
 }
 
 /** One per session. All times are epoch milliseconds and never go back. */
@@ -500,19 +501,27 @@ export class Pairing {
         this.#unread.take(otherSide(side), event.at) ??
         (this.#legs.isEarly(event) ? 'no-second' : null) ??
         (this.#isGuessed(event) ? this.#legs.lossReason : null));
-    if (excuse !== null) return this.#resolve(event, 'unjudged', excuse);
-    // Also of what comes once more, or is sent again: rules leave things out, and it says so of itself.
-    if (side === 'candidate' && event.foreign === null && this.#isOthers(event, null)) {
-      event.foreign = OWNED;
+    if (excuse !== null) {
+      // A run that he began himself is nobody's else; what is, is told of all the same.
+      if (side === 'candidate' && this.#legs.isOfUnheard(event)) this.#lookWhose(event, true);
+      return this.#resolve(event, 'unjudged', excuse);
     }
+    // Also of what comes once more, or is sent again: rules leave things out, and it says so of itself.
+    if (side === 'candidate') this.#lookWhose(event, false);
     if (isDuplicate) this.#resolve(event, 'duplicate', null);
     else if (event.isReplay || this.#legs.isOfPasserBy(event)) {
       this.#resolve(event, 'unjudged', 'no-second');
     } else this.#resolve(event, side === 'legacy' ? 'missing' : 'extra', null);
   }
 
-  #isOthers(candidate: Pending, legacy: Pending | null): boolean {
-    return this.#options.isOthers?.(candidate, legacy) ?? false;
+  /** Of an event of the candidate's that has no pair. */
+  #lookWhose(event: Pending, byIdsAlone: boolean): void {
+    if (event.foreign !== null) return;
+    if (this.#options.isOthers?.(event, null, byIdsAlone) === true) event.foreign = OWNED;
+  }
+
+  #isOthers(candidate: Pending, legacy: Pending): boolean {
+    return this.#options.isOthers?.(candidate, legacy, false) ?? false;
   }
 
   #resolve(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
