@@ -7,7 +7,7 @@ import type { Rollbacks } from './rollbacks.ts';
 const ASK_AGAIN_MS = 60_000;
 const SIGNAL = 'signal SIGUSR2';
 
-/** Call the result once a signal. Routes in stage `complete` have to be asked for twice. Never rejects. */
+/** Call the result once a signal. Routes whose legacy is stale have to be asked for twice. Never rejects. */
 export function rollbackBySignal(
   rollbacks: Pick<Rollbacks, 'rollback'>,
   logger: Logger,

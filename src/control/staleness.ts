@@ -30,7 +30,10 @@ export class Staleness {
   async keepIn(folder: string): Promise<void> {
     const file = join(folder, FILE);
     try {
-      for (const [route, since] of await readStale(file)) this.#since.set(route, since);
+      const stale = await readStale(file);
+      // A process that is taken over from may have been told meanwhile that legacy will do.
+      this.#since.clear();
+      for (const [route, since] of stale) this.#since.set(route, since);
     } catch (error) {
       this.#logger.error({ err: error, file }, 'it is not known where legacy is stale');
     }

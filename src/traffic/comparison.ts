@@ -195,7 +195,12 @@ export class Comparison implements Lone {
     this.#plan = plan;
     this.#second = null;
     if (old !== null && plan !== null) this.#adopt(old, plan);
-    else if (plan !== null) this.#redialSoon(plan.role);
+    else {
+      // The one that is lost had heard it as well; another one of its service has not.
+      if (plan !== null && this.#hasTold) this.#options.tap.saidAlone(plan.side);
+      this.#hasTold = false;
+      if (plan !== null) this.#redialSoon(plan.role);
+    }
     return leg;
   }
 

@@ -7,6 +7,8 @@ import type { Session } from './session.ts';
 const TICK_MS = 5;
 /** So many are asked about at a time: a decision takes up to 5 µs, and clients are held up for a millisecond. */
 const SLICE = 200;
+/** What a busy turn has held up is made up for, but for no more than what was due in so long. */
+const MOST_BEHIND_MS = 1_000;
 
 export interface DeparturesOptions {
   /** How many are told a second. */
@@ -30,6 +32,10 @@ export class Departures {
 
   /** Again: it keeps its place. */
   add(session: Session): void {
+    // Time in which nobody waited is not saved up.
+    if (this.#waiting.size === 0) {
+      this.#nextAt = Math.max(this.#nextAt, performance.now() - TICK_MS);
+    }
     this.#waiting.add(session);
     this.#timer ??= setInterval(() => this.#work(performance.now()), TICK_MS).unref();
   }
@@ -46,7 +52,7 @@ export class Departures {
 
   #work(now: number): void {
     const { perS, isDue, tell } = this.#options;
-    this.#nextAt = Math.max(this.#nextAt, now - TICK_MS);
+    this.#nextAt = Math.max(this.#nextAt, now - MOST_BEHIND_MS);
     let looked = 0;
     for (const session of this.#waiting) {
       looked += 1;

@@ -6,7 +6,7 @@ import type { Session } from './session.ts';
 const TICK_MS = 5;
 
 /** What for, the most pressing first: to be served there, as the way back, to be compared. */
-export const NEEDS = ['move', 'standby', 'shadow'] as const;
+const NEEDS = ['move', 'standby', 'shadow'] as const;
 export type Need = (typeof NEEDS)[number];
 
 export interface DialPace {
@@ -14,12 +14,20 @@ export interface DialPace {
   readonly dialsAtOnce: number;
 }
 
+interface Queue {
+  readonly waiting: Set<Session>;
+  /** Some of them: who said or heard something last is the last one here. */
+  order: Session[];
+}
+
 export class DialQueue {
   readonly #pace: () => DialPace;
   readonly #dial: (session: Session) => boolean;
-  readonly #waiting = new Map<Session, Need>();
-  /** Who is most in need, and of those who said or heard something last, is the last one here. */
-  #order: Session[] = [];
+  readonly #queues: Readonly<Record<Need, Queue>> = {
+    move: emptyQueue(),
+    standby: emptyQueue(),
+    shadow: emptyQueue(),
+  };
   readonly #underWay = new Set<Session>();
   /** ms of `performance.now()`. */
   #nextAt = 0;
@@ -34,10 +42,10 @@ export class DialQueue {
   /** Dials for it in its turn. Again: what is more pressing counts. */
   add(session: Session, need: Need): void {
     if (this.#underWay.has(session)) return;
-    const before = this.#waiting.get(session);
+    const before = NEEDS.find(each => this.#queues[each].waiting.has(session));
     if (before !== undefined && NEEDS.indexOf(before) <= NEEDS.indexOf(need)) return;
-    this.#waiting.set(session, need);
-    this.#order = [];
+    if (before !== undefined) this.#queues[before].waiting.delete(session);
+    this.#queues[need].waiting.add(session);
     // Those that are added in the same turn are put in order first.
     this.#timer ??= setInterval(() => this.#work(), TICK_MS).unref();
     setImmediate(() => this.#work());
@@ -45,7 +53,7 @@ export class DialQueue {
 
   /** Its leg is there, or could not be had, or it needs none any more. */
   done(session: Session): void {
-    this.#waiting.delete(session);
+    this.#forget(session);
     this.#underWay.delete(session);
   }
 
@@ -58,31 +66,39 @@ export class DialQueue {
     const { movesPerS, dialsAtOnce } = this.#pace();
     const now = performance.now();
     this.#nextAt = Math.max(this.#nextAt, now - TICK_MS);
-    while (this.#waiting.size > 0 && this.#underWay.size < dialsAtOnce && this.#nextAt <= now) {
+    while (this.#underWay.size < dialsAtOnce && this.#nextAt <= now) {
       const session = this.#next();
+      if (session === null) return this.close();
       this.#nextAt += 1_000 / movesPerS;
       this.#underWay.add(session);
       if (this.#dial(session)) {
         // Another leg may have been let go for it, and its own need told again.
         this.#underWay.add(session);
-        this.#waiting.delete(session);
+        this.#forget(session);
       } else this.#underWay.delete(session);
     }
-    if (this.#waiting.size === 0) this.close();
   }
 
-  #next(): Session {
-    if (this.#order.length === 0) {
-      const rank = (session: Session) => NEEDS.indexOf(this.#waiting.get(session) ?? 'shadow');
-      this.#order = [...this.#waiting.keys()].sort(
-        (a, b) => rank(b) - rank(a) || a.activeAt - b.activeAt,
-      );
+  #forget(session: Session): void {
+    for (const need of NEEDS) this.#queues[need].waiting.delete(session);
+  }
+
+  #next(): Session | null {
+    for (const need of NEEDS) {
+      const queue = this.#queues[need];
+      while (queue.waiting.size > 0) {
+        // Whoever came meanwhile is put in order when these are through: a sort for each would take the loop's time.
+        if (queue.order.length === 0) {
+          queue.order = [...queue.waiting].sort((a, b) => a.activeAt - b.activeAt);
+        }
+        const session = queue.order.pop() as Session;
+        // It may have left, or moved, meanwhile.
+        if (queue.waiting.delete(session)) return session;
+      }
+      queue.order = [];
     }
-    for (;;) {
-      const session = this.#order.pop() as Session;
-      // It may have left, or moved, meanwhile.
-      if (this.#waiting.delete(session)) return session;
-      if (this.#order.length === 0) return this.#next();
-    }
+    return null;
   }
 }
+
+const emptyQueue = (): Queue => ({ waiting: new Set(), order: [] });

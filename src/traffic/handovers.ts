@@ -178,7 +178,7 @@ export class Handovers {
   }
 
   secondWanted(session: Session, { side, role }: SecondLeg): void {
-    this.#dials[side].add(session, role);
+    if (!session.isLeaving && session.cause === null) this.#dials[side].add(session, role);
   }
 
   secondDialled(session: Session): void {
@@ -234,6 +234,8 @@ export class Handovers {
 
   /** It is its turn; see `DialQueue`. */
   #dial(session: Session, side: Side): boolean {
+    // It has no leg any more, and is only to be told to come again.
+    if (session.isLeaving || session.cause !== null) return false;
     const { wanted, second } = session.state;
     const move = this.#moves.get(session);
     if (move !== undefined && wanted === side && second !== side) {

@@ -59,6 +59,8 @@ export class UnsentBytes {
     this.#isAsking = true;
     ask(sockets, bytes => {
       this.#isAsking = false;
+      // It can not be said now, and perhaps the next time.
+      if (bytes === null && !isBlind) return;
       const hasMoved = this.#looks > 0 && bytes !== null && bytes !== this.bytes;
       if (hasMoved) this.movedMs = performance.now();
       this.#looks = bytes === null ? Number.POSITIVE_INFINITY : hasMoved ? 1 : this.#looks + 1;
@@ -111,10 +113,11 @@ async function unsentByInode(wanted: ReadonlySet<string>): Promise<Map<string, n
     let text: string;
     try {
       text = await fs.promises.readFile(table, 'latin1');
-    } catch {
+    } catch (error) {
+      const isAbsent = error instanceof Error && 'code' in error && error.code === 'ENOENT';
       // Without IPv6 there is one table; without the first one this is no Linux, and it is not asked again.
-      if (table !== TABLES[0]) continue;
-      isBlind = true;
+      if (isAbsent && table !== TABLES[0]) continue;
+      isBlind = isAbsent;
       return null;
     }
     for (let at = 0; at < text.length; ) {

@@ -108,6 +108,15 @@ test('it is there after a restart, and so is its end', async () => {
   expect(await restarted()).toBeNull();
 });
 
+test('who takes over believes what the one before was told last', async () => {
+  await writeFile(file(), '{}');
+  const next = new Staleness(op.logger);
+  next.begin('events');
+  await next.keepIn(op.stateDir);
+  expect(next.since('events')).toBeNull();
+  expect(await kept()).toEqual({});
+});
+
 test.each(['{"events":', '[]', '{"events":7}', '{"events":"soon"}'])(
   'a file that says %s keeps nobody from legacy, and is told',
   async text => {

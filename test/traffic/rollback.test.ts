@@ -312,7 +312,7 @@ test.each(['a rollback that is released', 'a change of flags that is taken back'
   'whoever was not told yet to come again by %s is served on',
   async what => {
     const { clients, candidate, front, serve, rollBack } = await line({
-      ...{ clients: 12, second: false },
+      ...{ clients: 40, second: false },
       routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
       limits: { movesPerS: 20 },
     });

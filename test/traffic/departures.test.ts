@@ -1,0 +1,31 @@
+// At what pace clients are told to come again.
+import { expect, test } from 'vitest';
+import { Departures } from '../../src/traffic/departures.ts';
+import type { Session } from '../../src/traffic/session.ts';
+import { until } from '../support/until.ts';
+
+const sessions = (count: number): Session[] =>
+  Array.from({ length: count }, (_, id) => ({ id }) as unknown as Session);
+
+test('what a busy turn has held up is made up for, and time in which nobody waited is not', async () => {
+  let told = 0;
+  const departures = new Departures({
+    perS: () => 200,
+    isDue: () => true,
+    tell: () => {
+      told += 1;
+    },
+  });
+  // It has been there for a while: no more than one is told at once all the same.
+  await until('time has gone by', () => performance.now() > 600);
+  for (const session of sessions(400)) departures.add(session);
+  await until('the first is told', () => told > 0);
+  expect(told).toBeLessThan(20);
+  const before = told;
+  const busyUntil = performance.now() + 500;
+  while (performance.now() < busyUntil);
+  await new Promise(resolve => setTimeout(resolve, 1));
+  // 100 were due in half a second, each some 5 ms after the one before.
+  expect(told - before).toBeGreaterThan(50);
+  departures.close();
+});
