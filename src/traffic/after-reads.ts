@@ -12,5 +12,14 @@ export function afterReads(work: () => void): void {
 function workOff(): void {
   const works = due;
   due = [];
-  for (const work of works) work();
+  for (const work of works) {
+    try {
+      work();
+    } catch (error) {
+      // It is nobody else's: those behind it have their turn, and then it is thrown.
+      process.nextTick(() => {
+        throw error;
+      });
+    }
+  }
 }

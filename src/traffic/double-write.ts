@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Tap, WriteLedger } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import { afterReads } from './after-reads.ts';
 import { NOBODY } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
 import type { SamplePair } from './sample-pair.ts';
@@ -209,6 +210,8 @@ class Patience {
   readonly #limitMs: number;
   #timer: NodeJS.Timeout | undefined;
   #endsAt = Number.POSITIVE_INFINITY;
+  #pieces = 0;
+  #isOver = false;
 
   constructor(limitMs: number) {
     this.#limitMs = limitMs;
@@ -216,17 +219,25 @@ class Patience {
 
   begin(giveUp: () => void): void {
     if (this.#timer !== undefined) return;
-    this.#timer = setTimeout(giveUp, this.#limitMs).unref();
+    this.#timer = setTimeout(() => {
+      const before = this.#pieces;
+      // What lies there unread, since the proxy itself stood still, is no silence.
+      afterReads(() => {
+        if (!this.#isOver && this.#pieces === before) giveUp();
+      });
+    }, this.#limitMs).unref();
     this.#endsAt = performance.now() + MOST_PATIENCES * this.#limitMs;
   }
 
   /** More of it has come. False: it has had its time. */
   goesOn(): boolean {
+    this.#pieces += 1;
     this.#timer?.refresh();
     return performance.now() <= this.#endsAt;
   }
 
   end(): void {
+    this.#isOver = true;
     clearTimeout(this.#timer);
   }
 }

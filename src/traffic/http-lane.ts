@@ -61,6 +61,8 @@ const MOST_LISTENERS = 20;
 /** Streams of legacy's twin at a time; a sample needs no more. */
 const MOST_TWIN_STREAMS = 200;
 
+/** A longer body is not heard by the judge (`judge/tap.ts`), and need not be copied for that. */
+const MOST_HEARD_BYTES = 65_536;
 /** Clients are looked at for progress so often. */
 const SWEEP_MS = 1_000;
 
@@ -318,8 +320,10 @@ export class HttpLane {
   /** What the client asks for: both services may say it again, here or on another connection. */
   #hear({ request }: Call, subject: Subject | null, body: Buffer | null): void {
     const { path, query } = request.target;
+    const { tap } = this.#options;
+    if (body !== null && body.length > MOST_HEARD_BYTES) return tap.said(subject, null);
     const said = Buffer.from(`${path}${query} `);
-    this.#options.tap.said(subject, body === null ? said : Buffer.concat([said, body]));
+    tap.said(subject, body === null ? said : Buffer.concat([said, body]));
   }
 
   /** Shows a request to the other service as well. Returns where the primary's answer goes, and if the judge hears it. */

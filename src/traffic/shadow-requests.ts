@@ -3,6 +3,7 @@
 import type { SecondLegEnd, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
+import { afterReads } from './after-reads.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
 import { type Member, Roll } from './roll.ts';
@@ -128,11 +129,15 @@ export class ShadowRequests {
     const patience = shadow.isStream
       ? undefined
       : setTimeout(() => {
-          if (over) return;
-          breaker?.failed();
-          finish('slow');
-          sent.abort();
-          sink.fail('upstream-timeout', 'it says nothing more');
+          const before = bytes;
+          // What lies there unread, since the proxy itself stood still, is no silence.
+          afterReads(() => {
+            if (over || bytes > before) return;
+            breaker?.failed();
+            finish('slow');
+            sent.abort();
+            sink.fail('upstream-timeout', 'it says nothing more');
+          });
         }, responseTimeoutMs).unref();
     const sent = exchange(
       connection,

@@ -15,6 +15,9 @@ const PIECE_BYTES = 262_144;
 /** With 50,000 sockets they are megabytes: between two looks there are at least so many times what one takes. */
 const REST = 10;
 
+/** Looks that may come to nothing; then nobody can say, and a peer goes by what Node knows of him. */
+const MOST_FAILURES = 3;
+
 /** Null: nobody can say. */
 type Answer = (bytes: number | null) => void;
 
@@ -42,6 +45,7 @@ export class UnsentBytes {
   bytes = 0;
   /** Looks since some were taken. */
   #looks = 0;
+  #failures = 0;
   #isAsking = false;
 
   get isKnown(): boolean {
@@ -59,8 +63,8 @@ export class UnsentBytes {
     this.#isAsking = true;
     ask(sockets, bytes => {
       this.#isAsking = false;
-      // It can not be said now, and perhaps the next time.
-      if (bytes === null && !isBlind) return;
+      // It can not be said now, and perhaps the next time; without descriptors, not for as long as they last.
+      if (bytes === null && !isBlind && ++this.#failures < MOST_FAILURES) return;
       const hasMoved = this.#looks > 0 && bytes !== null && bytes !== this.bytes;
       if (hasMoved) this.movedMs = performance.now();
       this.#looks = bytes === null ? Number.POSITIVE_INFINITY : hasMoved ? 1 : this.#looks + 1;

@@ -67,6 +67,7 @@ describe('answers to one read', () => {
     ['failed-alike', { isCut: true }, { isCut: true }],
     ['failed-alike', { status: 503 }, { status: 503 }],
     ['mismatch value:/status', { status: 503 }, { status: 500 }],
+    ['unjudged(too-large)', { isMarked: true }, { body: undefined }],
     ['unjudged(not-comparable)', { status: 304, body: null, headers: {} }, {}],
     ['unjudged(not-comparable)', {}, { status: 304, body: null }],
     ['match', { status: 304, body: null }, { status: 304, body: null }],

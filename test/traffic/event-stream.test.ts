@@ -30,6 +30,18 @@ function body(text: string): string {
 }
 const END = '\r\n0\r\n\r\n';
 
+test('asking for a readable stream takes away nothing else that a trusted proxy says', async () => {
+  const { service, client } = await withService({
+    routes,
+    listen: { trustedProxies: ['127.0.0.1'] },
+  });
+  const fields = 'X-Forwarded-For: 203.0.113.9\r\nConnection: X-Forwarded-For\r\n';
+  client.write(`GET /events HTTP/1.1\r\nHost: x\r\n${fields}\r\n`);
+  const upstream = await service.next();
+  await upstream.has('\r\n\r\n');
+  expect(upstream.text).toContain('X-Forwarded-For: 203.0.113.9, 127.0.0.1');
+});
+
 test('a service is asked for a stream that can be read, whatever codings its client would take', async () => {
   const { service, client } = await withService({ routes });
   client.write('GET /events HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, br\r\n\r\n');

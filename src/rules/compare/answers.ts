@@ -97,7 +97,9 @@ function headDifferences(how: AnswerRules, legacy: Answer, candidate: Answer): D
       : classOf(legacy.status) === classOf(candidate.status);
   if (!isSameStatus) value('/status', legacy.status, candidate.status);
   value('/isCut', legacy.isCut, candidate.isCut);
-  if (how.body) value('/isMarked', legacy.isMarked ?? false, candidate.isMarked ?? false);
+  const areRead = legacy.body !== undefined && candidate.body !== undefined;
+  if (how.body && areRead)
+    value('/isMarked', legacy.isMarked ?? false, candidate.isMarked ?? false);
   for (const name of how.headers) {
     const path = `/headers/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`;
     const [left, right] = [headerOf(legacy, name), headerOf(candidate, name)];

@@ -1,0 +1,30 @@
+// What the kernel still holds for a peer, where its table can not be read.
+import fs from 'node:fs';
+import net from 'node:net';
+import { afterEach, expect, test, vi } from 'vitest';
+import { UnsentBytes } from '../../src/traffic/unsent-bytes.ts';
+import { until } from '../support/until.ts';
+
+afterEach(() => vi.restoreAllMocks());
+
+test('without a descriptor to read it, nobody can say after three looks: a peer that takes nothing is still given up', async () => {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await until('it listens', () => server.listening);
+  const socket = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+  await until('it is connected', () => !socket.connecting);
+  const exhausted = Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+  const reading = vi.spyOn(fs.promises, 'readFile').mockRejectedValue(exhausted);
+  const unsent = new UnsentBytes();
+  for (const looks of [1, 2, 3]) {
+    expect([unsent.isKnown, unsent.isStill]).toEqual([false, false]);
+    await until('it has been looked', () => {
+      unsent.look([socket]);
+      return reading.mock.calls.length >= looks;
+    });
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  await until('nobody can say', () => unsent.isStill);
+  expect(unsent.bytes).toBe(0);
+  socket.destroy();
+  server.close();
+});
