@@ -3,9 +3,9 @@
 import { createHash } from 'node:crypto';
 import type { Tap, WriteLedger } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
-import { afterReads } from './after-reads.ts';
 import { NOBODY } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
+import { Patience } from './patience.ts';
 import type { SamplePair } from './sample-pair.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { idempotencyKey, type Noted, pairOutcomes, took } from './write-outcomes.ts';
@@ -14,9 +14,6 @@ import { idempotencyKey, type Noted, pairOutcomes, took } from './write-outcomes
 const MOST_UNDER_WAY = 1_000;
 /** And their bodies together: each may be 1 MiB. */
 const MOST_UNDER_WAY_BYTES = 64 * 1_048_576;
-
-/** As for shadows' answers. */
-const MOST_PATIENCES = 10;
 
 export interface DoubleWriteOptions {
   readonly route: string;
@@ -200,44 +197,4 @@ function answering(
       if (decided) endSoon();
     },
   };
-}
-
-/**
- * How long the rest of an answer may take that nobody waits for: it may have no end. `goesOn` gives it more time, up
- * to so many times as long in all.
- */
-class Patience {
-  readonly #limitMs: number;
-  #timer: NodeJS.Timeout | undefined;
-  #endsAt = Number.POSITIVE_INFINITY;
-  #pieces = 0;
-  #isOver = false;
-
-  constructor(limitMs: number) {
-    this.#limitMs = limitMs;
-  }
-
-  begin(giveUp: () => void): void {
-    if (this.#timer !== undefined) return;
-    this.#timer = setTimeout(() => {
-      const before = this.#pieces;
-      // What lies there unread, since the proxy itself stood still, is no silence.
-      afterReads(() => {
-        if (!this.#isOver && this.#pieces === before) giveUp();
-      });
-    }, this.#limitMs).unref();
-    this.#endsAt = performance.now() + MOST_PATIENCES * this.#limitMs;
-  }
-
-  /** More of it has come. False: it has had its time. */
-  goesOn(): boolean {
-    this.#pieces += 1;
-    this.#timer?.refresh();
-    return performance.now() <= this.#endsAt;
-  }
-
-  end(): void {
-    this.#isOver = true;
-    clearTimeout(this.#timer);
-  }
 }

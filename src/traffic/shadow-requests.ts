@@ -3,9 +3,9 @@
 import type { SecondLegEnd, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
-import { afterReads } from './after-reads.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
+import { Patience } from './patience.ts';
 import { type Member, Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
@@ -18,8 +18,6 @@ const MOST_UNDER_WAY = { request: 500, stream: 10_000, standby: 10_000 };
 type Kind = keyof typeof MOST_UNDER_WAY;
 /** More of a shadow's answer is not read: it is not compared anyway (`sample-pair.ts`). */
 const MOST_ANSWER_BYTES = 16 * 1_048_576;
-/** One that goes on takes so many times what a service has for its next word, and its place is another's. */
-const MOST_PATIENCES = 10;
 /** HTTP shadows are marked, so that a service can tell them from a client's own (its statistics, its mails). */
 const MARK = ['X-Cutover-Role', 'shadow'] as const;
 
@@ -110,7 +108,7 @@ export class ShadowRequests {
     const finish = (why: SecondLegEnd): void => {
       if (over) return;
       over = true;
-      clearTimeout(patience);
+      patience?.end();
       this.#underWay[kind] -= 1;
       this.#sent.delete(mine);
       done();
@@ -124,21 +122,13 @@ export class ShadowRequests {
       sink.left?.();
     };
     // The client's answer has long gone out: whoever says nothing for so long holds a place for nothing.
-    const { responseTimeoutMs } = upstream.config;
-    const leaveAt = performance.now() + MOST_PATIENCES * responseTimeoutMs;
-    const patience = shadow.isStream
-      ? undefined
-      : setTimeout(() => {
-          const before = bytes;
-          // What lies there unread, since the proxy itself stood still, is no silence.
-          afterReads(() => {
-            if (over || bytes > before) return;
-            breaker?.failed();
-            finish('slow');
-            sent.abort();
-            sink.fail('upstream-timeout', 'it says nothing more');
-          });
-        }, responseTimeoutMs).unref();
+    const patience = shadow.isStream ? null : new Patience(upstream.config.responseTimeoutMs);
+    patience?.begin(() => {
+      breaker?.failed();
+      finish('slow');
+      sent.abort();
+      sink.fail('upstream-timeout', 'it says nothing more');
+    });
     const sent = exchange(
       connection,
       { method, request, body: null, extra: MARK },
@@ -150,9 +140,8 @@ export class ShadowRequests {
         },
         data(chunk) {
           bytes += chunk.length;
-          patience?.refresh();
+          const isTooLong = patience?.goesOn() === false;
           const isTooMuch = kind === 'request' && bytes > MOST_ANSWER_BYTES;
-          const isTooLong = patience !== undefined && performance.now() > leaveAt;
           if (!isTooMuch && !isTooLong) return sink.data(chunk);
           leave(isTooMuch ? 'flooding' : 'slow');
           return true;
