@@ -2,7 +2,7 @@
 // descriptors.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
@@ -215,6 +215,12 @@ describe('hostile 70: too few descriptors', () => {
       const port = Number(new URL(listen).port);
       const ends = await Promise.all(
         Array.from({ length: 200 }, () => rawClient(port).catch(() => null)),
+      );
+      // The kernel connects them; the proxy has them when it has no descriptor left.
+      await until(
+        'the proxy has as many as it may',
+        async () => (await readdir(`/proc/${child.pid}/fd`)).length >= 127,
+        20_000,
       );
       return ends.filter(end => end !== null);
     };
