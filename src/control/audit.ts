@@ -3,11 +3,10 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { CutoverError } from '../errors.ts';
-import { inTime } from './disk-deadline.ts';
+import { inTime, NO_ANSWER } from './disk-deadline.ts';
 import { type Entry, Journal, type Repair, type Verified } from './journal.ts';
 
 const FILE = 'audit.jsonl';
-const NO_ANSWER = 'the disk does not answer';
 
 export interface AuditRecord {
   /** ISO 8601. The order is by `seq`: clocks jump. */

@@ -3,7 +3,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CutoverError } from '../errors.ts';
-import { inTime } from './disk-deadline.ts';
+import { inTime, NO_ANSWER } from './disk-deadline.ts';
 import { replaceDurably } from './durable-append.ts';
 
 const FILE = 'bypass.json';
@@ -69,20 +69,20 @@ export class Bypass {
   /** Ends it. Throws `CutoverError('conflict')`, and it stays, if a restart would bring it back. */
   async release(): Promise<void> {
     const ending = this.#engaged;
-    await this.#inTurn(async () => {
+    const removing = this.#inTurn(async () => {
       try {
         await rm(this.#file, { force: true });
       } catch (cause) {
-        throw new CutoverError(
-          'conflict',
-          `the bypass stays: ${FILE} in the state folder can not be removed`,
-          { cause },
-        );
+        throw stays('', cause);
       }
       this.#kept = true;
       // Whoever engaged it meanwhile has the last word; his file comes next.
       if (this.#engaged === ending) this.#set(null);
     });
+    if ((await inTime(removing, 'late')) !== 'late' || this.#engaged === null) return;
+    // It may be removed yet, and is there again after that.
+    void this.engage(this.#engaged.reason);
+    throw stays(` (${NO_ANSWER})`);
   }
 
   /** Takes what the file says, for a process that does not hold the folder: another one decides. */
@@ -105,6 +105,11 @@ export class Bypass {
     this.#turn = done.catch(() => undefined);
     return done;
   }
+}
+
+function stays(why: string, cause?: unknown): CutoverError {
+  const message = `the bypass stays: ${FILE} in the state folder can not be removed${why}`;
+  return new CutoverError('conflict', message, { cause });
 }
 
 async function readEngaged(file: string, now: () => Date): Promise<Engaged | null> {

@@ -3,6 +3,9 @@
 /** A busy disk may take a second or two. A rollback waits twice, and the scripts' curl gives up after 70 s. */
 const DISK_MS = 3_000;
 
+/** Why something was refused, for an operator. */
+export const NO_ANSWER = 'the disk does not answer';
+
 /**
  * What a write comes to, or `late` where the disk has not answered by then; the write goes on. Rejects as
  * the write does.

@@ -16,7 +16,7 @@ import {
   NO_LATCH,
   withEntry,
 } from '../rules/latch.ts';
-import { inTime } from './disk-deadline.ts';
+import { inTime, NO_ANSWER } from './disk-deadline.ts';
 import { appendDurably, replaceDurably, tryAppending } from './durable-append.ts';
 
 const FILE = 'latch.jsonl';
@@ -49,8 +49,8 @@ export class Latch {
   /** Counts what was asked for, also what held already. */
   #asked = 0;
   readonly #lastHold = new Map<string, number>();
-  /** Scopes whose release is being written. */
-  readonly #releasing = new Set<string>();
+  /** Scopes whose release is being written, and its epoch. */
+  readonly #releasing = new Map<string, number>();
   #onFollowed: (before: LatchBook) => void = () => undefined;
   /** Ends when everybody before has done with the file. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -129,7 +129,7 @@ export class Latch {
     const before = heldOf(this.#book, scope);
     const isHeld = before !== null && (before.state === state || before.state === 'severed');
     // One that is being released at this moment is said anew: the last word counts.
-    if (isHeld && !this.#releasing.has(scope)) {
+    if (isHeld && before.epoch > (this.#releasing.get(scope) ?? 0)) {
       return { entry: before, changed: false, written: inTime(this.flush(), false) };
     }
     const entry = this.#entry(state, { scope, reason, by });
@@ -140,8 +140,8 @@ export class Latch {
 
   /**
    * Releases a scope and no other: after `*` the routes' own hold on. Throws `CutoverError('conflict')`,
-   * and it holds, if that can not be written: a restart would bring it back. Whoever has rolled back since
-   * `asOf` (`moment`), be it what held already, has the last word.
+   * and it holds, if that can not be written, or not within seconds: a restart would bring it back. Whoever
+   * has rolled back since `asOf` (`moment`), be it what held already, has the last word.
    */
   async release(
     { scope, reason, by }: Saying,
@@ -151,28 +151,33 @@ export class Latch {
     if (heldOf(this.#book, scope) === null) return unchanged();
     // Numbered now: whoever rolls back while it waits has the last word.
     const entry = this.#entry('released', { scope, reason, by });
-    return this.#inTurn(async () => {
+    const releasing = this.#inTurn(async () => {
       const before = heldOf(this.#book, scope);
       const isOvertaken = (this.#lastHold.get(scope) ?? 0) > asOf;
       if (before === null || before.epoch > entry.epoch || isOvertaken) return unchanged();
-      this.#releasing.add(scope);
+      this.#releasing.set(scope, entry.epoch);
       try {
         await this.#write();
         await appendDurably(this.#file, canonical(entry));
       } catch (cause) {
-        const message = `the latch stays: ${FILE} in the state folder can not be written${codeOf(cause)}`;
-        throw new CutoverError('conflict', message, { cause });
+        throw stays(codeOf(cause), cause);
       } finally {
         this.#releasing.delete(scope);
       }
       this.#hear(entry);
       return { entry, changed: true };
     });
+    const said = await inTime(releasing, null);
+    if (said !== null) return said;
+    // Whatever of it gets there yet, what holds is said after it.
+    const still = heldOf(this.#book, scope);
+    if (still !== null) this.hold(still.state, still);
+    throw stays(` (${NO_ANSWER})`);
   }
 
-  /** Why a rollback could not be kept now, as a code of the system's; null if it could. */
+  /** Why a rollback could not be kept now, a code of the system's or a sentence; null if it could. */
   unkeepable(): Promise<string | null> {
-    return this.#inTurn(async () => {
+    const tried = this.#inTurn(async () => {
       try {
         await tryAppending(this.#file);
         return null;
@@ -180,6 +185,7 @@ export class Latch {
         return error instanceof Error && 'code' in error ? String(error.code) : String(error);
       }
     });
+    return inTime(tried, NO_ANSWER);
   }
 
   /** Tries to write what the disk refused; true if all is on disk now. */
@@ -275,6 +281,11 @@ async function readLatch(file: string, shared: boolean, now: () => Date): Promis
   const last = lines.pop() ?? '';
   const reason = `${FILE} is damaged, so nobody knows what was rolled back`;
   return bookOf(shared ? lines : [...lines, last], { reason, at });
+}
+
+function stays(why: string, cause?: unknown): CutoverError {
+  const message = `the latch stays: ${FILE} in the state folder can not be written${why}`;
+  return new CutoverError('conflict', message, { cause });
 }
 
 function codeOf(error: unknown): string {

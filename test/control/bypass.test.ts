@@ -121,3 +121,19 @@ test('66: where the disk hangs it holds, and says within seconds that it is not 
   await until('it is kept', () => bypass.kept);
   expect((await Bypass.open(folder)).engaged?.reason).toBe('now');
 });
+
+// The fault: whoever asked waited for as long as the disk did.
+test('66: where the disk hangs it is not ended, which is said within seconds, and later neither', async () => {
+  const bypass = await Bypass.open(folder);
+  await bypass.engage('now');
+  const goOn = await hanging(file, () => bypass.follow());
+  await expect(bypass.release()).rejects.toMatchObject({
+    code: 'conflict',
+    message: expect.stringMatching(/^the bypass stays: .* \(the disk does not answer\)$/),
+  });
+  expect(bypass.engaged?.reason).toBe('now');
+  await goOn();
+  await bypass.engage('still');
+  expect(bypass).toMatchObject({ engaged: { reason: 'still' }, kept: true });
+  expect((await Bypass.open(folder)).engaged?.reason).toBe('still');
+});

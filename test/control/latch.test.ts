@@ -1,8 +1,10 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Latch } from '../../src/control/latch.ts';
+import { hanging, hangingFile } from '../support/hanging.ts';
+import { until } from '../support/until.ts';
 
 let folder: string;
 let file: string;
@@ -86,6 +88,48 @@ test.each([
     expect((await again()).on('events')).toBeNull();
   },
 );
+
+// The fault: whoever asked waited for as long as the disk did.
+describe('66: on a disk that hangs', () => {
+  const refused = {
+    code: 'conflict',
+    message:
+      'the latch stays: latch.jsonl in the state folder can not be written (the disk does not answer)',
+  };
+
+  test('a release is refused within seconds, and what was refused is not in force later, after a restart neither', async () => {
+    const latch = await again();
+    await latch.hold('severed', { ...all, scope: 'events' }).written;
+    const goOn = await hangingFile(file);
+    const release = () => latch.release({ ...all, scope: 'events', reason: 'fixed' });
+    // The first one is being written, the others wait behind it.
+    await Promise.all([1, 2].map(() => expect(release()).rejects.toMatchObject(refused)));
+    const third = expect(release()).rejects.toMatchObject(refused);
+    expect(await latch.unkeepable()).toBe('the disk does not answer');
+    await third;
+    expect([latch.on('events'), latch.kept]).toEqual(['severed', false]);
+    await goOn();
+    await until('it is on disk', () => latch.kept);
+    expect(await latch.unkeepable()).toBeNull();
+    expect(latch.held).toMatchObject([{ state: 'severed', reason: all.reason, by: all.by }]);
+    expect((await again()).held).toEqual(latch.held);
+    // Held, the first of the releases, and held again.
+    expect(await lines()).toHaveLength(3);
+    await release();
+    expect((await again()).on('events')).toBeNull();
+  }, 30_000);
+
+  test('a release that only waits for others is not carried out later', async () => {
+    const latch = await again();
+    await latch.hold('latched', all).written;
+    const goOn = await hanging(file, () => latch.follow());
+    await expect(latch.release(all)).rejects.toMatchObject(refused);
+    await goOn();
+    expect(await latch.flush()).toBe(true);
+    expect(latch.on('events')).toBe('latched');
+    expect(await lines()).toHaveLength(1);
+  }, 30_000);
+});
 
 test.each([
   ['torn', '{"epoch":1,"scope":"ev', /damaged/],

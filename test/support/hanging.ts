@@ -1,9 +1,21 @@
 // A disk that hangs, for as long as a test likes: with pipes in the place of files.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { PYTHON } from './tools.ts';
 import { until } from './until.ts';
+
+/** Holds a write lease on a file until its input ends: the kernel lets nobody else open it for so long, but for 45 s. */
+const LEASE = `
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()
+`;
 
 const mkfifo = (file: string) => promisify(execFile)('mkfifo', [file]);
 
@@ -19,6 +31,16 @@ export async function hangingAppends(file: string): Promise<() => Promise<void>>
     );
   await until('it takes nothing more', isFull);
   return () => pipe.close();
+}
+
+/** Whoever opens the file waits until the result is called, and then goes on. */
+export async function hangingFile(file: string): Promise<() => Promise<void>> {
+  const holder = spawn(PYTHON, ['-c', LEASE, file], { stdio: ['pipe', 'pipe', 'inherit'] });
+  await once(holder.stdout, 'data');
+  return async () => {
+    holder.stdin.end();
+    await once(holder, 'exit');
+  };
 }
 
 /** Whoever opens the file to write it waits for ever. */
