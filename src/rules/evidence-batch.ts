@@ -2,6 +2,7 @@
 // examples of each kind. However much there is to be found, a batch stays small, so that comparing
 // never waits for a disk and a frequent kind never crowds out a rare one.
 import { type EvidenceGroup, groupsOf, OTHER } from './evidence-group.ts';
+import { namedBy, noteNames } from './known-values.ts';
 import type { UnitCount } from './unit-tracker.ts';
 import type { Finding, Verdict } from './verdict.ts';
 
@@ -36,6 +37,8 @@ export const EVIDENCE_DROPS = {
 export type EvidenceDrop = keyof typeof EVIDENCE_DROPS;
 
 export interface GroupCount extends EvidenceGroup {
+  /** Names of users that stand in its type or path: to be recognised there, and not kept. */
+  readonly names?: readonly string[];
   readonly count: number;
   /** Epoch ms, whole. */
   readonly firstAt: number;
@@ -66,6 +69,7 @@ interface GatheredGroup {
   readonly group: EvidenceGroup;
   /** Its place in the batch. */
   readonly index: number;
+  readonly names: Set<string>;
   count: number;
   firstAt: number;
   lastAt: number;
@@ -98,6 +102,7 @@ export class EvidenceBatcher {
     for (const group of groupsOf(finding)) {
       const known = this.#groupOf(group, finding);
       count(known, finding);
+      noteNames(known.names, subject, known.group.eventType, known.group.path);
       // Most findings are only counted.
       const nth = this.#nthExample(known);
       if (nth === null) continue;
@@ -111,8 +116,8 @@ export class EvidenceBatcher {
     if (this.#groups.size === 0 && units.length === 0) return null;
     const gathered = [...this.#groups.values()];
     const batch = {
-      groups: gathered.map(({ group, count, firstAt, lastAt }) => {
-        return { ...group, count, firstAt, lastAt };
+      groups: gathered.map(({ group, names, count, firstAt, lastAt }) => {
+        return { ...group, ...namedBy(names), count, firstAt, lastAt };
       }),
       ...{ examples: this.#examples, units, dropped: this.#dropped },
     };
@@ -125,17 +130,18 @@ export class EvidenceBatcher {
 
   #groupOf(group: EvidenceGroup, finding: Finding): GatheredGroup {
     const key = keyOf(group);
-    const known = this.#groups.get(key);
-    if (known !== undefined) return known;
+    const before = this.#groups.get(key);
+    if (before !== undefined) return before;
     if (this.#groups.size >= MOST_GROUPS && group.eventType !== OTHER) {
       // Bounded as well: routes and verdicts are closed lists.
       return this.#groupOf({ ...group, eventType: OTHER, kind: '', path: '' }, finding);
     }
     const at = Math.floor(finding.at);
     const index = this.#groups.size;
-    const begun = { key, group, index, count: 0, firstAt: at, lastAt: at };
-    this.#groups.set(key, begun);
-    return begun;
+    const begun = { key, group, index, names: new Set<string>() };
+    const known = { ...begun, count: 0, firstAt: at, lastAt: at };
+    this.#groups.set(key, known);
+    return known;
   }
 
   /** Which example of the group this one is; null if there is no need for one. */

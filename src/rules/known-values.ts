@@ -7,6 +7,25 @@ export const LEAST_DIGITS = 4;
 /** Of one pair of events; each is looked for in every text of them. */
 const MOST_KNOWN = 256;
 
+/** Users whose names stand in one type or path; a service that does so has a type for each of them. */
+const MOST_NAMES = 16;
+
+/** Notes which of a user's names stand in what is kept without the events that would tell. */
+export function noteNames(
+  into: Set<string>,
+  names: readonly string[],
+  ...texts: readonly string[]
+): void {
+  for (const name of names) {
+    if (into.size < MOST_NAMES && texts.some(text => text.includes(name))) into.add(name);
+  }
+}
+
+/** Nearly always there are none. */
+export function namedBy(names: ReadonlySet<string>): { readonly names?: readonly string[] } {
+  return names.size === 0 ? {} : { names: [...names] };
+}
+
 /** Texts and numbers. */
 export class KnownValues {
   readonly #redactions = new Map<string, Redaction>();

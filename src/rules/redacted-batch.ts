@@ -18,17 +18,19 @@ export function redactedBatch(
     for (const index of groups) known[index]?.add(learned);
     return { ...example, finding: redactor.finding(finding, learned), subject: [] };
   });
-  const nothing = new KnownValues();
-  const groups = batch.groups.map((group, index) => {
+  const groups = batch.groups.map(({ names = [], ...group }, index) => {
     const redactor = redactorOf(group.route);
-    const learned = known[index] ?? nothing;
+    const learned = known[index] ?? new KnownValues();
+    learned.noteNames(names);
     const eventType = redactor.type(group.eventType, learned);
     return { ...group, eventType, path: redactor.pointer(group.path, learned).path };
   });
-  const units = batch.units.map(count => {
+  const units = batch.units.map(({ names = [], ...count }) => {
     const { route, eventType } = count;
     if (eventType === null) return count;
-    return { ...count, eventType: redactorOf(route).text(eventType, nothing) };
+    const learned = new KnownValues();
+    learned.noteNames(names);
+    return { ...count, eventType: redactorOf(route).type(eventType, learned) };
   });
   return { ...batch, groups, examples, units };
 }

@@ -2,6 +2,7 @@
 // is one of runs or sessions, not of events: the events of a run have one cause and are not
 // independent, so a thousand of them prove no more than one.
 import { generalType, OTHER } from './evidence-group.ts';
+import { namedBy, noteNames } from './known-values.ts';
 import type { Finding, Verdict } from './verdict.ts';
 
 /** A unit is over when nothing of it has come for so long: an agent's run pauses for a model's answer. */
@@ -42,6 +43,8 @@ export interface UnitCount {
   readonly route: string;
   /** Null: of the route as a whole, where a unit diverges if any of its events does. */
   readonly eventType: string | null;
+  /** Names of users that stand in it: to be recognised there, and not kept. */
+  readonly names?: readonly string[];
   readonly of: UnitKind;
   /** Hours since the epoch. */
   readonly hour: number;
@@ -66,7 +69,8 @@ interface Unit {
  */
 export class UnitTracker {
   readonly #open = new Map<string, Unit>();
-  readonly #types = new Map<string, Set<string>>();
+  /** By route, with the names of users that stand in them. */
+  readonly #types = new Map<string, Map<string, Set<string>>>();
   #ended = new Map<string, { -readonly [K in keyof UnitCount]: UnitCount[K] }>();
   /** Units that were ended early, to make room. */
   crowdedOut = 0;
@@ -97,7 +101,7 @@ export class UnitTracker {
       this.#open.set(key, found);
     }
     found.lastAt = Math.max(found.lastAt, at);
-    const type = this.#typeOf(route, eventType);
+    const type = this.#typeOf(route, eventType, subject);
     if (says === 'diverged') found.types.set(type, true);
     else if (!found.types.has(type)) found.types.set(type, false);
   }
@@ -128,19 +132,25 @@ export class UnitTracker {
 
   #count({ route, of }: Unit, eventType: string | null, hour: number, diverged: boolean): void {
     const key = `${route}\n${of}\n${hour}\n${eventType === null ? '' : `-${eventType}`}`;
-    const counted = this.#ended.get(key) ?? { route, eventType, of, hour, units: 0, diverged: 0 };
+    const names = this.#types.get(route)?.get(eventType ?? '') ?? new Set();
+    const begun = { route, eventType, ...namedBy(names), of, hour, units: 0, diverged: 0 };
+    const counted = this.#ended.get(key) ?? begun;
     counted.units += 1;
     if (diverged) counted.diverged += 1;
     this.#ended.set(key, counted);
   }
 
-  #typeOf(route: string, name: string): string {
+  #typeOf(route: string, name: string, subject: readonly string[]): string {
     const eventType = generalType(name);
-    const types = this.#types.get(route) ?? new Set();
+    const types = this.#types.get(route) ?? new Map<string, Set<string>>();
     this.#types.set(route, types);
-    if (types.has(eventType)) return eventType;
-    if (types.size >= MOST_TYPES) return OTHER;
-    types.add(eventType);
+    let names = types.get(eventType);
+    if (names === undefined) {
+      if (types.size >= MOST_TYPES) return OTHER;
+      names = new Set();
+      types.set(eventType, names);
+    }
+    noteNames(names, subject, eventType);
     return eventType;
   }
 }

@@ -2,10 +2,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PROVENANCE_FIELDS, ROUTING_FIELDS } from '../../src/rules/compare/rules.ts';
-import type { EvidenceBatch } from '../../src/rules/evidence-batch.ts';
+import { type EvidenceBatch, EvidenceBatcher } from '../../src/rules/evidence-batch.ts';
 import { keyedHash } from '../../src/rules/keyed-hash.ts';
 import { redactedBatch } from '../../src/rules/redacted-batch.ts';
 import { Redactor } from '../../src/rules/redaction.ts';
+import { UnitTracker } from '../../src/rules/unit-tracker.ts';
 import type { Difference, Finding } from '../../src/rules/verdict.ts';
 
 const hash = keyedHash(new Uint8Array(32).fill(7));
@@ -240,6 +241,28 @@ describe('what is taken for sensitive', () => {
     const batch = redactedBatch(given, () => redactor());
     expect(JSON.stringify(batch)).not.toMatch(/alice|bob/);
   });
+});
+
+// The fifth event of a kind is only counted, and units end when their events are long gone: a service that puts
+// the user into the type, or a key that is his name, had him written down in the clear.
+test('a user in the type of an event, or in a path, is on no disk when no example comes along that tells', () => {
+  const batcher = new EvidenceBatcher();
+  const tracker = new UnitTracker();
+  const said: string[] = [];
+  for (let n = 0; n < 9; n += 1) {
+    for (const name of ['bob', 'ann.lee']) {
+      const place = [{ kind: 'extra', path: `/seen/${name}`, candidate: 1 }] as const;
+      const one = { ...finding({}, {}, place), eventType: `inbox:${name}`, unit: 's' };
+      batcher.add(one, [name]);
+      tracker.add(one, [name]);
+    }
+    const batch = batcher.take(n === 8 ? tracker.take(Number.POSITIVE_INFINITY) : []);
+    if (batch !== null) said.push(JSON.stringify(redactedBatch(batch, () => redactor())));
+  }
+  expect(said).toHaveLength(9);
+  expect(said.at(-1)).toContain('"examples":[]');
+  expect(said.at(-1)).toContain('"of":"session"');
+  expect(said.join('\n')).not.toMatch(/bob|ann|lee/);
 });
 
 describe('what is left in its place', () => {
