@@ -150,7 +150,8 @@ export class SecondLeg {
 
   readonly #onSocketEnd = (): void => {
     if (this.#leg === null) return;
-    this.#leg.socket.end();
+    // After a goodbye it has ended already, and doing so again makes an error that nobody gets: a tenth of a farewell.
+    if (!this.#leg.socket.writableEnded) this.#leg.socket.end();
     this.#farewell(this.#leg);
   };
   readonly #onSocketClose = (): void => this.#end(endedBy(this.#leg));
@@ -186,8 +187,8 @@ export class SecondLeg {
     if (this.#ended) return;
     this.#ended = true;
     this.#frames = null;
-    this.#gone.abort();
-    if (destroys) this.#leg?.socket.destroy();
+    if (this.#leg === null) this.#gone.abort();
+    else if (destroys) this.#leg.socket.destroy();
     this.#options.tap.legClosed(this.side);
     this.#options.onEnd(this.#leaving ?? why);
   }

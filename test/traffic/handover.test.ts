@@ -741,6 +741,42 @@ test('... and so does one inside a frame that its guard holds', async () => {
   expect(code()).toBe(1012);
 });
 
+// The fault: 200 were looked at in one go, whatever came of it. With a goodbye for each that took 16 ms and more.
+test('a change for many gives way to traffic however long each one of them takes', async () => {
+  let turn = 0;
+  let isSlow = false;
+  const lookedAtIn: number[] = [];
+  const { front, candidate, ear } = await line({
+    decider: () => {
+      if (!isSlow)
+        return { decision: { ...decisionFor('legacy'), second: beside('legacy') }, revision: 'a' };
+      lookedAtIn.push(turn);
+      const end = performance.now() + 2;
+      while (performance.now() < end);
+      return { decision: decisionFor('legacy'), revision: 'b' };
+    },
+  });
+  for (let more = 0; more < 9; more += 1) {
+    const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws`);
+    open.push({ close: () => socket.terminate() });
+  }
+  const notes = (note: string) => ear.streams.filter(({ notes }) => notes.includes(note)).length;
+  await until('all are compared', () => notes('open candidate') === 10);
+  isSlow = true;
+  const change = front.traffic.reconsider();
+  for (let isOver = false; !isOver; turn += 1) {
+    isOver = await Promise.race([
+      change.then(() => true),
+      new Promise<false>(resolve => setImmediate(resolve, false)),
+    ]);
+  }
+  expect(lookedAtIn).toHaveLength(10);
+  // The first one at once, which may be in the turn of the second.
+  expect(new Set(lookedAtIn).size).toBeGreaterThanOrEqual(9);
+  await until('all second legs have left', () => candidate.closes.length === 10);
+  expect(new Set(candidate.closes)).toEqual(new Set([1000]));
+});
+
 describe('a service that took another subprotocol', () => {
   const protocols = { offered: ['v1', 'v2'], legacy: 'v1', candidate: 'v2' };
 
