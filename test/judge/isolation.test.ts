@@ -277,6 +277,23 @@ test('legacy says whose a thread is, however much later than the leak', () => {
   expect(whats()).toEqual(['ledger candidate bob /thread_id']);
 });
 
+// What comes before the first pair may be of before legacy's leg was there, and was taken for that without a look.
+test('another user’s event is found as the first that ever comes, and what may be his is not accused', () => {
+  const { join, pass, whats, verdicts } = judged();
+  const ann = join('ann');
+  for (const run of ['run1', 'run2']) ann.both(step(run, run));
+  const [bob, carl, dora] = ['bob', 'carl', 'dora'].map(id => join(id, [], 'websocket', 0));
+  bob?.say('candidate', step('run1', 'run1'));
+  // A run that nobody else has, and one that he is in: legacy goes on with it.
+  carl?.say('candidate', step('run3', 'run3'));
+  dora?.say('candidate', step('run2', 'run2', { step_number: 2 }));
+  pass(WINDOW_MS - 1_000);
+  dora?.say('legacy', step('run2', 'run2', { step_number: 3 }));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['ledger candidate bob /thread_id']);
+  expect(verdicts().toSorted()).toEqual(['contaminated', 'missing', 'unjudged', 'unjudged']);
+});
+
 test('a thread that legacy gives to two users is nobody’s', () => {
   const { join, pass, whats, verdicts } = judged();
   const [ann, bob] = [join('ann'), join('bob')];

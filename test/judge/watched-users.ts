@@ -74,12 +74,17 @@ export function judged(
     whats: () => told.map(({ what }) => what),
     verdicts: () =>
       findings.filter(({ verdict }) => verdict !== 'match').map(({ verdict }) => verdict),
-    /** A user with a socket on each side. */
-    join(id: string, aliases: readonly string[] = [], format: 'websocket' | 'sse' = 'websocket') {
+    /** A user with a socket on each side, open for `agoMs`. */
+    join(
+      id: string,
+      aliases: readonly string[] = [],
+      format: 'websocket' | 'sse' = 'websocket',
+      agoMs = 2_000,
+    ) {
       const subject = { id, aliases };
       const stream = tap.stream({ route: 'events', id: `s-${id}`, format, subject });
       const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
-      for (const side of SIDES) stream.legOpened(side, trackers[side], 2_000);
+      for (const side of SIDES) stream.legOpened(side, trackers[side], agoMs);
       const say = (side: Side, ...events: readonly (object | string)[]) => {
         for (const event of events) {
           const text = typeof event === 'string' ? event : JSON.stringify(event);

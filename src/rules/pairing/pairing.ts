@@ -495,15 +495,18 @@ export class Pairing {
     const { side } = event;
     const absent = this.#legs.excuse(event);
     const isDuplicate = absent === null && this.#isDuplicate(event);
+    const isEarly = absent === null && this.#legs.isEarly(event);
     const excuse = isDuplicate
       ? null
       : (absent ??
         this.#unread.take(otherSide(side), event.at) ??
-        (this.#legs.isEarly(event) ? 'no-second' : null) ??
+        (isEarly ? 'no-second' : null) ??
         (this.#isGuessed(event) ? this.#legs.lossReason : null));
     if (excuse !== null) {
-      // A run that he began himself is nobody's else; what is, is told of all the same.
-      if (side === 'candidate' && this.#legs.isOfUnheard(event)) this.#lookWhose(event, true);
+      // A run that he began himself is nobody's else, nor is one that he met under way: legacy goes on with that, and
+      // a window is over. What is another's is told of all the same.
+      const isOnlyAlone = isEarly || this.#legs.isOfUnheard(event);
+      if (side === 'candidate' && isOnlyAlone) this.#lookWhose(event, true);
       return this.#resolve(event, 'unjudged', excuse);
     }
     // Also of what comes once more, or is sent again: rules leave things out, and it says so of itself.
