@@ -33,6 +33,18 @@ export function isolationMetrics(
     },
   });
   new Counter({
+    name: 'cutover_isolation_in_doubt_total',
+    help: 'Identifiers of others at users who may have asked for them, in what can not be read: no reason to roll back.',
+    labelNames: ['route'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [route, { sides }] of judge.isolationBooks()) {
+        this.inc({ route }, sides.candidate.inDoubt);
+      }
+    },
+  });
+  new Counter({
     name: 'cutover_routing_fields_total',
     help: 'Fields of compared events that say whom they are for.',
     labelNames: ['route', 'side'],

@@ -30,6 +30,8 @@ interface SideView {
   readonly foreign: number;
   /** Events that the other service sent the same user as well: no incidents. */
   readonly onBoth: number;
+  /** Identifiers of others that he may have asked for, in what nobody can read: no incidents. */
+  readonly inDoubt: number;
   readonly contaminated: Readonly<Partial<Record<IsolationRule, number>>>;
   /** By cause. */
   readonly uninspectable: Readonly<Record<string, number>>;
@@ -38,7 +40,7 @@ interface SideView {
 }
 
 const NOTHING: SideView = {
-  ...{ fields: 0, foreign: 0, onBoth: 0 },
+  ...{ fields: 0, foreign: 0, onBoth: 0, inDoubt: 0 },
   ...{ contaminated: {}, uninspectable: {}, crowded: {} },
 };
 

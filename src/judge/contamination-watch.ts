@@ -170,6 +170,10 @@ export class ContaminationWatch {
     return this.#said.isHis(numberOf(user), text, this.now());
   }
 
+  isInDoubt(user: Hash64): boolean {
+    return this.#said.isInDoubt(numberOf(user), this.now());
+  }
+
   mayBeSaid(user: Hash64, text: string): boolean {
     return this.#said.mayBeSaid(numberOf(user), text, this.now());
   }

@@ -36,6 +36,8 @@ interface FoundIdentifier {
   /** JSON pointer. */
   readonly path: string;
   readonly hash: Hash64;
+  /** He may have asked for it by its name, in what nobody can read. */
+  readonly isInDoubt: boolean;
 }
 
 /** What was found, before it is put on record. */
@@ -90,9 +92,11 @@ export class OwnedData {
 
   /** The first of them that has become another user's. */
   foreignOf(identifiers: readonly FoundIdentifier[]): Found | null {
-    for (const { path, hash } of identifiers) {
+    for (const { path, hash, isInDoubt } of identifiers) {
       const owner = this.#ownedByOther(hash);
-      if (owner !== null)
+      // Nobody takes everybody back by asking for another's in binary data, or in more than is heard.
+      if (owner !== null && isInDoubt) this.#route.books.sides.candidate.inDoubt += 1;
+      else if (owner !== null)
         return { rule: 'ledger', path, owner: this.#watch.nameOf(owner), what: '' };
     }
     return null;
@@ -132,7 +136,9 @@ export class OwnedData {
     if (isOld || this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
     const what = this.#watch.hash(kind, name);
     // Nobody makes another's look shared by asking for it by its name; what he is given then is his as well.
-    if (this.#ownedByOther(what) !== null && this.#watch.isHisWord(this.#user, name)) {
+    const mayBeHisWord = () =>
+      this.#watch.isHisWord(this.#user, name) || this.#watch.isInDoubt(this.#user);
+    if (this.#ownedByOther(what) !== null && mayBeHisWord()) {
       identifiers.teach(this.#given(what), this.#user, at);
     } else {
       this.#taught.add(key);
@@ -155,11 +161,12 @@ export class OwnedData {
     if (legacy !== null) each(legacy, (name, { kind }) => known.add(`${kind} ${name}`));
     // What he has asked for by its name is his to hear of, unless legacy refuses it to him.
     const mayQuote = !isRefused(legacy);
+    const isInDoubt = mayQuote && this.#watch.isInDoubt(this.#user);
     each(event, (name, { steps, kind }) => {
       const key = `${kind} ${name}`;
       if (known.has(key) || found.has(key)) return;
       if (mayQuote && this.#watch.isHisWord(this.#user, name)) return;
-      found.set(key, { path: pointerTo(steps), hash: this.#watch.hash(kind, name) });
+      found.set(key, { path: pointerTo(steps), hash: this.#watch.hash(kind, name), isInDoubt });
     });
     return [...found.values()];
   }

@@ -30,6 +30,8 @@ const MOST_PARTLY_FILLED = 8;
 const MOST_SAID_BYTES = 65_536;
 /** Of all clients in a second: a twentieth of what the judge has time for. */
 const MOST_SAID_A_SECOND = 2 * 1_048_576;
+/** Of one of them, so that it takes eight to be too many: the rest of his is as good as binary data. */
+const MOST_SAID_BY_ONE = MOST_SAID_A_SECOND / 8;
 /** Notes of what was not heard or can not be read are repeated no sooner: it is remembered for longer. */
 const SAY_AGAIN_MS = 1_000;
 /** Who is left out and then says nothing for so long has nothing to say: his gap ends without a piece. */
@@ -75,6 +77,8 @@ export class BatchTap implements Tap {
   /** What clients have said since. */
   #saidBytes = 0;
   #saidSince = Number.NEGATIVE_INFINITY;
+  /** Of that by user; those whom nobody knows as one. */
+  readonly #saidBy = new Map<string, number>();
   #unheardAt = Number.NEGATIVE_INFINITY;
   /** Bytes that were left out because the judge was behind. */
   bytesLeftOut = 0;
@@ -131,7 +135,7 @@ export class BatchTap implements Tap {
 
   said(subject: Subject | null, text: Buffer | null): void {
     if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject);
-    else this.hear(spokenBy(subject), text);
+    else this.hear(subject, spokenBy(subject), text);
   }
 
   saidUnread(subject: Subject | null): void {
@@ -140,11 +144,19 @@ export class BatchTap implements Tap {
   }
 
   /** Words of a client's; where there is no room for them, it is known that there were some. */
-  hear(names: Buffer, text: Buffer): void {
+  hear(subject: Subject | null, names: Buffer, text: Buffer): void {
     const now = this.now();
     if (now - this.#saidSince >= SAY_AGAIN_MS) {
       this.#saidSince = now;
       this.#saidBytes = 0;
+      this.#saidBy.clear();
+    }
+    const his = this.#saidBy.get(subject?.id ?? '') ?? 0;
+    this.#saidBy.set(subject?.id ?? '', his + text.length);
+    if (subject !== null && his + text.length > MOST_SAID_BY_ONE) {
+      // Once a second: what he says from then on is past it as well.
+      if (his <= MOST_SAID_BY_ONE) this.saidUnread(subject);
+      return;
     }
     this.#saidBytes += text.length;
     const isHeard =
@@ -527,7 +539,7 @@ class TappedStream implements StreamTap {
     if (this.#closed) return;
     if (text !== null && text.length <= MOST_SAID_BYTES) {
       this.#names ??= spokenBy(this.#facts.subject);
-      return this.#tap.hear(this.#names, text);
+      return this.#tap.hear(this.#facts.subject, this.#names, text);
     }
     // However much it says so: notes are not left out, and are to stay few.
     const now = this.#tap.now();

@@ -124,7 +124,9 @@ export class Comparison implements Lone {
 
   /** A message of the client, whoever gets it; null for one that is too long to be read. */
   said(message: ClientMessage | null): void {
-    this.#options.tap.said(message?.opcode === OPCODE.text ? message.payload : null);
+    if (message !== null) this.#options.tap.said(message.payload);
+    // Strings stand in most binary data as they are; it is read as far as that, and no farther.
+    if (message?.opcode !== OPCODE.text) this.#options.tap.said(null);
   }
 
   /** The client has told the primary something that the second leg does not get. `isMeant`: though it was to. */

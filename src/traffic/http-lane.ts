@@ -321,9 +321,10 @@ export class HttpLane {
   #hear({ request }: Call, subject: Subject | null, body: Buffer | null): void {
     const { path, query } = request.target;
     const { tap } = this.#options;
-    if (body !== null && body.length > MOST_HEARD_BYTES) return tap.said(subject, null);
     const said = Buffer.from(`${path}${query} `);
-    tap.said(subject, body === null ? said : Buffer.concat([said, body]));
+    const isLong = body !== null && body.length > MOST_HEARD_BYTES;
+    tap.said(subject, body === null || isLong ? said : Buffer.concat([said, body]));
+    if (isLong) tap.said(subject, null);
   }
 
   /** Shows a request to the other service as well. Returns where the primary's answer goes, and if the judge hears it. */

@@ -294,6 +294,28 @@ test('another user’s event is found as the first that ever comes, and what may
   expect(verdicts().toSorted()).toEqual(['contaminated', 'missing', 'unjudged', 'unjudged']);
 });
 
+// Who sends binary data, or too much to be heard, could have the candidate show him another's thread by its name.
+test('he takes nobody back by asking for another’s thread in what nobody can read, nor makes it look shared', () => {
+  const { join, pass, whats, watch } = judged();
+  const [ann, bob, eve] = [join('ann'), join('bob'), join('eve')];
+  ann.both(step('run1', 't1'), step('run1', 't2'));
+  bob.tells(null);
+  bob.say('candidate', step('run2', 't1'));
+  bob.both(step('run3', 't2'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+  for (const thread of ['t1', 't2']) eve.say('candidate', step(`run-${thread}`, thread));
+  pass(60_000);
+  bob.say('candidate', step('run4', 't1'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([
+    'ledger candidate eve /thread_id',
+    'ledger candidate eve /thread_id',
+    'ledger candidate bob /thread_id',
+  ]);
+});
+
 test('a thread that legacy gives to two users is nobody’s', () => {
   const { join, pass, whats, verdicts } = judged();
   const [ann, bob] = [join('ann'), join('bob')];

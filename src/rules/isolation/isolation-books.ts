@@ -20,6 +20,8 @@ export interface SideIsolation {
   /** Contaminated events by what told; those that both services sent to the same user apart. */
   readonly contaminated: Record<IsolationRule, number>;
   onBoth: number;
+  /** Identifiers of others at users who have said what nobody can read, and may have asked for them by their name. */
+  inDoubt: number;
   readonly crowded: Record<CrowdedBecause, number>;
 }
 
@@ -35,7 +37,7 @@ const CAUSES = Object.keys(UNINSPECTABLE) as UninspectableBecause[];
 
 export function emptyIsolationBooks(): IsolationBooks {
   const side = (): SideIsolation => ({
-    ...{ fields: 0, foreign: 0, onBoth: 0 },
+    ...{ fields: 0, foreign: 0, onBoth: 0, inDoubt: 0 },
     uninspectable: zeros(CAUSES),
     contaminated: zeros(RULES),
     crowded: zeros(CROWDING),
@@ -50,6 +52,7 @@ export function addIsolationBooks(into: IsolationBooks, more: IsolationBooks): v
     sum.fields += part.fields;
     sum.foreign += part.foreign;
     sum.onBoth += part.onBoth;
+    sum.inDoubt += part.inDoubt;
     for (const cause of CROWDING) sum.crowded[cause] += part.crowded[cause];
     for (const cause of CAUSES) sum.uninspectable[cause] += part.uninspectable[cause];
     for (const rule of RULES) sum.contaminated[rule] += part.contaminated[rule];
