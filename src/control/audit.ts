@@ -1,10 +1,10 @@
 // Who changed what, when and why: `state/audit.jsonl`. What can not be put on record is not done, except
 // for what goes to legacy.
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { CutoverError } from '../errors.ts';
 import { inTime, NO_ANSWER } from './disk-deadline.ts';
-import { type Entry, Journal, type Repair, type Verified } from './journal.ts';
+import { HeldJournal } from './held-journal.ts';
+import type { Entry, Journal, Repair, Verified } from './journal.ts';
 
 const FILE = 'audit.jsonl';
 
@@ -25,11 +25,7 @@ export type Act = Omit<AuditRecord, 'at'>;
 export class Audit {
   readonly #logger: Logger;
   readonly #now: () => Date;
-  /** Null while another process holds the state folder, or if the file can not be opened. */
-  #journal: Journal<AuditRecord> | null = null;
-  /** While it is being opened: two journals of one file would both go on from its last record. */
-  #opening: Promise<Journal<AuditRecord>> | null = null;
-  #folder: string | null = null;
+  readonly #journal: HeldJournal<AuditRecord>;
   #trouble: { readonly message: string; readonly since: string } | null = null;
   /** What was done all the same and is not on record. */
   unkept = 0;
@@ -37,6 +33,12 @@ export class Audit {
   constructor(logger: Logger, now: () => Date = () => new Date()) {
     this.#logger = logger;
     this.#now = now;
+    this.#journal = new HeldJournal<AuditRecord>({
+      ...{ file: FILE, now },
+      onOpen: async (journal, repair) => {
+        if (repair !== null) await this.#tellRepair(journal, repair);
+      },
+    });
   }
 
   /** Why the last record could not be kept, and since when none can; null if all is well. */
@@ -46,14 +48,12 @@ export class Audit {
 
   /** From now on records are kept in that folder. Never rejects: `record` does. */
   async keepIn(folder: string): Promise<void> {
-    this.#folder = folder;
-    await this.#opened().catch(error => this.#failed(error));
+    await this.#journal.keepIn(folder).catch(error => this.#failed(error));
   }
 
   /** Another process may write there now. */
   letGo(): void {
-    this.#folder = null;
-    this.#journal = null;
+    this.#journal.letGo();
   }
 
   /** Resolves once it is on record. Throws `CutoverError('conflict')`: it must not be done then. */
@@ -104,40 +104,23 @@ export class Audit {
   /** The last `most` entries, newest first. Rejects with the system's error. */
   async last(most: number): Promise<AuditEntry[]> {
     const entries: AuditEntry[] = [];
-    for await (const entry of this.#journal?.newest() ?? []) {
+    for await (const entry of this.#journal.newest()) {
       if (entries.push(entry) >= most) break;
     }
     return entries;
   }
 
   async verify(): Promise<Verified> {
-    if (this.#journal === null) throw new CutoverError('conflict', this.#notOpen());
-    return this.#journal.verify();
+    const journal = await this.#journal.opened().catch(cause => {
+      throw new CutoverError('conflict', this.#notOpen(), { cause });
+    });
+    return journal.verify();
   }
 
   async #append(act: Act): Promise<AuditEntry> {
-    const journal = await this.#opened();
-    const entry = await journal.append({ at: this.#now().toISOString(), ...act });
+    const entry = await this.#journal.append({ at: this.#now().toISOString(), ...act });
     this.#trouble = null;
     return entry;
-  }
-
-  async #opened(): Promise<Journal<AuditRecord>> {
-    if (this.#journal !== null) return this.#journal;
-    this.#opening ??= this.#open().finally(() => {
-      this.#opening = null;
-    });
-    return this.#opening;
-  }
-
-  async #open(): Promise<Journal<AuditRecord>> {
-    const folder = this.#folder;
-    if (folder === null) throw new Error('another process holds the state folder');
-    const { journal, repair } = await Journal.open<AuditRecord>(join(folder, FILE), this.#now);
-    if (this.#folder !== folder) throw new Error('the state folder was given up meanwhile');
-    this.#journal = journal;
-    if (repair !== null) await this.#tellRepair(journal, repair);
-    return journal;
   }
 
   async #tellRepair(journal: Journal<AuditRecord>, { bytes, keptIn }: Repair): Promise<void> {
@@ -152,16 +135,16 @@ export class Audit {
   }
 
   #failed(error: unknown): string {
-    const message = this.#folder === null ? this.#notOpen() : sentence(error);
+    const message = this.#journal.isHeld ? sentence(error) : this.#notOpen();
     this.#trouble ??= { message, since: this.#now().toISOString() };
     this.#logger.error({ err: error }, 'the audit trail could not be written');
     return message;
   }
 
   #notOpen(): string {
-    return this.#folder === null
-      ? 'another process holds the state folder'
-      : `${FILE} in the state folder can not be opened`;
+    return this.#journal.isHeld
+      ? `${FILE} in the state folder can not be opened`
+      : 'another process holds the state folder';
   }
 }
 

@@ -3,7 +3,6 @@
 //
 //   the judge ──► contaminated ──┐                      ┌─► guardrail ─► rollback
 //   a lane ─────► prevented ─────┴─► what became of it? ┴─► log, count, record
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Prevented, TrafficView } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
@@ -18,7 +17,8 @@ import { type KeyedHash, keyedHash } from '../rules/keyed-hash.ts';
 import { KnownValues } from '../rules/known-values.ts';
 import { Redactor } from '../rules/redaction.ts';
 import type { Guardrails } from './guardrails.ts';
-import { type Entry, Journal } from './journal.ts';
+import { HeldJournal } from './held-journal.ts';
+import type { Entry } from './journal.ts';
 import { SharedAddresses } from './shared-addresses.ts';
 
 const FILE = 'incidents.jsonl';
@@ -85,7 +85,13 @@ export class Incidents {
   /** By session and side, in order. */
   readonly #unclaimed = new Map<string, Unclaimed[]>();
   #unclaimedCount = 0;
-  #journal: Journal<Incident> | null = null;
+  readonly #journal = new HeldJournal<Incident>({
+    file: FILE,
+    onOpen: (_, repair) => {
+      if (repair === null) return;
+      this.#options.logger.warn(repair, 'the end of the incidents was none, and is kept beside');
+    },
+  });
   #pseudonym: KeyedHash | null = null;
   #minute = 0;
   /** By route and side. */
@@ -102,22 +108,18 @@ export class Incidents {
     return this.#counts.values();
   }
 
-  /** From now on they are kept in that folder, with pseudonyms by that key. Never rejects. */
+  /** From now on they are kept in that folder, with pseudonyms by that key. Never rejects; the next one tries again. */
   async keepIn(folder: string, key: Uint8Array): Promise<void> {
     this.#pseudonym = keyedHash(key);
     try {
-      const { journal, repair } = await Journal.open<Incident>(join(folder, FILE));
-      this.#journal = journal;
-      if (repair !== null) {
-        this.#options.logger.warn(repair, 'the end of the incidents was none, and is kept beside');
-      }
+      await this.#journal.keepIn(folder);
     } catch (error) {
       this.#options.logger.error({ err: error }, 'incidents can not be kept');
     }
   }
 
   letGo(): void {
-    this.#journal = null;
+    this.#journal.letGo();
   }
 
   /** What the judge found in an event, whichever service sent it. */
@@ -146,7 +148,7 @@ export class Incidents {
   /** The last `most`, newest first. Rejects with the system's error. */
   async last(most: number): Promise<Entry<Incident>[]> {
     const found: Entry<Incident>[] = [];
-    for await (const incident of this.#journal?.newest() ?? []) {
+    for await (const incident of this.#journal.newest()) {
       if (found.push(incident) >= most) break;
     }
     return found;
@@ -223,7 +225,6 @@ export class Incidents {
     };
     logger.error(incident, "an event held another user's data");
     try {
-      if (this.#journal === null) throw new Error('the state folder is not held');
       await this.#journal.append(incident);
     } catch (error) {
       this.unkept += 1;

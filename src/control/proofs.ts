@@ -1,9 +1,9 @@
 // What every rollback did, and when: told while it runs, kept for good when it is over.
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { AnswerTally, RollbackProgress, SessionTally } from '../ports.ts';
 import type { LatchEntry } from '../rules/latch.ts';
-import { Journal } from './journal.ts';
+import { HeldJournal } from './held-journal.ts';
+import type { Journal, Repair } from './journal.ts';
 
 const FILE = 'proofs.jsonl';
 /** In memory; older ones are in the file. */
@@ -73,7 +73,7 @@ export class Proofs {
   readonly #remembered = new Map<string, Remembered>();
   /** How many proofs there are of each epoch, the file's included; those that were proven last come last. */
   readonly #counts = new Map<number, number>();
-  #journal: Journal<Proof> | null = null;
+  readonly #journal: HeldJournal<Proof>;
   #onOver: (proof: Proof) => void = () => undefined;
   /** Rollbacks whose proof could not be written. */
   unkept = 0;
@@ -82,27 +82,23 @@ export class Proofs {
 
   constructor(logger: Logger) {
     this.#logger = logger;
+    this.#journal = new HeldJournal<Proof>({
+      file: FILE,
+      onOpen: (journal, repair) => this.#readIds(journal, repair),
+    });
   }
 
-  /** From now on they are kept in that folder. Never rejects. */
+  /** From now on they are kept in that folder. Never rejects; the next one that is over tries again. */
   async keepIn(folder: string): Promise<void> {
     try {
-      const { journal, repair } = await Journal.open<Proof>(join(folder, FILE));
-      this.#journal = journal;
-      const newest: string[] = [];
-      for await (const { id } of journal.newest()) {
-        if (newest.push(id) >= MOST_COUNTED) break;
-      }
-      for (const id of newest.reverse()) this.#count(id);
-      if (repair !== null)
-        this.#logger.warn(repair, 'the end of the proofs was none, and is kept beside');
+      await this.#journal.keepIn(folder);
     } catch (error) {
       this.#logger.error({ err: error }, 'proofs of rollbacks can not be kept');
     }
   }
 
   letGo(): void {
-    this.#journal = null;
+    this.#journal.letGo();
   }
 
   /** Watches a rollback to its end, or until it takes too long. */
@@ -125,6 +121,18 @@ export class Proofs {
       void this.#finish(remembered);
     });
     return proofOf(remembered, null);
+  }
+
+  async #readIds(journal: Journal<Proof>, repair: Repair | null): Promise<void> {
+    const newest: string[] = [];
+    for await (const { id } of journal.newest()) {
+      if (newest.push(id) >= MOST_COUNTED) break;
+    }
+    for (const id of newest.reverse()) this.#count(id);
+    // Where the file could not be opened before, these came after.
+    for (const id of this.#remembered.keys()) this.#count(id);
+    if (repair !== null)
+      this.#logger.warn(repair, 'the end of the proofs was none, and is kept beside');
   }
 
   #count(id: string): void {
@@ -161,8 +169,7 @@ export class Proofs {
   async find(id: string): Promise<Proof | null> {
     const known = this.#remembered.get(id);
     if (known !== undefined) return known.over ?? proofOf(known, null);
-    for await (const proof of this.#journal?.newest() ?? [])
-      if (proof.id === id) return plain(proof);
+    for await (const proof of this.#journal.newest()) if (proof.id === id) return plain(proof);
     return null;
   }
 
@@ -172,7 +179,7 @@ export class Proofs {
     const proofs = running.map(known => known.over ?? proofOf(known, null));
     const ids = new Set(proofs.map(({ id }) => id));
     if (proofs.length < most) {
-      for await (const proof of this.#journal?.newest() ?? []) {
+      for await (const proof of this.#journal.newest()) {
         if (!ids.has(proof.id)) proofs.push(plain(proof));
         if (proofs.length >= most) break;
       }
@@ -192,7 +199,6 @@ export class Proofs {
       'a rollback is over',
     );
     try {
-      if (this.#journal === null) throw new Error('the state folder is not held');
       await this.#journal.append(proof);
     } catch (error) {
       this.unkept += 1;

@@ -1,5 +1,5 @@
 // What becomes of an event with another user's data: acted upon at once, told once, on record without a name.
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pino from 'pino';
@@ -176,4 +176,22 @@ test('a disk that refuses keeps nobody from acting', async () => {
   kept.contaminated(found());
   expect(acted).toEqual(['events']);
   await until('it is counted', () => kept.unkept === 1);
+});
+
+// The fault: a file that could not be opened at the start was never opened again.
+test('66: where the disk refuses at the start they are counted, and once it takes them again the next one is on record', async () => {
+  const { kept } = await incidents();
+  const file = path.join(folder, 'incidents.jsonl');
+  await mkdir(file);
+  kept.letGo();
+  await kept.keepIn(folder, new Uint8Array(HASH_KEY_BYTES).fill(9));
+  kept.contaminated(found());
+  await until('it is counted', () => kept.unkept === 1);
+  expect(await kept.last(10)).toEqual([]);
+  await rmdir(file);
+  kept.contaminated(found({ path: '/userId' }));
+  kept.contaminated(found({ path: '/recipient_id' }));
+  await until('both are on record', async () => (await kept.last(10)).length === 2);
+  expect(await verifyJournal(file)).toMatchObject({ entries: 2, fault: null });
+  expect(kept.unkept).toBe(1);
 });

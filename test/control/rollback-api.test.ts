@@ -1,9 +1,10 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import request from 'supertest';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { readiness } from '../../src/control/health.ts';
+import { verifyJournal } from '../../src/control/journal.ts';
 import { Latch } from '../../src/control/latch.ts';
 import { commandNow, Proofs } from '../../src/control/proofs.ts';
 import { rollbackBySignal } from '../../src/control/rollback-signal.ts';
@@ -149,6 +150,47 @@ test('however often a rollback is asked for again, no two proofs have one number
   const later = new Proofs(op.logger);
   await later.keepIn(op.stateDir);
   expect([proven(later), proven(later)]).toEqual(['1.151', '1.152']);
+});
+
+// The fault: a file that could not be opened at the start was never opened again, and no proof kept.
+test('66: where the disk refuses at the start the next proof is kept once it does no more, and has a number of its own', async () => {
+  const { entry } = op.rollbacks.latch.hold('latched', {
+    ...{ scope: '*', reason, by: 'operator alice' },
+  });
+  const file = path.join(op.stateDir, 'proofs.jsonl');
+  const aside = path.join(op.stateDir, 'aside');
+  const proven = (proofs: Proofs, epoch: number) => {
+    const progress = new FakeProgress();
+    progress.end();
+    const watched = { entry: { ...entry, epoch }, command: commandNow(new Date()), progress };
+    proofs.watch({ ...watched, paceMs: 0, leftOnCandidate: () => 1 });
+  };
+  const kept = async () => {
+    const text = await readFile(file, 'utf8').catch(() => '');
+    return text
+      .split('\n')
+      .filter(Boolean)
+      .map(line => JSON.parse(line).id);
+  };
+  const before = new Proofs(op.logger);
+  await before.keepIn(op.stateDir);
+  proven(before, 1);
+  await until('it is kept', async () => (await kept()).length === 1);
+  await rename(file, aside);
+  await mkdir(file);
+  const proofs = new Proofs(op.logger);
+  await proofs.keepIn(op.stateDir);
+  proven(proofs, 2);
+  await until('the next is not kept', () => proofs.unkept === 1);
+  await rm(file, { recursive: true });
+  await rename(aside, file);
+  proven(proofs, 3);
+  await until('the one after it is', async () => (await kept()).length === 2);
+  proven(proofs, 1);
+  await until('and the last', async () => (await kept()).length === 3);
+  expect(await kept()).toEqual(['1', '3', '1.2']);
+  expect((await verifyJournal(file)).fault).toBeNull();
+  expect(proofs.unkept).toBe(1);
 });
 
 test('a release lets flags decide again, and moves sessions back', async () => {
