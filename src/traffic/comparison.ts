@@ -246,10 +246,10 @@ export class Comparison implements Lone {
 
   #dial(plan: Plan): void {
     this.#wantedFrom = Number.POSITIVE_INFINITY;
-    const { singleUse, breakers, route, request, counters, observer } = this.#options;
+    const { singleUse, breakers, request, counters } = this.#options;
     const { side, role } = plan;
     const breaker = breakers[side];
-    if (singleUse) return observer.secondLegEnded(route.name, side, role, 'single-use');
+    if (singleUse) return this.#tellEnd(side, 'single-use');
     // A standby is the way back, however often it failed.
     if (role === 'shadow' && !breaker.mayTry()) return this.#onEnd(plan, null, 'broken');
     let openedAt = Number.POSITIVE_INFINITY;
@@ -315,9 +315,9 @@ export class Comparison implements Lone {
   readonly #onSpoke = (): void => this.#listener?.secondSpoke();
 
   #onEnd({ side, ...plan }: Plan, second: SecondLeg | null, end: SecondLegEnd): void {
-    const { tap, route, observer } = this.#options;
+    const { tap } = this.#options;
     const role = second?.role ?? plan.role;
-    observer.secondLegEnded(route.name, side, role, end);
+    this.#tellEnd(side, end);
     // Another one may have taken its place.
     if (this.#second !== second) return;
     this.#second = null;
@@ -327,6 +327,12 @@ export class Comparison implements Lone {
     }
     this.#lost(side);
     this.#redialSoon(role);
+  }
+
+  /** A leg that a move has dialled is kept as the way back is, and is that only where it is legacy's. */
+  #tellEnd(side: Side, end: SecondLegEnd): void {
+    const { route, observer } = this.#options;
+    observer.secondLegEnded(route.name, side, side === 'legacy' ? 'standby' : 'shadow', end);
   }
 
   #redialSoon(role: Plan['role']): void {

@@ -44,6 +44,8 @@ export interface Report {
   side: Side | 'none';
   /** Reason, cause, or code, whichever the kind has. */
   what: string;
+  /** Of a second leg. */
+  role?: string;
   code?: number;
 }
 
@@ -143,8 +145,8 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       failed: (route, side, what) => reports.push({ kind: 'failed', route, side, what }),
       sessionMoved: (route, side, what) => reports.push({ kind: 'moved', route, side, what }),
       handoverCounted: counts => void doubts.push(counts),
-      secondLegEnded: (route, side, _role, what) =>
-        reports.push({ kind: 'second-ended', route, side, what }),
+      secondLegEnded: (route, side, role, what) =>
+        reports.push({ kind: 'second-ended', route, side, what, role }),
       requestDone: (route, side, code) =>
         reports.push({ kind: 'request', route, side, what: 'done', code }),
     },

@@ -777,6 +777,22 @@ test('a change for many gives way to traffic however long each one of them takes
   expect(new Set(candidate.closes)).toEqual(new Set([1000]));
 });
 
+// The fault: any leg that was dialled for a move was called the standby, the candidate's behind legacy as well.
+test.each([
+  ['legacy', 'candidate', 'shadow'],
+  ['candidate', 'legacy', 'standby'],
+] as const)(
+  'a leg that is dialled beside %s for a move to %s is told of as a %s',
+  async (primary, to, role) => {
+    const { legacy, candidate, front, serve } = await line({ primary, second: false });
+    (to === 'legacy' ? legacy : candidate).down();
+    serve(to);
+    await front.traffic.reconsider();
+    const ended = () => front.reports.find(({ kind }) => kind === 'second-ended');
+    expect(await until('it is told of', ended)).toMatchObject({ side: to, role, what: 'failed' });
+  },
+);
+
 describe('a service that took another subprotocol', () => {
   const protocols = { offered: ['v1', 'v2'], legacy: 'v1', candidate: 'v2' };
 
