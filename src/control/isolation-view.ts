@@ -30,7 +30,7 @@ interface SideView {
   readonly foreign: number;
   /** Events that the other service sent the same user as well: no incidents. */
   readonly onBoth: number;
-  /** Identifiers of others that he may have asked for, in what nobody can read: no incidents. */
+  /** As `SideIsolation` has it: no incidents. */
   readonly inDoubt: number;
   readonly contaminated: Readonly<Partial<Record<IsolationRule, number>>>;
   /** By cause. */

@@ -3,7 +3,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { Loaded } from '../config/load.ts';
 import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
-import { type AnswerPair, answerType, judgeAnswers } from '../rules/compare/answers.ts';
+import { type AnswerPair, answerType, judgeAnswers, tagOf } from '../rules/compare/answers.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
@@ -25,7 +25,7 @@ import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
 import type { WatchedEvent } from './owned-data.ts';
-import { StreamWatch, type WatchedFacts } from './stream-watch.ts';
+import { type OtherSays, StreamWatch, type WatchedFacts } from './stream-watch.ts';
 import type { Taken } from './tap.ts';
 
 /** An event waits so long for its pair: services that are further apart are not the same to a user. */
@@ -41,6 +41,9 @@ const MOST_WAITING_BYTES = 20 * 1_048_576;
 
 /** Answers that were looked at and wait for the other one; one that is forgotten is looked at, and told of, again. */
 const MOST_ANSWERS = 2_000;
+
+/** A shorter tag may be a count of versions, which another's content has as well. */
+const LEAST_TAG = 16;
 
 /** By route, the rules in force for what begins from now on. */
 export type RouteRules = Readonly<Record<string, JudgedRoute>>;
@@ -262,11 +265,13 @@ export class Docket {
     const said: Partial<Record<Side, string | null>> = { ...known?.said };
     for (const side of SIDES) {
       if (said[side] !== undefined) continue;
-      const mayBoth = said[otherSide(side)] === undefined;
-      said[side] = this.#lookInto(watch, sample, side, read(side), at, mayBoth);
+      const isFirst = said[otherSide(side)] === undefined;
+      const other = isFirst ? 'maybe' : side === 'candidate' ? legacySays(sample, pair) : 'nothing';
+      said[side] = this.#lookInto(watch, sample, side, read(side), at, other);
     }
-    // What both answered alike is no difference between them: an outbox names others.
-    if (said.legacy !== said.candidate) return true;
+    // What both answered alike is no difference between them: an outbox names others. Of one that did not send it
+    // again nobody knows.
+    if (said.legacy !== said.candidate) return pair.candidate.status !== 304;
     const eventOf = (side: Side) =>
       this.#answerEvent(sample.route, read(side).value, sample[side].status);
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
@@ -278,7 +283,7 @@ export class Docket {
     if (watch === null) return;
     const plain = plainBody(sample, facts.method);
     const value = saidIn(plain, answerOf(sample, plain).body);
-    const what = this.#lookInto(watch, facts, side, { plain, value, sample }, at, true);
+    const what = this.#lookInto(watch, facts, side, { plain, value, sample }, at, 'maybe');
     const said = { ...this.#answers.get(facts.id)?.said, [side]: what };
     this.#answers.set(facts.id, { watch, said });
     const [oldest] = this.#answers.keys();
@@ -292,17 +297,17 @@ export class Docket {
     side: Side,
     { plain, value, sample }: ReadAnswer,
     at: number,
-    mayBoth: boolean,
+    other: OtherSays,
   ): string | null {
     const type = answerType(method, sample.status);
     if (plain === null) return null;
     if (plain === undefined) {
       const because = sample.body === null ? 'too-large' : 'coded';
-      return watch.unread(side, because, sample.marker, at, mayBoth, type);
+      return watch.unread(side, because, sample.marker, at, other, type);
     }
     const form = { isBinary: isWide(plain) || !isUtf8(plain), type };
     const event = this.#answerEvent(route, value, sample.status);
-    return watch.arrived(side, plain, event, form, at, mayBoth);
+    return watch.arrived(side, plain, event, form, at, other);
   }
 
   #answerEvent(route: string, value: unknown, status: number): WatchedEvent {
@@ -462,6 +467,21 @@ function pairOf(
     textOf: side => exactTextOf(plain[side]),
     subject: namesOf(subject),
   };
+}
+
+/**
+ * What legacy's answer says of a candidate's that names somebody else. Where legacy's client has the content already,
+ * it is legacy's own if both call it by one tag. If not, it may be, and nobody has seen the candidate's; who is
+ * served by the candidate has legacy asked without his tag (`asWhole` of the lane).
+ */
+function legacySays(
+  { primary }: ExchangeSample,
+  { legacy, candidate }: Pick<AnswerPair, Side>,
+): OtherSays {
+  if (legacy.status !== 304) return 'nothing';
+  const tag = tagOf(legacy);
+  if (tag !== null && tag.length >= LEAST_TAG && tag === tagOf(candidate)) return 'the-same';
+  return primary === 'legacy' ? 'unchanged' : 'nothing';
 }
 
 /** Sessions of one user on one route share what is known of his ids; nobody anonymous shares anything. */

@@ -174,8 +174,8 @@ export class JudgedStream {
     this.#messages[side] += 1;
     const value = 'value' in decoded ? decoded.value : undefined;
     const event = { value, plan: this.#rules.planOf(typeOf(value)) };
-    const mayBoth = this.#isOpen(otherSide(side));
-    const anothers = this.#watch?.arrived(side, payload, event, form, this.#time, mayBoth) ?? null;
+    const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';
+    const anothers = this.#watch?.arrived(side, payload, event, form, this.#time, other) ?? null;
     if ('value' in decoded) {
       const { text } = decoded;
       const bytes = payload.length;
@@ -195,8 +195,8 @@ export class JudgedStream {
       search?.push(typeof part === 'string' ? Buffer.from(part) : part);
     const tooLong = () => {
       this.#messages[side] += 1;
-      const mayBoth = this.#isOpen(otherSide(side));
-      this.#watch?.unread(side, 'too-large', search?.found ?? null, this.#time, mayBoth);
+      const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';
+      this.#watch?.unread(side, 'too-large', search?.found ?? null, this.#time, other);
       search?.begin();
       this.pairing.unjudged(side, 'too-large', this.#time);
     };

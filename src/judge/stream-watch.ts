@@ -32,6 +32,12 @@ const MOST_RECENT = 1_000;
 /** Of what both services name, so much is compared. */
 const MOST_NAMED = 4_096;
 
+/**
+ * What the other service does about it: it may say the same yet, says no such thing, has the same by its own word, or
+ * has said that nothing has changed, of which nobody knows what it is.
+ */
+export type OtherSays = 'maybe' | 'nothing' | 'the-same' | 'unchanged';
+
 /** A contaminated event of one side. */
 interface Recent {
   /** Null where it was told at once. */
@@ -71,8 +77,8 @@ export class StreamWatch {
   }
 
   /**
-   * An event that has come, as it was written and as it was read. `mayBoth`: the other service may send it
-   * as well. Null, or another user's data is in it: the same text for the same fault in both.
+   * An event that has come, as it was written and as it was read. Null, or another user's data is in it that is not
+   * the other service's as well by its word: the same text for the same fault in both.
    */
   arrived(
     side: Side,
@@ -80,7 +86,7 @@ export class StreamWatch {
     event: WatchedEvent,
     form: MessageForm,
     at: number,
-    mayBoth: boolean,
+    other: OtherSays,
   ): string | null {
     const found = this.#marker(payload) ?? this.#routing(side, payload, form);
     if (found === null) {
@@ -91,7 +97,16 @@ export class StreamWatch {
     const key = isRecord(value) && status === undefined ? keyOf(plan, value).key : '';
     const contamination = this.#contamination(side, found, typeOf(value) || (form.type ?? ''), at);
     const what = JSON.stringify([key, found.rule, found.what]);
-    this.#tell(contamination, what, mayBoth, found.mayEcho);
+    // What was planted for somebody else no service has of its own.
+    if (found.rule === 'routing' && other === 'the-same') {
+      this.#watch.tell({ ...contamination, onBoth: true });
+      return null;
+    }
+    if (found.rule === 'routing' && other === 'unchanged') {
+      this.#route.books.sides[side].inDoubt += 1;
+      return null;
+    }
+    this.#tell(contamination, what, other === 'maybe', found.mayEcho);
     return what;
   }
 
@@ -136,13 +151,14 @@ export class StreamWatch {
     because: UninspectableBecause,
     owner: string | null,
     at: number,
-    mayBoth: boolean,
+    other: OtherSays,
     eventType = '',
   ): string | null {
     this.#route.books.sides[side].uninspectable[because] += 1;
     if (owner === null) return null;
     const what = JSON.stringify(['', 'marker', owner]);
-    this.#tell(this.#contamination(side, markerOf(owner), eventType, at), what, mayBoth);
+    const contamination = this.#contamination(side, markerOf(owner), eventType, at);
+    this.#tell(contamination, what, other === 'maybe');
     return what;
   }
 

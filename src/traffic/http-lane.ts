@@ -19,6 +19,7 @@ import type {
 } from '../ports.ts';
 import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
+import { without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
@@ -359,7 +360,8 @@ export class HttpLane {
     const shadow = overtakes
       ? null
       : this.#shadows.send({
-          ...{ route: route.name, plan, link, request, singleUse },
+          ...{ route: route.name, plan, link, singleUse },
+          request: plan.side === 'legacy' && subject !== null ? asWhole(request) : request,
           upstream: context.upstreams[plan.side],
           credentials: credentialsOf(request, context),
           method: incoming.method ?? 'GET',
@@ -590,6 +592,17 @@ export class HttpLane {
 
 function unpacked(request: RequestFacts): RequestFacts {
   return { ...request, headers: withoutCodings(request.headers) };
+}
+
+/** What a client has of an answer is not to keep its service from saying it (RFC 9110 13.1). */
+const VALIDATORS: ReadonlySet<string> = new Set(['if-none-match', 'if-modified-since']);
+
+/**
+ * Whose data the candidate sends somebody is held against what legacy would: by a 304 legacy would say nothing, and
+ * either a leak would stay unseen, or what both send would look like one.
+ */
+function asWhole(request: RequestFacts): RequestFacts {
+  return { ...request, headers: without(request.headers, VALIDATORS) };
 }
 
 /** Of a request for which nothing is decided yet. */

@@ -695,6 +695,42 @@ test('an answer that its client has is told of within 100 ms, though the other o
   ]);
 });
 
+// A client that has legacy's answer already gets a 304 of it: the candidate's, whose tag is another, was told as a leak
+// of its own, and an outbox that names others took everybody back.
+test('of what legacy’s client has already nobody knows whom it names, but by its tag, and nobody is accused', () => {
+  const { ask, answered, pass, whats, verdicts, watch } = judged({}, MARKERS);
+  const tagged = (tag: string, more: Partial<AnswerSample> = {}): AnswerSample => ({
+    ...answer({ recipient_id: 'carl' }),
+    ...{ headers: ['content-type', 'application/json', 'ETag', tag], ...more },
+  });
+  const unchanged = (tag: string) => tagged(tag, { status: 304, body: Buffer.alloc(0) });
+  const [ours, theirs] = ['"2c-mIlg1Xw9pLk3aB7cQ"', 'W/"2c-0qGf4Dz8tHn5rYvE"'];
+  ask('bob', unchanged(ours), tagged(theirs), '/', 'legacy');
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+  ask('bob', unchanged(theirs), tagged(`W/${theirs.slice(2)}`), '/', 'legacy');
+  pass(2 * WINDOW_MS);
+  expect(whats().splice(0)).toEqual(['routing candidate bob /recipient_id on-both']);
+  expect(verdicts()).toEqual(['unjudged']);
+  // A count of versions says nothing, what was planted is nobody's own, and what was shown is told.
+  ask('bob', unchanged('"7"'), tagged('"7"'), '/', 'legacy');
+  const planted = { body: Buffer.from('{"a":"cutovermarker00aa"}') };
+  ask('bob', unchanged(ours), tagged(theirs, planted), '/', 'legacy');
+  ask('eve', unchanged(ours), tagged(theirs), '/', 'candidate');
+  // Legacy's own, where the candidate has not sent it again.
+  answered('dora', 'candidate', unchanged(theirs));
+  ask('dora', tagged(ours), unchanged(theirs), '/', 'candidate');
+  pass(2 * WINDOW_MS);
+  expect(whats().slice(1)).toEqual([
+    'marker candidate bob',
+    'routing candidate eve /recipient_id',
+    'routing legacy dora /recipient_id',
+  ]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(2);
+  expect(verdicts()).toEqual(['unjudged', 'contaminated', 'contaminated', 'unjudged']);
+});
+
 test('a marker is found in answers of every kind; what can not be looked into is counted by cause', () => {
   const { ask, pass, whats, watch } = judged({}, MARKERS);
   const page = (text: string | Buffer, more: Partial<AnswerSample> = {}): AnswerSample => ({

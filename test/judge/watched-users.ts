@@ -109,10 +109,17 @@ export function judged(
       };
     },
     /** A request of a user's, and what both services answer. */
-    ask(id: string, legacy: AnswerSample, candidate: AnswerSample, said = '/') {
+    ask(
+      id: string,
+      legacy: AnswerSample,
+      candidate: AnswerSample,
+      said = '/',
+      shown: Side = primary,
+    ) {
       const subject = { id, aliases: [] };
       tap.said(subject, Buffer.from(said));
-      const request = { ...{ route: 'events', id: `r-${id}`, method: 'GET' }, subject, primary };
+      const about = { route: 'events', id: `r-${id}`, method: 'GET' };
+      const request = { ...about, subject, primary: shown };
       tap.exchange({ ...request, isWrite: false, legacy, candidate });
       flush();
     },

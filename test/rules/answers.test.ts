@@ -71,6 +71,16 @@ describe('answers to one read', () => {
     ['unjudged(not-comparable)', { status: 304, body: null, headers: {} }, {}],
     ['unjudged(not-comparable)', {}, { status: 304, body: null }],
     ['match', { status: 304, body: null }, { status: 304, body: null }],
+    [
+      'match',
+      { status: 304, body: null, headers: { etag: 'W/"a1"' } },
+      { headers: { etag: '"a1"' } },
+    ],
+    [
+      'unjudged(not-comparable)',
+      { status: 304, body: null, headers: { etag: '"a1"' } },
+      { headers: { etag: '"b2"' } },
+    ],
     ['mismatch value:/status type:/body', { status: 304, body: null }, { status: 404 }],
     ['failed-alike', { status: 0, body: null }, { status: 0, body: null }],
     ['mismatch value:/status type:/body', {}, { status: 0, body: null }],

@@ -307,6 +307,25 @@ test('a stream that is compressed all the same is not read as events, and counts
   expect(ear.streams[0]?.notes).not.toContain('open legacy');
 });
 
+test('a standby of legacy’s says what it would have sent, whatever its user has of the candidate’s already', async () => {
+  const asked = { legacy: says('legacy'), candidate: says('candidate') };
+  const named: Partial<ProxyOptions> = {
+    identity: { sources: [{ from: 'header', name: 'X-User' }], verify: 'unverified' },
+    listen: { trustedProxies: ['127.0.0.1'] },
+  };
+  const headers = { 'x-user': 'ann', 'if-none-match': '"a1"', 'if-modified-since': 'x' };
+  const kept = async (second: SecondLeg) => {
+    const primary = second.side === 'legacy' ? 'candidate' : 'legacy';
+    const { url, ...services } = await both(asked, { decision: { primary, second }, ...named });
+    await (await fetch(url, { headers })).text();
+    const [first, other] = [services[primary], services[second.side]];
+    await until('both are asked', () => first.got.length + other.got.length === 2);
+    return [first, other].map(({ got }) => got[0]?.headers['if-none-match']);
+  };
+  expect(await kept({ side: 'legacy', role: 'standby' })).toEqual(['"a1"', undefined]);
+  expect(await kept(SHADOW)).toEqual(['"a1"', '"a1"']);
+});
+
 test('a standby is asked however often it has failed, a shadow that fails is left alone for a while', async () => {
   const fails: Answer = (_request, response) => void response.destroy();
   const asked = { legacy: says('legacy'), candidate: says('candidate') };

@@ -44,9 +44,15 @@ export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
   const { route, id, method, isWrite, legacy, candidate, at } = pair;
   const eventType = answerType(method, legacy.status);
   const how = rules.rules.answers ?? (isWrite ? WRITE_ANSWERS : READ_ANSWERS);
-  const isOneUnchanged = isUnchanged(legacy, candidate) || isUnchanged(candidate, legacy);
-  const head = isOneUnchanged ? [] : headDifferences(how, legacy, candidate);
-  const body = isOneUnchanged ? UNLOOKED : how.body ? compareBodies(rules, eventType, pair) : null;
+  const isSameByTag = tagOf(legacy) !== null && tagOf(legacy) === tagOf(candidate);
+  const areApart = isUnchanged(legacy, candidate) || isUnchanged(candidate, legacy);
+  const isOneUnchanged = areApart && !isSameByTag;
+  const head = areApart ? [] : headDifferences(how, legacy, candidate);
+  const body = isOneUnchanged
+    ? UNLOOKED
+    : how.body && !areApart
+      ? compareBodies(rules, eventType, pair)
+      : null;
   const differences = [...head, ...(body?.differences ?? [])];
   let verdict: Verdict = 'match';
   if (differences.length > 0) verdict = 'mismatch';
@@ -80,10 +86,15 @@ const UNLOOKED: Comparison = {
 
 /**
  * A client asks with the validator of whoever serves it, which says nothing to the other service: of one that has
- * sent nothing (RFC 9110 15.4.5) nobody knows whether it would have been the same.
+ * sent nothing (RFC 9110 15.4.5) nobody knows whether it would have been the same, unless both call it by one tag.
  */
 function isUnchanged(one: Answer, other: Answer): boolean {
   return one.status === 304 && other.status === 200;
+}
+
+/** What a service calls the content of its answer, weak or strong (RFC 9110 8.8.3); null: it does not. */
+export function tagOf(answer: Answer): string | null {
+  return headerOf(answer, 'etag')?.replace(/^W\//, '') ?? null;
 }
 
 function headDifferences(how: AnswerRules, legacy: Answer, candidate: Answer): Difference[] {

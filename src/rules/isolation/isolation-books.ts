@@ -20,7 +20,10 @@ export interface SideIsolation {
   /** Contaminated events by what told; those that both services sent to the same user apart. */
   readonly contaminated: Record<IsolationRule, number>;
   onBoth: number;
-  /** Identifiers of others at users who have said what nobody can read, and may have asked for them by their name. */
+  /**
+   * What names another and proves nothing: an identifier that its user may have asked for, in what nobody can read; an
+   * address in an answer that nobody was shown, where legacy only said that nothing has changed.
+   */
   inDoubt: number;
   readonly crowded: Record<CrowdedBecause, number>;
 }
