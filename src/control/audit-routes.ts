@@ -50,3 +50,9 @@ export function operatorOf(request: FastifyRequest): string {
   const message = `${BY_FIELD} must be 1 to 64 printable ASCII characters without spaces`;
   throw new CutoverError('invalid-argument', message, { field: BY_FIELD });
 }
+
+/** The same of what must not be refused for the sake of a name: one that is none is left out. */
+export function anyOperatorOf(request: FastifyRequest): string {
+  const name = request.headers[BY_FIELD];
+  return typeof name === 'string' && NAME.test(name) ? `operator ${name}` : 'operator';
+}

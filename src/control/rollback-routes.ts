@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { CutoverError } from '../errors.ts';
-import { operatorOf } from './audit-routes.ts';
+import { anyOperatorOf, operatorOf } from './audit-routes.ts';
 import type { Rollbacks } from './rollbacks.ts';
 
 /** Half a megabyte of answer. */
@@ -31,7 +31,7 @@ export function rollbackRoutes(api: FastifyInstance, rollbacks: Rollbacks): void
   const { latch, proofs } = rollbacks;
   api.post('/rollback', async request => {
     const asked = RollbackBody.parse(request.body);
-    return rollbacks.rollback({ ...asked, by: operatorOf(request) });
+    return rollbacks.rollback({ ...asked, by: anyOperatorOf(request) });
   });
   api.post('/release', async request => {
     const asked = ReleaseBody.parse(request.body);

@@ -101,6 +101,11 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
 
 /** No way forward without a way back. */
 function refuseForward(proxy: ProxyView, { name }: RouteConfig): void {
+  const { engaged } = proxy.bypass;
+  if (engaged !== null) {
+    const message = `everything new goes straight to legacy since ${engaged.at}, by the bypass (${engaged.reason}), so nobody would be seen on the candidate; first cutover bypass off`;
+    throw new CutoverError('conflict', message, { field: 'stage' });
+  }
   const { latch } = proxy.rollbacks;
   const [held] = latch.held.filter(({ scope }) => scope === name || scope === EVERYTHING);
   if (held !== undefined) {

@@ -104,6 +104,36 @@ test('a rollback holds, moves what is open, is on disk and on record, and yields
   expect(await actions()).toEqual(['rollback']);
 });
 
+test('the answers are as README says', async () => {
+  const readme = await readFile(path.join(import.meta.dirname, '../../README.md'), 'utf8');
+  /** Names in the answer's braces, in the row of that call. */
+  const said = (call: string): string[] => {
+    const [, body = ''] =
+      new RegExp(`\\| \`${call}\` \\|[^|]*\\| \`\\{(.*?)\\}\`[^}]*\\|\\n`).exec(readme) ?? [];
+    const names = body.replaceAll(/: \{[^}]*\}|: [^{},]*(?:, complete or partly)?|, …/g, '');
+    return names.split(', ');
+  };
+  op.traffic.open('events', 'candidate', ...users(1));
+  const rolled = (await post('/rollback', { reason }).expect(200)).body;
+  expect(Object.keys(rolled)).toEqual(said('POST /api/v1/rollback'));
+  expect(Object.keys(rolled.latch).join(', ')).toBe('epoch, scope, state, reason, by, at');
+  expect(readme).toContain('`{epoch, scope, state, reason, by, at}`');
+  expect(Object.keys((await get('/latch').expect(200)).body)).toEqual(said('GET /api/v1/latch'));
+  const proof = (await get(`/proofs/${rolled.proof.id}`).expect(200)).body;
+  for (const name of said('GET /api/v1/proofs/ID')) expect(proof).toHaveProperty(name);
+  for (const name of ['sessions', 'answers']) {
+    expect(readme).toContain(`${name}: {${Object.keys(proof[name]).join(', ')}}`);
+  }
+  expect(Object.keys((await get('/proofs').expect(200)).body)).toEqual(said('GET /api/v1/proofs'));
+  const released = (await post('/release', { reason }).expect(200)).body;
+  expect(Object.keys(released)).toEqual(said('POST /api/v1/release'));
+  await request(admin.server).post('/api/v1/rollback').send({ reason }).expect(401);
+  await post('/rollback', []).expect(422);
+  const malformed = request(admin.server).post('/api/v1/rollback').type('json').send('{');
+  await malformed.set('authorization', `Bearer ${TOKEN}`).expect(400);
+  expect(decided()).toMatchObject({ primary: 'candidate' });
+});
+
 test('68: a proof counts by a clock that never steps, whatever the one on the wall does meanwhile', async () => {
   vi.useFakeTimers({ toFake: ['Date'] });
   try {

@@ -2,6 +2,8 @@
 // WebSockets that notice nothing, and over whatever happens to the process.
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import pino from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -164,6 +166,31 @@ describe('an operator', () => {
       1,
       /500 % is not possible/,
     ],
+    // The fault: an hour of steps went by before that one was read.
+    [
+      'by a later step that is none',
+      'ramp',
+      ['--route', 'events', '--wait', '0', '10', '500'],
+      {},
+      1,
+      /500 % is not possible/,
+    ],
+    [
+      'by a step that no number begins with',
+      'ramp',
+      ['--route', 'events', '.5'],
+      {},
+      64,
+      /^\.5 is not understood/,
+    ],
+    [
+      'with a token file in which nothing stands',
+      'rollback',
+      ['--reason', 'x', '--token-file', '/dev/null'],
+      {},
+      2,
+      /\/dev\/null holds no token/,
+    ],
   ])(
     '%s (%s) is told what is wrong, by exit code as well',
     async (_what, name, words, other, code, message) => {
@@ -173,6 +200,98 @@ describe('an operator', () => {
       expect((await api('/latch')).body.held).toEqual([]);
     },
   );
+
+  // The fault: it said "held on legacy", and ended with 0, whoever it was that answered 200.
+  test.each<[string, string[]]>([
+    ['rollback', ['--reason', 'x']],
+    ['rollback', ['--reason', 'x', '--dry-run']],
+    ['release', ['--reason', 'x']],
+    ['ramp', ['--route', 'events', '--wait', '0', '10']],
+  ])(
+    '%s %j at an address where something else answers says so, and ends with 2',
+    async (name, words) => {
+      for (const status of [200, 404]) {
+        const other = http.createServer((_incoming, response) => {
+          response.writeHead(status).end('{"status":"ok"}');
+        });
+        await once(other.listen(0, '127.0.0.1'), 'listening');
+        open.push(other);
+        const { port } = other.address() as AddressInfo;
+        const ran = await script(name, words, {
+          ...env,
+          CUTOVER_ADMIN: `http://127.0.0.1:${port}`,
+        });
+        expect(ran).toEqual({
+          ...{ code: 2, stdout: '' },
+          stderr: `no proxy's admin API answers at http://127.0.0.1:${port} (status ${status})\n`,
+        });
+      }
+    },
+  );
+
+  // The faults: each was refused, as malformed, by 404 or for the name.
+  test('an address with a slash, a token file of another system and a name with a blank keep nobody from a rollback', async () => {
+    const file = path.join(up.folder, 'token.txt');
+    const token = await readFile(path.join(up.folder, 'state', 'admin.token'), 'utf8');
+    await writeFile(file, `\r\n ${token.trim()} \r\n`);
+    const odd = {
+      CUTOVER_ADMIN: `${env['CUTOVER_ADMIN']}/`,
+      CUTOVER_TOKEN_FILE: file,
+      CUTOVER_BY: 'Älice "the\u001b[2J" Smith',
+    };
+    expect(await script('rollback', ['--reason', 'x'], odd)).toMatchObject({
+      ...{ code: 0, stderr: 'held on legacy\n' },
+      stdout: expect.stringContaining('"by":"operator lice.the[2J.Smith"'),
+    });
+    expect((await script('release', ['--reason', 'x'], odd)).code).toBe(0);
+  });
+
+  test('a name that is none keeps nobody from a rollback by the API, and does from all else', async () => {
+    const ask = async (call: string) => {
+      const token = await readFile(path.join(up.folder, 'state', 'admin.token'), 'utf8');
+      return fetch(`${await up.proxy.admin}/api/v1${call}`, {
+        method: 'POST',
+        headers: {
+          ...{ authorization: `Bearer ${token.trim()}`, 'content-type': 'application/json' },
+          'x-cutover-by': 'Alice Smith',
+        },
+        body: JSON.stringify({ reason }),
+      });
+    };
+    const held = await ask('/rollback');
+    expect([held.status, await held.json()]).toMatchObject([200, { latch: { by: 'operator' } }]);
+    expect((await ask('/release')).status).toBe(422);
+    expect((await api('/release', { reason })).status).toBe(200);
+  });
+
+  // The fault: it went through all steps while nobody could be seen on the candidate, and ended with 0.
+  test('does not ramp up under a bypass', async () => {
+    await api('/stage', { stage: 'shadow', route: 'events' });
+    await api('/bypass', { state: 'on', reason });
+    const ran = await script('ramp', ['--route', 'events', '--wait', '0', '10', '100'], env);
+    expect(ran).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringContaining('bypass off'),
+    });
+    expect(JSON.stringify((await api('/stage')).body)).not.toContain('canary');
+    await api('/bypass', { state: 'off', reason });
+  });
+
+  // The fault: what an operator had taken back by hand was sent forward again by the next step.
+  test('stops to ramp up where somebody else has changed the stage', async () => {
+    await api('/stage', { stage: 'shadow', route: 'events' });
+    const ramping = script('ramp', ['--route', 'events', '--wait', '2', '10', '20'], env);
+    await until('it has begun', async () =>
+      JSON.stringify((await api('/stage')).body).includes('canary 10%'),
+    );
+    await api('/stage', { stage: 'off', route: 'events' });
+    expect(await ramping).toMatchObject({
+      ...{ code: 1, stdout: '10 %\n' },
+      stderr: expect.stringMatching(/^stopped: .* the candidate serves 0 % and not 10 %/),
+    });
+    expect(JSON.stringify((await api('/stage')).body)).not.toContain('canary');
+  });
 
   test('ramps up step by step; a rollback in the middle stops it', async () => {
     const dry = await script('ramp', ['--route', 'events', '--dry-run', '10', '100'], env);
