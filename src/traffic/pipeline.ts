@@ -10,7 +10,7 @@ import type { Member } from './roll.ts';
 /** Tools that pipeline use 10 to 16; browsers do not. What waits comes from one read of 64 KiB at most. */
 const MOST_OPEN = 32;
 
-/** In place of a number of bytes: answers are due. */
+/** In place of a number of bytes: a request is not whole. */
 const BUSY = -1;
 
 interface Due {
@@ -28,8 +28,10 @@ export class Pipeline implements Member {
   #isDraining = false;
   /** Another protocol is spoken there: it has owners of its own. */
   #isHandedOver = false;
-  /** Bytes that had come when it was looked at last, if nothing was due. */
-  #idleAt = BUSY;
+  /** Bytes that had come with the last request, BUSY while some of it is missing: more are of the next one. */
+  #wholeAt = BUSY;
+  /** When it was looked at last, nothing was due, and nothing of a next request had come. */
+  #wasIdle = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -45,6 +47,7 @@ export class Pipeline implements Member {
     if (this.#isOver) return;
     if (this.#isDraining && !this.#mayFollow()) return;
     this.#last = response;
+    this.#measure(response);
     if (this.#isDraining) this.#closeBehind(response);
     if (isQueued(response)) response.once('socket', onTurn);
     if (this.#open < MOST_OPEN) return this.#begin({ response, begin });
@@ -73,15 +76,17 @@ export class Pipeline implements Member {
   }
 
   /**
-   * Closes the connection if nothing was due and nothing has come since the last call. An answer is due until the
-   * kernel has all of it: node:http calls a connection idle while a slow client's answer still waits.
+   * Closes the connection if nothing was due and nothing of a next request had come, now and at the last call. An
+   * answer is due until the kernel has all of it: node:http calls a connection idle while a slow client's answer still
+   * waits. Of a request that has begun to come, the rest is waited for as `limits.headersTimeoutMs` says. (One that
+   * begins in the same read as the one before it ends can not be told from it.)
    */
   closeIfIdle(): void {
-    const idleAt = this.#open > 0 ? BUSY : this.#socket.bytesRead;
-    const isIdle = idleAt !== BUSY && idleAt === this.#idleAt;
-    this.#idleAt = idleAt;
+    const isIdle = this.#open === 0 && this.#socket.bytesRead === this.#wholeAt;
+    const isOver = isIdle && this.#wasIdle;
+    this.#wasIdle = isIdle;
     // What was refused there, and is no answer to a request, closes it by itself.
-    if (isIdle && !this.#isHandedOver && !this.#socket.writableEnded) this.#socket.destroy();
+    if (isOver && !this.#isHandedOver && !this.#socket.writableEnded) this.#socket.destroy();
   }
 
   /**
@@ -102,6 +107,16 @@ export class Pipeline implements Member {
     // leaves the connection to be closed when it is idle.
     if (hasBody(req) && !req.complete) req.once('end', () => this.#closeBehind(response));
     else if (response === this.#last && !response.headersSent) response.shouldKeepAlive = false;
+  }
+
+  #measure(response: ServerResponse): void {
+    const { req } = response;
+    const isWhole = req.complete || !hasBody(req);
+    this.#wholeAt = isWhole ? this.#socket.bytesRead : BUSY;
+    if (isWhole) return;
+    req.once('end', () => {
+      if (response === this.#last) this.#wholeAt = this.#socket.bytesRead;
+    });
   }
 
   #begin({ response, begin }: Due): void {

@@ -16,6 +16,7 @@ import {
   lines,
   withService,
 } from '../support/lane.ts';
+import { onTheWay } from '../support/on-the-way.ts';
 import { decisionFor, proxy, type TestProxy } from '../support/proxy.ts';
 import { type RawEnd, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
@@ -164,6 +165,47 @@ test('an early answer to an upload is whole, and its connection closed once the 
   expect(client.text).toMatch(/\r\n\r\nenough$/);
   expect(front.reports.filter(({ kind }) => kind === 'failed')).toEqual([]);
   await draining;
+});
+
+/** It was once closed as idle when nothing more came of it for half a second. */
+test.each([
+  ['behind an answer', ''],
+  [
+    'behind the answer to an upload',
+    'POST /api/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi',
+  ],
+])('half of a request that came %s is waited for', async (_what, before) => {
+  const { service, front, client } = await withService();
+  client.write(before || get('/api/x'));
+  const upstream = await asked(service);
+  if (before !== '') await upstream.has('hi');
+  upstream.write(answer('one'));
+  await client.has('\r\n\r\none');
+  const [half, rest] = ['GET /api/x HTTP/1.1\r\nHo', 'st: h\r\n\r\n'];
+  client.write(half);
+  await until('the proxy has read it', () => onTheWay(client, 'out') === 0);
+  const witness = await idle(front);
+  void front.traffic.drain(1);
+  await until('what is idle is closed', () => isLetGo(witness));
+  expect(isLetGo(client)).toBe(false);
+  upstream.received = Buffer.alloc(0);
+  client.write(rest);
+  await upstream.has('\r\n\r\n');
+  upstream.write(answer('two'));
+  await client.has('\r\n\r\ntwo');
+  await until('it is closed', () => isLetGo(client));
+});
+
+test('the other half of a request may never come: its time is that of any head', async () => {
+  const { service, front, client } = await withService({ limits: { headersTimeoutMs: 1_500 } });
+  client.write(get('/api/x'));
+  (await asked(service)).write(answer());
+  await client.has('\r\n\r\nok');
+  client.write('GET /api/x HTTP/1.1\r\nHo');
+  await until('the proxy has read it', () => onTheWay(client, 'out') === 0);
+  void front.traffic.drain(1);
+  await client.has('HTTP/1.1 408 Request Timeout');
+  await until('it is closed', () => isLetGo(client));
 });
 
 test('a WebSocket on a connection that was used before is no idle one', async () => {
