@@ -207,6 +207,9 @@ export interface RollbackOutlook {
   readonly paceMs: number;
 }
 
+/** How short descriptors were: few were left, or none to dial a service. */
+export type Shortage = 'low' | 'exhausted';
+
 /** What the operator's side can ask of traffic at any time. */
 export interface TrafficView {
   /** One entry per route and side that has seen traffic. */
@@ -232,6 +235,8 @@ export interface TrafficView {
   reconsider(): Promise<void>;
   /** Sessions whose handshake is under way. */
   readonly connecting: number;
+  /** Idle HTTP connections of clients that gave way where descriptors were short: running totals. */
+  readonly letGo: Readonly<Record<Shortage, number>>;
   readonly draining: boolean;
 }
 

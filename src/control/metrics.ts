@@ -354,6 +354,17 @@ function trafficMetrics(registry: Registry, traffic: MetricsSources['traffic']):
       this.set(traffic()?.connecting ?? 0);
     },
   });
+  new Counter({
+    name: 'cutover_idle_connections_closed_total',
+    help: 'Idle HTTP connections of clients, closed early because descriptors were low, or exhausted when a service was dialled.',
+    labelNames: ['cause'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [cause, count] of Object.entries(traffic()?.letGo ?? {}))
+        this.inc({ cause }, count);
+    },
+  });
   new Gauge({
     name: 'cutover_sessions_open',
     help: 'Open WebSocket sessions.',

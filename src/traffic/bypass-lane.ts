@@ -50,6 +50,8 @@ export interface BypassLaneOptions {
   readonly tap: Tap;
   readonly decider: Decider;
   readonly logger: Logger;
+  /** A connection to a service could not be had: nothing is left to make it of. */
+  readonly onExhausted: () => void;
 }
 
 /** A request, while the library has it. */
@@ -351,8 +353,9 @@ export class BypassLane {
   ): void {
     const { name, ids, noted } = this.#passageOf(incoming);
     noted?.(code);
-    const { observer, logger } = this.#options;
+    const { observer, logger, onExhausted } = this.#options;
     observer.failed(name, 'legacy', code);
+    if (code === 'exhausted') onExhausted();
     const about = { ...ids, route: name, side: 'legacy', detail } as const;
     if (client instanceof ServerResponse) {
       logRefusal(logger, 'a request was refused', code, about);

@@ -77,6 +77,8 @@ export interface HttpLaneOptions {
   readonly tap: Tap;
   readonly twins: TwinSampling;
   readonly logger: Logger;
+  /** A connection to a service could not be had: nothing is left to make it of. */
+  readonly onExhausted: () => void;
   /** Takes what no route names. */
   readonly unrouted: (incoming: IncomingMessage, response: ServerResponse) => void;
 }
@@ -579,6 +581,7 @@ export class HttpLane {
   #refuse(response: ServerResponse, code: ErrorCode, about: RefusedRequest): void {
     this.#options.observer.failed(about.route ?? 'none', about.side ?? 'none', code);
     logRefusal(this.#options.logger, 'a request was refused', code, about);
+    if (code === 'exhausted') this.#options.onExhausted();
     refuseRequest(response, code);
   }
 

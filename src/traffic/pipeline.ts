@@ -30,8 +30,8 @@ export class Pipeline implements Member {
   #isHandedOver = false;
   /** Bytes that had come with the last request, BUSY while some of it is missing: more are of the next one. */
   #wholeAt = BUSY;
-  /** When it was looked at last, nothing was due, and nothing of a next request had come. */
-  #wasIdle = false;
+  /** When the last answer was out, in ms of `performance.now()`. */
+  #answeredAtMs = 0;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -76,17 +76,20 @@ export class Pipeline implements Member {
   }
 
   /**
-   * Closes the connection if nothing was due and nothing of a next request had come, now and at the last call. An
-   * answer is due until the kernel has all of it: node:http calls a connection idle while a slow client's answer still
-   * waits. Of a request that has begun to come, the rest is waited for as `limits.headersTimeoutMs` says. (One that
-   * begins in the same read as the one before it ends can not be told from it.)
+   * Since when nothing is due and nothing of a next request has come, in ms of `performance.now()`; infinity while
+   * something is. An answer is due until the kernel has all of it: node:http calls a connection idle while a slow
+   * client's answer still waits. For the rest of a request that has begun to come there is `limits.headersTimeoutMs`.
+   * (One that begins in the same read in which the one before it ends can not be told from it.)
    */
-  closeIfIdle(): void {
+  get idleSinceMs(): number {
     const isIdle = this.#open === 0 && this.#socket.bytesRead === this.#wholeAt;
-    const isOver = isIdle && this.#wasIdle;
-    this.#wasIdle = isIdle;
     // What was refused there, and is no answer to a request, closes it by itself.
-    if (isOver && !this.#isHandedOver && !this.#socket.writableEnded) this.#socket.destroy();
+    const isOver = this.#isHandedOver || this.#socket.writableEnded || this.#socket.destroyed;
+    return isIdle && !isOver ? this.#answeredAtMs : Number.POSITIVE_INFINITY;
+  }
+
+  close(): void {
+    this.#socket.destroy();
   }
 
   /**
@@ -129,6 +132,7 @@ export class Pipeline implements Member {
 
   readonly #onClose = (): void => {
     this.#open -= 1;
+    this.#answeredAtMs = performance.now();
     // node:http answers what it has read, even if it may not be sent any more.
     if (!this.#socket.writable || wasCutShort(this.#socket)) this.#waiting.length = 0;
     const next = this.#waiting.shift();

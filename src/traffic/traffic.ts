@@ -23,6 +23,7 @@ import type {
 import type { Side, Subject } from '../rules/decide.ts';
 import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
+import { afterReads } from './after-reads.ts';
 import {
   answerOptions,
   isUnderWay,
@@ -35,10 +36,10 @@ import { BypassLane } from './bypass-lane.ts';
 import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
+import { KeptConnections } from './kept-connections.ts';
 import { Pipeline } from './pipeline.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, isAmbiguous } from './request.ts';
-import { Roll } from './roll.ts';
 import { RollbackRun } from './rollback-run.ts';
 import { Uploads } from './uploads.ts';
 import { watchForDeadPeer } from './upstream.ts';
@@ -74,7 +75,7 @@ export class Traffic implements TrafficView {
   readonly #uploads: Uploads;
   readonly #pipelines = new WeakMap<Duplex, Pipeline>();
   /** The same, of connections that are open. */
-  readonly #openPipelines = new Roll<Pipeline>();
+  readonly #kept = new KeptConnections();
   /** Requests that asked for a protocol which nobody here speaks. */
   readonly #unheeded = new WeakSet<http.IncomingMessage>();
   #ending: AbortController | null = null;
@@ -83,7 +84,12 @@ export class Traffic implements TrafficView {
   constructor(options: TrafficOptions) {
     this.#options = options;
     this.#context = contextOf(options.loaded);
-    const lane = { ...options, context: () => this.#context, counters: this.#counters };
+    const lane = {
+      ...options,
+      context: () => this.#context,
+      counters: this.#counters,
+      onExhausted: () => this.#kept.exhausted(),
+    };
     const bypass = new BypassLane(lane);
     this.#bypass = bypass;
     this.#webSockets = new WebSocketLane({
@@ -112,6 +118,10 @@ export class Traffic implements TrafficView {
   /** Bytes that plain HTTP holds, of requests and of answers; each has one limit for all. */
   get heldBytes(): HttpLane['heldBytes'] {
     return this.#http.heldBytes;
+  }
+
+  get letGo(): TrafficView['letGo'] {
+    return this.#kept.letGo;
   }
 
   counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }> {
@@ -213,13 +223,13 @@ export class Traffic implements TrafficView {
     const closed = new Promise<void>(resolve => {
       net.Server.prototype.close.call(this.#server, () => resolve());
     });
-    const closeIdle = () => this.#openPipelines.each(pipeline => pipeline.closeIfIdle());
-    // Behind the reads of that turn: a request that has come is not cut off.
-    const timer = setInterval(() => setImmediate(closeIdle), IDLE_GRACE_MS);
+    const closeIdle = () => this.#kept.closeIdle(IDLE_GRACE_MS);
+    // A request that has come is not cut off.
+    const timer = setInterval(() => afterReads(closeIdle), IDLE_GRACE_MS);
     void closed.then(() => clearInterval(timer));
     const lanes = [this.#webSockets, this.#http, this.#bypass];
     const drained = lanes.map(lane => lane.drain(windowMs));
-    this.#openPipelines.each(pipeline => pipeline.drain());
+    this.#kept.each(pipeline => pipeline.drain());
     await Promise.all([closed, ...drained]);
     while (this.#http.writesUnderWay + this.#bypass.writesUnderWay > 0)
       await pause(SECOND_WRITE_CHECK_MS);
@@ -231,6 +241,7 @@ export class Traffic implements TrafficView {
     this.#http.close();
     this.#bypass.close();
     this.#uploads.close();
+    this.#kept.close();
     this.#server.close();
     this.#server.closeAllConnections();
   }
@@ -251,8 +262,7 @@ export class Traffic implements TrafficView {
   #newPipeline(socket: net.Socket): Pipeline {
     const pipeline = new Pipeline(socket);
     this.#pipelines.set(socket, pipeline);
-    this.#openPipelines.add(pipeline);
-    socket.once('close', () => this.#openPipelines.delete(pipeline));
+    this.#kept.add(socket, pipeline);
     if (this.draining) pipeline.drain();
     return pipeline;
   }

@@ -70,6 +70,8 @@ export interface WebSocketLaneOptions {
   readonly tap: Tap;
   readonly twins: TwinSampling;
   readonly logger: Logger;
+  /** A connection to a service could not be had: nothing is left to make it of. */
+  readonly onExhausted: () => void;
   /** Takes what no route names. */
   readonly unrouted: (incoming: IncomingMessage, client: net.Socket, head: Buffer) => void;
 }
@@ -278,6 +280,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const why = early.tooMuch ? 'too-much-early' : code;
     this.#options.observer.failed(about.route ?? 'none', about.side ?? 'none', why);
     logRefusal(this.#options.logger, 'an upgrade was refused', why, about);
+    if (why === 'exhausted') this.#options.onExhausted();
     refuseSocket(client, why);
   }
 

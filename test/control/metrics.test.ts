@@ -56,6 +56,7 @@ test('refusals, failures and requests are counted by closed lists', async () => 
 test('the totals of the lanes are shown as they stand at each scrape', async () => {
   op = await operated();
   op.traffic.connecting = 3;
+  op.traffic.letGo = { low: 4, exhausted: 1 };
   const lane = op.traffic.of('events', 'legacy');
   Object.assign(lane, { sessionsOpen: 2, bytesToClient: 100, messagesToUpstream: 7 });
   await op.metrics.text();
@@ -66,6 +67,8 @@ test('the totals of the lanes are shown as they stand at each scrape', async () 
   expect(sample(text, `cutover_bytes_total{${at},direction="to_client"}`)).toBe(150);
   expect(sample(text, `cutover_messages_total{${at},direction="to_upstream"}`)).toBe(8);
   expect(sample(text, 'cutover_connecting')).toBe(3);
+  expect(sample(text, 'cutover_idle_connections_closed_total{cause="low"}')).toBe(4);
+  expect(sample(text, 'cutover_idle_connections_closed_total{cause="exhausted"}')).toBe(1);
 });
 
 test('the age of the flags is absent while none are known, and their revision has one sample', async () => {

@@ -10,7 +10,7 @@ import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/s
 import { cutover } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { ask, type ProxyProcess, proxyProcess } from '../support/process.ts';
-import { rawClient, upgradeRequest } from '../support/raw.ts';
+import { type RawEnd, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { goldenPath, login, place } from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
@@ -193,8 +193,8 @@ describe('hostile 73: SIGHUP', () => {
 
 describe('hostile 70: too few descriptors', () => {
   /** A proxy that may have 128 open. */
-  async function confined() {
-    const folder = await folderWith();
+  async function confined(folder?: string) {
+    folder ??= await folderWith();
     const bin = path.join(import.meta.dirname, '../../bin/cutover.js');
     const child = spawn(
       'bash',
@@ -211,20 +211,26 @@ describe('hostile 70: too few descriptors', () => {
       () => /"address":"(http[^"]+)","flags"/.exec(log)?.[1],
       20_000,
     );
+    const port = Number(new URL(listen).port);
+    const inUse = async () => (await readdir(`/proc/${child.pid}/fd`)).length;
     const crowd = async () => {
-      const port = Number(new URL(listen).port);
       const ends = await Promise.all(
         Array.from({ length: 200 }, () => rawClient(port).catch(() => null)),
       );
       // The kernel connects them; the proxy has them when it has no descriptor left.
-      await until(
-        'the proxy has as many as it may',
-        async () => (await readdir(`/proc/${child.pid}/fd`)).length >= 127,
-        20_000,
-      );
+      await until('the proxy has as many as it may', async () => (await inUse()) >= 127, 20_000);
       return ends.filter(end => end !== null);
     };
-    return { child, listen, crowd, log: () => log };
+    /** Connections that have given way; asked for until there is a descriptor to answer. */
+    const letGo = (because: 'low' | 'exhausted') =>
+      until('the admin API answers', async () => {
+        const admin = /"port":(\d+),"msg":"admin API listens"/.exec(log)?.[1];
+        const asked = await fetch(`http://127.0.0.1:${admin}/metrics`).catch(() => null);
+        const name = `cutover_idle_connections_closed_total{cause="${because}"} `;
+        const found = (await asked?.text())?.split('\n').find(line => line.startsWith(name));
+        return found === undefined ? null : { count: Number(found.slice(name.length)) };
+      });
+    return { child, listen, port, crowd, inUse, letGo, log: () => log };
   }
 
   test('newcomers wait or are refused, sessions live on, and all is well again when clients leave', async () => {
@@ -269,4 +275,75 @@ describe('hostile 70: too few descriptors', () => {
       await until('it is logged', () => /"code":"exhausted","status":503/.test(log()));
     },
   );
+
+  /** Kept for 75 s, they held a descriptor each, and newcomers were closed unseen. */
+  test('idle connections give way to newcomers, the longest silent first', async () => {
+    const { port, letGo } = await confined();
+    const kept: RawEnd[] = [];
+    const comes = async () => {
+      const end = await rawClient(port).catch(() => null);
+      end?.write('OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n');
+      await until('it is answered or closed', () => end === null || end.text !== '' || gone(end));
+      if (end?.text.startsWith('HTTP/1.1 204 ')) kept.push(end);
+      return end?.text !== '';
+    };
+    while (await comes()) expect(kept.length).toBeLessThan(128);
+    const all = kept.length;
+    for (let newcomers = 0; newcomers < 20; newcomers += 1)
+      await until('a newcomer gets in', async () => (await comes()) || null);
+    const left = kept.map(gone).indexOf(false);
+    expect(left).toBeGreaterThan(0);
+    expect(kept.slice(left).filter(gone)).toEqual([]);
+    await until(
+      'they are counted',
+      async () => (await letGo('low')).count === kept.filter(gone).length,
+    );
+    console.log(`${all} idle connections, ${left} of them gone for 20 newcomers`);
+    for (const { socket } of kept) socket.destroy();
+  });
+
+  test('idle connections give way to what others ask who are connected', async () => {
+    const service = await rawServer();
+    open.push(service);
+    const url = `http://127.0.0.1:${service.port}`;
+    const where = await place({ legacy: url, candidate: url }, { timeoutMs: 30_000 });
+    open.push(where);
+    const { port, inUse, letGo } = await confined(where.folder);
+    const kept: RawEnd[] = [];
+    for (const text of [
+      upgradeRequest(),
+      'GET /events HTTP/1.1\r\nHost: proxy.test\r\n\r\n',
+      'GET /nowhere HTTP/1.1\r\nHost: proxy.test\r\n\r\n',
+    ]) {
+      const before = (await letGo('exhausted')).count;
+      // Of the last 16 there is no need for newcomers.
+      while ((await inUse()) < 110) {
+        const end = await rawClient(port);
+        kept.push(end);
+        end.write('OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n');
+        await end.has('\r\n\r\n');
+      }
+      const asking = kept.splice(-40);
+      await until(
+        'all are with the service',
+        async () => {
+          for (const [i, end] of asking.entries()) {
+            if (gone(end)) asking[i] = await rawClient(port).catch(() => end);
+            else if (!/^HTTP\/1.1 (204|503) /.test(end.text)) continue;
+            end.received = Buffer.alloc(0);
+            asking[i]?.write(text);
+          }
+          return service.connections.filter(end => !gone(end)).length === asking.length;
+        },
+        40_000,
+      );
+      expect((await letGo('exhausted')).count).toBeGreaterThan(before);
+      for (const { socket } of asking) socket.destroy();
+      await until('the service is left', () => service.connections.every(gone));
+    }
+    expect(kept.some(gone)).toBe(true);
+    for (const { socket } of kept) socket.destroy();
+  });
 });
+
+const gone = (end: RawEnd) => end.ended || end.closed;

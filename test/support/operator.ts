@@ -56,6 +56,7 @@ export function flagsFor(route: string, stage: string, percent?: number): readon
 /** Lanes as the operator's side sees them. */
 export class FakeTraffic implements TrafficView {
   connecting = 0;
+  letGo = { low: 0, exhausted: 0 };
   draining = false;
   /** Windows (ms) over which what is open was to be ended. */
   readonly endings: number[] = [];

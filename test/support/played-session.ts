@@ -317,6 +317,7 @@ export class PlayedSession {
       twins: { take: () => false, isOn: () => false },
       logger: pino({ level: 'silent' }),
       unrouted: () => undefined,
+      onExhausted: () => undefined,
       isolation: {
         fits: () => true,
         prevented: () => undefined,
