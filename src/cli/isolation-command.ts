@@ -177,8 +177,8 @@ function statusText(routes: readonly RouteIsolation[]): string {
   for (const { route, sides } of routes) {
     for (const side of ['legacy', 'candidate'] as const) {
       const { uninspectable, crowded, inDoubt } = sides[side];
-      const asked = 'identifiers of others came to users who may have asked for them, unreadably';
-      if (inDoubt > 0) lines.push(plain(`${route}: ${inDoubt} ${asked}`));
+      const what = 'name others in doubt: asked for unreadably, or what legacy called unchanged';
+      if (inDoubt > 0) lines.push(plain(`${route}: ${inDoubt} of ${side} ${what}`));
       for (const [because, count] of Object.entries(uninspectable))
         lines.push(`${plain(route)}: ${count} of ${side} not looked into, ${because}`);
       for (const [because, count] of Object.entries(crowded))
