@@ -144,6 +144,12 @@ export class ContaminationWatch {
     return hash;
   }
 
+  /** By the name in his credential; null: nobody who was here of late is called so. */
+  knownUser(id: string): Hash64 | null {
+    const hash = this.hash('user', id);
+    return this.nameOf(hash) === null ? null : hash;
+  }
+
   /** Null: he has not been here of late. */
   nameOf({ high, low }: Hash64): string | null {
     return this.#names.get(`${high} ${low}`) ?? null;

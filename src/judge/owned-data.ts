@@ -2,7 +2,8 @@
 // somebody else is sent is his.
 import { contentPrint } from '../rules/compare/canonical.ts';
 import type { CompiledRules, TypePlan } from '../rules/compare/compile.ts';
-import { isRecord, type JsonRecord } from '../rules/compare/record.ts';
+import { isRecord, type JsonRecord, own } from '../rules/compare/record.ts';
+import { PROVENANCE_FIELDS } from '../rules/compare/rules.ts';
 import { typeOf } from '../rules/event-key.ts';
 import {
   type IdentifierPlace,
@@ -56,6 +57,7 @@ export class OwnedData {
   readonly #route: RouteWatch;
   readonly #rules: Pick<CompiledRules, 'planOf'>;
   readonly #user: Hash64;
+  readonly #names: readonly string[];
   readonly #taught = new Set<string>();
   /** Of the ledger, when they were taught. */
   #generation = 0;
@@ -65,11 +67,13 @@ export class OwnedData {
     route: RouteWatch,
     rules: Pick<CompiledRules, 'planOf'>,
     user: Hash64,
+    names: readonly string[],
   ) {
     this.#watch = watch;
     this.#route = route;
     this.#rules = rules;
     this.#user = user;
+    this.#names = names;
   }
 
   /** Legacy has sent this to the user: an event, or a batch of them. */
@@ -114,7 +118,8 @@ export class OwnedData {
 
   #learn(value: JsonRecord, plan: TypePlan, at: number, isMember: boolean): void {
     const { isolation, personal } = this.#route;
-    const teach = (name: string, { kind }: IdentifierPlace) => this.#teach(kind, name, at);
+    const teach = (name: string, { kind }: IdentifierPlace) =>
+      this.#teach(kind, name, at, () => this.#others(value, plan));
     for (const place of identifierPlaces(isolation, plan)) {
       identifiersAt(value, place, isolation, teach);
     }
@@ -127,7 +132,8 @@ export class OwnedData {
     else if (owner === SHARED) personal.note(type, this.#user, 'shared');
   }
 
-  #teach(kind: string, name: string, at: number): void {
+  /** `others`: who has made or owns what it stands in, by its own word. */
+  #teach(kind: string, name: string, at: number, others: () => readonly Hash64[]): void {
     const { identifiers } = this.#watch;
     const key = `${kind} ${name}`;
     // What was taught before is in the half that is forgotten next: it is used still, and stays his.
@@ -139,10 +145,12 @@ export class OwnedData {
     const mayBeHisWord = () =>
       this.#watch.isHisWord(this.#user, name) || this.#watch.isInDoubt(this.#user);
     if (this.#ownedByOther(what) !== null && mayBeHisWord()) {
-      identifiers.teach(this.#given(what), this.#user, at);
+      identifiers.teach(this.#given(what, this.#user), this.#user, at);
     } else {
       this.#taught.add(key);
       identifiers.teach(what, this.#user, at);
+      // Whom legacy sends it by mistake may be the only one: whose it is, is to have it all the same.
+      for (const other of others()) identifiers.teach(this.#given(what, other), other, at);
     }
     this.#generation = identifiers.generation;
   }
@@ -193,6 +201,8 @@ export class OwnedData {
     const type = typeOf(value);
     const isHis = this.#saysWhose(type, value, plan, isMember);
     if (!isHis || !this.#route.personal.isPersonal(type)) return null;
+    // Legacy's, which says the very same, says that it is his, whomever it was sent.
+    if (this.#named(value, plan).some(name => this.#names.includes(name))) return null;
     const owner = this.#watch.contents.ownerOf(contentPrint(plan, value));
     if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
     return { rule: 'fingerprint', path: '', owner: this.#watch.nameOf(owner), what: '' };
@@ -202,12 +212,29 @@ export class OwnedData {
     const { identifiers } = this.#watch;
     const owner = identifiers.ownerOf(identifier);
     if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
-    return identifiers.ownerOf(this.#given(identifier)) === null ? owner : null;
+    return identifiers.ownerOf(this.#given(identifier, this.#user)) === null ? owner : null;
   }
 
-  /** In the ledger: that this identifier, whosever it is, was given to this user too. */
-  #given({ high, low }: Hash64): Hash64 {
-    return this.#watch.hash('given', `${high} ${low} ${this.#user.high} ${this.#user.low}`);
+  /** In the ledger: that this identifier, whosever it is, was given to that user too. */
+  #given({ high, low }: Hash64, to: Hash64): Hash64 {
+    return this.#watch.hash('given', `${high} ${low} ${to.high} ${to.low}`);
+  }
+
+  /** Who made or owns it by its own word, as it is written there. */
+  #named(value: JsonRecord, plan: TypePlan): readonly string[] {
+    const inner = plan.envelopes.map(({ name }) => own(value, name));
+    const names = [value, ...inner.filter(isRecord)].flatMap(record =>
+      PROVENANCE_FIELDS.map(field => own(record, field)),
+    );
+    return names.flatMap(name =>
+      typeof name === 'string' || typeof name === 'number' ? [String(name)] : [],
+    );
+  }
+
+  /** Those of them who are other users, and have been here of late. */
+  #others(value: JsonRecord, plan: TypePlan): readonly Hash64[] {
+    const names = this.#named(value, plan).filter(name => !this.#names.includes(name));
+    return names.flatMap(name => this.#watch.knownUser(name) ?? []);
   }
 
   /**

@@ -73,7 +73,7 @@ export class StreamWatch {
     this.#facts = facts;
     this.#recipient = new Recipient(facts.subject);
     this.#user = watch.user(facts.subject.id);
-    this.#owned = new OwnedData(watch, route, rules, this.#user);
+    this.#owned = new OwnedData(watch, route, rules, this.#user, namesOf(facts.subject));
   }
 
   /**

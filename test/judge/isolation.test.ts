@@ -433,6 +433,33 @@ test('content that legacy sent one user alone is his, wherever else it turns up'
   expect(verdicts()).toEqual(['contaminated']);
 });
 
+// What legacy sent the wrong user was taken for that one's: the candidate, which sent it to the right one, was accused.
+test('what says itself whose it is, legacy’s mistake makes nobody else’s', () => {
+  const { users, pass, whats } = withNotes();
+  const [ann, bob, carl] = users;
+  const anns = { ...note('the balance of this account is 42'), user_id: 'ann' };
+  bob?.say('legacy', anns, step('run1', 't1', { data: { owner_id: 'ann' } }));
+  ann?.say('candidate', anns, step('run1', 't1', { step_number: 2 }));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+  // It is not anybody's for that, nor is what another name stands in, or a name that is no user's.
+  carl?.say('candidate', anns, step('run1', 't1', { step_number: 3 }));
+  bob?.say(
+    'legacy',
+    { ...note('bob has 17'.padEnd(30, '.')), user_id: 'agent' },
+    step('run2', 't2'),
+  );
+  ann?.say('candidate', { ...note('bob has 17'.padEnd(30, '.')), user_id: 'agent' });
+  ann?.say('candidate', step('run2', 't2', { user_id: 'ann' }));
+  pass(2 * WINDOW_MS);
+  expect(whats().toSorted()).toEqual([
+    'fingerprint candidate ann',
+    'fingerprint candidate carl',
+    'ledger candidate ann /thread_id',
+    'ledger candidate carl /thread_id',
+  ]);
+});
+
 test('in a batch as well; a row of a list, which has no type, is nobody’s', () => {
   const { users, pass, whats } = withNotes();
   const [ann, bob] = users;
