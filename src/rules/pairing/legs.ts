@@ -18,6 +18,8 @@ interface Leg {
   anchor: number | null;
   /** Number of the last event before the latest gap. */
   lastBeforeGap: number;
+  /** Numbers of what was the last event as the leg ended: of the last two ends. */
+  farewells: readonly [number, number];
 }
 
 interface Gap {
@@ -65,8 +67,11 @@ export class Legs {
     this.#beginning = areTogether ? new Beginning(atMs, this.#windowMs) : null;
   }
 
-  closed(side: Side): void {
-    this.#legs[side].openedAt = null;
+  /** `lastNo`: of its last event. */
+  closed(side: Side, lastNo: number): void {
+    const leg = this.#legs[side];
+    leg.openedAt = null;
+    leg.farewells = [leg.farewells[1], lastNo];
   }
 
   gap(side: Side, lastNo: number, atMs: number, because: UnjudgedReason): void {
@@ -125,6 +130,11 @@ export class Legs {
   isOfPasserBy({ side }: Pending): boolean {
     const { openedAt, anchor } = this.#legs[side];
     return side === 'candidate' && openedAt === null && anchor === null;
+  }
+
+  /** The last of its leg: a service that goes away may say so, to all, and the other one goes nowhere. */
+  isFarewell({ side, no }: Pending): boolean {
+    return this.#legs[side].farewells.includes(no);
   }
 
   /** Why an event can have no pair: the other leg was not there, or copies were lost. Null: neither. */
@@ -227,5 +237,6 @@ function notThere(): Leg {
     joined: null,
     anchor: null,
     lastBeforeGap: -1,
+    farewells: [-1, -1],
   };
 }
