@@ -6,7 +6,7 @@ import type { Side } from '../../src/rules/decide.ts';
 import { Order } from '../../src/rules/pairing/order.ts';
 import type { Pending } from '../../src/rules/pairing/pending.ts';
 
-const event = (place: number) => ({ place }) as Pending;
+const event = (place: number) => ({ place, isNamed: true }) as Pending;
 const SAME: Comparison = {
   ...{ differences: [], excused: [], stopped: null, learned: [], inexact: false, isAlike: true },
 };
@@ -83,6 +83,7 @@ test('pairs behind one that waits for its window are not all looked at with each
   let looks = 0;
   const counted = (place: number) =>
     ({
+      isNamed: true,
       get place() {
         looks += 1;
         return place;

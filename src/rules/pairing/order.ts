@@ -6,9 +6,12 @@
 // As few pairs as possible are called out of order: those that are left when the longest run of pairs
 // that agree on both sides is taken away. Of two such runs the one that legacy sent later stays, so in a
 // swap the event that was overtaken has the verdict, as whoever held it back would say.
+//
+//   legacy     a  a  b            Of what says the same again, which was whose is a guess: one that crosses
+//   candidate  a' a  b            another pair of such is the other one's, and neither is out of order.
 import type { Comparison } from '../compare/compare.ts';
 import type { Side } from '../decide.ts';
-import type { Pending } from './pending.ts';
+import { areTwins, type Pending } from './pending.ts';
 
 /** Pairs remembered while an event before them waits: a window's worth at 200 a second in one lane. */
 const MOST_PAIRS = 1_000;
@@ -17,8 +20,8 @@ const MOST_TANGLED = 200;
 
 /** A pair that was found, with what comparing it showed. */
 export interface Pair {
-  readonly legacy: Pending;
-  readonly candidate: Pending;
+  legacy: Pending;
+  candidate: Pending;
   readonly comparison: Comparison;
   isLate: boolean;
 }
@@ -53,16 +56,33 @@ export class Order {
     const entry: Entry = { pair, crosses: false, isResting: false };
     const furthest = this.#furthest;
     const [legacy, candidate] = [pair.legacy.place, pair.candidate.place];
-    if (legacy < furthest.legacy || candidate < furthest.candidate) this.#entangle(entry);
+    if (legacy < furthest.legacy || candidate < furthest.candidate) {
+      for (const other of this.#uncross(pair)) this.#entangle(other);
+      this.#entangle(entry);
+    }
     furthest.legacy = Math.max(furthest.legacy, legacy);
     furthest.candidate = Math.max(furthest.candidate, candidate);
     this.#entries.push(entry);
     this.#fresh += 1;
   }
 
+  /** Those whose events it changed for such as say the same. */
+  #uncross(pair: Pair): Entry[] {
+    return this.#entries.filter(({ isResting, pair: other }) => {
+      if (isResting || !doCross(pair, other)) return false;
+      // What a comparison found lies in the one that stays.
+      if (areTwins(pair.legacy, other.legacy)) {
+        [pair.legacy, other.legacy] = [other.legacy, pair.legacy];
+      } else if (areTwins(pair.candidate, other.candidate)) {
+        [pair.candidate, other.candidate] = [other.candidate, pair.candidate];
+      } else return false;
+      return true;
+    });
+  }
+
   #entangle(entry: Entry): void {
     for (const other of this.#entries) {
-      if (!doCross(entry.pair, other.pair)) continue;
+      if (other === entry || !doCross(entry.pair, other.pair)) continue;
       entry.crosses = true;
       other.crosses = true;
       this.#heads = null;

@@ -6,7 +6,7 @@
 //                 └──────────► waits in its lane ◄───────┘
 //                                │ both sides came past it, or it waited long enough
 //                                └──► a changed event's pair, duplicate, missing, extra, unjudged
-import { exactPrint, fingerprint } from '../compare/canonical.ts';
+import { exactPrint } from '../compare/canonical.ts';
 import { type Comparison, compare, isSame } from '../compare/compare.ts';
 import type { CompiledRules } from '../compare/compile.ts';
 import type { IdClasses } from '../compare/ids.ts';
@@ -22,7 +22,7 @@ import { Legs, otherSide } from './legs.ts';
 import { isLikely, isOfTypeOrUser, isSameButForUsers, saysSomething } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
-import { type Pending, Waiting, type WaitingRoom } from './pending.ts';
+import { type Pending, printOf, Waiting, type WaitingRoom } from './pending.ts';
 import { Unread } from './unread.ts';
 
 /**
@@ -179,7 +179,7 @@ export class Pairing {
     // Before: what the leg did and did not send while it was there still counts.
     const other = otherSide(side);
     this.#giveUp(other, 'no-second');
-    this.#legs.closed(side);
+    this.#legs.closed(side, this.#arrivals.lastNo(side));
     if (!this.#legs.isOpen(other)) this.#giveUp(side, 'no-second');
   }
 
@@ -223,19 +223,30 @@ export class Pairing {
     this.#arrivals.sweep(atMs - 2 * windowMs);
   }
 
-  /** Pairs the event with one of the other side that has its key and its content, if one waits. */
+  /**
+   * Pairs the event with one of the other side that has its key and its content, if one waits: the oldest; where
+   * several say the same, the oldest that this side has not come past, since those before it may be lost.
+   */
   #findPair(event: Pending): boolean {
     let other = this.#waiting[otherSide(event.side)].find(event.match) ?? null;
+    let passed: { readonly other: Pending; readonly comparison: Comparison } | null = null;
     for (let tried = 0; other !== null; other = other.alike, tried++) {
       if (tried >= MOST_COMPARED && printOf(event) !== printOf(other)) continue;
       const comparison = this.#compare(event, other);
       // What could not be compared to its end will not be the next time.
       if (isSame(comparison) || (comparison.stopped !== null && !hasFindings(comparison))) {
+        const mayBeLost = other.lane === event.lane && wasPassed(other);
+        if (mayBeLost && (passed !== null || other.alike !== null)) {
+          passed ??= { other, comparison };
+          continue;
+        }
         this.#pair(event, other, comparison);
         return true;
       }
     }
-    return false;
+    if (passed === null) return false;
+    this.#pair(event, passed.other, passed.comparison);
+    return true;
   }
 
   #compare(a: Pending, b: Pending): Comparison {
@@ -500,7 +511,7 @@ export class Pairing {
       ? null
       : (absent ??
         this.#unread.take(otherSide(side), event.at) ??
-        (isEarly ? 'no-second' : null) ??
+        (isEarly || this.#legs.isFarewell(event) ? 'no-second' : null) ??
         (this.#isGuessed(event) ? this.#legs.lossReason : null));
     if (excuse !== null) {
       // A run that he began himself is nobody's else, nor is one that he met under way: legacy goes on with that, and
@@ -566,11 +577,6 @@ const isNamed = (event: Pending): boolean => event.isNamed;
 
 /** A replay is of no lane, and nothing passes it. */
 const wasPassed = (event: Pending): boolean => event.lane?.hasPassed(event) === true;
-
-function printOf(event: Pending): number {
-  event.print ??= fingerprint(event.plan, event.value);
-  return event.print;
-}
 
 function exactOf(event: Pending): number | null {
   event.exact ??= exactPrint(event.plan, event.value);

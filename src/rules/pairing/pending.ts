@@ -1,4 +1,5 @@
 // An event on its way to a verdict, and those of one side that wait for their pair.
+import { fingerprint } from '../compare/canonical.ts';
 import type { TypePlan } from '../compare/compile.ts';
 import type { Side } from '../decide.ts';
 import type { Lane } from './lane.ts';
@@ -51,6 +52,17 @@ export interface Pending {
 /** As which an event whose message has so many bytes counts, while it waits. */
 export function bytesOf(messageBytes: number): number {
   return messageBytes + BESIDE_BYTES;
+}
+
+/** Of its content as far as the rules hold two services to it. */
+export function printOf(event: Pending): number {
+  event.print ??= fingerprint(event.plan, event.value);
+  return event.print;
+}
+
+/** Two of one side that may stand for each other: neither has a name of its own, and they say the same. */
+export function areTwins(a: Pending, b: Pending): boolean {
+  return a.match === b.match && !a.isNamed && !b.isNamed && printOf(a) === printOf(b);
 }
 
 /** What waits in all sessions together. */
