@@ -19,6 +19,7 @@ const BIN = path.join(ROOT, 'bin/cutover.js');
 const START_MS = 60_000;
 /** The largest page that the proxy gives. */
 const PAGE = 100;
+const LEGS = /^cutover_second_legs_open\{.*side="candidate".*\} (\d+)$/gm;
 
 export interface StackOptions {
   /** Of the candidate, as `--fault` takes them. */
@@ -34,6 +35,10 @@ export interface VerdictStack {
   /** All findings that are kept of the verdict. */
   findings(verdict: string): Promise<KeptFinding[]>;
   truth(): Promise<PlantedFault[]>;
+  /** The candidate ends, as it does when told so, and is started anew at its address. Returns once it is up. */
+  restartCandidate(): Promise<void>;
+  /** Second legs that are open at the candidate. */
+  legsAtCandidate(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -45,9 +50,9 @@ export async function startVerdictStack(options: StackOptions): Promise<VerdictS
     await rm(folder, { recursive: true, force: true });
   };
   const run = async (words: readonly string[], up: RegExp, env: Record<string, string> = {}) => {
-    const started = spawnIn(folder, words, env);
-    running.push(started);
-    return started.says(up);
+    const process = spawnIn(folder, words, env);
+    running.push(process);
+    return { process, said: await process.says(up) };
   };
   try {
     await configure(folder);
@@ -56,20 +61,23 @@ export async function startVerdictStack(options: StackOptions): Promise<VerdictS
     const both = ['--secret-file', 'secret', '--jitter', String(jitterMs)];
     const planting = faults.flatMap(fault => ['--fault', String(parseFault(fault) && fault)]);
     const truth = faults.length > 0 ? ['--truth', 'truth.jsonl', '--seed', String(seed)] : [];
-    const [legacy, candidate] = await Promise.all([
+    const ssot = ['broadcaster', 'ssot', ...both, ...planting, ...truth];
+    const [legacy, first] = await Promise.all([
       run(['broadcaster', 'legacy', ...both], /broadcaster: (http\S+)/),
-      run(['broadcaster', 'ssot', ...both, ...planting, ...truth], /broadcaster: (http\S+)/),
+      run(ssot, /broadcaster: (http\S+)/),
     ]);
+    let candidate = first;
+    const { port: candidatePort } = new URL(candidate.said);
     const env = {
       ...{ CUTOVER_PORT: '0', CUTOVER_ADMIN_PORT: '0' },
-      ...{ CUTOVER_LEGACY: legacy, CUTOVER_CANDIDATE: candidate },
+      ...{ CUTOVER_LEGACY: legacy.said, CUTOVER_CANDIDATE: candidate.said },
     };
-    const listen = await run(
+    const proxy = await run(
       ['start', '--config', 'cutover.yaml'],
       /"address":"(http[^"]+)","flags"[^\n]*"msg":"traffic listens"/,
       env,
     );
-    const port = await running.at(-1)?.says(/"port":(\d+),"msg":"admin API listens"/);
+    const port = await proxy.process.says(/"port":(\d+),"msg":"admin API listens"/);
     const token = (await readFile(path.join(folder, 'state/admin.token'), 'utf8')).trim();
     const ask = async <T>(call: string): Promise<T> => {
       const answer = await fetch(`http://127.0.0.1:${port}/api/v1${call}`, {
@@ -79,7 +87,7 @@ export async function startVerdictStack(options: StackOptions): Promise<VerdictS
       return (await answer.json()) as T;
     };
     return {
-      listen,
+      listen: proxy.said,
       status: () => ask<Status>('/status'),
       findings: async verdict => {
         const all: KeptFinding[] = [];
@@ -98,6 +106,16 @@ export async function startVerdictStack(options: StackOptions): Promise<VerdictS
               .split('\n')
               .filter(line => line !== '')
               .map(line => JSON.parse(line) as PlantedFault),
+      legsAtCandidate: async () => {
+        const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+        const lines = metrics.matchAll(LEGS);
+        return [...lines].reduce((sum, [, value]) => sum + Number(value), 0);
+      },
+      restartCandidate: async () => {
+        running.splice(running.indexOf(candidate.process), 1);
+        await candidate.process.stop('SIGTERM');
+        candidate = await run([...ssot, '--port', candidatePort], /broadcaster: (http\S+)/);
+      },
       close,
     };
   } catch (error) {
@@ -128,7 +146,8 @@ async function configure(folder: string): Promise<void> {
 interface Running {
   /** Waits for output of that form and gives its first group. */
   says(pattern: RegExp): Promise<string>;
-  stop(): Promise<void>;
+  /** Returns once it has ended. */
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
 function spawnIn(folder: string, words: readonly string[], env: Record<string, string>): Running {
@@ -170,10 +189,10 @@ function spawnIn(folder: string, words: readonly string[], env: Record<string, s
         child.once('exit', onExit);
         look();
       }),
-    stop: async () => {
-      process.off('exit', kill);
-      kill();
+    stop: async (signal = 'SIGKILL') => {
+      child.kill(signal);
       await exited;
+      process.off('exit', kill);
     },
   };
 }

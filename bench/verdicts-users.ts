@@ -19,9 +19,14 @@ const SMALL_TALK = ['ping', 'heartbeat', 'confirmation'] as const;
 export interface Drive {
   readonly listen: string;
   readonly users: number;
-  /** Runs to be had; five events each. */
-  readonly runs: number;
+  /** Asked with how many runs, of five events each, were begun. */
+  readonly isOver: (begun: number) => boolean;
   readonly onRun: (run: string, user: string) => void;
+  /**
+   * In one of so many runs its user leaves and connects anew, with others of his under way: by turns with a goodbye
+   * and without. Null: nobody does.
+   */
+  readonly runsAReturn: number | null;
   /** Awaited before every run. */
   readonly pace: () => Promise<void>;
 }
@@ -29,12 +34,16 @@ export interface Drive {
 export interface Driven {
   /** Events that users read: all that legacy sent them. */
   readonly delivered: number;
+  /** How often one of them connected anew. */
+  readonly returned: number;
   close(): Promise<void>;
 }
 
-/** Returns once every run is complete at its user; the sockets stay open. */
-export async function driveUsers({ listen, users, runs, onRun, pace }: Drive): Promise<Driven> {
+/** Returns once every run is complete at its user, or was left by him; the sockets stay open. */
+export async function driveUsers(drive: Drive): Promise<Driven> {
+  const { listen, users, isOver, runsAReturn, onRun, pace } = drive;
   let begun = 0;
+  let returned = 0;
   let delivered = 0;
   const everybody: User[] = [];
   for (let index = 0; index < users; index += 1) {
@@ -43,7 +52,7 @@ export async function driveUsers({ listen, users, runs, onRun, pace }: Drive): P
   const keepRunning = async (user: User): Promise<void> => {
     for (;;) {
       await pace();
-      if (begun >= runs) return;
+      if (isOver(begun)) return;
       const nth = begun++;
       const run = `run_${nth.toString(36)}`;
       onRun(run, user.id);
@@ -53,6 +62,10 @@ export async function driveUsers({ listen, users, runs, onRun, pace }: Drive): P
       if (nth % POSTED_EVERY === 0) await user.post(run, nth);
       else user.start(run, nth);
       if (nth % 7 === 0) user.say({ type: SMALL_TALK[nth % SMALL_TALK.length], message_id: run });
+      if (runsAReturn !== null && nth % runsAReturn === runsAReturn - 1) {
+        returned += 1;
+        await user.comeAnew(nth % 2 === 0);
+      }
       await complete;
     }
   };
@@ -71,6 +84,7 @@ export async function driveUsers({ listen, users, runs, onRun, pace }: Drive): P
     get delivered() {
       return delivered;
     },
+    ...{ returned },
     close,
   };
 }
@@ -78,29 +92,48 @@ export async function driveUsers({ listen, users, runs, onRun, pace }: Drive): P
 class User {
   readonly id: string;
   readonly #listen: string;
-  readonly #socket: WebSocket;
+  readonly #onEvent: () => void;
   readonly #waiting = new Map<string, (error?: Error) => void>();
+  #socket: WebSocket | null = null;
+  /** Settles once he is connected. */
+  #connected: Promise<unknown> = Promise.resolve();
 
-  private constructor(id: string, listen: string, socket: WebSocket, onEvent: () => void) {
+  private constructor(id: string, listen: string, onEvent: () => void) {
     this.id = id;
     this.#listen = listen;
+    this.#onEvent = onEvent;
+  }
+
+  static async login(listen: string, id: string, onEvent: () => void): Promise<User> {
+    const user = new User(id, listen, onEvent);
+    await user.#connect();
+    return user;
+  }
+
+  /** Leaves and connects; runs that were under way are as good as complete to him. */
+  async comeAnew(saysGoodbye: boolean): Promise<void> {
+    // One after another, should it come to that twice.
+    this.#connected = this.#connected
+      .then(() => this.#leave(saysGoodbye))
+      .then(() => this.#connect());
+    await this.#connected;
+    for (const done of [...this.#waiting.values()]) done();
+  }
+
+  async #connect(): Promise<void> {
+    const url = `${this.#listen.replace(/^http/, 'ws')}/ws`;
+    const socket = new WebSocket(url, tokenSubprotocols(await mintToken(SECRET, this.id)));
     this.#socket = socket;
     socket.on('message', data => {
-      onEvent();
+      this.#onEvent();
       const { type, run_id } = JSON.parse(String(data));
       if (type === 'agent_completed') this.#waiting.get(run_id)?.();
     });
     socket.on('close', code => {
-      for (const [run, done] of this.#waiting) done(new Error(`${id} lost ${run}: ${code}`));
+      if (this.#socket !== socket) return;
+      for (const [run, done] of this.#waiting) done(new Error(`${this.id} lost ${run}: ${code}`));
     });
-  }
-
-  static async login(listen: string, id: string, onEvent: () => void): Promise<User> {
-    const url = `${listen.replace(/^http/, 'ws')}/ws`;
-    const socket = new WebSocket(url, tokenSubprotocols(await mintToken(SECRET, id)));
-    const user = new User(id, listen, socket, onEvent);
     await once(socket, 'open');
-    return user;
   }
 
   completionOf(run: string): Promise<void> {
@@ -138,13 +171,25 @@ class User {
   }
 
   say(message: object): void {
-    this.#socket.send(JSON.stringify(message));
+    const send = () => this.#socket?.send(JSON.stringify(message));
+    if (this.#socket?.readyState === WebSocket.OPEN) send();
+    // Whoever connects anew says it then; that he could not ends the benchmark by itself.
+    else this.#connected.then(send, () => undefined);
   }
 
   async leave(): Promise<void> {
-    if (this.#socket.readyState === WebSocket.CLOSED) return;
-    const closed = once(this.#socket, 'close');
-    this.#socket.close(1000);
+    // Whoever is just connecting has to be there to leave; that he could not was told where it happened.
+    await this.#connected.catch(() => undefined);
+    await this.#leave(true);
+  }
+
+  async #leave(saysGoodbye: boolean): Promise<void> {
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket === null || socket.readyState === WebSocket.CLOSED) return;
+    const closed = once(socket, 'close');
+    if (saysGoodbye) socket.close(1000);
+    else socket.terminate();
     await closed;
   }
 }

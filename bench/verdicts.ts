@@ -1,8 +1,10 @@
 // Whether the comparison tells the truth: faults are planted in the candidate, and what is found through
-// a running proxy is held against the list of what was planted; then the same without faults.
+// a running proxy is held against the list of what was planted; then the same without faults, while some users
+// leave and connect anew, and while the candidate restarts as well.
 import { setTimeout as pause } from 'node:timers/promises';
 import type { FaultKind } from '../src/broadcast/fault.ts';
 import type { SideView } from '../src/control/books-view.ts';
+import type { KeptFinding } from '../src/control/evidence/kept.ts';
 import type { Status } from '../src/control/status.ts';
 import { rounded, type Target } from './comparison.ts';
 import { ALARMS, type Score, scoreOf } from './verdicts-score.ts';
@@ -19,8 +21,20 @@ export const PLANTED_KINDS = [
 /** Of all events; at most one in a run. */
 const FAULT_SHARE = 0.01;
 const EVENTS_OF_RUN = 5;
-/** Of events may be left unjudged. */
+/** Of events may be left unjudged, but where everybody comes and goes. */
 const MOST_UNJUDGED = 0.001;
+/**
+ * In one of so many runs its user leaves and connects anew, as all of them do once in the whole. What came meanwhile
+ * the candidate alone keeps for him, some eight events.
+ */
+const RUNS_A_RETURN = 1_009;
+/** A part of its own with more of that, in which the candidate restarts: of its runs, and of those without faults. */
+const RUNS_A_RETURN_THERE = 53;
+const COMING_SHARE = 0.25;
+/** Shadows that were lost are dialled again after 5 s, some at a time. */
+const BACK_MS = 60_000;
+/** Some are just coming anew. */
+const MOST_BACK = 0.95;
 /** The window is 5 s; evidence follows within some more. */
 const CLOSING_MS = 60_000;
 const LOOK_MS = 500;
@@ -53,9 +67,21 @@ export interface VerdictsResult {
   readonly falseAlarms: number;
   /** Of the part without faults, as the users read them. */
   readonly cleanEvents: number;
+  /** How often one of their users connected anew. */
+  readonly returned: number;
   /** Share of all that was seen, of both parts. */
   readonly unjudged: number;
   readonly because: Readonly<Record<string, number>>;
+  /** The part in which the candidate restarts; its false alarms count above as well. */
+  readonly comings: {
+    readonly returned: number;
+    readonly events: number;
+    /** Writes that the candidate was not there to take: rightly told, and no false alarm. */
+    readonly untaken: number;
+    readonly falseAlarms: number;
+    readonly unjudged: number;
+    readonly because: Readonly<Record<string, number>>;
+  };
   readonly eventsPerSecond: { readonly faulty: number; readonly clean: number };
   readonly missed: readonly string[];
   readonly alarms: readonly string[];
@@ -65,6 +91,8 @@ export interface VerdictsResult {
 interface Part {
   readonly score: Score;
   readonly delivered: number;
+  readonly returned: number;
+  readonly untaken: number;
   readonly seen: number;
   readonly unjudged: number;
   readonly because: Readonly<Record<string, number>>;
@@ -73,24 +101,35 @@ interface Part {
 
 export async function benchVerdicts(options: VerdictOptions): Promise<VerdictsResult> {
   const { json, events, clean, faults = FAULT_SHARE } = options;
+  const { users, jitter, seed = 1 } = options;
   const say = (text: string) => (json ? undefined : console.log(text));
   const rate = faults / PLANTED_KINDS.length;
-  const faulty = await part(
-    options,
-    events,
-    PLANTED_KINDS.map(kind => `${kind}:${rate}`),
-  );
+  const all = { users, jitterMs: jitter, seed };
+  const planting = PLANTED_KINDS.map(kind => `${kind}:${rate}`);
+  const faulty = await part({ ...all, events, faults: planting });
   const { planted, found, byKind } = faulty.score;
   for (const [kind, count] of Object.entries(byKind)) {
     say(`${kind}: ${count.found} of ${count.planted} found and named rightly`);
   }
   for (const text of faulty.score.missed) say(`missed: ${text}`);
-  const harmless = clean > 0 ? [await part(options, clean, [])] : [];
+  const without = { ...all, faults: [] };
+  const harmless =
+    clean > 0 ? [await part({ ...without, events: clean, runsAReturn: RUNS_A_RETURN })] : [];
+  const coming =
+    clean > 0
+      ? [
+          await part({
+            ...{ ...without, events: clean * COMING_SHARE },
+            ...{ runsAReturn: RUNS_A_RETURN_THERE, restarts: true },
+          }),
+        ]
+      : [];
   const parts = [faulty, ...harmless];
-  const alarms = parts.flatMap(({ score }) => score.alarms);
+  const alarms = [...parts, ...coming].flatMap(({ score }) => score.alarms);
   for (const text of alarms) say(`false alarm: ${text}`);
-  const falseAlarms = sum(parts.map(({ score }) => score.falseAlarms));
-  const unjudged = sum(parts.map(each => each.unjudged)) / sum(parts.map(each => each.seen));
+  const falseAlarmsOf = (some: readonly Part[]) => sum(some.map(({ score }) => score.falseAlarms));
+  const falseAlarms = falseAlarmsOf([...parts, ...coming]);
+  const unjudged = unjudgedOf(parts);
   const targets = [
     { what: 'planted faults not found and named rightly', value: planted - found, most: 0 },
     { what: 'false alarms', value: falseAlarms, most: 0 },
@@ -106,48 +145,108 @@ export async function benchVerdicts(options: VerdictOptions): Promise<VerdictsRe
       byKind,
       falseAlarms,
       cleanEvents: sum(harmless.map(each => each.delivered)),
+      returned: sum(harmless.map(each => each.returned)),
       unjudged,
     },
     because: added(parts.map(each => each.because)),
+    comings: {
+      returned: sum(coming.map(each => each.returned)),
+      events: sum(coming.map(each => each.delivered)),
+      untaken: sum(coming.map(each => each.untaken)),
+      falseAlarms: falseAlarmsOf(coming),
+      unjudged: unjudgedOf(coming),
+      because: added(coming.map(each => each.because)),
+    },
     eventsPerSecond: { faulty: faulty.perSecond, clean: harmless[0]?.perSecond ?? 0 },
     ...{ missed: faulty.score.missed, alarms, targets },
   };
 }
 
-async function part(
-  { users, jitter: jitterMs, seed = 1 }: VerdictOptions,
-  events: number,
-  faults: readonly string[],
-): Promise<Part> {
+interface Play {
+  readonly users: number;
+  readonly jitterMs: number;
+  readonly seed: number;
+  readonly events: number;
+  readonly faults: readonly string[];
+  readonly runsAReturn?: number;
+  /** The candidate restarts. */
+  readonly restarts?: boolean;
+}
+
+async function part({ users, jitterMs, seed, events, faults, ...play }: Play): Promise<Part> {
+  const { runsAReturn = null, restarts = false } = play;
   const stack = await startVerdictStack({ faults, seed, jitterMs });
+  const pace = startPace(stack);
   try {
     const userOfRun = new Map<string, string>();
     const startedAt = performance.now();
-    const pace = startPace(stack);
+    const runs = Math.ceil(events / EVENTS_OF_RUN);
+    const isOver = restarts ? restarting(stack, runs, users) : (begun: number) => begun >= runs;
     const driven = await driveUsers({
-      ...{ listen: stack.listen, users, runs: Math.ceil(events / EVENTS_OF_RUN) },
-      pace: pace.turn,
+      ...{ listen: stack.listen, users, isOver, runsAReturn, pace: pace.turn },
       onRun: (run, user) => void (faults.length > 0 && userOfRun.set(run, user)),
     });
-    pace.end();
     const perSecond = driven.delivered / ((performance.now() - startedAt) / 1_000);
+    await pace.end();
     const { books, findings } = await closed(stack);
-    const { delivered } = driven;
+    const { delivered, returned } = driven;
     await driven.close();
     return {
-      score: scoreOf(await stack.truth(), findings, userOfRun),
-      ...{ delivered, perSecond: rounded(perSecond) },
+      score: scoreOf(
+        await stack.truth(),
+        restarts ? findings.filter(each => !isUntaken(each)) : findings,
+        userOfRun,
+      ),
+      untaken: findings.filter(isUntaken).length,
+      ...{ delivered, returned, perSecond: rounded(perSecond) },
       seen: sum(books.map(each => each.seen)),
       unjudged: sum(books.map(each => each.unjudged)),
       because: added(books.map(each => each.because)),
     };
   } finally {
+    await pace.end();
     await stack.close();
   }
 }
 
+/** Of two answers to a write the candidate's is none at all. */
+function isUntaken({ verdict, eventType, differences: [first, ...more] }: KeptFinding): boolean {
+  if (verdict !== 'mismatch' || !eventType.startsWith('POST ') || more.length > 0) return false;
+  return first?.kind === 'value' && first.path === '/status' && first.candidate === 0;
+}
+
+/** Restarts the candidate with half of the runs before, and half once everybody is compared again; true behind that. */
+function restarting(stack: VerdictStack, runs: number, users: number): (begun: number) => boolean {
+  let state: 'before' | 'away' | 'back' = 'before';
+  let begun = 0;
+  let backSince = 0;
+  let failure: unknown = null;
+  const restart = async (): Promise<void> => {
+    await stack.restartCandidate();
+    const end = performance.now() + BACK_MS;
+    while ((await stack.legsAtCandidate()) < users * MOST_BACK) {
+      if (performance.now() > end) throw new Error('who was compared is not compared again');
+      await pause(LOOK_MS);
+    }
+    backSince = begun;
+    state = 'back';
+  };
+  return count => {
+    begun = count;
+    if (failure !== null) throw failure;
+    if (state === 'back') return begun - backSince >= runs / 2;
+    if (state === 'before' && begun >= runs / 2) {
+      state = 'away';
+      restart().catch((error: unknown) => {
+        failure = error;
+      });
+    }
+    return false;
+  };
+}
+
 /** Holds users back while the machine is behind; see `MOST_PENDING`. */
-function startPace(stack: VerdictStack): { turn: () => Promise<void>; end: () => void } {
+function startPace(stack: VerdictStack): { turn: () => Promise<void>; end: () => Promise<void> } {
   let ended = false;
   let behind: Promise<void> | null = null;
   const isBehind = async (): Promise<boolean> => {
@@ -173,14 +272,15 @@ function startPace(stack: VerdictStack): { turn: () => Promise<void>; end: () =>
     }
     release();
   };
-  // A proxy that does not answer any more is nobody's to catch: it ends the benchmark.
-  void watch();
+  // A proxy that does not answer any more ends the benchmark: nobody catches this before `end`.
+  const watching = watch();
   return {
     turn: async () => {
       while (behind !== null) await behind;
     },
     end: () => {
       ended = true;
+      return watching;
     },
   };
 }
@@ -211,6 +311,11 @@ function booksOf({ routes }: Status): SideView[] {
     if (books.imbalance !== null) throw new Error(`the books do not balance: ${books.imbalance}`);
     return [books.legacy, books.candidate];
   });
+}
+
+function unjudgedOf(parts: readonly Part[]): number {
+  const seen = sum(parts.map(each => each.seen));
+  return seen === 0 ? 0 : sum(parts.map(each => each.unjudged)) / seen;
 }
 
 function added(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
