@@ -93,9 +93,10 @@ export class StreamWatch {
       if (side === 'legacy') this.#owned.learn(event, at);
       return null;
     }
-    const { value, plan, status } = event;
-    const key = isRecord(value) && status === undefined ? keyOf(plan, value).key : '';
-    const contamination = this.#contamination(side, found, typeOf(value) || (form.type ?? ''), at);
+    const { value, status } = event;
+    const type = typeOf(value) || (form.type ?? '');
+    const key = status === undefined ? keyOfNaming(event, type) : '';
+    const contamination = this.#contamination(side, found, type, at);
     const what = JSON.stringify([key, found.rule, found.what]);
     // What was planted for somebody else no service has of its own.
     if (found.rule === 'routing' && other === 'the-same') {
@@ -254,6 +255,12 @@ function namedIn(payload: Buffer, fields: readonly RoutingField[]): readonly str
     return `${path.slice(path.lastIndexOf('/'))} ${value === undefined ? text : canonical(value)}`;
   });
   return [...new Set(named)].sort();
+}
+
+/** A key of all that it says would tell two apart by what has nothing to do with whom they name. */
+function keyOfNaming({ value, plan }: WatchedEvent, type: string): string {
+  const named = isRecord(value) ? keyOf(plan, value) : null;
+  return named?.isPointed === true ? named.key : type;
 }
 
 function isOwn({ says }: RoutingField): boolean {

@@ -64,6 +64,27 @@ test('... however they write it, wherever they put it, and whatever else of the 
   expect(books?.candidate).toMatchObject({ mismatch: 1, contaminated: 0 });
 });
 
+// The key of an event without a run is made of all that it says: a stamp apart, and it was the candidate's alone.
+test('... also where nothing but what it says tells it from others', () => {
+  const { join, pass, whats } = judged();
+  const ann = join('ann');
+  ann.say('legacy', { type: 'assigned', userId: 'bob', sent_at: 'at noon' });
+  ann.say('candidate', { type: 'assigned', userId: 'bob', sent_at: 'a moment after' });
+  // Once each: one more is the candidate's alone, and so is one of another type, or to somebody else.
+  for (const [type, userId] of [
+    ['assigned', 'bob'],
+    ['message', 'bob'],
+    ['assigned', 'carl'],
+  ])
+    ann.say('candidate', { type, userId, sent_at: 'later' });
+  pass(2 * WINDOW_MS);
+  expect(whats().toSorted()).toEqual([
+    ...Array.from({ length: 3 }, () => 'routing candidate ann /userId'),
+    'routing candidate ann /userId on-both',
+    'routing legacy ann /userId on-both',
+  ]);
+});
+
 test('... and that hides nothing else that is another user’s in it', () => {
   const { join, pass, whats, verdicts } = judged();
   const [ann, bob] = [join('ann'), join('bob')];
