@@ -82,6 +82,16 @@ describe('answers to one read', () => {
       { headers: { etag: '"b2"' } },
     ],
     ['mismatch value:/status type:/body', { status: 304, body: null }, { status: 404 }],
+    // A range that one of them does not know, or an If-Range with the other one's tag.
+    ['unjudged(not-comparable)', { status: 206, body: 'ab' }, { body: 'abcd' }],
+    ['unjudged(not-comparable)', { body: 'abcd' }, { status: 206, body: 'ab' }],
+    [
+      'match',
+      { status: 206, body: 'ab', headers: { etag: '"a1"' } },
+      { body: 'abcd', headers: { etag: '"a1"' } },
+    ],
+    ['mismatch value:/body', { status: 206, body: 'ab' }, { status: 206, body: 'cd' }],
+    ['mismatch value:/status value:/body', { status: 206, body: 'ab' }, { status: 416, body: '' }],
     ['failed-alike', { status: 0, body: null }, { status: 0, body: null }],
     ['mismatch value:/status type:/body', {}, { status: 0, body: null }],
     ['match', { status: 404 }, { status: 404 }],
@@ -96,6 +106,7 @@ test('writes that went to both are the same if the classes of their status are',
   const body = { legacy: { sent: 1 }, candidate: { successful_sends: 1, errors: [] } };
   const write = { isWrite: true };
   expect(line({ body: body.legacy }, { status: 202, body: body.candidate }, write)).toBe('match');
+  expect(line({}, { status: 206, body: 'part' }, write)).toBe('match');
   expect(line({}, { status: 400 }, write)).toBe('mismatch value:/status');
   expect(line({ status: 500 }, { status: 503 }, write)).toBe('failed-alike');
 });

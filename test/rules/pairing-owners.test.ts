@@ -10,8 +10,8 @@ import { lineOf } from './compare-case.ts';
 
 const OWN = { type: 'list', run_id: 'own', items: [{ id: 1 }], note: { by: 'own' } };
 
-/** Both send `OWN`, then the candidate alone `event`; everything is another user's that says so. */
-function alone(event: object): string[] {
+/** Both send `OWN`, then the candidate alone `event`, and then it may leave; everything is another user's that says so. */
+function alone(event: object, leaves = false): string[] {
   const lines: string[] = [];
   const one = new Pairing({
     ...{ route: 'events', session: 's', subject: ['user_1'], ids: new IdClasses() },
@@ -30,6 +30,7 @@ function alone(event: object): string[] {
   for (const side of SIDES) one.legOpened(side, 0);
   for (const side of SIDES) one.event(side, OWN, 2_000);
   one.event('candidate', event, 3_000);
+  if (leaves) one.legClosed('candidate', 3_001);
   for (let at = 3_100; at < 13_000; at += 100) one.sweep(at);
   expect(one.pending).toBe(0);
   return lines;
@@ -52,4 +53,9 @@ test.each([
   expect(alone(event)).toContain(`contaminated ${line.split(' ')[1]} candidate`);
   const own = JSON.parse(JSON.stringify(event).replaceAll('others', 'own and more'));
   expect(alone(own)).toContain(line);
+});
+
+test('so it is when it is the last that a leg said before it ended', () => {
+  expect(alone({ type: 'bye', of: 'others' }, true)).toContain('contaminated bye candidate');
+  expect(alone({ type: 'bye', of: 'own' }, true)).toContain('unjudged(no-second) bye candidate');
 });

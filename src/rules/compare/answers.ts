@@ -45,10 +45,10 @@ export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
   const eventType = answerType(method, legacy.status);
   const how = rules.rules.answers ?? (isWrite ? WRITE_ANSWERS : READ_ANSWERS);
   const isSameByTag = tagOf(legacy) !== null && tagOf(legacy) === tagOf(candidate);
-  const areApart = isUnchanged(legacy, candidate) || isUnchanged(candidate, legacy);
-  const isOneUnchanged = areApart && !isSameByTag;
+  const areApart = !isWrite && (isLessOf(legacy, candidate) || isLessOf(candidate, legacy));
+  const isOneUnknown = areApart && !isSameByTag;
   const head = areApart ? [] : headDifferences(how, legacy, candidate);
-  const body = isOneUnchanged
+  const body = isOneUnknown
     ? UNLOOKED
     : how.body && !areApart
       ? compareBodies(rules, eventType, pair)
@@ -86,10 +86,11 @@ const UNLOOKED: Comparison = {
 
 /**
  * A client asks with the validator of whoever serves it, which says nothing to the other service: of one that has
- * sent nothing (RFC 9110 15.4.5) nobody knows whether it would have been the same, unless both call it by one tag.
+ * sent nothing (RFC 9110 15.4.5), or a part where the other one sent all (`If-Range`, 13.1.5; and nobody has to know
+ * `Range`, 14.2), nobody knows whether it would have been the same, unless both call it by one tag.
  */
-function isUnchanged(one: Answer, other: Answer): boolean {
-  return one.status === 304 && other.status === 200;
+function isLessOf(one: Answer, other: Answer): boolean {
+  return (one.status === 304 || one.status === 206) && other.status === 200;
 }
 
 /** What a service calls the content of its answer, weak or strong (RFC 9110 8.8.3); null: it does not. */

@@ -507,17 +507,19 @@ export class Pairing {
     const absent = this.#legs.excuse(event);
     const isDuplicate = absent === null && this.#isDuplicate(event);
     const isEarly = absent === null && this.#legs.isEarly(event);
+    const isFarewell = !isDuplicate && absent === null && this.#legs.isFarewell(event);
     const excuse = isDuplicate
       ? null
       : (absent ??
         this.#unread.take(otherSide(side), event.at) ??
-        (isEarly || this.#legs.isFarewell(event) ? 'no-second' : null) ??
+        (isEarly || isFarewell ? 'no-second' : null) ??
         (this.#isGuessed(event) ? this.#legs.lossReason : null));
     if (excuse !== null) {
       // A run that he began himself is nobody's else, nor is one that he met under way: legacy goes on with that, and
       // a window is over. What is another's is told of all the same.
       const isOnlyAlone = isEarly || this.#legs.isOfUnheard(event);
       if (side === 'candidate' && isOnlyAlone) this.#lookWhose(event, true);
+      else if (side === 'candidate' && isFarewell) this.#lookWhose(event, false);
       return this.#resolve(event, 'unjudged', excuse);
     }
     // Also of what comes once more, or is sent again: rules leave things out, and it says so of itself.
