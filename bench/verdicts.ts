@@ -31,10 +31,10 @@ const RUNS_A_RETURN = 1_009;
 /** A part of its own with more of that, in which the candidate restarts: of its runs, and of those without faults. */
 const RUNS_A_RETURN_THERE = 53;
 const COMING_SHARE = 0.25;
-/** Shadows that were lost are dialled again after 5 s, some at a time. */
-const BACK_MS = 60_000;
-/** Some are just coming anew. */
-const MOST_BACK = 0.95;
+/** Shadows that were lost are dialled again after 5 s, those that fail once more after twice that, and so on. */
+const BACK_MS = 120_000;
+/** Of users, before the rest of the runs: whoever found it not up yet comes late. */
+const LEAST_BACK = 0.75;
 /** The window is 5 s; evidence follows within some more. */
 const CLOSING_MS = 60_000;
 const LOOK_MS = 500;
@@ -224,7 +224,7 @@ function restarting(stack: VerdictStack, runs: number, users: number): (begun: n
   const restart = async (): Promise<void> => {
     await stack.restartCandidate();
     const end = performance.now() + BACK_MS;
-    while ((await stack.legsAtCandidate()) < users * MOST_BACK) {
+    while ((await stack.legsAtCandidate()) < users * LEAST_BACK) {
       if (performance.now() > end) throw new Error('who was compared is not compared again');
       await pause(LOOK_MS);
     }

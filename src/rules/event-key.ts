@@ -5,6 +5,7 @@ import { canonical } from './compare/canonical.ts';
 import type { CompiledRules, TypePlan } from './compare/compile.ts';
 import { isRecord, type JsonRecord, own, read } from './compare/record.ts';
 import { isUserField } from './compare/rules.ts';
+import { isInexact } from './compare/walk.ts';
 
 /** Keys are stored and sent to other replicas: another definition gets another name. */
 const VERSION = 'k1:';
@@ -39,16 +40,20 @@ export interface EventKey {
   readonly isPointed: boolean;
   /** It has one of `first` that is not `shared`: no other event of its type and run has the same. */
   readonly isNamed: boolean;
+  /** One of its numbers is an integer beyond 2^53, of which a parser keeps no more than 53 bits. */
+  readonly isRounded: boolean;
 }
 
 /** The key and what it was made of. */
 export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
   const { keyAll, keyFirst, envelopes } = plan;
   let isPointed = false;
+  let isRounded = false;
   let text = `${VERSION}[${JSON.stringify(typeOf(event))}`;
   for (const pointer of keyAll) {
     const value = read(event, pointer, envelopes);
     if (value !== undefined) isPointed = true;
+    if (isInexact(value)) isRounded = true;
     text += `,${textOf(value)}`;
   }
   let first: unknown;
@@ -58,11 +63,12 @@ export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
     if (first === undefined) continue;
     isPointed = true;
     isNamed = !isShared;
+    if (isInexact(first)) isRounded = true;
     break;
   }
   text += isPointed ? `,${textOf(first)}]` : `,"${digestOf(plan, event)}"]`;
   const key = text.length <= MOST_CHARACTERS ? text : `${VERSION}${digest(text)}`;
-  return { key, isPointed, isNamed };
+  return { key, isPointed, isNamed, isRounded };
 }
 
 function textOf(value: unknown): string {

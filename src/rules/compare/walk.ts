@@ -299,7 +299,7 @@ function placesBy(
 }
 
 /** As a double it may stand for another integer as well. */
-function isInexact(value: unknown): boolean {
+export function isInexact(value: unknown): boolean {
   return typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value);
 }
 

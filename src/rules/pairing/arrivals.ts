@@ -2,8 +2,10 @@
 import { canonical } from '../compare/canonical.ts';
 import type { CompiledRules, TypePlan } from '../compare/compile.ts';
 import { isRecord, type JsonRecord, read } from '../compare/record.ts';
+import { isInexact } from '../compare/walk.ts';
 import type { Side } from '../decide.ts';
-import { keyOf, typeOf } from '../event-key.ts';
+import { type EventKey, keyOf, typeOf } from '../event-key.ts';
+import { withExactIntegers } from './exact.ts';
 import { Lane } from './lane.ts';
 import { bytesOf, type Pending } from './pending.ts';
 
@@ -40,9 +42,9 @@ export class Arrivals {
   ): Pending {
     const type = typeOf(value);
     const plan = this.#rules.planOf(type);
-    const named = isRecord(value) ? keyOf(plan, value) : null;
+    const named = isRecord(value) ? namedBy(plan, value, text) : null;
     const isReplay = isRecord(value) && isReplayed(plan, value);
-    const lane = isRecord(value) ? this.#laneOf(plan, value, at) : this.#session;
+    const lane = isRecord(value) ? this.#laneOf(plan, value, text, at) : this.#session;
     lane.lastAt = at;
     return {
       side,
@@ -90,11 +92,13 @@ export class Arrivals {
     }
   }
 
-  #laneOf(plan: TypePlan, event: JsonRecord, at: number): Lane {
+  #laneOf(plan: TypePlan, event: JsonRecord, text: string | null, at: number): Lane {
     if (plan.isReply) return this.#replies;
     for (const { level, pointer } of plan.lanes) {
-      const name = read(event, pointer, plan.envelopes);
-      if (typeof name !== 'string' && typeof name !== 'number') continue;
+      let name = read(event, pointer, plan.envelopes);
+      if (isInexact(name)) name = read(exactOf(event, text), pointer, plan.envelopes);
+      if (typeof name !== 'string' && typeof name !== 'number' && typeof name !== 'bigint')
+        continue;
       if (typeof name === 'string' && name.length > MOST_NAME) continue;
       const lanes = this.#lanes[level];
       const known = lanes?.get(name);
@@ -109,6 +113,18 @@ export class Arrivals {
     }
     return this.#session;
   }
+}
+
+/** Runs that are numbered beyond 2^53 look alike where they are not read to the last digit. */
+function namedBy(plan: TypePlan, event: JsonRecord, text: string | null): EventKey {
+  const named = keyOf(plan, event);
+  return named.isRounded ? keyOf(plan, exactOf(event, text)) : named;
+}
+
+/** The event with its integers to the last digit, if its text is there. */
+function exactOf(event: JsonRecord, text: string | null): JsonRecord {
+  const exact = text === null ? undefined : withExactIntegers(text);
+  return isRecord(exact) ? exact : event;
 }
 
 function isReplayed(plan: TypePlan, event: JsonRecord): boolean {
