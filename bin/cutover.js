@@ -1,9 +1,12 @@
-#!/usr/bin/env -S node --max-semi-space-size=32
+#!/usr/bin/env -S MALLOC_ARENA_MAX=2 node --max-semi-space-size=32
 // Runs the built program when the package was installed, else the sources as they are: Node strips
 // types by itself, but not for files below node_modules.
 // By itself V8 lets the young generation grow to twice 64 MB, which a burst of 5,000 sessions fills: 24 kB
 // of memory for each, and 14 with twice 32 MB. No request takes more CPU for it (bench/README.md). V8 reads
 // the flag as it starts: `v8.setFlagsFromString` changes nothing any more.
+// The C library gives up to eight heaps a CPU to threads, of which there are some 25, and each keeps what its busiest
+// moment took: 15 of them had 64 MB after minutes of every kind of traffic and were growing still, and one beside the
+// main thread's has 20. It reads the variable as the process starts, too.
 import { existsSync } from 'node:fs';
 
 // Names of services are looked up by the threads that write files, of which there are four by itself: a disk that

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { WebSocket } from 'ws';
 import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
-import { cutover } from '../support/command.ts';
+import { BIN, cutover } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { ask, type ProxyProcess, proxyProcess } from '../support/process.ts';
 import { type RawEnd, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
@@ -191,14 +191,44 @@ describe('hostile 73: SIGHUP', () => {
   });
 });
 
+// The fault: each of some 25 threads had a heap of its own from the C library, which kept what its busiest moment took.
+test('started as a program, all threads beside the first share one heap of the C library', async () => {
+  const child = spawn(BIN, ['start', '--config', 'cutover.yaml'], {
+    cwd: await folderWith(),
+    env: { PATH: `${path.dirname(process.execPath)}:${process.env.PATH}` },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  open.push({ close: () => child.kill('SIGKILL') });
+  let log = '';
+  child.stdout.on('data', chunk => {
+    log += chunk;
+  });
+  await until('all of it has started', () => log.includes('"msg":"started"'), 50_000);
+  const maps = await readFile(`/proc/${child.pid}/maps`, 'latin1');
+  expect(threadHeaps(maps)).toBe(1);
+});
+
+/** glibc reserves 64 MiB for each at a multiple of that, and makes the first part of it writable. */
+function threadHeaps(maps: string): number {
+  const reserved = 64 * 1_048_576;
+  const places = maps.split('\n').map(line => {
+    const [, from = '', to = '', may = ''] = /^(\w+)-(\w+) (\S+)/.exec(line) ?? [];
+    return { from: Number.parseInt(from, 16), to: Number.parseInt(to, 16), may };
+  });
+  return places.filter(({ from, to, may }, i) => {
+    const next = places[i + 1];
+    const isWhole = next?.from === to && next.to === from + reserved && next.may === '---p';
+    return from % reserved === 0 && may === 'rw-p' && isWhole;
+  }).length;
+}
+
 describe('hostile 70: too few descriptors', () => {
   /** A proxy that may have 128 open. */
   async function confined(folder?: string) {
     folder ??= await folderWith();
-    const bin = path.join(import.meta.dirname, '../../bin/cutover.js');
     const child = spawn(
       'bash',
-      ['-c', `ulimit -n 128; exec "${process.execPath}" "${bin}" start --config cutover.yaml`],
+      ['-c', `ulimit -n 128; exec "${process.execPath}" "${BIN}" start --config cutover.yaml`],
       { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
     );
     open.push({ close: () => child.kill('SIGKILL') });
