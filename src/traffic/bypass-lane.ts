@@ -443,13 +443,24 @@ function writeBehindReads(incoming: IncomingMessage, legacy: Socket): void {
  */
 function limitWait(outgoing: ClientRequest, incoming: IncomingMessage, limitMs: number): void {
   const late = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' });
-  const timer = setTimeout(() => {
+  let isDue = false;
+  const giveUp = () => {
+    if (!isDue) return;
     // An upload takes as long as its client likes.
     if (incoming.complete || outgoing.writableNeedDrain) outgoing.destroy(late);
-    else timer.refresh();
+    else again();
+  };
+  const timer = setTimeout(() => {
+    isDue = true;
+    // What lies there unread, since the proxy itself stood still, is no silence.
+    afterReads(giveUp);
   }, limitMs);
-  const again = () => timer.refresh();
+  const again = () => {
+    isDue = false;
+    timer.refresh();
+  };
   const stop = () => {
+    isDue = false;
     clearTimeout(timer);
     // It would start anew.
     outgoing.off('drain', again).off('finish', again);

@@ -23,6 +23,7 @@ import { without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
+import { afterReads } from './after-reads.ts';
 import { discardRest, refuseRequest } from './answer.ts';
 import { AnswerGuard } from './answer-guard.ts';
 import { NOBODY, streaming, throwingAway } from './answer-sample.ts';
@@ -132,7 +133,8 @@ export class HttpLane {
     this.#options = options;
     this.#writer = new DoubleWriter(options);
     this.#shadows = new ShadowRequests(options.observer, this.#connections);
-    this.#sweeper = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
+    // Where the process itself stood still, what came meanwhile has not been read yet.
+    this.#sweeper = setInterval(() => afterReads(() => this.#sweep(performance.now())), SWEEP_MS);
     this.#sweeper.unref();
   }
 

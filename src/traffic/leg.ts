@@ -7,6 +7,7 @@ import { closeFrame, FrameTracker, OPCODE, wholeFrame } from '../wire/frames.ts'
 import { checkServerHandshake } from '../wire/handshake.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { type AnswerHead, readAnswerHead } from '../wire/http-head.ts';
+import { afterReads } from './after-reads.ts';
 import { NOTHING } from './tail-ring.ts';
 import { connect, connectFailure, type Upstream } from './upstream.ts';
 
@@ -176,10 +177,15 @@ export function dialLeg(request: LegRequest, signal: AbortSignal): Promise<LegOu
       settle({ kind: answer.status === 101 ? 'open' : 'refused', leg, answer, early });
     }
     function onTimeout(): void {
-      fail(
-        'upstream-timeout',
-        socket.connecting ? 'it did not accept the connection' : 'it did not answer',
-      );
+      const due = timer;
+      afterReads(() => {
+        // It has come to the next step meanwhile.
+        if (timer !== due) return;
+        fail(
+          'upstream-timeout',
+          socket.connecting ? 'it did not accept the connection' : 'it did not answer',
+        );
+      });
     }
     function onError(error: NodeJS.ErrnoException): void {
       fail(

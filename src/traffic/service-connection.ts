@@ -156,10 +156,13 @@ export class ServiceConnection implements Member {
     this.#leg = leg;
     this.#sent = 0;
     this.#options.roll.add(this);
-    this.#dialTimer = setTimeout(() => {
+    const giveUp = () => {
+      if (this.#leg !== leg || this.#stands) return;
       leg.socket.destroy();
       this.#lose({ code: 'upstream-timeout', detail: 'it did not accept the connection' });
-    }, this.upstream.config.connectTimeoutMs);
+    };
+    const { connectTimeoutMs } = this.upstream.config;
+    this.#dialTimer = setTimeout(() => afterReads(giveUp), connectTimeoutMs);
     let failure = '';
     leg.socket
       .once(this.upstream.secure ? 'secureConnect' : 'connect', () => {
