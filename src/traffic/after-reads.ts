@@ -1,5 +1,8 @@
 // What is to happen once everything that has arrived so far has been read. What is written to a service that has
 // closed takes the connection with it, and an answer which nobody has read yet; who has sent something is not silent.
+//
+// What arrives between the last read of a turn and a write in it nobody can have seen: the system has no way to write
+// only if there is nothing to read. An early answer is lost then, as it is to any client that sends on.
 
 let due: (() => void)[] = [];
 
