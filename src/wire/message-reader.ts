@@ -18,8 +18,6 @@ export interface MessageSink {
   tooLong(bytes: number): void;
   /** A piece of such a message, in order, from its first byte on; of frames without a mask. */
   overlong?(part: Buffer): void;
-  /** A control frame (close, ping, pong, or a reserved one), also between two fragments. */
-  control?(opcode: number, payload: Buffer): void;
 }
 
 /**
@@ -41,8 +39,6 @@ export class MessageReader {
   #left = 0;
   #mask: Buffer | null = null;
   #maskAt = 0;
-  #control: Buffer = NOTHING;
-  #controlBytes = 0;
 
   /** Of the message that is being put together; opcode -1 between two. */
   #messageOpcode = -1;
@@ -112,7 +108,6 @@ export class MessageReader {
       : null;
     this.#maskAt = 0;
     this.#inPayload = true;
-    this.#controlBytes = 0;
     const isControl = this.#opcode >= OPCODE.close;
     const continues = this.#opcode === OPCODE.continuation;
     if (
@@ -121,9 +116,7 @@ export class MessageReader {
       (isControl && this.#left > MOST_CONTROL_BYTES)
     ) {
       this.lost = true;
-    } else if (isControl) {
-      this.#control = this.#left === 0 ? NOTHING : Buffer.alloc(this.#left);
-    } else if (!continues) {
+    } else if (!isControl && !continues) {
       this.#messageOpcode = this.#opcode;
     }
     if (this.#left === 0 && !this.lost) this.#endFrame(NOTHING);
@@ -134,28 +127,16 @@ export class MessageReader {
     const taken = Math.min(this.#left, bytes.length - at);
     const part = bytes.subarray(at, at + taken);
     this.#left -= taken;
-    if (this.#opcode >= OPCODE.close) {
-      part.copy(this.#control, this.#controlBytes);
-      this.#unmask(this.#control.subarray(this.#controlBytes, this.#controlBytes + taken));
-      this.#controlBytes += taken;
-      if (this.#left === 0) this.#endFrame(NOTHING);
-      return at + taken;
-    }
-    if (this.#left === 0) {
-      this.#endFrame(part);
-    } else {
-      this.#keep(part);
-    }
+    if (this.#left === 0) this.#endFrame(part);
+    else if (this.#opcode < OPCODE.close) this.#keep(part);
     return at + taken;
   }
 
   /** `last` is what of the payload lies in the bytes at hand. */
   #endFrame(last: Buffer): void {
     this.#inPayload = false;
-    if (this.#opcode >= OPCODE.close) {
-      this.#sink.control?.(this.#opcode, this.#control);
-      return;
-    }
+    // Control frames may come between two fragments, and are no message.
+    if (this.#opcode >= OPCODE.close) return;
     if (!this.#fin) {
       this.#keep(last);
       return;

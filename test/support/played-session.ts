@@ -14,6 +14,7 @@ import { WebSocketLane } from '../../src/traffic/ws-lane.ts';
 import { closeFrame, OPCODE } from '../../src/wire/frames.ts';
 import { acceptFor } from '../../src/wire/handshake.ts';
 import { MessageReader } from '../../src/wire/message-reader.ts';
+import { ControlFrames } from './control-frames.ts';
 import { Ear } from './ear.ts';
 import { clientFrame, frame } from './frame.ts';
 import { PlayedSocket } from './played-socket.ts';
@@ -54,10 +55,10 @@ class Connection {
     {
       message: (_opcode, payload) => void this.heard.push(payload.toString()),
       tooLong: () => undefined,
-      control: (opcode, payload) => this.#control(opcode, Buffer.from(payload)),
     },
     1e6,
   );
+  readonly #controls = new ControlFrames((opcode, payload) => this.#control(opcode, payload));
 
   constructor(onread: net.OnReadOpts | undefined, greeting: readonly Buffer[]) {
     this.#greeting = greeting;
@@ -81,7 +82,7 @@ class Connection {
   }
 
   #hear(bytes: Buffer): void {
-    if (this.isOpen) return this.#reader.push(bytes);
+    if (this.isOpen) return this.#read(bytes);
     this.#head += bytes.toString('latin1');
     const end = this.#head.indexOf('\r\n\r\n');
     if (end < 0) return;
@@ -91,7 +92,12 @@ class Connection {
     this.socket.say(Buffer.from(head));
     this.isOpen = true;
     for (const message of this.#greeting) this.say(message);
-    if (rest.length > 0) this.#reader.push(rest);
+    this.#read(rest);
+  }
+
+  #read(bytes: Buffer): void {
+    this.#reader.push(bytes);
+    this.#controls.push(bytes);
   }
 
   #control(opcode: number, payload: Buffer): void {
@@ -202,10 +208,10 @@ class Client {
     {
       message: (_opcode, payload) => void this.read.push(payload.toString()),
       tooLong: () => undefined,
-      control: (opcode, payload) => this.#control(opcode, Buffer.from(payload)),
     },
     1e6,
   );
+  readonly #controls = new ControlFrames((opcode, payload) => this.#control(opcode, payload));
 
   constructor() {
     this.socket = new PlayedSocket({ hear: bytes => this.#hear(bytes), room: 600 });
@@ -264,6 +270,7 @@ class Client {
     }
     if (from.length > 0 && this.closes.length > 0) this.heardAfterClose = true;
     this.#reader.push(from);
+    this.#controls.push(from);
   }
 
   #control(opcode: number, payload: Buffer): void {

@@ -9,6 +9,7 @@ import { contextOf } from '../../src/traffic/context.ts';
 import { Leg } from '../../src/traffic/leg.ts';
 import { controlFrame, wholeFrame } from '../../src/wire/frames.ts';
 import { MessageReader } from '../../src/wire/message-reader.ts';
+import { ControlFrames } from '../support/control-frames.ts';
 import { Ear, type HeardStream } from '../support/ear.ts';
 import { clientFrame } from '../support/frame.ts';
 import {
@@ -95,9 +96,9 @@ function told({ received }: RawEnd) {
   const sink = {
     message: (_opcode: number, payload: Buffer) => void messages.push(String(payload)),
     tooLong: () => undefined,
-    control: (_opcode: number, payload: Buffer) => void pongs.push(String(payload)),
   };
   new MessageReader(sink, 1_000).push(received);
+  new ControlFrames((_opcode, payload) => pongs.push(String(payload))).push(received);
   return { messages, pongs };
 }
 
