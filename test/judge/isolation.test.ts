@@ -628,6 +628,20 @@ test('one user who has legacy say other names, by whatever way, takes nobody els
   expect(whats().slice(before)).toEqual(['routing candidate u1 /userId']);
 });
 
+// 56 KB a second were 250,000 words in half a minute, and with those there was room for no more of anybody's.
+test('one who never stops talking delays nobody else’s telling', () => {
+  const { join, pass, skip, told } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  for (let second = 0; second < 29; second += 1) {
+    const words = Array.from({ length: 10_000 }, (_, n) => (second * 10_000 + n).toString(36));
+    ann.tells(words.join(' '));
+    skip(1_000);
+  }
+  bob.say('candidate', step('run1', 't1', { userId: 'carl' }));
+  pass(HOLD_MS + TICK_MS);
+  expect(told).toMatchObject([{ what: 'routing candidate bob /userId', owner: 'carl' }]);
+});
+
 test('a client that calls himself by his name makes no echo of his data: at another it is told at once', () => {
   const { join, pass, whats } = judged();
   const [ann, bob] = [join('ann', ['ann@example.com']), join('bob')];

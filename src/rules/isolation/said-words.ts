@@ -7,7 +7,8 @@ const REMEMBERED_MS = 30_000;
 /**
  * Of a stretch: 16 MiB, taken page by page as words come. Each word sets two bits, and two with whoever said it.
  * With a million of them (0.2 MB a second, for 30 s) one that nobody said is taken for said with odds of one in 1,100;
- * with all that the tap lets through, in words of four letters, one in 8. Such a name is told 5 s later.
+ * with all that the tap lets through, in words of four letters, one in 10. Such a name is told 5 s later, and such an
+ * identifier accuses nobody of having sent it.
  */
 const FILTER_BITS = 2 ** 27;
 /** Who has said what can not be read; of more, everybody may have. */
