@@ -12,6 +12,7 @@ import { queryCredentials } from './credential.ts';
 import { createIdentityCache } from './identity.ts';
 import type { Roll } from './roll.ts';
 import { ServiceConnection } from './service-connection.ts';
+import { Turns } from './turns.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
 
 /** A second write must not stand in the way of an answer: each has a connection of its own. */
@@ -25,6 +26,11 @@ interface Held {
 /** What belongs to one client connection: who it proved to be, and its connections to services. */
 export class ClientLink {
   readonly identities = createIdentityCache();
+  /** Its second writes at each service. */
+  readonly secondWrites: Readonly<Record<Side, Turns>> = {
+    legacy: new Turns(),
+    candidate: new Turns(),
+  };
   readonly #roll: Roll<ServiceConnection>;
   readonly #held = new Map<`${Side} ${ConnectionUse}`, Held>();
   #onClose: (() => void) | null = null;

@@ -8,6 +8,7 @@ import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from '
 import { Patience } from './patience.ts';
 import type { SamplePair } from './sample-pair.ts';
 import type { ServiceConnection } from './service-connection.ts';
+import type { Turns } from './turns.ts';
 import { idempotencyKey, type Noted, pairOutcomes, took } from './write-outcomes.ts';
 
 /** Second writes under way in the process; beyond that a slow second service only loses its copies. */
@@ -19,6 +20,8 @@ export interface DoubleWriteOptions {
   readonly route: string;
   readonly primary: ServiceConnection;
   readonly second: ServiceConnection;
+  /** Of this client connection's copies at that service: on whatever connections, they reach it in order. */
+  readonly turns: Turns;
   readonly request: Omit<ExchangeRequest, 'body' | 'extra'> & { readonly body: Buffer };
   readonly sink: AnswerSink;
   /** Takes what both answer. */
@@ -48,13 +51,13 @@ export class DoubleWriter {
 
   /** Neither exchange ends with its client: what one service took, the other is to get as well. */
   write(options: DoubleWriteOptions): Exchange {
-    const { route, primary, second, request, sink, answers, over, secondOver } = options;
+    const { route, primary, request, sink, answers, over } = options;
     const key = idempotencyKey(request.request);
     const both: ExchangeRequest = { ...request, extra: ['Idempotency-Key', key] };
     const { body } = request;
     const noted = pairOutcomes(this.#ledger, {
       route,
-      sides: { primary: primary.upstream.side, second: second.upstream.side },
+      sides: { primary: primary.upstream.side, second: options.second.upstream.side },
       facts: () => ({
         key,
         digest: createHash('sha256').update(body).digest('hex'),
@@ -70,7 +73,7 @@ export class DoubleWriter {
       answers.found(side, 'none');
       over();
     });
-    this.#sendSecond(second, both, body.length, answers, noted.second, secondOver);
+    this.#sendSecond(options, both, noted.second);
     return answer;
   }
 
@@ -96,59 +99,71 @@ export class DoubleWriter {
   }
 
   #sendSecond(
-    connection: ServiceConnection,
+    { second, turns, answers, secondOver, request: { body } }: DoubleWriteOptions,
     request: ExchangeRequest,
-    bytes: number,
-    answers: SamplePair,
     noted: Noted,
-    over: () => void,
   ): void {
-    const { side } = connection.upstream;
+    const { side } = second.upstream;
+    const bytes = body.length;
     if (this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES) {
-      connection.giveBack();
+      second.giveBack();
       answers.found(side, 'none');
-      over();
+      secondOver();
       return noted('overload');
     }
     this.#underWay += 1;
     this.#underWayBytes += bytes;
-    const sink = answers.sampling(NOBODY, side);
-    const patience = new Patience(connection.upstream.config.responseTimeoutMs);
-    const done = (): void => {
-      patience.end();
+    const over = (): void => {
       this.#underWay -= 1;
       this.#underWayBytes -= bytes;
-      over();
+      secondOver();
+      turns.over();
     };
-    const sent = exchange(connection, request, {
-      ...sink,
-      head(status, reason, headers) {
-        noted(status);
-        sink.head(status, reason, headers);
-        patience.begin(() => {
-          sent.abort();
-          done();
-          sink.fail('upstream-timeout', 'it says nothing more');
-        });
-      },
-      data(chunk) {
-        if (patience.goesOn()) return sink.data(chunk);
+    turns.take(() => copying(second, request, answers.sampling(NOBODY, side), noted, over));
+  }
+}
+
+/** The exchange whose answer is only noted. `over` is told once. */
+function copying(
+  connection: ServiceConnection,
+  request: ExchangeRequest,
+  sink: AnswerSink,
+  noted: Noted,
+  over: () => void,
+): void {
+  const patience = new Patience(connection.upstream.config.responseTimeoutMs);
+  const done = (): void => {
+    patience.end();
+    over();
+  };
+  const sent = exchange(connection, request, {
+    ...sink,
+    head(status, reason, headers) {
+      noted(status);
+      sink.head(status, reason, headers);
+      patience.begin(() => {
         sent.abort();
         done();
-        sink.left?.();
-        return true;
-      },
-      end(trailers) {
-        done();
-        sink.end(trailers);
-      },
-      fail(code, detail) {
-        noted(code);
-        done();
-        sink.fail(code, detail);
-      },
-    });
-  }
+        sink.fail('upstream-timeout', 'it says nothing more');
+      });
+    },
+    data(chunk) {
+      if (patience.goesOn()) return sink.data(chunk);
+      sent.abort();
+      done();
+      sink.left?.();
+      return true;
+    },
+    end(trailers) {
+      done();
+      sink.end(trailers);
+    },
+    fail(code, detail) {
+      noted(code);
+      done();
+      sink.fail(code, detail);
+    },
+  });
 }
 
 /**

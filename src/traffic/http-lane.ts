@@ -288,7 +288,8 @@ export class HttpLane {
         compared,
         over: written,
       });
-      const double = { route: route.name, primary, second, sink, request: whole };
+      const turns = call.link.secondWrites[second.upstream.side];
+      const double = { route: route.name, primary, second, turns, sink, request: whole };
       const secondOver = this.#secondWrites.begin(call.link, subject);
       answer.follow(this.#writer.write({ ...double, answers, over, secondOver }));
       return void Promise.all([written, closeOf(call.response)]).then(held.release);

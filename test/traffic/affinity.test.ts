@@ -303,6 +303,33 @@ test('writes to both share one to each service', async () => {
   expect([legacy.sockets.size, candidate.sockets.size]).toEqual([1, 1]);
 });
 
+test('writes to both that one client connection sends one after another never meet at the second service', async () => {
+  const [legacy, candidate] = [await service(), await service()];
+  const front = await sharing(legacy, {
+    candidate: candidate.port,
+    routes: [
+      { name: 'api', path: '/api/*', protocol: 'http', writes: 'both', affinity: 'credential' },
+    ],
+    decider: () => ({
+      decision: { ...decisionFor('legacy'), writeTo: 'both' },
+      revision: 'test',
+    }),
+  });
+  const ann = client(front);
+  const first = ann('/api/wait', bearer(ANN), '1');
+  await until('both have it', () => legacy.waiting.length + candidate.waiting.length === 2);
+  legacy.answer();
+  await first;
+  await ann('/api/x', bearer(ANN), '2');
+  // Sent behind it by somebody else, and there before it.
+  await client(front)('/api/x', bearer(BOB), '3');
+  await until('another one came', () => candidate.bodies.length > 1);
+  expect(candidate.bodies).toEqual(['1', '3']);
+  candidate.answer();
+  await until('the second came', () => candidate.bodies.length === 3);
+  expect(candidate.bodies).toEqual(['1', '3', '2']);
+});
+
 describe('bounds', () => {
   test('of all idle ones the oldest is closed when there are too many', async () => {
     const legacy = await service();

@@ -365,6 +365,33 @@ test('second writes of one client connection reach their service in order', asyn
   }
 });
 
+/*
+ * Connections to services are one user's: with each other cookie or token there is another one. A backend whose CSRF
+ * cookie changes with every answer had its writes arrive side by side at the second service.
+ */
+test('second writes of one client connection reach their service one after another when its credentials change too', async () => {
+  const waiting: (() => unknown)[] = [];
+  const candidate = await service((_g, r) => waiting.push(() => r.end()));
+  const front = await withBoth(await service(ok), candidate);
+  const { client, post: send } = await backend(front);
+  for (const n of [1, 2, 3]) {
+    send(`{"user_id":"l1","n":${n}}`, `Cookie: csrf=${n}\r\n`);
+    await client.has('taken');
+  }
+  // Another client's, sent behind them: what was not to wait is there before it.
+  const { post: sendOther } = await backend(front);
+  sendOther('{"user_id":"l2"}');
+  await until('the other one’s is there', () => candidate.got.some(g => g.body.includes('l2')));
+  expect(candidate.got.map(g => g.body)).toEqual(['{"user_id":"l1","n":1}', '{"user_id":"l2"}']);
+  // Those that wait have no client any more, and go all the same.
+  client.socket.destroy();
+  for (const n of [2, 3]) {
+    for (const end of waiting.splice(0)) end();
+    await until('the next one is there', () => candidate.got.length === n + 1);
+    expect(candidate.got.at(-1)?.body).toContain(`"n":${n}`);
+  }
+});
+
 test('a second answer without end is noted by its status and then given up', async () => {
   let closed = 0;
   const legacy = await service(ok);
