@@ -1,25 +1,40 @@
 // What a message says, for comparing: JSON as a value, other text as it is, binary by its digest.
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
 import type { UnjudgedReason } from '../rules/verdict.ts';
 import { OPCODE } from '../wire/frames.ts';
 import type { SseEvent } from '../wire/sse-reader.ts';
 
 export type Decoded =
-  /** `text` where numbers may have lost digits on their way into a value. */
-  { readonly value: unknown; readonly text: string | null } | { readonly because: UnjudgedReason };
+  | {
+      readonly value: unknown;
+      /** Where numbers may have lost digits on their way into a value. */
+      readonly text: string | null;
+    }
+  | { readonly because: UnjudgedReason };
+
+/** As `MessageForm`: the message, where it is ASCII alone; null: it is not, or nothing of text. */
+export interface Read {
+  readonly decoded: Decoded;
+  readonly ascii: string | null;
+}
 
 /** Sixteen digits may be more than a double holds exactly (2^53 has sixteen). */
 const LONG_DIGITS = /\d{16}/;
 
-export function decodeMessage(opcode: number, payload: Buffer): Decoded {
+export function decodeMessage(opcode: number, payload: Buffer): Read {
   if (opcode !== OPCODE.text) {
     const value = `binary, ${payload.length} bytes, sha256 ${hash('sha256', payload)}`;
-    return { value, text: null };
+    return { decoded: { value, text: null }, ascii: null };
+  }
+  // One string for all who read it: the first look takes half of what it does as UTF-8, and a second one is none.
+  if (isAscii(payload)) {
+    const ascii = payload.toString('latin1');
+    return { decoded: decodeText(ascii), ascii };
   }
   // Replacement characters would make two different messages the same.
-  if (!isUtf8(payload)) return { because: 'not-comparable' };
-  return decodeText(payload.toString('utf8'));
+  if (!isUtf8(payload)) return { decoded: { because: 'not-comparable' }, ascii: null };
+  return { decoded: decodeText(payload.toString('utf8')), ascii: null };
 }
 
 /** As the line of the stream begins, and as hardly a field of the data is called. */

@@ -226,8 +226,8 @@ export class JudgedStream {
     const reader = new MessageReader(
       {
         message: (opcode, payload) => {
-          const form = { isBinary: opcode !== OPCODE.text };
-          this.#event(side, decodeMessage(opcode, payload), payload, form);
+          const { decoded, ascii } = decodeMessage(opcode, payload);
+          this.#event(side, decoded, payload, { isBinary: opcode !== OPCODE.text, ascii });
         },
         ...{ tooLong, overlong },
       },

@@ -244,11 +244,6 @@ export class OwnedData {
   #saysWhose(type: string, value: JsonRecord, plan: TypePlan, isMember: boolean): boolean {
     if (isMember && type === '') return false;
     if (this.#route.isolation.everyone.has(type)) return false;
-    const hasOwn = (record: JsonRecord) =>
-      Object.entries(record).some(
-        ([name, text]) =>
-          name !== 'type' && typeof text === 'string' && text.length >= LEAST_CHARACTERS,
-      );
     return (
       hasOwn(value) ||
       plan.envelopes.some(({ name }) => {
@@ -257,6 +252,14 @@ export class OwnedData {
       })
     );
   }
+}
+
+function hasOwn(record: JsonRecord): boolean {
+  for (const name of Object.keys(record)) {
+    const text = record[name];
+    if (name !== 'type' && typeof text === 'string' && text.length >= LEAST_CHARACTERS) return true;
+  }
+  return false;
 }
 
 function isRefused(legacy: WatchedEvent | null): boolean {

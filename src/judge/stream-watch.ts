@@ -170,7 +170,7 @@ export class StreamWatch {
 
   #routing(side: Side, payload: Buffer, form: MessageForm): Found | null {
     const { isolation, fit, books } = this.#route;
-    if (form.isBinary !== true && !hasRoutingField(isolation, payload)) return null;
+    if (form.isBinary !== true && !hasRoutingField(isolation, payload, form.ascii)) return null;
     const inspection = inspect(isolation, this.#recipient, payload, form);
     const counts = books.sides[side];
     if (inspection.kind === 'uninspectable') {

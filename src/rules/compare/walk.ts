@@ -97,16 +97,9 @@ export class Walk implements Comparison {
     }
     if (legacy === candidate) {
       if (typeof legacy === 'number' && !Number.isSafeInteger(legacy)) this.#doubt(legacy);
-    } else if (legacy === undefined) {
-      this.#report({ kind: 'extra', path: pathOf(parent, name), candidate });
-    } else if (candidate === undefined) {
-      this.#report({ kind: 'missing', path: pathOf(parent, name), legacy });
     } else if (isContainer(legacy) && isContainer(candidate)) {
       this.#containers(legacy, candidate, pathOf(parent, name), place, depth);
-    } else {
-      const kind = kindOf(legacy) === kindOf(candidate) ? 'value' : 'type';
-      this.#report({ kind, path: pathOf(parent, name), legacy, candidate });
-    }
+    } else this.#report(differenceOf(legacy, candidate, pathOf(parent, name)));
   }
 
   #containers(
@@ -209,7 +202,10 @@ export class Walk implements Comparison {
   ): void {
     if (word === 'differs') this.#report({ kind: 'value', path, legacy, candidate });
     else if (word === 'noisy') this.#note({ kind: 'value', path, legacy, candidate });
-    else if (legacy !== candidate) {
+    else if (legacy !== candidate && !isContainer(legacy) && !isContainer(candidate)) {
+      this.count();
+      this.#note(differenceOf(legacy, candidate, path));
+    } else if (legacy !== candidate) {
       // Whether there is a difference at all has to be known: without one the pair is a match.
       const apart = new Walk(this.#known);
       apart.#values = this.#values;
@@ -245,9 +241,18 @@ export function isContainer(value: unknown): value is object {
   return typeof value === 'object' && value !== null;
 }
 
+/** Of two that are not the same, and not both arrays or objects; `undefined` is absent. */
+function differenceOf(legacy: unknown, candidate: unknown, path: string): Difference {
+  if (legacy === undefined) return { kind: 'extra', path, candidate };
+  if (candidate === undefined) return { kind: 'missing', path, legacy };
+  const kind = kindOf(legacy) === kindOf(candidate) ? 'value' : 'type';
+  return { kind, path, legacy, candidate };
+}
+
 /** An exact print has neither of them in it. */
-function areMadeAnew(allowed: Allowed, ...values: readonly unknown[]): boolean {
-  return values.every(value => value === undefined || isMadeAnew(allowed, value));
+function areMadeAnew(allowed: Allowed, legacy: unknown, candidate: unknown): boolean {
+  const isNotIn = (value: unknown) => value === undefined || isMadeAnew(allowed, value);
+  return isNotIn(legacy) && isNotIn(candidate);
 }
 
 /** JSON's own kinds. */

@@ -41,6 +41,8 @@ export interface MessageForm {
   readonly isBinary?: boolean;
   /** What the transport names the event's type, where the event itself does not (an event stream's `event`). */
   readonly type?: string;
+  /** The message itself, where it is ASCII alone and whoever hands it in has read it already. */
+  readonly ascii?: string | null;
 }
 
 /**

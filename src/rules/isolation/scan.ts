@@ -34,10 +34,17 @@ export function scan(isolation: Isolation, recipient: Recipient, bytes: Buffer):
   return 'clean';
 }
 
-/** Is there a routing field in these bytes, whomever it names? Never wrong when it says no. */
-export function hasRoutingField(isolation: Isolation, bytes: Buffer): boolean {
+/**
+ * Is there a routing field in these bytes, whomever it names? Never wrong when it says no. `ascii` as in
+ * `MessageForm`.
+ */
+export function hasRoutingField(
+  isolation: Isolation,
+  bytes: Buffer,
+  ascii: string | null = null,
+): boolean {
   return (
-    mayName(isolation, bytes) &&
+    mayName(isolation, bytes, ascii) &&
     (isolation.needles.some(needle => bytes.includes(needle)) || isNameEscaped(isolation, bytes))
   );
 }
@@ -46,8 +53,8 @@ export function hasRoutingField(isolation: Isolation, bytes: Buffer): boolean {
  * What nearly all messages end with. One search for all names at once; each for itself, as bytes, takes
  * 1.1 µs of 512 bytes in place of 0.2 (bench/README.md).
  */
-function mayName({ anyName }: Isolation, bytes: Buffer): boolean {
-  return anyName.test(bytes.toString('latin1'));
+function mayName({ anyName }: Isolation, bytes: Buffer, ascii: string | null = null): boolean {
+  return anyName.test(ascii ?? bytes.toString('latin1'));
 }
 
 function isNameEscaped({ nameCodes }: Isolation, bytes: Buffer): boolean {

@@ -250,7 +250,8 @@ export class Pairing {
   }
 
   #compare(a: Pending, b: Pending): Comparison {
-    const [legacy, candidate] = a.side === 'legacy' ? [a, b] : [b, a];
+    const legacy = a.side === 'legacy' ? a : b;
+    const candidate = a.side === 'legacy' ? b : a;
     const found = compare(legacy.plan, legacy.value, candidate.value, this.#options);
     if (!found.inexact) return found;
     const left = legacy.text === null ? undefined : withExactIntegers(legacy.text);
@@ -262,7 +263,8 @@ export class Pairing {
   }
 
   #pair(a: Pending, b: Pending, comparison: Comparison): void {
-    const [legacy, candidate] = a.side === 'legacy' ? [a, b] : [b, a];
+    const legacy = a.side === 'legacy' ? a : b;
+    const candidate = a.side === 'legacy' ? b : a;
     this.#remove(legacy);
     this.#remove(candidate);
     const lag = Math.abs(legacy.at - candidate.at);
