@@ -40,6 +40,9 @@ const RESTART_MS = 1_000;
 /** At the end it has so long to close the books and hand over evidence. */
 const CLOSE_MS = 3_000;
 
+/** Asked once: it is a getter that looks into what it is of, and every read is given its time. */
+const TIME_ORIGIN = performance.timeOrigin;
+
 export interface JudgeOptions {
   readonly rules: RouteRules;
   readonly evidence: EvidenceSink | null;
@@ -319,5 +322,5 @@ function addIsolation(
 
 /** Epoch ms of a clock that never steps; whole ones, as evidence is kept with. */
 function steadyNow(): number {
-  return Math.round(performance.timeOrigin + performance.now());
+  return Math.round(TIME_ORIGIN + performance.now());
 }

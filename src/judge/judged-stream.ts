@@ -2,7 +2,7 @@
 // the pairing says what became of each.
 import type { StreamFacts } from '../ports.ts';
 import type { CompiledRules } from '../rules/compare/compile.ts';
-import type { Side } from '../rules/decide.ts';
+import { ofSide, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import type { MessageForm } from '../rules/isolation/inspect.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
@@ -30,7 +30,7 @@ export class JudgedStream {
   readonly pairing: Pairing;
   readonly #rules: CompiledRules;
   readonly #watch: StreamWatch | null;
-  readonly #readers: Partial<Record<Side, Reader>> = {};
+  readonly #readers: Record<Side, Reader | null> = { legacy: null, candidate: null };
   /** Messages of each side, those that were left out included, counted from the leg's own start. */
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
   readonly #openSince: Record<Side, number> = {
@@ -86,7 +86,7 @@ export class JudgedStream {
 
   legClosed(side: Side, leftOut: number, time: number): void {
     if (leftOut > 0) this.#gap(side, leftOut, time);
-    delete this.#readers[side];
+    this.#readers[side] = null;
     this.#closed = side;
     this.#openSince[side] = Number.POSITIVE_INFINITY;
     this.pairing.legClosed(side, time);
@@ -94,8 +94,8 @@ export class JudgedStream {
   }
 
   piece({ side, bytes, afterGap, leftOut, time }: Piece): void {
-    const reader = this.#readers[side];
-    if (reader === undefined || reader.lost) return;
+    const reader = ofSide(this.#readers, side);
+    if (reader === null || reader.lost) return;
     if (afterGap) this.#gap(side, leftOut, time);
     this.#time = time;
     reader.push(bytes);
@@ -118,7 +118,7 @@ export class JudgedStream {
   /** That side's bytes are left out, until a piece says that they are not. */
   gapBegan({ side, because, time }: GapBegan): void {
     const reader = this.#readers[side];
-    if (reader === undefined || reader.lost) return;
+    if (reader === null || reader.lost) return;
     this.#lastGapAt = Number.POSITIVE_INFINITY;
     this.#gapBy[side] = because;
     this.pairing.lost(side, time, because);
@@ -128,7 +128,7 @@ export class JudgedStream {
   /** That side would be heard again, and is silent: what it does not say is missing, a window from now on. */
   gapEnded(side: Side, leftOut: number, time: number): void {
     const reader = this.#readers[side];
-    if (reader === undefined || reader.lost) return;
+    if (reader === null || reader.lost) return;
     // Where in an event stream the bytes were left out the next piece says, and skips what it is torn from.
     if (this.facts.format === 'websocket') return this.#gap(side, leftOut, time);
     this.#gapIn(side, time, 0);
@@ -171,7 +171,8 @@ export class JudgedStream {
   }
 
   #event(side: Side, decoded: Decoded, payload: Buffer, form: MessageForm): void {
-    this.#messages[side] += 1;
+    if (side === 'legacy') this.#messages.legacy += 1;
+    else this.#messages.candidate += 1;
     const value = 'value' in decoded ? decoded.value : undefined;
     const event = { value, plan: this.#rules.planOf(typeOf(value)) };
     const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';
@@ -185,7 +186,7 @@ export class JudgedStream {
   }
 
   #isOpen(side: Side): boolean {
-    return this.#openSince[side] !== Number.POSITIVE_INFINITY;
+    return ofSide(this.#openSince, side) !== Number.POSITIVE_INFINITY;
   }
 
   #reader(side: Side): Reader {

@@ -8,7 +8,7 @@ import type {
   StreamTap,
   Tap,
 } from '../ports.ts';
-import { namesOf, type Side, type Subject } from '../rules/decide.ts';
+import { namesOf, ofSide, type Side, type Subject } from '../rules/decide.ts';
 import type { MarkerSearch, Markers } from '../rules/isolation/marker.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import { BATCH_BYTES, type Batch, MOST_RECORD_BYTES, type Note, writePiece } from './batch.ts';
@@ -390,11 +390,17 @@ class TappedStream implements StreamTap {
   follow(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt = 'never'): number {
     const before = tracker.messages;
     const taken =
-      this.#gapFrom[side] === NO_GAP
+      ofSide(this.#gapFrom, side) === NO_GAP
         ? this.#copy(side, view, tracker, stop)
         : this.#pickUp(side, view, tracker, stop);
-    this.#handed[side] += tracker.messages - before;
-    this.#messages[side] = tracker.messages;
+    const { messages } = tracker;
+    if (side === 'legacy') {
+      this.#handed.legacy += messages - before;
+      this.#messages.legacy = messages;
+    } else {
+      this.#handed.candidate += messages - before;
+      this.#messages.candidate = messages;
+    }
     return taken;
   }
 

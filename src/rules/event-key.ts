@@ -1,7 +1,7 @@
 // What makes an event "the same one", on either service and in any envelope. The one definition, used
 // by pairing, handover and isolation, and by the reference services to write down what they planted.
 import { hash } from 'node:crypto';
-import { canonical } from './compare/canonical.ts';
+import { canonical, quoted } from './compare/canonical.ts';
 import type { CompiledRules, TypePlan } from './compare/compile.ts';
 import { isRecord, type JsonRecord, own, read } from './compare/record.ts';
 import { isUserField } from './compare/rules.ts';
@@ -49,7 +49,7 @@ export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
   const { keyAll, keyFirst, envelopes } = plan;
   let isPointed = false;
   let isRounded = false;
-  let text = `${VERSION}[${JSON.stringify(typeOf(event))}`;
+  let text = `${VERSION}[${quoted(typeOf(event))}`;
   for (const pointer of keyAll) {
     const value = read(event, pointer, envelopes);
     if (value !== undefined) isPointed = true;

@@ -13,6 +13,10 @@ export const OTHER = '(other)';
 /** Names of fields as people write them; longer, or with more than three digits, a key is an id. */
 const FIELD_NAME = /^(?=.{1,40}$)(?!(?:\D*\d){4})[$_@A-Za-z][\w$.:-]*$/;
 
+/** What noise differs in is in the same few places for every pair; what is longer is not remembered. */
+const MOST_REMEMBERED = 1_000;
+const MOST_REMEMBERED_LENGTH = 200;
+
 /** Longer ones are cut: nobody names a type so. */
 const MOST_TYPE = 100;
 
@@ -44,8 +48,19 @@ export function groupsOf(finding: Finding): readonly EvidenceGroup[] {
   return found.length > 0 ? found : [whole];
 }
 
+const GENERAL_PATHS = new Map<string, string>();
+
 // A JSON pointer without what differs from event to event: /items/3/price is /items/*/price.
 export function generalPath(pointer: string): string {
+  const known = GENERAL_PATHS.get(pointer);
+  if (known !== undefined) return known;
+  const general = generalised(pointer);
+  if (GENERAL_PATHS.size >= MOST_REMEMBERED) GENERAL_PATHS.clear();
+  if (pointer.length <= MOST_REMEMBERED_LENGTH) GENERAL_PATHS.set(pointer, general);
+  return general;
+}
+
+function generalised(pointer: string): string {
   const segments = pointer.split('/').slice(1, 1 + MOST_SEGMENTS);
   return segments.map(segment => `/${FIELD_NAME.test(segment) ? segment : ANY}`).join('');
 }

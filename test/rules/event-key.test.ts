@@ -1,6 +1,8 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { broadcasterRules } from '../../src/broadcast/compare-rules.ts';
 import { legacyEnvelopes, ssotEnvelopes } from '../../src/broadcast/envelopes.ts';
+import { quoted } from '../../src/rules/compare/canonical.ts';
 import { compileRules } from '../../src/rules/compare/compile.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { eventKey } from '../../src/rules/event-key.ts';
@@ -72,5 +74,17 @@ test('a key of names that objects inherit is read as any other', () => {
   expect(eventKey(keyed, { type: 'x', a: 1 })).toMatch(/^k1:\["x",null,null,"[0-9a-f]{24}"\]$/);
   expect(eventKey(keyed, JSON.parse('{"type":"x","constructor":1,"__proto__":2}'))).toBe(
     'k1:["x",1,2,null]',
+  );
+});
+
+test('a text in a key stands there as JSON has it, whatever is in it', () => {
+  for (let code = 0; code < 0x110; code += 1) {
+    const text = `a${String.fromCharCode(code)}z`;
+    expect(quoted(text)).toBe(JSON.stringify(text));
+  }
+  const any = fc.oneof(fc.string({ maxLength: 80 }), fc.string({ unit: 'binary', maxLength: 80 }));
+  fc.assert(
+    fc.property(any, text => quoted(text) === JSON.stringify(text)),
+    { seed: 1 },
   );
 });

@@ -3,7 +3,7 @@ import { canonical } from '../compare/canonical.ts';
 import type { CompiledRules, TypePlan } from '../compare/compile.ts';
 import { isRecord, type JsonRecord, read } from '../compare/record.ts';
 import { isInexact } from '../compare/walk.ts';
-import type { Side } from '../decide.ts';
+import { ofSide, type Side } from '../decide.ts';
 import { type EventKey, keyOf, typeOf } from '../event-key.ts';
 import { withExactIntegers } from './exact.ts';
 import { Lane } from './lane.ts';
@@ -46,6 +46,15 @@ export class Arrivals {
     const isReplay = isRecord(value) && isReplayed(plan, value);
     const lane = isRecord(value) ? this.#laneOf(plan, value, text, at) : this.#session;
     lane.lastAt = at;
+    const place = ofSide(lane.places, side);
+    const no = ofSide(this.#next, side);
+    if (side === 'legacy') {
+      this.#next.legacy += 1;
+      if (!isReplay) lane.places.legacy += 1;
+    } else {
+      this.#next.candidate += 1;
+      if (!isReplay) lane.places.candidate += 1;
+    }
     return {
       side,
       value,
@@ -60,8 +69,8 @@ export class Arrivals {
       unit: lane.unit,
       unitLevel: lane.level ?? undefined,
       lane: isReplay ? null : lane,
-      place: isReplay ? 0 : lane.places[side]++,
-      no: this.#next[side]++,
+      place: isReplay ? 0 : place,
+      no,
       at,
       isReplay,
       foreign,

@@ -1,5 +1,5 @@
 // One correlation lane of a session: its events that wait, and how far its pairs have come.
-import type { Side } from '../decide.ts';
+import { ofSide, type Side } from '../decide.ts';
 import type { FirstPair } from './beginning.ts';
 import { Order, type Pair, type Rest } from './order.ts';
 import type { Pending } from './pending.ts';
@@ -59,7 +59,7 @@ export class Lane {
 
   /** An event no longer waits. Pairs may come to rest by that: see `settle`. */
   remove(event: Pending): void {
-    const list = this.waiting[event.side];
+    const list = ofSide(this.waiting, event.side);
     if (list[0] === event) list.shift();
     else {
       const index = list.indexOf(event);
@@ -83,7 +83,7 @@ export class Lane {
 
   /** Does an event before this one still wait on the same side? */
   hasBefore(event: Pending): boolean {
-    const first = this.waiting[event.side][0];
+    const first = ofSide(this.waiting, event.side)[0];
     return first !== undefined && first.place < event.place;
   }
 }

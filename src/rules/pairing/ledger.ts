@@ -1,7 +1,7 @@
 // Where verdicts are written down: in the session's books, and as findings for whoever keeps them.
-import { SIDES, type Side } from '../decide.ts';
+import { ofSide, SIDES, type Side } from '../decide.ts';
 import type { Difference, Finding, UnjudgedReason, Verdict } from '../verdict.ts';
-import { type Books, emptyBooks } from './books.ts';
+import { type Books, emptyBooks, type SideBooks } from './books.ts';
 import type { Pair } from './order.ts';
 import type { Pending } from './pending.ts';
 
@@ -25,7 +25,7 @@ export class Ledger {
 
   /** An event that will have its verdict later. */
   seen(side: Side): void {
-    const books = this.books[side];
+    const books = ofSide(this.books, side);
     books.seen++;
     books.pending++;
   }
@@ -74,13 +74,8 @@ export class Ledger {
   ): void {
     const event = legacy ?? candidate;
     if (event === null) return;
-    for (const each of [legacy, candidate]) {
-      if (each === null) continue;
-      const books = this.books[each.side];
-      books.pending--;
-      if (verdict !== 'unjudged') books[verdict]++;
-      else if (because !== null) books.unjudged[because]++;
-    }
+    if (legacy !== null) bookPending(this.books.legacy, verdict, because);
+    if (candidate !== null) bookPending(this.books.candidate, verdict, because);
     this.#options.onFinding({
       verdict,
       because,
@@ -97,4 +92,14 @@ export class Ledger {
       at: Math.max(legacy?.at ?? 0, candidate?.at ?? 0),
     });
   }
+}
+
+/** What was pending has its verdict. */
+function bookPending(books: SideBooks, verdict: Verdict, because: UnjudgedReason | null): void {
+  books.pending--;
+  // What nearly all have, without a look by a name that varies.
+  if (verdict === 'match') books.match++;
+  else if (verdict === 'noise') books.noise++;
+  else if (verdict !== 'unjudged') books[verdict]++;
+  else if (because !== null) books.unjudged[because]++;
 }

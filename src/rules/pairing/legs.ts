@@ -1,5 +1,5 @@
 // Which legs were there when, and where copies were lost: why an event without a pair may have none.
-import { SIDES, type Side } from '../decide.ts';
+import { ofSide, SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason } from '../verdict.ts';
 import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
@@ -91,7 +91,7 @@ export class Legs {
   }
 
   arrived(event: Pending): void {
-    const leg = this.#legs[event.side];
+    const leg = ofSide(this.#legs, event.side);
     // A replay was sent long before its leg was there.
     if (leg.joined === null && !event.isReplay) {
       leg.joined = { at: event.at, sent: sentAt(event) };

@@ -10,7 +10,7 @@ import { exactPrint } from '../compare/canonical.ts';
 import { type Comparison, compare, isSame } from '../compare/compare.ts';
 import type { CompiledRules } from '../compare/compile.ts';
 import type { IdClasses } from '../compare/ids.ts';
-import { SIDES, type Side } from '../decide.ts';
+import { ofSide, SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason, Verdict } from '../verdict.ts';
 import { Arrivals } from './arrivals.ts';
 import type { Books } from './books.ts';
@@ -129,9 +129,9 @@ export class Pairing {
     this.#legs.arrived(event);
     if (side === 'legacy' && this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(event.type);
     if (this.#findPair(event)) return;
-    this.#waiting[side].add(event);
+    ofSide(this.#waiting, side).add(event);
     if (this.#options.room !== undefined) this.#options.room.bytes += event.bytes;
-    event.lane?.waiting[side].push(event);
+    if (event.lane !== null) ofSide(event.lane.waiting, side).push(event);
     this.#makeRoom(side);
   }
 
@@ -228,7 +228,7 @@ export class Pairing {
    * several say the same, the oldest that this side has not come past, since those before it may be lost.
    */
   #findPair(event: Pending): boolean {
-    let other = this.#waiting[otherSide(event.side)].find(event.match) ?? null;
+    let other = ofSide(this.#waiting, otherSide(event.side)).find(event.match) ?? null;
     let passed: { readonly other: Pending; readonly comparison: Comparison } | null = null;
     for (let tried = 0; other !== null; other = other.alike, tried++) {
       if (tried >= MOST_COMPARED && printOf(event) !== printOf(other)) continue;
@@ -551,7 +551,7 @@ export class Pairing {
   }
 
   #makeRoom(side: Side): void {
-    const waiting = this.#waiting[side];
+    const waiting = ofSide(this.#waiting, side);
     while (waiting.oldest !== null && this.#isFull(waiting)) {
       // What would have been its pair must not be taken for an extra one.
       for (const each of SIDES) {
@@ -569,7 +569,7 @@ export class Pairing {
 
   #remove(event: Pending): void {
     if (!event.isWaiting) return;
-    this.#waiting[event.side].remove(event);
+    ofSide(this.#waiting, event.side).remove(event);
     if (this.#options.room !== undefined) this.#options.room.bytes -= event.bytes;
     event.lane?.remove(event);
   }
