@@ -78,13 +78,8 @@ test('a key of names that objects inherit is read as any other', () => {
 });
 
 test('a text in a key stands there as JSON has it, whatever is in it', () => {
-  for (let code = 0; code < 0x110; code += 1) {
-    const text = `a${String.fromCharCode(code)}z`;
-    expect(quoted(text)).toBe(JSON.stringify(text));
-  }
-  const any = fc.oneof(fc.string({ maxLength: 80 }), fc.string({ unit: 'binary', maxLength: 80 }));
-  fc.assert(
-    fc.property(any, text => quoted(text) === JSON.stringify(text)),
-    { seed: 1 },
-  );
+  const texts = Array.from({ length: 0x110 }, (_, code) => `a${String.fromCharCode(code)}z`);
+  expect(texts.filter(text => quoted(text) !== JSON.stringify(text))).toEqual([]);
+  const any = fc.string({ unit: 'binary', maxLength: 80 });
+  fc.assert(fc.property(any, text => quoted(text) === JSON.stringify(text)), { seed: 1 });
 });
