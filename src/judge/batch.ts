@@ -3,7 +3,7 @@
 import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 
-/** Size of a batch: what a busy process copies in 5 ms, and enough for four full reads. */
+/** Size of a batch: what a busy process copies in 20 ms, and enough for four full reads. */
 export const BATCH_BYTES = 262_144;
 /** Side, flags, stream (or, of what was said, the length of the names), length, messages left out, time. */
 const RECORD_BYTES = 24;
