@@ -410,7 +410,9 @@ class TappedStream implements StreamTap {
   #copy(side: Side, view: Buffer, tracker: FrameTracker, stop: StopAt): number {
     const before = tracker.messages;
     const taken = tracker.push(view, stop);
-    if (!this.#tap.piece(this.number, side, view.subarray(0, taken), false, 0)) {
+    // A view of all of it would be one more for every read.
+    const bytes = taken === view.length ? view : view.subarray(0, taken);
+    if (!this.#tap.piece(this.number, side, bytes, false, 0)) {
       this.#gapFrom[side] = before;
       this.#leaveOut(side);
     }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { exactPrint, fingerprint } from '../../src/rules/compare/canonical.ts';
+import { contentPrint, exactPrint, fingerprint } from '../../src/rules/compare/canonical.ts';
 import { compare, isSame } from '../../src/rules/compare/compare.ts';
 import { compileRules } from '../../src/rules/compare/compile.ts';
 import { IdClasses } from '../../src/rules/compare/ids.ts';
@@ -91,4 +91,24 @@ test.each<[string, Allowance, unknown, unknown]>([
   const plan = compileRules({ ...DEFAULT_RULES, allow: [rule] }).planOf('x');
   const found = compare(plan, legacy, candidate, { ids: new IdClasses(), subject: [] });
   expect(found).toMatchObject({ differences: [], stopped: null, isAlike: false });
+});
+
+test('contents that differ in a few characters, or in where they stand, have prints of their own in both halves', () => {
+  const plan = compileRules(DEFAULT_RULES).planOf('x');
+  const halves = { high: new Set<number>(), low: new Set<number>() };
+  const add = (value: unknown) => {
+    const { high, low } = contentPrint(plan, value);
+    halves.high.add(high);
+    halves.low.add(low);
+  };
+  const COUNT = 20_000;
+  for (let nth = 0; nth < COUNT; nth += 1) {
+    const digits = String(nth).padStart(8, '0');
+    add({ text: `Your order ${digits} is on its way`, n: nth });
+    add({ text: 'Your order is on its way', [digits]: nth % 2 === 0 });
+    add({ text: 'Your order is on its way', list: [digits.slice(0, 5), digits.slice(5)] });
+  }
+  // By chance less than two of 60,000 have the same one of 2^30.
+  expect(halves.high.size).toBeGreaterThan(3 * COUNT - 12);
+  expect(halves.low.size).toBeGreaterThan(3 * COUNT - 12);
 });

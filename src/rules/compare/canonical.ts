@@ -48,7 +48,6 @@ export function quoted(text: string): string {
  * them; fields that may differ are left out. Others have the same one by chance only.
  */
 export function fingerprint(plan: TypePlan, value: unknown): number {
-  textHash = byThirtyOne;
   isExact = false;
   left = MOST_VALUES;
   return hashOfEvent(plan, value);
@@ -60,7 +59,6 @@ export function fingerprint(plan: TypePlan, value: unknown): number {
  * at. Null: too large or too deep for it, or it has integers beyond 2^53, whose digits only the text knows.
  */
 export function exactPrint(plan: TypePlan, value: unknown): number | null {
-  textHash = wholeText;
   isExact = true;
   isPartial = false;
   left = MOST_EXACT_VALUES;
@@ -77,30 +75,34 @@ export function contentPrint(
   value: unknown,
 ): { readonly high: number; readonly low: number } {
   const high = fingerprint(plan, value);
-  textHash = fnv;
-  left = MOST_VALUES;
-  return { high, low: hashOfEvent(plan, value) || 1 };
+  return { high, low: low || 1 };
 }
 
-/** Of the call under way: how texts are hashed, how many values may still be looked at, what was met. */
-let textHash: (text: string) => number = byThirtyOne;
-let left = 0;
+/** Of the call under way: all of every text, how many values may still be looked at, what was met. */
 let isExact = false;
+let left = 0;
 let isPartial = false;
+/** The other half of what was hashed last: two hashes of one walk, since reading the texts is most of it. */
+let low = 0;
 
 function hashOfEvent(plan: TypePlan, value: unknown): number {
-  if (!isRecord(value)) return mixed(hashOf(value, plan.root, 0));
-  let sum = 0;
-  for (const key of Object.keys(value)) {
-    if (left < 0) break;
-    const fields = fieldsIn(plan.envelopes, key);
-    const inner = value[key];
-    sum +=
-      fields !== null && isRecord(inner)
-        ? fieldsHash(inner, fields, 1)
-        : fieldHash(key, inner, plan.root, 0);
-  }
-  return mixed(sum);
+  let high = 0;
+  if (isRecord(value)) {
+    let lowSum = 0;
+    for (const key of Object.keys(value)) {
+      if (left < 0) break;
+      const fields = fieldsIn(plan.envelopes, key);
+      const inner = value[key];
+      high +=
+        fields !== null && isRecord(inner)
+          ? fieldsHash(inner, fields, 1)
+          : fieldHash(key, inner, plan.root, 0);
+      lowSum += low;
+    }
+    low = lowSum;
+  } else high = hashOf(value, plan.root, 0);
+  low = mixed(low);
+  return mixed(high);
 }
 
 /** Null: it is the name of no envelope. Without a closure, which every field of every event would pay for. */
@@ -110,19 +112,31 @@ function fieldsIn(envelopes: readonly Envelope[], name: string): Place | null {
 }
 
 function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | null, depth: number) {
-  let sum = 0;
-  // A sum, since the order of keys says nothing.
+  // Sums, since the order of keys says nothing.
+  let high = 0;
+  let lowSum = 0;
   for (const key of Object.keys(record)) {
     if (left < 0) break;
-    sum += fieldHash(key, record[key], place, depth);
+    high += fieldHash(key, record[key], place, depth);
+    lowSum += low;
   }
-  return sum;
+  low = lowSum;
+  return high;
 }
 
 function fieldHash(key: string, value: unknown, place: Place | null, depth: number): number {
   const at = stepFrom(place, key);
-  if (isLeftOut(at, value)) return 0;
-  return mixed(Math.imul(textHash(key), 31) + hashOf(value, at, depth));
+  if (isLeftOut(at, value)) return nothing();
+  const name = textHash(key);
+  const lowName = low;
+  const its = hashOf(value, at, depth);
+  low = mixed(Math.imul(lowName, 31) + low);
+  return mixed(Math.imul(name, 31) + its);
+}
+
+function nothing(): number {
+  low = 0;
+  return 0;
 }
 
 function isLeftOut(place: Place | null, value: unknown): boolean {
@@ -140,65 +154,67 @@ export function isMadeAnew(allowed: Allowed, value: unknown): boolean {
 
 function hashOf(value: unknown, place: Place | null, depth: number): number {
   if (depth > MOST_DEPTH) isPartial = true;
-  if (--left < 0 || depth > MOST_DEPTH) return 0;
+  if (--left < 0 || depth > MOST_DEPTH) return nothing();
   if (typeof value === 'string') return textHash(value);
   if (typeof value === 'number') return numberHash(value);
   if (typeof value === 'bigint') return textHash(String(value)) + 19;
-  if (typeof value !== 'object' || value === null)
-    return value === true ? 3 : value === false ? 5 : 7;
-  if (!Array.isArray(value)) {
-    return isRecord(value) ? mixed(fieldsHash(value, place, depth + 1)) + 11 : 13;
+  if (typeof value !== 'object' || value === null) {
+    low = value === true ? 3 : value === false ? 5 : 7;
+    return low;
   }
-  let hash = value.length;
+  if (!Array.isArray(value)) {
+    low = 13;
+    if (!isRecord(value)) return low;
+    const fields = mixed(fieldsHash(value, place, depth + 1));
+    low = mixed(low) + 11;
+    return fields + 11;
+  }
+  let high = value.length;
+  let lowHash = value.length;
   const isAnyOrder = place?.allowed?.anyOrder === true;
   for (const [index, item] of value.entries()) {
     if (left < 0) break;
     const at = place === null ? null : stepFrom(place, String(index));
-    const its = isLeftOut(at, item) ? 0 : hashOf(item, at, depth + 1);
-    hash = isAnyOrder ? hash + mixed(its) : Math.imul(hash, 31) + its;
+    const its = isLeftOut(at, item) ? nothing() : hashOf(item, at, depth + 1);
+    high = isAnyOrder ? high + mixed(its) : Math.imul(high, 31) + its;
+    lowHash = isAnyOrder ? lowHash + mixed(low) : Math.imul(lowHash, 31) + low;
   }
-  return mixed(hash) + 17;
+  low = mixed(lowHash) + 17;
+  return mixed(high) + 17;
 }
 
 function numberHash(value: number): number {
-  if (!isExact) return Math.imul(value, 0x01000193) ^ Math.trunc((value % 1) * 1e9);
+  if (!isExact) {
+    const fraction = Math.trunc((value % 1) * 1e9);
+    low = Math.imul(value, 0x9e3779b1) ^ fraction;
+    return Math.imul(value, 0x01000193) ^ fraction;
+  }
   if (Number.isInteger(value) ? !Number.isSafeInteger(value) : !Number.isFinite(value)) {
     isPartial = true;
   }
   return textHash(String(value)) + 19;
 }
 
-function byThirtyOne(text: string): number {
-  let hash = text.length;
-  const end = Math.min(text.length, MOST_CHARACTERS);
-  for (let at = 0; at < end; at++) hash = (Math.imul(hash, 31) + text.charCodeAt(at)) | 0;
-  return hash;
-}
-
-/** FNV-1a: texts that are the same to the other one are not to it. */
-function fnv(text: string): number {
-  let hash = 0x811c9dc5 ^ text.length;
-  const end = Math.min(text.length, MOST_CHARACTERS);
-  for (let at = 0; at < end; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return hash;
-}
-
-/** All of the text, four characters at a time: one after the other each would wait for the one before. */
-function wholeText(text: string): number {
+/**
+ * FNV-1a of every fourth character, four times: one after the other each would wait for the one before. Both halves
+ * are made of all four, which are 128 bits.
+ */
+function textHash(text: string): number {
   const { length } = text;
+  const end = isExact ? length : Math.min(length, MOST_CHARACTERS);
   let a = 0x811c9dc5 ^ length;
   let b = 0x01000193;
   let c = 0x9e3779b9 | 0;
   let d = 0x85ebca6b | 0;
   let at = 0;
-  for (; at + 3 < length; at += 4) {
+  for (; at + 3 < end; at += 4) {
     a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
     b = Math.imul(b ^ text.charCodeAt(at + 1), 0x01000193);
     c = Math.imul(c ^ text.charCodeAt(at + 2), 0x01000193);
     d = Math.imul(d ^ text.charCodeAt(at + 3), 0x01000193);
   }
-  for (; at < length; at++) a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
-  if (length < 4) return a;
+  for (; at < end; at++) a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
+  low = mixed(mixed(mixed(d + Math.imul(c, 37)) + b) + Math.imul(a, 37));
   return Math.imul(Math.imul(Math.imul(a, 31) + b, 31) + c, 31) + d;
 }
 
