@@ -26,7 +26,8 @@ if (major < 22 || (major === 22 && minor < 18)) {
   console.error(
     `cutover needs Node 22.18 or newer; this is ${process.versions.node}. In a checkout, \`npm ci\` brings one: use \`npx cutover\` or the npm scripts.`,
   );
-  process.exit(1);
+  // Of `compare` 1 is a verdict about the services.
+  process.exit(process.argv[2] === 'compare' ? 3 : 1);
 }
 const built = new URL('../dist/cli.js', import.meta.url);
 const source = new URL('../src/cli.ts', import.meta.url);

@@ -2,7 +2,7 @@
 # Sourced, POSIX sh. Exit codes: 0 done or already so, 1 refused, 2 nobody answers, 3 partly,
 # 64 not understood (EX_USAGE of sysexits.h: no word of the proxy's).
 
-admin=${CUTOVER_ADMIN:-http://127.0.0.1:8081}
+admin=${CUTOVER_ADMIN:-http://127.0.0.1:${CUTOVER_ADMIN_PORT:-8081}}
 token_file=${CUTOVER_TOKEN_FILE:-state/admin.token}
 
 fail() { # CODE SENTENCE

@@ -23,10 +23,13 @@ Example, for editors with a YAML language server:
 export function configCommand(): Command {
   const check = new Command('check')
     .description('check a configuration file')
-    .argument('[file]', 'the file', DEFAULT_CONFIG)
+    .argument('[file]', `the file (default: ${DEFAULT_CONFIG})`)
+    .option('--config <file>', 'the file, as start takes it')
     .option('--json', 'print problems and warnings as JSON')
     .addHelpText('after', CHECK_HELP)
-    .action(async (file: string, { json = false }: { json?: boolean }) => {
+    .action(async (named: string | undefined, words: { config?: string; json?: boolean }) => {
+      const { config, json = false } = words;
+      const file = named ?? config ?? DEFAULT_CONFIG;
       const checked = await checkConfig(file, process.env);
       print(checked, json, found => checkText(file, found));
       if (!checked.ok) process.exitCode = 1;

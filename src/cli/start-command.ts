@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { DEFAULT_CONFIG } from './local-config.ts';
 
 const HELP = `
-Logs JSON lines to stdout. SIGTERM and SIGINT drain and end it with 0; SIGHUP reads the configuration
+Logs JSON lines to stdout. SIGTERM and SIGINT drain and end it with 0, the same once more at once with 1; SIGHUP reads the configuration
 and the certificates again. A file that is not valid does not start, and does not replace a running
 configuration. One process holds the state folder; --take-over lets a new version start beside the
 old one, which then is to be ended by SIGTERM.

@@ -63,7 +63,7 @@ On a terminal the key r rolls everything back, as cutover rollback does from ano
 either way, and cutover release ends it.
 Without --duration, --fault, --json and --unleash it first tells in a minute what Cutover is for, in flags
 that are at stage off, and leaves them so.
-Exit code 1 if an event was lost or doubled, or somebody could not log in.`,
+Exit code 1 if an event was lost, doubled or out of order, or somebody could not log in or was broken off.`,
     )
     .action(async (options: DemoWords) => {
       const { users, duration: durationMs, json = false, unleash = false, fault, tour } = options;
@@ -83,7 +83,7 @@ async function demo(flags: Flags): Promise<number> {
   const { users, durationMs, json, unleash = false, fault, tour, proofText } = flags;
   const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
   // Sessions come and go by the thousand; the demo shows them as a line, and what it plants it tells itself.
-  const logger = pino({ level: tour ? 'silent' : 'warn' }, pino.destination(2));
+  const logger = pino({ level: tour ? 'silent' : 'warn' }, terminalLog());
   const running = await startDemo({
     users,
     unleash,
@@ -144,12 +144,22 @@ Try, in another terminal:
   npx cutover rollback --reason "a try"    everybody to legacy at once, as the key r does here
 or ${edit} and watch the line below. Ctrl-C ends it.
 `;
+  const held = proxy.rollbacks.latch.held.map(
+    ({ scope, at, reason }) =>
+      `A rollback holds ${scope === '*' ? 'everything' : scope} on legacy since ${at} (${reason}); cutover release --reason … ends that.\n`,
+  );
   return `proxy      ${proxy.listen}
 admin API  ${await proxy.admin}
 legacy     ${services.legacy}
 candidate  ${services.candidate}
-${where}${tries}
+${where}${tries}${held.join('')}
 `;
+}
+
+/** A log on stderr whose lines stand by themselves, whatever stands on the terminal's last one. */
+function terminalLog(): { write(text: string): void } {
+  const begin = process.stdout.isTTY ? '\r\x1b[K' : '';
+  return { write: text => void process.stderr.write(begin + text) };
 }
 
 /** Says a line by itself, whatever stands on the terminal's last one. */

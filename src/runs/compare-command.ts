@@ -1,4 +1,5 @@
 // `cutover compare`: are two running services the same to their users?
+import { appendFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -22,6 +23,8 @@ Examples:
   cutover compare --legacy http://127.0.0.1:9001 --candidate http://127.0.0.1:9002 --secret-file jwt
   cutover compare --legacy https://old --candidate https://new --tokens users.txt --for 10m`;
 
+/** Beside the reports: what the proxy of the run logged as an error. */
+const LOG = 'proxy.log';
 /** A day of comparison is what a migration stage takes; tokens are to outlive it. */
 const TOKEN_S = 7 * 24 * 3600;
 
@@ -53,7 +56,11 @@ export function compareCommand(): Command {
     )
     .option('--users <n>', 'how many, at most one for each token', wholeNumber, 100)
     .option('--for <time>', 'how long users come and go (10s, 2m)', duration, 60_000)
-    .option('--out <folder>', 'where report.json and report.md are written', '.')
+    .option(
+      '--out <folder>',
+      'where report.json and report.md are written, and proxy.log if the proxy has errors to tell',
+      '.',
+    )
     .option('--json', 'print the report as JSON')
     .addHelpText('after', HELP)
     .action(compare);
@@ -71,16 +78,35 @@ async function compare(words: CompareWords): Promise<void> {
     const people = Math.min(users, tokens.length);
     process.stderr.write(`${people} users for ${forMs / 1_000} s, then the books are closed …\n`);
   }
+  // What is about the services is in the report.
+  const log = new LogFile(path.join(out, LOG));
   const report = await runComparison({
     ...{ legacy, candidate, scenario, forMs, tokens, stop: stop.signal, env: process.env },
-    logger: pino({ level: 'error' }, pino.destination(2)),
+    logger: pino({ level: 'error' }, log),
   });
+  if (log.lines > 0)
+    process.stderr.write(`${log.file} has what the proxy logged: ${log.lines} lines\n`);
   const text = reportText(report);
   const data = JSON.stringify(report, null, 2);
   await writeFile(path.join(out, 'report.json'), `${data}\n`);
   await writeFile(path.join(out, 'report.md'), text);
   process.exitCode = report.exitCode;
   process.stdout.write(json ? `${data}\n` : text);
+}
+
+/** Made by the first line that is written; a run of which all is well leaves none. */
+class LogFile {
+  readonly file: string;
+  lines = 0;
+
+  constructor(file: string) {
+    this.file = file;
+  }
+
+  write(text: string): void {
+    this.lines += 1;
+    appendFileSync(this.file, text);
+  }
 }
 
 async function tokensOf({ secretFile, tokens, users }: CompareWords): Promise<string[]> {

@@ -35,6 +35,8 @@ export interface RunFacts {
   readonly forMs: number;
   /** How visits ended; a visit is a login, a run and a logout. */
   readonly visits: Readonly<Record<Visit, number>>;
+  /** How visits that failed were ended most often, by the service's own words; null: none was. */
+  readonly mostlyBroken: string | null;
   /** Why nothing more could be had: sentences. */
   readonly obstacles: readonly string[];
   /** Second legs that did not last as long as their session: how many ended why. */
@@ -104,7 +106,9 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
   if (failed > MOST_UNKNOWN * (done + failed)) {
     const how = Object.entries(failures).filter(([, count]) => count > 0);
     const list = how.map(([what, count]) => `${what} ${count}`).join(', ');
-    doubts.push(`${failed} of ${done + failed} visits failed at legacy: ${list}`);
+    doubts.push(
+      `${failed} of ${done + failed} visits failed at legacy: ${list}${facts.mostlyBroken === null ? '' : ` (${cell(facts.mostlyBroken)})`}`,
+    );
   }
   if (facts.obstacles.length === 0) {
     const { seen, unjudged, because } = unjudgedOf(facts);

@@ -39,6 +39,9 @@ const REACHABLE_MS = 5_000;
 /** Kinds of finding in a report, and examples of each. */
 const MOST_KINDS = 100;
 const EXAMPLES = 2;
+/** Of the words with which services end visits. */
+const MOST_OF_A_REASON = 150;
+const MOST_REASONS = 100;
 const HARMLESS: ReadonlySet<string> = new Set(['match', 'noise', 'failed-alike', 'unjudged']);
 const WITH_SESSION: ReadonlySet<string> = new Set(['ended', 'unwanted']);
 /** Share of runs that a migration is usually decided by. */
@@ -63,6 +66,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
   const visits: Record<Visit, number> = {
     ...{ done: 0, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
   };
+  const broken = new Map<string, number>();
   const reportWith = (
     found: Pick<
       RunFacts,
@@ -73,6 +77,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       ...{ startedAt, endedAt: new Date().toISOString() },
       ...{ legacy: shown(options.legacy), candidate: shown(options.candidate) },
       ...{ scenario: options.scenario, users: options.tokens.length, forMs: options.forMs, visits },
+      mostlyBroken: mostOf(broken),
       ...found,
     });
   const obstacles = await unreachable(options);
@@ -89,7 +94,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     const proxy = await startProxy({ loaded, markers, env: options.env, logger: options.logger });
     const words = planted.map(marker => marker?.text);
     try {
-      obstacles.push(...(await drive(options, proxy, visits, words)));
+      obstacles.push(...(await drive(options, proxy, { visits, broken }, words)));
     } finally {
       await proxy.close();
     }
@@ -122,7 +127,7 @@ async function unreachable(options: ComparisonOptions): Promise<string[]> {
 async function drive(
   { tokens, forMs, stop }: ComparisonOptions,
   proxy: RunningProxy,
-  visits: Record<Visit, number>,
+  { visits, broken }: { visits: Record<Visit, number>; broken: Map<string, number> },
   markers: readonly (string | undefined)[],
 ): Promise<string[]> {
   const over = AbortSignal.any([stop, AbortSignal.timeout(forMs)]);
@@ -161,6 +166,11 @@ async function drive(
         ...{ id: `user ${index + 1}`, token, listen: proxy.listen, leave: leave.signal },
         marker: markers[index],
         onEvent: () => undefined,
+        onBroken: why => {
+          const short = why.slice(0, MOST_OF_A_REASON);
+          if (broken.has(short) || broken.size < MOST_REASONS)
+            broken.set(short, (broken.get(short) ?? 0) + 1);
+        },
         onComplete: () => {
           runs.delete(done.promise);
           done.resolve();
@@ -245,6 +255,11 @@ function evidenceIn({ stateDir, evidence }: Config): Pick<RunFacts, 'rates' | 'f
   } finally {
     store.close();
   }
+}
+
+function mostOf(counts: ReadonlyMap<string, number>): string | null {
+  const [first] = [...counts].sort(([, a], [, b]) => b - a);
+  return first?.[0] ?? null;
 }
 
 const now = (): number => performance.now();

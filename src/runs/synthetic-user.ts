@@ -1,7 +1,7 @@
 // A user who does what people do: logs in, has an agent run, reads its five events, logs out.
 import { randomUUID } from 'node:crypto';
 import { WebSocket } from 'ws';
-import { isEvent } from '../broadcast/event.ts';
+import { field, isEvent } from '../broadcast/event.ts';
 import { eventKeyOf } from '../broadcast/event-key.ts';
 import { tokenSubprotocols } from '../broadcast/token.ts';
 
@@ -27,8 +27,16 @@ export interface UserOptions {
   readonly onEvent: (eventKey: string) => void;
   /** Called once the run is complete. */
   readonly onComplete?: () => void;
+  /** Called if the visit comes to nothing, with how the service ended it. */
+  readonly onBroken?: (how: string) => void;
   /** Logs out when this is aborted, but not before the run is complete. */
   readonly leave: AbortSignal;
+}
+
+interface Run {
+  /** What a service kept of a visit before this one, and sends now: it ends nothing here. */
+  readonly isOfBefore: boolean;
+  readonly seen: string[];
 }
 
 /** How one visit went. */
@@ -36,10 +44,10 @@ export type Visit = 'done' | 'login-failed' | 'broken-off' | 'out-of-order';
 
 /** One visit: login, one agent run, and there until asked to leave. Never rejects. */
 export async function visit(options: UserOptions): Promise<Visit> {
-  const { id, token, marker, listen, onEvent, onComplete, leave } = options;
+  const { id, token, marker, listen, onEvent, onComplete, onBroken, leave } = options;
   const url = `${listen.replace(/^http/, 'ws')}/ws`;
   const socket = new WebSocket(url, tokenSubprotocols(token), { handshakeTimeout: LOGIN_MS });
-  const seen: string[] = [];
+  const runs = new Map<unknown, Run>();
   const logOut = () => socket.close(1000);
   return new Promise<Visit>(resolve => {
     let result: Visit = 'login-failed';
@@ -56,20 +64,27 @@ export async function visit(options: UserOptions): Promise<Visit> {
     socket.on('message', data => {
       const event = readEvent(String(data));
       if (!isEvent(event) || !GOLDEN_PATH.includes(event.type)) return;
-      seen.push(event.type);
       onEvent(eventKeyOf(event));
-      if (event.type !== 'agent_completed') return;
-      result = seen.every((type, i) => type === GOLDEN_PATH[i]) ? 'done' : 'out-of-order';
+      const id = field(event, 'run_id');
+      const run = runs.get(id) ?? { isOfBefore: field(event, 'recovered') === true, seen: [] };
+      runs.set(id, run);
+      run.seen.push(event.type);
+      if (run.isOfBefore || event.type !== 'agent_completed') return;
+      result = run.seen.every((type, i) => type === GOLDEN_PATH[i]) ? 'done' : 'out-of-order';
       clearTimeout(timer);
       onComplete?.();
       if (leave.aborted) logOut();
       else leave.addEventListener('abort', logOut, { once: true });
     });
+    let refusal: string | null = null;
     // 'close' follows and says how far it got.
-    socket.on('error', () => undefined);
-    socket.on('close', () => {
+    socket.on('error', error => {
+      refusal = error.message;
+    });
+    socket.on('close', (code, reason) => {
       clearTimeout(timer);
       leave.removeEventListener('abort', logOut);
+      if (result !== 'done') onBroken?.(refusal ?? `closed with ${code} ${reason}`.trim());
       resolve(result);
     });
   });

@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { KeptGroup } from '../control/evidence/kept.ts';
 import type { ShownIncident } from '../control/incident-evidence.ts';
 import type { Proof } from '../control/proofs.ts';
+import type { LatchView } from '../control/rollback-routes.ts';
 import type { RunningDemo } from './demo.ts';
 import { faultLine, leakLine, proofOf } from './tour-lines.ts';
 
@@ -61,6 +62,10 @@ class Tour {
     const { routes } = await this.#get<{ routes: { stage: { name: string } }[] }>('/stage');
     const stage = routes.find(({ stage: { name } }) => name !== 'off')?.stage.name;
     if (stage !== undefined) throw new TourOver(`it begins in stage off, and this is ${stage}`);
+
+    const { held } = await this.#get<LatchView>('/latch');
+    if (held.length > 0)
+      throw new TourOver('a rollback holds users on legacy; cutover release ends that');
 
     this.#title(`${users} users come and go through the proxy. Legacy serves them all.`);
     await this.#until('they are there', () => demo.online().legacy > users / 2);

@@ -84,6 +84,7 @@ describe('config', () => {
     expect(ran.code).toBe(1);
     expect(ran.stdout).toMatch(/^error bad\.yaml:1:\d+ listen\.prt: /m);
     expect(ran.stdout).toMatch(/^error bad\.yaml:7:\d+ routes\[0\]\.protocol: /m);
+    expect(await run('config', 'check', '--config', 'bad.yaml')).toEqual(ran);
     const json = await run('config', 'check', 'bad.yaml', '--json');
     expect(json.code).toBe(1);
     expect(JSON.parse(json.stdout)).toMatchObject({ ok: false, problems: [{ line: 1 }, {}] });

@@ -1,6 +1,6 @@
 // A comparison run as a person or cron has it: two running services, one command, one verdict.
 import { spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -190,7 +190,11 @@ test(
   'scripts/shadow-run keeps each report in a folder of its own and ends as the comparison does',
   async () => {
     const url = await candidate();
-    const env = { PATH: process.env.PATH ?? '', LEGACY: legacy.url, CANDIDATE: url };
+    // The fault: the machine's own Node was asked, and one that is too old ends with 1, "divergent".
+    const old = path.join(folder, 'old');
+    await mkdir(old);
+    await writeFile(path.join(old, 'node'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const env = { PATH: `${old}:/usr/bin:/bin`, LEGACY: legacy.url, CANDIDATE: url };
     const shadowRun = (more: Record<string, string>, words: string[]) =>
       new Promise<number | null>((resolve, reject) => {
         const options = { cwd: folder, env: { ...env, ...more }, stdio: 'ignore' } as const;

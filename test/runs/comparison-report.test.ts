@@ -14,7 +14,13 @@ function reported(contaminated: number, contaminations: Record<Side, number>) {
     ...{ startedAt: '2025-01-01T00:00:00.000Z', endedAt: '2025-01-01T00:01:00.000Z' },
     ...{ legacy: 'http://l', candidate: 'http://c', scenario: 'golden-path', users: 1, forMs: 1 },
     visits: { done: 10, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
-    ...{ obstacles: [], secondLegs: [], books: { events: books }, contaminations },
+    ...{
+      mostlyBroken: null,
+      obstacles: [],
+      secondLegs: [],
+      books: { events: books },
+      contaminations,
+    },
     ...{ rates: [], findings: [] },
   });
 }

@@ -40,6 +40,20 @@ test('the tour shows a fault found, a leak stopped and a rollback proven, and no
   expect(isFlawless(report)).toBe(true);
 }, 120_000);
 
+// The fault: it went on for half a minute, until the first stage that was refused.
+test('a tour that begins under a rollback says so at once', async () => {
+  const running = await demo();
+  open.push({ close: () => running.end() });
+  await running.proxy.rollbacks.rollback({ reason: 'before', by: 'operator' });
+  const told: string[] = [];
+  const say = (line: string) => void told.push(line);
+  const { signal } = new AbortController();
+  await tellTour({ demo: running, users: USERS, readMs: 0, say, signal });
+  expect(told).toEqual([
+    'The tour ends here: a rollback holds users on legacy; cutover release ends that',
+  ]);
+}, 60_000);
+
 test('a tour that is ended in the middle says no more', async () => {
   const running = await demo();
   open.push({ close: () => running.end() });
