@@ -1,6 +1,8 @@
 // `cutover status`: a running proxy at a glance.
 import type { Command } from 'commander';
+import type { BooksView } from '../control/books-view.ts';
 import type { EvidenceStatus, RouteStatus, Status, TrafficStatus } from '../control/status.ts';
+import type { Side } from '../rules/decide.ts';
 import { readingText } from '../rules/guardrails.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { leftText, percent } from './evidence-text.ts';
@@ -133,6 +135,7 @@ function booksRows({ routes, judge }: Status): string[][] {
         verdict => `${candidate[verdict]} ${verdict}`,
       ),
       ...(legacy.unjudged > 0 ? [`${legacy.unjudged} unjudged`] : []),
+      ...latencyText(books),
       ...(books.imbalance === null ? [] : [paint('red', `does not add up: ${books.imbalance}`)]),
     ];
     return [`${name}: ${found.join(', ')}`];
@@ -141,6 +144,14 @@ function booksRows({ routes, judge }: Status): string[][] {
     rows.push(`${judge.running ? 'the judge' : 'no judge;'} began anew ${judge.restarts} times`);
   }
   return rows.map((text, index) => [index === 0 ? 'compared' : '', text]);
+}
+
+/** Of answers that both services gave; legacy's first. */
+function latencyText({ legacy, candidate }: Pick<BooksView, Side>): string[] {
+  const [left, right] = [legacy.latencyMs, candidate.latencyMs];
+  if (left === null || right === null) return [];
+  const both = (a: number, b: number) => `${a.toFixed(1)}/${b.toFixed(1)} ms`;
+  return [`p50 ${both(left.p50, right.p50)}, p99 ${both(left.p99, right.p99)}`];
 }
 
 const SHOWN = [

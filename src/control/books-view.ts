@@ -1,14 +1,17 @@
 // The books of a comparison as an operator reads them: per side, nothing but what there is.
 import type { JudgeView } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import { latencyQuantile } from '../rules/latency.ts';
 import { type Books, imbalance, type SideBooks, unjudgedOf } from '../rules/pairing/books.ts';
 import type { UnjudgedReason } from '../rules/verdict.ts';
 
 /** `seen` is the sum of all others. */
-export type SideView = Omit<SideBooks, 'unjudged'> & {
+export type SideView = Omit<SideBooks, 'unjudged' | 'latency'> & {
   readonly unjudged: number;
   /** Reasons that occurred. */
   readonly because: Readonly<Partial<Record<UnjudgedReason, number>>>;
+  /** Of answers that were compared, ms, right to within a quarter; null where there was none. */
+  readonly latencyMs: { readonly p50: number; readonly p99: number } | null;
 };
 
 export interface BooksView extends Readonly<Record<Side, SideView>> {
@@ -38,7 +41,13 @@ export function judgeStatus(judge: JudgeView): JudgeStatus {
 }
 
 function sideView(books: SideBooks): SideView {
-  const { unjudged, ...counts } = books;
+  const { unjudged, latency, ...counts } = books;
   const because = Object.fromEntries(Object.entries(unjudged).filter(([, count]) => count > 0));
-  return { ...counts, unjudged: unjudgedOf(books), because };
+  return { ...counts, unjudged: unjudgedOf(books), because, latencyMs: latencyOf(latency) };
+}
+
+/** Of counts by bucket; null of nothing. */
+export function latencyOf(counts: SideBooks['latency']): SideView['latencyMs'] {
+  const [p50, p99] = [latencyQuantile(counts ?? [], 0.5), latencyQuantile(counts ?? [], 0.99)];
+  return p50 === null || p99 === null ? null : { p50, p99 };
 }

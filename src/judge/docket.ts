@@ -12,7 +12,13 @@ import { namesOf, SIDES, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import { isWide } from '../rules/isolation/inspect.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
-import { addBooks, type Books, bookFinding, emptyBooks } from '../rules/pairing/books.ts';
+import {
+  addBooks,
+  type Books,
+  bookFinding,
+  bookLatencies,
+  emptyBooks,
+} from '../rules/pairing/books.ts';
 import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
@@ -233,7 +239,9 @@ export class Docket {
     const finding = this.#isAnothers(sample, pair, plain, found)
       ? { ...found, verdict: 'contaminated' as const, because: null }
       : found;
-    bookFinding(this.#closedOf(route), finding);
+    const books = this.#closedOf(route);
+    bookFinding(books, finding);
+    bookLatencies(books, { legacy: tookMs(sample.legacy), candidate: tookMs(sample.candidate) });
     this.noise.add('candidate', finding, true);
     this.#options.onFinding(finding, namesOf(sample.subject));
   }
@@ -448,6 +456,11 @@ interface ReadAnswer {
 }
 
 type PlainBodies = Readonly<Record<Side, Buffer | null | undefined>>;
+
+/** Null of one that never ended: it was given up, and how long that took is the proxy's doing. */
+function tookMs({ status, end, ms }: AnswerSample): number | null {
+  return status === 0 || end !== 'complete' ? null : ms;
+}
 
 function plainBodies({ legacy, candidate, method }: ExchangeSample): PlainBodies {
   return { legacy: plainBody(legacy, method), candidate: plainBody(candidate, method) };

@@ -7,6 +7,7 @@ import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import type { AnswerSample } from '../../src/ports.ts';
 import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
+import { latencyQuantile } from '../../src/rules/latency.ts';
 import { lineOf } from '../rules/compare-case.ts';
 import { unwatched } from './unwatched.ts';
 
@@ -118,6 +119,20 @@ test('a body that is JSON on one side alone is a mismatch; one that nobody can d
   const unknown = answer('{"a":1}', 'content-encoding', 'compress');
   exchange(judge, 'user_1', [answer('{"a":1}'), unknown]);
   expect(judge.found()).toEqual(['unjudged(not-comparable) GET 2xx']);
+});
+
+test('the books have how long both took to answer, of answers that came whole', () => {
+  const judge = judged();
+  const slow = { ...answer('{"a":1}'), ms: 900 };
+  exchange(judge, 'user_1', [answer('{"a":1}'), slow]);
+  exchange(judge, 'user_1', [answer('{"a":1}'), { ...slow, end: 'cut' }]);
+  exchange(judge, 'user_1', [answer('{"a":1}'), { ...slow, status: 0, end: 'failed', ms: 30_000 }]);
+  judge.found();
+  const books = judge.docket.books().get('api');
+  const of = (counts: readonly number[] | null | undefined) =>
+    (counts ?? []).reduce((sum, count) => sum + count, 0);
+  expect([of(books?.legacy.latency), of(books?.candidate.latency)]).toEqual([1, 1]);
+  expect(latencyQuantile(books?.candidate.latency ?? [], 0.99)).toBeGreaterThan(890);
 });
 
 test('the name of an event is compared beside what its data says: browsers listen for it', () => {

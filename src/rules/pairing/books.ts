@@ -1,5 +1,6 @@
 // The books of a comparison: every event that was seen has one verdict, or waits for one.
 import { SIDES, type Side } from '../decide.ts';
+import { addLatency, type LatencyCounts, noLatencies } from '../latency.ts';
 import { type Finding, UNJUDGED, type UnjudgedReason, VERDICTS, type Verdict } from '../verdict.ts';
 
 /** One side's counts: `seen` is the sum of all others, with `unjudged` by its reasons. */
@@ -7,6 +8,8 @@ export type SideBooks = {
   seen: number;
   pending: number;
   unjudged: Record<UnjudgedReason, number>;
+  /** How long its answers took, of requests that both answered; null where none was compared. No verdict is due to it. */
+  latency: number[] | null;
 } & Record<Exclude<Verdict, 'unjudged'>, number>;
 
 /** Plain data: can be cloned to another thread, added up, sent as JSON. */
@@ -29,7 +32,18 @@ export function addBooks(into: Books, more: Books): void {
     sum.pending += part.pending;
     for (const verdict of COUNTED) sum[verdict] += part[verdict];
     for (const reason of REASONS) sum.unjudged[reason] += part.unjudged[reason];
+    if (part.latency !== null) sum.latency = addedLatencies(sum.latency, part.latency);
   }
+}
+
+/** Notes how long both took to answer; whoever gave none took no time that says anything. */
+export function bookLatencies(books: Books, took: Readonly<Record<Side, number | null>>): void {
+  if (took.legacy === null || took.candidate === null) return;
+  const { legacy, candidate } = books;
+  legacy.latency ??= noLatencies();
+  candidate.latency ??= noLatencies();
+  addLatency(legacy.latency, took.legacy);
+  addLatency(candidate.latency, took.candidate);
 }
 
 /** Books an event or pair that was not pending: an answer, or a stream's event that is done with at once. */
@@ -67,10 +81,15 @@ function sumOf(books: SideBooks): number {
   return COUNTED.reduce((sum, verdict) => sum + books[verdict], books.pending + unjudgedOf(books));
 }
 
+function addedLatencies(sum: LatencyCounts | null, part: LatencyCounts): number[] {
+  return part.map((count, i) => count + (sum?.[i] ?? 0));
+}
+
 function emptySide(): SideBooks {
   return {
     seen: 0,
     pending: 0,
+    latency: null,
     ...zeros(COUNTED),
     unjudged: zeros(REASONS),
   };
