@@ -153,6 +153,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     guardrails = new Guardrails({
       ...{ signs, writes, evidence, flags: provider, rollbacks, audit, logger },
       loaded: () => loaded,
+      traffic: () => traffic,
     });
     const isolation = new LaneIsolation({
       onPrevented: (event, unseen) => incidents.prevented(event, unseen),

@@ -138,7 +138,8 @@ export type UninspectedBecause = UninspectableBecause | 'no-room' | 'unframeable
 /** Running totals of one route and side; plain numbers, counted on the client's path. */
 export interface LaneCounters {
   sessionsOpen: number;
-  /** Answers under way that are streams of events. */
+  /** Answers under way, and those of them that are streams of events. */
+  answersOpen: number;
   streamsOpen: number;
   /** Of routes: what WebSockets carry, and bodies of HTTP; the bypass counts none. */
   bytesToClient: number;
@@ -195,7 +196,12 @@ export interface RollbackProgress {
   end(): void;
 }
 
-/** What a rollback of a route would meet, as of now. */
+/** Which routes: by name, since open sessions keep one that a new configuration no longer has. */
+export interface RouteScope {
+  has(route: string): boolean;
+}
+
+/** What a rollback of some routes would meet, as of now. */
 export interface RollbackOutlook {
   /** Sessions that the candidate serves: with a leg that stands by, without one, and not to be moved. */
   readonly warm: number;
@@ -203,7 +209,7 @@ export interface RollbackOutlook {
   readonly notMovable: number;
   /** Event streams and other answers under way. */
   readonly answers: number;
-  /** Until the last one is told or dialled; a dial takes its own time besides. */
+  /** Until the last one is told or dialled, all routes in one queue; a dial takes its own time besides. */
   readonly paceMs: number;
 }
 
@@ -218,6 +224,8 @@ export interface TrafficView {
   sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }>;
   /** True while a session or stream of the route is open that has a leg there. */
   hasLeg(route: string, side: Side): boolean;
+  /** True while a session is open, or an answer under way, that comes from there. */
+  serves(route: string, side: Side): boolean;
   /**
    * Begins to end the sessions and streams of routes, spread over `windowMs`, sessions also if they
    * open only now for a client that has asked before. Returns how many are open.
@@ -228,10 +236,11 @@ export interface TrafficView {
   /**
    * Takes everything of these routes that the candidate serves to legacy, at once where a leg stands by.
    * The decisions must say legacy by then. `sever`: they say that the candidate is shown nothing either.
+   * `routes` is asked again later: what has been released by then goes where flags say (`reconsider`).
    */
-  rollBack(routes: ReadonlySet<string>, how?: { readonly sever?: boolean }): RollbackProgress;
-  rollbackOutlook(route: string): RollbackOutlook;
-  /** Asks for every open session's decision anew. */
+  rollBack(routes: RouteScope, how?: { readonly sever?: boolean }): RollbackProgress;
+  rollbackOutlook(routes: RouteScope): RollbackOutlook;
+  /** Asks for every open session's decision anew, once rollbacks have let go of what they do not hold any more. */
   reconsider(): Promise<void>;
   /** Sessions whose handshake is under way. */
   readonly connecting: number;

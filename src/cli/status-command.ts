@@ -1,4 +1,6 @@
 // `cutover status`: a running proxy at a glance.
+
+import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
 import type { BooksView } from '../control/books-view.ts';
 import type { EvidenceStatus, RouteStatus, Status, TrafficStatus } from '../control/status.ts';
@@ -233,23 +235,34 @@ function latchRows({ latch: { held, kept, damaged } }: Status): string[][] {
   return rows.map((text, index) => [index === 0 ? paint('red', 'latch') : '', text]);
 }
 
-/** What a rollback would meet now, of routes that the candidate serves somebody on. */
-function rollbackRows({ routes }: Status): string[][] {
+type Outlook = NonNullable<Status['rollback']>;
+
+/** What a rollback would meet now, of routes that the candidate serves somebody on, and of everything. */
+function rollbackRows({ routes, rollback: all }: Status): string[][] {
   const rows = routes.flatMap(({ name, rollback, staleSince }) => {
-    if (rollback === null) return [];
-    const { warm, toDial, notMovable, answers, paceMs } = rollback;
-    if (warm + toDial + notMovable + answers === 0 && staleSince === null) return [];
-    const found = [
-      `${warm} at once`,
-      ...(toDial > 0 ? [`${toDial} dialled for`] : []),
-      ...(notMovable > 0 ? [`${notMovable} not movable, told to come again`] : []),
-      ...(answers > 0 ? [`${answers} answers and streams ended`] : []),
-      ...(staleSince === null ? [] : [`with --accept-stale: legacy is stale since ${staleSince}`]),
-      ...(paceMs > 0 ? [`the last one after ${duration(Math.ceil(paceMs / 1_000))}`] : []),
-    ];
-    return [`${name}: ${found.join(', ')}`];
+    if (rollback === null || (isNothing(rollback) && staleSince === null)) return [];
+    const stale =
+      staleSince === null ? [] : [`with --accept-stale: legacy is stale since ${staleSince}`];
+    return [`${name}: ${[...meets(rollback), ...stale].join(', ')}`];
   });
+  // More than any route says: all share one queue, and a route may be gone whose sessions are still open.
+  const isMore = routes.every(({ rollback }) => !isDeepStrictEqual(rollback, all));
+  if (all !== null && !isNothing(all) && isMore) rows.push(`everything: ${meets(all).join(', ')}`);
   return rows.map((text, index) => [index === 0 ? 'a rollback' : '', text]);
+}
+
+function isNothing({ warm, toDial, notMovable, answers }: Outlook): boolean {
+  return warm + toDial + notMovable + answers === 0;
+}
+
+function meets({ warm, toDial, notMovable, answers, paceMs }: Outlook): string[] {
+  return [
+    `${warm} at once`,
+    ...(toDial > 0 ? [`${toDial} dialled for`] : []),
+    ...(notMovable > 0 ? [`${notMovable} not movable, told to come again`] : []),
+    ...(answers > 0 ? [`${answers} answers and streams ended`] : []),
+    ...(paceMs > 0 ? [`the last one after ${duration(Math.ceil(paceMs / 1_000))}`] : []),
+  ];
 }
 
 /** Rules that fired of late, and those that can not tell. */

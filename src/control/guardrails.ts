@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
+import type { TrafficView } from '../ports.ts';
 import { type Firings, fire, holding, NONE_FIRED } from '../rules/firing.ts';
 import {
   type Divergence,
@@ -42,6 +43,8 @@ export interface GuardrailsOptions {
   readonly rollbacks: Rollbacks;
   readonly audit: Pick<Audit, 'note'>;
   readonly loaded: () => Loaded;
+  /** Null before the listener is open. */
+  readonly traffic: () => Pick<TrafficView, 'serves'> | null;
   readonly logger: Logger;
   /** ms of a clock that never steps. */
   readonly now?: () => number;
@@ -53,7 +56,10 @@ export interface GuardrailView extends Reading {
 }
 
 export interface RouteGuardrails {
-  /** Why nothing is looked at: `off` (or killed), or a rollback holds the route; null while it is. */
+  /**
+   * Why nothing is looked at: `off` (or killed) and nobody is served by the candidate any more, or a rollback holds the
+   * route; null while it is.
+   */
   readonly idle: 'off' | 'latched' | null;
   /** Whether a stage forward is refused. */
   readonly holds: boolean;
@@ -61,6 +67,8 @@ export interface RouteGuardrails {
 }
 
 interface Watched {
+  /** As it was when it was looked at last: a new configuration may have it no longer. */
+  route: RouteConfig | null;
   /** Totals of each look in the window, oldest first; what was before the last arming is not among them. */
   looks: { readonly at: number; readonly totals: Totals }[];
   readings: readonly Reading[];
@@ -96,13 +104,20 @@ export class Guardrails {
   look(): void {
     this.#looks += 1;
     if (this.#looks % DIVERGENCE_LOOKS === 1) void this.#askDivergence();
-    for (const route of this.#options.loaded().config.routes) this.#lookAt(route);
+    const { routes } = this.#options.loaded().config;
+    for (const route of routes) this.#lookAt(route);
+    for (const [name, { route }] of this.#routes) {
+      if (route === null || routes.some(known => known.name === name)) continue;
+      // It is gone; what is open of it is looked after for as long as the candidate serves it.
+      if (this.#serves(name)) this.#lookAt(route);
+    }
   }
 
   /** An event of the candidate's carries another user's data: acted upon at once. */
   contaminated(name: string): void {
-    const route = this.#options.loaded().config.routes.find(known => known.name === name);
-    if (route === undefined) return;
+    const { routes } = this.#options.loaded().config;
+    const route = routes.find(known => known.name === name) ?? this.#routes.get(name)?.route ?? null;
+    if (route === null) return;
     const watched = this.#of(name);
     // Counted from what was before it, also where it is the first thing that is known of the route.
     if (watched.looks.length === 0) this.#lookAt(route);
@@ -135,7 +150,7 @@ export class Guardrails {
     let watched = this.#routes.get(name);
     if (watched === undefined) {
       watched = {
-        ...{ looks: [], readings: [], firings: NONE_FIRED, divergence: {} },
+        ...{ route: null, looks: [], readings: [], firings: NONE_FIRED, divergence: {} },
         ...{ contaminated: 0, idle: null },
       };
       this.#routes.set(name, watched);
@@ -146,6 +161,7 @@ export class Guardrails {
   #lookAt(route: RouteConfig): void {
     const watched = this.#of(route.name);
     const now = this.#now();
+    watched.route = route;
     watched.idle = this.#idle(route);
     if (watched.idle !== null) {
       // What was before says nothing about what comes after: it begins anew.
@@ -165,7 +181,7 @@ export class Guardrails {
       watched.looks.push({ at: now, totals });
     while ((watched.looks[1]?.at ?? now) <= now - windowMs) watched.looks.shift();
     const window = totalsSince(totals, watched.looks[0]?.totals ?? totals);
-    const serves = (this.#options.flags.stage(route).serve ?? 1) > 0;
+    const serves = (this.#options.flags.stage(route).serve ?? 1) > 0 || this.#serves(route.name);
     const isStale = this.#options.rollbacks.staleSince(route.name) !== null;
     const { divergence } = watched;
     const legacyEver = totals.legacy;
@@ -179,7 +195,13 @@ export class Guardrails {
   #idle(route: RouteConfig): Watched['idle'] {
     if (this.#options.rollbacks.latch.on(route.name) !== null) return 'latched';
     const { name } = this.#options.flags.stage(route);
-    return name === 'off' || name === 'killed' ? 'off' : null;
+    const isOff = name === 'off' || name === 'killed';
+    return isOff && !this.#serves(route.name) ? 'off' : null;
+  }
+
+  /** Whatever flags say by now: sessions that drain or can not be moved, users who are pinned. */
+  #serves(name: string): boolean {
+    return this.#options.traffic()?.serves(name, 'candidate') ?? false;
   }
 
   #calmMs(): number {

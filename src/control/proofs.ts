@@ -68,6 +68,12 @@ interface Remembered extends Watched {
   over: Proof | null;
 }
 
+/** Gives up on what a rollback waits for, once that takes too long. */
+export function endInTime(progress: RollbackProgress, paceMs: number): void {
+  const patience = setTimeout(() => progress.end(), paceMs + PATIENCE_MS).unref();
+  void progress.done.then(() => clearTimeout(patience));
+}
+
 export class Proofs {
   readonly #logger: Logger;
   readonly #remembered = new Map<string, Remembered>();
@@ -113,13 +119,10 @@ export class Proofs {
       if (this.#remembered.size <= MOST_REMEMBERED) break;
       this.#remembered.delete(oldest);
     }
-    const { progress } = watched;
-    const patience = setTimeout(() => progress.end(), watched.paceMs + PATIENCE_MS).unref();
+    const { progress, paceMs } = watched;
+    endInTime(progress, paceMs);
     // Told here: what is pending at the end is no longer so afterwards.
-    void progress.done.then(() => {
-      clearTimeout(patience);
-      void this.#finish(remembered);
-    });
+    void progress.done.then(() => void this.#finish(remembered));
     return proofOf(remembered, null);
   }
 
@@ -156,13 +159,6 @@ export class Proofs {
     const those = [...this.#remembered.values()].filter(({ entry }) => entry.epoch === epoch);
     const last = those.at(-1);
     return last === undefined ? null : (last.over ?? proofOf(last, null));
-  }
-
-  /** Ends the watch of rollbacks by these epochs. */
-  end(epochs: ReadonlySet<number>): void {
-    for (const { entry, progress, over } of this.#remembered.values()) {
-      if (over === null && epochs.has(entry.epoch)) progress.end();
-    }
   }
 
   /** Rejects with the system's error. */

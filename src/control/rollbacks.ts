@@ -6,7 +6,7 @@
 import type { Logger } from 'pino';
 import type { Loaded } from '../config/load.ts';
 import { CutoverError } from '../errors.ts';
-import type { RollbackProgress, TrafficView } from '../ports.ts';
+import type { RollbackProgress, RouteScope, TrafficView } from '../ports.ts';
 import {
   EVERYTHING,
   type Held,
@@ -15,10 +15,11 @@ import {
   type LatchEntry,
   latchOn,
 } from '../rules/latch.ts';
+import { ALL_ROUTES } from '../rules/routes.ts';
 import type { Audit } from './audit.ts';
 import type { FlagProvider } from './flags/provider.ts';
 import type { Latch, Saying } from './latch.ts';
-import { type Command, commandNow, type Proof, type Proofs } from './proofs.ts';
+import { type Command, commandNow, endInTime, type Proof, type Proofs } from './proofs.ts';
 import { routesOf } from './stage-change.ts';
 import type { Staleness } from './staleness.ts';
 
@@ -111,7 +112,7 @@ export class Rollbacks {
     const command = commandNow(this.#now());
     const { reason, by, sever = false, acceptStale = false } = request;
     const scope = request.route ?? EVERYTHING;
-    const routes = routesOf(this.#options, request.route).map(({ name }) => name);
+    const routes = this.#named(request.route);
     const state: Held = sever ? 'severed' : 'latched';
     const stale = acceptStale ? [] : routes.filter(name => this.staleSince(name) !== null);
     // In an emergency one route that has to be asked for twice must not keep the others where they are.
@@ -121,7 +122,8 @@ export class Rollbacks {
     const isHeld = scopes.every(each => heldOf(this.latch.book, each) !== null);
     if (!isHeld) this.#refuseOutdated(request);
     const { entry, changed, written } = this.#hold(state, scopes, { reason, by });
-    const proof = this.#carryOut(entry, command, fresh, changed);
+    const covered = scopes[0] === EVERYTHING ? ALL_ROUTES : new Set(fresh);
+    const proof = this.#carryOut(entry, command, covered, changed);
     if (acceptStale) this.acceptStale(routes);
     if (changed) this.counts[askerOf(by)] += 1;
     this.#options.logger.warn(
@@ -141,7 +143,8 @@ export class Rollbacks {
   async release(request: ReleaseRequest): Promise<Released> {
     const { reason, by } = request;
     const scope = request.route ?? EVERYTHING;
-    routesOf(this.#options, request.route);
+    // What is held can be released, also if a new configuration has no such route.
+    if (heldOf(this.latch.book, scope) === null) routesOf(this.#options, request.route);
     this.#refuseOutdated(request);
     // Who rolls back while this is put on record has the last word.
     const asOf = this.latch.moment();
@@ -152,7 +155,6 @@ export class Rollbacks {
     );
     if (said.changed) {
       this.#options.logger.warn({ scope, reason, by, epoch: said.entry?.epoch }, 'a release');
-      if (before !== null) this.proofs.end(new Set([before.epoch]));
       this.#lookAtStages();
       void this.#options.traffic()?.reconsider();
     }
@@ -164,16 +166,44 @@ export class Rollbacks {
 
   /** Another process has said something: its sessions are moved there, and those that are open here, here. */
   follow(before: LatchBook): void {
-    const { latch } = this;
-    const names = this.#options.loaded().config.routes.map(({ name }) => name);
-    const fresh = names.filter(
-      name => latch.on(name) !== null && latch.on(name) !== latchOn(before, name),
-    );
-    const { logger, traffic } = this.#options;
-    logger.warn({ held: latch.held }, 'another process changed the latch');
-    const sever = fresh.some(name => latch.on(name) === 'severed');
-    if (fresh.length > 0) traffic()?.rollBack(new Set(fresh), { sever });
-    void traffic()?.reconsider();
+    const { book, held } = this.latch;
+    const isFresh = (name: string) => {
+      const now = latchOn(book, name);
+      return now !== null && now !== latchOn(before, name);
+    };
+    this.#options.logger.warn({ held }, 'another process changed the latch');
+    const fresh = this.#named(undefined).filter(isFresh);
+    if (fresh.length > 0) {
+      const sever = fresh.some(name => this.latch.on(name) === 'severed');
+      const { progress, paceMs } = this.#begin({ has: isFresh }, sever);
+      endInTime(progress, paceMs);
+    }
+    void this.#options.traffic()?.reconsider();
+  }
+
+  /** The candidate's, as long as they are held. `paceMs` is how long that takes if nothing goes wrong. */
+  #begin(covered: RouteScope, sever: boolean): { progress: RollbackProgress; paceMs: number } {
+    const traffic = this.#options.traffic();
+    if (traffic === null) return { progress: NOTHING_OPEN, paceMs: 0 };
+    const { paceMs } = traffic.rollbackOutlook(covered);
+    const held = { has: (name: string) => covered.has(name) && this.latch.on(name) !== null };
+    return { progress: traffic.rollBack(held, { sever }), paceMs };
+  }
+
+  /**
+   * Names of the route that is asked for, or of all: those of the configuration, and of one before it where the
+   * candidate serves somebody still. Throws `CutoverError('no-such-route')`.
+   */
+  #named(route: string | undefined): readonly string[] {
+    const { loaded, traffic } = this.#options;
+    const names = loaded().config.routes.map(({ name }) => name);
+    const gone = new Set<string>();
+    for (const { route: name } of traffic()?.counters() ?? []) {
+      if (!names.includes(name) && traffic()?.serves(name, 'candidate')) gone.add(name);
+    }
+    if (route !== undefined && gone.has(route)) return [route];
+    if (route === undefined) return [...names, ...gone];
+    return routesOf(this.#options, route).map(({ name }) => name);
   }
 
   /** All of them in force when this returns. The entry is the last one that is new, if any is. */
@@ -188,31 +218,23 @@ export class Rollbacks {
   #carryOut(
     entry: LatchEntry,
     command: Command,
-    routes: readonly string[],
+    covered: RouteScope,
     isNew: boolean,
   ): Proof | null {
     const known = isNew ? null : this.proofs.ofEpoch(entry.epoch);
-    const left = (): number => this.#leftOnCandidate(routes);
+    const left = (): number => this.#leftOnCandidate(covered);
     // What was left the last time may have gone over meanwhile; then it is proven anew.
     const isSettled = known?.state === 'running' || (left() === 0 && known?.state !== 'partly');
     if (!isNew && isSettled) return known;
-    const traffic = this.#options.traffic();
-    const outlooks = routes.map(name => traffic?.rollbackOutlook(name).paceMs ?? 0);
-    const sever = entry.state === 'severed';
-    const progress = traffic?.rollBack(new Set(routes), { sever }) ?? NOTHING_OPEN;
-    return this.proofs.watch({
-      ...{ entry, command, progress, leftOnCandidate: left },
-      paceMs: Math.max(0, ...outlooks),
-    });
+    const begun = this.#begin(covered, entry.state === 'severed');
+    return this.proofs.watch({ entry, command, ...begun, leftOnCandidate: left });
   }
 
-  #leftOnCandidate(routes: readonly string[]): number {
-    const traffic = this.#options.traffic();
-    return routes.reduce((sum, name) => {
-      if (traffic === null) return sum;
-      const { warm, toDial, notMovable, answers } = traffic.rollbackOutlook(name);
-      return sum + warm + toDial + notMovable + answers;
-    }, 0);
+  #leftOnCandidate(covered: RouteScope): number {
+    const outlook = this.#options.traffic()?.rollbackOutlook(covered);
+    if (outlook === undefined) return 0;
+    const { warm, toDial, notMovable, answers } = outlook;
+    return warm + toDial + notMovable + answers;
   }
 
   /**
@@ -220,13 +242,13 @@ export class Rollbacks {
    * begins with stage `complete`, and does not end with that.
    */
   staleSince(name: string): string | null {
+    if (this.latch.on(name) !== null) return null;
     const { loaded, flags, staleness } = this.#options;
     const route = loaded().config.routes.find(known => known.name === name);
-    if (route === undefined || this.latch.on(name) !== null) return null;
-    const stage = flags.stage(route);
-    if (stage.name === 'complete') staleness.begin(name);
+    const stage = route === undefined ? null : flags.stage(route);
+    if (stage?.name === 'complete') staleness.begin(name);
     // Flags that somebody has edited by himself: what legacy knows is what users see from here on.
-    else if (stage.kill || stage.serve === 0) staleness.end(name);
+    else if (stage?.kill || stage?.serve === 0) staleness.end(name);
     return staleness.since(name);
   }
 

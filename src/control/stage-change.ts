@@ -84,6 +84,8 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     // Asked before it changes: by what comes after, nobody can tell any more.
     const staleSince = acceptStale ? null : proxy.rollbacks.staleSince(route.name);
     try {
+      // Again: a rollback or a guardrail may have come while services and the disk were asked.
+      if (isForward(plan.before, plan.after)) refuseForward(proxy, route);
       const change = request.dryRun
         ? await preview(proxy, route, plan)
         : await carryOut(proxy, route, plan, wanted);

@@ -7,7 +7,7 @@ import type { Side } from '../rules/decide.ts';
 import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
 import type { Held } from '../rules/latch.ts';
-import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
+import { ALL_ROUTES, BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import type { UnitKind } from '../rules/unit-tracker.ts';
 import { type BooksView, booksView, type JudgeStatus, judgeStatus } from './books-view.ts';
 import { type BypassView, bypassView } from './bypass-change.ts';
@@ -112,6 +112,11 @@ export interface Status extends Readiness {
   readonly bypass: TrafficStatus & BypassView;
   readonly writes: WritesView;
   readonly latch: LatchView;
+  /**
+   * What a rollback of everything would meet now, with what is open of routes that the configuration no longer has.
+   * All of them share one queue.
+   */
+  readonly rollback: RollbackOutlook | null;
   readonly flags: {
     readonly provider: ProviderKind;
     readonly revision: string;
@@ -178,7 +183,7 @@ export async function statusOf(
         ...{ name, path, protocol, writes, stage, flags, divergence },
         latch: proxy.rollbacks.latch.on(name),
         guardrails: proxy.guardrails.of(name),
-        rollback: traffic?.rollbackOutlook(name) ?? null,
+        rollback: traffic?.rollbackOutlook(new Set([name])) ?? null,
         staleSince: proxy.rollbacks.staleSince(name),
         isolation: isolationView(proxy, route),
         ...{ books: compared, ...trafficOf(name) },
@@ -191,6 +196,7 @@ export async function statusOf(
     bypass: { ...bypassView(proxy), ...trafficOf(BYPASS_NAME) },
     writes: writesView(proxy),
     latch: latchView(proxy.rollbacks.latch),
+    rollback: traffic?.rollbackOutlook(ALL_ROUTES) ?? null,
     flags: flagStatus(proxy, nowMs),
     judge: judgeStatus(proxy.judge),
     evidence: evidenceStatus(proxy.evidence.state),

@@ -6,6 +6,9 @@ export const BYPASS_NAME = 'bypass';
 /** No route may be called so; `none` is what is counted before a route is known. */
 export const RESERVED_NAMES: readonly string[] = [UNROUTED_NAME, BYPASS_NAME, 'none'];
 
+/** Whatever a route is called, by this configuration or one before it. */
+export const ALL_ROUTES = { has: (_route: string): boolean => true };
+
 export interface RoutePattern {
   readonly name: string;
   /** `/ws` for exactly that path, `/api/*` for `/api` and everything below. */

@@ -21,6 +21,12 @@ export class Counters {
     return lane !== undefined && lane.sessionsOpen + lane.streamsOpen + lane.secondLegsOpen > 0;
   }
 
+  /** True while a session is open, or an answer under way, that comes from there. */
+  serves(route: string, side: Side): boolean {
+    const lane = this.#byRoute.get(route)?.[side];
+    return lane !== undefined && lane.sessionsOpen + lane.answersOpen > 0;
+  }
+
   *entries(): Iterable<{ route: string; side: Side; counters: LaneCounters }> {
     for (const [route, both] of this.#byRoute) {
       yield { route, side: 'legacy', counters: both.legacy };
@@ -32,6 +38,7 @@ export class Counters {
 function none(): LaneCounters {
   return {
     sessionsOpen: 0,
+    answersOpen: 0,
     streamsOpen: 0,
     requests: 0,
     bytesToClient: 0,

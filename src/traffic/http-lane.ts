@@ -12,6 +12,7 @@ import type {
   Decided,
   Decider,
   IsolationWatch,
+  RouteScope,
   Tap,
   TrafficObserver,
   TwinSampling,
@@ -202,16 +203,8 @@ export class HttpLane {
   }
 
   /** Those routes show the candidate nothing any more. */
-  sever(routes: ReadonlySet<string>): void {
+  sever(routes: RouteScope): void {
     this.#shadows.sever('candidate', routes);
-  }
-
-  answersOf(route: string, side: Side): number {
-    let count = 0;
-    this.#answers.each(answer => {
-      if (answer.side === side && answer.route === route) count += 1;
-    });
-    return count;
   }
 
   close(): void {
@@ -542,9 +535,11 @@ export class HttpLane {
     });
     this.#answers.add(answer);
     discardRest(incoming, response);
+    lane.answersOpen += 1;
     if (route.protocol === 'sse') lane.streamsOpen += 1;
     response.on('close', () => {
       this.#answers.delete(answer);
+      lane.answersOpen -= 1;
       if (route.protocol === 'sse') lane.streamsOpen -= 1;
       const durationMs = performance.now() - startedAt;
       // A client may leave before there is an answer.

@@ -1,5 +1,6 @@
 // Second legs whose client has left. What the primary said last may have its counterpart still on its way:
 // they are heard until nothing waits for one any more, and no longer than the judge would wait.
+import type { RouteScope } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 
 /** The judge's window, and the second that a sweep may be late. */
@@ -46,7 +47,7 @@ export class ReadingOn {
   }
 
   /** Nothing of those routes goes to that side any more. */
-  sever(side: Side, routes: ReadonlySet<string>): void {
+  sever(side: Side, routes: RouteScope): void {
     for (const leg of this.#legs.keys())
       if (leg.side === side && routes.has(leg.route)) this.#leave(leg);
   }

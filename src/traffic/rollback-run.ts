@@ -1,10 +1,18 @@
 // One rollback in the lanes: which sessions and answers it found on the candidate, what became of each, and
 // when the candidate's last byte went to a client.
 import type { Writable } from 'node:stream';
-import type { AnswerTally, MoveKind, RollbackProgress, SessionTally } from '../ports.ts';
+import type {
+  AnswerTally,
+  MoveKind,
+  RollbackProgress,
+  RouteScope,
+  SessionTally,
+} from '../ports.ts';
 
 /** A session, as far as a rollback is concerned with it. */
 export interface RolledBack {
+  /** The name of its route. */
+  readonly route: string;
   /** More than one where a wider or harsher one was asked for before the first was over. */
   rollbacks: readonly RollbackRun[];
   /** Where its bytes go. */
@@ -17,7 +25,8 @@ export type RolledBackAnswer = RolledBack;
 type Outcome = 'inPlace' | 'redialled' | 'closed' | 'left';
 
 export class RollbackRun implements RollbackProgress {
-  readonly routes: ReadonlySet<string>;
+  /** What it holds, as of now. */
+  readonly routes: RouteScope;
   readonly done: Promise<void>;
   lastCandidateByteAt: number | null = null;
   readonly #settled = { inPlace: 0, redialled: 0, closed: 0, left: 0 };
@@ -25,6 +34,8 @@ export class RollbackRun implements RollbackProgress {
   readonly #failed = new Set<RolledBack>();
   readonly #answers = { finished: 0, ended: 0 };
   readonly #pendingAnswers = new Set<RolledBackAnswer>();
+  /** Were pending when their route was released, and stay so. */
+  readonly #released = { sessions: 0, answers: 0 };
   /** Sessions that are being opened, and may turn out to be the candidate's. */
   #opening = 0;
   /** Waiting for each client in this process when the candidate's last byte had been handed over. */
@@ -35,7 +46,7 @@ export class RollbackRun implements RollbackProgress {
   #ended = false;
 
   /** `onEnd` is called once, before `done` settles. */
-  constructor(routes: ReadonlySet<string>, onEnd: (run: RollbackRun) => void) {
+  constructor(routes: RouteScope, onEnd: (run: RollbackRun) => void) {
     this.routes = routes;
     this.#onEnd = onEnd;
     this.done = new Promise(resolve => {
@@ -45,14 +56,15 @@ export class RollbackRun implements RollbackProgress {
 
   get sessions(): SessionTally {
     const { inPlace, redialled, closed, left } = this.#settled;
-    const [failed, pending] = [this.#failed.size, this.#pending.size + this.#opening];
+    const failed = this.#failed.size;
+    const pending = this.#pending.size + this.#opening + this.#released.sessions;
     const affected = inPlace + redialled + closed + left + failed + pending;
     return { affected, inPlace, redialled, closed, left, failed, pending };
   }
 
   get answers(): AnswerTally {
     const { finished, ended } = this.#answers;
-    const pending = this.#pendingAnswers.size;
+    const pending = this.#pendingAnswers.size + this.#released.answers;
     return { affected: finished + ended + pending, finished, ended, pending };
   }
 
@@ -108,9 +120,24 @@ export class RollbackRun implements RollbackProgress {
   }
 
   answerOver(answer: RolledBackAnswer, how: 'finished' | 'ended'): void {
-    answer.rollbacks = answer.rollbacks.filter(run => run !== this);
+    this.#leave(answer);
     if (!this.#pendingAnswers.delete(answer)) return;
     this.#answers[how] += 1;
+    this.settle();
+  }
+
+  /** Nobody waits any longer for those whose route it does not hold now: they go where flags say. */
+  letGo(): void {
+    const isReleased = ({ route }: RolledBack) => !this.routes.has(route);
+    for (const session of [...this.#pending, ...this.#failed].filter(isReleased)) {
+      this.#leave(session);
+      if (this.#pending.delete(session)) this.#released.sessions += 1;
+    }
+    for (const answer of [...this.#pendingAnswers].filter(isReleased)) {
+      this.#leave(answer);
+      this.#pendingAnswers.delete(answer);
+      this.#released.answers += 1;
+    }
     this.settle();
   }
 
@@ -123,16 +150,15 @@ export class RollbackRun implements RollbackProgress {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    for (const session of [...this.#pending, ...this.#failed]) this.#leave(session);
-    for (const answer of this.#pendingAnswers) {
-      answer.rollbacks = answer.rollbacks.filter(run => run !== this);
+    for (const each of [...this.#pending, ...this.#failed, ...this.#pendingAnswers]) {
+      this.#leave(each);
     }
     this.#onEnd(this);
     this.#resolve();
   }
 
-  #leave(session: RolledBack): void {
-    session.rollbacks = session.rollbacks.filter(run => run !== this);
+  #leave(whose: RolledBack): void {
+    whose.rollbacks = whose.rollbacks.filter(run => run !== this);
   }
 
   #settle(session: RolledBack, outcome: Outcome): void {

@@ -133,6 +133,10 @@ export class Session implements SecondLegListener, RolledBack {
     this.#legProgress = new Progress(facts.startedAt);
   }
 
+  get route(): string {
+    return this.facts.route.name;
+  }
+
   get decision(): Decision {
     return this.decided.decision;
   }

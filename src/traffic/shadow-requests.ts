@@ -1,6 +1,6 @@
 // Requests that the other service is shown too: its answers are compared and thrown away, and nobody
 // waits for them.
-import type { SecondLegEnd, TrafficObserver } from '../ports.ts';
+import type { RouteScope, SecondLegEnd, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
 import { Breaker } from './breaker.ts';
@@ -69,7 +69,7 @@ export class ShadowRequests {
   }
 
   /** Nothing of those routes goes to that side any more: what is under way is given up. */
-  sever(side: Side, routes: ReadonlySet<string>): void {
+  sever(side: Side, routes: RouteScope): void {
     const those: Sent[] = [];
     this.#sent.each(sent => {
       if (sent.side === side && routes.has(sent.route)) those.push(sent);

@@ -14,6 +14,7 @@ import type {
   LaneCounters,
   RollbackOutlook,
   RollbackProgress,
+  RouteScope,
   Tap,
   TrafficObserver,
   TrafficView,
@@ -132,6 +133,10 @@ export class Traffic implements TrafficView {
     return this.#counters.hasLeg(route, side);
   }
 
+  serves(route: string, side: Side): boolean {
+    return this.#counters.serves(route, side);
+  }
+
   *sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
     for (const { facts, leg } of this.#webSockets.sessions) {
       const { id, subject } = facts;
@@ -178,7 +183,7 @@ export class Traffic implements TrafficView {
     await this.#webSockets.reconsider();
   }
 
-  rollBack(routes: ReadonlySet<string>, { sever = false } = {}): RollbackProgress {
+  rollBack(routes: RouteScope, { sever = false } = {}): RollbackProgress {
     const run = new RollbackRun(routes, ended => this.#webSockets.rolledBack(ended));
     this.#webSockets.rollBack(run);
     this.#http.rollBack(run);
@@ -192,9 +197,12 @@ export class Traffic implements TrafficView {
     return run;
   }
 
-  rollbackOutlook(route: string): RollbackOutlook {
-    const answers = this.#http.answersOf(route, 'candidate');
-    return { ...this.#webSockets.rollbackOutlook(route), answers };
+  rollbackOutlook(routes: RouteScope): RollbackOutlook {
+    let answers = 0;
+    for (const { route, side, counters } of this.#counters.entries()) {
+      if (side === 'candidate' && routes.has(route)) answers += counters.answersOpen;
+    }
+    return { ...this.#webSockets.rollbackOutlook(routes), answers };
   }
 
   endOpen(windowMs: number): number {

@@ -15,6 +15,7 @@ import type {
   LaneCounters,
   MoveKind,
   RollbackOutlook,
+  RouteScope,
   Tap,
   TrafficObserver,
   TwinSampling,
@@ -216,8 +217,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   #catchUp(session: Session): void {
-    const { name } = session.facts.route;
-    const runs = [...this.#rollbacks].filter(({ routes }) => routes.has(name));
+    const runs = [...this.#rollbacks].filter(({ routes }) => routes.has(session.route));
     const leaves =
       runs.length === 0
         ? [this.#reconsider(session)]
@@ -392,9 +392,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /**
    * Asks for the decision of every open session anew: whoever is served by another side now moves as
    * its route says, and what is compared with follows. Gives way to traffic often; a change in the
-   * middle of it begins it anew.
+   * middle of it begins it anew. What rollbacks do not hold any more they let go of first.
    */
   async reconsider(): Promise<void> {
+    for (const rollback of this.#rollbacks) rollback.letGo();
     this.#changes += 1;
     const run = this.#changes;
     let end = performance.now() + SLICE_MS;
@@ -419,7 +420,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       if (run.routes.has(route) && side === 'candidate') over.push(run.opening());
     }
     for (const session of this.sessions) {
-      if (!run.routes.has(session.facts.route.name)) continue;
+      if (!run.routes.has(session.route)) continue;
       if (this.#rollBack(session, run) === 'reconnect') this.#departures.add(session);
     }
   }
@@ -437,10 +438,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const isThere = session.leg.side === 'candidate';
     if (!isThere && wanted !== 'candidate' && phase === 'steady') return;
     // In the middle of a move to the candidate as well: it stays, unless legacy has died.
-    const isUnderWay = session.rollbacks.length > 0;
+    const isOnItsWay = phase !== 'steady' || (wanted ?? session.cutTo) === 'legacy';
+    const isUnderWay = session.rollbacks.length > 0 && isOnItsWay;
     if (isThere || phase !== 'steady') run.join(session);
     // It goes as the first one said; what is decided for it is asked for when it is there.
     if (isUnderWay) return;
+    // Again: it keeps its turn, or has a new one.
     if (isThere && !this.#isToMove(session)) return 'reconnect';
     this.#handovers.moveAtOnce(session, 'legacy');
   }
@@ -457,11 +460,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     return this.#options.decider(facts.route, facts.subject).decision.primary !== leg.side;
   }
 
-  /** What a rollback of the route would meet; `paceMs` without answers. */
-  rollbackOutlook(route: string): Omit<RollbackOutlook, 'answers'> {
+  /** What a rollback of those routes would meet; `paceMs` without answers. */
+  rollbackOutlook(routes: RouteScope): Omit<RollbackOutlook, 'answers'> {
     const count = { warm: 0, toDial: 0, notMovable: 0 };
     for (const session of this.sessions) {
-      if (session.facts.route.name !== route || session.leg.side !== 'candidate') continue;
+      if (session.leg.side !== 'candidate' || !routes.has(session.route)) continue;
       // It has had its last byte, and only its client has still to close, or to be told.
       if (session.cut || session.isLeaving) continue;
       if (!this.#isToMove(session)) count.notMovable += 1;
@@ -508,7 +511,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   /** Those routes show the candidate nothing any more; open sessions ask for their decisions anew. */
-  sever(routes: ReadonlySet<string>): void {
+  sever(routes: RouteScope): void {
     this.#readingOn.sever('candidate', routes);
   }
 

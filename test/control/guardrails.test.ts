@@ -105,6 +105,37 @@ describe('in canary', () => {
     expect(() => op.guardrails.refuseForward('events')).not.toThrow();
   });
 
+  // The fault: by the stage nobody was served, and what the candidate sent to those who were meant nothing.
+  test.each(['off', 'shadow', 'killed'])(
+    'in stage %s whoever the candidate serves still is taken back when it leaks, and nobody else is held',
+    async stage => {
+      op.traffic.open('events', 'candidate', 'u1');
+      await changeStage(op.proxy, { route: 'events', stage });
+      op.guardrails.look();
+      expect(op.guardrails.of('events').idle).toBeNull();
+      op.guardrails.contaminated('events');
+      expect(held()).toBe('latched');
+      expect(op.traffic.rollbacks).toMatchObject([{ routes: ['events'] }]);
+      await op.rollbacks.release({ route: 'events', reason: 'seen', by: 'operator' });
+      op.guardrails.look();
+      op.guardrails.contaminated('events');
+      expect(held()).toBeNull();
+      expect(op.guardrails.of('events').idle).toBe(stage === 'shadow' ? null : 'off');
+    },
+  );
+
+  // The fault: what leaked on a route that is not in the configuration any more was let pass.
+  test('what is open of a route that a new configuration does not have is taken back as well', () => {
+    op.traffic.open('events', 'candidate', 'u1');
+    const { config } = op.proxy.loaded();
+    const routes = config.routes.filter(({ name }) => name !== 'events');
+    op.state.config = { ...config, routes };
+    op.guardrails.look();
+    op.guardrails.contaminated('events');
+    expect(held()).toBe('latched');
+    expect(op.traffic.sessions).toMatchObject([{ side: 'legacy' }]);
+  });
+
   test('an unknown or other route is not touched', () => {
     op.guardrails.contaminated('gone');
     bad();
@@ -121,6 +152,30 @@ test.each(['legacy', 'candidate'] as const)(
       changeStage(op.proxy, { route: 'events', stage: 'canary', percent: 10 }),
     ).rejects.toThrow(`the ${side} service can not be reached (ECONNREFUSED)`);
     await changeStage(op.proxy, { route: 'events', stage: 'canary', percent: 1 });
+  },
+);
+
+// The fault: it went forward under the rollback, and a release then sent everybody.
+test.each(['rollback', 'guardrail'])(
+  'a stage forward that waits when a %s comes is refused',
+  async what => {
+    op = await operated({ 'events.json': flagsFor('events', 'canary', 10) });
+    op.guardrails.look();
+    const { promise: reached, resolve: isAsked } = Promise.withResolvers<void>();
+    const { promise: answer, resolve: goOn } = Promise.withResolvers<null>();
+    op.proxy.unreachable = () => {
+      isAsked();
+      return answer;
+    };
+    const changing = changeStage(op.proxy, { route: 'events', stage: 'live' });
+    changing.catch(() => undefined);
+    await reached;
+    if (what === 'guardrail') op.guardrails.contaminated('events');
+    else await op.rollbacks.rollback({ route: 'events', reason: 'leak', by: 'operator' });
+    goOn(null);
+    await expect(changing).rejects.toThrow('a rollback holds events on legacy');
+    const [events] = op.proxy.loaded().config.routes;
+    expect(events && op.flags.stage(events)).toMatchObject({ name: 'canary', serve: 100 });
   },
 );
 

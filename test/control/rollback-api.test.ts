@@ -223,6 +223,24 @@ test('66: where the disk refuses at the start the next proof is kept once it doe
   expect(proofs.unkept).toBe(1);
 });
 
+// The fault: it was watched for as long as its slowest route takes, though all of them share one queue.
+test('a rollback of several routes is watched for as long as all of them take, and some', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    op.traffic.movesPerS = 1;
+    op.traffic.open('events', 'candidate', ...users(10));
+    op.traffic.open('api', 'candidate', ...users(10));
+    const { proof } = await op.rollbacks.rollback({ reason, by: 'operator' });
+    const state = async () => (await op.rollbacks.proofs.find(proof?.id ?? ''))?.state;
+    await vi.advanceTimersByTimeAsync(34_000);
+    expect(await state()).toBe('running');
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(await state()).toBe('complete');
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test('a release lets flags decide again, and moves sessions back', async () => {
   await post('/rollback', { reason });
   const { body } = await post('/release', { reason: 'fixed' }).expect(200);

@@ -91,7 +91,7 @@ describe.skipIf(!hasProgram(CHROMIUM, 'chromium'))('a page', () => {
         const { socket, steps } = globalThis as unknown as { socket: WebSocket; steps: number[] };
         return { state: socket.readyState, steps };
       });
-    const isWarm = () => proxy.traffic.rollbackOutlook('events').warm === 1;
+    const isWarm = () => proxy.traffic.rollbackOutlook(new Set(['events'])).warm === 1;
     const side = () => sidesOf(proxy).get('user_1001');
 
     let posted = 0;

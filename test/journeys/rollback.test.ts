@@ -51,7 +51,10 @@ async function user(listen: string, name: string): Promise<WebSocket> {
 const users = (listen: string, count: number) =>
   Promise.all(Array.from({ length: count }, (_, i) => user(listen, `user_${1001 + i}`)));
 const warm = (up: Stack, count: number) =>
-  until('all second legs stand', () => up.proxy.traffic.rollbackOutlook('events').warm === count);
+  until(
+    'all second legs stand',
+    () => up.proxy.traffic.rollbackOutlook(new Set(['events'])).warm === count,
+  );
 
 describe('an operator', () => {
   let up: Stack;
@@ -450,7 +453,10 @@ test('53: with the candidate killed by -9 under load its sessions go on with leg
   });
   open.push(proxy);
   const { sockets, post, haveAll } = await readers(proxy.listen, NAMES);
-  await until('all are warm', () => proxy.traffic.rollbackOutlook('events').warm === NAMES.length);
+  await until(
+    'all are warm',
+    () => proxy.traffic.rollbackOutlook(new Set(['events'])).warm === NAMES.length,
+  );
   for (let i = 0; i < 5; i += 1) await post();
   const posting = post();
   candidate.kill('SIGKILL');

@@ -29,6 +29,7 @@ import type {
   LaneCounters,
   RollbackOutlook,
   RollbackProgress,
+  RouteScope,
   TrafficView,
 } from '../../src/ports.ts';
 import type { Side, Subject } from '../../src/rules/decide.ts';
@@ -62,6 +63,14 @@ export class FakeTraffic implements TrafficView {
   readonly endings: number[] = [];
   readonly sessions: { route: string; subject: Subject | null; side: Side }[] = [];
   readonly totals = new Map<string, LaneCounters>();
+  /** So many sessions go to legacy a second; without it all at once. */
+  movesPerS = Number.POSITIVE_INFINITY;
+  readonly #routes: readonly string[];
+
+  /** Of the configuration. */
+  constructor(routes: readonly string[] = []) {
+    this.#routes = routes;
+  }
 
   open(route: string, side: Side, ...ids: readonly string[]): void {
     for (const id of ids) this.sessions.push({ route, side, subject: user(id) });
@@ -72,6 +81,7 @@ export class FakeTraffic implements TrafficView {
     const key = `${route} ${side}`;
     const found = this.totals.get(key) ?? {
       sessionsOpen: 0,
+      answersOpen: 0,
       streamsOpen: 0,
       requests: 0,
       bytesToClient: 0,
@@ -89,6 +99,11 @@ export class FakeTraffic implements TrafficView {
     return sessionsOpen + streamsOpen + secondLegsOpen > 0;
   }
 
+  serves(route: string, side: Side): boolean {
+    const { sessionsOpen, answersOpen } = this.of(route, side);
+    return sessionsOpen + answersOpen > 0;
+  }
+
   endOpen(windowMs: number): number {
     this.endings.push(windowMs);
     return this.sessions.length;
@@ -100,29 +115,42 @@ export class FakeTraffic implements TrafficView {
   }
 
   /** Routes of each rollback, and which of them severed. */
-  readonly rollbacks: { routes: string[]; sever: boolean; progress: FakeProgress }[] = [];
+  readonly rollbacks: {
+    routes: string[];
+    sever: boolean;
+    progress: FakeProgress;
+    held: RouteScope;
+  }[] = [];
   /** How often decisions were to be asked for anew. */
   reconsidered = 0;
 
-  rollBack(routes: ReadonlySet<string>, { sever = false } = {}): RollbackProgress {
+  rollBack(held: RouteScope, { sever = false } = {}): RollbackProgress {
     const progress = new FakeProgress();
-    this.rollbacks.push({ routes: [...routes], sever, progress });
+    const names = [...this.#routes, ...this.sessions.map(({ route }) => route)];
+    const routes = [...new Set(names)].filter(name => held.has(name));
+    this.rollbacks.push({ routes, sever, progress, held });
     for (const session of this.sessions) {
-      if (!routes.has(session.route) || session.side === 'legacy') continue;
+      if (!held.has(session.route) || session.side === 'legacy') continue;
       session.side = 'legacy';
+      this.of(session.route, 'candidate').sessionsOpen -= 1;
+      this.of(session.route, 'legacy').sessionsOpen += 1;
       progress.sessions.affected += 1;
       progress.sessions.inPlace += 1;
     }
     return progress;
   }
 
-  rollbackOutlook(route: string): RollbackOutlook {
-    const warm = this.sessions.filter(s => s.route === route && s.side === 'candidate').length;
-    return { warm, toDial: 0, notMovable: 0, answers: 0, paceMs: 0 };
+  rollbackOutlook(routes: RouteScope): RollbackOutlook {
+    const warm = this.sessions.filter(s => routes.has(s.route) && s.side === 'candidate').length;
+    const paceMs = (warm * 1_000) / this.movesPerS;
+    return { warm, toDial: 0, notMovable: 0, answers: 0, paceMs };
   }
 
   async reconsider(): Promise<void> {
     this.reconsidered += 1;
+    for (const { routes, held, progress } of this.rollbacks) {
+      if (!routes.some(name => held.has(name))) progress.end();
+    }
   }
 
   *counters() {
@@ -191,6 +219,8 @@ export interface Operated {
     warnings: string[];
     /** Why services can not be connected to. */
     unreachable: Partial<Record<Side, string>>;
+    /** The one in force. */
+    config: Loaded['config'];
   };
   /** Writes a flag file of the folder. */
   write(file: string, features: readonly FeatureLike[] | string): Promise<void>;
@@ -225,18 +255,21 @@ export async function operated(
     routes,
     flags: { dir },
   });
-  const loaded: Loaded = { config, file: '/etc/cutover.yaml', secrets: { ca: {} }, noise: {} };
   const logged: string[] = [];
   const logger = pino({ level: 'debug' }, { write: line => void logged.push(line) });
   const flags = await openFileFlags({ dir, routes: () => config.routes, logger });
-  const traffic = new FakeTraffic();
+  const traffic = new FakeTraffic(config.routes.map(({ name }) => name));
   const state: Operated['state'] = {
     traffic,
     lock: 'held',
     lastReload: null,
     warnings: [],
     unreachable: {},
+    config,
   };
+  const loaded = (): Loaded => ({
+    ...{ config: state.config, file: '/etc/cutover.yaml', secrets: { ca: {} }, noise: {} },
+  });
   const stateDir = await mkdtemp(path.join(tmpdir(), 'cutover-operator-state-'));
   const bypass = await Bypass.open(stateDir);
   const audit = new Audit(logger);
@@ -248,7 +281,7 @@ export async function operated(
   await staleness.keepIn(stateDir);
   const rollbacks = new Rollbacks({
     ...{ latch, audit, proofs, staleness, flags, logger },
-    loaded: () => loaded,
+    loaded,
     traffic: () => state.traffic,
   });
   const writes = new WriteSplits(logger);
@@ -258,7 +291,8 @@ export async function operated(
   const clock = { ms: 0 };
   const guardrails = new Guardrails({
     ...{ signs, writes, evidence, flags, rollbacks, audit, logger },
-    loaded: () => loaded,
+    loaded,
+    traffic: () => state.traffic,
     now: () => clock.ms,
   });
   const judge = NOTHING_JUDGED;
@@ -289,7 +323,7 @@ export async function operated(
       latch: latch.on(name),
       legsOn: [],
     })),
-    loaded: () => loaded,
+    loaded,
     loadedAt: () => startedAt,
     lastReload: () => state.lastReload,
     traffic: () => state.traffic,

@@ -611,7 +611,7 @@ test('a session that is to drain is told to reconnect once its time is over, unl
 
 test('a standby that has said its last word is no way back, however long its connection stays', async () => {
   const { front, legacy } = await line({ primary: 'candidate' });
-  const warm = () => front.traffic.rollbackOutlook(ROUTE.name).warm;
+  const warm = () => front.traffic.rollbackOutlook(new Set([ROUTE.name])).warm;
   expect(warm()).toBe(1);
   const raw = (legacy.sockets[0] as unknown as { _socket: net.Socket })._socket;
   // It does not hear the answer, and so does not close.

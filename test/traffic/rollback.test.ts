@@ -132,7 +132,7 @@ test('54: sessions whose second leg stands by go all at once; nobody is closed, 
   };
   speak();
   await until('all have one', () => clients.every(({ read }) => read.length === 1));
-  expect(front.traffic.rollbackOutlook('events')).toMatchObject({
+  expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({
     warm: 400,
     toDial: 0,
     paceMs: 0,
@@ -151,7 +151,7 @@ test('54: sessions whose second leg stands by go all at once; nobody is closed, 
     expect(code).toBeNull();
   }
   expect(progress.sessions).toEqual({ ...NONE, affected: 400, inPlace: 400 });
-  expect(front.traffic.rollbackOutlook('events').warm).toBe(0);
+  expect(front.traffic.rollbackOutlook(new Set(['events'])).warm).toBe(0);
 });
 
 test('without second legs they are dialled at the pace that is set, whoever was active last first', async () => {
@@ -169,7 +169,10 @@ test('without second legs they are dialled at the pace that is set, whoever was 
   candidate.sockets[20]?.close(1000);
   const isOver = () => front.reports.some(({ kind }) => kind === 'closed');
   await until('the lane has looked', isOver);
-  expect(front.traffic.rollbackOutlook('events')).toMatchObject({ toDial: 20, paceMs: 1_000 });
+  expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({
+    toDial: 20,
+    paceMs: 1_000,
+  });
   const progress = rollBack();
   await over(progress);
   expect(progress.sessions).toEqual({ ...NONE, affected: 20, redialled: 20 });
@@ -294,11 +297,14 @@ describe.each([
     for (const socket of candidate.sockets) socket.on('message', data => heard.push(String(data)));
     for (const { socket } of clients) socket.send('hello');
     await until('it is heard', () => heard.length === 12);
-    expect(front.traffic.rollbackOutlook('events')).toMatchObject({ notMovable: 12, paceMs: 600 });
+    expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({
+      notMovable: 12,
+      paceMs: 600,
+    });
     const progress = rollBack();
     await progress.done;
     // The proof counts anew now: a client that has still to answer the close is on no candidate.
-    expect(front.traffic.rollbackOutlook('events').notMovable).toBe(0);
+    expect(front.traffic.rollbackOutlook(new Set(['events'])).notMovable).toBe(0);
     await until('all are told', () => clients.every(({ code }) => code !== null));
     expect(clients.map(({ code }) => code)).toEqual(clients.map(() => 1012));
     expect(progress.sessions).toEqual({ ...NONE, affected: 12, closed: 12 });
@@ -635,7 +641,7 @@ test('a second rollback has the sessions of the first one in its tally, too, and
   expect(second.sessions).toEqual({ ...NONE, affected: 3, pending: 3 });
   const third = front.traffic.rollBack(new Set(['events', 'another']));
   await over(second);
-  expect(front.traffic.rollbackOutlook('events')).toMatchObject({ warm: 0, toDial: 0 });
+  expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({ warm: 0, toDial: 0 });
   await over(first);
   await over(third);
   for (const { sessions } of [first, second, third]) {
@@ -799,7 +805,7 @@ describe('HTTP', () => {
       say('data: half');
     });
     const at = await get('/events');
-    expect(front.traffic.rollbackOutlook('stream').answers).toBe(1);
+    expect(front.traffic.rollbackOutlook(new Set(['stream'])).answers).toBe(1);
     const progress = rollBack();
     say(' and half\n\ndata: too late\n\n');
     await until('it has ended', () => at.end !== null);
