@@ -116,7 +116,8 @@ export class Guardrails {
   /** An event of the candidate's carries another user's data: acted upon at once. */
   contaminated(name: string): void {
     const { routes } = this.#options.loaded().config;
-    const route = routes.find(known => known.name === name) ?? this.#routes.get(name)?.route ?? null;
+    const route =
+      routes.find(known => known.name === name) ?? this.#routes.get(name)?.route ?? null;
     if (route === null) return;
     const watched = this.#of(name);
     // Counted from what was before it, also where it is the first thing that is known of the route.
