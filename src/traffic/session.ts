@@ -29,7 +29,7 @@ import type { RequestFacts } from './upstream.ts';
 /** What a session began with, and what another leg is dialled with later. */
 export interface Opening {
   readonly id: string;
-  /** The configuration that it began with, and keeps. */
+  /** The configuration that it began with, and keeps; legs that are dialled later ask the one in force. */
   readonly context: TrafficContext;
   readonly route: RouteConfig;
   readonly request: RequestFacts;

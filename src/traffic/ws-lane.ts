@@ -248,8 +248,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       breakers: this.#breakers,
       tap: tap.stream({ route: route.name, id, format: 'websocket', subject }),
       counters: side => counters.of(route.name, side),
-      request: ({ side, role }) =>
-        legRequest(opening, opening.context.upstreams[side], route.shadowMark && role === 'shadow'),
+      // Where the service is by now: a session outlives reloads, and the address that it began with may be nobody's.
+      request: ({ side, role }) => {
+        const { upstreams } = this.#options.context();
+        return legRequest(opening, upstreams[side], route.shadowMark && role === 'shadow');
+      },
     });
   }
 
