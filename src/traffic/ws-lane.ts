@@ -220,9 +220,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const runs = [...this.#rollbacks].filter(({ routes }) => routes.has(session.route));
     const leaves =
       runs.length === 0
-        ? [this.#reconsider(session)]
+        ? [this.#isCalledBack(session) ? 'reconnect' : this.#reconsider(session)]
         : runs.map(run => this.#rollBack(session, run));
     if (leaves.includes('reconnect')) endForRestart(session);
+  }
+
+  /** A bypass leaves alone what is open; whoever only opens behind it is new, and gets there by coming again. */
+  #isCalledBack({ facts, leg }: Session): boolean {
+    const { primary, reason } = this.#options.decider(facts.route, facts.subject).decision;
+    return reason === 'bypass' && primary !== leg.side;
   }
 
   /** Where somebody measures how legacy differs from itself, and there is a twin of it. */

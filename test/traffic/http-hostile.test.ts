@@ -1,7 +1,8 @@
 // Cases of bad input and faults by their numbers, for requests that a route names (the HTTP lane) and
 // for those that none names (the bypass).
 import { afterEach, describe, expect, test } from 'vitest';
-import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import { closeFrame } from '../../src/wire/frames.ts';
+import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import {
   type RawEnd,
   type RawServer,
@@ -276,4 +277,31 @@ test('while the bypass is engaged, everything new goes straight to legacy, and o
   stays.write('still here');
   await before.has('still here');
   expect(candidate.connections).toHaveLength(1);
+});
+
+// The fault: it opened on the candidate, which an emergency had just taken everybody new away from, and stayed.
+test('a WebSocket that is being dialled when the bypass is engaged is told to come again, and gets there', async () => {
+  let engaged = false;
+  const candidate = await rawServer();
+  open.push(candidate);
+  const { service, front, client } = await withService({
+    candidate: candidate.port,
+    bypassed: () => engaged,
+    decider: () => ({
+      decision: engaged ? { ...decisionFor('legacy'), reason: 'bypass' } : decisionFor('candidate'),
+      revision: 'test',
+    }),
+  });
+  client.write(upgradeRequest());
+  const dialled = await asked(candidate);
+  engaged = true;
+  await front.traffic.reconsider();
+  await dialled.accept();
+  await client.has('101');
+  const close = closeFrame(1012, 'service restart');
+  await until('it is told', () => client.received.includes(close));
+  const again = await connected(front);
+  again.write(upgradeRequest());
+  await (await asked(service)).accept();
+  await again.has('101');
 });

@@ -7,7 +7,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import type { RollbackProgress } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { Ear } from '../support/ear.ts';
-import { decisionFor, type ProxyOptions, proxy } from '../support/proxy.ts';
+import { decisionFor, loadedConfig, type ProxyOptions, proxy } from '../support/proxy.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -439,6 +439,24 @@ describe('49, 53: where legacy can not be had', () => {
       20_000,
     );
     legacy.say(event(1));
+    await until('legacy serves them', () => clients.every(({ read }) => read.length === 1));
+  });
+
+  // The fault: the address that the session had begun with was dialled again and again.
+  test('they go to where it is since a reload', async () => {
+    const { clients, rollBack, front, candidate, legacy } = await line({
+      clients: 2,
+      second: false,
+    });
+    legacy.close();
+    const moved = await service();
+    front.traffic.reload(
+      loadedConfig({ legacy: moved.port, candidate: candidate.port, routes: [ROUTE] }),
+    );
+    const progress = rollBack();
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 2, redialled: 2 });
+    moved.say(event(1));
     await until('legacy serves them', () => clients.every(({ read }) => read.length === 1));
   });
 
