@@ -1,6 +1,11 @@
 // `cutover evidence`: what the comparison found, by kind, with examples that hold nothing personal.
 import { Command, InvalidArgumentError } from 'commander';
-import type { EvidenceSummary, GroupExamples, GroupPage } from '../control/evidence/kept.ts';
+import type {
+  CountedUnits,
+  EvidenceSummary,
+  GroupExamples,
+  GroupPage,
+} from '../control/evidence/kept.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { type EvidenceOptions, filtered, filterOf, findingsOf } from './evidence-filter.ts';
 import type { RejudgeOptions } from './evidence-rejudge.ts';
@@ -32,6 +37,13 @@ hashes were equal values.
 Example:
   cutover evidence export --verdict mismatch > evidence.jsonl`;
 
+const RESTART_HELP = `
+With a new version of the candidate, or other rules or a profile of noise, what was counted before says
+nothing any more, and yet it holds the guardrail that watches it. Kinds and examples stay as they are.
+
+Example:
+  cutover evidence restart --route api --reason "noise is excused now"`;
+
 const REJUDGE_HELP = `
 Reads \`compare\` of every route from a configuration, which need not be the one in force, and judges
 the kept pairs by it: what would still differ, before you put it in force. A rule that needs a value
@@ -48,6 +60,7 @@ export function evidenceCommand(): Command {
     .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(summaryCommand())
+    .addCommand(restartCommand())
     .addCommand(exportCommand())
     .addCommand(rejudgeCommand());
 }
@@ -95,6 +108,23 @@ function summaryCommand(): Command {
       const query = { route, since, threshold: String(threshold) };
       const found = await admin.get<EvidenceSummary>('/evidence/summary', query);
       print(found, options.json ?? false, summaryText);
+    });
+}
+
+function restartCommand(): Command {
+  return remoteCommand('restart')
+    .description('count anew how often runs or sessions diverge')
+    .option('--route <name>', 'of this route alone')
+    .requiredOption('--reason <text>', 'why, for the audit trail')
+    .addHelpText('after', RESTART_HELP)
+    .action(async (options: AdminPlace & { route?: string; reason: string }) => {
+      const { route, reason, json = false } = options;
+      const admin = await connectAdmin(options);
+      const counted = await admin.post<CountedUnits>('/evidence/restart', { route, reason });
+      print(counted, json, ({ units, diverged }) => {
+        const before = `${units} runs and sessions were counted, of which ${diverged} diverged`;
+        return `${route ?? 'every route'} is counted anew from here on; ${before}`;
+      });
     });
 }
 

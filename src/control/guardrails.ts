@@ -143,7 +143,7 @@ export class Guardrails {
   refuseForward(name: string): void {
     const [fired] = holding(this.#of(name).firings);
     if (fired === undefined) return;
-    const message = `a guardrail holds ${name} where it is: ${readingText(fired.reading)}. It lets go ${calmText(this.#calmMs())} after that has ended`;
+    const message = `a guardrail holds ${name} where it is: ${readingText(fired.reading)}. It lets go ${calmText(this.#calmMs())} after that has ended${fired.reading.rule === 'divergence' ? '; with another candidate, or other rules, count anew: cutover evidence restart' : ''}`;
     throw new CutoverError('conflict', message, { field: 'stage' });
   }
 
@@ -248,6 +248,8 @@ export class Guardrails {
     try {
       const question = { since: null, threshold: DEFAULT_THRESHOLD };
       const { rates } = await this.#options.evidence.ask('summary', question, DIVERGENCE_MS);
+      // What is counted anew has none.
+      for (const watched of this.#routes.values()) watched.divergence = {};
       for (const { route, eventType, ...known } of rates) {
         if (eventType !== null) continue;
         const watched = this.#of(route);

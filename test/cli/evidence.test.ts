@@ -98,6 +98,16 @@ describe('what is kept', () => {
     );
   });
 
+  test('restart counts anew', async () => {
+    const ran = await run('restart', '--route', 'events', '--reason', 'mended');
+    expect(ran).toMatchObject({
+      ...{ code: 0, stderr: '' },
+      stdout:
+        'events is counted anew from here on; 3 runs and sessions were counted, of which 3 diverged\n',
+    });
+    expect((await run('summary')).stdout).not.toContain('events');
+  });
+
   test('export prints JSON lines, which rejudge takes', async () => {
     const { stdout } = await run('export');
     const lines = stdout.trimEnd().split('\n');

@@ -2,10 +2,13 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { CutoverError } from '../../errors.ts';
+import { EVERYTHING } from '../../rules/latch.ts';
 import { VERDICTS, type Verdict } from '../../rules/verdict.ts';
+import { operatorOf } from '../audit-routes.ts';
 import { withIncidents } from '../incident-evidence.ts';
 import { MOST_INCIDENTS } from '../isolation-routes.ts';
 import type { ProxyView } from '../proxy-view.ts';
+import { routesOf } from '../stage-change.ts';
 
 /** A page is read in a few milliseconds, in which nothing is written. */
 const MOST_GROUPS = 500;
@@ -47,12 +50,17 @@ const SummaryQuery = z.strictObject({
     .datetime({ offset: true, error: 'must be a time, such as 2025-09-15T16:00:00Z' })
     .optional(),
 });
+const RestartBody = z.strictObject({
+  route: name.optional(),
+  reason: z.string().trim().min(1, 'say why, for whoever asks later').max(500),
+});
 const GroupParams = z.object({ id: whole(Number.MAX_SAFE_INTEGER) });
 
 export function evidenceApi(
   api: FastifyInstance,
-  { evidence, incidents }: Pick<ProxyView, 'evidence' | 'incidents'>,
+  proxy: Pick<ProxyView, 'audit' | 'evidence' | 'incidents' | 'loaded'>,
 ): void {
+  const { audit, evidence, incidents } = proxy;
   api.get('/evidence', request => evidence.ask('groups', ListQuery.parse(request.query)));
   api.get('/evidence/findings', request =>
     evidence.ask('findings', ExportQuery.parse(request.query)),
@@ -61,6 +69,13 @@ export function evidenceApi(
     const { route, threshold, since } = SummaryQuery.parse(request.query);
     const from = since === undefined ? null : Date.parse(since);
     return evidence.ask('summary', { route, threshold, since: from });
+  });
+  api.post('/evidence/restart', async request => {
+    const { route, reason } = RestartBody.parse(request.body);
+    routesOf(proxy, route);
+    const details = { scope: route ?? EVERYTHING };
+    const act = { by: operatorOf(request), action: 'evidence-restart', reason, details };
+    return audit.doing(act, () => evidence.ask('restart', { route }));
   });
   api.get('/evidence/:id', async request => {
     const { id } = GroupParams.parse(request.params);

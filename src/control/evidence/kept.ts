@@ -79,6 +79,12 @@ export interface RouteConfidence extends Confidence {
   readonly kinds: Partial<Record<Verdict, number>>;
 }
 
+/** Runs and sessions together. */
+export interface CountedUnits {
+  readonly units: number;
+  readonly diverged: number;
+}
+
 /** Of a route as a whole: of its runs, or of its sessions where it has had no run. */
 export function rateOf(rates: readonly RouteConfidence[], name: string): RouteConfidence | null {
   const whole = rates.filter(({ route, eventType }) => route === name && eventType === null);

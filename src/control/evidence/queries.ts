@@ -5,6 +5,7 @@ import { cleanUnitsUntil, confidenceOf } from '../../rules/confidence.ts';
 import type { UnitKind } from '../../rules/unit-tracker.ts';
 import type { Verdict } from '../../rules/verdict.ts';
 import type {
+  CountedUnits,
   EvidenceFilter,
   EvidenceSummary,
   FindingPage,
@@ -36,6 +37,8 @@ export interface EvidenceQueries {
     since: number | null;
     threshold: number;
   }) => EvidenceSummary;
+  /** Runs and sessions are counted anew from here on; kinds and examples stay. Returns what was counted. */
+  restart: (of: { route?: string | undefined }) => CountedUnits;
 }
 
 export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
@@ -113,6 +116,19 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
         };
       });
       return { threshold, since: since === null ? null : hour * HOUR_MS, rates };
+    },
+
+    restart({ route }) {
+      const ofRoute = route === undefined ? '' : 'AND route = ?';
+      const values = route === undefined ? [] : [route];
+      const counted = database
+        .prepare(
+          `SELECT coalesce(sum(units), 0) AS units, coalesce(sum(diverged), 0) AS diverged
+           FROM units WHERE event_type = '' ${ofRoute}`,
+        )
+        .get(...values);
+      database.prepare(`DELETE FROM units WHERE true ${ofRoute}`).run(...values);
+      return counted as unknown as CountedUnits;
     },
   };
 }

@@ -100,6 +100,40 @@ describe('kept evidence', () => {
     expect(later.body.rates).toEqual([]);
   });
 
+  // The fault: with another candidate, or rules that excuse it, what was counted before held for weeks.
+  test('is counted anew when an operator says so, on record; kinds and examples stay, and the guardrail lets go', async () => {
+    const bad = Array.from({ length: 40 }, (_, i) => finding({ unit: `run ${i + 10}` }));
+    await feed.keep(...bad);
+    await feed.endUnits();
+    /** So many seconds of looks, in each of which evidence may answer. */
+    const look = async (seconds: number) => {
+      for (let i = 0; i < seconds; i++) {
+        op.clock.ms += 1_000;
+        op.guardrails.look();
+        await op.evidence.ask('group', 1);
+      }
+    };
+    await look(12);
+    expect(() => op.guardrails.refuseForward('events')).toThrow(/cutover evidence restart/);
+    const post = (body: object) =>
+      request(admin.server)
+        .post('/api/v1/evidence/restart')
+        .set('authorization', `Bearer ${TOKEN}`)
+        .send(body);
+    await post({ route: 'events' }).expect(422);
+    await post({ route: 'nope', reason: 'x' }).expect(404);
+    const { body } = await post({ route: 'events', reason: 'mended' }).expect(200);
+    expect(body).toEqual({ units: 42, diverged: 41 });
+    const { rates } = (await get('/evidence/summary').expect(200)).body;
+    expect(rates.map(({ route }: { route: string }) => route)).toEqual(['api', 'api']);
+    expect((await get('/evidence/1').expect(200)).body.group.count).toBe(1);
+    expect(await op.audit.last(1)).toMatchObject([
+      { action: 'evidence-restart', reason: 'mended', details: { scope: 'events' } },
+    ]);
+    await look(165);
+    expect(() => op.guardrails.refuseForward('events')).not.toThrow();
+  });
+
   test('shows in status, by route, and in metrics', async () => {
     const { body } = await get('/status').expect(200);
     expect(body.routes[0].divergence).toMatchObject({ units: 2, diverged: 1, threshold: 0.001 });
