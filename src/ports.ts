@@ -220,7 +220,7 @@ export type Shortage = 'low' | 'exhausted';
 export interface TrafficView {
   /** One entry per route and side that has seen traffic. */
   counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }>;
-  /** Open sessions of a route: whom each serves and from which side. */
+  /** Open sessions and streams of a route: whom each serves and from which side. */
   sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }>;
   /** True while a session or stream of the route is open that has a leg there. */
   hasLeg(route: string, side: Side): boolean;
@@ -240,7 +240,7 @@ export interface TrafficView {
    */
   rollBack(routes: RouteScope, how?: { readonly sever?: boolean }): RollbackProgress;
   rollbackOutlook(routes: RouteScope): RollbackOutlook;
-  /** Asks for every open session's decision anew, once rollbacks have let go of what they do not hold any more. */
+  /** Asks for every open session's and stream's decision anew, once rollbacks have let go of what they do not hold any more. */
   reconsider(): Promise<void>;
   /** Sessions whose handshake is under way. */
   readonly connecting: number;

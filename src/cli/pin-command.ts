@@ -107,7 +107,7 @@ function pinnedText({ user, side, until, flags }: Pinned): string {
   }
   return [
     ...lines,
-    '  open WebSockets follow as onSwitch of their route says; new ones at once',
+    '  open WebSockets and event streams follow as onSwitch of their route says; new ones at once',
   ].join('\n');
 }
 

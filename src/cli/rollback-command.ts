@@ -131,7 +131,7 @@ function heldText({ scope, changed, latch, kept, audited, stale }: RolledBack): 
 function releasedText({ scope, changed, latch, held }: Released): string {
   const what = scope === '*' ? 'everything' : `route ${plain(scope)}`;
   const said = changed
-    ? `${what}: flags decide again; open sessions follow as onSwitch of their route says`
+    ? `${what}: flags decide again; what is open follows as onSwitch of their route says`
     : latch === null || latch.state === 'released'
       ? `${what} was not held, so nothing was changed`
       : `${what} was rolled back again meanwhile (${plain(latch.by)}: ${plain(latch.reason)})`;

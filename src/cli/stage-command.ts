@@ -15,7 +15,8 @@ Stages, in the order of a migration:
   complete      the candidate alone
   killed        throws the kill flag: legacy serves; a stage with --unkill, or --unkill alone, releases it
 
-A user who is in at 10% is in at 20%. Open WebSockets follow as onSwitch of their route says; new ones at once.
+A user who is in at 10% is in at 20%. Open WebSockets and event streams follow as onSwitch of their
+route says; new ones at once.
 From complete on legacy misses what happens. Whatever takes users back there needs --accept-stale, and so does a
 rollback, also in a later stage, until one of them has said so; until then nothing rolls back by itself.
 

@@ -141,7 +141,7 @@ const Route = z.strictObject({
     .enum(['in-place', 'reconnect', 'drain'])
     .default('in-place')
     .describe(
-      'What happens to open WebSockets when their side changes: they move and stay open, are told to reconnect (1012, paced), or stay until they leave, at most `limits.leaveMs`.',
+      'What happens to open WebSockets when their side changes: they move and stay open, are told to reconnect (1012, paced), or stay until they leave, at most `limits.leaveMs`. Event streams can not move: they end behind an event, paced, or with `drain` after that time.',
     ),
   failover: z
     .boolean()
@@ -354,7 +354,7 @@ const Limits = z.strictObject({
   leaveMs: milliseconds(100)
     .default(3_600_000)
     .describe(
-      'WebSockets of a route that drains (`onSwitch`) have so long to leave after their side has changed; then they are told to reconnect, paced.',
+      'WebSockets and event streams of a route that drains (`onSwitch`) have so long to leave after their side has changed; then they are told to reconnect, paced.',
     ),
   drainMs: milliseconds(100)
     .default(20_000)

@@ -1,4 +1,4 @@
-// Whom a change of flags moves: open sessions as the route's `onSwitch` says, and for certain the
+// Whom a change of flags moves: open sessions and streams as the route's `onSwitch` says, and for certain the
 // next connection of whoever is connected now.
 import type { RouteConfig } from '../config/schema.ts';
 import type { Decider, TrafficView } from '../ports.ts';
@@ -7,19 +7,22 @@ import type { Stage } from '../rules/stage.ts';
 /** A decision takes up to 5 µs; 200 of them hold up clients for no more than a millisecond. */
 const SLICE = 200;
 
-/** Of what is open and is no WebSocket. */
-const STAYS = 'open ones stay where they are until they leave; new ones follow at once';
+const DRAINS =
+  'open ones stay where they are until they leave, or limits.leaveMs is over; new ones follow at once';
+/** What becomes of answers. */
+const ANSWERS = 'answers under way are finished; new requests follow at once';
 /** What becomes of open sessions whose side changes. */
-const NOTES: Readonly<Record<RouteConfig['onSwitch'], string>> = {
+const SESSIONS: Readonly<Record<RouteConfig['onSwitch'], string>> = {
   'in-place': 'open ones stay open and move within some seconds; new ones follow at once',
   reconnect: 'open ones are told to reconnect, at a pace; new ones follow at once',
-  drain:
-    'open ones stay where they are until they leave, or limits.leaveMs is over; new ones follow at once',
+  drain: DRAINS,
 };
+/** A stream can not be moved: its client comes again. */
+const STREAMS_END = 'open ones end behind an event, at a pace; new ones follow at once';
 
 export interface Moves {
   readonly openSessions: number;
-  /** Open sessions whose side is another one after the change. */
+  /** Open sessions and streams whose side is another one after the change. */
   readonly wouldMoveToCandidate: number;
   readonly wouldMoveToLegacy: number;
   /** Percent of the users whom the candidate serves; null where the flags name no single share. */
@@ -49,8 +52,14 @@ export async function countMoves(
     wouldMoveToLegacy: moving.legacy,
     shareBefore: served(stages.before),
     shareAfter: served(stages.after),
-    note: route.protocol === 'websocket' ? NOTES[route.onSwitch] : STAYS,
+    note: noteOf(route),
   };
+}
+
+function noteOf({ protocol, onSwitch }: RouteConfig): string {
+  if (protocol === 'websocket') return SESSIONS[onSwitch];
+  if (protocol === 'http') return ANSWERS;
+  return onSwitch === 'drain' ? DRAINS : STREAMS_END;
 }
 
 function served({ serve, kill }: Stage): number | null {

@@ -44,7 +44,7 @@ export interface HandoverOptions {
   readonly pace: () => DialPace;
   readonly decide: (session: Session) => Decided;
   readonly listener: HandoverListener;
-  readonly departures: Departures;
+  readonly departures: Departures<Session>;
 }
 
 /** What became of a move. */

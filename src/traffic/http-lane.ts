@@ -32,6 +32,7 @@ import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
+import { Departures } from './departures.ts';
 import { DoubleWriter } from './double-write.ts';
 import { EventStream, withoutCodings } from './event-stream.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
@@ -50,6 +51,7 @@ import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
+import { inSlices } from './slices.ts';
 import type { RequestFacts } from './upstream.ts';
 
 /** In a rollback the candidate has so long to finish the answers that it has begun: some are its last word on a write. */
@@ -110,6 +112,17 @@ interface Guarded {
   readonly over?: Promise<void>;
 }
 
+/** A stream of events that is open, and by what its side is decided. */
+interface OpenStream {
+  readonly id: string;
+  readonly stream: EventStream;
+  readonly answer: ClientAnswer;
+  readonly route: RouteConfig;
+  readonly subject: Subject | null;
+  /** Comes from the other side than its decision says, and is to be gone by then (ms of `performance.now()`). */
+  leaveBy: number;
+}
+
 export class HttpLane {
   readonly #options: HttpLaneOptions;
   readonly #writer: DoubleWriter;
@@ -123,7 +136,10 @@ export class HttpLane {
   readonly #connections = new Roll<ServiceConnection>();
   readonly #shared = new SharedConnections(this.#connections);
   readonly #answers = new Roll<ClientAnswer>();
-  readonly #streams = new Map<EventStream, ClientAnswer>();
+  readonly #streams = new Set<OpenStream>();
+  readonly #departures: Departures<OpenStream>;
+  /** Counts changes of what decides. */
+  #changes = 0;
   /** Of legacy's twin: what ends each, and its route. */
   readonly #twinStreams = new Map<() => void, string>();
   #draining = false;
@@ -132,6 +148,11 @@ export class HttpLane {
 
   constructor(options: HttpLaneOptions) {
     this.#options = options;
+    this.#departures = new Departures({
+      perS: () => options.context().limits.movesPerS,
+      isDue: open => this.#isToLeave(open),
+      tell: ({ stream }) => this.#endStream(stream),
+    });
     this.#writer = new DoubleWriter(options);
     this.#shadows = new ShadowRequests(options.observer, this.#connections);
     // Where the process itself stood still, what came meanwhile has not been read yet.
@@ -169,13 +190,43 @@ export class HttpLane {
 
   /** Ends the streams that are open now, spread over `windowMs`, until all are told or it is aborted. */
   async endStreams(windowMs: number, signal?: AbortSignal): Promise<void> {
-    await paced([...this.#streams.keys()], windowMs, stream => this.#endStream(stream), signal);
+    await paced([...this.#streams], windowMs, ({ stream }) => this.#endStream(stream), signal);
   }
 
   /** Ends the streams that are open, and those that open from now on. */
   async drain(windowMs: number): Promise<void> {
     this.#draining = true;
     await this.endStreams(windowMs);
+  }
+
+  *streamsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
+    for (const { id, subject, answer, stream } of this.#streams) {
+      if (answer.route === route && !stream.isPlain) yield { id, subject, side: answer.side };
+    }
+  }
+
+  /**
+   * Asks for the decision of every open stream anew: whoever's side is another one now is told to come again, at a
+   * pace or once he has had his time to leave. Answers come to their own end.
+   */
+  async reconsider(): Promise<void> {
+    this.#changes += 1;
+    const run = this.#changes;
+    const visit = (open: OpenStream): void => {
+      if (!this.#isToLeave(open)) open.leaveBy = Number.POSITIVE_INFINITY;
+      else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
+      else if (open.leaveBy === Number.POSITIVE_INFINITY) {
+        open.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
+      }
+    };
+    await inSlices(this.#streams, visit, () => run === this.#changes);
+  }
+
+  #isToLeave({ stream, answer, route, subject }: OpenStream): boolean {
+    if (stream.isPlain || answer.isCutShort) return false;
+    const { primary, reason } = this.#options.decider(route, subject).decision;
+    // Only what is new goes to the emergency lane; what is open stays as it is.
+    return primary !== answer.side && reason !== 'bypass';
   }
 
   /** What the candidate answers on those routes ends: streams behind an event, others have a time of grace. */
@@ -187,10 +238,11 @@ export class HttpLane {
     for (const answer of answers) run.joinAnswer(answer);
     const { boundaryMs, movesPerS } = this.#options.context().limits;
     const streams = [...this.#streams].filter(
-      ([stream, answer]) => answer.rollbacks.includes(run) && !stream.isPlain && !answer.isCutShort,
+      ({ stream, answer }) =>
+        answer.rollbacks.includes(run) && !stream.isPlain && !answer.isCutShort,
     );
     const retryMs = windowFor(streams.length, movesPerS);
-    for (const [stream, answer] of streams) {
+    for (const { stream, answer } of streams) {
       answer.isCutShort = true;
       stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * retryMs);
     }
@@ -209,6 +261,7 @@ export class HttpLane {
 
   close(): void {
     clearInterval(this.#sweeper);
+    this.#departures.close();
     this.#shared.close();
   }
 
@@ -290,7 +343,7 @@ export class HttpLane {
     if (held !== null) call.response.once('close', held.release);
     const body = bytes ?? (hasBody(incoming) ? incoming : null);
     const plan = writes || body !== null ? null : decision.second;
-    const stream = route.protocol === 'sse' ? this.#streamTo(call.response, answer) : null;
+    const stream = route.protocol === 'sse' ? this.#streamTo(call, subject, answer) : null;
     // Nobody hears it until it is shown to the other service as well.
     let compared = () => false;
     const about = { subject, decision, sink: stream ?? answer, compared: () => compared() };
@@ -552,10 +605,18 @@ export class HttpLane {
     return answer;
   }
 
-  #streamTo(response: ServerResponse, answer: ClientAnswer): EventStream {
+  #streamTo(
+    { response, route, id }: Call,
+    subject: Subject | null,
+    answer: ClientAnswer,
+  ): EventStream {
     const stream = new EventStream(response, answer);
-    this.#streams.set(stream, answer);
-    response.once('close', () => this.#streams.delete(stream));
+    const open = { id, stream, answer, route, subject, leaveBy: Number.POSITIVE_INFINITY };
+    this.#streams.add(open);
+    response.once('close', () => {
+      this.#streams.delete(open);
+      this.#departures.forget(open);
+    });
     if (this.#draining) this.#endStream(stream);
     return stream;
   }
@@ -586,6 +647,7 @@ export class HttpLane {
   #sweep(nowMs: number): void {
     const { stallMs } = this.#options.context().limits;
     this.#answers.each(answer => answer.sweep(nowMs, stallMs));
+    for (const open of this.#streams) if (open.leaveBy <= nowMs) this.#departures.add(open);
     this.#connections.each(connection => connection.sweep(nowMs));
     for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
   }

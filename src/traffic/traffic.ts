@@ -143,6 +143,7 @@ export class Traffic implements TrafficView {
       // Not always the one that was decided: that may have died.
       if (facts.route.name === route) yield { id, subject, side: leg.side };
     }
+    yield* this.#http.streamsOf(route);
   }
 
   /**
@@ -178,9 +179,9 @@ export class Traffic implements TrafficView {
     }
   }
 
-  /** Flags have changed: second legs are opened and closed as the decision says now. */
+  /** What decides has changed: sessions and streams go where the decision says now, and second legs with them. */
   async reconsider(): Promise<void> {
-    await this.#webSockets.reconsider();
+    await Promise.all([this.#webSockets.reconsider(), this.#http.reconsider()]);
   }
 
   rollBack(routes: RouteScope, { sever = false } = {}): RollbackProgress {

@@ -46,6 +46,7 @@ import { idsOf, readRequest } from './request.ts';
 import type { RollbackRun } from './rollback-run.ts';
 import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
+import { inSlices } from './slices.ts';
 import { StreamGuard } from './stream-guard.ts';
 import { TailRing } from './tail-ring.ts';
 import { TwinLegs } from './twin-legs.ts';
@@ -55,12 +56,6 @@ import { fieldsFor, targetFor, type Upstream } from './upstream.ts';
 const SWEEP_MS = 1_000;
 /** A drain looks so often whether all have gone. */
 const DRAIN_CHECK_MS = 20;
-
-/**
- * Open sessions are asked for their decisions so long at a time: one takes up to 5 µs, and the goodbye to a second leg
- * that follows from it some 80.
- */
-const SLICE_MS = 1;
 
 export interface WebSocketLaneOptions {
   readonly context: () => TrafficContext;
@@ -88,7 +83,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly tails = new TailRing();
   readonly #readingOn = new ReadingOn();
   readonly #twins = new TwinLegs();
-  readonly #departures: Departures;
+  readonly #departures: Departures<Session>;
   readonly #handovers: Handovers;
   readonly #sweeper: NodeJS.Timeout;
   /** Counts changes of what decides. */
@@ -407,15 +402,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     for (const rollback of this.#rollbacks) rollback.letGo();
     this.#changes += 1;
     const run = this.#changes;
-    let end = performance.now() + SLICE_MS;
-    for (const session of this.sessions) {
-      if (performance.now() >= end) {
-        await new Promise(resolve => setImmediate(resolve));
-        end = performance.now() + SLICE_MS;
-      }
-      if (run !== this.#changes) return;
+    const visit = (session: Session): void => {
       if (this.#reconsider(session) === 'reconnect') this.#departures.add(session);
-    }
+    };
+    await inSlices(this.sessions, visit, () => run === this.#changes);
   }
 
   /**

@@ -272,9 +272,7 @@ describe('setting the stage', () => {
     const changes = await setStage({ stage: 'shadow', percent: 10, dryRun: true });
     const noteOf = (route: string) => changes.find(each => each.route === route)?.moves.note;
     expect(noteOf('events')).toMatch(/^open ones stay open and move/);
-    expect(noteOf('api')).toBe(
-      'open ones stay where they are until they leave; new ones follow at once',
-    );
+    expect(noteOf('api')).toBe('answers under way are finished; new requests follow at once');
   });
 
   test('without a route it is for all of them, and flags that no file had get one', async () => {

@@ -1,8 +1,8 @@
 // Streams of events that the proxy ends itself: for a shutdown, or because an operator wants everybody to
 // come back another way.
 import { afterEach, describe, expect, test } from 'vitest';
-import { answer, closeAll, connected, get, withService } from '../support/lane.ts';
-import type { ProxyOptions, TestProxy } from '../support/proxy.ts';
+import { answer, asked, closeAll, connected, get, withService } from '../support/lane.ts';
+import { decisionFor, type ProxyOptions, type TestProxy } from '../support/proxy.ts';
 import { until } from '../support/until.ts';
 
 afterEach(closeAll);
@@ -214,4 +214,106 @@ test('an ending that is called off leaves alone whom it has not told yet', async
   const [last] = pairs.slice(-1);
   last?.upstream.write('data: still here\n\n');
   await last?.more.has('still here');
+});
+
+describe('a stream whose side has changed', () => {
+  /** Legacy serves everybody; routes that are named in `moved` have the candidate's side from then on. */
+  async function withStreams(
+    names: readonly string[],
+    {
+      onSwitch = 'in-place',
+      limits = {},
+    }: { onSwitch?: 'in-place' | 'drain' } & Pick<ProxyOptions, 'limits'>,
+  ) {
+    const moved = new Set<string>();
+    const at = await withService({
+      routes: [
+        { name: 'a', path: '/a', protocol: 'sse', onSwitch },
+        { name: 'b', path: '/b', protocol: 'sse', onSwitch },
+        { name: 'api', path: '/api/*', protocol: 'http' },
+      ],
+      limits,
+      decider: ({ name }) => ({
+        decision: {
+          ...decisionFor(moved.has(name) ? 'candidate' : 'legacy'),
+          ...(moved.has('bypass') && name === 'a' ? { reason: 'bypass' } : {}),
+        },
+        revision: 'test',
+      }),
+    });
+    const streams = [];
+    for (const name of names) {
+      const client = await connected(at.front);
+      client.write(get(`/${name}`));
+      const upstream = await asked(at.service);
+      upstream.write(`${HEAD}\r\ndata: one\n\n`);
+      await client.has('data: one\n\n');
+      streams.push({ client, upstream });
+    }
+    const decide = (...those: readonly string[]) => {
+      moved.clear();
+      for (const name of those) moved.add(name);
+      return at.front.traffic.reconsider();
+    };
+    return { ...at, streams, decide };
+  }
+  const ended = (streams: readonly { client: { text: string } }[]) =>
+    streams.filter(({ client }) => client.text.includes(END)).length;
+
+  // The fault: it stayed where it was for as long as its client did, under the kill flag, too.
+  test('ends, one after another at the pace that is set; other streams and answers go on', async () => {
+    const { front, service, streams, decide } = await withStreams(['a', 'a', 'b', 'a', 'a'], {
+      limits: { movesPerS: 5 },
+    });
+    const plain = await connected(front);
+    plain.write(get('/api/x'));
+    const answering = await asked(service);
+    const startedAt = performance.now();
+    await decide('a', 'api');
+    const ofA = streams.filter((_, i) => i !== 2);
+    await until('they have ended', () => ended(ofA) === 4);
+    expect(performance.now() - startedAt).toBeGreaterThan(250);
+    const retries = ofA.map(({ client }) => /retry: (\d+)\n\n/.exec(client.text)?.[1]);
+    expect(new Set(retries).size).toBeGreaterThan(1);
+    answering.write(answer('plain'));
+    await plain.has('plain');
+    streams[2]?.upstream.write('data: still here\n\n');
+    await streams[2]?.client.has('still here');
+    expect([...front.traffic.sessionsOf('b')]).toMatchObject([{ side: 'legacy' }]);
+    expect(ended(streams)).toBe(4);
+  });
+
+  test.each([
+    ['whose side is the right one again', []],
+    ['in a bypass, to which only what is new goes', ['a', 'bypass']],
+  ])('goes on, %s when it has its turn', async (_what, then) => {
+    const { streams, decide } = await withStreams(['a', 'a', 'a', 'a', 'b'], {
+      limits: { movesPerS: 2 },
+    });
+    await decide('a');
+    await until('the first has ended', () => ended(streams) === 1);
+    // One that has its turn behind them has it when they were asked.
+    await decide('b', ...then);
+    await until('the one behind them has ended', () => ended(streams.slice(4)) === 1);
+    expect(ended(streams)).toBe(2);
+    for (const { client, upstream } of streams.slice(1, 4)) {
+      upstream.write('data: still here\n\n');
+      await client.has('still here');
+    }
+  });
+
+  test('has its time to leave where its route drains, and loses none of it to what was taken back', async () => {
+    const { streams, decide } = await withStreams(['a', 'b'], {
+      ...{ onSwitch: 'drain', limits: { leaveMs: 1_500 } },
+    });
+    await decide('a', 'b');
+    await decide('a');
+    const startedAt = performance.now();
+    await until('the one whose time is over has ended', () => ended(streams.slice(0, 1)) === 1);
+    expect(performance.now() - startedAt).toBeGreaterThan(1_400);
+    await decide('a', 'b');
+    streams[1]?.upstream.write('data: still here\n\n');
+    await streams[1]?.client.has('still here');
+    expect(ended(streams)).toBe(1);
+  });
 });
