@@ -1,13 +1,18 @@
 // The requests of one client connection. node:http begins whatever it has read, however many answers are
 // still due: one client with 60,000 small requests had as many decided, 5,236 connections to a service and
-// 389 MB. Here so many are open at a time; the next ones wait, and nothing more is read until they begin.
+// 389 MB. Here so many are open at a time, and one that changes something is open alone; the next ones wait, and
+// where there are many of them nothing more is read until they begin.
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { isWrite } from '../wire/http-method.ts';
 import { isQueued, wasCutShort } from './answer.ts';
 import { hasBody } from './held-body.ts';
 import type { Member } from './roll.ts';
 
-/** Tools that pipeline use 10 to 16; browsers do not. What waits comes from one read of 64 KiB at most. */
+/**
+ * Tools that pipeline use 10 to 16; browsers do not. As many may wait behind one that is open alone, and what comes
+ * in one more read of 64 KiB.
+ */
 const MOST_OPEN = 32;
 
 /** In place of a number of bytes: a request is not whole. */
@@ -23,6 +28,10 @@ export class Pipeline implements Member {
   readonly #socket: Socket;
   readonly #waiting: Due[] = [];
   #open = 0;
+  /** What is open may change something: nothing else is open beside it (RFC 9112 9.3.2). */
+  #isWriteOpen = false;
+  /** Nothing is read: there is enough that waits. */
+  #isHeld = false;
   #last: ServerResponse | null = null;
   #isOver = false;
   #isDraining = false;
@@ -50,9 +59,10 @@ export class Pipeline implements Member {
     this.#measure(response);
     if (this.#isDraining) this.#closeBehind(response);
     if (isQueued(response)) response.once('socket', onTurn);
-    if (this.#open < MOST_OPEN) return this.#begin({ response, begin });
     this.#waiting.push({ response, begin });
-    if (this.#waiting.length > 1) return;
+    this.#beginNext();
+    if (this.#isHeld || this.#open + this.#waiting.length <= MOST_OPEN) return;
+    this.#isHeld = true;
     // Whoever reads a request's body sets the whole connection going.
     this.#socket.on('resume', this.#hold);
     this.#hold();
@@ -122,10 +132,17 @@ export class Pipeline implements Member {
     });
   }
 
-  #begin({ response, begin }: Due): void {
-    this.#open += 1;
-    response.once('close', this.#onClose);
-    begin();
+  #beginNext(): void {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      const writes = isWrite(next.response.req.method ?? '');
+      const mayBeOpenBeside = !writes && !this.#isWriteOpen && this.#open < MOST_OPEN;
+      if (this.#open > 0 && !mayBeOpenBeside) return;
+      this.#waiting.shift();
+      this.#open += 1;
+      this.#isWriteOpen = writes;
+      next.response.once('close', this.#onClose);
+      next.begin();
+    }
   }
 
   readonly #hold = (): void => void this.#socket.pause();
@@ -135,14 +152,12 @@ export class Pipeline implements Member {
     this.#answeredAtMs = performance.now();
     // node:http answers what it has read, even if it may not be sent any more.
     if (!this.#socket.writable || wasCutShort(this.#socket)) this.#waiting.length = 0;
-    const next = this.#waiting.shift();
-    if (next === undefined) return;
-    if (this.#waiting.length === 0) {
-      this.#socket.off('resume', this.#hold);
-      // Of the last one that was read, some may be missing.
-      this.#socket.resume();
-    }
-    this.#begin(next);
+    this.#beginNext();
+    if (!this.#isHeld || this.#open + this.#waiting.length > MOST_OPEN) return;
+    this.#isHeld = false;
+    this.#socket.off('resume', this.#hold);
+    // Of the last one that was read, some may be missing.
+    this.#socket.resume();
   };
 }
 

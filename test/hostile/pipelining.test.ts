@@ -100,6 +100,29 @@ describe.each(LANES)('%s', (_lane, path) => {
     return { front, end, first: await asked(service), second: await asked(service) };
   };
 
+  /** The fault: on connections of their own to the service they all ran at once, writes as well. */
+  test('27: a request that changes something waits for those before it, and those behind wait for it', async () => {
+    const { service, client } = await line();
+    const end = await client();
+    const user = (n: number) => `Authorization: ${n}\r\n`;
+    const post = (n: number) =>
+      `POST ${path}/${n} HTTP/1.1\r\nHost: h\r\n${user(n)}Content-Length: 1\r\n\r\n${n}`;
+    const reads = [1, 2].map(n => get(`${path}/${n}`, user(n)));
+    end.write(`${reads.join('')}${post(3)}${post(4)}${get(`${path}/5`, user(5))}`);
+    const numbers = () =>
+      service.connections.flatMap(c => c.text.match(/\/(\d) HTTP/)?.[1] ?? []).sort();
+    for (const group of [['1', '2'], ['3'], ['4'], ['5']]) {
+      const upstreams: RawEnd[] = [];
+      for (const _ of group) upstreams.push(await asked(service));
+      // Somebody else's, which comes behind whatever was begun too early.
+      (await client()).write(get(`${path}/other`));
+      expect((await asked(service)).text).toContain('/other');
+      expect(numbers()).toEqual(['1', '2', '3', '4', '5'].slice(0, Number(group.at(-1))));
+      for (const upstream of upstreams) upstream.write(ok());
+    }
+    await until('all are answered', () => end.text.match(/\r\n\r\nok/g)?.length === 5);
+  });
+
   /** The fault: its client got half of it, and then neither more nor an end. */
   test.each(['ends', 'resets'])(
     '27, 47: an answer that its service %s before its turn has none: the one before it comes whole, then the end',
@@ -252,6 +275,25 @@ describe.each(LANES)('%s', (_lane, path) => {
     expect(end.text).toMatch(/\r\n\r\nmineHTTP\/1\.1 400 .*"code":"bad-upgrade"/s);
     expect(service.connections).toHaveLength(1);
   });
+});
+
+test('27: a write behind one that is under way waits for it when the bypass is engaged between them', async () => {
+  let isEngaged = false;
+  const { service, client } = await line({ bypassed: () => isEngaged });
+  const end = await client();
+  const post = (n: number) => `POST /api/${n} HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n${n}`;
+  end.write(post(1));
+  const first = await asked(service);
+  isEngaged = true;
+  end.write(post(2));
+  const other = await client();
+  other.write(get('/api/other'));
+  expect((await asked(service)).text).toContain('/api/other');
+  first.write(ok('first'));
+  const second = await asked(service);
+  expect(second.text).toContain('/api/2');
+  second.write(ok('second'));
+  await end.has('second');
 });
 
 /** The fault: it went out when its turn came, after the proof said that the candidate's last byte had. */
