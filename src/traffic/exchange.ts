@@ -81,7 +81,11 @@ class ExchangeUnderWay implements Exchange, RequestUnderWay {
   }
 
   get unansweredSinceMs(): number | null {
-    return this.#reader.state === 'head' ? this.#sentAtMs : null;
+    return this.isAnswered ? null : this.#sentAtMs;
+  }
+
+  get isAnswered(): boolean {
+    return this.#reader.state !== 'head';
   }
 
   resume(): void {

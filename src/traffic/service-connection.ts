@@ -43,6 +43,8 @@ export interface RequestUnderWay {
   lost(loss: Loss): void;
   /** The service has had the whole request since then and not begun to answer; null otherwise. */
   readonly unansweredSinceMs: number | null;
+  /** Its answer has begun. */
+  readonly isAnswered: boolean;
 }
 
 export interface ServiceConnectionOptions {
@@ -126,6 +128,8 @@ export class ServiceConnection implements Member {
       if (nowMs >= this.#idleUntilMs) this.#goIdle();
       return;
     }
+    // It may answer what it has not read, and go on with that for as long as it likes.
+    if (this.#started && this.#current.isAnswered) return this.#progress.restart(nowMs);
     // The time for an answer counts from the whole request; a body that is not taken has no such moment.
     const socket = this.#stands ? (this.#leg?.socket ?? null) : null;
     if (socket !== null && this.#progress.isStuck(socket, nowMs, responseTimeoutMs))
