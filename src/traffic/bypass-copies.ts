@@ -3,6 +3,7 @@
 import http, { type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { failureOf } from './bypass-failure.ts';
+import { sendHeadAtOnce } from './bypass-request.ts';
 import { lookupShared } from './lookup.ts';
 import type { Upstream } from './upstream.ts';
 import type { Noted } from './write-outcomes.ts';
@@ -54,10 +55,12 @@ export class BypassCopies {
     };
     const onEnd = (): void => void outgoing.end();
     const onClose = (): void => {
-      if (!incoming.complete) outgoing.destroy();
+      // Of what has come and was not read here, legacy has no more.
+      if (!incoming.readableEnded) outgoing.destroy();
     };
     incoming.on('data', onData).once('end', onEnd).once('close', onClose);
     outgoing
+      .once('socket', socket => sendHeadAtOnce(outgoing, socket))
       .once('response', answer => {
         noted(answer.statusCode ?? 502);
         answer.on('error', ignoreError).resume();

@@ -3,7 +3,6 @@
 import { type ClientRequest, type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream';
-import { TLSSocket } from 'node:tls';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
@@ -17,7 +16,7 @@ import { afterReads } from './after-reads.ts';
 import { discardRest, phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
 import { failureOf } from './bypass-failure.ts';
-import { libraryOptions, passedFields } from './bypass-request.ts';
+import { libraryOptions, onceConnected, passedFields, sendHeadAtOnce } from './bypass-request.ts';
 import { Stalls } from './bypass-stalls.ts';
 import { BypassedSocket } from './bypassed-socket.ts';
 import type { TrafficContext } from './context.ts';
@@ -73,6 +72,8 @@ export class BypassLane {
   readonly #options: BypassLaneOptions;
   readonly #proxy = httpProxy.createProxyServer({ agent: false, selfHandleResponse: true });
   readonly #copies = new BypassCopies();
+  /** At legacy, of those that go to both, without an answer. */
+  readonly #writes = new Set<ClientRequest>();
   readonly #stalls = new Stalls(() => this.#options.context().limits.stallMs);
   readonly #passages = new WeakMap<IncomingMessage, Passage>();
   /** Clients that asked for a WebSocket; null until it is open. */
@@ -91,10 +92,15 @@ export class BypassLane {
       const { socket } = outgoing;
       if (socket !== null) {
         watchForDeadPeer(socket);
-        if (client instanceof ServerResponse) askForBody(client, socket);
+        if (client instanceof ServerResponse) {
+          askForBody(client, socket);
+          sendHeadAtOnce(outgoing, socket);
+        }
         writeBehindReads(incoming, socket);
       }
       limitWait(outgoing, incoming, this.#legacy.config.responseTimeoutMs);
+      const { noted } = this.#passageOf(incoming);
+      if (noted !== null) this.#followWrite(outgoing, noted);
     });
     this.#proxy.on('proxyRes', (answer, incoming, response) => {
       if (response instanceof ServerResponse) this.#passOn(answer, incoming, response);
@@ -127,22 +133,23 @@ export class BypassLane {
       counters.of(name, 'legacy').requests += 1;
       observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
     });
-    const writing = twice ? this.#writing(response, request, name) : null;
+    const writing = twice ? this.#writing(request, name) : null;
     this.#begin(incoming, name, writing?.primary ?? null);
     const extra = writing === null ? [] : ['Idempotency-Key', writing.key];
     const legacy = this.#legacy;
     const options = libraryOptions(legacy, headFor(legacy, incoming, request, extra));
     this.#proxy.web(incoming, response, options);
     if (writing === null) return;
+    outliveClient(incoming, response);
     const { method = '' } = incoming;
     const { candidate } = context().upstreams;
     const copy = { method, ...headFor(candidate, incoming, request, extra) };
     this.#copies.send(incoming, candidate, copy, writing.second);
   }
 
-  /** Second copies of writes that have no answer yet. */
+  /** Writes that go to both services and have no answer yet, at either. */
   get writesUnderWay(): number {
-    return this.#copies.underWay;
+    return this.#copies.underWay + this.#writes.size;
   }
 
   /** Passes an upgrade on. `head` is what came behind the request. */
@@ -197,7 +204,7 @@ export class BypassLane {
   }
 
   /** Who is to hear what comes of a write that goes to both services, and its key. */
-  #writing(response: ServerResponse, request: RequestFacts, name: string) {
+  #writing(request: RequestFacts, name: string) {
     const key = idempotencyKey(request);
     const noted = pairOutcomes(this.#options.ledger, {
       route: name,
@@ -206,9 +213,19 @@ export class BypassLane {
       answered: this.#options.tap.write(),
       leftOut: side => this.#options.tap.writeLeftOut(side),
     });
-    // A client that left has taken its request back, as far as it can be told.
-    response.once('close', () => noted.primary('upstream-closed'));
     return { key, ...noted };
+  }
+
+  /** Its client may leave before legacy has said what becomes of it. */
+  #followWrite(outgoing: ClientRequest, noted: Noted): void {
+    this.#writes.add(outgoing);
+    outgoing
+      .once('response', () => this.#writes.delete(outgoing))
+      .once('close', () => {
+        this.#writes.delete(outgoing);
+        // Whatever else it was that ended it.
+        noted('upstream-closed');
+      });
   }
 
   #begin(incoming: IncomingMessage, name: string, noted: Noted | null = null): void {
@@ -229,6 +246,10 @@ export class BypassLane {
     const passage = this.#passageOf(incoming);
     const { name } = passage;
     const wrong = wrongAnswer(answer);
+    if (response.destroyed) {
+      passage.noted?.(wrong === null ? (answer.statusCode ?? 502) : 'upstream-invalid');
+      return void answer.destroy();
+    }
     if (wrong !== null) {
       this.#turnAway('upstream-invalid', wrong, incoming, response);
       return void answer.destroy();
@@ -337,9 +358,9 @@ export class BypassLane {
     incoming: IncomingMessage,
     client: ServerResponse | Socket,
   ): void {
-    // A client that left is nobody's failure.
-    if (incoming.socket.destroyed) return;
     const passage = this.#passageOf(incoming);
+    // A client that left is nobody's failure.
+    if (incoming.socket.destroyed) return passage.noted?.(failureOf(error));
     if (passage.answered) return this.#cutOff(passage, error);
     this.#turnAway(failureOf(error), error.code ?? 'unknown', incoming, client);
   }
@@ -409,12 +430,27 @@ function endForRestart(socket: BypassedSocket): void {
   socket.end(ERRORS.draining.close, 'service restart');
 }
 
+/**
+ * A client that leaves behind a whole write takes it from neither service: the library would break it off at legacy,
+ * and the candidate keep its copy. To be called behind the library, whose listeners are the last ones by then.
+ */
+function outliveClient(incoming: IncomingMessage, response: ServerResponse): void {
+  for (const [emitter, event] of [[response, 'close'] as const, [incoming, 'error'] as const]) {
+    const leave = emitter.listeners(event).at(-1);
+    if (leave === undefined) throw new Error(`the library does not listen to ${event}`);
+    emitter.off(event, leave as () => void);
+    emitter.on(event, (...what: unknown[]) => {
+      if (!incoming.readableEnded) Reflect.apply(leave, emitter, what);
+    });
+  }
+}
+
 /** Says 100 to a client that waits for it, once legacy has taken the connection. */
 function askForBody(response: ServerResponse, legacy: Socket): void {
   const { headers, httpVersion } = response.req;
   // A client of HTTP/1.0 knows no interim answers (RFC 9110 15.2).
   if (headers.expect === undefined || httpVersion !== '1.1') return;
-  legacy.once(legacy instanceof TLSSocket ? 'secureConnect' : 'connect', () => {
+  onceConnected(legacy, () => {
     if (!response.headersSent) response.writeContinue();
   });
 }

@@ -1,5 +1,7 @@
 // A request of the bypass: what the library is to make of it, and the head that a service gets.
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { fieldValues } from '../wire/headers.ts';
 import { lookupShared } from './lookup.ts';
 import { fieldsFor, type RequestFacts, type Upstream } from './upstream.ts';
@@ -52,4 +54,22 @@ export function libraryOptions(
     ssl: request,
     ...(ca === undefined ? {} : { ca: ca.toString() }),
   };
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * Has the head of a request go out once the service has taken the connection. node:http keeps it until the first byte
+ * of the body, and a client may wait for the answer's head before it sends any. `flushHeaders` would write it as UTF-8
+ * (`sendHead`).
+ */
+export function sendHeadAtOnce(outgoing: ClientRequest, service: Socket): void {
+  onceConnected(service, () => {
+    if (!outgoing.writableEnded && !outgoing.destroyed) outgoing.write(NOTHING);
+  });
+}
+
+/** Calls `then` once what is written to `service` reaches it. */
+export function onceConnected(service: Socket, then: () => void): void {
+  service.once(service instanceof TLSSocket ? 'secureConnect' : 'connect', then);
 }

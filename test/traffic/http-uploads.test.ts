@@ -285,6 +285,39 @@ describe.each(LANES)(
   },
 );
 
+describe.each(LANES)('in %s', (_lane, path) => {
+  /** The fault: node:http kept the head until the first byte of the body, and both waited until the 408. */
+  test('a client may wait for the answer’s head before it sends any of its body', async () => {
+    const { service, client } = await withService();
+    client.write(post('Transfer-Encoding: chunked\r\n\r\n', path));
+    const upstream = await asked(service);
+    upstream.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+    await client.has('\r\n\r\n');
+    client.write('4\r\nbody\r\n0\r\n\r\n');
+    await upstream.has('\r\n\r\n4\r\nbody\r\n0\r\n\r\n');
+    upstream.write('2\r\nok\r\n0\r\n\r\n');
+    await client.has('ok\r\n0\r\n\r\n');
+  });
+
+  /** The fault: it was cut off once the service had read nothing for the time that it has for its first word. */
+  test('an answer that its service began goes on, whatever of the upload is not read', async () => {
+    const { service, front, client } = await withService({ upstream: { responseTimeoutMs: 500 } });
+    client.write(post('Content-Length: 20000000\r\n\r\n', path));
+    const upstream = await asked(service);
+    upstream.socket.pause();
+    pour(client, 19_000_000);
+    upstream.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n');
+    await client.has('hi');
+    // Services are looked at once a second.
+    const lookedAt = performance.now() + 4_500;
+    await until('its time is over', () => performance.now() > lookedAt);
+    expect(isLetGo(client)).toBe(false);
+    upstream.write('3\r\nend\r\n0\r\n\r\n');
+    await client.has('end\r\n0\r\n\r\n');
+    expect(front.reports.filter(r => r.kind === 'failed')).toEqual([]);
+  });
+});
+
 describe('46: uploads that break off', () => {
   test.each([
     ['with a length, by a reset', 'Content-Length: 1000\r\n\r\nhalf', 'reset'],

@@ -3,7 +3,7 @@ import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Ear } from '../support/ear.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
-import { rawClient } from '../support/raw.ts';
+import { rawClient, rawServer } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -562,6 +562,70 @@ describe('in the bypass, while somebody on the candidate is to hear of them', ()
     expect(front.splits[0]?.cause).toBe('overload');
     expect(ear.leftOut).toEqual(['candidate']);
     expect(candidate.got).toEqual([]);
+  });
+
+  test('both get the head of a write before any of its body has come', async () => {
+    const [legacy, candidate] = [await rawServer(), await rawServer()];
+    open.push(legacy, candidate);
+    const front = await routed(legacy, candidate);
+    const { client } = await backend(front);
+    client.write('POST /broadcast HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n');
+    const both = [await legacy.next(), await candidate.next()];
+    for (const upstream of both) await upstream.has('\r\n\r\n');
+    client.write('body');
+    for (const upstream of both) await upstream.has('\r\n\r\nbody');
+  });
+
+  /** The fault: legacy's was broken off, and the candidate kept its copy. */
+  test.each(['closes', 'half-closes', 'resets'])(
+    'a client that %s behind a whole write takes it from neither service',
+    async how => {
+      const waiting: (() => void)[] = [];
+      const left: string[] = [];
+      const slow = (side: string) =>
+        service((_g, r) => {
+          waiting.push(() => r.end());
+          r.once('close', () => {
+            if (!r.writableFinished) left.push(side);
+          });
+        });
+      const front = await routed(await slow('legacy'), await slow('candidate'));
+      const { client, post: send } = await backend(front);
+      send('{"user_id":"l1"}');
+      await until('both have it', () => waiting.length === 2);
+      if (how === 'closes') client.socket.destroy();
+      else if (how === 'half-closes') client.socket.end();
+      else client.socket.resetAndDestroy();
+      // Behind it, from somebody else: by then it is known that the first one has left.
+      const { post: sendOther } = await backend(front);
+      sendOther('{"user_id":"l2"}');
+      await until('both have the other one as well', () => waiting.length === 4);
+      expect(left).toEqual([]);
+      const drained = front.traffic.drain(20_000);
+      for (const end of waiting) end();
+      await until('both took both', () => front.agreed.length === 2);
+      await drained;
+      expect(left).toEqual([]);
+      expect(front.splits).toEqual([]);
+    },
+  );
+
+  test('legacy has its time for a write whose client has left, and no more', async () => {
+    let closed = 0;
+    const hanging = (_g: Got, r: http.ServerResponse) => r.once('close', () => (closed += 1));
+    const [legacy, candidate] = [await service(hanging), await service(ok)];
+    const front = await routed(legacy, candidate, { upstream: { responseTimeoutMs: 500 } });
+    const { client, post: send } = await backend(front);
+    send('{"user_id":"l1"}');
+    await until('legacy has it', () => legacy.got.length === 1);
+    client.socket.destroy();
+    await until('legacy is let go', () => closed === 1);
+    await until('the split is noted', () => front.splits.length === 1);
+    expect(front.splits[0]).toMatchObject({
+      cause: 'primary-refused',
+      primary: { side: 'legacy', outcome: 'upstream-timeout' },
+    });
+    expect(front.reports.filter(r => r.kind === 'failed')).toEqual([]);
   });
 
   test('an upload that its client breaks off is neither’s', async () => {
