@@ -42,7 +42,7 @@ const TAKE_OVER_CHECK_MS = 50;
 const TAKE_OVER_REMIND_MS = 60_000;
 /** Of the time for a drain, the part over which closes are spread; the rest is for their answers. */
 const CLOSING_SHARE = 0.7;
-/** A process that does not hold the state folder looks so often at what the other one leaves in it. */
+/** Processes that share a state folder look so often at what the others leave in it. */
 const FOLLOW_MS = 250;
 /** A process that drains looks so often whether another one took over its state folder. */
 const SUCCESSOR_CHECK_MS = 50;
@@ -111,14 +111,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     isMismatch: route => judge.isolationBooks().get(route)?.identityMismatch ?? false,
     logger,
   });
-  // Beside the process that holds the folder, before and after: the bypass is as that one leaves it.
+  // Beside the process that holds the folder, before and after: the bypass is as that one leaves it. Of a
+  // rollback each of them hears, whoever of them was told.
   const following = setInterval(() => {
-    if (!holdsState) {
-      void bypass?.follow();
-      void latch?.follow();
-    } else if (latch?.kept === false) {
-      void latch.flush();
-    }
+    if (!holdsState) void bypass?.follow();
+    void latch?.follow();
   }, FOLLOW_MS).unref();
   const evidence = new Evidence(config, logger);
   const judge = new Judge({
@@ -269,7 +266,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await proofs.keepIn(held.path);
     await staleness.keepIn(held.path);
     await bypass?.follow();
-    await latch?.follow({ shared: false });
+    await latch?.take();
     holdsState = true;
     await latch?.compact();
     const key = await held.pseudonymKey();

@@ -1,6 +1,6 @@
 // The latch of this process, kept in the state folder: in force at once, on disk before it is
 // acknowledged, and there again after a restart.
-import { copyFile, readFile } from 'node:fs/promises';
+import { copyFile, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CutoverError } from '../errors.ts';
 import { canonical } from '../rules/compare/canonical.ts';
@@ -15,6 +15,7 @@ import {
   latchOn,
   NO_LATCH,
   withEntry,
+  withoutEntry,
 } from '../rules/latch.ts';
 import { inTime, NO_ANSWER } from './disk-deadline.ts';
 import { appendDurably, replaceDurably, tryAppending } from './durable-append.ts';
@@ -38,12 +39,16 @@ export interface Said<E = LatchEntry> {
 export class Latch {
   readonly #file: string;
   readonly #now: () => Date;
-  #book: LatchBook;
+  #book: LatchBook = NO_LATCH;
   #byRoute = new Map<string, Held | null>();
-  /** In force and not on disk: the disk refused. */
+  /** In force and not on disk: the disk refused, or what it had was taken away. */
   #unwritten: LatchEntry[] = [];
   /** Lines of the file that are no entries; everything is held for them until it is released. */
-  #damaged: number;
+  #damaged = 0;
+  /** Holds everything as long as the file can not be read; null while it can. */
+  #distrust: LatchEntry | null = null;
+  /** Of which state the file was when it was read last; null before that. */
+  #seen: string | null = null;
   /** The last epoch that was given out here. */
   #issued = 0;
   /** Counts what was asked for, also what held already. */
@@ -55,25 +60,25 @@ export class Latch {
   /** Ends when everybody before has done with the file. */
   #turn: Promise<unknown> = Promise.resolve();
   /** One that waits for its turn: whoever asks meanwhile is answered by it. */
-  #flushing: Promise<boolean> | null = null;
+  #following: Promise<boolean> | null = null;
 
-  private constructor(file: string, read: Read, now: () => Date) {
+  private constructor(file: string, now: () => Date) {
     this.#file = file;
     this.#now = now;
-    this.#book = read.book;
-    this.#damaged = read.damaged;
   }
 
   /**
-   * As it was left. What can not be read as a latch counts as a rollback of everything. With `shared`
-   * another process may be writing its last line at this moment.
+   * As it was left. What can not be read as a latch counts as a rollback of everything; a file that can not be
+   * read at all, for as long as that is so. With `shared` another process may be writing its last line at
+   * this moment.
    */
   static async open(
     folder: string,
     { shared = false, now = () => new Date() }: { shared?: boolean; now?: () => Date } = {},
   ): Promise<Latch> {
-    const file = join(folder, FILE);
-    return new Latch(file, await readLatch(file, shared, now), now);
+    const latch = new Latch(join(folder, FILE), now);
+    await latch.#read(shared);
+    return latch;
   }
 
   get book(): LatchBook {
@@ -130,12 +135,12 @@ export class Latch {
     const isHeld = before !== null && (before.state === state || before.state === 'severed');
     // One that is being released at this moment is said anew: the last word counts.
     if (isHeld && before.epoch > (this.#releasing.get(scope) ?? 0)) {
-      return { entry: before, changed: false, written: inTime(this.flush(), false) };
+      return { entry: before, changed: false, written: inTime(this.follow(), false) };
     }
     const entry = this.#entry(state, { scope, reason, by });
     this.#hear(entry);
     this.#unwritten.push(entry);
-    return { entry, changed: true, written: inTime(this.flush(), false) };
+    return { entry, changed: true, written: inTime(this.follow(), false) };
   }
 
   /**
@@ -188,32 +193,32 @@ export class Latch {
     return inTime(tried, NO_ANSWER);
   }
 
-  /** Tries to write what the disk refused; true if all is on disk now. */
-  flush(): Promise<boolean> {
-    this.#flushing ??= this.#inTurn(async () => {
-      this.#flushing = null;
+  /**
+   * Hears what another process has written, and writes what the file lacks of what is in force: because the disk
+   * refused it, or somebody took it away. True: all of it is on disk. Call it several times a second: every process
+   * that shares the folder may roll back, whoever holds it.
+   */
+  follow(): Promise<boolean> {
+    this.#following ??= this.#inTurn(async () => {
+      this.#following = null;
+      // One look that fails says nothing about what holds, but not that the file has it either.
+      const looked = await this.#look(true).then(
+        () => true,
+        () => false,
+      );
       try {
         await this.#write();
       } catch {
         // Told by `kept`, and tried again.
       }
-      return this.kept;
+      return looked && this.kept;
     });
-    return this.#flushing;
+    return this.#following;
   }
 
-  /**
-   * Hears what is in the file, of a process that holds the folder, or held it before. With `shared` it
-   * may be writing its last line at this moment.
-   */
-  async follow({ shared = true } = {}): Promise<void> {
-    await this.#inTurn(async () => {
-      const before = this.#book;
-      const { book, damaged } = await readLatch(this.#file, shared, this.#now);
-      this.#damaged = damaged;
-      for (const entry of book.last.values()) this.#hear(entry);
-      if (this.#book !== before) this.#onFollowed(before);
-    });
+  /** Hears what the process that held the folder before has left, of whom nobody writes there any more. */
+  async take(): Promise<void> {
+    await this.#inTurn(() => this.#read(false));
   }
 
   /**
@@ -223,17 +228,54 @@ export class Latch {
   async compact(): Promise<void> {
     await this.#inTurn(async () => {
       try {
-        const text = await readFile(this.#file, 'utf8');
-        if (text.split('\n').length <= MOST_LINES) return;
+        const { length } = (await readFile(this.#file, 'utf8')).split('\n');
+        if (length <= MOST_LINES) return;
         if (this.#damaged > 0) await copyFile(this.#file, `${this.#file}.damaged`);
         await this.#write();
-        const entries = [...this.#book.last.values()].sort((a, b) => a.epoch - b.epoch);
-        await replaceDurably(this.#file, entries.map(entry => `${canonical(entry)}\n`).join(''));
+        const text = inOrder(this.#book).map(entry => `${canonical(entry)}\n`);
+        await replaceDurably(this.#file, text.join(''));
         this.#damaged = 0;
       } catch {
         // What is said next says whether the disk takes it (`kept`).
       }
     });
+  }
+
+  async #read(shared: boolean): Promise<void> {
+    try {
+      await this.#look(shared);
+    } catch (error) {
+      const reason = `${FILE} can not be read${codeOf(error)}, so nobody knows what was rolled back`;
+      const before = this.#book;
+      this.#book = withoutEntry(before, this.#distrust);
+      this.#distrust = distrust(this.#book, { reason, at: this.#now().toISOString() });
+      this.#damaged = 1;
+      this.#hear(this.#distrust);
+      this.#tellFollowed(before);
+    }
+  }
+
+  /** Hears the file, unless it is as it was, and knows then what it lacks. Rejects with the system's error. */
+  async #look(shared: boolean): Promise<void> {
+    const state = await stateOf(this.#file);
+    if (shared && state === this.#seen) return;
+    const { book, damaged } = await readLatch(this.#file, shared, this.#now);
+    // Written, or replaced, while it was read.
+    if ((await stateOf(this.#file)) !== state) return this.#look(shared);
+    const before = this.#book;
+    this.#seen = state;
+    this.#damaged = damaged;
+    this.#book = withoutEntry(before, this.#distrust);
+    this.#byRoute = new Map();
+    this.#distrust = null;
+    for (const entry of book.last.values()) this.#hear(entry);
+    this.#unwritten = inOrder(this.#book).filter(entry => withEntry(book, entry) !== book);
+    if (this.#book !== before) this.#tellFollowed(before);
+  }
+
+  /** By itself: what goes wrong with whoever is told is no fault of the file's. */
+  #tellFollowed(before: LatchBook): void {
+    queueMicrotask(() => this.#onFollowed(before));
   }
 
   async #write(): Promise<void> {
@@ -260,27 +302,39 @@ export class Latch {
   }
 }
 
-interface Read {
-  readonly book: LatchBook;
-  readonly damaged: number;
+/** Its identity, length and time: an entry more, or another file in its place, is another state. */
+async function stateOf(file: string): Promise<string> {
+  try {
+    const found = await stat(file, { bigint: true });
+    // A device has no end to read to.
+    if (found.isCharacterDevice()) throw new Error(`${FILE} is a device`);
+    return [found.dev, found.ino, found.size, found.mtimeNs].join();
+  } catch (error) {
+    if (codeOf(error) === ' (ENOENT)') return 'none';
+    throw error;
+  }
 }
 
-async function readLatch(file: string, shared: boolean, now: () => Date): Promise<Read> {
-  const at = now().toISOString();
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    const code = codeOf(error);
-    if (code === ' (ENOENT)') return { book: NO_LATCH, damaged: 0 };
-    const reason = `${FILE} can not be read${code}, so nobody knows what was rolled back`;
-    return { book: withEntry(NO_LATCH, distrust(NO_LATCH, { reason, at })), damaged: 1 };
-  }
+async function readLatch(
+  file: string,
+  shared: boolean,
+  now: () => Date,
+): Promise<ReturnType<typeof bookOf>> {
+  const text = await readFile(file, 'utf8').catch(error => {
+    if (codeOf(error) === ' (ENOENT)') return '';
+    throw error;
+  });
   const lines = text.split('\n');
   // A line that is not ended yet is one that is being written, or one that never will be.
   const last = lines.pop() ?? '';
   const reason = `${FILE} is damaged, so nobody knows what was rolled back`;
+  const at = now().toISOString();
   return bookOf(shared ? lines : [...lines, last], { reason, at });
+}
+
+/** The last word on each scope, in the order in which it was said. */
+function inOrder({ last }: LatchBook): LatchEntry[] {
+  return [...last.values()].sort((a, b) => a.epoch - b.epoch);
 }
 
 function stays(why: string, cause?: unknown): CutoverError {

@@ -42,6 +42,14 @@ export function withEntry(book: LatchBook, entry: LatchEntry): LatchBook {
   };
 }
 
+/** Without an entry that turned out to be wrong; as it was, if that is not the last word on its scope. */
+export function withoutEntry(book: LatchBook, entry: LatchEntry | null): LatchBook {
+  if (entry === null || book.last.get(entry.scope) !== entry) return book;
+  const last = new Map(book.last);
+  last.delete(entry.scope);
+  return { ...book, last };
+}
+
 /** Of two processes that took the same number, the one that goes to legacy is right. */
 function isNewer(entry: LatchEntry, before: LatchEntry): boolean {
   if (entry.epoch !== before.epoch) return entry.epoch > before.epoch;

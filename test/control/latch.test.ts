@@ -1,4 +1,13 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -82,7 +91,7 @@ test.each([
     });
     expect(latch.on('events')).toBe('latched');
     await rm(file, { recursive: true });
-    expect(await latch.flush()).toBe(true);
+    expect(await latch.follow()).toBe(true);
     expect((await again()).on('events')).toBe('latched');
     await latch.release(all);
     expect((await again()).on('events')).toBeNull();
@@ -125,7 +134,7 @@ describe('66: on a disk that hangs', () => {
     const goOn = await hanging(file, () => latch.follow());
     await expect(latch.release(all)).rejects.toMatchObject(refused);
     await goOn();
-    expect(await latch.flush()).toBe(true);
+    expect(await latch.follow()).toBe(true);
     expect(latch.on('events')).toBe('latched');
     expect(await lines()).toHaveLength(1);
   }, 30_000);
@@ -252,12 +261,99 @@ test('72: a process that does not hold the folder follows the one that does', as
   expect(heard).toEqual([true, false]);
 });
 
+// The fault: the process that holds the folder never looked, and kept its users on the candidate; a release there
+// said that nothing was held, and a restart rolled everybody back.
+test('... and the one that holds it hears a rollback of one that does not, and releases it', async () => {
+  const [holder, other] = [await again(), await Latch.open(folder, { shared: true })];
+  const heard: (string | null)[] = [];
+  holder.onFollowed(() => heard.push(holder.on('events')));
+  await other.hold('latched', all).written;
+  expect(await holder.follow()).toBe(true);
+  await holder.release(all);
+  await Promise.all([holder.follow(), other.follow()]);
+  // What it said itself is no news to it.
+  expect(heard).toEqual(['latched']);
+  expect([holder.held, other.held, (await again()).held]).toEqual([[], [], []]);
+  expect(await lines()).toHaveLength(2);
+});
+
+const aside = () => rename(file, `${file}.aside`);
+const back = async () => {
+  await rm(file, { recursive: true });
+  await rename(`${file}.aside`, file);
+};
+
+// The fault: a lack of descriptors for a moment rolled everything back, for good.
+test('a look that fails changes nothing: neither what holds nor what is released', async () => {
+  const latch = await again();
+  await latch.hold('latched', { ...all, scope: 'api' }).written;
+  await latch.hold('latched', all).written;
+  await latch.release(all);
+  await aside();
+  await mkdir(file);
+  expect(await latch.follow()).toBe(false);
+  expect([latch.on('events'), latch.on('api'), latch.damaged]).toEqual([null, 'latched', 0]);
+  await back();
+  expect(await latch.follow()).toBe(true);
+  expect([latch.on('events'), latch.on('api'), latch.damaged]).toEqual([null, 'latched', 0]);
+});
+
+test.each([
+  ['opened', () => again()],
+  [
+    'taken over',
+    async () => {
+      const latch = await Latch.open(folder, { shared: true });
+      await latch.take();
+      return latch;
+    },
+  ],
+])(
+  'a file that could not be read when it was %s holds what it says once it can, and no more',
+  async (_when, begin) => {
+    const before = await again();
+    await before.hold('severed', { ...all, scope: 'api' }).written;
+    await aside();
+    await mkdir(file);
+    const latch = await begin();
+    expect(latch.on('events')).toBe('latched');
+    const told: unknown[] = [];
+    latch.onFollowed(() => told.push(latch.on('events')));
+    await back();
+    expect(await latch.follow()).toBe(true);
+    expect([told, latch.on('events'), latch.on('api'), latch.damaged]).toEqual([
+      [null],
+      null,
+      'severed',
+      0,
+    ]);
+    expect(await lines()).toHaveLength(1);
+  },
+);
+
+// The fault: `kept: true` of a file that was gone, and a restart held nothing.
+test.each([
+  ['deleted', () => rm(file)],
+  ['emptied', () => writeFile(file, '')],
+  ['made shorter', async () => writeFile(file, `${(await lines()).slice(0, 1).join('\n')}\n`)],
+])('what holds is written anew where its file was %s', async (_what, spoil) => {
+  const latch = await again();
+  await latch.hold('latched', { ...all, scope: 'events' }).written;
+  await latch.release({ ...all, scope: 'events' });
+  await latch.hold('severed', all).written;
+  const { held } = latch;
+  await spoil();
+  const said = latch.hold('latched', all);
+  expect([said.changed, await said.written]).toEqual([false, true]);
+  expect((await again()).held).toEqual(held);
+});
+
 test('a line that another process is writing at the moment is no damage, and one that stays so is', async () => {
   const holder = await again();
   await holder.hold('latched', { ...all, scope: 'api' }).written;
   await writeFile(file, '{"epoch":2,', { flag: 'a' });
   const other = await Latch.open(folder, { shared: true });
   expect(other.on('events')).toBeNull();
-  await other.follow({ shared: false });
+  await other.take();
   expect(other.on('events')).toBe('latched');
 });

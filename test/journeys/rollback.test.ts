@@ -352,6 +352,14 @@ describe('an operator', () => {
     await api('/release', { reason });
     await until('and back', () => side() === 'candidate', 20_000);
     expect(socket.readyState).toBe(1);
+    // The other way round as well: the signal of one who took the wrong process, or a guardrail of the new one.
+    await user(up.proxy.listen, 'user_1002');
+    const there = () => sidesOf(up.proxy).get('user_1002');
+    expect(there()).toBe('candidate');
+    await next.rollBackBySignal();
+    await until('its users are on legacy as well', () => there() === 'legacy');
+    expect((await api('/release', { reason })).body).toMatchObject({ changed: true, held: [] });
+    await until('all are back', () => there() === 'candidate' && side() === 'candidate', 20_000);
   });
 });
 
