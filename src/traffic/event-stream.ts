@@ -3,6 +3,7 @@
 import type { ServerResponse } from 'node:http';
 import { eventEnd, isBetweenEvents, TAIL_BYTES } from '../wire/event-end.ts';
 import { fieldValues, type RawHeaders, without } from '../wire/headers.ts';
+import { isWrite } from '../wire/http-method.ts';
 import type { AnswerSink, Exchange } from './exchange.ts';
 
 const CODINGS: ReadonlySet<string> = new Set(['accept-encoding']);
@@ -16,8 +17,15 @@ export function withoutCodings(headers: RawHeaders): RawHeaders {
   return [...without(headers, CODINGS), 'Accept-Encoding', 'identity'];
 }
 
-/** What feeds the client; `ours` takes bytes that are not the service's, `cutShort` cuts it off. */
-export type EventSink = AnswerSink & { ours(bytes: Buffer): void; cutShort(): void };
+/** What feeds the client. */
+export interface EventSink extends AnswerSink {
+  /** Its end is not the service's. */
+  isCutShort: boolean;
+  /** Takes bytes that are not the service's. */
+  ours(bytes: Buffer): void;
+  /** Cuts it off. */
+  cutShort(): void;
+}
 
 export class EventStream implements AnswerSink {
   readonly #response: ServerResponse;
@@ -31,6 +39,8 @@ export class EventStream implements AnswerSink {
   #isEvents = false;
   #retryMs = 0;
   #ending = false;
+  /** It was to end before its service had said anything. */
+  #whenBegun: (() => void) | null = null;
   #ended = false;
 
   /** `sink` is what feeds `response`. */
@@ -51,14 +61,21 @@ export class EventStream implements AnswerSink {
   /**
    * Ends it behind the event under way; cuts it off if that event does not end within `limitMs`. One that
    * has not begun is cut off, a plain answer left alone: an end of ours would make it look whole, or shorter
-   * than its length, so that the next answer is read as its rest. Its client tries again after `retryMs`
-   * (the standard's `retry` field, which it keeps to from then on).
+   * than its length, so that the next answer is read as its rest. So is an answer to a write until it has begun:
+   * it may be the service's word on that. Its client tries again after `retryMs` (the standard's `retry` field, which
+   * it keeps to from then on).
    */
   endSoon(limitMs: number, retryMs: number): void {
     if (this.#ending || this.isPlain) return;
+    const { headersSent, req } = this.#response;
+    if (!headersSent && isWrite(req.method ?? '')) {
+      this.#whenBegun = () => this.endSoon(limitMs, retryMs);
+      return;
+    }
     this.#ending = true;
+    this.#sink.isCutShort = true;
     this.#retryMs = retryMs;
-    if (!this.#response.headersSent || this.#isCoded) return this.#sink.cutShort();
+    if (!headersSent || this.#isCoded) return this.#sink.cutShort();
     if (isBetweenEvents(this.#tail)) return this.#finish();
     setTimeout(() => {
       if (!this.#ended) this.#sink.cutShort();
@@ -75,6 +92,7 @@ export class EventStream implements AnswerSink {
       /^text\/event-stream\b/i.test(fieldValues(headers, 'content-type')[0] ?? '') &&
       fieldValues(headers, 'content-length').length === 0;
     this.#sink.head(status, reason, headers);
+    this.#whenBegun?.();
   }
 
   data(chunk: Buffer): boolean {

@@ -242,11 +242,9 @@ export class HttpLane {
         answer.rollbacks.includes(run) && !stream.isPlain && !answer.isCutShort,
     );
     const retryMs = windowFor(streams.length, movesPerS);
-    for (const { stream, answer } of streams) {
-      answer.isCutShort = true;
+    for (const { stream } of streams)
       stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * retryMs);
-    }
-    if (answers.length > streams.length) {
+    if (answers.some(answer => !answer.isCutShort)) {
       setTimeout(() => {
         for (const answer of answers)
           if (!answer.isCutShort && answer.rollbacks.includes(run)) answer.cutShort();
@@ -320,30 +318,32 @@ export class HttpLane {
       this.#options.ledger.begun(route.name, to);
     }
     if (goesTwice || decision.second !== null) this.#hear(call, subject, bytes);
+    const stream = route.protocol === 'sse' ? this.#streamTo(call, subject, answer) : null;
     if (goesTwice && held !== null) {
       const second = this.#connection(call, proof, otherSide(decision), 'second');
       const whole = { ...request, body: held.bytes };
       const answers = this.#comparing(call, subject, decision.primary, true);
       const compared = () => answers.isHanded(decision.primary);
       // It may last longer than its client, and the other service's copy has an account of its own.
-      const { promise: written, resolve: over } = Promise.withResolvers<void>();
+      const { promise: done, resolve: over } = Promise.withResolvers<void>();
       const sink = this.#guarded(call, {
         subject,
         decision,
-        sink: answer,
+        sink: stream ?? answer,
         compared,
-        over: written,
+        over: done,
       });
       const turns = call.link.secondWrites[second.upstream.side];
       const double = { route: route.name, primary, second, turns, sink, request: whole };
       const secondOver = this.#secondWrites.begin(call.link, subject);
-      answer.follow(this.#writer.write({ ...double, answers, over, secondOver }));
-      return void Promise.all([written, closeOf(call.response)]).then(held.release);
+      const written = this.#writer.write({ ...double, answers, over, secondOver });
+      stream?.follow(written);
+      answer.follow(written);
+      return void Promise.all([done, closeOf(call.response)]).then(held.release);
     }
     if (held !== null) call.response.once('close', held.release);
     const body = bytes ?? (hasBody(incoming) ? incoming : null);
     const plan = writes || body !== null ? null : decision.second;
-    const stream = route.protocol === 'sse' ? this.#streamTo(call, subject, answer) : null;
     // Nobody hears it until it is shown to the other service as well.
     let compared = () => false;
     const about = { subject, decision, sink: stream ?? answer, compared: () => compared() };

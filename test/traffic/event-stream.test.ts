@@ -1,8 +1,9 @@
 // Streams of events that the proxy ends itself: for a shutdown, or because an operator wants everybody to
 // come back another way.
 import { afterEach, describe, expect, test } from 'vitest';
-import { answer, asked, closeAll, connected, get, withService } from '../support/lane.ts';
+import { answer, asked, closeAll, closing, connected, get, withService } from '../support/lane.ts';
 import { decisionFor, type ProxyOptions, type TestProxy } from '../support/proxy.ts';
+import { rawServer } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 afterEach(closeAll);
@@ -145,6 +146,56 @@ describe.each([
     await until('it is cut off', () => client.ended || client.closed);
     expect(client.text).toBe('');
     await until('the service is let go', () => upstream.ended || upstream.closed);
+  });
+});
+
+/** The fault: of a write that goes to both neither a rollback, nor an operator, nor a shutdown knew that it was one. */
+describe.each(['primary', 'both'] as const)('an answer to a write that goes to %s', writeTo => {
+  async function withWrite() {
+    const second = closing(await rawServer());
+    const service = closing(await rawServer());
+    const at = await withService({
+      ...{ legacy: second.port, candidate: service.port },
+      routes: [{ name: 'sse', path: '/events', protocol: 'sse', writes: writeTo }],
+      decider: () => ({ decision: { ...decisionFor('candidate'), writeTo }, revision: 'test' }),
+    });
+    at.client.write('POST /events HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}');
+    return { ...at, upstream: await asked(service) };
+  }
+  const enders: [string, (front: TestProxy) => void][] = [
+    ['a rollback', front => void front.traffic.rollBack(new Set(['sse']))],
+    ['an operator', front => void front.traffic.endOpen(1)],
+    ['a shutdown', front => void front.traffic.drain(1)],
+  ];
+
+  test.each(enders)('that is a stream: %s ends it behind an event', async (_who, end) => {
+    const { front, client, upstream } = await withWrite();
+    upstream.write(`${HEAD}\r\ndata: half`);
+    await client.has('data: half');
+    end(front);
+    upstream.write(' and half\n\ndata: too late\n\n');
+    await client.has(END);
+    expect(body(client.text)).toMatch(/^data: half and half\n\nretry: \d{3,4}\n\n$/);
+  });
+
+  test.each(enders)(
+    'that has not begun is not cut off by %s: it may be the last word on that write',
+    async (_who, end) => {
+      const { front, client, upstream } = await withWrite();
+      end(front);
+      upstream.write(answer('taken'));
+      await client.has('\r\n\r\ntaken');
+    },
+  );
+
+  test('that becomes a stream behind the rollback ends at once', async () => {
+    const { front, client, upstream } = await withWrite();
+    const run = front.traffic.rollBack(new Set(['sse']));
+    upstream.write(`${HEAD}\r\ndata: one\n\n`);
+    await client.has(END);
+    expect(body(client.text)).toMatch(/^(data: one\n\n)?retry: \d{3,4}\n\n$/);
+    await run.done;
+    expect(run.answers).toEqual({ affected: 1, finished: 0, ended: 1, pending: 0 });
   });
 });
 
