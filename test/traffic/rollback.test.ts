@@ -313,6 +313,26 @@ describe.each([
   });
 });
 
+// The fault: whoever was on the way by an earlier one was passed over, though he had lost his turn.
+test('whoever lost his turn to a release is told to come again by a rollback that follows at once', async () => {
+  const { clients, serve, rollBack } = await line({
+    ...{ clients: 8, second: false },
+    routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
+    limits: { movesPerS: 20 },
+  });
+  const told = () => clients.filter(({ code }) => code === 1012).length;
+  const first = rollBack();
+  await until('some are told', () => told() > 0);
+  serve('candidate');
+  const at = performance.now();
+  await until('all have been asked', () => performance.now() > at + 500);
+  expect(told()).toBeLessThan(8);
+  const second = rollBack();
+  await until('all are told', () => told() === 8);
+  await Promise.all([over(first), over(second)]);
+  expect(first.sessions).toEqual({ ...NONE, affected: 8, closed: 8 });
+});
+
 // The fault: they were told after the release as well, though nothing wanted them gone any more.
 test.each(['a rollback that is released', 'a change of flags that is taken back'])(
   'whoever was not told yet to come again by %s is served on',
