@@ -534,8 +534,8 @@ function legRequest({ request, id }: Opening, upstream: Upstream, isMarked: bool
   const fields = fieldsFor(
     upstream,
     request,
-    // No extension is offered: compressed frames could be neither followed nor compared.
-    name => name === 'sec-websocket-extensions',
+    // No extension is offered: compressed frames could be neither followed nor compared. And nothing is to be awaited.
+    name => name === 'sec-websocket-extensions' || name === 'expect',
   );
   return {
     upstream,

@@ -26,7 +26,9 @@ export function isHopByHop(name: string): boolean {
 }
 
 /** What a `Connection` field may not take away: the message would change its meaning or length. */
-const NEVER_NOMINATED = new Set(['host', 'content-length', 'content-type']);
+const NEVER_NOMINATED = new Set(['host', 'content-length', 'content-type', 'origin']);
+/** Nor what opens a WebSocket. */
+const OF_A_HANDSHAKE = 'sec-websocket-';
 
 /** All values of a field, in order. `name` in lower case. */
 export function fieldValues(headers: RawHeaders, name: string): string[] {
@@ -73,7 +75,9 @@ export function endToEnd(
   drop: (name: string) => boolean = () => false,
 ): string[] {
   const nominated = new Set(listMembers(headers, 'connection').map(name => name.toLowerCase()));
-  for (const name of NEVER_NOMINATED) nominated.delete(name);
+  for (const name of nominated) {
+    if (NEVER_NOMINATED.has(name) || name.startsWith(OF_A_HANDSHAKE)) nominated.delete(name);
+  }
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = (headers[i] as string).toLowerCase();

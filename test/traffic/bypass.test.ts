@@ -111,6 +111,20 @@ describe.each(WAYS)('$way', way => {
     );
   });
 
+  /** The fault: legacy was asked for a WebSocket without a key, and to say that it goes on. */
+  test('24: an upgrade goes on with what opens a WebSocket, whatever it nominates, and awaits nothing', async () => {
+    const { service, client } = await place(way);
+    const said = upgradeRequest(
+      way.webSocket,
+      'Origin: https://a.test\r\nExpect: 100-continue\r\n',
+    );
+    client.write(said.replace(': Upgrade\r', ': Upgrade, Origin, Sec-WebSocket-Key\r'));
+    const upstream = await asked(service);
+    expect(fields(upstream)).toContain('origin: https://a.test');
+    expect(upstream.text).toMatch(/\r\nsec-websocket-key: \S+\r/i);
+    expect(upstream.text).not.toMatch(/expect/i);
+  });
+
   test('24: fields of the connection to legacy, and those it nominates, do not reach the client', async () => {
     const own = 'Connection: X-Secret\r\nX-Secret: s\r\nKeep-Alive: timeout=9\r\nX-Kept: Yes\r\n';
     for (const how of ['answers', 'refuses', 'accepts'] as const) {

@@ -27,9 +27,13 @@ test('what a service could take for a field of the connection, since _ is - to i
   expect(endToEnd(headers)).toEqual(['X_Y', 'z']);
 });
 
-test('nobody can nominate away what a message means', () => {
+test('nobody can nominate away what a message means, or what opens a WebSocket', () => {
   const headers = ['Connection', 'host, content-length', 'Host', 'h', 'Content-Length', '3'];
   expect(endToEnd(headers)).toEqual(['Host', 'h', 'Content-Length', '3']);
+  const opening = ['Connection', 'Upgrade, ORIGIN, Sec-WebSocket-Key, x', 'Origin', 'o', 'X', '1'];
+  expect(endToEnd([...opening, 'Sec-WebSocket-Key', 'k'])).toEqual([
+    ...['Origin', 'o', 'Sec-WebSocket-Key', 'k'],
+  ]);
 });
 
 test('a stranger claims nothing about where a request came from; a trusted proxy is added to', () => {
