@@ -38,6 +38,13 @@ export class Audit {
       onOpen: async (journal, repair) => {
         if (repair !== null) await this.#tellRepair(journal, repair);
       },
+      anew: before => {
+        this.#logger.warn(before, 'the audit trail was taken away, and begins anew');
+        return {
+          ...{ at: this.#now().toISOString(), by: 'cutover', action: 'audit-begun-anew' },
+          ...{ reason: 'its file was taken away', details: { ...before } },
+        };
+      },
     });
   }
 

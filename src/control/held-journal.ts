@@ -1,14 +1,13 @@
 // A journal in the state folder, for as long as this process holds that. One that can not be opened, because the disk
 // is full or refuses at the start, is opened by whoever needs it next.
 import { join } from 'node:path';
-import { type Entry, Journal, type Repair } from './journal.ts';
+import { type Entry, Journal, type JournalOptions, type Repair } from './journal.ts';
 
-export interface HeldJournalOptions<T extends object> {
+export interface HeldJournalOptions<T extends object> extends JournalOptions<T> {
   /** Its name in the folder. */
   readonly file: string;
   /** Done before anything is added; a rejection leaves it unopened. `repair` is null where its end was whole. */
   readonly onOpen: (journal: Journal<T>, repair: Repair | null) => Promise<void> | void;
-  readonly now?: () => Date;
 }
 
 export class HeldJournal<T extends object> {
@@ -62,8 +61,8 @@ export class HeldJournal<T extends object> {
   async #open(): Promise<Journal<T>> {
     const folder = this.#folder;
     if (folder === null) throw new Error('another process holds the state folder');
-    const { file, onOpen, now } = this.#options;
-    const { journal, repair } = await Journal.open<T>(join(folder, file), now);
+    const { file, onOpen } = this.#options;
+    const { journal, repair } = await Journal.open<T>(join(folder, file), this.#options);
     if (this.#folder !== folder) throw new Error('the state folder was given up meanwhile');
     await onOpen(journal, repair);
     this.#journal = journal;

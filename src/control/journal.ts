@@ -5,7 +5,7 @@
 //   {"action":"rollback",…,"prev":"<SHA-256 of line 1>","seq":2}
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, rename } from 'node:fs/promises';
+import { open, rename, stat } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { canonical } from '../rules/compare/canonical.ts';
 import { isRecord } from '../rules/compare/record.ts';
@@ -14,6 +14,7 @@ import { lastLines } from './last-lines.ts';
 
 /** `prev` of the first record. */
 const NOTHING_BEFORE = '0'.repeat(64);
+const START: ChainEnd = { seq: 0, head: NOTHING_BEFORE };
 /** As much as is looked through for the last whole record; no record is half as long. */
 const MOST_TAIL_BYTES = 65_536;
 const MOST_LINE_BYTES = 32_768;
@@ -27,6 +28,21 @@ export interface Repair {
   readonly keptIn: string;
 }
 
+/** Where a chain was: the number of its last record, and the hash of that line. */
+export interface ChainEnd {
+  readonly seq: number;
+  readonly head: string;
+}
+
+export interface JournalOptions<T> {
+  readonly now?: () => Date;
+  /**
+   * The first record of the chain that begins where the file was moved away, or emptied, since this process opened
+   * it; `before` is the end of the one in the old file. Without it the next record is the first.
+   */
+  readonly anew?: (before: ChainEnd) => T;
+}
+
 export interface Verified {
   /** Whole records up to the first fault. */
   readonly entries: number;
@@ -37,15 +53,15 @@ export interface Verified {
 
 export class Journal<T extends object> {
   readonly #file: string;
-  #seq: number;
-  #head: string;
+  readonly #anew: JournalOptions<T>['anew'];
+  #end: ChainEnd;
   /** Ends when everybody before has done with the file. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  private constructor(file: string, seq: number, head: string) {
+  private constructor(file: string, end: ChainEnd, anew: JournalOptions<T>['anew']) {
     this.#file = file;
-    this.#seq = seq;
-    this.#head = head;
+    this.#end = end;
+    this.#anew = anew;
   }
 
   /**
@@ -54,31 +70,39 @@ export class Journal<T extends object> {
    */
   static async open<T extends object>(
     file: string,
-    now: () => Date = () => new Date(),
+    { now = () => new Date(), anew }: JournalOptions<T> = {},
   ): Promise<{ readonly journal: Journal<T>; readonly repair: Repair | null }> {
     const { size, tail } = await readTail(file);
     const { end, line } = lastWhole(tail);
     const repair =
       end === tail.length ? null : await setAside(file, size - tail.length + end, tail, end, now);
-    const { seq } = line === null ? { seq: 0 } : (JSON.parse(line) as { seq: number });
-    const head = line === null ? NOTHING_BEFORE : hashOf(line);
-    return { journal: new Journal<T>(file, seq, head), repair };
+    const last =
+      line === null
+        ? START
+        : { seq: (JSON.parse(line) as { seq: number }).seq, head: hashOf(line) };
+    return { journal: new Journal<T>(file, last, anew), repair };
   }
 
   /** Resolves once the record is on the disk. Rejects with the system's error; nothing is added then. */
   append(record: T): Promise<Entry<T>> {
     return this.#inTurn(async () => {
-      const entry: Entry<T> = { ...record, seq: this.#seq + 1, prev: this.#head };
-      // Without what JSON does not have, so that it reads as it was written.
-      const line = canonical(JSON.parse(JSON.stringify(entry)));
-      if (Buffer.byteLength(line) > MOST_LINE_BYTES) {
-        throw new RangeError(`a record has ${MOST_LINE_BYTES} bytes at most`);
-      }
-      await appendDurably(this.#file, line);
-      this.#seq = entry.seq;
-      this.#head = hashOf(line);
-      return entry;
+      if (this.#end.seq === 0 || !(await isEmpty(this.#file))) return this.#add(record, this.#end);
+      if (this.#anew === undefined) return this.#add(record, START);
+      await this.#add(this.#anew(this.#end), START);
+      return this.#add(record, this.#end);
     });
+  }
+
+  async #add(record: T, { seq, head }: ChainEnd): Promise<Entry<T>> {
+    const entry: Entry<T> = { ...record, seq: seq + 1, prev: head };
+    // Without what JSON does not have, so that it reads as it was written.
+    const line = canonical(JSON.parse(JSON.stringify(entry)));
+    if (Buffer.byteLength(line) > MOST_LINE_BYTES) {
+      throw new RangeError(`a record has ${MOST_LINE_BYTES} bytes at most`);
+    }
+    await appendDurably(this.#file, line);
+    this.#end = { seq: entry.seq, head: hashOf(line) };
+    return entry;
   }
 
   /** Newest first; whoever takes no more of them ends the reading. Lines that are no records are left out. */
@@ -142,6 +166,16 @@ function recordOf(line: string): (Readonly<Record<string, unknown>> & Entry<obje
     // No JSON: no record, as whoever asked is told.
   }
   return null;
+}
+
+/** Also where it is not there. */
+async function isEmpty(file: string): Promise<boolean> {
+  try {
+    return (await stat(file)).size === 0;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return true;
+    throw error;
+  }
 }
 
 async function readTail(file: string): Promise<{ size: number; tail: Buffer }> {

@@ -1,7 +1,18 @@
 // The audit trail: each record is on disk before its change is made, and none can be changed unnoticed.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  rmdir,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import request from 'supertest';
@@ -79,6 +90,36 @@ describe('a journal', () => {
     },
   );
 
+  // The fault: it went on with the next number, which every check called tampering from then on.
+  test.each([
+    ['moved away', () => rename(file, `${file}.1`)],
+    ['copied and emptied', () => copyFile(file, `${file}.1`).then(() => writeFile(file, ''))],
+  ])(
+    'whose file is %s begins a chain anew, which says where the old one ended',
+    async (_how, rotate) => {
+      const { journal } = await Journal.open<{ n: number; head?: string }>(file, {
+        anew: ({ seq, head }) => ({ n: -seq, head }),
+      });
+      for (let n = 1; n <= 3; n += 1) await journal.append({ n });
+      await rotate();
+      await Promise.all([4, 5].map(n => journal.append({ n })));
+      const old = await verifyJournal(`${file}.1`);
+      expect(old).toMatchObject({ entries: 3, fault: null });
+      expect(await verifyJournal(file)).toMatchObject({ entries: 3, fault: null });
+      const [first] = (await readFile(file, 'utf8')).split('\n');
+      expect(JSON.parse(first ?? '')).toMatchObject({ seq: 1, n: -3, head: old.head });
+    },
+  );
+
+  test('whose end is cut off while it is open has a fault there for good', async () => {
+    const journal = await opened();
+    for (let n = 1; n <= 3; n += 1) await journal.append({ n });
+    const [first] = (await readFile(file, 'utf8')).split('\n');
+    await writeFile(file, `${first}\n`);
+    await journal.append({ n: 4 });
+    expect((await verifyJournal(file)).fault?.line).toBe(2);
+  });
+
   test('67: its writer is killed with -9 again and again, and what it was told is written is there', async () => {
     let told = 0;
     for (let round = 0; round < 4; round += 1) {
@@ -141,6 +182,19 @@ describe('what an operator changes', () => {
     expect(entries[0]?.details).toMatchObject({ stage: 'shadow', was: { events: 'off' } });
     expect(JSON.stringify(entries)).not.toContain('u1');
     expect(await op.audit.verify()).toMatchObject({ entries: 5, fault: null });
+  });
+
+  test('is on record in another file, where somebody has moved the one before away', async () => {
+    await post('/stage', shadow).expect(200);
+    const { head } = await op.audit.verify();
+    const trailFile = path.join(op.stateDir, 'audit.jsonl');
+    await rename(trailFile, `${trailFile}.1`);
+    await post('/stage', { ...shadow, stage: 'off' }).expect(200);
+    expect(await trail()).toMatchObject([
+      { seq: 1, by: 'cutover', action: 'audit-begun-anew', details: { seq: 1, head } },
+      { seq: 2, action: 'stage' },
+    ]);
+    expect(await op.audit.verify()).toMatchObject({ entries: 2, fault: null });
   });
 
   test('and was refused is on record too', async () => {
