@@ -10,6 +10,7 @@ import {
   type Held,
   heldEntries,
   heldOf,
+  isHeldAs,
   type LatchBook,
   type LatchEntry,
   latchOn,
@@ -132,9 +133,9 @@ export class Latch {
     this.#asked += 1;
     this.#lastHold.set(scope, this.#asked);
     const before = heldOf(this.#book, scope);
-    const isHeld = before !== null && (before.state === state || before.state === 'severed');
     // One that is being released at this moment is said anew: the last word counts.
-    if (isHeld && before.epoch > (this.#releasing.get(scope) ?? 0)) {
+    const isToStay = before !== null && before.epoch > (this.#releasing.get(scope) ?? 0);
+    if (isToStay && isHeldAs(this.#book, scope, state)) {
       return { entry: before, changed: false, written: inTime(this.follow(), false) };
     }
     const entry = this.#entry(state, { scope, reason, by });

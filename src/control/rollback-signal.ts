@@ -1,9 +1,8 @@
 // A rollback of everything by a signal, for when there is neither admin port nor token.
 import type { Logger } from 'pino';
-import { CutoverError } from '../errors.ts';
 import type { Rollbacks } from './rollbacks.ts';
 
-/** Within that time a second signal says that the first one was meant. */
+/** Within that time a second signal says that the first one was meant, also one that is still on its way to the disk. */
 const ASK_AGAIN_MS = 60_000;
 const SIGNAL = 'signal SIGUSR2';
 
@@ -12,19 +11,19 @@ export function rollbackBySignal(
   rollbacks: Pick<Rollbacks, 'rollback'>,
   logger: Logger,
 ): () => Promise<void> {
-  let refusedAt = Number.NEGATIVE_INFINITY;
+  let askedAt = Number.NEGATIVE_INFINITY;
   return async () => {
-    const acceptStale = performance.now() - refusedAt < ASK_AGAIN_MS;
+    const now = performance.now();
+    const acceptStale = now - askedAt < ASK_AGAIN_MS;
+    askedAt = now;
     try {
       const { stale } = await rollbacks.rollback({ reason: SIGNAL, by: SIGNAL, acceptStale });
       if (stale.length === 0) return;
-      refusedAt = performance.now();
       logger.error(
         { stale },
         'a signal left these routes where they are; send it again to take them',
       );
     } catch (error) {
-      if (error instanceof CutoverError) refusedAt = performance.now();
       logger.error({ err: error }, 'a rollback by signal was refused');
     }
   };

@@ -11,6 +11,7 @@ import {
   EVERYTHING,
   type Held,
   heldOf,
+  isHeldAs,
   type LatchBook,
   type LatchEntry,
   latchOn,
@@ -46,6 +47,8 @@ export interface RolledBack {
   readonly changed: boolean;
   readonly latch: LatchEntry;
   readonly epoch: number;
+  /** What holds routes of the scope on legacy now, each to be released by its own scope. */
+  readonly held: readonly LatchEntry[];
   /** False: the disk refused it. It holds until this process ends, and is tried again. */
   readonly kept: boolean;
   readonly audited: boolean;
@@ -119,11 +122,13 @@ export class Rollbacks {
     const fresh = routes.filter(name => !stale.includes(name));
     if (fresh.length === 0 && stale.length > 0) throw refusedAsStale(stale, by);
     const scopes = stale.length === 0 ? [scope] : fresh;
-    const isHeld = scopes.every(each => heldOf(this.latch.book, each) !== null);
+    const isHeld = scopes.every(each => isHeldAs(this.latch.book, each, state));
     if (!isHeld) this.#refuseOutdated(request);
     const { entry, changed, written } = this.#hold(state, scopes, { reason, by });
     const covered = scopes[0] === EVERYTHING ? ALL_ROUTES : new Set(fresh);
-    const proof = this.#carryOut(entry, command, covered, changed);
+    // Proven as one rollback, whatever number of words it took.
+    const whole = { ...entry, scope: scopes.join(', ') };
+    const proof = this.#carryOut(whole, command, covered, changed);
     if (acceptStale) this.acceptStale(routes);
     if (changed) this.counts[askerOf(by)] += 1;
     this.#options.logger.warn(
@@ -133,7 +138,8 @@ export class Rollbacks {
     const kept = await written;
     const details = { scope, sever, acceptStale, stale, changed, epoch: entry.epoch, kept };
     const audited = await this.#options.audit.note({ by, action: 'rollback', reason, details });
-    return { scope, changed, latch: entry, epoch: this.latch.epoch, kept, audited, stale, proof };
+    const now = { epoch: this.latch.epoch, held: this.#heldIn(scope) };
+    return { scope, changed, latch: entry, ...now, kept, audited, stale, proof };
   }
 
   /**
@@ -158,10 +164,14 @@ export class Rollbacks {
       this.#lookAtStages();
       void this.#options.traffic()?.reconsider();
     }
-    const held = this.latch.held.filter(
+    const now = { epoch: this.latch.epoch, held: this.#heldIn(scope) };
+    return { scope, changed: said.changed, latch: said.entry, ...now };
+  }
+
+  #heldIn(scope: string): readonly LatchEntry[] {
+    return this.latch.held.filter(
       entry => scope === EVERYTHING || entry.scope === scope || entry.scope === EVERYTHING,
     );
-    return { scope, changed: said.changed, latch: said.entry, epoch: this.latch.epoch, held };
   }
 
   /** Another process has said something: its sessions are moved there, and those that are open here, here. */
@@ -212,7 +222,7 @@ export class Rollbacks {
     const last = held.findLast(({ changed }) => changed) ?? held.at(-1);
     if (last === undefined) throw new Error('a rollback of no scope');
     const written = Promise.all(held.map(each => each.written)).then(all => all.every(Boolean));
-    return { entry: { ...last.entry, scope: scopes.join(', ') }, changed: last.changed, written };
+    return { ...last, written };
   }
 
   #carryOut(

@@ -72,6 +72,12 @@ export function heldOf({ last }: LatchBook, scope: string): (LatchEntry & { stat
   return entry !== undefined && isHeld(entry) ? entry : null;
 }
 
+/** A scope is held by its own word, and as much as that state asks: `severed` is more than `latched`. */
+export function isHeldAs(book: LatchBook, scope: string, state: Held): boolean {
+  const held = heldOf(book, scope);
+  return held !== null && (held.state === state || held.state === 'severed');
+}
+
 /** Whether, and how, a route is held on legacy, by its own word or that on everything. */
 export function latchOn(book: LatchBook, route: string): Held | null {
   const [own, all] = [heldOf(book, route), heldOf(book, EVERYTHING)];

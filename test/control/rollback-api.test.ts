@@ -284,6 +284,9 @@ test('64, 65: whoever names the epoch that he saw is refused if something was sa
   expect(body.error.message).toBe(
     'the latch is at epoch 1, not 0: operator alice said latched of * (events lost)',
   );
+  // More than what is held is something new.
+  await post('/rollback', { reason, epoch: 0, sever: true }).expect(409);
+  expect(op.rollbacks.latch.held).toMatchObject([{ state: 'latched' }]);
   await post('/release', { reason, epoch: 1 }).expect(200);
   await post('/rollback', { reason, epoch: 0 }).expect(409);
   expect(decided()?.primary).toBe('candidate');
@@ -327,6 +330,8 @@ test('from complete it must be asked for twice', async () => {
   // The fault: one such route kept all others where they were.
   const partly = (await post('/rollback', { reason, epoch: 0 }).expect(200)).body;
   expect(partly).toMatchObject({ scope: '*', changed: true, stale: ['events'] });
+  // What can be released.
+  expect([partly.latch.scope, partly.held]).toEqual(['api', [partly.latch]]);
   expect(partly.proof).toMatchObject({ scope: 'api', state: 'running' });
   expect(op.traffic.rollbacks).toMatchObject([{ routes: ['api'] }]);
   expect((await get('/latch')).body.held).toMatchObject([{ scope: 'api', state: 'latched' }]);
@@ -366,6 +371,16 @@ test('by signal all others go at once, and a second one takes those that are com
   expect(scopes()).toEqual(['api']);
   await signal();
   expect(scopes()).toEqual(['api', '*']);
+});
+
+// The fault: the first one counted only once it was on disk.
+test('... also one that comes before the first one is through', async () => {
+  await op.write('events.json', flagsFor('events', 'complete'));
+  const [events] = op.proxy.loaded().config.routes;
+  await until('it is complete', () => op.flags.stage(events as never).name === 'complete');
+  const signal = rollbackBySignal(op.rollbacks, op.logger);
+  await Promise.all([signal(), signal()]);
+  expect(op.rollbacks.latch.held.map(({ scope }) => scope)).toEqual(['api', '*']);
 });
 
 test('nobody moves forward while a rollback holds; back, and to be compared, he may', async () => {
