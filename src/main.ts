@@ -55,6 +55,8 @@ export interface ProxyOptions {
   readonly markers?: readonly Marker[];
   /** Listen beside a running process, and take state folder and admin port when it lets go. */
   readonly takeOver?: boolean;
+  /** Told what a signal does as soon as that can be done, which is before anybody is served. */
+  readonly onRollbackBySignal?: (rollBack: RunningProxy['rollBackBySignal']) => void;
 }
 
 export interface RunningProxy {
@@ -146,6 +148,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       traffic: () => traffic,
     });
     held.onFollowed(before => rollbacks.follow(before));
+    const rollBackBySignal = rollbackBySignal(rollbacks, logger);
+    options.onRollbackBySignal?.(rollBackBySignal);
     const signs = new VitalSigns();
     guardrails = new Guardrails({
       ...{ signs, writes, evidence, flags: provider, rollbacks, audit, logger },
@@ -216,9 +220,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     else await adminOpen;
     return {
       ...{ listen, flags: provider, traffic: lanes, judge, admin: adminOpen },
-      ...{ rollbacks, reload, drain, close },
+      ...{ rollbacks, rollBackBySignal, reload, drain, close },
       secondLegsEnded: () => metrics.secondLegsEnded(),
-      rollBackBySignal: rollbackBySignal(rollbacks, logger),
     };
 
     async function openAdmin(): Promise<string> {
@@ -353,21 +356,22 @@ export async function start(options: {
   readonly env: NodeJS.ProcessEnv;
 }): Promise<number> {
   keepRequestsYoung();
-  let started: (proxy: RunningProxy) => void = () => undefined;
-  const starting = new Promise<RunningProxy>(resolve => {
-    started = resolve;
-  });
+  const starting = Promise.withResolvers<RunningProxy>();
+  const rollback = Promise.withResolvers<RunningProxy['rollBackBySignal']>();
   // One that comes before anybody is served counts from the first client on.
-  const rollBack = () => void starting.then(proxy => proxy.rollBackBySignal());
-  process.on('SIGUSR2', rollBack);
-  for (let early = options.earlyRollbacks(); early > 0; early -= 1) rollBack();
+  const onRollback = () => void rollback.promise.then(rollBack => rollBack());
+  process.on('SIGUSR2', onRollback);
+  for (let early = options.earlyRollbacks(); early > 0; early -= 1) onRollback();
   const loaded = await loadConfig(options.config, options.env);
   const logger = createLogger(loaded.config.log.level);
   // Before anything is served: a signal that nobody listens for would end the process at once.
   const ended = nextSignal(['SIGTERM', 'SIGINT']);
-  process.on('SIGHUP', () => void starting.then(proxy => proxy.reload()));
-  const proxy = await startProxy({ ...options, loaded, logger });
-  started(proxy);
+  process.on('SIGHUP', () => void starting.promise.then(proxy => proxy.reload()));
+  const proxy = await startProxy({
+    ...{ ...options, loaded, logger },
+    onRollbackBySignal: rollback.resolve,
+  });
+  starting.resolve(proxy);
   surviveStrays(logger);
   logger.info({ pid: process.pid }, 'started');
   const signal = await ended;

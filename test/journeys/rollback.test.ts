@@ -1,7 +1,7 @@
 // Everybody back to legacy at once, as an operator does it: by command, by script, by signal; with open
 // WebSockets that notice nothing, and over whatever happens to the process.
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
@@ -555,7 +555,8 @@ describe('a process', () => {
     expect(await sideOf(next, 'user_1')).toMatchObject({ side: 'legacy', reason: 'latched' });
   });
 
-  // The fault: until all modules were loaded and the configuration read, the signal ended the process.
+  // The faults: until all modules were loaded and the configuration read, the signal ended the process; and until the
+  // admin port was open, here with a token file that does not answer, clients were served by the candidate.
   test('is rolled back by SIGUSR2 before its modules are loaded', async () => {
     const at = await folder('live');
     await writeFile(
@@ -570,6 +571,8 @@ describe('a process', () => {
         },
       });`,
     );
+    await mkdir(path.join(at, 'state'), { mode: 0o700 });
+    await hangingOpens(path.join(at, 'state', 'admin.token'));
     const env = { NODE_OPTIONS: '--import ./hold.mjs' };
     const child = startCommand(['start', '--config', 'cutover.yaml'], { cwd: at, env });
     open.push({ close: () => child.kill('SIGKILL') });
@@ -577,7 +580,10 @@ describe('a process', () => {
     child.on('exit', (code, signal) => {
       end = `${code ?? signal}`;
     });
-    child.stdout.resume();
+    let log = '';
+    child.stdout.on('data', chunk => {
+      log += chunk;
+    });
     await until('it listens for the signal', async () => {
       const status = await readFile(`/proc/${child.pid}/status`, 'utf8');
       return (BigInt(`0x${/SigCgt:\s*(\S+)/.exec(status)?.[1]}`) & SIGUSR2) !== 0n;
@@ -588,6 +594,11 @@ describe('a process', () => {
       if (end !== null) throw new Error(`it ended with ${end}`);
       return (await latchFile(at)).includes('signal SIGUSR2');
     });
+    const listen = await until('it lets clients in', () => /"address":"([^"]+)"/.exec(log)?.[1]);
+    (await login(listen, 'user_1')).close(1000);
+    await until('its session is logged', () => /"session ended"/.test(log));
+    expect(log).toMatch(/"side":"legacy","reason":"latched".*"session ended"/);
+    expect(log).not.toContain('"started"');
   });
 
   test('in stage complete is rolled back by a second signal', async () => {
