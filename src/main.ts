@@ -13,6 +13,7 @@ import { createDecider } from './control/decider.ts';
 import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
 import type { FlagProvider } from './control/flags/provider.ts';
+import { GuardrailHolds } from './control/guardrail-holds.ts';
 import { Guardrails } from './control/guardrails.ts';
 import { Incidents } from './control/incidents.ts';
 import { LaneIsolation } from './control/lane-isolation.ts';
@@ -107,6 +108,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const audit = new Audit(logger);
   const proofs = new Proofs(logger);
   const staleness = new Staleness(logger);
+  const holds = new GuardrailHolds(logger);
   const incidents = new Incidents({
     guardrails: () => guardrails,
     traffic: () => traffic,
@@ -152,10 +154,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     options.onRollbackBySignal?.(rollBackBySignal);
     const signs = new VitalSigns();
     guardrails = new Guardrails({
-      ...{ signs, writes, evidence, flags: provider, rollbacks, audit, logger },
+      ...{ signs, writes, evidence, flags: provider, rollbacks, audit, holds, logger },
       loaded: () => loaded,
       traffic: () => traffic,
     });
+    guardrails.takeUp();
     const isolation = new LaneIsolation({
       onPrevented: (event, unseen) => incidents.prevented(event, unseen),
       ...{ judge, logger },
@@ -268,6 +271,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     await audit.keepIn(held.path);
     await proofs.keepIn(held.path);
     await staleness.keepIn(held.path);
+    await holds.keepIn(held.path);
+    guardrails?.takeUp();
     await bypass?.follow();
     await latch?.take();
     holdsState = true;
@@ -309,6 +314,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     audit.letGo();
     proofs.letGo();
     staleness.letGo();
+    holds.letGo();
     incidents.letGo();
     await writes.letGo();
     await held?.release();

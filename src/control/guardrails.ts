@@ -20,6 +20,7 @@ import {
 import type { Audit } from './audit.ts';
 import { DEFAULT_THRESHOLD } from './evidence/api.ts';
 import type { FlagProvider } from './flags/provider.ts';
+import type { GuardrailHolds } from './guardrail-holds.ts';
 import type { ProxyView } from './proxy-view.ts';
 import type { Rollbacks } from './rollbacks.ts';
 import { signsNow, type VitalSigns } from './vital-signs.ts';
@@ -42,6 +43,7 @@ export interface GuardrailsOptions {
   readonly flags: Pick<FlagProvider, 'stage'>;
   readonly rollbacks: Rollbacks;
   readonly audit: Pick<Audit, 'note'>;
+  readonly holds: GuardrailHolds;
   readonly loaded: () => Loaded;
   /** Null before the listener is open. */
   readonly traffic: () => Pick<TrafficView, 'serves'> | null;
@@ -113,6 +115,20 @@ export class Guardrails {
     }
   }
 
+  /** What held before a restart, or in the process before this one, holds until it has been calm for long enough here. */
+  takeUp(): void {
+    const now = this.#now();
+    for (const { name } of this.#options.loaded().config.routes) {
+      const watched = this.#of(name);
+      const firings = new Map(watched.firings);
+      for (const reading of this.#options.holds.of(name)) {
+        if (!firings.has(reading.rule))
+          firings.set(reading.rule, { reading, since: now, last: now });
+      }
+      watched.firings = firings;
+    }
+  }
+
   /** An event of the candidate's carries another user's data: acted upon at once. */
   contaminated(name: string): void {
     const { routes } = this.#options.loaded().config;
@@ -173,7 +189,7 @@ export class Guardrails {
         watched.idle === 'latched'
           ? NONE_FIRED
           : fire(watched.firings, [], now, this.#calmMs()).firings;
-      return;
+      return this.#keepHolds(route.name, watched);
     }
     const { windowMs, ...rules } = this.#options.loaded().config.guardrails;
     const totals = this.#totals(route.name, watched);
@@ -190,7 +206,17 @@ export class Guardrails {
     watched.readings = readings(rules, facts);
     const { firings, fresh } = fire(watched.firings, watched.readings, now, this.#calmMs());
     watched.firings = firings;
+    this.#keepHolds(route.name, watched);
     for (const reading of fresh) this.#act(route, reading);
+  }
+
+  /** A rollback needs no keeping: the latch is that, and after a release the rule fires again. */
+  #keepHolds(name: string, { firings }: Watched): void {
+    const held = [...firings.values()].map(({ reading }) => reading);
+    this.#options.holds.set(
+      name,
+      held.filter(({ action }) => action === 'hold'),
+    );
   }
 
   #idle(route: RouteConfig): Watched['idle'] {

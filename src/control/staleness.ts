@@ -1,10 +1,8 @@
 // Since when legacy has not heard of everything, by route: `state/stale.json`, so that neither another stage nor a
 // restart forgets it. It begins with stage `complete`, and ends when somebody says that legacy will do.
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { isRecord } from '../rules/compare/record.ts';
-import { replaceDurably } from './durable-append.ts';
+import { HeldFile } from './held-file.ts';
 
 const FILE = 'stale.json';
 
@@ -13,14 +11,17 @@ export class Staleness {
   readonly #now: () => Date;
   /** ISO 8601, by route. */
   readonly #since = new Map<string, string>();
-  #folder: string | null = null;
-  /** One that waits for its turn writes all that there is by then. */
-  #writing: Promise<void> | null = null;
-  #turn: Promise<void> = Promise.resolve();
+  readonly #file: HeldFile;
 
   constructor(logger: Logger, now: () => Date = () => new Date()) {
     this.#logger = logger;
     this.#now = now;
+    this.#file = new HeldFile({
+      file: FILE,
+      text: () => `${JSON.stringify(Object.fromEntries(this.#since))}\n`,
+      onFailure: error =>
+        logger.error({ err: error }, 'a restart will not know where legacy is stale'),
+    });
   }
 
   /**
@@ -28,22 +29,20 @@ export class Staleness {
    * that can not be read says nothing: doubt must keep nobody from legacy.
    */
   async keepIn(folder: string): Promise<void> {
-    const file = join(folder, FILE);
     try {
-      const stale = await readStale(file);
+      const stale = staleIn((await this.#file.keepIn(folder)) ?? '{}');
       // A process that is taken over from may have been told meanwhile that legacy will do.
       this.#since.clear();
       for (const [route, since] of stale) this.#since.set(route, since);
     } catch (error) {
-      this.#logger.error({ err: error, file }, 'it is not known where legacy is stale');
+      this.#logger.error({ err: error, file: FILE }, 'it is not known where legacy is stale');
     }
-    this.#folder = folder;
-    await this.#write();
+    await this.#file.write();
   }
 
   /** Another process may write there now. */
   letGo(): void {
-    this.#folder = null;
+    this.#file.letGo();
   }
 
   /** ISO 8601; null: legacy has heard of everything. */
@@ -54,37 +53,15 @@ export class Staleness {
   begin(route: string): void {
     if (this.#since.has(route)) return;
     this.#since.set(route, this.#now().toISOString());
-    void this.#write();
+    void this.#file.write();
   }
 
   end(route: string): void {
-    if (this.#since.delete(route)) void this.#write();
-  }
-
-  #write(): Promise<void> {
-    this.#writing ??= this.#turn.then(async () => {
-      this.#writing = null;
-      if (this.#folder === null) return;
-      const text = `${JSON.stringify(Object.fromEntries(this.#since))}\n`;
-      try {
-        await replaceDurably(join(this.#folder, FILE), text);
-      } catch (error) {
-        this.#logger.error({ err: error }, 'a restart will not know where legacy is stale');
-      }
-    });
-    this.#turn = this.#writing;
-    return this.#writing;
+    if (this.#since.delete(route)) void this.#file.write();
   }
 }
 
-async function readStale(file: string): Promise<[string, string][]> {
-  let text: string;
-  try {
-    text = await readFile(file, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  }
+function staleIn(text: string): [string, string][] {
   const found: unknown = JSON.parse(text);
   if (!isRecord(found)) throw new TypeError(`${FILE} is no object of routes and times`);
   return Object.entries(found).map(([route, since]) => {

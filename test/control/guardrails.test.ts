@@ -1,3 +1,5 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { changeStage } from '../../src/control/stage-change.ts';
 import { statusOf } from '../../src/control/status.ts';
@@ -211,6 +213,46 @@ describe('a hold', () => {
     op.guardrails.look();
     await changeStage(op.proxy, { route: 'events', stage: 'canary', percent: 5 });
   });
+
+  // The fault: whoever restarted the proxy could go forward at once.
+  test('outlives a restart, until it has been calm for as long; one that has let go, does not', async () => {
+    op = await operated({ 'events.json': flagsFor('events', 'shadow') });
+    op.guardrails.look();
+    splits(30);
+    const file = path.join(op.stateDir, 'holds.json');
+    const kept = () => readFile(file, 'utf8').catch(() => '');
+    await until('it is on disk', async () => (await kept()).includes('writeSplits'));
+    op.guardrails.close();
+    op.clock.ms += 60_000;
+    const again = await op.guard();
+    again.close();
+    const refuses = () => expect(() => again.refuseForward('events'));
+    again.look();
+    refuses().toThrow(/a guardrail holds events where it is: writeSplits 50 % of 60, limit 1 %/);
+    expect(again.counts.size).toBe(0);
+    op.clock.ms += 149_000;
+    again.look();
+    refuses().toThrow();
+    op.clock.ms += 1_000;
+    again.look();
+    refuses().not.toThrow();
+    await until('that is on disk', async () => (await kept()) === '{}\n');
+    const third = await op.guard();
+    third.close();
+    expect(third.of('events').holds).toBe(false);
+  });
+
+  test.each(['no JSON', '{"events":[{"rule":"nonsense"}]}'])(
+    'of a file that can not be read holds nothing, and the log says so: %s',
+    async text => {
+      op = await operated({ 'events.json': flagsFor('events', 'shadow') });
+      await writeFile(path.join(op.stateDir, 'holds.json'), text);
+      const again = await op.guard();
+      again.close();
+      expect(again.of('events').holds).toBe(false);
+      expect(op.logged.join()).toContain('it is not known what guardrails held');
+    },
+  );
 
   test('is in the status, with what can not be told yet', async () => {
     op = await operated({ 'events.json': flagsFor('events', 'shadow') });

@@ -1,12 +1,14 @@
 // Who may share a port, and for how long. A takeover once gave up after two minutes, and served on for good without admin port, readiness,
 // metrics or lock: an operator who was slow to end the old process had one that he could not ask.
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import pino from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
 import { loadConfig } from '../../src/config/load.ts';
+import type { Status } from '../../src/control/status.ts';
 import { type RunningProxy, startProxy } from '../../src/main.ts';
 import { freePort } from '../support/free-port.ts';
-import { place } from '../support/stack.ts';
+import { admin, place } from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -18,7 +20,7 @@ afterEach(async () => {
 /** Starts proxies of one folder, at fixed ports. */
 async function starter(
   port?: number,
-): Promise<(takeOver: boolean) => Promise<[RunningProxy, string[]]>> {
+): Promise<(takeOver: boolean) => Promise<[RunningProxy, string[], string]>> {
   const where = await place({ legacy: 'http://127.0.0.1:1', candidate: 'http://127.0.0.1:1' });
   open.push(where);
   const env = { PORT: String(port ?? (await freePort())), ADMIN_PORT: String(await freePort()) };
@@ -28,7 +30,7 @@ async function starter(
     const logger = pino({}, { write: (line: string) => void logged.push(line) });
     const proxy = await startProxy({ loaded, env, logger, takeOver });
     open.push(proxy);
-    return [proxy, logged];
+    return [proxy, logged, where.folder];
   };
 }
 
@@ -51,6 +53,27 @@ test('a takeover waits for as long as the old process lives, and says so again a
   await old.drain();
   const admin = await next.admin;
   expect((await fetch(`${admin}/readyz`)).status).toBe(200);
+});
+
+test('what a guardrail holds is held by whoever takes over, and after a restart', async () => {
+  const start = await starter();
+  const [first, , folder] = await start(false);
+  const held = async (proxy: RunningProxy) => {
+    const { routes } = (await admin(proxy, folder, '/status')).body as unknown as Status;
+    return routes.find(({ name }) => name === 'events')?.guardrails.holds;
+  };
+  expect(await held(first)).toBe(false);
+  await first.close();
+  const reading = { rule: 'latency', action: 'hold', state: 'exceeded', limit: 100, of: 200 };
+  await writeFile(
+    path.join(folder, 'state', 'holds.json'),
+    JSON.stringify({ events: [{ ...reading, value: 400, legacy: 20 }] }),
+  );
+  const [old] = await start(false);
+  expect(await held(old)).toBe(true);
+  const [next] = await start(true);
+  await old.drain();
+  expect(await held(next)).toBe(true);
 });
 
 test('a takeover that is ended while it waits leaves the old process alone', async () => {

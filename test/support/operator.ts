@@ -12,6 +12,7 @@ import { Bypass } from '../../src/control/bypass.ts';
 import { createDecider } from '../../src/control/decider.ts';
 import { Evidence } from '../../src/control/evidence/evidence.ts';
 import { type FlagProvider, openFileFlags } from '../../src/control/flags/provider.ts';
+import { GuardrailHolds } from '../../src/control/guardrail-holds.ts';
 import { Guardrails } from '../../src/control/guardrails.ts';
 import { Incidents } from '../../src/control/incidents.ts';
 import { LaneIsolation } from '../../src/control/lane-isolation.ts';
@@ -200,6 +201,8 @@ export interface Operated {
   audit: Audit;
   rollbacks: Rollbacks;
   guardrails: Guardrails;
+  /** Guardrails anew, as after a restart. */
+  guard(): Promise<Guardrails>;
   incidents: Incidents;
   /** What the guardrails count traffic by, and their clock. */
   signs: VitalSigns;
@@ -289,12 +292,19 @@ export async function operated(
   const evidence = new Evidence(config, logger);
   const signs = new VitalSigns();
   const clock = { ms: 0 };
-  const guardrails = new Guardrails({
-    ...{ signs, writes, evidence, flags, rollbacks, audit, logger },
-    loaded,
-    traffic: () => state.traffic,
-    now: () => clock.ms,
-  });
+  const guard = async () => {
+    const holds = new GuardrailHolds(logger);
+    await holds.keepIn(stateDir);
+    const made = new Guardrails({
+      ...{ signs, writes, evidence, flags, rollbacks, audit, holds, logger },
+      loaded,
+      traffic: () => state.traffic,
+      now: () => clock.ms,
+    });
+    made.takeUp();
+    return made;
+  };
+  const guardrails = await guard();
   const judge = NOTHING_JUDGED;
   const incidents = new Incidents({
     ...{ guardrails: () => guardrails, traffic: () => state.traffic, logger },
@@ -353,6 +363,7 @@ export async function operated(
       audit,
       rollbacks,
       guardrails,
+      guard,
       incidents,
       signs,
       clock,
