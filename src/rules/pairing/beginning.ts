@@ -76,7 +76,7 @@ export class Beginning {
       const place = { legacy: legacy.place, candidate: candidate.place };
       lane.first = { beginning: this, place, behind };
     }
-    if (isFull) return;
+    // However many there are: one run may be further behind than all others.
     this.#byArrival.add(behind.at);
     if (behind.sent !== null) this.#byStamp.add(behind.sent);
   }
@@ -104,25 +104,24 @@ export class Beginning {
 
   /** May the other service, if it sent the event at all, have sent it before its leg was there? */
   mayPrecede(event: Pending, { openedAt, joined }: Opened): boolean {
-    const { side, at, lane, place, no } = event;
+    const { side, at, lane, place } = event;
     if (at > this.#until) return false;
-    const isBehind = this.#first !== null && no > this.#first[side];
     const first = this.#firstOf(lane);
     // A service may be behind with one run alone: what came before in others says nothing of it.
-    if (first === null ? isBehind : place > first.place[side]) return false;
+    if (first !== null && place > first.place[side]) return false;
     // One that says nothing for a long time has joined all the same.
     const latest = openedAt + TOGETHER_MS;
     const isPrompt = joined !== null && joined.at <= latest;
     if (isPrompt && joined.sent !== null && this.#byStamp.pairs > 0) {
       const sent = sentAt(event);
       if (sent !== null) {
-        return sent - this.#byStamp.most(side, first?.behind.sent, !isBehind) <= joined.sent;
+        return sent - this.#byStamp.most(side, first?.behind.sent) <= joined.sent;
       }
     }
     if (this.#byArrival.pairs === 0) {
       return at <= latest || (this.#byGuess.pairs > 0 && at - this.#byGuess.most(side) <= latest);
     }
-    const behindMs = this.#byArrival.most(side, first?.behind.at, !isBehind);
+    const behindMs = this.#byArrival.most(side, first?.behind.at);
     return at - behindMs <= (isPrompt ? joined.at : latest);
   }
 
@@ -155,11 +154,10 @@ class Distance {
   }
 
   /** By how much that side is behind the other one: in a lane where that is known, else at most; or may be. */
-  most(side: Side, ofLane: number | null = null, mayBe = true): number {
+  most(side: Side, ofLane: number | null = null): number {
     const sign = side === 'candidate' ? 1 : -1;
     const most = side === 'candidate' ? this.#most : -this.#least;
     const seen = sign * (ofLane ?? sign * most);
-    if (!mayBe) return seen;
     const varies = this.#most - this.#least;
     return seen + (this.pairs < FEW_PAIRS ? Math.max(varies, Math.abs(most)) : varies);
   }

@@ -35,8 +35,10 @@ export class Legs {
   readonly #windowMs: number;
   readonly #leftOut: LeftOutWrites | null;
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
-  /** Null where they were not dialled together. */
+  /** Of both legs as they are now; null before both were there. */
   #beginning: Beginning | null = null;
+  /** One leg was there well before the other one, or was there before. */
+  #isLate = true;
   #gap = NO_GAP;
   /** Since then replies may be to what one service was told alone. */
   #saidAloneAt = Number.POSITIVE_INFINITY;
@@ -62,9 +64,9 @@ export class Legs {
     this.#lost[side] = null;
     for (const each of SIDES) this.#legs[each].anchor = null;
     const other = this.#legs[otherSide(side)];
-    const areTogether =
-      other.openedAt !== null && atMs - other.openedAt <= TOGETHER_MS && leg.openings === 1;
-    this.#beginning = areTogether ? new Beginning(atMs, this.#windowMs) : null;
+    this.#beginning = other.openedAt === null ? null : new Beginning(atMs, this.#windowMs);
+    this.#isLate =
+      other.openedAt === null || atMs - other.openedAt > TOGETHER_MS || leg.openings > 1;
   }
 
   /** `lastNo`: of its last event. */
@@ -100,8 +102,10 @@ export class Legs {
 
   paired(legacy: Pending, candidate: Pending): void {
     const { legacy: left, candidate: right } = this.#legs;
-    this.#beginning?.paired(legacy, candidate);
-    if (left.anchor === null || right.anchor === null) this.#anchor(legacy, candidate);
+    if (this.#isOfLeg(legacy) && this.#isOfLeg(candidate)) {
+      this.#beginning?.paired(legacy, candidate);
+      if (left.anchor === null || right.anchor === null) this.#anchor(legacy, candidate);
+    }
     const { lane } = legacy;
     if (this.#gap === NO_GAP || lane === null || lane !== candidate.lane) return;
     if (lane.gap === this.#gap.nth) return;
@@ -119,11 +123,14 @@ export class Legs {
   /** Both sides run together from here. Only what has a name of its own proves that, and no replay. */
   #anchor(legacy: Pending, candidate: Pending): void {
     if (!legacy.isPointed || legacy.isReplay || candidate.isReplay) return;
-    const { legacy: left, candidate: right } = this.#legs;
-    if (left.openedAt === null || legacy.at < left.openedAt) return;
-    if (right.openedAt === null || candidate.at < right.openedAt) return;
-    left.anchor = legacy.no;
-    right.anchor = candidate.no;
+    this.#legs.legacy.anchor = legacy.no;
+    this.#legs.candidate.anchor = candidate.no;
+  }
+
+  /** Not of one that was there before. */
+  #isOfLeg({ side, at }: Pending): boolean {
+    const { openedAt } = this.#legs[side];
+    return openedAt !== null && at >= openedAt;
   }
 
   /** Its leg is gone and never said anything that the other one said: it was shown the door, and says so. */
@@ -156,29 +163,25 @@ export class Legs {
     const { side, at } = event;
     const { openedAt, joined } = this.#legs[otherSide(side)];
     if (openedAt === null) return false;
-    if (this.#beginning === null) {
-      return (
-        !this.#isBehindAnchor(event) && at <= this.#bothOpenAt(openedAt, side) + this.#windowMs
-      );
-    }
+    if (this.#isBeforeAnchor(event)) return true;
     if (this.#isToBoth(event)) return false;
-    return this.#beginning.mayPrecede(event, { openedAt, joined });
+    return this.#beginning?.mayPrecede(event, { openedAt, joined }) === true;
   }
 
   /** May they be one event that was changed? Not where they are further apart than both sides are at their beginning. */
   fits(legacy: Pending, candidate: Pending): boolean {
-    return this.#beginning?.fits(legacy, candidate) ?? true;
+    return this.#isLate || this.#beginning?.fits(legacy, candidate) !== false;
   }
 
   /** Dialled together, and before it is known how far apart they are: may it be from before both were there? */
   mayBeEarly(event: Pending): boolean {
-    const isOpen = this.#beginning?.isOpenAt(event.at) === true;
-    return isOpen || (this.#beginning !== null && this.isEarly(event));
+    const isOpen = !this.#isLate && this.#beginning?.isOpenAt(event.at) === true;
+    return isOpen || this.isEarly(event);
   }
 
   /** A reply where both were dialled together: each greets whenever it is there, and answers what both were told. */
   #isToBoth({ plan }: Pending): boolean {
-    return plan.isReply && this.#beginning !== null;
+    return plan.isReply && !this.#isLate;
   }
 
   /** Why events were lost last. */
@@ -192,7 +195,7 @@ export class Legs {
       this.#mayBeToOne(event) ||
       this.#isInGap(event) ||
       this.#mayBeLeftOut(event) ||
-      (this.#beginning === null && this.isEarly(event))
+      this.#isBeforeAnchor(event)
     );
   }
 
@@ -212,9 +215,13 @@ export class Legs {
     return this.#leftOut?.mayExplain(otherSide(side), at) === true;
   }
 
-  #isBehindAnchor({ side, no }: Pending): boolean {
+  /** Behind a late leg, before both were seen to run together. */
+  #isBeforeAnchor({ side, no, at }: Pending): boolean {
+    const { openedAt } = this.#legs[otherSide(side)];
+    if (!this.#isLate || openedAt === null) return false;
     const { anchor } = this.#legs[side];
-    return anchor !== null && no > anchor;
+    const isBehind = anchor !== null && no > anchor;
+    return !isBehind && at <= this.#bothOpenAt(openedAt, side) + this.#windowMs;
   }
 
   #bothOpenAt(otherOpenedAt: number, side: Side): number {
