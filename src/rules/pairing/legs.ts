@@ -144,6 +144,13 @@ export class Legs {
     return this.#legs[side].farewells.includes(no);
   }
 
+  /** May the other leg, once it is there, say the same? Whoever has been alone for long stays so. */
+  mayBeFollowed({ side, at }: Pending): boolean {
+    const { openedAt, openings } = this.#legs[otherSide(side)];
+    const own = this.#legs[side].openedAt ?? at;
+    return openings > 0 ? openedAt === null || at < openedAt : at <= own + 2 * this.#windowMs;
+  }
+
   /** Why an event can have no pair: the other leg was not there, or copies were lost. Null: neither. */
   excuse(event: Pending): UnjudgedReason | null {
     const { openedAt } = this.#legs[otherSide(event.side)];

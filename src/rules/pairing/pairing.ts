@@ -73,6 +73,11 @@ export class Pairing {
   readonly #content = new PairedContent();
   /** Of pairs without a name of their own, found where events were lost: which was whose is a guess. */
   readonly #guessed = new PairedContent();
+  /** Of what was given up since the other leg was not there: that may come, and yet say it. */
+  readonly #givenUp: Readonly<Record<Side, PairedContent>> = {
+    legacy: new PairedContent(),
+    candidate: new PairedContent(),
+  };
   readonly #waiting: Readonly<Record<Side, Waiting>> = {
     legacy: new Waiting(),
     candidate: new Waiting(),
@@ -220,6 +225,7 @@ export class Pairing {
     this.#lagMs = 0;
     this.#content.age();
     this.#guessed.age();
+    for (const side of SIDES) this.#givenUp[side].age();
     this.#arrivals.sweep(atMs - 2 * windowMs);
   }
 
@@ -491,6 +497,12 @@ export class Pairing {
     return this.#guessed.has(printOf(event), event.at - this.#options.windowMs);
   }
 
+  /** Did the other side say so before this one's leg was there? */
+  #wasGivenUp(event: Pending): boolean {
+    const theirs = ofSide(this.#givenUp, otherSide(event.side));
+    return !theirs.isEmpty && theirs.has(printOf(event), event.at - this.#options.windowMs);
+  }
+
   #isUnsettled(event: Pending): boolean {
     return this.#legs.isUnsettled(event) || this.#isGuessed(event);
   }
@@ -514,7 +526,7 @@ export class Pairing {
       ? null
       : (absent ??
         this.#unread.take(otherSide(side), event.at) ??
-        (isEarly || isFarewell ? 'no-second' : null) ??
+        (isEarly || isFarewell || this.#wasGivenUp(event) ? 'no-second' : null) ??
         (this.#isGuessed(event) ? this.#legs.lossReason : null));
     if (excuse !== null) {
       // A run that he began himself is nobody's else, nor is one that he met under way: legacy goes on with that, and
@@ -544,6 +556,9 @@ export class Pairing {
 
   #resolve(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
     this.#remove(event);
+    if (because === 'no-second' && this.#legs.mayBeFollowed(event)) {
+      ofSide(this.#givenUp, event.side).note(printOf(event), this.#now);
+    }
     // Whose data it was is known, whatever else is not.
     if (event.foreign !== null) this.#ledger.alone(event, 'contaminated', null);
     else this.#ledger.alone(event, verdict, because);
