@@ -1,12 +1,13 @@
-// The beginning of two legs that were dialled together. A service sends to whoever is there when it sends, so of
-// what goes on already the one that is behind sends more:
+// The beginning of two legs. A service sends to whoever is there when it sends, so of what goes on already the one
+// that is behind sends more:
 //
 //   legacy      a  b | c  d  e          | its leg is there
 //   candidate        | a  b  c  d  e    a and b have no pair, and are nobody's fault
 //
 // How far apart the services are is learned from the first pairs, by when events arrived, or by what they say
 // themselves of when they were sent: that is known to the millisecond, also where the way is slow, and on either
-// side by a clock of its own, so that stamps are held against those of the same side alone.
+// side by a clock of its own, so that stamps are held against those of the same side alone. It varies, also within a
+// run: the one that is behind catches up. What may be due to that is nobody's fault either.
 import { instantMs } from '../compare/instant.ts';
 import { isRecord, read } from '../compare/record.ts';
 import type { Side } from '../decide.ts';
@@ -50,8 +51,6 @@ export class Beginning {
   readonly #byStamp = new Distance();
   /** Of what may be paired wrongly, by arrival: as long as nothing else is known. */
   readonly #byGuess = new Distance();
-  /** Numbers of the first pair of all; null before. */
-  #first: Readonly<Record<Side, number>> | null = null;
 
   /** `at`: when the second leg opened. */
   constructor(at: number, windowMs: number) {
@@ -64,9 +63,8 @@ export class Beginning {
     if (legacy.isReplay || candidate.isReplay) return;
     const { lane } = legacy;
     const isFirst = lane !== null && lane === candidate.lane && this.#firstOf(lane) === null;
-    const isFull = this.#byArrival.pairs >= FIRST_PAIRS;
-    if (!isFirst && isFull) return;
-    this.#first ??= { legacy: legacy.no, candidate: candidate.no };
+    // The first of each run, however many there are: one may be further behind than all others.
+    if (!isFirst && this.#byArrival.pairs >= FIRST_PAIRS) return;
     const [left, right] = [sentAt(legacy), sentAt(candidate)];
     const behind = {
       at: candidate.at - legacy.at,
@@ -76,7 +74,6 @@ export class Beginning {
       const place = { legacy: legacy.place, candidate: candidate.place };
       lane.first = { beginning: this, place, behind };
     }
-    // However many there are: one run may be further behind than all others.
     this.#byArrival.add(behind.at);
     if (behind.sent !== null) this.#byStamp.add(behind.sent);
   }
@@ -89,7 +86,7 @@ export class Beginning {
 
   /** Is nothing known yet of how far apart the services are, and may it be that this is still due to it? */
   isOpenAt(at: number): boolean {
-    return this.#first === null && at <= this.#until - this.#windowMs;
+    return this.#byArrival.pairs === 0 && at <= this.#until - this.#windowMs;
   }
 
   /**
@@ -107,7 +104,7 @@ export class Beginning {
     const { side, at, lane, place } = event;
     if (at > this.#until) return false;
     const first = this.#firstOf(lane);
-    // A service may be behind with one run alone: what came before in others says nothing of it.
+    // A service may be behind with one run alone: pairs of others say no more than how much that varies.
     if (first !== null && place > first.place[side]) return false;
     // One that says nothing for a long time has joined all the same.
     const latest = openedAt + TOGETHER_MS;
@@ -153,7 +150,7 @@ class Distance {
     return ms >= this.#least - marginMs && ms <= this.#most + marginMs;
   }
 
-  /** By how much that side is behind the other one: in a lane where that is known, else at most; or may be. */
+  /** By how much that side may be behind the other one, in a lane where something is known of that, or in any. */
   most(side: Side, ofLane: number | null = null): number {
     const sign = side === 'candidate' ? 1 : -1;
     const most = side === 'candidate' ? this.#most : -this.#least;

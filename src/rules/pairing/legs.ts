@@ -163,11 +163,11 @@ export class Legs {
 
   /**
    * Did the event come before both legs were seen to run together, so that the other one may not have
-   * had it? See `Beginning` for legs that were dialled together. Behind a late leg it is until the first
-   * common event, and no longer than a window.
+   * had it? See `Beginning`. Behind a late leg it is at any rate until the first common event, and no longer than a
+   * window.
    */
   isEarly(event: Pending): boolean {
-    const { side, at } = event;
+    const { side } = event;
     const { openedAt, joined } = this.#legs[otherSide(side)];
     if (openedAt === null) return false;
     if (this.#isBeforeAnchor(event)) return true;

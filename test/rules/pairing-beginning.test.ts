@@ -1,0 +1,159 @@
+// Whoever connects anew in the middle of runs: both services send to whoever is there when they send, one of his legs
+// is open sooner than the other, and how far apart the services are is another matter with each run. A run that legacy
+// was through with before its leg was there, or nearly so, was told extra where another one had been paired before.
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { compileRules } from '../../src/rules/compare/compile.ts';
+import { IdClasses } from '../../src/rules/compare/ids.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
+import { keyOf } from '../../src/rules/event-key.ts';
+import { TOGETHER_MS } from '../../src/rules/pairing/beginning.ts';
+import { imbalance } from '../../src/rules/pairing/books.ts';
+import { Pairing } from '../../src/rules/pairing/pairing.ts';
+import { lineOf } from './compare-case.ts';
+
+const RULES = compileRules({
+  ...DEFAULT_RULES,
+  allow: [{ path: '/timestamp', as: 'time', withinMs: 10_000 }],
+});
+const WINDOW_MS = 5_000;
+const CONNECT_MS = 10_000;
+const STEPS = 5;
+/** Of the services' clocks; nobody connects at a whole second, which says too little. */
+const EPOCH_MS = 1_757_894_400_123;
+
+interface Run {
+  readonly beginsAt: number;
+  /** Between two of its steps. */
+  readonly everyMs: number;
+  readonly slow: Side;
+  readonly lateMs: number;
+}
+
+interface Connection {
+  readonly late: Side;
+  readonly apartMs: number;
+  /** Of each copy on its way, keeping the order of its leg; by turns. */
+  readonly waysMs: readonly number[];
+}
+
+function connections(mostApartMs: number): fc.Arbitrary<Connection> {
+  const waysMs = fc.array(fc.nat(300), { minLength: 1, maxLength: 10 });
+  return fc.record({ late: fc.constantFrom<Side>(...SIDES), apartMs: fc.nat(mostApartMs), waysMs });
+}
+
+/** Three at a time and one after another, from well before he connects until well behind. */
+function runs(mostLateMs: number): fc.Arbitrary<Run[]> {
+  const one = fc.record({
+    ...{ slow: fc.constantFrom<Side>(...SIDES), lateMs: fc.nat(mostLateMs) },
+    ...{ everyMs: fc.integer({ min: 1, max: 60 }), pauseMs: fc.nat(200) },
+  });
+  return fc.array(one, { minLength: 90, maxLength: 90 }).map(list => {
+    const begins = [0, 0, 0].map(() => CONNECT_MS - 4_000);
+    return list.map(({ pauseMs, ...run }, nth) => {
+      const beginsAt = begins[nth % 3] ?? 0;
+      begins[nth % 3] = beginsAt + STEPS * run.everyMs + pauseMs + 200;
+      return { ...run, beginsAt };
+    });
+  });
+}
+
+/** What each leg hears; the candidate sends what `drops` names (`run:step`) to nobody. */
+function heard(all: readonly Run[], connection: Connection, drops: ReadonlySet<string>) {
+  return SIDES.map(side => {
+    const opensAt = CONNECT_MS + (side === connection.late ? connection.apartMs : 0);
+    const sent = all
+      .flatMap(({ beginsAt, everyMs, slow, lateMs }, nth) =>
+        Array.from({ length: STEPS }, (_, seq) => ({
+          at: beginsAt + everyMs * seq + (slow === side ? lateMs : 0),
+          said: { type: 'step', run_id: `r${nth}`, seq },
+        })),
+      )
+      .filter(({ at }) => at >= opensAt)
+      .filter(({ said }) => side === 'legacy' || !drops.has(`${said.run_id}:${said.seq}`))
+      .sort((a, b) => a.at - b.at);
+    let arrivesAt = opensAt;
+    const events = [{ at: opensAt, said: { type: 'hello' } }, ...sent].map(({ at, said }, no) => {
+      arrivesAt = Math.max(arrivesAt, at + (connection.waysMs[no % connection.waysMs.length] ?? 0));
+      const timestamp = new Date(EPOCH_MS + at).toISOString();
+      return { side, at: arrivesAt, value: { ...said, timestamp } };
+    });
+    return { side, opensAt, events };
+  });
+}
+
+/** What was found but matches and what is unjudged: verdict and key. */
+function play(all: readonly Run[], connection: Connection, drops: ReadonlySet<string>): string[] {
+  const alarms: string[] = [];
+  const pairing = new Pairing({
+    ...{ route: 'events', session: 's', rules: RULES, subject: [], ids: new IdClasses() },
+    ...{ windowMs: WINDOW_MS, maxPending: 10_000 },
+    onFinding: finding => {
+      const line = lineOf(finding);
+      if (!/^(match|unjudged)/.test(line)) alarms.push(`${finding.verdict} ${finding.key}`);
+    },
+  });
+  const legs = heard(all, connection, drops);
+  const acts = [
+    ...legs.map(({ side, opensAt }) => ({
+      at: opensAt,
+      do: () => pairing.legOpened(side, opensAt),
+    })),
+    ...legs.flatMap(({ events }) =>
+      events.map(({ side, at, value }) => ({ at, do: () => pairing.event(side, value, at) })),
+    ),
+  ].sort((a, b) => a.at - b.at);
+  let next = 0;
+  for (let sweep = CONNECT_MS; sweep <= 60_000; sweep += 100) {
+    for (let act = acts[next]; act !== undefined && act.at <= sweep; act = acts[next]) {
+      next++;
+      act.do();
+    }
+    pairing.sweep(sweep);
+  }
+  expect(pairing.pending).toBe(0);
+  expect(imbalance(pairing.books)).toBeNull();
+  return alarms.sort();
+}
+
+/** A step of the first run that begins so long after both legs were open. */
+function dropAfter(all: readonly Run[], { apartMs }: Connection, afterMs: number, seq: number) {
+  const nth = all.findIndex(({ beginsAt }) => beginsAt > CONNECT_MS + apartMs + afterMs);
+  const said = { type: 'step', run_id: `r${nth}`, seq };
+  const { key } = keyOf(RULES.planOf('step'), said);
+  return { drops: new Set([`r${nth}:${seq}`]), found: [`missing ${key}`] };
+}
+
+test.each([300, 1_000, 3_000])(
+  'whoever connects anew, services up to %d ms apart with each run and legs up to 2 s, has no false alarm',
+  mostLateMs => {
+    fc.assert(
+      fc.property(runs(mostLateMs), connections(2_000), (all, connection) => {
+        expect(play(all, connection, new Set())).toEqual([]);
+      }),
+      { numRuns: 60, seed: 7 },
+    );
+  },
+);
+
+test('... and a step that the candidate drops is missing, once its run was under way at both', () => {
+  const seq = fc.integer({ min: 1, max: STEPS - 1 });
+  fc.assert(
+    fc.property(runs(3_000), connections(TOGETHER_MS), seq, (all, connection, dropped) => {
+      const { drops, found } = dropAfter(all, connection, 0, dropped);
+      expect(play(all, connection, drops)).toEqual(found);
+    }),
+    { numRuns: 60, seed: 7 },
+  );
+});
+
+test('... so is the first of a run, soon after he connected where the services are close together', () => {
+  fc.assert(
+    fc.property(runs(20), connections(100), (all, connection) => {
+      const { drops, found } = dropAfter(all, connection, 100, 0);
+      expect(play(all, connection, drops)).toEqual(found);
+    }),
+    { numRuns: 60, seed: 7 },
+  );
+});
