@@ -190,7 +190,9 @@ test('of a rollback of several routes, one that is released goes where flags say
   for (const name of ['a', 'b']) await up.api('/stage', { route: name, stage: 'live' });
   up.proxy.rollbacks.acceptStale(['a', 'b']);
   const done = await rolledBack(up, { reason: 'lost', acceptStale: false });
-  expect(done).toMatchObject({ stale: ['c'], latch: { scope: 'a, b' } });
+  expect(done).toMatchObject({ stale: ['c'], latch: { scope: 'b' }, proof: { scope: 'a, b' } });
+  // Each of them is what a release can name.
+  expect(done.held).toMatchObject([{ scope: 'a' }, { scope: 'b' }]);
   await until('one is told', () => told(ofB) > 0);
   await up.api('/release', { route: 'a', reason: 'not that one' });
   const toldOfA = told(ofA);
