@@ -66,18 +66,27 @@ export class Order {
     this.#fresh += 1;
   }
 
-  /** Those whose events it changed for such as say the same. */
+  /**
+   * Those whose events it changed for such as say the same. The nearest first: what takes the event of one further
+   * away crosses all between.
+   */
   #uncross(pair: Pair): Entry[] {
-    return this.#entries.filter(({ isResting, pair: other }) => {
-      if (isResting || !doCross(pair, other)) return false;
-      // What a comparison found lies in the one that stays.
-      if (areTwins(pair.legacy, other.legacy)) {
-        [pair.legacy, other.legacy] = [other.legacy, pair.legacy];
-      } else if (areTwins(pair.candidate, other.candidate)) {
-        [pair.candidate, other.candidate] = [other.candidate, pair.candidate];
-      } else return false;
-      return true;
-    });
+    if (!this.#entries.some(entry => isAlike(pair, entry))) return [];
+    const { place } = pair.legacy;
+    const away = ({ pair: other }: Entry) => Math.abs(other.legacy.place - place);
+    return this.#entries
+      .toSorted((a, b) => away(a) - away(b))
+      .filter(entry => {
+        if (!isAlike(pair, entry)) return false;
+        const { pair: other } = entry;
+        // What a comparison found lies in the one that stays.
+        if (areTwins(pair.legacy, other.legacy)) {
+          [pair.legacy, other.legacy] = [other.legacy, pair.legacy];
+        } else {
+          [pair.candidate, other.candidate] = [other.candidate, pair.candidate];
+        }
+        return true;
+      });
   }
 
   #entangle(entry: Entry): void {
@@ -145,6 +154,12 @@ function bringToRest(entry: Entry, isLate: boolean, rest: Rest): void {
 
 function doCross(a: Pair, b: Pair): boolean {
   return a.legacy.place < b.legacy.place !== a.candidate.place < b.candidate.place;
+}
+
+/** They cross, and what says the same on one side may have been either's. */
+function isAlike(pair: Pair, { isResting, pair: other }: Entry): boolean {
+  if (isResting || !doCross(pair, other)) return false;
+  return areTwins(pair.legacy, other.legacy) || areTwins(pair.candidate, other.candidate);
 }
 
 /** Nothing waits before it, so that nothing new can cross it. */
