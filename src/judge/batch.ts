@@ -83,8 +83,10 @@ export type Note =
     }
   /** He said something that can not be read. */
   | { readonly at: number; readonly kind: 'said-unread'; readonly user: string }
-  /** Something was said that there was no room for, or that was told to a judge which is no more. */
+  /** Somebody whom nobody knows said something that there was no room for. */
   | { readonly at: number; readonly kind: 'said-unheard' }
+  /** What anybody has said until now was told to a judge which is no more. */
+  | { readonly at: number; readonly kind: 'said-before' }
   | { readonly at: number; readonly kind: 'close'; readonly stream: number; readonly time: number }
   | {
       readonly at: number;

@@ -167,6 +167,10 @@ export class ContaminationWatch {
     this.#said.unread(numberOf(this.user(user)), this.now());
   }
 
+  unreadByAll(): void {
+    this.#said.unreadByAll(this.now());
+  }
+
   unheard(): void {
     this.#said.unheard(this.now());
   }

@@ -209,6 +209,8 @@ export class Docket {
         return this.#options.watch.unread(note.user);
       case 'said-unheard':
         return this.#options.watch.unheard();
+      case 'said-before':
+        return this.#options.watch.unreadByAll();
       case 'held':
         return this.#streams.get(note.stream)?.held(note.isHeld, note.time);
       case 'close':

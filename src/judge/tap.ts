@@ -33,9 +33,9 @@ const MOST_PARTLY_FILLED = 8;
 const MOST_SAID_BYTES = 65_536;
 /** Of all clients in a second: a twentieth of what the judge has time for. */
 const MOST_SAID_A_SECOND = 2 * 1_048_576;
-/** Of one of them, so that it takes eight to be too many: the rest of his is as good as binary data. */
+/** Of one of them, and of all whom nobody knows, so that it takes eight to be too many. */
 const MOST_SAID_BY_ONE = MOST_SAID_A_SECOND / 8;
-/** Notes of what was not heard or can not be read are repeated no sooner: it is remembered for longer. */
+/** Notes of what can not be read, or was not heard, are repeated no sooner: it is remembered for longer. */
 const SAY_AGAIN_MS = 1_000;
 /** Who is left out and then says nothing for so long has nothing to say: his gap ends without a piece. */
 const SILENT_MS = 1_000;
@@ -77,12 +77,11 @@ export class BatchTap implements Tap {
   #notes: Note[] = [];
   #timer: NodeJS.Timeout | null = null;
   #lastNumber = 0;
-  /** What clients have said since. */
+  /** What clients were heard to say since. */
   #saidBytes = 0;
   #saidSince = Number.NEGATIVE_INFINITY;
-  /** Of that by user; those whom nobody knows as one. */
+  /** Of that by user; those whom nobody knows as one. Infinite: the rest is not heard, and that was told. */
   readonly #saidBy = new Map<string, number>();
-  #unheardAt = Number.NEGATIVE_INFINITY;
   /** Bytes that were left out because the judge was behind. */
   bytesLeftOut = 0;
 
@@ -146,7 +145,7 @@ export class BatchTap implements Tap {
     if (subject !== null) this.note({ kind: 'said-unread', user: subject.id });
   }
 
-  /** Words of a client's; where there is no room for them, it is known that there were some. */
+  /** Words of a client's; where there is no room for them, they are as good as binary data until the next second. */
   hear(subject: Subject | null, names: Buffer, text: Buffer): void {
     const now = this.now();
     if (now - this.#saidSince >= SAY_AGAIN_MS) {
@@ -154,25 +153,17 @@ export class BatchTap implements Tap {
       this.#saidBytes = 0;
       this.#saidBy.clear();
     }
-    const his = this.#saidBy.get(subject?.id ?? '') ?? 0;
-    this.#saidBy.set(subject?.id ?? '', his + text.length);
-    if (subject !== null && his + text.length > MOST_SAID_BY_ONE) {
-      // Once a second: what he says from then on is past it as well.
-      if (his <= MOST_SAID_BY_ONE) this.saidUnread(subject);
-      return;
-    }
-    this.#saidBytes += text.length;
+    const who = subject?.id ?? '';
+    const his = (this.#saidBy.get(who) ?? 0) + text.length;
+    if (his === Number.POSITIVE_INFINITY) return;
     const isHeard =
-      this.#saidBytes <= MOST_SAID_A_SECOND &&
+      his <= MOST_SAID_BY_ONE &&
+      this.#saidBytes + text.length <= MOST_SAID_A_SECOND &&
       this.#record(names.length, 'legacy', Buffer.concat([names, text]), false, 0, true);
-    if (!isHeard) this.#sayUnheard();
-  }
-
-  #sayUnheard(): void {
-    const now = this.now();
-    if (now - this.#unheardAt < SAY_AGAIN_MS) return;
-    this.#unheardAt = now;
-    this.note({ kind: 'said-unheard' });
+    this.#saidBy.set(who, isHeard ? his : Number.POSITIVE_INFINITY);
+    if (isHeard) this.#saidBytes += text.length;
+    else if (subject === null) this.note({ kind: 'said-unheard' });
+    else this.saidUnread(subject);
   }
 
   twins(sample: ExchangeSample): void {
@@ -285,8 +276,7 @@ export class BatchTap implements Tap {
     this.#batch = null;
     this.#length = 0;
     this.#notes = [];
-    // What clients have said the one before has heard.
-    this.note({ kind: 'said-unheard' });
+    this.note({ kind: 'said-before' });
     for (const stream of this.#streams.values()) stream.beginAnew();
   }
 

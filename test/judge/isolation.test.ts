@@ -337,6 +337,18 @@ test('he takes nobody back by asking for another’s thread in what nobody can r
   ]);
 });
 
+// One client without a credential that said much in half a minute, and no thread at another user's was told of.
+test('whoever says more than is heard takes from nobody that his thread is told of at another', () => {
+  const { join, pass, whats, floods, watch } = judged();
+  const [ann, bob] = [join('ann'), join('bob')];
+  ann.both(step('run1', 't1'));
+  floods();
+  bob.say('candidate', step('run2', 't1'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['ledger candidate bob /thread_id']);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(0);
+});
+
 test('a thread that legacy gives to two users is nobody’s', () => {
   const { join, pass, whats, verdicts } = judged();
   const [ann, bob] = [join('ann'), join('bob')];

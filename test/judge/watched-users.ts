@@ -108,6 +108,11 @@ export function judged(
         stream,
       };
     },
+    /** Somebody whom nobody knows says more than is heard. */
+    floods() {
+      for (let n = 0; n < 40; n += 1) tap.said(null, Buffer.alloc(65_536, 'a'));
+      flush();
+    },
     /** A request of a user's, and what both services answer. */
     ask(
       id: string,

@@ -86,7 +86,7 @@ test("what has no word in it is nobody's", () => {
   expect([said.isHis(ANN, '::', 0), said.mayBeSaid(BOB, '::', 0)]).toEqual([false, false]);
 });
 
-test('what nobody can read may be anything to him who said it, and what nobody has heard, to everybody', () => {
+test('what nobody can read may be anything to him who said it; of what a stranger said unheard names may come', () => {
   const said = new SaidWords();
   said.unread(ANN, 0);
   expect([said.isInDoubt(ANN, 0), said.isInDoubt(BOB, 0)]).toEqual([true, false]);
@@ -96,6 +96,19 @@ test('what nobody can read may be anything to him who said it, and what nobody h
   expect(said.mayBeSaid(BOB, 'x', 0)).toBe(false);
   said.unheard(0);
   expect(said.mayBeSaid(BOB, 'x', 0)).toBe(true);
+  expect(said.isInDoubt(BOB, 0)).toBe(false);
+});
+
+test('where nobody knows who said what can not be read, everybody may have', () => {
+  const begunAnew = new SaidWords();
+  begunAnew.unreadByAll(0);
+  const crowded = new SaidWords();
+  for (let user = 10; user < 20_010; user += 1) crowded.unread(user, 0);
+  expect(crowded.isInDoubt(BOB, 0)).toBe(false);
+  crowded.unread(ANN, 0);
+  for (const said of [begunAnew, crowded]) {
+    expect([said.isInDoubt(BOB, 0), said.isInDoubt(BOB, 60_000)]).toEqual([true, false]);
+  }
 });
 
 test('of binary data the strings are read that stand in it as they are', () => {

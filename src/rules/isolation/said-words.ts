@@ -11,17 +11,19 @@ const REMEMBERED_MS = 30_000;
  * identifier accuses nobody of having sent it.
  */
 const FILTER_BITS = 2 ** 27;
-/** Who has said what can not be read; of more, everybody may have. */
+/** Users who have said what can not be read. Of more everybody may have. */
 const MOST_UNREAD = 20_000;
 
 /** What was said in one stretch of time. */
 interface Stretch {
   /** Null before the first word. */
   words: Uint32Array | null;
-  /** Something was said that was not heard, by whomever. */
+  /** Somebody whom nobody knows said something that was not heard. */
   isMuch: boolean;
   /** Who has said something that can not be read: binary data, or too much at a time. */
   readonly unread: Set<number>;
+  /** Everybody may have. */
+  isAllUnread: boolean;
 }
 
 /** Users are numbers here; null: nobody knows who. */
@@ -47,10 +49,16 @@ export class SaidWords {
     this.#age(atMs);
     const { unread } = this.#young;
     if (unread.size < MOST_UNREAD) unread.add(user);
-    else if (!unread.has(user)) this.#young.isMuch = true;
+    else if (!unread.has(user)) this.#young.isAllUnread = true;
   }
 
-  /** Somebody said what was not heard. */
+  /** What was said before is not known of anybody. */
+  unreadByAll(atMs: number): void {
+    this.#age(atMs);
+    this.#young.isAllUnread = true;
+  }
+
+  /** Somebody whom nobody knows said what was not heard: others' names may come from it, what they own does not. */
   unheard(atMs: number): void {
     this.#age(atMs);
     this.#young.isMuch = true;
@@ -62,15 +70,17 @@ export class SaidWords {
     return this.#has(wordsOf(text).map(word => saidBy(user, word)));
   }
 
-  /** Has he said something of which nobody knows what it was? */
+  /** Has he himself said something of which nobody knows what it was? */
   isInDoubt(user: number, atMs: number): boolean {
     this.#age(atMs);
-    return [this.#young, this.#old].some(({ isMuch, unread }) => isMuch || unread.has(user));
+    const stretches = [this.#young, this.#old];
+    return stretches.some(({ isAllUnread, unread }) => isAllUnread || unread.has(user));
   }
 
   /** May it come from what a client has said? */
   mayBeSaid(user: number, text: string, atMs: number): boolean {
-    return this.isInDoubt(user, atMs) || this.#has(wordsOf(text)) || this.isHis(user, text, atMs);
+    if (this.isInDoubt(user, atMs) || this.#young.isMuch || this.#old.isMuch) return true;
+    return this.#has(wordsOf(text)) || this.isHis(user, text, atMs);
   }
 
   /** Has somebody else said it, and he has not? */
@@ -93,7 +103,7 @@ export class SaidWords {
 }
 
 function emptyStretch(): Stretch {
-  return { words: null, isMuch: false, unread: new Set() };
+  return { words: null, isMuch: false, unread: new Set(), isAllUnread: false };
 }
 
 /** A word of that user's, as one of its own. */
