@@ -15,6 +15,7 @@ import { PersonalTypes } from '../rules/isolation/personal-types.ts';
 import { Isolation, type IsolationRules } from '../rules/isolation/rules.ts';
 import { SaidWords } from '../rules/isolation/said-words.ts';
 import { type SecretHash, secretHash } from '../rules/isolation/secret-hash.ts';
+import { FLUSH_MS } from './batch.ts';
 
 /** A million identifiers for sure: 34 MB at most for each of two halves. */
 const IDENTIFIERS = { entries: 1_000_000, maxAgeMs: 24 * 3_600_000 };
@@ -24,7 +25,9 @@ const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
  * So long the other service has to send the same: what both send one user is the same fault in both. Half
  * of the 100 ms in which a rollback is to begin.
  */
-export const HOLD_MS = 50;
+const OTHERS_MS = 50;
+/** From when an event came: what the other service sent in its time waits for its batch yet. */
+export const HOLD_MS = OTHERS_MS + FLUSH_MS;
 /**
  * Of all users, in each of the three queues. Five events of each of 10,000 sessions within a window; at some
  * 400 bytes each, which none of them grows beyond, 60 MB of the thread's 512. Beyond, the oldest is told before its
@@ -75,8 +78,8 @@ export interface ContaminationWatchOptions {
   readonly onContamination: (contamination: Contamination) => void;
   /** So long an event waits for its pair; and what legacy is known to do as well, for legacy. */
   readonly windowMs: number;
-  /** Something is held: `settle` is to be called in `HOLD_MS`. */
-  readonly onHeld: () => void;
+  /** Something is held: `settle` is to be called in so many ms. */
+  readonly onHeld: (ms: number) => void;
   /** ms of a clock that never steps. */
   readonly now: () => number;
 }
@@ -93,9 +96,12 @@ export class ContaminationWatch {
   readonly #names = new Map<string, string>();
   /** Looked at again when legacy has had its window. */
   readonly #later = new Set<Later & { readonly dueAt: number }>();
-  /** In order: for a moment, and for a window. What is told is in neither. */
+  /** In order of when they came: for a moment, and for a window. What is told is in neither. */
   readonly #briefly = new Set<Held>();
   readonly #longer = new Set<Held>();
+
+  /** When the batch was sent that is looked into, on the clock of its events. */
+  sentAt = 0;
 
   constructor(options: ContaminationWatchOptions) {
     this.#options = options;
@@ -210,19 +216,23 @@ export class ContaminationWatch {
 
   /** `mayEcho`: it may be what a client has said, which both services repeat in their time. */
   hold(contamination: Contamination, mayEcho: boolean): Held {
-    const { route, side } = contamination;
+    const { route, side, at } = contamination;
     const names = this.#routes.get(route)?.legacyNames;
     const now = this.now();
     const isUsual = now - (names?.get(placeOf(contamination)) ?? -PLACE_MS) < PLACE_MS;
     const isKnown = side === 'candidate' && (isUsual || mayEcho);
-    const [queue, ms] = isKnown ? [this.#longer, this.#options.windowMs] : [this.#briefly, HOLD_MS];
+    // It has waited for its batch, as the other's does. Of a judge that is behind nobody knows how long.
+    const waitedMs = Math.min(FLUSH_MS, this.sentAt - at);
+    const [queue, ms] = isKnown
+      ? [this.#longer, this.#options.windowMs]
+      : [this.#briefly, HOLD_MS - waitedMs];
     const held = { contamination, dueAt: now + ms };
     queue.add(held);
     if (queue.size > MOST_HELD) {
       const [oldest] = queue as Iterable<Held>;
       if (oldest !== undefined) this.#tellEarly(oldest);
     }
-    this.#options.onHeld();
+    this.#options.onHeld(ms);
     return held;
   }
 
@@ -231,7 +241,7 @@ export class ContaminationWatch {
     if (this.#later.size >= MOST_HELD)
       return this.crowded(later.route, 'candidate', 'not-asked-again');
     this.#later.add({ ...later, dueAt: this.now() + this.#options.windowMs });
-    this.#options.onHeld();
+    this.#options.onHeld(this.#options.windowMs);
   }
 
   /** Something was given up for want of room. */

@@ -115,7 +115,8 @@ export class Docket {
     }
   }
 
-  take(batch: Pick<Batch, 'bytes' | 'length' | 'notes'>): Taken {
+  take(batch: Pick<Batch, 'bytes' | 'length' | 'notes' | 'time'>): Taken {
+    this.#options.watch.sentAt = batch.time;
     const touched = new Set<number>();
     let time = 0;
     readBatch(batch, {

@@ -11,18 +11,20 @@ import type {
 import { namesOf, ofSide, type Side, type Subject } from '../rules/decide.ts';
 import type { MarkerSearch, Markers } from '../rules/isolation/marker.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
-import { BATCH_BYTES, type Batch, MOST_RECORD_BYTES, type Note, writePiece } from './batch.ts';
+import {
+  BATCH_BYTES,
+  type Batch,
+  FLUSH_MS,
+  MOST_RECORD_BYTES,
+  type Note,
+  writePiece,
+} from './batch.ts';
 import type { UnansweredWrites } from './unanswered-writes.ts';
 
 /** Batches that the judge may have in hand: 8 MiB, a fifth of a second of 40 MB/s. */
 const MOST_BATCHES = 32;
 /** Bodies of exchanges that it may have in hand; they are not copied into batches. */
 const MOST_EXCHANGE_BYTES = 16 * 1024 * 1024;
-/**
- * A batch that is not full waits so long for more: what 10,000 events a second from each service fill in that time.
- * A verdict is not needed sooner, and each batch wakes two threads (bench/README.md).
- */
-const FLUSH_MS = 20;
 /**
  * With so many in hand the judge is behind, and a batch that is not full waits for one to come back.
  * Else a thread that was not scheduled for a sixth of a second would have its hands full of batches

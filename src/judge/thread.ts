@@ -8,7 +8,7 @@ import type { Marker } from '../rules/isolation/marker.ts';
 import type { NoiseCounts } from '../rules/noise-tally.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Batch } from './batch.ts';
-import { ContaminationWatch, HOLD_MS } from './contamination-watch.ts';
+import { ContaminationWatch } from './contamination-watch.ts';
 import { Docket, type RouteRules, WINDOW_MS } from './docket.ts';
 import { EvidenceLine } from './evidence-line.ts';
 import type { Taken } from './tap.ts';
@@ -74,7 +74,7 @@ const watch = new ContaminationWatch({
   ...{ secret, markers, mismatched, windowMs: WINDOW_MS },
   now: () => performance.now(),
   onContamination: contamination => say({ kind: 'contaminated', contamination }),
-  onHeld: () => settleIn(HOLD_MS),
+  onHeld: settleIn,
 });
 let settling: NodeJS.Timeout | null = null;
 let settleAt = 0;

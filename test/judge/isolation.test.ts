@@ -46,6 +46,27 @@ test('what both services send one user is told as such, whichever comes first', 
   }
 });
 
+// The 50 ms began when the judge had the batch: what opened the next one had 30 of them.
+test('legacy has 50 ms from when the event came, whichever of the two waits for its batch', () => {
+  const { join, pass, whats, watch } = judged();
+  const [ann, eve] = [join('ann'), join('eve')];
+  ann.say('candidate', step('run1', 't1', { userId: 'bob' }));
+  pass(6 * TICK_MS);
+  ann.say('legacy', step('run1', 't1', { userId: 'bob' }));
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
+  // One that was the first of its batch has been there for 20 ms.
+  eve.say('candidate', { type: 'ping' });
+  const about = { route: 'events', session: 's-eve', eventType: 'x', isShown: null } as const;
+  const found = { rule: 'routing', side: 'candidate', path: '/x', owner: 'bob' } as const;
+  const at = watch.sentAt - 2 * TICK_MS;
+  watch.hold({ ...about, ...found, user: 'eve', onBoth: false, at }, false);
+  const before = whats().length;
+  pass(4 * TICK_MS);
+  expect(whats()).toHaveLength(before);
+  pass(TICK_MS);
+  expect(whats().slice(before)).toEqual(['routing candidate eve /x']);
+});
+
 test('... however they write it, wherever they put it, and whatever else of the two differs', () => {
   const { join, pass, whats, verdicts } = judged();
   const ann = join('ann');
