@@ -2,7 +2,11 @@
 // its way; while the other end is busy the next one gathers, so that a slow disk costs no memory, and
 // after it there is a pause, so that keeping never takes more than a part of a core.
 import type { MessagePort } from 'node:worker_threads';
-import { EvidenceBatcher } from '../rules/evidence-batch.ts';
+import {
+  EvidenceBatcher,
+  type FromEvidenceLine,
+  type ToEvidenceLine,
+} from '../rules/evidence-batch.ts';
 import { UnitTracker } from '../rules/unit-tracker.ts';
 import type { Finding } from '../rules/verdict.ts';
 
@@ -31,8 +35,12 @@ export class EvidenceLine {
     this.#port = port;
     this.#restedAt = 0;
     this.#settle();
-    // Whatever comes back says that the batch is dealt with.
-    port.on('message', () => {
+    port.on('message', (told: ToEvidenceLine) => {
+      if (told.kind === 'forget') {
+        this.#units.forget(told.route);
+        port.postMessage({ kind: 'forgotten' } satisfies FromEvidenceLine);
+        return;
+      }
       const now = performance.now();
       this.#restedAt = now + Math.min(PAUSES * (now - this.#sentAt), LONGEST_PAUSE_MS);
       this.#settle();
@@ -73,7 +81,7 @@ export class EvidenceLine {
     if (this.#port === null) return;
     const batch = this.#batcher.take(this.#units.take(nowMs));
     if (batch === null) return;
-    this.#port.postMessage(batch);
+    this.#port.postMessage({ kind: 'batch', batch } satisfies FromEvidenceLine);
     this.#underWay = Promise.withResolvers();
     this.#sentAt = performance.now();
   }

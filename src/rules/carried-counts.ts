@@ -2,7 +2,7 @@
 // dropped and counted as such.
 import type { EvidenceBatch, GroupCount } from './evidence-batch.ts';
 import { OTHER } from './evidence-group.ts';
-import type { UnitCount } from './unit-tracker.ts';
+import { isOf, type UnitCount } from './unit-tracker.ts';
 
 /** Groups; types of routes have a limit of their own where units are counted. */
 const MOST_GROUPS = 2_000;
@@ -28,6 +28,11 @@ export class CarriedCounts {
   clear(): void {
     this.#groups.clear();
     this.#units.clear();
+  }
+
+  /** Of that route, or (null) all. */
+  forgetUnits(route: string | null): void {
+    for (const [key, count] of this.#units) if (isOf(count, route)) this.#units.delete(key);
   }
 
   #addGroup(group: GroupCount): void {

@@ -64,6 +64,18 @@ export interface EvidenceBatch {
   readonly dropped: Partial<Record<EvidenceDrop, number>>;
 }
 
+/** What is told to where batches come from. */
+export type ToEvidenceLine =
+  /** The batch is dealt with. */
+  | { readonly kind: 'done' }
+  /** Runs and sessions are counted anew: of that route, or (null) of all. */
+  | { readonly kind: 'forget'; readonly route: string | null };
+
+export type FromEvidenceLine =
+  | { readonly kind: 'batch'; readonly batch: EvidenceBatch }
+  /** As was asked; what came before is of what is forgotten. */
+  | { readonly kind: 'forgotten' };
+
 interface GatheredGroup {
   readonly key: string;
   readonly group: EvidenceGroup;

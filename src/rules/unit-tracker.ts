@@ -115,6 +115,13 @@ export class UnitTracker {
     return ended;
   }
 
+  /** Counts anew from here on: that route's, or (null) all. */
+  forget(route: string | null): void {
+    for (const units of [this.#open, this.#ended]) {
+      for (const [key, unit] of units) if (isOf(unit, route)) units.delete(key);
+    }
+  }
+
   #crowdOut(): void {
     const [oldest] = this.#open;
     if (oldest === undefined) return;
@@ -153,6 +160,11 @@ export class UnitTracker {
     noteNames(names, subject, eventType);
     return eventType;
   }
+}
+
+/** `route` null: of whichever. */
+export function isOf(of: { readonly route: string }, route: string | null): boolean {
+  return route === null || of.route === route;
 }
 
 function isOver({ firstAt, lastAt }: Unit, nowMs: number): boolean {

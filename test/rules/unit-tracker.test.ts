@@ -96,6 +96,20 @@ test('a unit that comes back after its end is counted as another one', () => {
   expect(counted(tracker)['*']).toBe('1 of 2');
 });
 
+test('what is forgotten is not counted, whether it was under way or had ended', () => {
+  const tracker = new UnitTracker();
+  for (const route of ['a', 'b']) {
+    tracker.add({ ...finding('mismatch', 'run_1', 0), route });
+    tracker.add({ ...finding('mismatch', 'run_1', 2 * MINUTE), route });
+  }
+  tracker.forget('a');
+  const routes = () => tracker.take(Number.POSITIVE_INFINITY).map(({ route }) => route);
+  expect(routes()).toEqual(['b', 'b']);
+  tracker.add(finding('match', 'run_2'));
+  tracker.forget(null);
+  expect([tracker.open, routes()]).toEqual([0, []]);
+});
+
 test('units of different hours are counted apart', () => {
   const tracker = new UnitTracker();
   tracker.add(finding('match', 'a', 59 * MINUTE));

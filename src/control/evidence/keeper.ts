@@ -91,6 +91,13 @@ export class EvidenceKeeper {
     throw new Error(outcome.trouble.message);
   }
 
+  /** As the question of that name; with what could not be written yet. */
+  restart(of: Parameters<EvidenceQueries['restart']>[0]): ReturnType<EvidenceQueries['restart']> {
+    const counted = this.ask('restart', of);
+    this.#carried.forgetUnits(of.route ?? null);
+    return counted;
+  }
+
   report(): EvidenceReport {
     const use = this.#with(({ store }) => store.use());
     return {

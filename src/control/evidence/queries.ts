@@ -37,7 +37,10 @@ export interface EvidenceQueries {
     since: number | null;
     threshold: number;
   }) => EvidenceSummary;
-  /** Runs and sessions are counted anew from here on; kinds and examples stay. Returns what was counted. */
+  /**
+   * Forgets how many runs and sessions there were; kinds and examples stay. Returns what was counted. Those that are
+   * under way, and not counted yet, the thread has the judge forget.
+   */
   restart: (of: { route?: string | undefined }) => CountedUnits;
 }
 

@@ -13,6 +13,7 @@ import {
   finding,
   type TestEvidence,
 } from '../../support/evidence.ts';
+import { until } from '../../support/until.ts';
 
 const DAY_MS = 24 * 3_600_000;
 let kept: TestEvidence;
@@ -111,6 +112,54 @@ describe('what is kept', () => {
     for (const name of await readdir(kept.folder)) {
       expect((await stat(path.join(kept.folder, name))).mode & 0o077, name).toBe(0);
     }
+  });
+});
+
+// The fault: for ten minutes after it, runs were counted that the candidate before had been found different in.
+describe('counting anew', () => {
+  beforeEach(() => begin());
+  const counted = async () => {
+    const asked = { since: null, threshold: 0.5 };
+    const { rates } = await kept.evidence.ask('summary', asked);
+    const whole = rates.filter(({ eventType }) => eventType === null);
+    return whole.map(({ route, units }) => `${units} of ${route}`);
+  };
+
+  test('begins with none of what was under way, on that route or on all', async () => {
+    await kept.keep(finding(), finding({ route: 'api' }));
+    await kept.evidence.ask('restart', { route: 'events' });
+    await kept.endUnits();
+    expect(await counted()).toEqual(['1 of api']);
+    await kept.keep(finding());
+    await kept.endUnits();
+    expect(await counted()).toEqual(['1 of api', '1 of events']);
+    await kept.keep(finding(), finding({ route: 'api' }));
+    await kept.evidence.ask('restart', {});
+    await kept.endUnits();
+    expect(await counted()).toEqual([]);
+    expect(await groups()).toMatchObject([{ count: 2 }, { count: 3 }]);
+  });
+
+  test('leaves out what a judge had handed over before it knew of it', async () => {
+    const line = await new Promise<MessagePort>(resolve => {
+      kept.evidence.supply(resolve);
+    });
+    const told: string[] = [];
+    line.on('message', ({ kind }: { kind: string }) => told.push(kind));
+    const units = ['events', 'api'].map(route => {
+      return { route, eventType: null, of: 'run', hour: 0, units: 1, diverged: 1 };
+    });
+    const batch = { groups: [], examples: [], units, dropped: {} };
+    await kept.evidence.ask('restart', { route: 'events' });
+    line.postMessage({ kind: 'batch', batch });
+    await until('it is dealt with', () => told.length === 2);
+    expect(await counted()).toEqual(['1 of api']);
+    line.postMessage({ kind: 'forgotten' });
+    line.postMessage({ kind: 'batch', batch });
+    await until('that one is, too', () => told.length === 3);
+    expect(told).toEqual(['forget', 'done', 'done']);
+    expect(await counted()).toEqual(['2 of api', '1 of events']);
+    line.close();
   });
 });
 
@@ -335,7 +384,8 @@ describe('what is too much', () => {
       kept.evidence.supply(resolve);
     });
     const examples = [{ finding: { ...finding(), differences: null }, groups: [], cut: false }];
-    line.postMessage({ groups: [], examples, units: [], dropped: {} });
+    const batch = { groups: [], examples, units: [], dropped: {} };
+    line.postMessage({ kind: 'batch', batch });
     await kept.keep(finding());
     expect(kept.evidence.state).toMatchObject({ kept: 1, dropped: { failed: 1 }, restarts: 0 });
     expect(kept.logged.join('')).toContain('a batch of evidence could not be dealt with');
