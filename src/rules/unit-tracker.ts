@@ -69,8 +69,8 @@ interface Unit {
  */
 export class UnitTracker {
   readonly #open = new Map<string, Unit>();
-  /** By route, with the names of users that stand in them. */
-  readonly #types = new Map<string, Map<string, Set<string>>>();
+  /** By route, with the names of users that stand in them; null: none is a user's, see `#typeOf`. */
+  readonly #types = new Map<string, Map<string, Set<string> | null>>();
   #ended = new Map<string, { -readonly [K in keyof UnitCount]: UnitCount[K] }>();
   /** Units that were ended early, to make room. */
   crowdedOut = 0;
@@ -147,17 +147,20 @@ export class UnitTracker {
     this.#ended.set(key, counted);
   }
 
+  /**
+   * A type that named nobody when it came first is everybody's: who is called as a word of it does not rename it for
+   * all.
+   */
   #typeOf(route: string, name: string, subject: readonly string[]): string {
     const eventType = generalType(name);
-    const types = this.#types.get(route) ?? new Map<string, Set<string>>();
+    const types = this.#types.get(route) ?? new Map<string, Set<string> | null>();
     this.#types.set(route, types);
-    let names = types.get(eventType);
-    if (names === undefined) {
-      if (types.size >= MOST_TYPES) return OTHER;
-      names = new Set();
-      types.set(eventType, names);
-    }
+    const known = types.get(eventType);
+    if (known === null) return eventType;
+    if (known === undefined && types.size >= MOST_TYPES) return OTHER;
+    const names = known ?? new Set<string>();
     noteNames(names, subject, eventType);
+    types.set(eventType, names.size === 0 ? null : names);
     return eventType;
   }
 }

@@ -110,6 +110,23 @@ test('what is forgotten is not counted, whether it was under way or had ended', 
   expect([tracker.open, routes()]).toEqual([0, []]);
 });
 
+// One who was called agent had agent_message called <user ...>_message, of everybody and for as long as it ran.
+test('a user stands in a type that was his first, and in none that others had before him', () => {
+  const tracker = new UnitTracker();
+  const say = (user: string, type: string) =>
+    tracker.add({ ...finding('match', `run of ${user}`), eventType: type }, [user]);
+  say('ann', 'agent_message');
+  say('agent', 'agent_message');
+  say('ann', 'between_ann_bob');
+  say('bob', 'between_ann_bob');
+  say('carl', 'between_ann_bob');
+  const named = tracker.take(Number.POSITIVE_INFINITY).map(({ eventType, names }) => {
+    return [eventType, names];
+  });
+  expect(named).toContainEqual(['agent_message', undefined]);
+  expect(named).toContainEqual(['between_ann_bob', ['ann', 'bob']]);
+});
+
 test('units of different hours are counted apart', () => {
   const tracker = new UnitTracker();
   tracker.add(finding('match', 'a', 59 * MINUTE));
