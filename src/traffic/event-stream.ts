@@ -30,6 +30,7 @@ export interface EventSink extends AnswerSink {
 export class EventStream implements AnswerSink {
   readonly #response: ServerResponse;
   readonly #sink: EventSink;
+  readonly #onBegin: () => void;
   #exchange: Exchange | null = null;
   /** The last bytes that the client was sent, as Latin-1. */
   #tail = '';
@@ -43,10 +44,11 @@ export class EventStream implements AnswerSink {
   #whenBegun: (() => void) | null = null;
   #ended = false;
 
-  /** `sink` is what feeds `response`. */
-  constructor(response: ServerResponse, sink: EventSink) {
+  /** `sink` is what feeds `response`. `onBegin` is called once events are about to flow. */
+  constructor(response: ServerResponse, sink: EventSink, onBegin: () => void = () => undefined) {
     this.#response = response;
     this.#sink = sink;
+    this.#onBegin = onBegin;
   }
 
   follow(exchange: Exchange): void {
@@ -56,6 +58,12 @@ export class EventStream implements AnswerSink {
   /** The answer is none of events: it has a length, or another type. It comes to its own end. */
   get isPlain(): boolean {
     return this.#response.headersSent && !this.#isEvents;
+  }
+
+  /** Events flow, and their client comes again by itself: EventSource does, which only reads. */
+  get comesAgain(): boolean {
+    const { headersSent, req } = this.#response;
+    return headersSent && this.#isEvents && !isWrite(req.method ?? '');
   }
 
   /**
@@ -93,6 +101,7 @@ export class EventStream implements AnswerSink {
       fieldValues(headers, 'content-length').length === 0;
     this.#sink.head(status, reason, headers);
     this.#whenBegun?.();
+    if (this.#isEvents) this.#onBegin();
   }
 
   data(chunk: Buffer): boolean {

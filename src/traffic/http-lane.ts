@@ -212,18 +212,23 @@ export class HttpLane {
   async reconsider(): Promise<void> {
     this.#changes += 1;
     const run = this.#changes;
-    const visit = (open: OpenStream): void => {
-      if (!this.#isToLeave(open)) open.leaveBy = Number.POSITIVE_INFINITY;
-      else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
-      else if (open.leaveBy === Number.POSITIVE_INFINITY) {
-        open.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
-      }
-    };
-    await inSlices(this.#streams, visit, () => run === this.#changes);
+    await inSlices(
+      this.#streams,
+      open => this.#follow(open),
+      () => run === this.#changes,
+    );
+  }
+
+  #follow(open: OpenStream): void {
+    if (!this.#isToLeave(open)) open.leaveBy = Number.POSITIVE_INFINITY;
+    else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
+    else if (open.leaveBy === Number.POSITIVE_INFINITY) {
+      open.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
+    }
   }
 
   #isToLeave({ stream, answer, route, subject }: OpenStream): boolean {
-    if (stream.isPlain || answer.isCutShort) return false;
+    if (!stream.comesAgain || answer.isCutShort) return false;
     const { primary, reason } = this.#options.decider(route, subject).decision;
     // Only what is new goes to the emergency lane; what is open stays as it is.
     return primary !== answer.side && reason !== 'bypass';
@@ -610,8 +615,16 @@ export class HttpLane {
     subject: Subject | null,
     answer: ClientAnswer,
   ): EventStream {
-    const stream = new EventStream(response, answer);
-    const open = { id, stream, answer, route, subject, leaveBy: Number.POSITIVE_INFINITY };
+    // What was decided while its service had not answered yet is asked for when it has.
+    const stream = new EventStream(response, answer, () => this.#follow(open));
+    const open: OpenStream = {
+      id,
+      stream,
+      answer,
+      route,
+      subject,
+      leaveBy: Number.POSITIVE_INFINITY,
+    };
     this.#streams.add(open);
     response.once('close', () => {
       this.#streams.delete(open);
