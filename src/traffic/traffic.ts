@@ -96,6 +96,7 @@ export class Traffic implements TrafficView {
     this.#webSockets = new WebSocketLane({
       ...lane,
       unrouted: (incoming, client, head) => bypass.upgrade(incoming, client, head, UNROUTED_NAME),
+      bypassed: (incoming, client, head) => this.#bypassUpgrade(incoming, client, head),
     });
     this.#http = new HttpLane({
       ...lane,

@@ -57,6 +57,8 @@ const SWEEP_MS = 1_000;
 /** A drain looks so often whether all have gone. */
 const DRAIN_CHECK_MS = 20;
 
+type TakeOver = (incoming: IncomingMessage, client: net.Socket, head: Buffer) => void;
+
 export interface WebSocketLaneOptions {
   readonly context: () => TrafficContext;
   readonly decider: Decider;
@@ -69,7 +71,9 @@ export interface WebSocketLaneOptions {
   /** A connection to a service could not be had: nothing is left to make it of. */
   readonly onExhausted: () => void;
   /** Takes what no route names. */
-  readonly unrouted: (incoming: IncomingMessage, client: net.Socket, head: Buffer) => void;
+  readonly unrouted: TakeOver;
+  /** Takes who is still being let in when the bypass is engaged. */
+  readonly bypassed: TakeOver;
 }
 
 export class WebSocketLane implements SessionHost, HandoverListener {
@@ -184,7 +188,14 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#openings.delete(under);
     // After everything below: by then the session has joined those rollbacks, or there is none.
     for (const over of under.over) queueMicrotask(over);
-    if (outcome.kind !== 'open') comparison?.end();
+    const isBypassed = changes !== this.#changes && this.#isCalledBack(opening, primary);
+    if (outcome.kind !== 'open' || isBypassed) comparison?.end();
+    if (isBypassed) {
+      if (outcome.kind === 'open') outcome.leg.leave();
+      if (outcome.kind === 'refused') outcome.leg.socket.destroy();
+      const first = early.take();
+      return early.gone ? void client.destroy() : this.#options.bypassed(incoming, client, first);
+    }
     if (outcome.kind === 'failed') {
       const { code, detail } = outcome;
       return this.#refuse(client, early, code, { ...about, detail });
@@ -215,15 +226,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const runs = [...this.#rollbacks].filter(({ routes }) => routes.has(session.route));
     const leaves =
       runs.length === 0
-        ? [this.#isCalledBack(session) ? 'reconnect' : this.#reconsider(session)]
+        ? [this.#reconsider(session)]
         : runs.map(run => this.#rollBack(session, run));
     if (leaves.includes('reconnect')) endForRestart(session);
   }
 
-  /** A bypass leaves alone what is open; whoever only opens behind it is new, and gets there by coming again. */
-  #isCalledBack({ facts, leg }: Session): boolean {
-    const { primary, reason } = this.#options.decider(facts.route, facts.subject).decision;
-    return reason === 'bypass' && primary !== leg.side;
+  /** A bypass leaves alone what is open; whose candidate has not answered yet is as new as who comes behind it. */
+  #isCalledBack({ route, subject }: Opening, to: Side): boolean {
+    const { primary, reason } = this.#options.decider(route, subject).decision;
+    return reason === 'bypass' && primary !== to;
   }
 
   /** Where somebody measures how legacy differs from itself, and there is a twin of it. */
@@ -482,10 +493,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
     const { primary, second, reason } = decided.decision;
-    const { wanted } = session.state;
+    const goesTo = session.state.wanted ?? session.cutTo;
     if (reason === 'bypass') {
       // Only what is new goes to the emergency lane; what is open stays as it is, and goes nowhere else.
-      if (wanted !== null && wanted !== primary) this.#handovers.withdraw(session);
+      if (goesTo !== null && goesTo !== primary) this.#handovers.withdraw(session);
       return;
     }
     if (primary !== session.leg.side) {
@@ -497,7 +508,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       }
       return;
     }
-    if (wanted !== null && !this.#handovers.cancel(session)) return;
+    if (goesTo !== null && !this.#handovers.cancel(session)) return;
     session.leaveBy = Number.POSITIVE_INFINITY;
     session.decided = decided;
     this.#standBeside(session, second);

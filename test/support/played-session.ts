@@ -324,6 +324,7 @@ export class PlayedSession {
       twins: { take: () => false, isOn: () => false },
       logger: pino({ level: 'silent' }),
       unrouted: () => undefined,
+      bypassed: () => undefined,
       onExhausted: () => undefined,
       isolation: {
         fits: () => true,

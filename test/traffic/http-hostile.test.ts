@@ -1,7 +1,8 @@
 // Cases of bad input and faults by their numbers, for requests that a route names (the HTTP lane) and
 // for those that none names (the bypass).
 import { afterEach, describe, expect, test } from 'vitest';
-import { closeFrame } from '../../src/wire/frames.ts';
+import { OPCODE } from '../../src/wire/frames.ts';
+import { clientFrame } from '../support/frame.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import {
   type RawEnd,
@@ -280,28 +281,38 @@ test('while the bypass is engaged, everything new goes straight to legacy, and o
 });
 
 // The fault: it opened on the candidate, which an emergency had just taken everybody new away from, and stayed.
-test('a WebSocket that is being dialled when the bypass is engaged is told to come again, and gets there', async () => {
-  let engaged = false;
-  const candidate = await rawServer();
-  open.push(candidate);
-  const { service, front, client } = await withService({
-    candidate: candidate.port,
-    bypassed: () => engaged,
-    decider: () => ({
-      decision: engaged ? { ...decisionFor('legacy'), reason: 'bypass' } : decisionFor('candidate'),
-      revision: 'test',
-    }),
-  });
-  client.write(upgradeRequest());
-  const dialled = await asked(candidate);
-  engaged = true;
-  await front.traffic.reconsider();
-  await dialled.accept();
-  await client.has('101');
-  const close = closeFrame(1012, 'service restart');
-  await until('it is told', () => client.received.includes(close));
-  const again = await connected(front);
-  again.write(upgradeRequest());
-  await (await asked(service)).accept();
-  await again.has('101');
-});
+test.each([
+  ['that takes it', (dialled: RawEnd) => dialled.accept()],
+  ['that refuses it', async (dialled: RawEnd) => dialled.write('HTTP/1.1 503 No\r\n\r\n')],
+])(
+  'a WebSocket that is being opened on a candidate %s when the bypass is engaged goes to legacy, and its client sees no more of it',
+  async (_what, answers) => {
+    let engaged = false;
+    const candidate = await rawServer();
+    open.push(candidate);
+    const { service, front, client } = await withService({
+      candidate: candidate.port,
+      bypassed: () => engaged,
+      decider: () => ({
+        decision: engaged
+          ? { ...decisionFor('legacy'), reason: 'bypass' }
+          : decisionFor('candidate'),
+        revision: 'test',
+      }),
+    });
+    client.write(upgradeRequest());
+    const dialled = await asked(candidate);
+    const early = clientFrame(OPCODE.text, { payload: 'early' });
+    client.socket.write(early);
+    engaged = true;
+    await front.traffic.reconsider();
+    await answers(dialled);
+    const legacy = await asked(service);
+    await legacy.accept();
+    await client.has('101');
+    await until('its first word is there', () => legacy.received.includes(early));
+    await until('the candidate is let go', () => dialled.ended || dialled.closed);
+    expect(client.text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 101']);
+    expect(candidate.connections).toHaveLength(1);
+  },
+);
