@@ -105,7 +105,9 @@ export class DoubleWriter {
   ): void {
     const { side } = second.upstream;
     const bytes = body.length;
-    if (this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES) {
+    const isFull =
+      this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES;
+    if (isFull || turns.isFull) {
       second.giveBack();
       answers.found(side, 'none');
       secondOver();

@@ -15,6 +15,8 @@ import type { Member } from './roll.ts';
  */
 const MOST_OPEN = 32;
 
+/** Some clients send one behind a request (RFC 9112 2.2): no request begins with so little. */
+const EMPTY_LINE = 2;
 /** In place of a number of bytes: a request is not whole. */
 const BUSY = -1;
 
@@ -92,7 +94,8 @@ export class Pipeline implements Member {
    * (One that begins in the same read in which the one before it ends can not be told from it.)
    */
   get idleSinceMs(): number {
-    const isIdle = this.#open === 0 && this.#socket.bytesRead === this.#wholeAt;
+    const isSilent = this.#socket.bytesRead - this.#wholeAt <= EMPTY_LINE;
+    const isIdle = this.#open === 0 && this.#wholeAt !== BUSY && isSilent;
     // What was refused there, and is no answer to a request, closes it by itself.
     const isOver = this.#isHandedOver || this.#socket.writableEnded || this.#socket.destroyed;
     return isIdle && !isOver ? this.#answeredAtMs : Number.POSITIVE_INFINITY;

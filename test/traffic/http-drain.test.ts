@@ -196,6 +196,18 @@ test.each([
   await until('it is closed', () => isLetGo(client));
 });
 
+// The fault: its connection was never idle again, and kept the whole drain waiting for its deadline.
+test('an empty line behind a request is no part of a next one', async () => {
+  const { service, front, client } = await withService();
+  client.write(get('/api/x'));
+  (await asked(service)).write(answer());
+  await client.has('\r\n\r\nok');
+  client.write('\r\n');
+  await until('the proxy has read it', () => onTheWay(client, 'out') === 0);
+  await front.traffic.drain(1);
+  await until('it is closed', () => isLetGo(client));
+});
+
 test('the other half of a request may never come: its time is that of any head', async () => {
   const { service, front, client } = await withService({ limits: { headersTimeoutMs: 1_500 } });
   client.write(get('/api/x'));

@@ -318,7 +318,7 @@ test('whoever lost his turn to a release is told to come again by a rollback tha
   const { clients, serve, rollBack } = await line({
     ...{ clients: 8, second: false },
     routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
-    limits: { movesPerS: 20 },
+    limits: { movesPerS: 4 },
   });
   const told = () => clients.filter(({ code }) => code === 1012).length;
   const first = rollBack();

@@ -348,6 +348,23 @@ test('a second write that hangs holds up no later write to that service on the s
   await client.has('from candidate');
 });
 
+// The fault: behind a balancer one connection's copies took the room that there is for everybody's.
+test('a client connection on which too many copies wait has further ones left out, and leaves the room to others', async () => {
+  const [legacy, candidate] = [await service(ok), await service(() => undefined)];
+  const front = await withBoth(legacy, candidate);
+  const { client, post: send } = await backend(front);
+  for (let n = 0; n < 110; n++) {
+    send(`{"user_id":"l1","n":${n}}`);
+    await client.has('taken');
+  }
+  await until('some are left out', () => front.splits.length === 9);
+  expect(new Set(front.splits.map(({ cause }) => cause))).toEqual(new Set(['overload']));
+  const other = await backend(front);
+  other.post('{"user_id":"l2"}');
+  await until('the copy of another one is there', () => candidate.got.length === 2);
+  expect(front.splits).toHaveLength(9);
+});
+
 test('second writes of one client connection reach their service in order', async () => {
   const legacy = await service(ok);
   const waiting: (() => unknown)[] = [];
