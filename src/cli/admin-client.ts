@@ -5,9 +5,9 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { z } from 'zod';
-import type { Config } from '../config/schema.ts';
+import type { Place } from '../config/load.ts';
 import { CommandFailure } from './failure.ts';
-import { DEFAULT_CONFIG, readConfig } from './local-config.ts';
+import { DEFAULT_CONFIG, readPlace } from './local-config.ts';
 
 /** An admin API answers in milliseconds; one that has not by then hangs. */
 const ANSWER_MS = 10_000;
@@ -106,13 +106,13 @@ export async function connectAdmin(place: AdminPlace): Promise<AdminClient> {
   const config =
     admin !== undefined && named !== undefined
       ? null
-      : await readConfig(place.config ?? DEFAULT_CONFIG);
+      : await readPlace(place.config ?? DEFAULT_CONFIG);
   const url = admin === undefined && config !== null ? urlOf(config) : baseUrl(admin ?? '');
   const tokenFile = named ?? join(config?.stateDir ?? '', 'admin.token');
   return new AdminClient(url, await readToken(tokenFile), tokenFile);
 }
 
-function urlOf({ admin }: Config): string {
+function urlOf({ admin }: Place): string {
   if (admin.port === 0) {
     const message = 'admin.port is 0, so the port is chosen at start: name it with --admin';
     throw new CommandFailure(2, message);

@@ -21,8 +21,16 @@ export class CommandFailure extends Error {
 export function reportFailure(error: unknown): number {
   // Commander has said it already; help and version end here too, with 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : NOT_UNDERSTOOD;
-  const known = error instanceof CommandFailure || error instanceof CutoverError;
-  const message = error instanceof Error ? error.message : 'unknown failure';
+  const taken = takenAddress(error);
+  const known = error instanceof CommandFailure || error instanceof CutoverError || taken !== null;
+  const message = taken ?? (error instanceof Error ? error.message : 'unknown failure');
   process.stderr.write(`${known ? '' : 'this should not have happened: '}${message}\n`);
   return error instanceof CommandFailure ? error.exitCode : 1;
+}
+
+/** Of what can not listen because somebody else does, what to do; null for all else. */
+function takenAddress(error: unknown): string | null {
+  if (!(error instanceof Error) || !('code' in error) || error.code !== 'EADDRINUSE') return null;
+  const { address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  return `${address}:${port} is taken by another process; end that one, or name another port`;
 }

@@ -1,7 +1,7 @@
 // The configuration as a command reads it for itself: to find the proxy, its flags and its routes.
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { parseConfig } from '../config/load.ts';
+import { type Place, parseConfig, parsePlace } from '../config/load.ts';
 import { readNoiseFile } from '../config/noise-file.ts';
 import { ConfigError } from '../config/problem.ts';
 import type { Config, RouteConfig } from '../config/schema.ts';
@@ -12,15 +12,36 @@ export const DEFAULT_CONFIG = 'cutover.yaml';
 
 /** Reads a configuration that somebody named. Throws `CommandFailure` or `ConfigError`. */
 export async function readConfig(file: string): Promise<Config> {
-  let text: string;
+  return parseConfig(await readText(file), file, process.env);
+}
+
+/**
+ * Where the proxy is that runs with it. A file that a running proxy has refused keeps nobody from telling that proxy to
+ * roll back: what is wrong elsewhere in it is said on stderr and no more. Throws `CommandFailure`.
+ */
+export async function readPlace(file: string): Promise<Place> {
+  const text = await readText(file);
   try {
-    text = await readFile(file, 'utf8');
+    return parseConfig(text, file, process.env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const place = parsePlace(text, file, process.env);
+    const { host, port } = place.admin;
+    process.stderr.write(
+      `${file} has mistakes (cutover config check); of it only where the proxy is counts here: ${host}:${port}, ${place.stateDir}\n`,
+    );
+    return place;
+  }
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     const why = missing ? 'there is no such file' : 'it can not be read';
     throw new CommandFailure(2, `${file}: ${why}; name the configuration with --config`, error);
   }
-  return parseConfig(text, file, process.env);
 }
 
 /** The noise profile of a route of the configuration in `file`. Throws `CommandFailure` or `ConfigError`. */

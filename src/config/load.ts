@@ -2,6 +2,7 @@
 // file with a problem yields every problem, and no configuration.
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import type { z } from 'zod';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
 import { type ConfigDocument, readDocument } from './document.ts';
 import { coerce, type Environment } from './environment.ts';
@@ -32,6 +33,8 @@ export interface Checked {
   readonly noise: Loaded['noise'];
 }
 
+const PlaceSchema = ConfigSchema.pick({ admin: true, stateDir: true });
+
 interface Reading {
   readonly config: Config | undefined;
   readonly parts: Parts;
@@ -57,6 +60,18 @@ export function parseConfig(text: string, file: string, env: Environment): Confi
   const { config, problems } = read(text, file, env);
   if (config === undefined || problems.length > 0) throw new ConfigError(problems);
   return config;
+}
+
+/** Where the admin API of a proxy is, and its state folder. */
+export type Place = Pick<Config, 'admin' | 'stateDir'>;
+
+/** Those of `text`, whatever else is wrong in it; of what is wrong with them, the defaults. */
+export function parsePlace(text: string, file: string, env: Environment): Place {
+  const document = readDocument(text, file, env);
+  const named = ['admin', 'stateDir'].map(name => [name, valueAt(document.value, [name])]);
+  const value = Object.fromEntries(named.filter(([, part]) => part !== undefined));
+  const { admin, stateDir } = parse(value, document, PlaceSchema).data ?? PlaceSchema.parse({});
+  return { admin, stateDir: resolve(dirname(resolve(file)), stateDir) };
 }
 
 interface Examined extends Omit<Checked, 'ok' | 'noise'> {
@@ -93,7 +108,7 @@ function read(text: string, file: string, env: Environment): Reading {
       problems: document.problems,
     };
   }
-  const parsed = parse(value, document);
+  const parsed = parse(value, document, ConfigSchema);
   const parts = soundParts(value);
   const shows = (path: Path) => document.origin(path) === 'file';
   const issues = parsed.error?.issues ?? [];
@@ -110,8 +125,8 @@ function read(text: string, file: string, env: Environment): Reading {
 }
 
 /** Parses; texts that are one `${VARIABLE}` become the number or boolean that is asked for. */
-function parse(value: unknown, document: ConfigDocument) {
-  const first = ConfigSchema.safeParse(value);
+function parse<S extends z.ZodType>(value: unknown, document: ConfigDocument, schema: S) {
+  const first = schema.safeParse(value);
   let changed = false;
   for (const issue of first.error?.issues ?? []) {
     if (issue.code !== 'invalid_type' || document.origin(issue.path) !== 'variable') continue;
@@ -124,7 +139,7 @@ function parse(value: unknown, document: ConfigDocument) {
     if (better === undefined) continue;
     changed = Reflect.set(holder, last, better);
   }
-  return changed ? ConfigSchema.safeParse(value) : first;
+  return changed ? schema.safeParse(value) : first;
 }
 
 /** Paths in a file are relative to the file, wherever the program was started. */

@@ -339,6 +339,21 @@ describe('finding the proxy', () => {
     `listen: {}\nadmin: { port: ${port} }\nstateDir: .\nupstreams:\n  legacy: { url: 'http://127.0.0.1:1' }\n  candidate: { url: 'http://127.0.0.1:2' }\nroutes: [{ name: events, path: /ws, protocol: websocket }]\n`;
   const port = () => (admin.server.address() as AddressInfo).port;
 
+  // The fault: a file that the proxy itself had refused kept everybody from rolling it back.
+  test.each([
+    ['a field that is wrong', (good: string) => `${good}\nlimits: { keepAliveMs: soon }\n`],
+    ['no services', (good: string) => good.replace(/^upstreams:(\n {2,}.*)*/m, '')],
+  ])('a configuration with %s keeps nobody from the emergency lane', async (_what, spoil) => {
+    await writeFile(path.join(op.dir, 'cutover.yaml'), spoil(config(port())));
+    const ran = await cutover(['bypass', 'on', '--reason', 'x'], {
+      env: { CUTOVER_TOKEN_FILE: env.CUTOVER_TOKEN_FILE ?? '' },
+      cwd: op.dir,
+    });
+    expect(ran.stderr).toMatch(/^cutover\.yaml has mistakes \(cutover config check\); of it only/);
+    expect(ran.code).toBe(0);
+    expect(op.bypass.engaged).toMatchObject({ reason: 'x' });
+  });
+
   test('address and token come from ./cutover.yaml, from --config, or from options', async () => {
     await writeFile(path.join(op.dir, 'cutover.yaml'), config(port()));
     await writeFile(path.join(op.dir, 'other.yaml'), config(port()));
