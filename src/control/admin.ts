@@ -48,6 +48,7 @@ const StageBody = z.strictObject({
   percent: z.number().optional(),
   unkill: z.boolean().optional(),
   acceptStale: z.boolean().optional(),
+  from: z.string().min(1).max(60).optional(),
   dryRun: z.boolean().optional(),
   reason: why,
 });

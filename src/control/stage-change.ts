@@ -24,6 +24,8 @@ export interface StageRequest {
   readonly unkill?: boolean | undefined;
   /** Where legacy is stale: what it has will do. */
   readonly acceptStale?: boolean | undefined;
+  /** Refused unless the stage is this one now, as `StageView.text` says it. */
+  readonly from?: string | undefined;
   readonly dryRun?: boolean | undefined;
 }
 
@@ -69,8 +71,9 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     route,
     plan: planOf(flags, route, wanted),
   }));
-  const { acceptStale = false } = request;
+  const { acceptStale = false, from } = request;
   for (const { route, plan } of plans) {
+    if (from !== undefined) refuseChanged(route, stageView(plan.before).text, [from]);
     if (isBack(plan.before, plan.after) && !acceptStale) refuseStale(proxy, route);
   }
   const forward = plans.filter(({ plan }) => isForward(plan.before, plan.after));
@@ -86,6 +89,9 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     try {
       // Again: a rollback or a guardrail may have come while services and the disk were asked.
       if (isForward(plan.before, plan.after)) refuseForward(proxy, route);
+      // So may somebody else's stage, unless it is this one, by flags that two routes share.
+      const meant = [plan.before, plan.after].map(stage => stageView(stage).text);
+      refuseChanged(route, stageView(flags.stage(route)).text, meant);
       const change = request.dryRun
         ? await preview(proxy, route, plan)
         : await carryOut(proxy, route, plan, wanted);
@@ -99,6 +105,13 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     }
   }
   return changes;
+}
+
+/** The last word is that of whoever has seen what he changes. */
+function refuseChanged({ name }: RouteConfig, now: string, meant: readonly string[]): void {
+  if (meant.includes(now)) return;
+  const message = `${name}: somebody else has changed the stage meanwhile: it is ${now}, and not ${meant[0]}`;
+  throw new CutoverError('conflict', message, { field: 'from' });
 }
 
 /** No way forward without a way back. */

@@ -291,7 +291,8 @@ describe('an operator', () => {
     await api('/stage', { stage: 'off', route: 'events' });
     expect(await ramping).toMatchObject({
       ...{ code: 1, stdout: '10 %\n' },
-      stderr: expect.stringMatching(/^stopped: .* the candidate serves 0 % and not 10 %/),
+      stderr:
+        'refused: events: somebody else has changed the stage meanwhile: it is off, and not canary 10%\n',
     });
     expect(JSON.stringify((await api('/stage')).body)).not.toContain('canary');
   });
