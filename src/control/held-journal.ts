@@ -63,9 +63,14 @@ export class HeldJournal<T extends object> {
     if (folder === null) throw new Error('another process holds the state folder');
     const { file, onOpen } = this.#options;
     const { journal, repair } = await Journal.open<T>(join(folder, file), this.#options);
-    if (this.#folder !== folder) throw new Error('the state folder was given up meanwhile');
+    this.#refuseGivenUp(folder);
     await onOpen(journal, repair);
+    this.#refuseGivenUp(folder);
     this.#journal = journal;
     return journal;
+  }
+
+  #refuseGivenUp(folder: string): void {
+    if (this.#folder !== folder) throw new Error('the state folder was given up meanwhile');
   }
 }

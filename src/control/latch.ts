@@ -134,7 +134,9 @@ export class Latch {
     this.#lastHold.set(scope, this.#asked);
     const before = heldOf(this.#book, scope);
     // One that is being released at this moment is said anew: the last word counts.
-    const isToStay = before !== null && before.epoch > (this.#releasing.get(scope) ?? 0);
+    // So is what holds only for as long as the file can not be read.
+    const isSaid = before !== null && before !== this.#distrust;
+    const isToStay = isSaid && before.epoch > (this.#releasing.get(scope) ?? 0);
     if (isToStay && isHeldAs(this.#book, scope, state)) {
       return { entry: before, changed: false, written: inTime(this.follow(), false) };
     }

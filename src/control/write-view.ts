@@ -1,7 +1,7 @@
 // Where writes go and what became of them, route by route.
 import { SPLIT_CAUSES, type SplitCause } from '../ports.ts';
 import type { Decision } from '../rules/decide.ts';
-import { kindOf } from '../rules/routes.ts';
+import { BYPASS_NAME, kindOf } from '../rules/routes.ts';
 import type { ProxyView } from './proxy-view.ts';
 import { inFlight, type WriteCounts } from './write-splits.ts';
 
@@ -34,6 +34,11 @@ export function writesView(proxy: Pick<ProxyView, 'writes' | 'loaded' | 'decide'
   const counts = proxy.writes.counts();
   const routes = proxy.loaded().config.routes.filter(route => kindOf(route) === 'http');
   const names = new Set(routes.map(({ name }) => name));
+  // Of what is open on the candidate still, past all routes as well.
+  const isBypassedToBoth = routes.some(route => {
+    const { reason, writeTo } = proxy.decide(route, null).decision;
+    return reason === 'bypass' && writeTo === 'both';
+  });
   const others = [...counts.keys()].filter(name => !names.has(name));
   return {
     routes: [
@@ -43,7 +48,9 @@ export function writesView(proxy: Pick<ProxyView, 'writes' | 'loaded' | 'decide'
         ...totals(counts.get(route.name)),
       })),
       ...others.map(name => ({
-        ...{ route: name, mode: null, writeTo: 'primary' as const },
+        ...{ route: name, mode: null },
+        writeTo:
+          name === BYPASS_NAME && isBypassedToBoth ? ('both' as const) : ('primary' as const),
         ...totals(counts.get(name)),
       })),
     ],

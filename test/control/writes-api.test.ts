@@ -1,5 +1,5 @@
 import request from 'supertest';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { statusOf } from '../../src/control/status.ts';
 import type { WriteSplit } from '../../src/ports.ts';
@@ -47,6 +47,21 @@ test('each route shows how its writes are meant, where they go now, and what bec
     unkept: 0,
   });
   expect((await statusOf(op.proxy, op.metrics, Date.now())).writes).toEqual(body);
+});
+
+// The fault: what is open on the candidate has writes past all routes reach it, and it said primary.
+test('where they go now in a bypass follows what is open on the candidate', async () => {
+  someWrites();
+  const now = async () => (await get('/writes')).body.routes;
+  expect(await now()).toMatchObject([{ writeTo: 'both' }, { route: 'bypass', writeTo: 'primary' }]);
+  // As the decider says where a session has a leg there: test/control/legs-on.test.ts.
+  const { decide } = op.proxy;
+  vi.spyOn(op.proxy, 'decide').mockImplementation((route, subject) => {
+    const decided = decide(route, subject);
+    return { ...decided, decision: { ...decided.decision, writeTo: 'both' } };
+  });
+  await op.bypass.engage('why not');
+  expect(await now()).toMatchObject([{ writeTo: 'both' }, { route: 'bypass', writeTo: 'both' }]);
 });
 
 test('where they go now follows the stage and the bypass', async () => {

@@ -126,7 +126,7 @@ test.each(['two operators', 'another process'])(
         b: { path: '/b', onSwitch: 'reconnect' },
         last: { path: '/last', onSwitch: 'reconnect' },
       },
-      movesPerS: 4,
+      movesPerS: 2,
     });
     const clients = [...(await enter(up, '/a', 4)), ...(await enter(up, '/b', 4))];
     const { latch } = up.proxy.rollbacks;
@@ -182,7 +182,7 @@ test('of a rollback of several routes, one that is released goes where flags say
       b: { path: '/b', onSwitch: 'reconnect' },
       c: { path: '/c', onSwitch: 'reconnect' },
     },
-    movesPerS: 4,
+    movesPerS: 2,
   });
   const ofB = await enter(up, '/b', 4);
   const ofA = await enter(up, '/a', 4);
