@@ -45,3 +45,15 @@ test('the npm scripts that it runs exist', () => {
     expect(scripts).toHaveProperty([name]);
   expect(scripts).toHaveProperty('start');
 });
+
+test('its contents lead to what is there, and to all of it', () => {
+  const anchors = [...README.matchAll(/^##+ (.+)$/gm)].map(
+    ([, title = '']) =>
+      `#${title
+        .toLowerCase()
+        .replaceAll(/[^a-z0-9 -]/g, '')
+        .replaceAll(' ', '-')}`,
+  );
+  const links = [...README.matchAll(/\]\((#[^)]+)\)/g)].map(([, link]) => link);
+  expect(links).toEqual(anchors);
+});
