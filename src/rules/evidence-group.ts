@@ -49,14 +49,29 @@ export function groupsOf(finding: Finding): readonly EvidenceGroup[] {
 }
 
 const GENERAL_PATHS = new Map<string, string>();
+const GENERAL_TYPES = new Map<string, string>();
 
 // A JSON pointer without what differs from event to event: /items/3/price is /items/*/price.
 export function generalPath(pointer: string): string {
-  const known = GENERAL_PATHS.get(pointer);
-  if (known !== undefined) return known;
-  const general = generalised(pointer);
-  if (GENERAL_PATHS.size >= MOST_REMEMBERED) GENERAL_PATHS.clear();
-  if (pointer.length <= MOST_REMEMBERED_LENGTH) GENERAL_PATHS.set(pointer, general);
+  return remembered(GENERAL_PATHS, pointer, generalised);
+}
+
+/** An event type without ids that a service puts into it: `chat.user_1001` is `chat.*`. */
+export function generalType(type: string): string {
+  return remembered(GENERAL_TYPES, type, withoutIds);
+}
+
+/** The same few are asked for at every event. */
+function remembered(
+  known: Map<string, string>,
+  text: string,
+  generalise: (text: string) => string,
+): string {
+  const before = known.get(text);
+  if (before !== undefined) return before;
+  const general = generalise(text);
+  if (known.size >= MOST_REMEMBERED) known.clear();
+  if (text.length <= MOST_REMEMBERED_LENGTH) known.set(text, general);
   return general;
 }
 
@@ -65,9 +80,7 @@ function generalised(pointer: string): string {
   return segments.map(segment => `/${FIELD_NAME.test(segment) ? segment : ANY}`).join('');
 }
 
-/** An event type without ids that a service puts into it: `chat.user_1001` is `chat.*`. */
-export function generalType(type: string): string {
-  // Most types are names, and asked of every event.
+function withoutIds(type: string): string {
   if (type.length <= MOST_TYPE && !/\d[^\d]*\d[^\d]*\d[^\d]*\d/.test(type)) return type;
   return type
     .slice(0, MOST_TYPE)
