@@ -209,9 +209,14 @@ async function part({ users, jitterMs, seed, events, faults, ...play }: Play): P
   }
 }
 
-/** Of two answers to a write the candidate's is none at all. */
-function isUntaken({ verdict, eventType, differences: [first, ...more] }: KeptFinding): boolean {
+/**
+ * Of two answers to a write the candidate's is none at all. Of those that fail in one moment evidence has no room for all:
+ * one that is cut is taken for such a one, by the write alone.
+ */
+function isUntaken({ verdict, eventType, differences, cut }: KeptFinding): boolean {
+  const [first, ...more] = differences;
   if (verdict !== 'mismatch' || !eventType.startsWith('POST ') || more.length > 0) return false;
+  if (cut && first === undefined) return true;
   return first?.kind === 'value' && first.path === '/status' && first.candidate === 0;
 }
 
