@@ -6,10 +6,10 @@ import type { Side } from '../rules/decide.ts';
 /** Size of a batch: what a busy process copies in 20 ms, and enough for four full reads. */
 export const BATCH_BYTES = 262_144;
 /**
- * A batch that is not full waits so long for more: what 10,000 events a second from each service fill in that time.
- * A verdict is not needed sooner, and each batch wakes two threads (bench/README.md).
+ * A batch that is not full waits so long for more. Each wakes two threads (bench/README.md); what is told within 100 ms
+ * waits for two of them.
  */
-export const FLUSH_MS = 20;
+export const FLUSH_MS = 10;
 /** Side, flags, stream (or, of what was said, the length of the names), length, messages left out, time. */
 const RECORD_BYTES = 24;
 /** The longest piece that one record holds. */

@@ -1,5 +1,7 @@
 // What the judge finds of one user's data at another, without its thread and on a clock that is moved.
+
 import { expect, test } from 'vitest';
+import { FLUSH_MS } from '../../src/judge/batch.ts';
 import { HOLD_MS } from '../../src/judge/contamination-watch.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { AnswerSample } from '../../src/ports.ts';
@@ -46,19 +48,19 @@ test('what both services send one user is told as such, whichever comes first', 
   }
 });
 
-// The 50 ms began when the judge had the batch: what opened the next one had 30 of them.
+// The 50 ms began when the judge had the batch: what opened the next one had few of them.
 test('legacy has 50 ms from when the event came, whichever of the two waits for its batch', () => {
   const { join, pass, whats, watch } = judged();
   const [ann, eve] = [join('ann'), join('eve')];
   ann.say('candidate', step('run1', 't1', { userId: 'bob' }));
-  pass(6 * TICK_MS);
+  pass(5 * TICK_MS);
   ann.say('legacy', step('run1', 't1', { userId: 'bob' }));
   expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([]);
-  // One that was the first of its batch has been there for 20 ms.
+  // One that was the first of its batch has been there for as long as a batch waits.
   eve.say('candidate', { type: 'ping' });
   const about = { route: 'events', session: 's-eve', eventType: 'x', isShown: null } as const;
   const found = { rule: 'routing', side: 'candidate', path: '/x', owner: 'bob' } as const;
-  const at = watch.sentAt - 2 * TICK_MS;
+  const at = watch.sentAt - FLUSH_MS;
   watch.hold({ ...about, ...found, user: 'eve', onBoth: false, at }, false);
   const before = whats().length;
   pass(4 * TICK_MS);
