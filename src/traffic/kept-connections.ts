@@ -88,7 +88,7 @@ export class KeptConnections {
     this.#open.each(pipeline => {
       if (pipeline.idleSinceMs <= nowMs - LEAST_IDLE_MS) idle.push(pipeline);
     });
-    this.#nextMs = nowMs + NEXT_LOOK_MS;
+    if (idle.length === 0) this.#nextMs = nowMs + NEXT_LOOK_MS;
     const since = Float64Array.from(idle, pipeline => pipeline.idleSinceMs).sort();
     const longest = since[Math.min(this.#atOnce, since.length) - 1] ?? 0;
     for (const pipeline of idle) {

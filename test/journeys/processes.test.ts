@@ -332,7 +332,9 @@ describe('hostile 70: too few descriptors', () => {
     for (const { socket } of kept) socket.destroy();
   });
 
-  test('idle connections give way to what others ask who are connected', async () => {
+  test('idle connections give way to what others ask who are connected', {
+    timeout: 200_000,
+  }, async () => {
     const service = await rawServer();
     open.push(service);
     const url = `http://127.0.0.1:${service.port}`;
@@ -365,7 +367,7 @@ describe('hostile 70: too few descriptors', () => {
           }
           return service.connections.filter(end => !gone(end)).length === asking.length;
         },
-        40_000,
+        100_000,
       );
       expect((await letGo('exhausted')).count).toBeGreaterThan(before);
       for (const { socket } of asking) socket.destroy();
