@@ -118,9 +118,7 @@ async function moved(operator: Operator, route: string, to: Side): Promise<void>
     return seen?.[to].openSessions === MOVED;
   };
   await until(areThere).catch(cause => {
-    const { legacy, candidate } = seen ?? {};
-    const sides = `${legacy?.openSessions} on legacy, ${candidate?.openSessions} on candidate`;
-    throw new Error(`${MOVED} of ${route} were to go to ${to}: ${sides}`, { cause });
+    throw new Error(`${MOVED} of ${route} were to go to ${to}: ${JSON.stringify(seen)}`, { cause });
   });
 }
 

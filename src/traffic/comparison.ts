@@ -56,6 +56,11 @@ export interface SecondLegListener {
   preamble(): readonly ClientMessage[];
 }
 
+/** Not of one who asks, but of the service: it fails, or is asked too often (RFC 9110 15.6, RFC 6585 4). */
+function saysServiceFails(status: number): boolean {
+  return status >= 500 || status === 429;
+}
+
 export class Comparison implements Lone {
   readonly #options: ComparisonOptions;
   readonly #heldBack: HeldBack;
@@ -266,11 +271,13 @@ export class Comparison implements Lone {
           if (this.#heldBack.isHeld) this.leg?.socket.pause();
           this.#listener?.secondOpened(side);
         },
+        // Who is not let in is his own matter: by such refusals one user could keep all others from being compared.
+        onRefused: status => (saysServiceFails(status) ? breaker.failed() : breaker.succeeded()),
         onEnd: end => {
           const lastedMs = performance.now() - openedAt;
           if (lastedMs >= LASTED_MS) this.#redials = 0;
           if (lastedMs >= 0) counters(side).secondLegsOpen -= 1;
-          else if (end === 'refused' || end === 'failed') breaker.failed();
+          else if (end === 'failed') breaker.failed();
           this.#onEnd(plan, second, end);
         },
       }),
@@ -295,6 +302,7 @@ export class Comparison implements Lone {
       leg,
       this.#secondOptions(plan, {
         onOpen: () => undefined,
+        onRefused: () => undefined,
         onEnd: end => {
           counters.secondLegsOpen -= 1;
           this.#onEnd(plan, second, end);
@@ -306,7 +314,7 @@ export class Comparison implements Lone {
 
   #secondOptions(
     { side, role }: Plan,
-    told: Pick<SecondLegOptions, 'onOpen' | 'onEnd'>,
+    told: Pick<SecondLegOptions, 'onOpen' | 'onRefused' | 'onEnd'>,
   ): SecondLegOptions {
     const { tap, tails } = this.#options;
     return { side, role, tap, tails, onSpoke: this.#onSpoke, ...told };

@@ -26,6 +26,8 @@ export interface SecondLegOptions {
   readonly onOpen: () => void;
   /** Told when bytes have come, and lie in the tail. */
   readonly onSpoke: () => void;
+  /** Told before `onEnd` that its service has answered the handshake, and with another status than 101. */
+  readonly onRefused: (status: number) => void;
   readonly onEnd: (end: SecondLegEnd) => void;
 }
 
@@ -122,7 +124,10 @@ export class SecondLeg {
       return;
     }
     if (outcome.kind !== 'open') {
-      if (outcome.kind === 'refused') outcome.leg.socket.destroy();
+      if (outcome.kind === 'refused') {
+        outcome.leg.socket.destroy();
+        this.#options.onRefused(outcome.answer.status);
+      }
       return this.#end(outcome.kind);
     }
     const { leg, early } = outcome;

@@ -36,6 +36,7 @@ export class TwinLegs {
       ...{ side: 'candidate', role: 'shadow', tap: stream, tails: null },
       onOpen: () => undefined,
       onSpoke: () => undefined,
+      onRefused: () => undefined,
       onEnd: end => {
         this.#legs.delete(leg);
         client.off('close', leave);

@@ -311,6 +311,33 @@ describe('the client does not notice a second service that', () => {
     expect((await secondEnded(front)).what).toBe('refused');
   });
 
+  test.each([
+    ['403 Forbidden', 'refused'],
+    ['503 Service Unavailable', 'broken'],
+    ['429 Too Many Requests', 'broken'],
+  ])('refuses five of them with %s: the sixth is %s', async (status, sixth) => {
+    const [legacy, candidate] = [await service('legacy'), await rawServer()];
+    const front = await proxy({
+      legacy: legacy.port,
+      candidate: candidate.port,
+      routes: [ROUTE],
+      decider: decides({ second: SHADOW }),
+    });
+    open.push(candidate, front);
+    const ends = () => front.reports.filter(r => r.kind === 'second-ended').map(r => r.what);
+    for (let i = 0; i < 5; i += 1) {
+      const dialled = candidate.next();
+      await serves(front);
+      (await dialled).write(`HTTP/1.1 ${status}\r\nContent-Length: 2\r\n\r\nno`);
+      await until('its end is told', () => ends().length === i + 1);
+    }
+    const dialled = candidate.next();
+    await serves(front);
+    void dialled.then(end => end.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'));
+    await until('the sixth is told', () => ends().length === 6);
+    expect(ends()).toEqual([...Array(5).fill('refused'), sixth]);
+  });
+
   test('never answers its handshake', async () => {
     const [legacy, candidate] = [await service('legacy'), await rawServer()];
     const front = await proxy({
