@@ -32,15 +32,14 @@ import { subjectInBody } from './body-subject.ts';
 import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
-import { Departures } from './departures.ts';
 import { DoubleWriter } from './double-write.ts';
-import { EventStream, withoutCodings } from './event-stream.ts';
+import { withoutCodings } from './event-stream.ts';
 import { type AnswerSink, exchange } from './exchange.ts';
 import { HeldBack } from './held-back.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
 import { HeldRoom } from './held-room.ts';
 import { guardFacts, isolationOf, mayBeAnothers } from './isolation-guard.ts';
-import { paced, windowFor } from './pace.ts';
+import { OpenStreams } from './open-streams.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { Roll } from './roll.ts';
@@ -51,16 +50,10 @@ import type { ServiceConnection } from './service-connection.ts';
 import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { fieldsToClient } from './shown-side.ts';
-import { inSlices } from './slices.ts';
 import type { RequestFacts } from './upstream.ts';
 
 /** In a rollback the candidate has so long to finish the answers that it has begun: some are its last word on a write. */
 const GRACE_MS = 2_000;
-/** Clients whose streams the proxy ends come back after so long, and a time of each one's own. */
-const LEAST_RETRY_MS = 250;
-/** Where they are ended at a pace, that pace spreads them already: so much more, each its own. */
-const RETRY_JITTER_MS = 1_000;
-
 /** Whoever has a part in an answer hears of its end: a dozen where it is streamed, guarded, and shown to both. */
 const MOST_LISTENERS = 20;
 /** Streams of legacy's twin at a time; a sample needs no more. */
@@ -112,18 +105,9 @@ interface Guarded {
   readonly over?: Promise<void>;
 }
 
-/** A stream of events that is open, and by what its side is decided. */
-interface OpenStream {
-  readonly id: string;
-  readonly stream: EventStream;
-  readonly answer: ClientAnswer;
-  readonly route: RouteConfig;
-  readonly subject: Subject | null;
-  /** Comes from the other side than its decision says, and is to be gone by then (ms of `performance.now()`). */
-  leaveBy: number;
-}
-
 export class HttpLane {
+  /** Streams of events that are open. */
+  readonly streams: OpenStreams;
   readonly #options: HttpLaneOptions;
   readonly #writer: DoubleWriter;
   readonly #shadows: ShadowRequests;
@@ -136,23 +120,14 @@ export class HttpLane {
   readonly #connections = new Roll<ServiceConnection>();
   readonly #shared = new SharedConnections(this.#connections);
   readonly #answers = new Roll<ClientAnswer>();
-  readonly #streams = new Set<OpenStream>();
-  readonly #departures: Departures<OpenStream>;
-  /** Counts changes of what decides. */
-  #changes = 0;
   /** Of legacy's twin: what ends each, and its route. */
   readonly #twinStreams = new Map<() => void, string>();
-  #draining = false;
   #lastNumber = 0;
   readonly #sweeper: NodeJS.Timeout;
 
   constructor(options: HttpLaneOptions) {
     this.#options = options;
-    this.#departures = new Departures({
-      perS: () => options.context().limits.movesPerS,
-      isDue: open => this.#isToLeave(open),
-      tell: ({ stream }) => this.#endStream(stream),
-    });
+    this.streams = new OpenStreams(options);
     this.#writer = new DoubleWriter(options);
     this.#shadows = new ShadowRequests(options.observer, this.#connections);
     // Where the process itself stood still, what came meanwhile has not been read yet.
@@ -183,57 +158,6 @@ export class HttpLane {
     }
   }
 
-  /** Streams of events that are open. */
-  get streamsOpen(): number {
-    return this.#streams.size;
-  }
-
-  /** Ends the streams that are open now, spread over `windowMs`, until all are told or it is aborted. */
-  async endStreams(windowMs: number, signal?: AbortSignal): Promise<void> {
-    await paced([...this.#streams], windowMs, ({ stream }) => this.#endStream(stream), signal);
-  }
-
-  /** Ends the streams that are open, and those that open from now on. */
-  async drain(windowMs: number): Promise<void> {
-    this.#draining = true;
-    await this.endStreams(windowMs);
-  }
-
-  *streamsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
-    for (const { id, subject, answer, stream } of this.#streams) {
-      if (answer.route === route && !stream.isPlain) yield { id, subject, side: answer.side };
-    }
-  }
-
-  /**
-   * Asks for the decision of every open stream anew: whoever's side is another one now is told to come again, at a
-   * pace or once he has had his time to leave. Answers come to their own end.
-   */
-  async reconsider(): Promise<void> {
-    this.#changes += 1;
-    const run = this.#changes;
-    await inSlices(
-      this.#streams,
-      open => this.#follow(open),
-      () => run === this.#changes,
-    );
-  }
-
-  #follow(open: OpenStream): void {
-    if (!this.#isToLeave(open)) open.leaveBy = Number.POSITIVE_INFINITY;
-    else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
-    else if (open.leaveBy === Number.POSITIVE_INFINITY) {
-      open.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
-    }
-  }
-
-  #isToLeave({ stream, answer, route, subject }: OpenStream): boolean {
-    if (!stream.comesAgain || answer.isCutShort) return false;
-    const { primary, reason } = this.#options.decider(route, subject).decision;
-    // Only what is new goes to the emergency lane; what is open stays as it is.
-    return primary !== answer.side && reason !== 'bypass';
-  }
-
   /** What the candidate answers on those routes ends: streams behind an event, others have a time of grace. */
   rollBack(run: RollbackRun): void {
     const answers: ClientAnswer[] = [];
@@ -241,14 +165,7 @@ export class HttpLane {
       if (answer.side === 'candidate' && run.routes.has(answer.route)) answers.push(answer);
     });
     for (const answer of answers) run.joinAnswer(answer);
-    const { boundaryMs, movesPerS } = this.#options.context().limits;
-    const streams = [...this.#streams].filter(
-      ({ stream, answer }) =>
-        answer.rollbacks.includes(run) && !stream.isPlain && !answer.isCutShort,
-    );
-    const retryMs = windowFor(streams.length, movesPerS);
-    for (const { stream } of streams)
-      stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * retryMs);
+    this.streams.rollBack(run);
     if (answers.some(answer => !answer.isCutShort)) {
       setTimeout(() => {
         for (const answer of answers)
@@ -264,7 +181,7 @@ export class HttpLane {
 
   close(): void {
     clearInterval(this.#sweeper);
-    this.#departures.close();
+    this.streams.close();
     this.#shared.close();
   }
 
@@ -323,7 +240,10 @@ export class HttpLane {
       this.#options.ledger.begun(route.name, to);
     }
     if (goesTwice || decision.second !== null) this.#hear(call, subject, bytes);
-    const stream = route.protocol === 'sse' ? this.#streamTo(call, subject, answer) : null;
+    const stream =
+      route.protocol === 'sse'
+        ? this.streams.open(call.response, { id: call.id, route, subject, answer })
+        : null;
     if (goesTwice && held !== null) {
       const second = this.#connection(call, proof, otherSide(decision), 'second');
       const whole = { ...request, body: held.bytes };
@@ -610,35 +530,6 @@ export class HttpLane {
     return answer;
   }
 
-  #streamTo(
-    { response, route, id }: Call,
-    subject: Subject | null,
-    answer: ClientAnswer,
-  ): EventStream {
-    // What was decided while its service had not answered yet is asked for when it has.
-    const stream = new EventStream(response, answer, () => this.#follow(open));
-    const open: OpenStream = {
-      id,
-      stream,
-      answer,
-      route,
-      subject,
-      leaveBy: Number.POSITIVE_INFINITY,
-    };
-    this.#streams.add(open);
-    response.once('close', () => {
-      this.#streams.delete(open);
-      this.#departures.forget(open);
-    });
-    if (this.#draining) this.#endStream(stream);
-    return stream;
-  }
-
-  #endStream(stream: EventStream): void {
-    const { boundaryMs } = this.#options.context().limits;
-    stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * RETRY_JITTER_MS);
-  }
-
   #linkOf(socket: Socket): ClientLink {
     let link = this.#links.get(socket);
     if (link === undefined) {
@@ -660,7 +551,7 @@ export class HttpLane {
   #sweep(nowMs: number): void {
     const { stallMs } = this.#options.context().limits;
     this.#answers.each(answer => answer.sweep(nowMs, stallMs));
-    for (const open of this.#streams) if (open.leaveBy <= nowMs) this.#departures.add(open);
+    this.streams.sweep(nowMs);
     this.#connections.each(connection => connection.sweep(nowMs));
     for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
   }

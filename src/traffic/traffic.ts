@@ -144,7 +144,7 @@ export class Traffic implements TrafficView {
       // Not always the one that was decided: that may have died.
       if (facts.route.name === route) yield { id, subject, side: leg.side };
     }
-    yield* this.#http.streamsOf(route);
+    yield* this.#http.streams.of(route);
   }
 
   /**
@@ -182,7 +182,7 @@ export class Traffic implements TrafficView {
 
   /** What decides has changed: sessions and streams go where the decision says now, and second legs with them. */
   async reconsider(): Promise<void> {
-    await Promise.all([this.#webSockets.reconsider(), this.#http.reconsider()]);
+    await Promise.all([this.#webSockets.reconsider(), this.#http.streams.reconsider()]);
   }
 
   rollBack(routes: RouteScope, { sever = false } = {}): RollbackProgress {
@@ -208,13 +208,13 @@ export class Traffic implements TrafficView {
   }
 
   endOpen(windowMs: number): number {
-    const count = this.#webSockets.sessions.size + this.#http.streamsOpen;
+    const count = this.#webSockets.sessions.size + this.#http.streams.size;
     this.stopEnding();
     this.#ending = new AbortController();
     const { signal } = this.#ending;
     const lanes = [
       this.#webSockets.endOpen(windowMs, signal),
-      this.#http.endStreams(windowMs, signal),
+      this.#http.streams.end(windowMs, signal),
     ];
     for (const lane of lanes) {
       lane.catch(err => this.#options.logger.error({ err }, 'what is open could not be ended'));
@@ -237,7 +237,7 @@ export class Traffic implements TrafficView {
     // A request that has come is not cut off.
     const timer = setInterval(() => afterReads(closeIdle), IDLE_GRACE_MS);
     void closed.then(() => clearInterval(timer));
-    const lanes = [this.#webSockets, this.#http, this.#bypass];
+    const lanes = [this.#webSockets, this.#http.streams, this.#bypass];
     const drained = lanes.map(lane => lane.drain(windowMs));
     this.#kept.each(pipeline => pipeline.drain());
     await Promise.all([closed, ...drained]);

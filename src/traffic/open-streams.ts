@@ -1,0 +1,143 @@
+// The streams of events that are open: whoever's side changes is told to come again, behind an event.
+import type { ServerResponse } from 'node:http';
+import type { RouteConfig } from '../config/schema.ts';
+import type { Decider } from '../ports.ts';
+import type { Side, Subject } from '../rules/decide.ts';
+import type { ClientAnswer } from './client-answer.ts';
+import type { TrafficContext } from './context.ts';
+import { Departures } from './departures.ts';
+import { EventStream } from './event-stream.ts';
+import { paced, windowFor } from './pace.ts';
+import type { RollbackRun } from './rollback-run.ts';
+import { inSlices } from './slices.ts';
+
+/** Clients whose streams the proxy ends come back after so long, and a time of each one's own. */
+const LEAST_RETRY_MS = 250;
+/** Where they are ended at a pace, that pace spreads them already: so much more, each its own. */
+const RETRY_JITTER_MS = 1_000;
+
+/** What a stream is, and by what its side is decided. */
+export interface StreamFacts {
+  readonly id: string;
+  readonly route: RouteConfig;
+  readonly subject: Subject | null;
+  readonly answer: ClientAnswer;
+}
+
+interface OpenStream extends StreamFacts {
+  readonly stream: EventStream;
+  /** Comes from the other side than its decision says, and is to be gone by then (ms of `performance.now()`). */
+  leaveBy: number;
+}
+
+export interface OpenStreamsOptions {
+  readonly context: () => TrafficContext;
+  readonly decider: Decider;
+}
+
+export class OpenStreams {
+  readonly #options: OpenStreamsOptions;
+  readonly #open = new Set<OpenStream>();
+  readonly #departures: Departures<OpenStream>;
+  /** Counts changes of what decides. */
+  #changes = 0;
+  #draining = false;
+
+  constructor(options: OpenStreamsOptions) {
+    this.#options = options;
+    this.#departures = new Departures({
+      perS: () => options.context().limits.movesPerS,
+      isDue: open => this.#isToLeave(open),
+      tell: ({ stream }) => this.#end(stream),
+    });
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** One more, which `response` carries; it is none any more once that is closed. */
+  open(response: ServerResponse, facts: StreamFacts): EventStream {
+    // What was decided while its service had not answered yet is asked for when it has.
+    const stream = new EventStream(response, facts.answer, () => this.#follow(open));
+    const open: OpenStream = { ...facts, stream, leaveBy: Number.POSITIVE_INFINITY };
+    this.#open.add(open);
+    response.once('close', () => {
+      this.#open.delete(open);
+      this.#departures.forget(open);
+    });
+    if (this.#draining) this.#end(stream);
+    return stream;
+  }
+
+  *of(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
+    for (const { id, subject, answer, stream } of this.#open) {
+      if (answer.route === route && !stream.isPlain) yield { id, subject, side: answer.side };
+    }
+  }
+
+  /**
+   * Asks for the decision of each anew: whoever's side is another one now is told to come again, at a pace or once
+   * he has had his time to leave. Answers come to their own end.
+   */
+  async reconsider(): Promise<void> {
+    this.#changes += 1;
+    const run = this.#changes;
+    await inSlices(
+      this.#open,
+      open => this.#follow(open),
+      () => run === this.#changes,
+    );
+  }
+
+  /** The candidate's that have a part in `run` end behind the event under way. */
+  rollBack(run: RollbackRun): void {
+    const { boundaryMs, movesPerS } = this.#options.context().limits;
+    const streams = [...this.#open].filter(
+      ({ stream, answer }) =>
+        answer.rollbacks.includes(run) && !stream.isPlain && !answer.isCutShort,
+    );
+    const retryMs = windowFor(streams.length, movesPerS);
+    for (const { stream } of streams)
+      stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * retryMs);
+  }
+
+  /** Ends those that are open now, spread over `windowMs`, until all are told or it is aborted. */
+  async end(windowMs: number, signal?: AbortSignal): Promise<void> {
+    await paced([...this.#open], windowMs, ({ stream }) => this.#end(stream), signal);
+  }
+
+  /** As `end`, and those that open from now on. */
+  async drain(windowMs: number): Promise<void> {
+    this.#draining = true;
+    await this.end(windowMs);
+  }
+
+  sweep(nowMs: number): void {
+    for (const open of this.#open) if (open.leaveBy <= nowMs) this.#departures.add(open);
+  }
+
+  close(): void {
+    this.#departures.close();
+  }
+
+  #follow(open: OpenStream): void {
+    if (!this.#isToLeave(open)) open.leaveBy = Number.POSITIVE_INFINITY;
+    else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
+    else if (open.leaveBy === Number.POSITIVE_INFINITY) {
+      open.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
+    }
+  }
+
+  #isToLeave({ stream, answer, route, subject }: OpenStream): boolean {
+    if (!stream.comesAgain || answer.isCutShort) return false;
+    const { primary, reason } = this.#options.decider(route, subject).decision;
+    // Only what is new goes to the emergency lane; what is open stays as it is.
+    return primary !== answer.side && reason !== 'bypass';
+  }
+
+  #end(stream: EventStream): void {
+    const { boundaryMs } = this.#options.context().limits;
+    stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * RETRY_JITTER_MS);
+  }
+}
