@@ -39,7 +39,7 @@ import { HeldBack } from './held-back.ts';
 import { HeldBodies, hasBody } from './held-body.ts';
 import { HeldRoom } from './held-room.ts';
 import { guardFacts, isolationOf, mayBeAnothers } from './isolation-guard.ts';
-import { OpenStreams } from './open-streams.ts';
+import { type OpenStream, OpenStreams } from './open-streams.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { Roll } from './roll.ts';
@@ -240,10 +240,11 @@ export class HttpLane {
       this.#options.ledger.begun(route.name, to);
     }
     if (goesTwice || decision.second !== null) this.#hear(call, subject, bytes);
-    const stream =
+    const open =
       route.protocol === 'sse'
         ? this.streams.open(call.response, { id: call.id, route, subject, answer })
         : null;
+    const stream = open?.stream ?? null;
     if (goesTwice && held !== null) {
       const second = this.#connection(call, proof, otherSide(decision), 'second');
       const whole = { ...request, body: held.bytes };
@@ -279,7 +280,7 @@ export class HttpLane {
       : guarded;
     let seen = toClient;
     if (plan !== null) {
-      const shown = this.#show(call, { plan, subject, singleUse, answer: toClient });
+      const shown = this.#show(call, { plan, subject, singleUse, answer: toClient, open });
       seen = shown.answer;
       compared = shown.compared;
     }
@@ -312,10 +313,12 @@ export class HttpLane {
       readonly subject: Subject | null;
       readonly singleUse: boolean;
       readonly answer: AnswerSink;
+      /** Where it is a stream of events. */
+      readonly open: OpenStream | null;
     },
   ): { readonly answer: AnswerSink; readonly compared: () => boolean } {
     const { incoming, response, context, request, route, link, id } = call;
-    const { plan, subject, singleUse, answer } = shown;
+    const { plan, subject, singleUse, answer, open } = shown;
     const primary: Side = plan.side === 'legacy' ? 'candidate' : 'legacy';
     const pair = this.#comparing(call, subject, primary, false);
     const stream =
@@ -330,6 +333,7 @@ export class HttpLane {
       const head = (sample: AnswerSample) => pair.found(side, sample);
       return streaming(sink, { tap: stream, side, head, heldBack });
     };
+    const lane = this.#options.counters.of(route.name, plan.side);
     // It would overtake a write, and read what that is about to change.
     const overtakes = stream === null && this.#secondWrites.isAhead(link, subject);
     if (overtakes) this.#options.observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
@@ -343,13 +347,15 @@ export class HttpLane {
           method: incoming.method ?? 'GET',
           isStream: stream !== null,
           unwanted: () => pair.found(plan.side, 'none'),
+          onOver: () => {
+            if (stream !== null) lane.secondLegsOpen -= 1;
+          },
           sink: watched(heldBack === null ? NOBODY : throwingAway(heldBack), plan.side),
         });
     if (stream !== null) {
       if (!singleUse) this.#standTwinBeside(call, subject);
-      const lane = this.#options.counters.of(route.name, plan.side);
-      const legs = shadow === null ? 0 : 1;
-      lane.secondLegsOpen += legs;
+      if (shadow !== null) lane.secondLegsOpen += 1;
+      if (open !== null) open.second = shadow && { side: plan.side, unwanted: shadow.unwanted };
       // A stream lasts as long as its client; a plain answer is compared even if nobody waits for it.
       response.on('drain', () => {
         heldBack?.end();
@@ -357,7 +363,6 @@ export class HttpLane {
       });
       response.once('close', () => {
         heldBack?.end();
-        lane.secondLegsOpen -= legs;
         shadow?.abort();
         stream.close();
         pair.found(plan.side, 'none');

@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import type { RouteConfig } from '../config/schema.ts';
 import type { Decider } from '../ports.ts';
-import type { Side, Subject } from '../rules/decide.ts';
+import type { Decision, Side, Subject } from '../rules/decide.ts';
 import type { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import { Departures } from './departures.ts';
@@ -24,8 +24,10 @@ export interface StreamFacts {
   readonly answer: ClientAnswer;
 }
 
-interface OpenStream extends StreamFacts {
+export interface OpenStream extends StreamFacts {
   readonly stream: EventStream;
+  /** What the other service is shown beside it. */
+  second: { readonly side: Side; unwanted(): void } | null;
   /** Comes from the other side than its decision says, and is to be gone by then (ms of `performance.now()`). */
   leaveBy: number;
 }
@@ -57,17 +59,18 @@ export class OpenStreams {
   }
 
   /** One more, which `response` carries; it is none any more once that is closed. */
-  open(response: ServerResponse, facts: StreamFacts): EventStream {
+  open(response: ServerResponse, facts: StreamFacts): OpenStream {
     // What was decided while its service had not answered yet is asked for when it has.
     const stream = new EventStream(response, facts.answer, () => this.#follow(open));
-    const open: OpenStream = { ...facts, stream, leaveBy: Number.POSITIVE_INFINITY };
+    const leaveBy = Number.POSITIVE_INFINITY;
+    const open: OpenStream = { ...facts, stream, second: null, leaveBy };
     this.#open.add(open);
     response.once('close', () => {
       this.#open.delete(open);
       this.#departures.forget(open);
     });
     if (this.#draining) this.#end(stream);
-    return stream;
+    return open;
   }
 
   *of(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
@@ -78,7 +81,8 @@ export class OpenStreams {
 
   /**
    * Asks for the decision of each anew: whoever's side is another one now is told to come again, at a pace or once
-   * he has had his time to leave. Answers come to their own end.
+   * he has had his time to leave, and what is not to be compared any more is shown to nobody else. Answers come to
+   * their own end.
    */
   async reconsider(): Promise<void> {
     this.#changes += 1;
@@ -122,18 +126,34 @@ export class OpenStreams {
   }
 
   #follow(open: OpenStream): void {
-    if (!this.#isToLeave(open)) open.leaveBy = Number.POSITIVE_INFINITY;
-    else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
+    if (!this.#isToLeave(open)) {
+      open.leaveBy = Number.POSITIVE_INFINITY;
+      this.#standBeside(open);
+    } else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
     else if (open.leaveBy === Number.POSITIVE_INFINITY) {
       open.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
     }
   }
 
-  #isToLeave({ stream, answer, route, subject }: OpenStream): boolean {
-    if (!stream.comesAgain || answer.isCutShort) return false;
-    const { primary, reason } = this.#options.decider(route, subject).decision;
+  #isToLeave(open: OpenStream): boolean {
+    if (!open.stream.comesAgain || open.answer.isCutShort) return false;
+    const { primary, reason } = this.#decisionOn(open);
     // Only what is new goes to the emergency lane; what is open stays as it is.
-    return primary !== answer.side && reason !== 'bypass';
+    return primary !== open.answer.side && reason !== 'bypass';
+  }
+
+  /** No stream has a second one from its middle on: there is one to be given up, or nothing to do. */
+  #standBeside(open: OpenStream): void {
+    if (open.second === null) return;
+    const { primary, second, reason } = this.#decisionOn(open);
+    if (reason === 'bypass' || primary !== open.answer.side) return;
+    if (second?.side === open.second.side) return;
+    open.second.unwanted();
+    open.second = null;
+  }
+
+  #decisionOn({ route, subject }: OpenStream): Decision {
+    return this.#options.decider(route, subject).decision;
   }
 
   #end(stream: EventStream): void {

@@ -36,6 +36,14 @@ export interface ShadowRequest {
   readonly sink: AnswerSink;
   /** Told where it is given up since that side is shown nothing any more; the sink of a request hears nothing then. */
   readonly unwanted: () => void;
+  /** Told once it is under way no more, however that came. */
+  readonly onOver?: () => void;
+}
+
+/** One that is under way: `abort` gives it up with its client, and the sink hears nothing. */
+export interface SentShadow extends Exchange {
+  /** That side is shown nothing any more. */
+  unwanted(): void;
 }
 
 /** A client connection's own connection for shadows, used for one at a time. */
@@ -44,7 +52,6 @@ interface Lane {
   busy: boolean;
 }
 
-/** One that is under way. */
 interface Sent extends Member {
   readonly route: string;
   readonly side: Side;
@@ -77,8 +84,8 @@ export class ShadowRequests {
     for (const { unwanted } of those) unwanted();
   }
 
-  /** Sends it, or counts why not and returns null. Give up by `abort`; the sink then hears nothing. */
-  send(shadow: ShadowRequest): Exchange | null {
+  /** Sends it, or counts why not and returns null. */
+  send(shadow: ShadowRequest): SentShadow | null {
     const { route, plan, upstream, method, request, singleUse } = shadow;
     const isShadow = plan.role === 'shadow';
     const kind = isShadow ? (shadow.isStream ? 'stream' : 'request') : 'standby';
@@ -95,6 +102,7 @@ export class ShadowRequests {
     const mine: Sent = {
       ...{ place: -1, route, side: plan.side },
       unwanted: () => {
+        if (over) return;
         finish('unwanted');
         sent.abort();
         shadow.unwanted();
@@ -113,6 +121,7 @@ export class ShadowRequests {
       this.#sent.delete(mine);
       done();
       this.#observer.secondLegEnded(route, plan.side, plan.role, why);
+      shadow.onOver?.();
     };
     const { sink } = shadow;
     // That it is not read to its end is not the service's fault, nor a difference.
@@ -163,6 +172,7 @@ export class ShadowRequests {
         finish('ended');
         sent.abort();
       },
+      unwanted: mine.unwanted,
     };
   }
 

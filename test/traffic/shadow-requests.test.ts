@@ -7,7 +7,7 @@ import { afterEach, expect, test } from 'vitest';
 import { answerOf, plainBody } from '../../src/judge/answer.ts';
 import type { Decision, SecondLeg } from '../../src/rules/decide.ts';
 import { Ear } from '../support/ear.ts';
-import { decisionFor, type ProxyOptions, proxy } from '../support/proxy.ts';
+import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -290,6 +290,63 @@ test('both streams of events go to the judge, and the shadow ends with its clien
   aborter.abort();
   await until('the shadow has ended', () => candidate.aborted() === 1);
   await until('the judge is told', () => stream.notes.includes('end'));
+});
+
+const secondLegsOf = ({ traffic }: TestProxy): number =>
+  [...traffic.counters()].reduce((sum, { counters }) => sum + counters.secondLegsOpen, 0);
+
+// The fault: it was shown the stream for as long as its client stayed, and took writes for that.
+test('a stream that is not to be compared any more is shown to nobody else, and goes on', async () => {
+  let second: SecondLeg | null = SHADOW;
+  const streams: Answer = (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    const timer = setInterval(() => response.write('data: on\n\n'), 10);
+    response.on('close', () => clearInterval(timer));
+  };
+  const { candidate, legacy, ear, front, url } = await both(
+    { legacy: streams, candidate: streams },
+    { decider: () => ({ decision: { ...decisionFor('legacy'), second }, revision: 'test' }) },
+  );
+  const aborter = new AbortController();
+  const answer = await fetch(`${url}/events`, { signal: aborter.signal });
+  const reader = answer.body?.getReader();
+  await reader?.read();
+  const stream = await until('the judge hears of it', () => ear.streams[0]);
+  await until('both are copied', () => stream.bytesOf.candidate.length > 0);
+  const legs = () => secondLegsOf(front);
+  await front.traffic.reconsider();
+  expect([candidate.aborted(), legs()]).toEqual([0, 1]);
+  second = null;
+  await front.traffic.reconsider();
+  await until('the shadow has ended', () => candidate.aborted() === 1);
+  await until('the judge is told', () => stream.notes.includes('close candidate'));
+  expect(legs()).toBe(0);
+  expect(front.reports).toContainEqual(
+    expect.objectContaining({ kind: 'second-ended', what: 'unwanted' }),
+  );
+  await reader?.read();
+  expect(legacy.aborted()).toBe(0);
+  aborter.abort();
+  await until('it has ended', () => legacy.aborted() === 1);
+  expect(legs()).toBe(0);
+});
+
+test('a shadow stream that ends by itself is counted no longer than it lasts', async () => {
+  const streams =
+    (ends: boolean): Answer =>
+    (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: one\n\n');
+      if (ends) response.end();
+    };
+  const services = { legacy: streams(false), candidate: streams(true) };
+  const { ear, front, url } = await both(services);
+  const aborter = new AbortController();
+  await fetch(`${url}/events`, { signal: aborter.signal });
+  const stream = await until('the judge hears of it', () => ear.streams[0]);
+  await until('it has ended', () => stream.notes.includes('close candidate'));
+  expect(secondLegsOf(front)).toBe(0);
+  aborter.abort();
 });
 
 test('a stream that is compressed all the same is not read as events, and counts as not compared', async () => {
