@@ -61,12 +61,28 @@ export function evidenceApi(
   proxy: Pick<ProxyView, 'audit' | 'evidence' | 'incidents' | 'loaded'>,
 ): void {
   const { audit, evidence, incidents } = proxy;
-  api.get('/evidence', request => evidence.ask('groups', ListQuery.parse(request.query)));
-  api.get('/evidence/findings', request =>
-    evidence.ask('findings', ExportQuery.parse(request.query)),
-  );
-  api.get('/evidence/summary', request => {
+  /** Refuses what is neither a route nor was one: nothing found of that would look like nothing wrong. */
+  const expectRoute = async (route: string | undefined) => {
+    if (route === undefined) return;
+    if (proxy.loaded().config.routes.some(({ name }) => name === route)) return;
+    const everything = { route, threshold: DEFAULT_THRESHOLD, since: null };
+    const { total } = await evidence.ask('groups', { route, limit: 0, offset: 0 });
+    const { rates } = await evidence.ask('summary', everything);
+    if (total + rates.length === 0) routesOf(proxy, route);
+  };
+  api.get('/evidence', async request => {
+    const query = ListQuery.parse(request.query);
+    await expectRoute(query.route);
+    return evidence.ask('groups', query);
+  });
+  api.get('/evidence/findings', async request => {
+    const query = ExportQuery.parse(request.query);
+    await expectRoute(query.route);
+    return evidence.ask('findings', query);
+  });
+  api.get('/evidence/summary', async request => {
     const { route, threshold, since } = SummaryQuery.parse(request.query);
+    await expectRoute(route);
     const from = since === undefined ? null : Date.parse(since);
     return evidence.ask('summary', { route, threshold, since: from });
   });

@@ -163,9 +163,19 @@ describe('kept evidence', () => {
     ['/evidence/summary?since=yesterday', 422, 'since'],
     ['/evidence/x', 422, 'id'],
     ['/evidence/4711', 404, 'id'],
+    ['/evidence?route=evnets', 404, 'route'],
+    ['/evidence/findings?route=evnets', 404, 'route'],
+    ['/evidence/summary?route=evnets', 404, 'route'],
   ])('%s is refused with %i, naming %s', async (call, status, field) => {
     const { body } = await get(call).expect(status);
     expect(body.error).toMatchObject({ field, message: expect.stringMatching(/./) });
+  });
+
+  test('is there under the name of a route that the configuration no longer has', async () => {
+    await feed.keep(finding({ route: 'gone', verdict: 'match', differences: [], unit: 'run 3' }));
+    await feed.endUnits();
+    expect((await get('/evidence/summary?route=gone').expect(200)).body.rates).not.toEqual([]);
+    expect((await get('/evidence?route=gone').expect(200)).body).toMatchObject({ total: 1 });
   });
 
   test('is for whoever has the token', async () => {
