@@ -18,11 +18,14 @@ let services: http.Server[];
 let proxy: RunningProxy;
 let asking: AbortController;
 
-/** Its load differs each time, its price is what `price` says. */
+/** Of a service. */
+let nextLoad = Math.random;
+
+/** Its load differs each time, as a rule; its price is what `price` says. */
 async function service(price: () => number): Promise<string> {
   const server = http.createServer((_request, response) => {
     response.setHeader('content-type', 'application/json');
-    const load = Math.random();
+    const load = nextLoad();
     response.end(JSON.stringify({ load, node: { load }, price: price() }));
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -33,6 +36,7 @@ async function service(price: () => number): Promise<string> {
 let candidatePrice = 1;
 beforeEach(async () => {
   services = [];
+  nextLoad = Math.random;
   asking = new AbortController();
   const urls = { legacy: await service(() => 1), candidate: await service(() => candidatePrice) };
   where = await place(urls, { stage: ['shadow'] });
@@ -105,6 +109,26 @@ test('what legacy differs in from itself is noise, once measured, reviewed and n
   const refused = await admin(proxy, folder, '/noise', { route: 'api', forMs: 1_000, share: 1 });
   expect(refused.status).toBe(409);
 }, 60_000);
+
+// The fault: three pairs were called proof that it never differs.
+test('where nothing differed, it says how little the pairs that it saw prove', async () => {
+  nextLoad = () => 1;
+  void keepAsking().catch(error => {
+    if (!asking.signal.aborted) throw error;
+  });
+  const env = {
+    CUTOVER_ADMIN: await proxy.admin,
+    CUTOVER_TOKEN_FILE: path.join(where.folder, 'state/admin.token'),
+  };
+  const measure = ['noise', 'measure', '--route', 'api', '--for', '2s', '--share', '50%'];
+  const { stdout } = await cutover(measure, { cwd: where.folder, env });
+  const [, pairs, most] =
+    /did not differ from itself in (\d+) pairs: by these alone, up to (\S+) % of all may/.exec(
+      stdout,
+    ) ?? [];
+  // So many alike have a chance of 5 % where so large a share differs.
+  expect((1 - Number(most) / 100) ** Number(pairs)).toBeCloseTo(0.05, 1);
+});
 
 test('what can not be measured is refused with a sentence', async () => {
   const ask = async (body: object) => {
