@@ -104,12 +104,12 @@ test('a rollback holds, moves what is open, is on disk and on record, and yields
   expect(await actions()).toEqual(['rollback']);
 });
 
-test('the answers are as README says', async () => {
-  const readme = await readFile(path.join(import.meta.dirname, '../../README.md'), 'utf8');
+test('the answers are as docs/rollback.md says', async () => {
+  const page = await readFile(path.join(import.meta.dirname, '../../docs/rollback.md'), 'utf8');
   /** Names in the answer's braces, in the row of that call. */
   const said = (call: string): string[] => {
     const [, body = ''] =
-      new RegExp(`\\| \`${call}\` \\|[^|]*\\| \`\\{(.*?)\\}\`[^}]*\\|\\n`).exec(readme) ?? [];
+      new RegExp(`\\| \`${call}\` \\|[^|]*\\| \`\\{(.*?)\\}\`[^}]*\\|\\n`).exec(page) ?? [];
     const names = body.replaceAll(/: \{[^}]*\}|: [^{},]*(?:, complete or partly)?|, …/g, '');
     return names.split(', ');
   };
@@ -117,12 +117,12 @@ test('the answers are as README says', async () => {
   const rolled = (await post('/rollback', { reason }).expect(200)).body;
   expect(Object.keys(rolled)).toEqual(said('POST /api/v1/rollback'));
   expect(Object.keys(rolled.latch).join(', ')).toBe('epoch, scope, state, reason, by, at');
-  expect(readme).toContain('`{epoch, scope, state, reason, by, at}`');
+  expect(page).toContain('`{epoch, scope, state, reason, by, at}`');
   expect(Object.keys((await get('/latch').expect(200)).body)).toEqual(said('GET /api/v1/latch'));
   const proof = (await get(`/proofs/${rolled.proof.id}`).expect(200)).body;
   for (const name of said('GET /api/v1/proofs/ID')) expect(proof).toHaveProperty(name);
   for (const name of ['sessions', 'answers']) {
-    expect(readme).toContain(`${name}: {${Object.keys(proof[name]).join(', ')}}`);
+    expect(page).toContain(`${name}: {${Object.keys(proof[name]).join(', ')}}`);
   }
   expect(Object.keys((await get('/proofs').expect(200)).body)).toEqual(said('GET /api/v1/proofs'));
   const released = (await post('/release', { reason }).expect(200)).body;

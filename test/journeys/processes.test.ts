@@ -140,7 +140,7 @@ describe('a new version', () => {
     await coming;
     console.log(`takeover: ${visits} visits, ${failed.length} failed to get in`);
     // One visitor comes at a time, and the one whom the kernel is handing to the old listener in the very
-    // moment in which that closes can be reset: the README says so.
+    // moment in which that closes can be reset: docs/operating.md says so.
     expect(failed.length).toBeLessThanOrEqual(1);
   });
 
