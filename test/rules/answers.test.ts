@@ -132,6 +132,22 @@ test('rules for bodies are those for events; their type is method and class of s
   expect(finding({ status: 0 }, {}, given).eventType).toBe('GET none');
 });
 
+// The fault: an element at the same place was taken for the same one, and the user's next answers were mismatches
+// for it, however equal.
+test('two answers that differ teach no ids', () => {
+  const rules = { allow: [{ path: '/items/*/id', as: 'generated-id' }] } as const;
+  const given = { rules, ids: new IdClasses() };
+  const items = (...all: string[]) => ({
+    body: { items: all.map(id => ({ id, name: id[0] })) },
+  });
+  expect(line(items('a1', 'b1'), items('b2', 'a2'), given)).toBe(
+    'mismatch value:/body/items/0/name value:/body/items/1/name',
+  );
+  for (let again = 0; again < 2; again += 1)
+    expect(line(items('a1', 'b1'), items('a2', 'b2'), given)).toBe('match');
+  expect(line(items('a1', 'b1'), items('a2', 'b3'), given)).toBe('mismatch value:/body/items/1/id');
+});
+
 test('answers are booked on both sides, and the books say so when something is wrong', () => {
   const books = emptyBooks();
   for (const status of [200, 404, 503]) bookFinding(books, finding({}, { status }));

@@ -59,7 +59,8 @@ export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
   else if (body !== null && body.stopped !== null) verdict = 'unjudged';
   else if (hasFailed(legacy) && hasFailed(candidate)) verdict = 'failed-alike';
   else if (body !== null && body.excused.length > 0) verdict = 'noise';
-  if (body !== null && verdict !== 'unjudged') {
+  // Of two that differ nobody knows which of their elements belong together; the next two that do not tell.
+  if (body !== null && verdict !== 'unjudged' && verdict !== 'mismatch') {
     for (const each of body.learned) pair.ids.learn(each.idClass, each.legacy, each.candidate);
   }
   return {
