@@ -4,7 +4,7 @@ import { IdClasses } from '../rules/compare/ids.ts';
 
 /** Users of all routes; of more, those who asked last. An empty one takes some 300 bytes. */
 const MOST_USERS = 20_000;
-/** Of all of them, 100 bytes each: a few users with many ids must not take the room of the others. */
+/** Of all of them, 100 to 300 bytes each: a few users with many ids must not take the room of the others. */
 const MOST_PAIRS = 200_000;
 
 interface Known {

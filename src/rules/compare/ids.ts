@@ -1,11 +1,14 @@
 // Ids that each service makes up for itself: which of legacy's is which of the candidate's. One to
 // one, so that an id which later stands for another thing shows.
+import { hash } from 'node:crypto';
 
 /**
  * Pairs of a class in one generation; two are kept. An id is spoken of again soon or never: these are
  * at least the latest 256, some 50 kB, and a user whose every event has one keeps them for a minute.
  */
 const MOST_PAIRS = 256;
+/** Of a longer one its hash is kept: a signed URL has a kilobyte, and a service may send a megabyte. */
+const MOST_CHARACTERS = 64;
 
 export type Id = string | number | bigint;
 
@@ -37,9 +40,10 @@ export class IdClasses {
     const known = this.#classes.get(idClass);
     if (known === undefined) return 'unknown';
     const { young, old } = known;
-    const its = young.toCandidate.get(legacy) ?? old.toCandidate.get(legacy);
-    if (its !== undefined) return its === candidate ? 'same' : 'other';
-    const isTaken = young.toLegacy.has(candidate) || old.toLegacy.has(candidate);
+    const [left, right] = [kept(legacy), kept(candidate)];
+    const its = young.toCandidate.get(left) ?? old.toCandidate.get(left);
+    if (its !== undefined) return its === right ? 'same' : 'other';
+    const isTaken = young.toLegacy.has(right) || old.toLegacy.has(right);
     return isTaken ? 'other' : 'unknown';
   }
 
@@ -53,11 +57,21 @@ export class IdClasses {
       known.old = known.young;
       known.young = newGeneration();
     }
-    known.young.toCandidate.set(legacy, candidate);
-    known.young.toLegacy.set(candidate, legacy);
+    const [left, right] = [kept(legacy), kept(candidate)];
+    known.young.toCandidate.set(left, right);
+    known.young.toLegacy.set(right, left);
   }
 }
 
 function newGeneration(): Generation {
   return { toCandidate: new Map(), toLegacy: new Map() };
+}
+
+/** What is equal where the ids are, and short. */
+function kept(id: Id): Id {
+  if (typeof id === 'number') return id;
+  const text = String(id);
+  if (text.length <= MOST_CHARACTERS) return id;
+  // UTF-16, as texts are: in UTF-8 all lone surrogates look alike.
+  return `${typeof id} ${hash('sha256', Buffer.from(text, 'utf16le'), 'base64')}`;
 }
