@@ -127,7 +127,7 @@ export interface Batch {
   readonly bytes: ArrayBuffer;
   readonly length: number;
   readonly notes: readonly Note[];
-  /** Bytes of the bodies in its exchanges. */
+  /** What the answers in its notes take. */
   readonly exchangeBytes: number;
   /** When it was sent, epoch ms of a clock that never steps. */
   readonly time: number;

@@ -23,8 +23,11 @@ import type { UnansweredWrites } from './unanswered-writes.ts';
 
 /** Batches that the judge may have in hand: 8 MiB, a fifth of a second of 40 MB/s. */
 const MOST_BATCHES = 32;
-/** Bodies of exchanges that it may have in hand; they are not copied into batches. */
+/** Answers that it may have in hand, bodies and fields; they are not copied into batches. */
 const MOST_EXCHANGE_BYTES = 16 * 1024 * 1024;
+/** What an answer takes beside them, and a text beside its characters. */
+const ANSWER_BYTES = 500;
+const TEXT_BYTES = 16;
 /**
  * With so many in hand the judge is behind, and a batch that is not full waits for one to come back.
  * Else a thread that was not scheduled for a sixth of a second would have its hands full of batches
@@ -127,7 +130,7 @@ export class BatchTap implements Tap {
   }
 
   answered(facts: ExchangeFacts, side: Side, sample: AnswerSample): boolean {
-    if (!this.#roomFor([sample.body])) return false;
+    if (!this.#roomFor([sample])) return false;
     this.note({ kind: 'answered', facts, side, sample, time: this.now() });
     return true;
   }
@@ -174,14 +177,15 @@ export class BatchTap implements Tap {
   }
 
   #hand(sample: ExchangeSample, isTwins: boolean): boolean {
-    if (!this.#roomFor([sample.legacy.body, sample.candidate.body])) return false;
+    if (!this.#roomFor([sample.legacy, sample.candidate])) return false;
     this.note({ kind: 'exchange', sample, isTwins, time: this.now() });
     return true;
   }
 
-  #roomFor(bodies: readonly AnswerSample['body'][]): boolean {
-    const bytes = bodies.reduce((sum, body) => sum + (body?.length ?? 0), 0);
-    if (bodies.includes('overload') || this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
+  #roomFor(samples: readonly AnswerSample[]): boolean {
+    const bytes = samples.reduce((sum, sample) => sum + bytesOf(sample), 0);
+    const isLeftOut = samples.some(({ body }) => body === 'overload');
+    if (isLeftOut || this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
       this.bytesLeftOut += bytes;
       return false;
     }
@@ -590,6 +594,12 @@ class TappedStream implements StreamTap {
       this.#leaveOut(side, 'judge-restart');
     }
   }
+}
+
+/** What it takes in the hands of the judge, about. */
+function bytesOf({ headers, body }: AnswerSample): number {
+  const fields = headers.reduce((sum, text) => sum + TEXT_BYTES + text.length, ANSWER_BYTES);
+  return fields + (Buffer.isBuffer(body) ? body.length : 0);
 }
 
 function spokenBy(subject: Subject | null): Buffer {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type Batch, readBatch } from '../../src/judge/batch.ts';
 import { BatchTap } from '../../src/judge/tap.ts';
 import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
+import type { AnswerSample } from '../../src/ports.ts';
 import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -113,4 +114,46 @@ test('of more than the judge has time for it is known that there was some, and t
   expect(told()).toHaveLength(1);
   tap.beginAnew();
   expect(told()).toEqual(['said-before']);
+});
+
+// The fault: bodies alone were counted. Answers without one, each with up to 64 KiB of fields, were handed over
+// without an end to a judge that did nothing.
+test('answers without bodies are left out as others are, once the judge has its hands full of their fields', () => {
+  const kinds: string[] = [];
+  let [handed, inHand] = [0, 0];
+  const tap = new BatchTap({
+    send: batch => {
+      readBatch(batch, {
+        piece: () => undefined,
+        note: ({ kind }) => void kinds.push(kind),
+        said: () => undefined,
+      });
+      inHand += batch.exchangeBytes;
+    },
+    now: () => 0,
+    writes: new UnansweredWrites(5_000),
+  });
+  const facts = { route: 'api', subject: null, method: 'GET', primary: 'legacy' } as const;
+  const sample: AnswerSample = {
+    ...{ status: 304, headers: ['ETag', '"1"', 'X-Long', 'x'.repeat(50_000)] },
+    ...{ body: Buffer.alloc(0), marker: null, end: 'complete', code: null, ms: 1 },
+  };
+  const exchange = (n: number) =>
+    tap.exchange({ ...facts, id: `q${n}`, isWrite: false, legacy: sample, candidate: sample });
+  for (; handed < 2_000 && !kinds.includes('exchange-left-out'); handed += 1) {
+    exchange(handed);
+    tap.flush();
+  }
+  expect(handed).toBeLessThan(200);
+  // Half of a pair may find room.
+  tap.answered({ ...facts, id: 'alone' }, 'legacy', sample);
+  expect(tap.answered({ ...facts, id: 'alone' }, 'legacy', sample)).toBe(false);
+  tap.flush();
+  expect(tap.bytesLeftOut).toBeGreaterThan(150_000);
+  // The judge catches up.
+  tap.returned(new ArrayBuffer(0), inHand, { marks: [], settled: [] });
+  kinds.length = 0;
+  exchange(handed);
+  tap.flush();
+  expect(kinds).toEqual(['exchange']);
 });
