@@ -1,11 +1,18 @@
 import { describe, expect, test } from 'vitest';
 import { broadcasterRules } from '../../src/broadcast/compare-rules.ts';
+import { exactPrint } from '../../src/rules/compare/canonical.ts';
 import { compare } from '../../src/rules/compare/compare.ts';
-import { compileRules } from '../../src/rules/compare/compile.ts';
+import { type CompiledRules, compileRules } from '../../src/rules/compare/compile.ts';
 import { IdClasses } from '../../src/rules/compare/ids.ts';
 import { instantMs } from '../../src/rules/compare/instant.ts';
 import { isReported, type NoiseProfile } from '../../src/rules/compare/noise.ts';
-import { type Allowance, type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import {
+  type Allowance,
+  type CompareRules,
+  DEFAULT_RULES,
+  PROVENANCE_FIELDS,
+  ROUTING_FIELDS,
+} from '../../src/rules/compare/rules.ts';
 import { typeOf } from '../../src/rules/event-key.ts';
 
 function refusal(rules: Partial<CompareRules>, profile: NoiseProfile | null = null): string {
@@ -92,6 +99,81 @@ describe('a rule is refused, with its place and what would be right,', () => {
     const field = { eventType: 'x', path: '/user_id', pairs: 100, differed: 50 };
     const profile: NoiseProfile = { version: 1, route: 'events', measuredAt: 0, fields: [field] };
     expect(refusal({}, profile)).toContain('profile.fields[0].path names a user');
+  });
+});
+
+describe('a rule for whatever stands at a place is none for who is named there', () => {
+  const kinds: Allowance[] = [
+    { path: '', as: 'anything' },
+    { path: '', as: 'generated-id' },
+    { path: '', as: 'any-order' },
+    { path: '', as: 'time', withinMs: 1e15 },
+    { path: '', as: 'number', within: 1e9 },
+  ];
+  const found = (rules: CompiledRules, legacy: object, candidate: object) => {
+    const known = { ids: new IdClasses(), subject: ['ann'] };
+    const plan = rules.planOf(typeOf(legacy));
+    const { differences } = compare(plan, legacy, candidate, known);
+    // By that an event is known to be there twice.
+    if (differences.length > 0)
+      expect(exactPrint(plan, legacy)).not.toBe(exactPrint(plan, candidate));
+    return differences.map(({ path }) => path);
+  };
+  const event = (name: string, value: unknown) => ({
+    ...{ type: 'x', items: [{ a: 1, [name]: value }] },
+    data: { context: { [name]: value } },
+  });
+
+  // The fault: a `*` was the name of any field, and `/items/*/*` mapped one user to another.
+  test.each([...ROUTING_FIELDS, ...PROVENANCE_FIELDS, 'source_user_id'])('%s', name => {
+    const places = [`/items/0/${name}`, `/data/context/${name}`];
+    for (const kind of kinds) {
+      const allow = ['/items/*/*', '/context/*', '/data/context/*'].map(path => ({
+        ...kind,
+        path,
+      }));
+      const rules = compileRules({ ...DEFAULT_RULES, allow });
+      expect(found(rules, event(name, 7), event(name, 8))).toEqual(places);
+      expect(found(rules, event(name, '2025-01-01T00:00:00Z'), event(name, 2))).toEqual(places);
+      expect(found(rules, event(name, ['a', 'b']), event(name, ['b', 'a']))).toEqual(places);
+      const deeper = ['/items/*/*/*', '/context/*/*'].map(path => ({ ...kind, path }));
+      const inside = compileRules({ ...DEFAULT_RULES, allow: deeper });
+      expect(found(inside, event(name, { id: 1 }), event(name, { id: 2 }))).toEqual(
+        places.map(place => `${place}/id`),
+      );
+    }
+    const fields = ['/items/*/*', '/context/*'].map(path => ({
+      ...{ eventType: 'x', path, pairs: 100, differed: 50 },
+    }));
+    const profile: NoiseProfile = { version: 1, route: 'r', measuredAt: 0, fields };
+    const noisy = compileRules(DEFAULT_RULES, profile);
+    expect(found(noisy, event(name, 7), event(name, 8))).toEqual(places);
+  });
+
+  test('but for what a rule may say of him by name', () => {
+    const rules = compileRules({
+      ...DEFAULT_RULES,
+      allow: [
+        { path: '/items/*/*', as: 'null-or-absent' },
+        { path: '/items/*/user_id', as: 'candidate-adds' },
+        { path: '/context/*', as: 'candidate-adds' },
+        { path: '/items/*/*', as: 'anything' },
+      ],
+    });
+    const [none, hers] = [event('user_id', undefined), event('user_id', 'ann')];
+    const his = event('user_id', 'bob');
+    expect(found(rules, event('user_id', null), none)).toEqual(['/data/context/user_id']);
+    expect(found(rules, none, hers)).toEqual([]);
+    expect(found(rules, none, his)).toEqual(['/items/0/user_id', '/data/context/user_id']);
+    const path = `/a${'/*'.repeat(60)}`;
+    for (const as of ['candidate-adds', 'anything'] as const)
+      compileRules({
+        ...DEFAULT_RULES,
+        allow: [
+          { path, as },
+          { path, as: 'null-or-absent' },
+        ],
+      });
   });
 });
 

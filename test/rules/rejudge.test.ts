@@ -60,6 +60,16 @@ describe('by other rules', () => {
     expect(again(legacy, candidate, [anything]).verdict).toBe('noise');
   });
 
+  test('a `*` stands for no field that names a user', () => {
+    const allow: Allowance[] = [{ path: '/context/*', as: 'anything' }];
+    const about = (user_id: string, load: number) => ({ context: { user_id, load } });
+    expect(again(about('user_1', 1), about('user_1', 2), allow).verdict).toBe('noise');
+    expect(again(about('user_1', 1), about('user_2', 1), allow)).toMatchObject({
+      verdict: 'mismatch',
+      differences: [{ path: '/context/user_id' }],
+    });
+  });
+
   test('ids that a service makes up are mapped one to one within a session', () => {
     const rules = rulesWith({ path: '/event_id', as: 'generated-id' });
     const ids = new IdClasses();

@@ -2,7 +2,7 @@
 // whose it is, hides the very faults that a comparison is there for.
 import type { NoiseProfile } from './noise.ts';
 import { stepsOf } from './place.ts';
-import { type Allowance, type CompareRules, isUserField } from './rules.ts';
+import { type Allowance, type CompareRules, isUserField, OF_USERS } from './rules.ts';
 
 /** More rules than a person reviews. */
 const MOST_ALLOWANCES = 1_000;
@@ -70,7 +70,7 @@ function checkAllowance(at: string, allowance: Allowance, rules: CompareRules): 
   }
   // A list of recipients, or an object with a user's id, names him as well.
   const user = steps.find(isUserField);
-  if (user !== undefined && as !== 'candidate-adds' && as !== 'null-or-absent') {
+  if (user !== undefined && !OF_USERS.has(as)) {
     refuse(
       field,
       `names a user ("${user}"): who an event is for and whose it is must arrive untouched, so it can not be "${as}"`,

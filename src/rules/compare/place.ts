@@ -1,5 +1,5 @@
 // The allowances of one event type as a tree that is walked along with the event.
-import type { Allowance } from './rules.ts';
+import { type Allowance, isUserField, OF_USERS } from './rules.ts';
 
 /** What may differ at one place; several allowances may meet there. Negative: no tolerance. */
 export interface Allowed {
@@ -20,8 +20,10 @@ export interface Allowed {
 export interface Place {
   readonly allowed: Allowed | null;
   readonly steps: ReadonlyMap<string, Place> | null;
-  /** Of every element or key that `steps` does not name. */
+  /** Of every element or key that `steps` does not name, but for those that name a user. */
   readonly each: Place | null;
+  /** Of keys that name a user and are not in `steps`. */
+  readonly users: Place | null;
 }
 
 /** An allowance on its way down the tree. */
@@ -30,9 +32,17 @@ export interface Placed {
   readonly allowance: Allowance | 'noisy';
 }
 
-export const NOWHERE: Place = Object.freeze({ allowed: null, steps: null, each: null });
+export const NOWHERE: Place = Object.freeze({
+  allowed: null,
+  steps: null,
+  each: null,
+  users: null,
+});
 
-/** The tree of some allowances; `*` applies to the steps that are named as well. */
+/**
+ * The tree of some allowances; `*` applies to the steps that are named as well. Of what applies to a field that names
+ * a user there is no more than may be said of him by name: whoever writes a `*` has not thought of him.
+ */
 export function placeOf(placed: readonly Placed[]): Place {
   if (placed.length === 0) return NOWHERE;
   const here = placed.filter(({ steps }) => steps.length === 0);
@@ -43,17 +53,30 @@ export function placeOf(placed: readonly Placed[]): Place {
     below
       .filter(({ steps }) => steps[0] === name || steps[0] === '*')
       .map(({ steps, allowance }) => ({ steps: steps.slice(1), allowance }));
+  const ofName = (name: string) =>
+    isUserField(name) ? under(name).filter(isOfUsers) : under(name);
+  const ofAny = wild ? under('*') : [];
+  const ofUsers = ofAny.filter(isOfUsers);
+  const each = wild ? placeOf(ofAny) : null;
   return {
     allowed: here.length === 0 ? null : here.reduce(allow, NOTHING_ALLOWED),
-    steps: names.size === 0 ? null : new Map([...names].map(name => [name, placeOf(under(name))])),
-    each: wild ? placeOf(under('*')) : null,
+    steps: names.size === 0 ? null : new Map([...names].map(name => [name, placeOf(ofName(name))])),
+    each,
+    // The same one where it is the same: made anew at every step they would be without number.
+    users: ofUsers.length === ofAny.length ? each : placeOf(ofUsers),
   };
+}
+
+function isOfUsers({ allowance }: Placed): boolean {
+  return allowance !== 'noisy' && OF_USERS.has(allowance.as);
 }
 
 /** The place one step further down; null where nothing is allowed. */
 export function stepFrom(place: Place | null, step: string): Place | null {
   if (place === null) return null;
-  return place.steps?.get(step) ?? place.each;
+  const named = place.steps?.get(step);
+  if (named !== undefined) return named;
+  return place.each !== null && isUserField(step) ? place.users : place.each;
 }
 
 const NOTHING_ALLOWED: Allowed = Object.freeze({

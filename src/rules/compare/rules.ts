@@ -86,6 +86,9 @@ export function isUserField(name: string): boolean {
   return USER_FIELDS.has(name) || /(?:^|_)user_id$|(?:^u|U)serId$/.test(name);
 }
 
+/** Kinds that may be said of a field that names a user: whom it names stays as it is. */
+export const OF_USERS: ReadonlySet<AllowanceKind> = new Set(['candidate-adds', 'null-or-absent']);
+
 /** Where a route says nothing else. */
 export const DEFAULT_RULES: CompareRules = {
   envelopes: ['data', 'payload'],
