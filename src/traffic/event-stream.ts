@@ -40,8 +40,8 @@ export class EventStream implements AnswerSink {
   #isEvents = false;
   #retryMs = 0;
   #ending = false;
-  /** It was to end before its service had said anything. */
-  #whenBegun: (() => void) | null = null;
+  /** It was to end before its service had said anything, by each of those whose word still counts. */
+  readonly #whenBegun: (() => void)[] = [];
   #ended = false;
 
   /** `sink` is what feeds `response`. `onBegin` is called once events are about to flow. */
@@ -70,14 +70,14 @@ export class EventStream implements AnswerSink {
    * Ends it behind the event under way; cuts it off if that event does not end within `limitMs`. One that
    * has not begun is cut off, a plain answer left alone: an end of ours would make it look whole, or shorter
    * than its length, so that the next answer is read as its rest. So is an answer to a write until it has begun:
-   * it may be the service's word on that. Its client tries again after `retryMs` (the standard's `retry` field, which
-   * it keeps to from then on).
+   * it may be the service's word on that; `isDue` is asked again then. Its client tries again after `retryMs` (the
+   * standard's `retry` field, which it keeps to from then on).
    */
-  endSoon(limitMs: number, retryMs: number): void {
-    if (this.#ending || this.isPlain) return;
+  endSoon(limitMs: number, retryMs: number, isDue: () => boolean): void {
+    if (this.#ending || this.isPlain || !isDue()) return;
     const { headersSent, req } = this.#response;
     if (!headersSent && isWrite(req.method ?? '')) {
-      this.#whenBegun = () => this.endSoon(limitMs, retryMs);
+      this.#whenBegun.push(() => this.endSoon(limitMs, retryMs, isDue));
       return;
     }
     this.#ending = true;
@@ -100,7 +100,7 @@ export class EventStream implements AnswerSink {
       /^text\/event-stream\b/i.test(fieldValues(headers, 'content-type')[0] ?? '') &&
       fieldValues(headers, 'content-length').length === 0;
     this.#sink.head(status, reason, headers);
-    this.#whenBegun?.();
+    for (const end of this.#whenBegun.splice(0)) end();
     if (this.#isEvents) this.#onBegin();
   }
 

@@ -102,13 +102,17 @@ export class OpenStreams {
         answer.rollbacks.includes(run) && !stream.isPlain && !answer.isCutShort,
     );
     const retryMs = windowFor(streams.length, movesPerS);
-    for (const { stream } of streams)
-      stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * retryMs);
+    for (const { stream, answer } of streams) {
+      // Not after a release: what has not begun by then has nothing to end.
+      const isDue = () => answer.rollbacks.includes(run);
+      stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * retryMs, isDue);
+    }
   }
 
   /** Ends those that are open now, spread over `windowMs`, until all are told or it is aborted. */
   async end(windowMs: number, signal?: AbortSignal): Promise<void> {
-    await paced([...this.#open], windowMs, ({ stream }) => this.#end(stream), signal);
+    const isDue = () => signal?.aborted !== true;
+    await paced([...this.#open], windowMs, ({ stream }) => this.#end(stream, isDue), signal);
   }
 
   /** As `end`, and those that open from now on. */
@@ -156,8 +160,8 @@ export class OpenStreams {
     return this.#options.decider(route, subject).decision;
   }
 
-  #end(stream: EventStream): void {
+  #end(stream: EventStream, isDue = () => true): void {
     const { boundaryMs } = this.#options.context().limits;
-    stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * RETRY_JITTER_MS);
+    stream.endSoon(boundaryMs, LEAST_RETRY_MS + Math.random() * RETRY_JITTER_MS, isDue);
   }
 }

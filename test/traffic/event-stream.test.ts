@@ -151,6 +151,7 @@ describe.each([
 
 /** The fault: of a write that goes to both neither a rollback, nor an operator, nor a shutdown knew that it was one. */
 describe.each(['primary', 'both'] as const)('an answer to a write that goes to %s', writeTo => {
+  const held = new Set<string>();
   async function withWrite() {
     const second = closing(await rawServer());
     const service = closing(await rawServer());
@@ -187,6 +188,43 @@ describe.each(['primary', 'both'] as const)('an answer to a write that goes to %
       await client.has('\r\n\r\ntaken');
     },
   );
+
+  // The fault: it was told to end before it had begun, and nothing took that back: not one event of it came.
+  test.each<[string, (front: TestProxy) => void, (front: TestProxy) => void]>([
+    [
+      'a rollback that is released',
+      front => void front.traffic.rollBack(held),
+      front => {
+        held.clear();
+        void front.traffic.reconsider();
+      },
+    ],
+    [
+      'an ending that is called off',
+      front => void front.traffic.endOpen(1),
+      front => front.traffic.stopEnding(),
+    ],
+  ])('that becomes a stream behind %s goes on', async (_what, begin, takeBack) => {
+    const { front, client, upstream } = await withWrite();
+    held.add('sse');
+    begin(front);
+    takeBack(front);
+    upstream.write(`${HEAD}\r\ndata: one\n\n`);
+    await client.has('data: one\n\n');
+    upstream.write('data: two\n\n');
+    await client.has('data: two\n\n');
+  });
+
+  test('that becomes a stream behind a release, and a shutdown that is not over, ends at once', async () => {
+    const { front, client, upstream } = await withWrite();
+    held.add('sse');
+    void front.traffic.drain(1);
+    front.traffic.rollBack(held);
+    held.clear();
+    await front.traffic.reconsider();
+    upstream.write(`${HEAD}\r\ndata: one\n\n`);
+    await client.has(END);
+  });
 
   test('that becomes a stream behind the rollback ends at once', async () => {
     const { front, client, upstream } = await withWrite();
