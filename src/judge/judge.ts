@@ -33,8 +33,11 @@ const TICK_MS = 100;
 /** After so long without anything to judge, so often: windows are over, and evidence is written. */
 const IDLE_MS = 3 * WINDOW_MS;
 const IDLE_TICK_MS = 1_000;
-/** A thread that says nothing for so long is stuck: two events of 1 MiB take it less than a second. */
-const STUCK_MS = 15_000;
+/**
+ * A thread that says nothing for so many turns of this one's timer (15 s) is stuck: two events of 1 MiB take it less
+ * than a second. Not by the clock: where the whole process stands still (SIGSTOP, a snapshot of its machine), both do.
+ */
+const STUCK_TICKS = 150;
 /** After a failure the next thread begins at once, the one after that more slowly. */
 const RESTART_MS = 1_000;
 /** At the end it has so long to close the books and hand over evidence. */
@@ -71,7 +74,8 @@ export class Judge implements JudgeView {
   #isolation: ReadonlyMap<string, IsolationBooks> = new Map();
   #worker: Worker | null = null;
   #stopSupply: () => void = () => undefined;
-  #heardAt = performance.now();
+  /** Turns of the timer since the thread said something. */
+  #silentTicks = 0;
   #tickedAt = 0;
   #closing: PromiseWithResolvers<void> | null = null;
   #asks = 0;
@@ -198,7 +202,7 @@ export class Judge implements JudgeView {
       resourceLimits: RESOURCE_LIMITS,
     });
     this.#worker = worker;
-    this.#heardAt = performance.now();
+    this.#silentTicks = 0;
     worker.unref();
     worker.on('message', (said: FromJudge) => this.#hear(said));
     worker.on('error', error => this.#options.logger.error({ err: error }, 'the judge failed'));
@@ -213,7 +217,7 @@ export class Judge implements JudgeView {
   }
 
   #hear(said: FromJudge): void {
-    this.#heardAt = performance.now();
+    this.#silentTicks = 0;
     switch (said.kind) {
       case 'done':
         return this.#tap.returned(said.bytes, said.exchangeBytes, said);
@@ -285,6 +289,7 @@ export class Judge implements JudgeView {
   }
 
   #tick(): void {
+    this.#silentTicks += 1;
     const time = steadyNow();
     // No window is open then, and nothing counts up: a thread that wakes for nothing costs a proxy that only forwards.
     if (this.#tap.isIdleSince(time - IDLE_MS) && time - this.#tickedAt < IDLE_TICK_MS) return;
@@ -293,7 +298,7 @@ export class Judge implements JudgeView {
       this.#tickedAt = time;
       this.#tell({ kind: 'tick', time, due: this.#writes.due(time) });
     }
-    if (this.#worker === null || performance.now() - this.#heardAt < STUCK_MS) return;
+    if (this.#worker === null || this.#silentTicks < STUCK_TICKS) return;
     this.#options.logger.error('the judge is stuck and begins anew');
     void this.#worker.terminate();
   }
