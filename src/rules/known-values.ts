@@ -6,6 +6,10 @@ import type { Redaction } from './personal-names.ts';
 export const LEAST_DIGITS = 4;
 /** Of one pair of events; each is looked for in every text of them. */
 const MOST_KNOWN = 256;
+/** A shorter value is recognised as a whole only: `1` and `me` are in every text. */
+const LEAST_IN_TEXT = 4;
+/** Of a name that is certainly a user's, and stands there as a word: `bob`. */
+const LEAST_NAME_IN_TEXT = 2;
 
 /** Users whose names stand in one type or path; a service that does so has a type for each of them. */
 const MOST_NAMES = 16;
@@ -29,9 +33,13 @@ export function namedBy(names: ReadonlySet<string>): { readonly names?: readonly
 /** Texts and numbers. */
 export class KnownValues {
   readonly #redactions = new Map<string, Redaction>();
+  /** Of users, told by who they are and not by a place: however much is learned, they are known. */
+  readonly #names = new Set<string>();
 
-  [Symbol.iterator](): Iterator<readonly [string, Redaction]> {
-    return this.#redactions.entries();
+  /** What is to be recognised within a text. */
+  *inTexts(): Generator<readonly [string, Redaction]> {
+    for (const name of this.#names) if (name.length >= LEAST_NAME_IN_TEXT) yield [name, 'user'];
+    for (const known of this.#redactions) if (known[0].length >= LEAST_IN_TEXT) yield known;
   }
 
   note(value: unknown, redaction: Redaction): void {
@@ -45,15 +53,17 @@ export class KnownValues {
   /** Of a user. Digits are as frequent in a name as in a number. */
   noteNames(names: readonly string[]): void {
     for (const name of names) {
-      if (!/^\d+$/.test(name) || name.length >= LEAST_DIGITS) this.note(name, 'user');
+      if (name !== '' && (!/^\d+$/.test(name) || name.length >= LEAST_DIGITS))
+        this.#names.add(name);
     }
   }
 
   add(other: KnownValues): void {
     for (const [text, redaction] of other.#redactions) this.#redactions.set(text, redaction);
+    for (const name of other.#names) this.#names.add(name);
   }
 
   redactionOf(text: string): Redaction | null {
-    return this.#redactions.get(text) ?? null;
+    return this.#names.has(text) ? 'user' : (this.#redactions.get(text) ?? null);
   }
 }

@@ -230,7 +230,7 @@ export class Redactor {
   #sketch(text: string, known: KnownValues, most = MOST_SKETCH) {
     const source = text.slice(0, MOST_TEXT);
     const end = source.length < text.length ? MOST_TEXT - OVERLAP : source.length;
-    const spans = sensitiveSpans(source, known).filter(({ start }) => start < end);
+    const spans = sensitiveSpans(source, known.inTexts()).filter(({ start }) => start < end);
     let sketch = '';
     let at = 0;
     for (const span of spans) {
@@ -250,7 +250,7 @@ export class Redactor {
     const redaction =
       (place.isAny ? 'configured' : null) ??
       known.redactionOf(name) ??
-      sensitiveSpans(name.slice(0, MOST_TEXT), known)[0]?.redaction ??
+      sensitiveSpans(name.slice(0, MOST_TEXT), known.inTexts())[0]?.redaction ??
       (name.length > MOST_NAME ? 'long' : null);
     return redaction === null ? escaped(name) : `$r:${redaction}:${this.#hash(name)}`;
   }

@@ -61,14 +61,12 @@ const BASE64 = /[\w+/-]{40,}={0,2}/g;
 const LEAST_BASE64 = 40;
 const EMAIL =
   /[\p{L}\p{N}.!#$%&'*+/=?^_`{|}~-]{1,64}(?:@|%40)[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)+/gu;
-/** A shorter value is recognised as a whole only: `1` and `me` are in every text. */
-const LEAST_KNOWN = 4;
 /** So long, a value is recognised within a longer word too. */
 const UNLIKELY_BY_CHANCE = 8;
 
 /**
- * Everything of the kind in `text`, in order, none overlapping. `known`: values that were sensitive
- * by their place nearby.
+ * Everything of the kind in `text`, in order, none overlapping. `known`: values to be recognised, none empty,
+ * because they were sensitive by their place nearby.
  */
 export function sensitiveSpans(
   text: string,
@@ -92,7 +90,6 @@ export function sensitiveSpans(
   }
   for (const [value, redaction] of known) {
     const { length } = value;
-    if (length < LEAST_KNOWN) continue;
     for (let at = text.indexOf(value); at >= 0; at = text.indexOf(value, at + length)) {
       if (length >= UNLIKELY_BY_CHANCE || isWhole(text, at, length)) note(at, length, redaction);
     }
