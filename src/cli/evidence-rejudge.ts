@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { KeptFinding } from '../control/evidence/kept.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
-import { type EvidenceGroup, groupsOf } from '../rules/evidence-group.ts';
+import { type EvidenceGroup, generalPath, generalType, groupsOf } from '../rules/evidence-group.ts';
 import { rejudge } from '../rules/rejudge.ts';
 import { VERDICTS, type Verdict } from '../rules/verdict.ts';
 import { connectAdmin } from './admin-client.ts';
@@ -22,6 +22,7 @@ const Line = z.object({
   session: z.string(),
   verdict: z.enum(Object.keys(VERDICTS) as Verdict[]),
   sides: z.array(z.enum(['legacy', 'candidate'])),
+  differences: z.array(z.object({ path: z.string() })),
 });
 
 interface Change {
@@ -57,7 +58,7 @@ export async function runRejudge(file: string, options: RejudgeOptions): Promise
   );
   const rules = new Map(await Promise.all(compiled));
   const { from, json = false } = options;
-  const findings = from === undefined ? await running(options) : exported(from);
+  const findings = from === undefined ? await running(options) : exported(from, options);
   print(await rejudgeAll(findings, rules), json, rejudgementText);
 }
 
@@ -65,7 +66,8 @@ async function running(options: EvidenceOptions): Promise<AsyncIterable<KeptFind
   return findingsOf(await connectAdmin(options), options);
 }
 
-async function* exported(file: string): AsyncGenerator<KeptFinding> {
+/** What `findingsOf` would give of it. */
+async function* exported(file: string, options: EvidenceOptions): AsyncGenerator<KeptFinding> {
   let number = 0;
   try {
     for await (const line of createInterface({ input: createReadStream(file) })) {
@@ -73,7 +75,8 @@ async function* exported(file: string): AsyncGenerator<KeptFinding> {
       if (line.trim() === '') continue;
       const value: unknown = JSON.parse(line);
       Line.parse(value);
-      yield value as KeptFinding;
+      const finding = value as KeptFinding;
+      if (isAbout(finding, options)) yield finding;
     }
   } catch (error) {
     if (error instanceof SyntaxError || error instanceof z.ZodError) {
@@ -85,6 +88,24 @@ async function* exported(file: string): AsyncGenerator<KeptFinding> {
     }
     throw error;
   }
+}
+
+function isAbout(finding: KeptFinding, { route, type, verdict, path }: EvidenceOptions): boolean {
+  const { eventType, differences } = finding;
+  const is = (wanted: string | undefined, ...ones: readonly string[]) =>
+    wanted === undefined || ones.includes(wanted);
+  if (!is(route, finding.route) || !is(verdict, finding.verdict)) return false;
+  if (!is(type, eventType, generalType(eventType))) return false;
+  if (path === undefined || path === '') return true;
+  // Of other verdicts the places of differences are not what they are found by.
+  if (finding.verdict !== 'mismatch' && finding.verdict !== 'noise') return false;
+  return differences.some(each => isAtOrBelow(each.path, path.split('/')));
+}
+
+/** `place`: as `list` shows it, where data and indexes are `*`, or as it stands there. */
+function isAtOrBelow(path: string, place: readonly string[]): boolean {
+  const [segments, general] = [path.split('/'), generalPath(path).split('/')];
+  return place.every((segment, i) => segment === segments[i] || segment === general[i]);
 }
 
 async function rejudgeAll(

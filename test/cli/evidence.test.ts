@@ -123,6 +123,31 @@ describe('what is kept', () => {
     expect(judged.stdout).toContain('3 kept pairs judged again, 1 findings are about something');
   });
 
+  // The fault: what of a file is meant was asked, and all of it was judged.
+  test.each([
+    [['--route', 'api'], 1],
+    [['--type', 'item.*'], 1],
+    [['--verdict', 'match'], 1],
+    [['--path', '/items/*'], 1],
+    [['--path', '/items/*/pri'], 0],
+  ])('rejudge of a file heeds %j, as list does', async (words, judged) => {
+    const { stdout } = await run('export');
+    const [first = ''] = stdout.split('\n');
+    const price = { ...differs('/items/3/price', 1, 2) };
+    const [legacy, candidate] = [1, 2].map(last => ({
+      items: [0, 0, 0, last].map(price => ({ price })),
+    }));
+    const other = {
+      ...{ ...JSON.parse(first), route: 'api', eventType: 'item.10001', legacy, candidate },
+      differences: [price],
+    };
+    await writeFile(path.join(op.dir, 'evidence.jsonl'), `${stdout}${JSON.stringify(other)}\n`);
+    const routes = configuration(LENIENT, 'events', 'api');
+    await writeFile(path.join(op.dir, 'new.yaml'), routes);
+    const ran = await run('rejudge', 'new.yaml', '--from', 'evidence.jsonl', '--json', ...words);
+    expect(JSON.parse(ran.stdout)).toMatchObject({ judged, unknownRoutes: [] });
+  });
+
   test('rejudge asks the running proxy', async () => {
     await writeFile(path.join(op.dir, 'new.yaml'), configuration(LENIENT));
     const json = JSON.parse((await run('rejudge', 'new.yaml', '--json')).stdout);
@@ -161,9 +186,12 @@ describe('mistakes are told in a sentence', () => {
   });
 });
 
-function configuration(compare: string): string {
+function configuration(compare: string, ...names: readonly string[]): string {
+  const routes = (names.length > 0 ? names : ['events']).map(
+    name => `{ name: ${name}, path: /${name}, protocol: websocket, compare: ${compare} }`,
+  );
   return `upstreams: { legacy: { url: 'http://127.0.0.1:1' }, candidate: { url: 'http://127.0.0.1:2' } }
 listen: {}
-routes: [{ name: events, path: /ws, protocol: websocket, compare: ${compare} }]
+routes: [${routes.join(', ')}]
 `;
 }
