@@ -209,7 +209,10 @@ export interface RollbackOutlook {
   readonly notMovable: number;
   /** Event streams and other answers under way. */
   readonly answers: number;
-  /** Until the last one is told or dialled, all routes in one queue; a dial takes its own time besides. */
+  /**
+   * Until the last one is told or dialled; who is being rolled back already, whatever his route, goes before. A dial
+   * takes its own time besides.
+   */
   readonly paceMs: number;
 }
 

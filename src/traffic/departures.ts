@@ -1,6 +1,7 @@
 // Sessions and streams whose clients are to be told to come again, one after another: when all reconnect at once, that is
 // an outage of its own. Some have no leg any more; the others are served until it is their turn, and on if by
-// then nothing says that they are to go: a release must not be followed by the closes of the rollback.
+// then nothing says that they are to go: a release must not be followed by the closes of the rollback. Who is rolled
+// back goes first, whatever else is planned.
 
 /** Whose turn it is, is looked at so often. */
 const TICK_MS = 5;
@@ -19,7 +20,8 @@ export interface DeparturesOptions<T> {
 
 export class Departures<T> {
   readonly #options: DeparturesOptions<T>;
-  /** In the order of their turns. */
+  /** Each in the order of their turns; the urgent ones come before all others. */
+  readonly #urgent = new Set<T>();
   readonly #waiting = new Set<T>();
   /** ms of `performance.now()`. */
   #nextAt = 0;
@@ -29,18 +31,22 @@ export class Departures<T> {
     this.#options = options;
   }
 
-  /** Again: it keeps its place. */
-  add(member: T): void {
+  /** Again: it keeps its place, unless it is urgent now. */
+  add(member: T, { isUrgent = false } = {}): void {
     // Time in which nobody waited is not saved up.
-    if (this.#waiting.size === 0) {
+    if (this.#urgent.size + this.#waiting.size === 0) {
       this.#nextAt = Math.max(this.#nextAt, performance.now() - TICK_MS);
     }
-    this.#waiting.add(member);
+    if (isUrgent) {
+      this.#waiting.delete(member);
+      this.#urgent.add(member);
+    } else if (!this.#urgent.has(member)) this.#waiting.add(member);
     this.#timer ??= setInterval(() => this.#work(performance.now()), TICK_MS).unref();
   }
 
   /** It has left by itself. */
   forget(member: T): void {
+    this.#urgent.delete(member);
     this.#waiting.delete(member);
   }
 
@@ -53,14 +59,16 @@ export class Departures<T> {
     const { perS, isDue, tell } = this.#options;
     this.#nextAt = Math.max(this.#nextAt, now - MOST_BEHIND_MS);
     let looked = 0;
-    for (const member of this.#waiting) {
-      looked += 1;
-      if (this.#nextAt > now || looked > SLICE) return;
-      this.#waiting.delete(member);
-      if (!isDue(member)) continue;
-      // Clients with one delay of their own must not come back in step.
-      this.#nextAt += ((0.5 + Math.random()) * 1_000) / perS();
-      tell(member);
+    for (const waiting of [this.#urgent, this.#waiting]) {
+      for (const member of waiting) {
+        looked += 1;
+        if (this.#nextAt > now || looked > SLICE) return;
+        waiting.delete(member);
+        if (!isDue(member)) continue;
+        // Clients with one delay of their own must not come back in step.
+        this.#nextAt += ((0.5 + Math.random()) * 1_000) / perS();
+        tell(member);
+      }
     }
     this.close();
   }

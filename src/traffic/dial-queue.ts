@@ -5,8 +5,11 @@ import type { Session } from './session.ts';
 /** The queue is looked at so often. */
 const TICK_MS = 5;
 
-/** What for, the most pressing first: to be served there, as the way back, to be compared. */
-const NEEDS = ['move', 'standby', 'shadow'] as const;
+/**
+ * What for, the most pressing first: to be served there because of a rollback, to be served there, as the way back,
+ * to be compared.
+ */
+const NEEDS = ['rollback', 'move', 'standby', 'shadow'] as const;
 export type Need = (typeof NEEDS)[number];
 
 export interface DialPace {
@@ -24,6 +27,7 @@ export class DialQueue {
   readonly #pace: () => DialPace;
   readonly #dial: (session: Session) => boolean;
   readonly #queues: Readonly<Record<Need, Queue>> = {
+    rollback: emptyQueue(),
     move: emptyQueue(),
     standby: emptyQueue(),
     shadow: emptyQueue(),

@@ -148,8 +148,10 @@ export class Handovers {
   /** What the state machine says. */
   act(session: Session, action: HandoverAction): void {
     switch (action.kind) {
-      case 'dial':
-        return this.#dials[action.side].add(session, 'move');
+      case 'dial': {
+        const isUrgent = this.#moves.get(session)?.urgent === true;
+        return this.#dials[action.side].add(session, isUrgent ? 'rollback' : 'move');
+      }
       case 'cut':
         // At a boundary already it is held next: nobody has to be stopped who is heard at once.
         if (session.state.phase !== 'cutting') return;
@@ -396,7 +398,7 @@ export class Handovers {
     // What it says nobody hears.
     session.client.pause();
     session.leg.leave();
-    this.#options.departures.add(session);
+    this.#options.departures.add(session, { isUrgent: session.rollbacks.length > 0 });
   }
 
   /** The client is told to come again, as after any restart of a service. */
@@ -464,6 +466,7 @@ export class Handovers {
       if (now < due) continue;
       this.#retrying.delete(session);
       const { wanted } = session.state;
+      // Who has not been tried yet, in another rollback, does not wait for who was in vain.
       if (wanted !== null) this.#dials[wanted].add(session, 'move');
     }
     const waiting = this.#cutting.size + this.#overlapping.size + this.#retrying.size;

@@ -431,7 +431,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     }
     for (const session of this.sessions) {
       if (!run.routes.has(session.route)) continue;
-      if (this.#rollBack(session, run) === 'reconnect') this.#departures.add(session);
+      if (this.#rollBack(session, run) !== 'reconnect') continue;
+      this.#departures.add(session, { isUrgent: true });
     }
   }
 
@@ -473,16 +474,22 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** What a rollback of those routes would meet; `paceMs` without answers. */
   rollbackOutlook(routes: RouteScope): Omit<RollbackOutlook, 'answers'> {
     const count = { warm: 0, toDial: 0, notMovable: 0 };
+    /** Of other routes, which are being rolled back already, and go first. */
+    const before = { warm: 0, toDial: 0, notMovable: 0 };
     for (const session of this.sessions) {
-      if (session.leg.side !== 'candidate' || !routes.has(session.route)) continue;
+      if (session.leg.side !== 'candidate') continue;
+      const isAsked = routes.has(session.route);
+      if (!isAsked && session.rollbacks.length === 0) continue;
       // It has had its last byte, and only its client has still to close, or to be told.
       if (session.cut || session.isLeaving) continue;
-      if (!this.#isToMove(session)) count.notMovable += 1;
-      else if (session.state.second === 'legacy') count.warm += 1;
-      else count.toDial += 1;
+      const counts = isAsked ? count : before;
+      if (!this.#isToMove(session)) counts.notMovable += 1;
+      else if (session.state.second === 'legacy') counts.warm += 1;
+      else counts.toDial += 1;
     }
     const { movesPerS } = this.#options.context().limits;
-    const slowest = Math.max(count.toDial, count.notMovable);
+    const lines = (['toDial', 'notMovable'] as const).filter(how => count[how] > 0);
+    const slowest = Math.max(0, ...lines.map(how => before[how] + count[how]));
     return { ...count, paceMs: windowFor(slowest, movesPerS) };
   }
 

@@ -29,3 +29,25 @@ test('what a busy turn has held up is made up for, and time in which nobody wait
   expect(told - before).toBeGreaterThan(50);
   departures.close();
 });
+
+// The fault: a rollback's waited behind all of another route's planned change, and the candidate served them meanwhile.
+test('who is told because of a rollback is told first, whoever came before', async () => {
+  const told: Session[] = [];
+  const departures = new Departures<Session>({
+    perS: () => 200,
+    isDue: () => true,
+    tell: session => told.push(session),
+  });
+  const planned = sessions(1_000);
+  for (const session of planned) departures.add(session);
+  const [rolledBack, gone] = sessions(2) as [Session, Session];
+  const promoted = planned[999] as Session;
+  for (const session of [rolledBack, gone, promoted]) departures.add(session, { isUrgent: true });
+  // What is less pressing changes nothing.
+  departures.add(promoted);
+  departures.forget(gone);
+  await until('some are told', () => told.length >= 4);
+  expect(told.map(session => planned.indexOf(session)).slice(0, 4)).toEqual([-1, 999, 0, 1]);
+  expect(told[0]).toBe(rolledBack);
+  departures.close();
+});

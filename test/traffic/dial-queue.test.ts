@@ -6,13 +6,15 @@ import { until } from '../support/until.ts';
 
 const session = (activeAt: number): Session => ({ activeAt }) as unknown as Session;
 
-test('who is to move goes first, then ways back, then what is only compared; of each the last active one', async () => {
+test('who is rolled back goes first, then who is to move, then ways back, then what is only compared; of each the last active one', async () => {
   const order: Session[] = [];
   const queue = new DialQueue(
     () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
     one => order.push(one) > 0,
   );
-  const [shadow, standby, old, young, promoted] = [5, 4, 1, 2, 3].map(session) as Session[];
+  const [shadow, standby, old, young, promoted, rolledBack] = [5, 4, 1, 2, 3, 0].map(
+    session,
+  ) as Session[];
   const needs: [Session | undefined, Need][] = [
     [shadow, 'shadow'],
     [promoted, 'shadow'],
@@ -20,11 +22,12 @@ test('who is to move goes first, then ways back, then what is only compared; of 
     [young, 'move'],
     [standby, 'standby'],
     [promoted, 'move'],
+    [rolledBack, 'rollback'],
     // What is less pressing changes nothing.
     [young, 'standby'],
   ];
   for (const [one, need] of needs) queue.add(one as Session, need);
-  const due = [promoted, young, old, standby, shadow];
+  const due = [rolledBack, promoted, young, old, standby, shadow];
   for (let n = 1; n <= due.length; n += 1) {
     await until('the next is dialled', () => order.length === n);
     queue.add(order.at(-1) as Session, 'move');
@@ -45,5 +48,28 @@ test('one that needs no leg any more when it is its turn takes nobody its place'
   queue.add(next, 'move');
   await until('the next is dialled', () => order.length === 2);
   expect(order).toEqual([gone, next]);
+  queue.close();
+});
+
+// The fault: it waited behind all who were in line when it came, and the candidate served its session meanwhile.
+test('a rollback is not kept waiting by planned moves that are in order already', async () => {
+  const order: Session[] = [];
+  const queue = new DialQueue(
+    () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
+    one => order.push(one) > 0,
+  );
+  const planned = Array.from({ length: 100 }, (_, index) => session(index));
+  for (const one of planned) queue.add(one, 'move');
+  await until('the first is dialled', () => order.length === 1);
+  const rolledBack = session(0);
+  queue.add(rolledBack, 'rollback');
+  // It waited for a planned move before.
+  queue.add(planned[0] as Session, 'rollback');
+  for (let n = 2; n <= 4; n += 1) {
+    queue.done(order.at(-1) as Session);
+    await until('the next is dialled', () => order.length === n);
+  }
+  expect(new Set(order.slice(1, 3))).toEqual(new Set([rolledBack, planned[0]]));
+  expect(order[3]).toBe(planned[98]);
   queue.close();
 });

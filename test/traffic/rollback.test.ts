@@ -239,6 +239,56 @@ test('sessions that are to be compared from now on are shown at the pace that is
   await until('all are served', () => clients.every(({ read }) => read.length === 1));
 });
 
+describe.each([
+  ['are dialled for', {}],
+  ['are told to come again', { onSwitch: 'reconnect' }],
+] as const)('where sessions %s', (_what, how) => {
+  const both = [
+    { ...ROUTE, ...how },
+    { ...ROUTE, ...how, name: 'other', path: '/other' },
+  ];
+  /** 40 sessions of `events` and one of `other`, which was active before them; they go at 20 a second. */
+  async function twoRoutes() {
+    const sides: Record<string, Side> = { events: 'candidate', other: 'candidate' };
+    const up = await line({
+      ...{ clients: 0, second: false, routes: both, limits: { movesPerS: 20 } },
+      decider: ({ name }) => ({ decision: decisionFor(sides[name] as Side), revision: 'test' }),
+    });
+    const { front, legacy } = up;
+    await enter(front.port, '/other');
+    const clients = await Promise.all(Array.from({ length: 40 }, () => enter(front.port)));
+    const gone = () => legacy.sockets.length + clients.filter(({ code }) => code !== null).length;
+    const rollBack = (route: string) => {
+      sides[route] = 'legacy';
+      return front.traffic.rollBack(new Set([route]));
+    };
+    return { front, sides, gone, rollBack };
+  }
+
+  // The fault: it waited for all of a planned change of another route, and its proof did not.
+  test('a rollback does not wait for the planned change of another route', async () => {
+    const { front, sides, gone, rollBack } = await twoRoutes();
+    sides.events = 'legacy';
+    await front.traffic.reconsider();
+    await until('some have gone', () => gone() >= 2);
+    expect(front.traffic.rollbackOutlook(new Set(['other'])).paceMs).toBe(50);
+    await over(rollBack('other'));
+    expect(gone()).toBeLessThan(30);
+  });
+
+  // The fault: who is still to go before it did not count, and its proof did not wait for it.
+  test('a rollback waits for an earlier one, and how long is known beforehand', async () => {
+    const { front, gone, rollBack } = await twoRoutes();
+    const first = rollBack('events');
+    expect(front.traffic.rollbackOutlook(new Set(['other'])).paceMs).toBe(41 * 50);
+    expect(front.traffic.rollbackOutlook(new Set(['events'])).paceMs).toBe(40 * 50);
+    expect(front.traffic.rollbackOutlook(new Set(['events', 'other'])).paceMs).toBe(41 * 50);
+    await over(rollBack('other'));
+    expect(gone()).toBeGreaterThan(30);
+    await over(first);
+  });
+});
+
 // What it is asked for must not take the places of those who are to leave it.
 test('a candidate that does not answer keeps nobody from legacy', async () => {
   const asked: string[] = [];
@@ -498,6 +548,31 @@ describe('49, 53: where legacy can not be had', () => {
       expect(Math.max(...times) - Math.min(...times)).toBeGreaterThan(250);
     },
   );
+
+  test('and the candidate dies as well, its client does not wait for the planned change of another route', async () => {
+    const server = silent();
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    open.push({ close: () => server.close() });
+    const sides: Record<string, Side> = { events: 'candidate', other: 'candidate' };
+    const { candidate, clients, front } = await line({
+      ...{ clients: 40, second: false, limits: { movesPerS: 20 } },
+      legacyPort: (server.address() as net.AddressInfo).port,
+      routes: [
+        { ...ROUTE, onSwitch: 'reconnect' },
+        { ...ROUTE, name: 'other', path: '/other' },
+      ],
+      decider: ({ name }) => ({ decision: decisionFor(sides[name] as Side), revision: 'test' }),
+    });
+    const other = await enter(front.port, '/other');
+    Object.assign(sides, { events: 'legacy', other: 'legacy' });
+    const progress = front.traffic.rollBack(new Set(['other']));
+    await front.traffic.reconsider();
+    candidate.sockets.at(-1)?.terminate();
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 1, closed: 1 });
+    await until('it is told', () => other.code === 1012);
+    expect(clients.filter(({ code }) => code !== null).length).toBeLessThan(30);
+  });
 
   // The fault: the proxy was named as who ended them, and no guardrail saw a candidate that fails.
   test.each([
