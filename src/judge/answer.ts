@@ -3,8 +3,8 @@ import { isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
 import type { AnswerSample } from '../ports.ts';
 import type { Answer } from '../rules/compare/answers.ts';
-import { decoded, isDecodable } from '../wire/content-coding.ts';
-import { fieldValues, listMembers, type RawHeaders } from '../wire/headers.ts';
+import { codingsOf, decoded, isDecodable } from '../wire/content-coding.ts';
+import { fieldValues, type RawHeaders } from '../wire/headers.ts';
 import { decodeText } from './decode.ts';
 
 /** A body of 1 MiB may become so long; whatever becomes longer is a bomb, or not worth comparing. */
@@ -19,7 +19,7 @@ export function answerOf(
   { status, headers, end, ms }: AnswerSample,
   plain: Buffer | null | undefined,
 ): Answer {
-  const codings = listMembers(headers, 'content-encoding');
+  const codings = codingsOf(headers);
   const isUnread = plain === undefined && (!isDecodable(codings) || isStream(headers));
   return {
     ...(isUnread ? { unread: 'not-comparable' } : {}),
@@ -45,7 +45,7 @@ export function plainBody(
   if (body.length === 0) return null;
   // Between threads a Buffer becomes a plain array of bytes.
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
-  return decoded(bytes, listMembers(headers, 'content-encoding'), MOST_DECODED_BYTES);
+  return decoded(bytes, codingsOf(headers), MOST_DECODED_BYTES);
 }
 
 /** A stream of events of which nothing was kept can not be read, however short it is. */

@@ -4,9 +4,9 @@ import type { ErrorCode } from '../errors.ts';
 import type { UninspectedBecause } from '../ports.ts';
 import { answerType } from '../rules/compare/answers.ts';
 import { isWide, MOST_INSPECTED_BYTES } from '../rules/isolation/inspect.ts';
-import { decoded, decodedStart } from '../wire/content-coding.ts';
+import { codingsOf, decoded, decodedStart } from '../wire/content-coding.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
-import { fieldValues, listMembers, without } from '../wire/headers.ts';
+import { fieldValues, without } from '../wire/headers.ts';
 import { EventGuard } from './event-guard.ts';
 import type { AnswerSink } from './exchange.ts';
 import type { HeldRoom } from './held-room.ts';
@@ -79,7 +79,7 @@ export class AnswerGuard implements AnswerSink {
 
   head(status: number, reason: string, headers: readonly string[]): void {
     const [type = ''] = fieldValues(headers, 'content-type');
-    const isCoded = listMembers(headers, 'content-encoding').length > 0;
+    const isCoded = codingsOf(headers).length > 0;
     const [length] = fieldValues(headers, 'content-length');
     if (this.#method === 'HEAD' || status === 204 || status === 304 || length === '0') {
       return this.#sink.head(status, reason, headers);
@@ -139,7 +139,7 @@ export class AnswerGuard implements AnswerSink {
 
   /** Its first byte that is no blank says whether it may be JSON. */
   #lookAtStart({ headers }: Head): boolean {
-    const codings = listMembers(headers, 'content-encoding');
+    const codings = codingsOf(headers);
     const start = this.#held.view.subarray(0, START_BYTES);
     const plain = decodedStart(start, codings, MOST_INSPECTED_BYTES);
     if (plain === undefined) return this.#letGo('coded');
@@ -152,7 +152,7 @@ export class AnswerGuard implements AnswerSink {
 
   /** The whole body of an answer is there. */
   #whole({ status, reason, headers }: Head, body: Buffer): void {
-    const codings = listMembers(headers, 'content-encoding');
+    const codings = codingsOf(headers);
     const plain = decoded(body, codings, MOST_INSPECTED_BYTES);
     const ruling =
       plain === undefined ? this.#guard.uninspectable('coded') : this.#ruling(plain, status);

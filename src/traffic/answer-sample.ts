@@ -1,7 +1,8 @@
 // Looks over the shoulder of an answer that may be a stream of events, while it goes where it goes.
 import type { AnswerSample, StreamTap } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
-import { fieldValues, listMembers } from '../wire/headers.ts';
+import { codingsOf } from '../wire/content-coding.ts';
+import { fieldValues } from '../wire/headers.ts';
 import type { AnswerSink } from './exchange.ts';
 import type { HeldBack } from './held-back.ts';
 
@@ -44,7 +45,7 @@ export function streaming(
       const [type = ''] = fieldValues(fields, 'content-type');
       const isEvents = code === 200 && type.toLowerCase().startsWith('text/event-stream');
       // Compressed although it was asked not to be: its events can not be read, and that is counted.
-      const isCoded = isEvents && listMembers(fields, 'content-encoding').some(isCoding);
+      const isCoded = isEvents && codingsOf(fields).length > 0;
       isStream = isEvents && !isCoded;
       sample(code, fields, isCoded ? UNREAD : READ);
       if (isStream) tap.legOpened(side);
@@ -67,8 +68,6 @@ export function streaming(
     },
   };
 }
-
-const isCoding = (name: string): boolean => name.toLowerCase() !== 'identity';
 
 /** Throws away what it gets, no faster than a client takes its own. */
 export function throwingAway(besideClient: HeldBack): AnswerSink {

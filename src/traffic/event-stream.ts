@@ -1,6 +1,7 @@
 // A stream of events on its way to its client: it can be ended between two of them, and the client then
 // comes back and says which event it had last.
 import type { ServerResponse } from 'node:http';
+import { codingsOf } from '../wire/content-coding.ts';
 import { eventEnd, isBetweenEvents, TAIL_BYTES } from '../wire/event-end.ts';
 import { fieldValues, type RawHeaders, without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
@@ -95,7 +96,7 @@ export class EventStream implements AnswerSink {
   }
 
   head(status: number, reason: string, headers: readonly string[]): void {
-    this.#isCoded = fieldValues(headers, 'content-encoding').length > 0;
+    this.#isCoded = codingsOf(headers).length > 0;
     this.#isEvents =
       /^text\/event-stream\b/i.test(fieldValues(headers, 'content-type')[0] ?? '') &&
       fieldValues(headers, 'content-length').length === 0;

@@ -13,7 +13,7 @@ import { Recipient } from '../rules/isolation/recipient.ts';
 import { Isolation } from '../rules/isolation/rules.ts';
 import { sanitize } from '../rules/isolation/sanitize.ts';
 import { hasRoutingField, scan } from '../rules/isolation/scan.ts';
-import { listMembers } from '../wire/headers.ts';
+import { codingsOf } from '../wire/content-coding.ts';
 
 export interface GuardFacts {
   readonly route: string;
@@ -171,7 +171,7 @@ export function mayBeAnothers(
 ): boolean {
   if (marker !== null) return true;
   if (body === null || body === 'overload' || body.length === 0) return false;
-  const isCoded = listMembers(headers, 'content-encoding').length > 0;
+  const isCoded = codingsOf(headers).length > 0;
   return isCoded || scan(isolation, new Recipient(subject), body) === 'parse';
 }
 

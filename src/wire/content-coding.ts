@@ -6,6 +6,7 @@ import {
   inflateSync,
   zstdDecompressSync,
 } from 'node:zlib';
+import { listMembers, type RawHeaders } from './headers.ts';
 
 interface DecodeOptions {
   readonly maxOutputLength: number;
@@ -19,6 +20,13 @@ const DECODERS: Readonly<Record<string, (body: Buffer, options: DecodeOptions) =
   br: brotliDecompressSync,
   zstd: zstdDecompressSync,
 };
+
+/** What a body is coded with, in lower case; `identity` says that it is not. */
+export function codingsOf(headers: RawHeaders): readonly string[] {
+  return listMembers(headers, 'content-encoding')
+    .map(name => name.toLowerCase())
+    .filter(name => name !== 'identity');
+}
 
 /**
  * A body without its codings, which are undone in the reverse of the order in which they stand. Undefined
@@ -34,10 +42,7 @@ export function decoded(
 
 /** Whether all of them are known here. */
 export function isDecodable(codings: readonly string[]): boolean {
-  return codings.every(coding => {
-    const name = coding.toLowerCase();
-    return name === 'identity' || Object.hasOwn(DECODERS, name);
-  });
+  return codings.every(name => Object.hasOwn(DECODERS, name));
 }
 
 /** As `decoded`, of the beginning of a body: what can be told by that, which may be nothing yet. */
@@ -64,9 +69,7 @@ function undone(
   options: (name: string) => DecodeOptions,
 ): Buffer | undefined {
   let bytes = body;
-  for (const coding of codings.toReversed()) {
-    const name = coding.toLowerCase();
-    if (name === 'identity') continue;
+  for (const name of codings.toReversed()) {
     const decode = Object.hasOwn(DECODERS, name) ? DECODERS[name] : undefined;
     if (decode === undefined) return undefined;
     try {

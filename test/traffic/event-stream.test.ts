@@ -76,15 +76,18 @@ describe.each([
   ['an operator', (front: TestProxy) => void front.traffic.endOpen(1)],
   ['a shutdown', (front: TestProxy) => void front.traffic.drain(1)],
 ])('%s ends a stream', (_who, end) => {
-  test('between two events, with a time to come back of its own, and the service is let go', async () => {
-    const { front, client, upstream } = await withStream();
-    upstream.write('data: one\n\n');
-    await client.has('data: one\n\n');
-    end(front);
-    await client.has(END);
-    expect(body(client.text)).toMatch(/^data: one\n\nretry: \d{3,4}\n\n$/);
-    await until('the service is let go', () => upstream.ended || upstream.closed);
-  });
+  test.each(['', 'Content-Encoding: identity\r\n'])(
+    'between two events, with a time to come back of its own, and the service is let go %j',
+    async coding => {
+      const { front, client, upstream } = await withStream(coding);
+      upstream.write('data: one\n\n');
+      await client.has('data: one\n\n');
+      end(front);
+      await client.has(END);
+      expect(body(client.text)).toMatch(/^data: one\n\nretry: \d{3,4}\n\n$/);
+      await until('the service is let go', () => upstream.ended || upstream.closed);
+    },
+  );
 
   test('behind the event under way, and what comes after it is not sent', async () => {
     const { front, client, upstream } = await withStream();

@@ -798,12 +798,18 @@ describe('answers to writes that go to both', () => {
 });
 
 describe('streams of events', () => {
-  async function stream(mode: IsolationMode, sent: string, isolation: Isolation, apart: boolean) {
+  async function stream(
+    mode: IsolationMode,
+    sent: string,
+    isolation: Isolation,
+    apart: boolean,
+    fields = '',
+  ) {
     const at = await withService(guarded(mode, isolation));
     at.client.write(get('/events', ANN));
     const upstream = await asked(at.service);
     upstream.write(
-      'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n',
+      `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n${fields}Transfer-Encoding: chunked\r\n\r\n`,
     );
     const all = `${sent}data: last\n\n`;
     if (apart) for (const char of all) upstream.write(chunked(char));
@@ -830,6 +836,16 @@ describe('streams of events', () => {
       expect(blocked.text).toBe(`: hello\n\n${own}${own}`);
     },
   );
+
+  // The fault: it was taken for compressed, and passed as a whole, or none of it did.
+  test('one that says it is not coded is looked into as any other', async () => {
+    const fields = 'Content-Encoding: Identity\r\n';
+    const sanitized = await stream('sanitize', `${own}${bobs}`, {}, false, fields);
+    expect(sanitized.text).toBe(`${own}${mended}`);
+    const strict: Isolation = { uninspectable: 'block' };
+    const blocked = await stream('block', `${own}${bobs}`, strict, false, fields);
+    expect(blocked.text).toBe(own);
+  });
 
   test.each([
     [
