@@ -66,10 +66,28 @@ export class FaultPlanter implements FaultSource {
     return this.#seq;
   }
 
-  /** Plants one fault, into the next event that it can alter; settles with what was planted. */
-  plantNext(kind: FaultKind, mayHit: (userId: string) => boolean): Promise<PlantedFault> {
-    return new Promise(settle => {
-      this.#next = { kind, mayHit, settle };
+  /**
+   * Plants one fault, into the next event that it can alter; settles with what was planted. Once `signal` aborts,
+   * none is planted any more, and it rejects.
+   */
+  plantNext(
+    kind: FaultKind,
+    mayHit: (userId: string) => boolean,
+    signal?: AbortSignal,
+  ): Promise<PlantedFault> {
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const giveUp = () => {
+        if (this.#next === next) this.#next = null;
+        reject(signal?.reason);
+      };
+      const settle = (planted: PlantedFault) => {
+        signal?.removeEventListener('abort', giveUp);
+        resolve(planted);
+      };
+      const next = { kind, mayHit, settle };
+      this.#next = next;
+      signal?.addEventListener('abort', giveUp);
     });
   }
 

@@ -7,7 +7,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Keys, tokenVerifier } from './credentials.ts';
 import { eventKeyOf } from './event-key.ts';
-import type { FaultKind, FaultSetting } from './fault.ts';
+import type { FaultSetting } from './fault.ts';
 import { FaultPlanter, type PlantedFault } from './fault-planter.ts';
 import { type Endpoints, handleHttp } from './http-endpoints.ts';
 import { BroadcastHub, type OnWritten } from './hub.ts';
@@ -61,7 +61,7 @@ export interface RunningBroadcaster {
    * Plants one fault, into the next event of such a user that has what the fault alters. Only in a service
    * that was started with `faults`, be they none.
    */
-  plantNext(kind: FaultKind, mayHit: (userId: string) => boolean): Promise<PlantedFault>;
+  plantNext(...what: Parameters<FaultPlanter['plantNext']>): Promise<PlantedFault>;
   /** Says goodbye to every socket (1001) and ends. */
   close(): Promise<void>;
 }
@@ -111,9 +111,9 @@ export async function startBroadcaster(options: BroadcasterOptions): Promise<Run
       return { due, planted: planter?.planted ?? 0, ...sockets.counts };
     },
     stats: () => side.stats(),
-    plantNext: async (kind, mayHit) => {
+    plantNext: async (...what) => {
       if (planter === undefined) throw new TypeError('this service plants no faults');
-      return planter.plantNext(kind, mayHit);
+      return planter.plantNext(...what);
     },
     async close() {
       hub.isClosing = true;

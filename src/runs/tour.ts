@@ -2,6 +2,8 @@
 // leak stopped, and everybody back on legacy. Every figure that it prints is one that the proxy gave.
 import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { FaultKind } from '../broadcast/fault.ts';
+import type { PlantedFault } from '../broadcast/fault-planter.ts';
 import type { KeptGroup } from '../control/evidence/kept.ts';
 import type { ShownIncident } from '../control/incident-evidence.ts';
 import type { Proof } from '../control/proofs.ts';
@@ -11,7 +13,7 @@ import { faultLine, leakLine, proofOf } from './tour-lines.ts';
 
 /** Events of each user that are to be seen alike before anything is planted. */
 const ENOUGH_EACH = 3;
-/** Nothing in the tour takes longer; what does is told, and the tour is over. */
+/** Nothing in the tour takes longer. */
 const STEP_MS = 20_000;
 const LOOK_MS = 100;
 const STEPS = 6;
@@ -21,6 +23,8 @@ export interface TourOptions {
   readonly users: number;
   /** Time to read a line. */
   readonly readMs: number;
+  /** What takes longer is told, and the tour is over. */
+  readonly stepMs?: number;
   readonly say: (line: string) => void;
   /** Ends it early, wherever it is. */
   readonly signal: AbortSignal;
@@ -47,6 +51,7 @@ export async function tellTour(options: TourOptions): Promise<void> {
 
 class Tour {
   readonly #options: TourOptions;
+  readonly #stepMs: number;
   #step = 0;
   /** What is to be put back: nobody else's doing. */
   #hasStaged = false;
@@ -55,6 +60,7 @@ class Tour {
 
   constructor(options: TourOptions) {
     this.#options = options;
+    this.#stepMs = options.stepMs ?? STEP_MS;
   }
 
   async tell(): Promise<void> {
@@ -83,7 +89,7 @@ class Tour {
 
     this.#title('A fault is planted: once, the candidate gives an event another type.');
     const sentBefore = this.#sentByCandidate();
-    const fault = await demo.plantNext('wrong-type', () => true);
+    const fault = await this.#plant('wrong-type', () => true);
     const plantedAt = performance.now();
     const group = await this.#until('it is found', async () => {
       const { groups } = await this.#get<{ groups: KeptGroup[] }>('/evidence');
@@ -106,7 +112,7 @@ class Tour {
       proofs: new Set((await this.#proofs()).map(({ id }) => id)),
       incident: (await this.#incidents())[0]?.seq ?? 0,
     };
-    const leak = await demo.plantNext('routing-field', user => served.has(user));
+    const leak = await this.#plant('routing-field', user => served.has(user));
     const leakedAt = performance.now();
     const incident = await this.#until('the leak is on record', async () =>
       (await this.#incidents()).find(
@@ -197,11 +203,22 @@ class Tour {
     return pause(this.#options.readMs, undefined, { signal: this.#options.signal });
   }
 
+  /** One fault, in what the candidate sends next. Where it sends nothing, none waits for when it does again. */
+  async #plant(kind: FaultKind, mayHit: (userId: string) => boolean): Promise<PlantedFault> {
+    const { demo, signal } = this.#options;
+    const inTime = AbortSignal.any([signal, AbortSignal.timeout(this.#stepMs)]);
+    return demo.plantNext(kind, mayHit, inTime).catch(cause => {
+      throw new TourOver('waited in vain until the candidate sent something to plant it in', {
+        cause,
+      });
+    });
+  }
+
   async #until<T>(
     what: string,
     look: () => T | Promise<T>,
   ): Promise<Exclude<T, undefined | false | null>> {
-    const end = performance.now() + STEP_MS;
+    const end = performance.now() + this.#stepMs;
     for (;;) {
       const found = await look();
       if (found) return found as Exclude<T, undefined | false | null>;
@@ -227,7 +244,11 @@ class Tour {
     const token = (await readFile(adminTokenFile, 'utf8')).trim();
     const headers = { ...request.headers, authorization: `Bearer ${token}` };
     const url = `${await proxy.admin}/api/v1${path}`;
-    const answer = await fetch(url, { ...request, headers, signal: AbortSignal.timeout(STEP_MS) });
+    const answer = await fetch(url, {
+      ...request,
+      headers,
+      signal: AbortSignal.timeout(this.#stepMs),
+    });
     const body = (await answer.json()) as { error?: { message?: string } };
     if (!answer.ok) throw new TourOver(body.error?.message ?? `${path} answered ${answer.status}`);
     return body as T;

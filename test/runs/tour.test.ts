@@ -1,8 +1,10 @@
 // What `npm start` tells at first, by a demo in this process.
+import { readFile } from 'node:fs/promises';
 import pino from 'pino';
 import { afterEach, expect, test } from 'vitest';
 import { isFlawless, type RunningDemo, startDemo } from '../../src/runs/demo.ts';
 import { tellTour } from '../../src/runs/tour.ts';
+import { until } from '../support/until.ts';
 
 const USERS = 10;
 const open: { close(): unknown }[] = [];
@@ -52,6 +54,39 @@ test('a tour that begins under a rollback says so at once', async () => {
   expect(told).toEqual([
     'The tour ends here: a rollback holds users on legacy; cutover release ends that',
   ]);
+}, 60_000);
+
+// The fault: it hung, with a fault that waited for the first event of a comparison that somebody began later.
+test('a tour whose candidate is shown nothing any more ends, and leaves no fault behind', async () => {
+  const running = await demo();
+  open.push({ close: () => running.end() });
+  const told: string[] = [];
+  const token = (await readFile(running.adminTokenFile, 'utf8')).trim();
+  const stage = async (name: string) => {
+    const answer = await fetch(`${await running.proxy.admin}/api/v1/stage`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ stage: name, reason: 'somebody else' }),
+    });
+    expect(answer.status).toBe(200);
+  };
+  let isOff: Promise<void> | null = null;
+  const say = (line: string) => {
+    told.push(line);
+    if (line.includes('are the same')) isOff = stage('off');
+  };
+  const { signal } = new AbortController();
+  // Time to read, in which it is done.
+  await tellTour({ demo: running, users: USERS, readMs: 1_000, stepMs: 8_000, say, signal });
+  await isOff;
+  expect(told.join('\n')).toContain(
+    'The tour ends here: waited in vain until the candidate sent something to plant it in',
+  );
+  const events = () => running.proxy.judge.books().get('events')?.legacy;
+  const before = events()?.match ?? 0;
+  await stage('shadow');
+  await until('it is compared again', () => (events()?.match ?? 0) > before + 5 * USERS);
+  expect(events()?.mismatch).toBe(0);
 }, 60_000);
 
 test('a tour that is ended in the middle says no more', async () => {
