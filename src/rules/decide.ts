@@ -84,7 +84,10 @@ export interface Decision {
   readonly second: SecondLeg | null;
   /** Where requests that change state go; `both` only on routes that ask for it. */
   readonly writeTo: 'primary' | 'both';
+  /** Of what the primary sends. */
   readonly isolation: IsolationMode;
+  /** Of what the other side sends, where that serves somebody still, or for want of the primary. */
+  readonly otherIsolation: IsolationMode;
   readonly reason: Reason;
 }
 
@@ -99,11 +102,14 @@ export function decide(
   forced: Forced,
 ): Decision {
   const [primary, reason] = whoServes(subject, facts, forced);
+  const isolationOf = (side: Side) =>
+    facts?.isolation ?? route.isolation?.mode ?? isolationByDefault(side, route);
   return Object.freeze({
     primary,
     second: isAlone(forced) || facts === null ? null : secondLeg(primary, facts),
     writeTo: route.writes === 'both' && writesToBoth(primary, facts, forced) ? 'both' : 'primary',
-    isolation: facts?.isolation ?? route.isolation?.mode ?? isolationByDefault(primary, route),
+    isolation: isolationOf(primary),
+    otherIsolation: isolationOf(primary === 'legacy' ? 'candidate' : 'legacy'),
     reason,
   });
 }

@@ -52,7 +52,7 @@ export function forwardToClient(session: Session, view: Buffer): void {
   const { leg } = session;
   // Behind its cut it is the second leg from now on, or speaks on if that was lost.
   if (session.hurry()) return leg.onBytes(view);
-  const isToGuard = session.guarding !== session.decision.isolation && !guardAnew(session);
+  const isToGuard = session.guarding !== session.isolation && !guardAnew(session);
   const isCutting = session.state.phase === 'cutting';
   const stopsSoon = isCutting || isToGuard || session.closeWaiting !== null;
   const stop = stopsSoon ? 'message' : 'never';

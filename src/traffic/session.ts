@@ -141,6 +141,12 @@ export class Session implements SecondLegListener, RolledBack {
     return this.decided.decision;
   }
 
+  /** What is to be done about others' data in what its leg sends, whoever is to serve it. */
+  get isolation(): IsolationMode {
+    const { decision, leg } = this;
+    return leg.side === decision.primary ? decision.isolation : decision.otherIsolation;
+  }
+
   /** It has no leg any more, and is going to be told to come again. */
   get isLeaving(): boolean {
     return this.state.phase === 'leaving';
@@ -155,7 +161,7 @@ export class Session implements SecondLegListener, RolledBack {
   /** As the decision says by now; the client's stream is between two messages. */
   guardAnew(): void {
     this.guard?.close();
-    this.guarding = this.decision.isolation;
+    this.guarding = this.isolation;
     this.guard = this.host.guardOf(this);
   }
 

@@ -300,11 +300,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   guardOf(session: Session): StreamGuard | null {
-    const { facts, decision, leg } = session;
+    const { facts, leg, isolation } = session;
     // An event of which the judge has no copy is told by nobody else: not in its window, but at once.
     const compared = () => session.comparison?.tap.hears(leg.side) === true;
     const told = { watch: this.#options.isolation, compared };
-    const guard = guardFacts(facts, leg.side, decision.isolation, told);
+    const guard = guardFacts(facts, leg.side, isolation, told);
     return guard === null ? null : new StreamGuard({ ...guard, room: this.#held });
   }
 

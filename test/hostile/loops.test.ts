@@ -54,7 +54,7 @@ async function loop(options: Partial<ProxyOptions> = {}): Promise<Loop> {
 
 const shown: Decision = {
   ...{ primary: 'legacy', second: { side: 'candidate', role: 'shadow' }, writeTo: 'both' },
-  ...{ isolation: 'observe', reason: 'serve-flag' },
+  ...{ isolation: 'observe', otherIsolation: 'observe', reason: 'serve-flag' },
 };
 const TWICE: Partial<ProxyOptions> = {
   decider: () => ({ decision: shown, revision: 'test' }),

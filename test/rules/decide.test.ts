@@ -192,6 +192,14 @@ test('isolation is what the flag says, else the route, else it follows who serve
   ).toBe('block');
 });
 
+test('the other side, where that serves somebody still, is looked at as it would be', () => {
+  const modes = (decision: Decision) => [decision.isolation, decision.otherIsolation];
+  expect(modes(decide(user, route, facts(1000, 1000), nothing))).toEqual(['sanitize', 'observe']);
+  expect(modes(decide(user, route, facts(0, 1000), nothing))).toEqual(['observe', 'sanitize']);
+  const strict = { ...route, isolation: { mode: 'block' as const } };
+  expect(modes(decide(user, strict, facts(0, 1000), nothing))).toEqual(['block', 'block']);
+});
+
 test('whatever comes in, a frozen decision with a documented reason comes out, and doubt means legacy', () => {
   const share = fc.option(fc.integer({ min: 0, max: 1000 }), { nil: undefined });
   const anyFacts = fc.option(

@@ -84,7 +84,10 @@ const url = (place: string | number) =>
 
 /** A decision for one side, as a served user gets it. */
 export function decisionFor(primary: Side): Decision {
-  return { primary, second: null, writeTo: 'primary', isolation: 'observe', reason: 'serve-flag' };
+  return {
+    ...{ primary, second: null, writeTo: 'primary', reason: 'serve-flag' },
+    ...{ isolation: 'observe', otherIsolation: 'observe' },
+  };
 }
 
 export function loadedConfig(o: ProxyOptions): Loaded {

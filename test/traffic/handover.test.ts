@@ -86,11 +86,21 @@ async function line(
   const serve = (primary: Side) =>
     settle({ ...decisionFor(primary), second: second ? beside(primary) : null, isolation });
   serve(primary);
+  let change: { left: number; make: () => void } | null = null;
+  /** Has `make` change the decision once it was asked for so often. */
+  const onceAsked = (left: number, make: () => void) => {
+    change = { left, make };
+  };
   const front: TestProxy = await proxy({
     legacy: legacy.port,
     candidate: candidate.port,
     routes: [ROUTE],
-    decider: () => ({ decision, revision: 'test' }),
+    decider: () => {
+      const decided = { decision, revision: 'test' };
+      if (change !== null) change.left -= 1;
+      if (change?.left === 0) change.make();
+      return decided;
+    },
     tap: ear,
     ...rest,
   });
@@ -119,7 +129,7 @@ async function line(
     await until(`it is served by ${to}`, () => moved().length > before, 15_000);
   };
   return {
-    ...{ legacy, candidate, front, ear, socket, read, move, moved, serve, settle },
+    ...{ legacy, candidate, front, ear, socket, read, move, moved, serve, settle, onceAsked },
     code: () => code,
   };
 }
@@ -195,6 +205,38 @@ describe("where another user's data is kept away", () => {
       expect(front.doubts.map(({ unknown }) => unknown)).toEqual([0, 0]);
     },
   );
+
+  // The fault: what was decided for the candidate went on for legacy, whose outboxes were rewritten.
+  test('who takes over for a service that failed is looked at as that side is', async () => {
+    const { legacy, candidate, read } = await line({
+      ...{ ...ann, isolation: 'sanitize', primary: 'candidate' },
+    });
+    candidate.say(addressed(1, 'bob'));
+    await until('it is put right', () => read.length === 1);
+    candidate.sockets[0]?.close(1011);
+    await until('it is gone', () => candidate.closes.length === 1);
+    legacy.say(addressed(1, 'bob'));
+    legacy.say(addressed(2, 'bob'));
+    await until('legacy goes on', () => read.length === 2);
+    expect(read).toEqual([addressed(1, 'ann'), addressed(2, 'bob')]);
+  });
+
+  // The fault: who had just been moved to the candidate had no guard, since by then he was not to be there.
+  test('whom the candidate serves against the decision has a guard all the same', async () => {
+    const { legacy, candidate, read, front, settle, onceAsked } = await line({
+      ...{ ...ann, isolation: 'sanitize' },
+    });
+    const bypassed = { ...decisionFor('legacy'), otherIsolation: 'sanitize' } as const;
+    settle({ ...decisionFor('candidate'), isolation: 'sanitize', second: beside('candidate') });
+    // Asked for the move, and when it comes to its end.
+    onceAsked(1, () => settle({ ...bypassed, reason: 'bypass' }));
+    await front.traffic.reconsider();
+    candidate.say(addressed(1, 'bob'));
+    legacy.say(addressed(1, 'ann'));
+    await until('it has one', () => read.length === 1);
+    expect(read).toEqual([addressed(1, 'ann')]);
+    expect(front.prevented).toHaveLength(1);
+  });
 
   test('what a handover delivers has passed the guard', async () => {
     const { legacy, candidate, read, move } = await line({ ...ann, isolation: 'sanitize' });

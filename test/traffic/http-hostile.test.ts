@@ -252,11 +252,7 @@ test('while the bypass is engaged, everything new goes straight to legacy, and o
     bypassed: () => engaged,
     decider: () => ({
       decision: {
-        primary: 'candidate',
-        second: null,
-        writeTo: 'primary',
-        isolation: 'observe',
-        reason: 'serve-flag',
+        ...decisionFor('candidate'),
       },
       revision: 'test',
     }),
