@@ -242,7 +242,9 @@ export class HttpLane {
     if (goesTwice || decision.second !== null) this.#hear(call, subject, bytes);
     const open =
       route.protocol === 'sse'
-        ? this.streams.open(call.response, { id: call.id, route, subject, answer })
+        ? this.streams.open(call.response, {
+            ...{ id: call.id, route, subject, answer, isolation: decision.isolation },
+          })
         : null;
     const stream = open?.stream ?? null;
     if (goesTwice && held !== null) {

@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import type { RouteConfig } from '../config/schema.ts';
 import type { Decider } from '../ports.ts';
-import type { Decision, Side, Subject } from '../rules/decide.ts';
+import type { Decision, IsolationMode, Side, Subject } from '../rules/decide.ts';
 import type { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import { Departures } from './departures.ts';
@@ -22,6 +22,8 @@ export interface StreamFacts {
   readonly route: RouteConfig;
   readonly subject: Subject | null;
   readonly answer: ClientAnswer;
+  /** How it is guarded from its first byte to its last. */
+  readonly isolation: IsolationMode;
 }
 
 export interface OpenStream extends StreamFacts {
@@ -80,8 +82,8 @@ export class OpenStreams {
   }
 
   /**
-   * Asks for the decision of each anew: whoever's side is another one now is told to come again, at a pace or once
-   * he has had his time to leave, and what is not to be compared any more is shown to nobody else. Answers come to
+   * Asks for the decision of each anew: whoever's side is another one now, or is to be guarded in another way, is told
+   * to come again, at a pace or once he has had his time to leave, and what is not to be compared any more is shown to nobody else. Answers come to
    * their own end.
    */
   async reconsider(): Promise<void> {
@@ -141,9 +143,12 @@ export class OpenStreams {
 
   #isToLeave(open: OpenStream): boolean {
     if (!open.stream.comesAgain || open.answer.isCutShort) return false;
-    const { primary, reason } = this.#decisionOn(open);
+    const { primary, isolation, reason } = this.#decisionOn(open);
     // Only what is new goes to the emergency lane; what is open stays as it is.
-    return primary !== open.answer.side && reason !== 'bypass';
+    if (reason === 'bypass') return false;
+    // Whose data nobody can tell from others' is not guarded at all.
+    const isGuardedAnew = isolation !== open.isolation && open.subject !== null;
+    return primary !== open.answer.side || isGuardedAnew;
   }
 
   /** No stream has a second one from its middle on: there is one to be given up, or nothing to do. */
