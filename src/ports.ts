@@ -252,14 +252,23 @@ export interface TrafficView {
   readonly draining: boolean;
 }
 
-/** Status of an answer, a code of the error table, or `overload`: it was not sent at all. */
-export type WriteOutcome = number | ErrorCode | 'overload';
+/** It was not sent at all: it found too many under way, or its service was to get nothing any more when it had its turn. */
+export type NotSent = 'overload' | 'severed';
+/** Status of an answer, a code of the error table, or why there is none. */
+export type WriteOutcome = number | ErrorCode | NotSent;
 
 /**
  * Why a write reached one service and not the other: `second-refused` and `primary-refused` go by
- * their answers; `too-large` could not be held, `overload` found too many second writes under way.
+ * their answers; `too-large` could not be held, `overload` found too many second writes under way,
+ * `severed` was still to be sent when a rollback severed the candidate.
  */
-export const SPLIT_CAUSES = ['second-refused', 'primary-refused', 'too-large', 'overload'] as const;
+export const SPLIT_CAUSES = [
+  'second-refused',
+  'primary-refused',
+  'too-large',
+  'overload',
+  'severed',
+] as const;
 export type SplitCause = (typeof SPLIT_CAUSES)[number];
 
 /** A write that one side took and the other did not. No body, no path, no user. */
@@ -418,7 +427,7 @@ export interface Tap {
    * more: until then events that the write causes may still come from there.
    */
   write(): (answered: Side) => void;
-  /** There was no room for that side's copy of a write: what it does not say for want of it is not its fault. */
+  /** That side's copy of a write was not sent: what it does not say for want of it is not its fault. */
   writeLeftOut(side: Side): void;
 }
 

@@ -22,6 +22,7 @@ digest the SHA-256 of the body, which is not kept. Causes:
   primary-refused   the other way round
   too-large         the body is larger than 1 MiB, and went to one service only
   overload          too many second writes were under way
+  severed           it was still to be sent when a rollback severed the candidate
 
 Examples:
   cutover writes splits

@@ -1,7 +1,7 @@
 // A request that changes state, given to both services. The client gets the primary's answer, as soon
 // as that has one; what the other one says is only noted.
 import { createHash } from 'node:crypto';
-import type { Tap, WriteLedger } from '../ports.ts';
+import type { RouteScope, Tap, WriteLedger } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { NOBODY } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
@@ -32,12 +32,23 @@ export interface DoubleWriteOptions {
   readonly secondOver: () => void;
 }
 
+/** A copy of which its service has had nothing yet. */
+interface UnsentCopy {
+  readonly route: string;
+  readonly side: Side;
+  /** Its service will not get it: its turn and its room are free. */
+  letGo(): void;
+  /** Once it was let go: the ledger knows why. */
+  noted(): void;
+}
+
 /** Sends writes to both services and reports to the ledger what only one of them took. */
 export class DoubleWriter {
   readonly #ledger: WriteLedger;
   readonly #tap: Tap;
   #underWay = 0;
   #underWayBytes = 0;
+  readonly #unsent = new Set<UnsentCopy>();
 
   constructor({ ledger, tap }: { readonly ledger: WriteLedger; readonly tap: Tap }) {
     this.#ledger = ledger;
@@ -98,8 +109,16 @@ export class DoubleWriter {
     };
   }
 
+  /** That side gets no copies of those routes' writes any more: what waits still is split. */
+  sever(side: Side, routes: RouteScope): void {
+    const those = [...this.#unsent].filter(copy => copy.side === side && routes.has(copy.route));
+    // The last ones first: nobody has his turn because one before him is let go.
+    for (const copy of those.toReversed()) copy.letGo();
+    for (const copy of those) copy.noted();
+  }
+
   #sendSecond(
-    { second, turns, answers, secondOver, request: { body } }: DoubleWriteOptions,
+    { route, second, turns, answers, secondOver, request: { body } }: DoubleWriteOptions,
     request: ExchangeRequest,
     noted: Noted,
   ): void {
@@ -116,23 +135,44 @@ export class DoubleWriter {
     this.#underWay += 1;
     this.#underWayBytes += bytes;
     const over = (): void => {
+      this.#unsent.delete(copy);
       this.#underWay -= 1;
       this.#underWayBytes -= bytes;
       secondOver();
-      turns.over();
     };
-    turns.take(() => copying(second, request, answers.sampling(NOBODY, side), noted, over));
+    let giveUp = (): void => {
+      turns.leave(begin);
+      second.giveBack();
+      over();
+    };
+    const begin = (): void => {
+      const sent = { ...request, onStart: () => void this.#unsent.delete(copy) };
+      giveUp = copying(second, sent, answers.sampling(NOBODY, side), noted, () => {
+        over();
+        turns.over();
+      });
+    };
+    const copy: UnsentCopy = {
+      ...{ route, side },
+      letGo: () => {
+        giveUp();
+        answers.found(side, 'none');
+      },
+      noted: () => noted('severed'),
+    };
+    this.#unsent.add(copy);
+    turns.take(begin);
   }
 }
 
-/** The exchange whose answer is only noted. `over` is told once. */
+/** The exchange whose answer is only noted. `over` is told once. Call the result to give it up. */
 function copying(
   connection: ServiceConnection,
   request: ExchangeRequest,
   sink: AnswerSink,
   noted: Noted,
   over: () => void,
-): void {
+): () => void {
   const patience = new Patience(connection.upstream.config.responseTimeoutMs);
   const done = (): void => {
     patience.end();
@@ -166,6 +206,10 @@ function copying(
       sink.fail(code, detail);
     },
   });
+  return () => {
+    sent.abort();
+    done();
+  };
 }
 
 /**

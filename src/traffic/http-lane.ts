@@ -174,9 +174,10 @@ export class HttpLane {
     }
   }
 
-  /** Those routes show the candidate nothing any more. */
+  /** Those routes show the candidate nothing any more, copies of writes included. */
   sever(routes: RouteScope): void {
     this.#shadows.sever('candidate', routes);
+    this.#writer.sever('candidate', routes);
   }
 
   close(): void {

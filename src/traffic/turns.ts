@@ -21,6 +21,11 @@ export class Turns {
     begin();
   }
 
+  /** It will not begin; for one that waits. */
+  leave(begin: () => void): void {
+    this.#waiting.splice(this.#waiting.indexOf(begin), 1);
+  }
+
   over(): void {
     const next = this.#waiting.shift();
     this.#isTaken = next !== undefined;

@@ -1,7 +1,7 @@
 // What became of a write that went to both services: the two outcomes are laid side by side for the
 // ledger, once both are known.
 import { randomUUID } from 'node:crypto';
-import type { SplitCause, WriteLedger, WriteOutcome, WriteSplit } from '../ports.ts';
+import type { NotSent, SplitCause, WriteLedger, WriteOutcome, WriteSplit } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { fieldValues } from '../wire/headers.ts';
 import type { RequestFacts } from './upstream.ts';
@@ -19,7 +19,7 @@ export interface PairOptions {
   readonly facts: () => Pick<WriteSplit, 'key' | 'digest' | 'bytes'>;
   /** Told of each side once its outcome is known; see `Tap.write`. */
   readonly answered: (side: Side) => void;
-  /** Told of a side that there was no room to give it its copy; see `Tap.writeLeftOut`. */
+  /** Told of a side that its copy was not sent; see `Tap.writeLeftOut`. */
   readonly leftOut: (side: Side) => void;
 }
 
@@ -52,7 +52,7 @@ export function pairOutcomes(
     },
     second: outcome => {
       if (other === undefined) answered(sides.second);
-      if (other === undefined && outcome === 'overload') leftOut(sides.second);
+      if (other === undefined && isNotSent(outcome)) leftOut(sides.second);
       other ??= outcome;
       tell();
     },
@@ -64,6 +64,10 @@ export function took(outcome: WriteOutcome): boolean {
   return typeof outcome === 'number' && outcome < 400;
 }
 
+function isNotSent(outcome: WriteOutcome): outcome is NotSent {
+  return outcome === 'overload' || outcome === 'severed';
+}
+
 /** The client's own key, if it sent one, so that a repeat of his is known as one. */
 export function idempotencyKey({ headers }: Pick<RequestFacts, 'headers'>): string {
   const [value = '', ...more] = fieldValues(headers, 'idempotency-key');
@@ -73,6 +77,6 @@ export function idempotencyKey({ headers }: Pick<RequestFacts, 'headers'>): stri
 /** Why two outcomes part; null if both services took the write, or neither. */
 function splitCause(primary: WriteOutcome, second: WriteOutcome): SplitCause | null {
   if (took(primary) === took(second)) return null;
-  if (second === 'overload') return 'overload';
+  if (isNotSent(second)) return second;
   return took(primary) ? 'second-refused' : 'primary-refused';
 }

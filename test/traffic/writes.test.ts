@@ -365,6 +365,108 @@ test('a client connection on which too many copies wait has further ones left ou
   expect(front.splits).toHaveLength(9);
 });
 
+// The fault: copies that waited for their turn went to a severed candidate one after another, for minutes.
+describe('a rollback that severs the candidate lets go of copies that are not sent yet', () => {
+  test('they are splits at once, and their turns and their room are free', async () => {
+    const waiting: (() => unknown)[] = [];
+    const [legacy, candidate] = [
+      await service(ok),
+      await service((_g, r) => waiting.push(() => r.end())),
+    ];
+    const ear = new Ear();
+    const front = await withBoth(legacy, candidate, { tap: ear });
+    const { client, post: send } = await backend(front);
+    for (const n of [1, 2, 3]) {
+      send(`{"user_id":"l1","n":${n}}`, `Idempotency-Key: k${n}\r\n`);
+      await client.has('taken');
+    }
+    await until('the first one is there', () => candidate.got.length === 1);
+    front.traffic.rollBack(new Set(['another']), { sever: true });
+    front.traffic.rollBack(new Set(['broadcast']));
+    expect(front.splits).toEqual([]);
+    front.traffic.rollBack(new Set(['broadcast']), { sever: true });
+    expect(front.splits.map(({ key }) => key)).toEqual(['k2', 'k3']);
+    expect(front.splits[0]).toMatchObject({
+      ...{ cause: 'severed', bytes: 22, digest: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      primary: { side: 'legacy', outcome: 200 },
+      second: { side: 'candidate', outcome: 'severed' },
+    });
+    expect(ear.leftOut).toEqual(['candidate', 'candidate']);
+    // What it has had is what it answers.
+    waiting[0]?.();
+    await until('the first one is taken by both', () => front.agreed.length === 1);
+    send('{"user_id":"l1","n":4}');
+    await until('one of after a release is there', () => candidate.got.length === 2);
+    expect(candidate.got[1]?.body).toContain('"n":4');
+    waiting[1]?.();
+    await until('it is taken by both', () => front.agreed.length === 2);
+    await front.traffic.drain(1);
+    expect(candidate.got).toHaveLength(2);
+  });
+
+  test('one that legacy has not answered is a split once it takes that, and none if it does not', async () => {
+    const answers: ((status: number) => unknown)[] = [];
+    const legacy = await service((_g, r) => answers.push(status => r.writeHead(status).end()));
+    const candidate = await service(() => undefined);
+    const front = await withBoth(legacy, candidate);
+    const clients = [await backend(front), await backend(front)];
+    for (const [index, { post: send }] of clients.entries()) {
+      send('{"user_id":"l1"}');
+      await until('legacy has it', () => answers.length === 2 * index + 1);
+      answers[2 * index]?.(200);
+      await until('the candidate has it', () => candidate.got.length === index + 1);
+      send('{"user_id":"l1"}');
+      await until('legacy has the next one', () => answers.length === 2 * index + 2);
+    }
+    front.traffic.rollBack(new Set(['broadcast']), { sever: true });
+    expect(front.splits).toEqual([]);
+    answers[1]?.(200);
+    answers[3]?.(422);
+    await until('one is a split', () => front.splits.length === 1);
+    await until('the other is none', () => front.agreed.length === 1);
+    expect(front.splits[0]?.cause).toBe('severed');
+  });
+
+  test('copies for legacy, of whom the candidate serves, are on their way still', async () => {
+    const waiting: (() => unknown)[] = [];
+    const legacy = await service((_g, r) => waiting.push(() => r.end()));
+    const front = await withBoth(legacy, await service(ok));
+    const { client, post: send } = await backend(front);
+    for (const n of [1, 2]) {
+      send(`{"user_id":"c1","n":${n}}`);
+      await client.has('taken');
+    }
+    front.traffic.rollBack(new Set(['broadcast']), { sever: true });
+    for (const n of [1, 2]) {
+      await until('the next one is there', () => legacy.got.length === n);
+      waiting[n - 1]?.();
+    }
+    await until('both took both', () => front.agreed.length === 2);
+    expect(front.splits).toEqual([]);
+  });
+
+  test('one whose connection does not stand yet is not sent either', async () => {
+    const legacy = await service(ok);
+    // It takes the connection and says nothing of TLS.
+    const candidate = await rawServer();
+    open.push(candidate);
+    const front = await withBoth(legacy, candidate, {
+      candidate: `https://127.0.0.1:${candidate.port}`,
+    });
+    const { client, post: send } = await backend(front);
+    for (const _ of [1, 2]) {
+      send('{"user_id":"l1"}');
+      await client.has('taken');
+    }
+    const dialled = await candidate.next();
+    front.traffic.rollBack(new Set(['broadcast']), { sever: true });
+    expect(front.splits.map(({ cause }) => cause)).toEqual(['severed', 'severed']);
+    await until('it is let go', () => dialled.ended || dialled.closed);
+    await front.traffic.drain(1);
+    expect(candidate.connections).toHaveLength(1);
+  });
+});
+
 test('second writes of one client connection reach their service in order', async () => {
   const legacy = await service(ok);
   const waiting: (() => unknown)[] = [];
