@@ -115,7 +115,10 @@ export class ContaminationWatch {
     return this.#options.windowMs;
   }
 
-  /** For streams that begin from now on; names that do not fit are to be seen anew. */
+  /**
+   * For streams that begin from now on. Whether names fit is to be seen anew: until there is enough to tell, what was
+   * known holds, or a reload for whatever else would have everybody's addresses rewritten.
+   */
   setRules(route: string, rules: IsolationRules): void {
     const isolation = new Isolation(rules);
     const known = this.#routes.get(route);
@@ -126,8 +129,7 @@ export class ContaminationWatch {
       this.#routes.set(route, { isolation, fit, personal, legacyNames: new Map(), books });
     } else {
       known.isolation = isolation;
-      known.fit = new IdentityFit();
-      known.books.identityMismatch = false;
+      known.fit = new IdentityFit(known.books.identityMismatch);
     }
   }
 

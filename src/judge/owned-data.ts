@@ -126,6 +126,7 @@ export class OwnedData {
     const type = typeOf(value);
     if (!this.#saysWhose(type, value, plan, isMember)) return;
     const print = contentPrint(plan, value);
+    if (print === null) return;
     const before = this.#watch.contents.ownerOf(print);
     const owner = this.#watch.contents.teach(print, this.#user, at);
     if (before === null) personal.note(type, this.#user, 'new');
@@ -203,7 +204,8 @@ export class OwnedData {
     if (!isHis || !this.#route.personal.isPersonal(type)) return null;
     // Legacy's, which says the very same, says that it is his, whomever it was sent.
     if (this.#named(value, plan).some(name => this.#names.includes(name))) return null;
-    const owner = this.#watch.contents.ownerOf(contentPrint(plan, value));
+    const print = contentPrint(plan, value);
+    const owner = print === null ? null : this.#watch.contents.ownerOf(print);
     if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
     return { rule: 'fingerprint', path: '', owner: this.#watch.nameOf(owner), what: '' };
   }

@@ -6,7 +6,7 @@ import { HOLD_MS } from '../../src/judge/contamination-watch.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { AnswerSample } from '../../src/ports.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
-import type { IsolationRules } from '../../src/rules/isolation/rules.ts';
+import { DEFAULT_ISOLATION, type IsolationRules } from '../../src/rules/isolation/rules.ts';
 import { judged, TICK_MS } from './watched-users.ts';
 
 const step = (run: string, thread: string, more: object = {}) => ({
@@ -489,6 +489,23 @@ test('content that legacy sent one user alone is his, wherever else it turns up'
   expect(verdicts()).toEqual(['contaminated']);
 });
 
+// The fault: of each text the first 256 characters counted, which templates have in common.
+test('his own report is his, however much of it stands in everybody’s', () => {
+  const head = '<p>Thank you for being with us.</p>'.repeat(10);
+  const report = (about: string) => ({ type: 'report', html: `${head}${about}` });
+  const { join, pass, whats } = judged();
+  const users = ['ann', 'bob', 'carl'].map(id => join(id));
+  for (let n = 0; n < 13; n += 1) users[n % 3]?.both(report(`number ${n}`.padEnd(20 + n)));
+  pass(1_000);
+  users[0]?.both(report('Dear Ann, your balance is 1,234'));
+  users[1]?.say('candidate', report('Dear Bob, your balance is 9,876'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([]);
+  users[1]?.say('candidate', report('Dear Ann, your balance is 1,234'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['fingerprint candidate bob']);
+});
+
 // What legacy sent the wrong user was taken for that one's: the candidate, which sent it to the right one, was accused.
 test('what says itself whose it is, legacy’s mistake makes nobody else’s', () => {
   const { users, pass, whats } = withNotes();
@@ -645,6 +662,31 @@ test('where legacy’s addresses do not fit its users, they prove nothing and no
   pass(2 * WINDOW_MS);
   expect(whats()).toHaveLength(before);
   expect(verdicts().at(-1)).toBe('extra');
+});
+
+// The fault: any reload had everybody's addresses taken for others' again, and a candidate that was first rolled back.
+test('a configuration that is read again does not forget that names do not fit; names that do are seen to', () => {
+  const { join, pass, skip, whats, watch } = judged();
+  const users = Array.from({ length: 20 }, (_, n) => join(`u-${n}`));
+  const event = (name: string, n: number, run: number) =>
+    step(`run${run}`, `t${n}`, { userId: `${name}${n}` });
+  const mismatch = () => watch.books().get('events')?.identityMismatch;
+  for (let run = 0; run < 50; run += 1)
+    for (const [n, user] of users.entries()) user.both(event('user_', n, run));
+  skip(11 * 60_000);
+  expect(mismatch()).toBe(true);
+  watch.setRules('events', DEFAULT_ISOLATION);
+  expect(mismatch()).toBe(true);
+  const before = whats().length;
+  users[3]?.say('candidate', event('user_', 3, 90));
+  pass(200);
+  users[3]?.say('legacy', event('user_', 3, 90));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toHaveLength(before);
+  for (let run = 100; run < 150; run += 1)
+    for (const [n, user] of users.entries()) user.both(event('u-', n, run));
+  pass(HOLD_MS);
+  expect(mismatch()).toBe(false);
 });
 
 test('one user who has legacy say other names, by whatever way, takes nobody else’s protection away', () => {

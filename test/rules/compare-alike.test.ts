@@ -93,13 +93,23 @@ test.each<[string, Allowance, unknown, unknown]>([
   expect(found).toMatchObject({ differences: [], stopped: null, isAlike: false });
 });
 
+test('a content’s print is of all of it, or there is none', () => {
+  const plan = compileRules(DEFAULT_RULES).planOf('x');
+  const text = (end: string) => ({ html: `${'a'.repeat(300)}${end}` });
+  expect(contentPrint(plan, text('17'))).not.toEqual(contentPrint(plan, text('42')));
+  const rows = (end: number) => ({ rows: [...Array(3_000).keys(), end] });
+  expect(contentPrint(plan, rows(17))).not.toEqual(contentPrint(plan, rows(42)));
+  expect(contentPrint(plan, { rows: [...Array(200_000).keys()] })).toBeNull();
+});
+
 test('contents that differ in a few characters, or in where they stand, have prints of their own in both halves', () => {
   const plan = compileRules(DEFAULT_RULES).planOf('x');
   const halves = { high: new Set<number>(), low: new Set<number>() };
   const add = (value: unknown) => {
-    const { high, low } = contentPrint(plan, value);
-    halves.high.add(high);
-    halves.low.add(low);
+    const print = contentPrint(plan, value);
+    if (print === null) throw new Error('it has none');
+    halves.high.add(print.high);
+    halves.low.add(print.low);
   };
   const COUNT = 20_000;
   for (let nth = 0; nth < COUNT; nth += 1) {

@@ -49,6 +49,7 @@ export function quoted(text: string): string {
  */
 export function fingerprint(plan: TypePlan, value: unknown): number {
   isExact = false;
+  longest = MOST_CHARACTERS;
   left = MOST_VALUES;
   return hashOfEvent(plan, value);
 }
@@ -60,6 +61,7 @@ export function fingerprint(plan: TypePlan, value: unknown): number {
  */
 export function exactPrint(plan: TypePlan, value: unknown): number | null {
   isExact = true;
+  longest = Number.POSITIVE_INFINITY;
   isPartial = false;
   left = MOST_EXACT_VALUES;
   const hash = hashOfEvent(plan, value);
@@ -67,19 +69,25 @@ export function exactPrint(plan: TypePlan, value: unknown): number | null {
 }
 
 /**
- * 60 bits in two halves, for whoever looks among the events of everybody: among 100,000 of them another
- * one has the same by chance with odds of one in ten million million.
+ * As `fingerprint`, of all that an event says: 60 bits in two halves, for whoever looks among the events of everybody.
+ * Among 100,000 of them another one has the same by chance with odds of one in ten million million. Null: too large or
+ * too deep for it.
  */
 export function contentPrint(
   plan: TypePlan,
   value: unknown,
-): { readonly high: number; readonly low: number } {
-  const high = fingerprint(plan, value);
-  return { high, low: low || 1 };
+): { readonly high: number; readonly low: number } | null {
+  isExact = false;
+  longest = Number.POSITIVE_INFINITY;
+  isPartial = false;
+  left = MOST_EXACT_VALUES;
+  const high = hashOfEvent(plan, value);
+  return left < 0 || isPartial ? null : { high, low: low || 1 };
 }
 
-/** Of the call under way: all of every text, how many values may still be looked at, what was met. */
+/** Of the call under way: nothing is left out, how much of a text and how many values are looked at, what was met. */
 let isExact = false;
+let longest = MOST_CHARACTERS;
 let left = 0;
 let isPartial = false;
 /** The other half of what was hashed last: two hashes of one walk, since reading the texts is most of it. */
@@ -201,7 +209,7 @@ function numberHash(value: number): number {
  */
 function textHash(text: string): number {
   const { length } = text;
-  const end = isExact ? length : Math.min(length, MOST_CHARACTERS);
+  const end = Math.min(length, longest);
   let a = 0x811c9dc5 ^ length;
   let b = 0x01000193;
   let c = 0x9e3779b9 | 0;
