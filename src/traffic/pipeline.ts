@@ -5,7 +5,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { isWrite } from '../wire/http-method.ts';
-import { isQueued, wasCutShort } from './answer.ts';
+import { isQueued, isUnderWay, wasCutShort } from './answer.ts';
 import { hasBody } from './held-body.ts';
 import type { Member } from './roll.ts';
 
@@ -29,7 +29,7 @@ export class Pipeline implements Member {
   place = -1;
   readonly #socket: Socket;
   readonly #waiting: Due[] = [];
-  #open = 0;
+  readonly #open = new Set<ServerResponse>();
   /** What is open may change something: nothing else is open beside it (RFC 9112 9.3.2). */
   #isWriteOpen = false;
   /** Nothing is read: there is enough that waits. */
@@ -37,7 +37,7 @@ export class Pipeline implements Member {
   #last: ServerResponse | null = null;
   #isOver = false;
   #isDraining = false;
-  /** Another protocol is spoken there: it has owners of its own. */
+  /** It has other owners: another protocol is spoken there, or was asked for. */
   #isHandedOver = false;
   /** Bytes that had come with the last request, BUSY while some of it is missing: more are of the next one. */
   #wholeAt = BUSY;
@@ -63,7 +63,7 @@ export class Pipeline implements Member {
     if (isQueued(response)) response.once('socket', onTurn);
     this.#waiting.push({ response, begin });
     this.#beginNext();
-    if (this.#isHeld || this.#open + this.#waiting.length <= MOST_OPEN) return;
+    if (this.#isHeld || this.#open.size + this.#waiting.length <= MOST_OPEN) return;
     this.#isHeld = true;
     // Whoever reads a request's body sets the whole connection going.
     this.#socket.on('resume', this.#hold);
@@ -83,8 +83,16 @@ export class Pipeline implements Member {
     if (this.#last !== null) this.#closeBehind(this.#last);
   }
 
+  /**
+   * Another protocol was asked for. With that node:http takes its own listeners off, whatever it still has to answer:
+   * nothing else would tell an answer that there is room for more of it, or any of them that their client has left.
+   */
   handOver(): void {
     this.#isHandedOver = true;
+    if (!isUnderWay(this.#last)) return;
+    this.#socket.on('drain', this.#onDrain).prependOnceListener('close', this.#onGone);
+    // Only who reads on notices. What comes is no request any more, and the end of it is the client's leaving.
+    this.#socket.on('end', () => this.#socket.end()).resume();
   }
 
   /**
@@ -95,7 +103,7 @@ export class Pipeline implements Member {
    */
   get idleSinceMs(): number {
     const isSilent = this.#socket.bytesRead - this.#wholeAt <= EMPTY_LINE;
-    const isIdle = this.#open === 0 && this.#wholeAt !== BUSY && isSilent;
+    const isIdle = this.#open.size === 0 && this.#wholeAt !== BUSY && isSilent;
     // What was refused there, and is no answer to a request, closes it by itself.
     const isOver = this.#isHandedOver || this.#socket.writableEnded || this.#socket.destroyed;
     return isIdle && !isOver ? this.#answeredAtMs : Number.POSITIVE_INFINITY;
@@ -138,30 +146,44 @@ export class Pipeline implements Member {
   #beginNext(): void {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
       const writes = isWrite(next.response.req.method ?? '');
-      const mayBeOpenBeside = !writes && !this.#isWriteOpen && this.#open < MOST_OPEN;
-      if (this.#open > 0 && !mayBeOpenBeside) return;
+      const mayBeOpenBeside = !writes && !this.#isWriteOpen && this.#open.size < MOST_OPEN;
+      if (this.#open.size > 0 && !mayBeOpenBeside) return;
       this.#waiting.shift();
-      this.#open += 1;
+      const { response, begin } = next;
+      this.#open.add(response);
       this.#isWriteOpen = writes;
-      next.response.once('close', this.#onClose);
-      next.begin();
+      response.once('close', () => this.#onClose(response));
+      begin();
     }
   }
 
   readonly #hold = (): void => void this.#socket.pause();
 
-  readonly #onClose = (): void => {
-    this.#open -= 1;
+  readonly #onDrain = (): void => {
+    for (const response of this.#open) {
+      if (response.socket === this.#socket) response.emit('drain');
+    }
+  };
+
+  readonly #onGone = (): void => {
+    for (const response of this.#open) {
+      response.req.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }));
+      response.destroy();
+    }
+  };
+
+  #onClose(response: ServerResponse): void {
+    this.#open.delete(response);
     this.#answeredAtMs = performance.now();
     // node:http answers what it has read, even if it may not be sent any more.
     if (!this.#socket.writable || wasCutShort(this.#socket)) this.#waiting.length = 0;
     this.#beginNext();
-    if (!this.#isHeld || this.#open + this.#waiting.length > MOST_OPEN) return;
+    if (!this.#isHeld || this.#open.size + this.#waiting.length > MOST_OPEN) return;
     this.#isHeld = false;
     this.#socket.off('resume', this.#hold);
     // Of the last one that was read, some may be missing.
     this.#socket.resume();
-  };
+  }
 }
 
 /**

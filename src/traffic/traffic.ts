@@ -317,8 +317,8 @@ export class Traffic implements TrafficView {
   }
 
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
-    if (wasRefused(socket)) return;
     this.#pipelines.get(socket)?.handOver();
+    if (wasRefused(socket)) return;
     // No protocol can change while answers in the old one are due (RFC 9110 7.8).
     if (isUnderWay(this.#lastAnswer(socket))) this.#refuseUpgrade(request, socket, 'bad-upgrade');
     else if (this.#heldWebSockets >= this.#context.limits.maxSessions)
@@ -395,7 +395,10 @@ export class Traffic implements TrafficView {
       this.#open(request, socket as net.Socket, head),
     );
     // No tunnels here (RFC 9110 9.3.6).
-    server.on('connect', (_request, socket) => this.#turnAway(socket, 'method'));
+    server.on('connect', (_request, socket) => {
+      this.#pipelines.get(socket)?.handOver();
+      this.#turnAway(socket, 'method');
+    });
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
       this.#turnAway(socket, 'bad-request', CLIENT_ERROR_STATUS[error.code ?? '']);

@@ -275,6 +275,53 @@ describe.each(LANES)('%s', (_lane, path) => {
     expect(end.text).toMatch(/\r\n\r\nmineHTTP\/1\.1 400 .*"code":"bad-upgrade"/s);
     expect(service.connections).toHaveLength(1);
   });
+
+  describe.each([
+    ['an upgrade', upgradeRequest(), 400],
+    ['a CONNECT', 'CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n', 405],
+  ])('27: behind %s', (_asked, last, status) => {
+    /** Of what is more than any socket holds, written as fast as it is read. */
+    const answerOf = (bytes: number) => Buffer.from(ok('x'.repeat(bytes)));
+
+    /** The fault: nobody told the answer that its connection takes more; it stood still for ever. */
+    test('an answer that is due comes whole, then the refusal', async () => {
+      const { service, client } = await line();
+      const end = await client();
+      end.write(get(path) + last);
+      (await asked(service)).write(answerOf(4_000_000));
+      await gone(end);
+      expect(end.text).toMatch(new RegExp(`x{100}HTTP/1\\.1 ${status} `));
+      expect(end.text.match(/x/g)?.length).toBeGreaterThanOrEqual(4_000_000);
+    });
+
+    /** The fault: those that had not had their turn were never told, and kept their services for ever. */
+    test('answers that are due do not outlive their client', async () => {
+      const { service, client, front } = await line();
+      const end = await client();
+      const user = (n: number) => get(path, `Authorization: ${n}\r\n`);
+      // The third shares its connection to the service with the second, where it has one of its own.
+      end.write(user(1) + user(2) + user(2) + last);
+      for (const upstream of [await asked(service), await asked(service)])
+        upstream.write(answerOf(8_000_000).subarray(0, 4_000_000));
+      await end.has('\r\n\r\nxxxx');
+      end.socket.resetAndDestroy();
+      await until('the services are let go', () => service.connections.every(isGone));
+      const open = [...front.traffic.counters()].map(({ counters }) => counters.answersOpen);
+      expect(open.filter(count => count > 0)).toEqual([]);
+      expect(front.reports.filter(r => r.what === 'internal')).toEqual([]);
+    });
+
+    test('the end of its side is a client’s leaving, as without it', async () => {
+      const { service, client } = await line();
+      const end = await client();
+      end.write(get(path) + last + 'x'.repeat(200_000));
+      const upstream = await asked(service);
+      end.socket.end();
+      await until('the service is let go', () => isGone(upstream));
+      await gone(end);
+      expect(end.text).toBe('');
+    });
+  });
 });
 
 test('27: a write behind one that is under way waits for it when the bypass is engaged between them', async () => {
