@@ -85,9 +85,13 @@ export function refuseBehind(
 ): void {
   refused.set(socket, 'behind');
   if (!isUnderWay(answer)) return refuseSocket(socket, code, status);
+  // Given up before its turn, it is the end of the connection.
+  if (answer.destroyed) return;
   // The request that it answers has come whole: what is refused is another one, behind it.
   if (answer.req.complete || answer.writableEnded) {
-    answer.once('close', () => refuseSocket(socket, code, status));
+    answer.once('close', () => {
+      if (!isUnderWay(answer)) refuseSocket(socket, code, status);
+    });
   } else if (!answer.headersSent && answer.socket === socket) {
     refuseSocket(socket, code, status);
   } else {
@@ -96,9 +100,13 @@ export function refuseBehind(
   }
 }
 
-/** True until the last byte of an answer has been handed to its connection. */
+/**
+ * True until the last byte of an answer has been handed to its connection. One that was given up before its turn is
+ * due for ever: those before it may be under way.
+ */
 export function isUnderWay(answer: ServerResponse | null): answer is ServerResponse {
-  return answer !== null && !answer.writableFinished && !answer.destroyed;
+  if (answer === null || answer.writableFinished) return false;
+  return !answer.destroyed || isQueued(answer);
 }
 
 /** True for an answer whose turn has not come: one before it is under way on the same connection (pipelining). */

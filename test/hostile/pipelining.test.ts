@@ -97,7 +97,7 @@ describe.each(LANES)('%s', (_lane, path) => {
     const end = await client();
     const user = (n: number) => get(`${path}/${n}`, `Authorization: ${n}\r\n`);
     end.write(user(1) + user(2));
-    return { front, end, first: await asked(service), second: await asked(service) };
+    return { service, front, end, first: await asked(service), second: await asked(service) };
   };
 
   /** The fault: on connections of their own to the service they all ran at once, writes as well. */
@@ -320,6 +320,38 @@ describe.each(LANES)('%s', (_lane, path) => {
       await until('the service is let go', () => isGone(upstream));
       await gone(end);
       expect(end.text).toBe('');
+    });
+  });
+
+  /** The fault: it was refused in the middle of the answer before that, or a WebSocket was opened there. */
+  describe.each([
+    ['garbage', 'garbage\r\n\r\n'],
+    ['an upgrade', upgradeRequest()],
+    ['a CONNECT', 'CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n'],
+  ])('27: %s behind an answer that breaks off before its turn is not answered', (_what, bad) => {
+    test.each(['before', 'after'])('which it does %s that comes', async when => {
+      const { front, end, first, second, service } = await two();
+      const failures = (count: number) =>
+        until(
+          'it is counted',
+          () => front.reports.filter(r => r.kind === 'failed').length === count,
+        );
+      first.write('HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf');
+      await end.has('half');
+      second.write('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf');
+      await until('it is read', () => onTheWay(second, 'out') === 0);
+      if (when === 'after') {
+        end.write(bad);
+        await failures(1);
+      }
+      second.socket.end();
+      await failures(when === 'after' ? 2 : 1);
+      if (when === 'before') end.write(bad);
+      await failures(2);
+      first.write('rest');
+      await gone(end);
+      expect(end.text).toMatch(/\r\n\r\nhalfrest$/);
+      expect(service.connections).toHaveLength(2);
     });
   });
 });
