@@ -177,15 +177,12 @@ export class Rollbacks {
   /** Another process has said something: its sessions are moved there, and those that are open here, here. */
   follow(before: LatchBook): void {
     const { book, held } = this.latch;
-    const isFresh = (name: string) => {
-      const now = latchOn(book, name);
-      return now !== null && now !== latchOn(before, name);
-    };
     this.#options.logger.warn({ held }, 'another process changed the latch');
-    const fresh = this.#named(undefined).filter(isFresh);
-    if (fresh.length > 0) {
-      const sever = fresh.some(name => this.latch.on(name) === 'severed');
-      const { progress, paceMs } = this.#begin({ has: isFresh }, sever);
+    for (const state of ['severed', 'latched'] as const) {
+      const isFresh = (name: string) =>
+        latchOn(book, name) === state && latchOn(before, name) !== state;
+      if (!this.#named(undefined).some(isFresh)) continue;
+      const { progress, paceMs } = this.#begin({ has: isFresh }, state === 'severed');
       endInTime(progress, paceMs);
     }
     void this.#options.traffic()?.reconsider();

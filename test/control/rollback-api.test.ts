@@ -315,6 +315,21 @@ test('severed, the candidate is shown nothing, and writes go to legacy alone', a
   expect(op.traffic.rollbacks).toMatchObject([{ sever: true }]);
 });
 
+// The fault: heard together with a rollback that severs, one that does not cost its routes the candidate as well.
+test('of what another process has said each route is severed as that says', async () => {
+  const { latch } = op.rollbacks;
+  latch.onFollowed(before => op.rollbacks.follow(before));
+  const other = await Latch.open(op.stateDir);
+  await other.hold('severed', { scope: 'events', reason, by: 'operator' }).written;
+  await other.hold('latched', { scope: 'api', reason, by: 'operator' }).written;
+  await latch.follow();
+  await until('both are heard', () => op.traffic.rollbacks.length === 2);
+  expect(op.traffic.rollbacks).toMatchObject([
+    { routes: ['events'], sever: true },
+    { routes: ['api'], sever: false },
+  ]);
+});
+
 test('from complete it must be asked for twice', async () => {
   await op.write('events.json', flagsFor('events', 'complete'));
   await until(
