@@ -177,7 +177,8 @@ function statusText(routes: readonly RouteIsolation[]): string {
   for (const { route, sides } of routes) {
     for (const side of ['legacy', 'candidate'] as const) {
       const { uninspectable, crowded, inDoubt } = sides[side];
-      const what = 'name others in doubt: asked for unreadably, or what legacy called unchanged';
+      const what =
+        'name others in doubt: asked for unreadably, or legacy called it unchanged or was not heard';
       if (inDoubt > 0) lines.push(plain(`${route}: ${inDoubt} of ${side} ${what}`));
       for (const [because, count] of Object.entries(uninspectable))
         lines.push(`${plain(route)}: ${count} of ${side} not looked into, ${because}`);

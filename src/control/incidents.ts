@@ -126,6 +126,7 @@ export class Incidents {
   contaminated(found: Contamination): void {
     const isAtOnce = found.rule === 'routing' || found.rule === 'marker';
     const prevented = isAtOnce ? this.#take(keyOf(found)) : null;
+    if (found.inDoubt) return;
     // Nobody's fault alone.
     if (found.onBoth) this.#share(found, prevented !== null);
     else this.#act(found, prevented?.outcome ?? null);

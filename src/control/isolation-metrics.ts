@@ -34,7 +34,7 @@ export function isolationMetrics(
   });
   new Counter({
     name: 'cutover_isolation_in_doubt_total',
-    help: 'What names another user, and may have been asked for in what can not be read, or be what legacy only called unchanged: no reason to roll back.',
+    help: 'What names another user, and may have been asked for in what can not be read, or be what legacy only called unchanged, or was not heard to send: no reason to roll back.',
     labelNames: ['route'],
     registers,
     collect() {

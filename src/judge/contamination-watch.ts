@@ -45,6 +45,8 @@ export interface Held {
   readonly contamination: Contamination;
   /** ms of `now`. */
   readonly dueAt: number;
+  /** That the other service has not sent the same proves nothing: asked when it is due. */
+  readonly isInDoubt: () => boolean;
 }
 
 /** An event with identifiers that nobody has yet. */
@@ -64,6 +66,8 @@ export interface RouteWatch {
    * latest one last: it may well do so again.
    */
   readonly legacyNames: Map<string, number>;
+  /** The same for those in which both have named the same other, since the start. */
+  readonly bothName: Map<string, number>;
   readonly books: IsolationBooks;
 }
 
@@ -126,7 +130,8 @@ export class ContaminationWatch {
       const fit = new IdentityFit(this.#options.mismatched?.includes(route));
       const personal = new PersonalTypes();
       const books = { ...emptyIsolationBooks(), identityMismatch: fit.isMismatch };
-      this.#routes.set(route, { isolation, fit, personal, legacyNames: new Map(), books });
+      const places = { legacyNames: new Map(), bothName: new Map() };
+      this.#routes.set(route, { isolation, fit, personal, ...places, books });
     } else {
       known.isolation = isolation;
       known.fit = new IdentityFit(known.books.identityMismatch);
@@ -196,16 +201,23 @@ export class ContaminationWatch {
     return this.#said.mayBeSaid(numberOf(user), text, this.now());
   }
 
+  isSaid(user: Hash64, text: string): boolean {
+    return this.#said.isSaid(numberOf(user), text, this.now());
+  }
+
   isAnothersWord(user: Hash64, text: string): boolean {
     return this.#said.isAnothers(numberOf(user), text, this.now());
   }
 
   tell(contamination: Contamination): void {
-    const { route, side, rule, onBoth } = contamination;
-    const books = this.#routes.get(route)?.books.sides[side];
-    if (books !== undefined) {
+    const { route, side, rule, onBoth, inDoubt } = contamination;
+    const known = this.#routes.get(route);
+    if (known !== undefined) {
+      const books = known.books.sides[side];
       if (onBoth) books.onBoth += 1;
+      else if (inDoubt) books.inDoubt += 1;
       else books.contaminated[rule] += 1;
+      if (onBoth) setLatest(known.bothName, placeOf(contamination), this.now());
     }
     this.#options.onContamination(contamination);
   }
@@ -216,19 +228,39 @@ export class ContaminationWatch {
     if (names !== undefined) setLatest(names, placeOf(contamination), this.now());
   }
 
-  /** `mayEcho`: it may be what a client has said, which both services repeat in their time. */
-  hold(contamination: Contamination, mayEcho: boolean): Held {
-    const { route, side, at } = contamination;
-    const names = this.#routes.get(route)?.legacyNames;
+  /**
+   * Does anything say that an address of the candidate's may be both services', where legacy itself can not: a place
+   * in which it names others, or both have, or a client's words (`isSaid`)?
+   */
+  isSpokenFor(contamination: Contamination, isSaid: boolean): boolean {
+    const { route, side, rule } = contamination;
+    if (side !== 'candidate' || rule !== 'routing') return false;
+    const isShared = this.#routes.get(route)?.bothName.has(placeOf(contamination)) === true;
+    return isSaid || isShared || this.#isUsual(contamination);
+  }
+
+  #isUsual(contamination: Contamination): boolean {
+    const names = this.#routes.get(contamination.route)?.legacyNames;
+    return this.now() - (names?.get(placeOf(contamination)) ?? -PLACE_MS) < PLACE_MS;
+  }
+
+  /**
+   * `mayEcho`: it may be what a client has said, which both services repeat in their time. `isInDoubt`: see `Held`.
+   */
+  hold(
+    contamination: Contamination,
+    mayEcho: boolean,
+    isInDoubt: Held['isInDoubt'] = () => false,
+  ): Held {
+    const { side, at } = contamination;
     const now = this.now();
-    const isUsual = now - (names?.get(placeOf(contamination)) ?? -PLACE_MS) < PLACE_MS;
-    const isKnown = side === 'candidate' && (isUsual || mayEcho);
+    const isKnown = side === 'candidate' && (mayEcho || this.#isUsual(contamination));
     // It has waited for its batch, as the other's does. Of a judge that is behind nobody knows how long.
     const waitedMs = Math.min(FLUSH_MS, this.sentAt - at);
     const [queue, ms] = isKnown
       ? [this.#longer, this.#options.windowMs]
       : [this.#briefly, HOLD_MS - waitedMs];
-    const held = { contamination, dueAt: now + ms };
+    const held = { contamination, dueAt: now + ms, isInDoubt };
     queue.add(held);
     if (queue.size > MOST_HELD) {
       const [oldest] = queue as Iterable<Held>;
@@ -258,7 +290,9 @@ export class ContaminationWatch {
     const { rule, route } = held.contamination;
     // By what has come since it was found, addresses prove nothing on this route.
     const isMismatch = this.#routes.get(route)?.books.identityMismatch === true;
-    if (isHeld && !(rule === 'routing' && isMismatch)) this.tell({ ...held.contamination, onBoth });
+    if (!isHeld || (rule === 'routing' && isMismatch)) return;
+    if (!onBoth && held.isInDoubt()) this.tell({ ...held.contamination, inDoubt: true });
+    else this.tell({ ...held.contamination, onBoth });
   }
 
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */

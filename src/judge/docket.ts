@@ -50,6 +50,8 @@ const MOST_ANSWERS = 2_000;
 
 /** A shorter tag may be a count of versions, which another's content has as well. */
 const LEAST_TAG = 16;
+/** A service that fails says nothing of what it would have answered (RFC 9110 15.6). */
+const LEAST_FAILURE = 500;
 
 /** By route, the rules in force for what begins from now on. */
 export type RouteRules = Readonly<Record<string, JudgedRoute>>;
@@ -269,6 +271,7 @@ export class Docket {
     this.#answers.delete(sample.id);
     const watch = known?.watch ?? this.#watchOf(sample);
     if (watch === null) return false;
+    watch.askOfLegacy(() => isHeard(sample.legacy, plain.legacy));
     const read = (side: Side) => {
       const value = saidIn(plain[side], pair[side].body);
       return { ...{ value, plain: plain[side] }, sample: sample[side] };
@@ -282,7 +285,8 @@ export class Docket {
     }
     // What both answered alike is no difference between them: an outbox names others. Of one that did not send it
     // again nobody knows.
-    if (said.legacy !== said.candidate) return pair.candidate.status !== 304;
+    const isInDoubt = watch.isInDoubt(said.candidate ?? '');
+    if (said.legacy !== said.candidate && !isInDoubt) return pair.candidate.status !== 304;
     const eventOf = (side: Side) =>
       this.#answerEvent(sample.route, read(side).value, sample[side].status);
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
@@ -292,6 +296,7 @@ export class Docket {
   #answered(facts: ExchangeFacts, side: Side, sample: AnswerSample, at: number): void {
     const watch = this.#answers.get(facts.id)?.watch ?? this.#watchOf(facts);
     if (watch === null) return;
+    watch.askOfLegacy(() => false);
     const plain = plainBody(sample, facts.method);
     const value = saidIn(plain, answerOf(sample, plain).body);
     const what = this.#lookInto(watch, facts, side, { plain, value, sample }, at, 'maybe');
@@ -372,6 +377,8 @@ export class Docket {
         : {
             isOthers: (candidate, legacy, byIdsAlone) =>
               watch.isOthers(candidate, legacy, candidate.at, byIdsAlone),
+            isInDoubt: ({ side, foreign, at }) =>
+              side === 'candidate' && watch.isInDoubt(foreign ?? '', at),
           }),
     });
     this.#streams.set(number, new JudgedStream(facts, pairing, this.#rulesOf(route), watch));
@@ -498,6 +505,11 @@ function legacySays(
   const tag = tagOf(legacy);
   if (tag !== null && tag.length >= LEAST_TAG && tag === tagOf(candidate)) return 'the-same';
   return primary === 'legacy' ? 'unchanged' : 'nothing';
+}
+
+/** Has legacy answered so that it is known whom it names? Not where it fails, or can not be read. */
+function isHeard({ status, end }: AnswerSample, plain: Buffer | null | undefined): boolean {
+  return end === 'complete' && status > 0 && status < LEAST_FAILURE && plain !== undefined;
 }
 
 /** Sessions of one user on one route share what is known of his ids; nobody anonymous shares anything. */

@@ -5,6 +5,7 @@ import type { CompiledRules } from '../rules/compare/compile.ts';
 import { ofSide, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import type { MessageForm } from '../rules/isolation/inspect.ts';
+import { TOGETHER_MS } from '../rules/pairing/beginning.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import type { Pairing } from '../rules/pairing/pairing.ts';
 import { OPCODE } from '../wire/frames.ts';
@@ -44,6 +45,8 @@ export class JudgedStream {
   /** Number of the latest opening of a leg. */
   #generation = 0;
   #lastGapAt = Number.NEGATIVE_INFINITY;
+  /** Up to when legacy's bytes were left out; infinite while they are. */
+  #legacyGapUntil = Number.NEGATIVE_INFINITY;
   /** Why the gap is that each side has, or will have next. */
   readonly #gapBy: Record<Side, GapBegan['because']> = {
     legacy: 'overload',
@@ -64,6 +67,7 @@ export class JudgedStream {
     this.pairing = pairing;
     this.#rules = rules;
     this.#watch = watch;
+    watch?.askOfLegacy(since => this.#isLegacyHeard(since));
   }
 
   legOpened({ side, time, messages, generation }: LegOpened): void {
@@ -71,6 +75,7 @@ export class JudgedStream {
     this.#messages[side] = messages;
     this.#openSince[side] = time;
     this.#gapBy[side] = 'overload';
+    if (side === 'legacy') this.#legacyGapUntil = Number.NEGATIVE_INFINITY;
     this.#generation = generation;
     if (this.#closed === side) this.#closed = null;
     this.pairing.legOpened(side, time);
@@ -120,6 +125,7 @@ export class JudgedStream {
     const reader = this.#readers[side];
     if (reader === null || reader.lost) return;
     this.#lastGapAt = Number.POSITIVE_INFINITY;
+    if (side === 'legacy') this.#legacyGapUntil = Number.POSITIVE_INFINITY;
     this.#gapBy[side] = because;
     this.pairing.lost(side, time, because);
     if (side === 'legacy') this.#twin?.lost(side, time, because);
@@ -153,6 +159,7 @@ export class JudgedStream {
   }
 
   end(time: number): void {
+    this.#openSince.legacy = Number.POSITIVE_INFINITY;
     this.pairing.end(time);
   }
 
@@ -166,6 +173,7 @@ export class JudgedStream {
   #gapIn(side: Side, time: number, leftOut: number): void {
     const because = this.#gapBy[side];
     this.#gapBy[side] = 'overload';
+    if (side === 'legacy') this.#legacyGapUntil = time;
     this.pairing.gap(side, time, because, leftOut);
     if (side === 'legacy') this.#twin?.gap(side, time, because);
   }
@@ -183,6 +191,14 @@ export class JudgedStream {
       this.pairing.event(side, value, this.#time, anothers, text, bytes);
       if (side === 'legacy') this.#twin?.event(side, value, this.#time, null, text, bytes);
     } else this.pairing.unjudged(side, decoded.because, this.#time);
+  }
+
+  /** A leg that was there only just before may have come too late for what the other one was sent. */
+  #isLegacyHeard(since: number): boolean {
+    const reader = this.#readers.legacy;
+    if (reader === null || reader.lost) return false;
+    const { legacy } = this.#openSince;
+    return Math.max(legacy + TOGETHER_MS, this.#legacyGapUntil, this.#heldUntil) < since;
   }
 
   #isOpen(side: Side): boolean {

@@ -50,6 +50,8 @@ export interface Found {
   readonly what: string;
   /** It may be what a client has said: both services repeat that, in their time. */
   readonly mayEcho?: boolean;
+  /** ... by what was heard, and not only for what was not. */
+  readonly isSaid?: boolean;
 }
 
 export class OwnedData {

@@ -43,6 +43,8 @@ interface Recent {
   /** Null where it was told at once. */
   readonly held: Held | null;
   readonly at: number;
+  /** It may be legacy's as well, and legacy was not heard since. */
+  readonly isInDoubt: () => boolean;
 }
 
 /** Of a stream, or of one request with its answers. */
@@ -61,6 +63,7 @@ export class StreamWatch {
     candidate: new Map(),
   };
   readonly #recentCount = { legacy: 0, candidate: 0 };
+  #isLegacyHeard: (since: number) => boolean = () => true;
 
   constructor(
     watch: ContaminationWatch,
@@ -74,6 +77,17 @@ export class StreamWatch {
     this.#recipient = new Recipient(facts.subject);
     this.#user = watch.user(facts.subject.id);
     this.#owned = new OwnedData(watch, route, rules, this.#user, namesOf(facts.subject));
+  }
+
+  /** `isHeard` is asked of a time: is all that legacy has sent him since then known here? */
+  askOfLegacy(isHeard: (since: number) => boolean): void {
+    this.#isLegacyHeard = isHeard;
+  }
+
+  /** May legacy have sent what `arrived` has found in the candidate's (of that time, of many)? It was not heard. */
+  isInDoubt(what: string, atMs?: number): boolean {
+    const alike = this.#recent.candidate.get(what) ?? [];
+    return alike.some(({ at, isInDoubt }) => (atMs === undefined || at === atMs) && isInDoubt());
   }
 
   /**
@@ -104,10 +118,10 @@ export class StreamWatch {
       return null;
     }
     if (found.rule === 'routing' && other === 'unchanged') {
-      this.#route.books.sides[side].inDoubt += 1;
+      this.#watch.tell({ ...contamination, inDoubt: true });
       return null;
     }
-    this.#tell(contamination, what, other === 'maybe', found.mayEcho);
+    this.#tell(contamination, what, other === 'maybe', found);
     return what;
   }
 
@@ -191,8 +205,10 @@ export class StreamWatch {
     const [first] = foreign;
     if (first === undefined || books.identityMismatch) return null;
     const what = JSON.stringify(namedIn(payload, foreign)).slice(0, MOST_NAMED);
-    const mayEcho = names.every(name => this.#watch.mayBeSaid(this.#user, name));
-    return { rule: 'routing', path: first.path, owner: nameIn(names[0] ?? ''), what, mayEcho };
+    const isSaid = names.every(name => this.#watch.isSaid(this.#user, name));
+    const mayEcho = isSaid || names.every(name => this.#watch.mayBeSaid(this.#user, name));
+    const owner = nameIn(names[0] ?? '');
+    return { rule: 'routing', path: first.path, owner, what, mayEcho, isSaid };
   }
 
   #contamination(side: Side, found: Found, eventType: string, at: number): Contamination {
@@ -205,7 +221,12 @@ export class StreamWatch {
     };
   }
 
-  #tell(contamination: Contamination, what: string, mayBoth: boolean, mayEcho = false): void {
+  #tell(
+    contamination: Contamination,
+    what: string,
+    mayBoth: boolean,
+    { mayEcho = false, isSaid = false }: Pick<Found, 'mayEcho' | 'isSaid'> = {},
+  ): void {
     const { side, at } = contamination;
     // However it comes, and whichever was first: it does so.
     if (side === 'legacy') this.#watch.legacyNames(contamination);
@@ -215,9 +236,12 @@ export class StreamWatch {
       this.#watch.tell({ ...contamination, onBoth: true });
       return;
     }
-    const held = mayBoth ? this.#watch.hold(contamination, mayEcho) : null;
-    if (held === null) this.#watch.tell(contamination);
-    this.#remember(side, what, { held, at });
+    const isSpokenFor = this.#watch.isSpokenFor(contamination, isSaid);
+    const isInDoubt = () => isSpokenFor && !this.#isLegacyHeard(at);
+    const held = mayBoth ? this.#watch.hold(contamination, mayEcho, isInDoubt) : null;
+    if (held === null)
+      this.#watch.tell(isInDoubt() ? { ...contamination, inDoubt: true } : contamination);
+    this.#remember(side, what, { held, at, isInDoubt });
   }
 
   /** The first that the other side sent alike, in the time in which two events are one. */

@@ -119,6 +119,16 @@ test('what a lane prevented and the judge tells of is one incident', async () =>
   expect([...kept.counts]).toMatchObject([{ outcome: 'sanitized', count: 1 }]);
 });
 
+// The fault: what the judge would not accuse anybody of was acted upon seven seconds later, for want of its word.
+test('what proves nothing by the judge’s word is nobody’s incident, whatever a lane did about it', async () => {
+  const { kept, acted } = await incidents();
+  vi.useFakeTimers();
+  kept.prevented(prevented(), false);
+  kept.contaminated(found({ inDoubt: true }));
+  vi.advanceTimersByTime(60_000);
+  expect([acted, [...kept.counts]]).toEqual([[], []]);
+});
+
 test('what the judge has no copy of is acted upon at once, and what it does not tell of soon after', async () => {
   const { kept, acted } = await incidents();
   vi.useFakeTimers();

@@ -286,6 +286,104 @@ test('a leg that is alone is not waited for', () => {
   expect(whats()).toEqual(['routing candidate ann /userId']);
 });
 
+// The fault: where legacy's leg was not there, nothing spoke for an address that both services send, or that the client
+// himself had said, and everybody was taken back at once, to a legacy that restarted.
+test('where legacy is not heard, what it is known to send too, or a client has said, is in doubt and takes nobody back', () => {
+  const inDoubt = ({ watch }: ReturnType<typeof judged>) =>
+    watch.books().get('events')?.sides.candidate.inDoubt;
+  const alone = ({ whats }: ReturnType<typeof judged>) =>
+    whats().filter(what => !what.endsWith('on-both'));
+  const assigned = { type: 'assigned', run_id: 'run2', userId: 'bob' };
+  const known = judged();
+  known.join('ann').both({ ...assigned, run_id: 'run1' });
+  known.pass(1_000);
+  const eve = known.join('eve');
+  eve.stream.legClosed('legacy');
+  eve.say('candidate', assigned);
+  known.pass(2 * WINDOW_MS);
+  expect([alone(known), known.verdicts(), inDoubt(known)]).toEqual([[], ['unjudged'], 1]);
+  // Nor later, as long as legacy is not there to show that it does so no more.
+  known.pass(11 * 60_000);
+  eve.say('candidate', { ...assigned, run_id: 'run3' });
+  expect([alone(known), inDoubt(known)]).toEqual([[], 2]);
+  // Nothing speaks for another place; it is told at once.
+  eve.say('candidate', { type: 'assigned', run_id: 'run4', target_user_id: 'bob' });
+  expect(alone(known)).toEqual(['routing candidate eve /target_user_id']);
+
+  const said = judged();
+  const carl = said.join('carl');
+  carl.stream.legClosed('legacy');
+  carl.tells('{"type":"chat","data":{"userId":"bob"}}');
+  carl.say('candidate', { type: 'echo', run_id: 'run2', data: { userId: 'bob' } });
+  said.pass(2 * WINDOW_MS);
+  expect([alone(said), said.verdicts(), inDoubt(said)]).toEqual([[], ['unjudged'], 1]);
+  carl.say('candidate', { type: 'echo', run_id: 'run3', data: { userId: 'dora' } });
+  expect(alone(said)).toEqual(['routing candidate carl /data/userId']);
+});
+
+const HUSHED: readonly [string, (stream: ReturnType<ReturnType<typeof judged>['join']>) => void][] =
+  [
+    ['goes away', ({ stream }) => stream.legClosed('legacy')],
+    ['goes with its client', ({ stream }) => stream.close()],
+    ['waits for a client that does not read', ({ stream }) => stream.held(true)],
+  ];
+// The fault: one that had come just before was told a window later all the same.
+test.each(HUSHED)('... also where it %s before it can have sent the same', (_how, hush) => {
+  const { join, pass, whats, verdicts, watch } = judged();
+  join('ann').both({ type: 'assigned', run_id: 'run1', userId: 'bob' });
+  const eve = join('eve');
+  pass(1_000);
+  eve.say('candidate', { type: 'assigned', run_id: 'run2', userId: 'bob' });
+  eve.say('candidate', { type: 'notice', run_id: 'run3', userId: 'bob' });
+  hush(eve);
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'routing candidate eve /userId',
+  ]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+  expect(verdicts().filter(verdict => verdict === 'contaminated').length).toBeLessThan(2);
+});
+
+test('... and where its leg has only just come, and may have missed it', () => {
+  const { join, pass, whats, watch } = judged();
+  join('ann').both({ type: 'assigned', run_id: 'run1', userId: 'bob' });
+  const eve = join('eve', [], 'websocket', 0);
+  eve.say('candidate', { type: 'assigned', run_id: 'run2', userId: 'bob' });
+  pass(2_000);
+  eve.say('candidate', { type: 'assigned', run_id: 'run3', userId: 'bob' });
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'routing candidate eve /userId',
+  ]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+});
+
+// A client without a credential that says more than is heard is to hide nobody's leak.
+test('... but by what was not heard of somebody whom nobody knows, nothing is in doubt', () => {
+  const { join, floods, whats } = judged();
+  const eve = join('eve');
+  eve.stream.legClosed('legacy');
+  floods();
+  eve.say('candidate', { type: 'echo', run_id: 'run2', userId: 'bob' });
+  expect(whats()).toEqual(['routing candidate eve /userId']);
+});
+
+// In an event whose address proves nothing a thread does, as in any other.
+test('... and what it carries of another’s besides is told', () => {
+  const { join, pass, whats } = judged();
+  const [ann, eve] = [join('ann'), join('eve')];
+  ann.both(step('run1', 't1'), { type: 'assigned', run_id: 'run1', userId: 'bob' });
+  pass(1_000);
+  eve.say('candidate', step('run2', 't1', { type: 'assigned', userId: 'bob' }));
+  eve.stream.held(true);
+  pass(WINDOW_MS + 1_000);
+  eve.stream.held(false);
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'ledger candidate eve /thread_id',
+  ]);
+});
+
 test("legacy's own contamination is told, and as legacy's", () => {
   const { join, pass, whats } = judged();
   join('ann').say('legacy', step('run1', 't1', { userId: 'bob' }));
@@ -831,6 +929,34 @@ test('an answer that its client has is told of within 100 ms, though the other o
   expect(whats().slice(1)).toEqual([
     'routing candidate eve /data/target_user_id on-both',
     'routing legacy eve /data/target_user_id on-both',
+  ]);
+});
+
+// The fault: an answer of the candidate's, whose client has it, was told where legacy failed to answer.
+test('of an answer that legacy fails to give, an address that it is known to give is in doubt', () => {
+  const { ask, answered, pass, whats, verdicts, watch } = judged();
+  const [outbox, other] = [{ userId: 'bob' }, { target_user_id: 'bob' }].map(answer);
+  const failed = { ...answer(''), status: 0, end: 'failed', body: null } as const;
+  const inDoubt = () => watch.books().get('events')?.sides.candidate.inDoubt;
+  ask('ann', outbox as AnswerSample, outbox as AnswerSample);
+  const before = whats().length;
+  for (const isFirst of [true, false]) {
+    if (isFirst) answered('eve', 'candidate', outbox as AnswerSample);
+    ask('eve', failed, outbox as AnswerSample);
+    pass(2 * WINDOW_MS);
+  }
+  // There is no other one, ever.
+  answered('dora', 'candidate', outbox as AnswerSample);
+  pass(2 * WINDOW_MS);
+  expect([whats().slice(before), inDoubt()]).toEqual([[], 3]);
+  expect(verdicts()).not.toContain('contaminated');
+  // Legacy says that it is not for him; and nothing speaks for another place.
+  ask('carl', { ...answer({ error: 'no' }), status: 403 }, outbox as AnswerSample);
+  ask('carl', failed, other as AnswerSample);
+  pass(2 * WINDOW_MS);
+  expect(whats().slice(before)).toEqual([
+    'routing candidate carl /userId',
+    'routing candidate carl /target_user_id',
   ]);
 });
 

@@ -40,7 +40,8 @@ export function judged(
       windowMs: WINDOW_MS,
       now: () => now,
     },
-    onContamination: ({ rule, side, path, user, onBoth, owner, at }: Contamination) => {
+    onContamination: ({ rule, side, path, user, onBoth, inDoubt, owner, at }: Contamination) => {
+      if (inDoubt) return;
       const words = [rule, side, user, path, onBoth ? 'on-both' : ''];
       told.push({ what: words.filter(word => word !== '').join(' '), owner, ms: now - at });
     },

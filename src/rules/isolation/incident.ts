@@ -24,6 +24,8 @@ export interface Contamination {
   readonly eventType: string;
   /** Legacy sent the same to the same user, and the candidate too: reported apart, no reason to roll back. */
   readonly onBoth: boolean;
+  /** It may be legacy's as well, which was not heard: it proves nothing. */
+  readonly inDoubt?: true;
   /** To whom it came; whose it is by all that is known, null where nobody is. */
   readonly user: string;
   readonly owner: string | null;

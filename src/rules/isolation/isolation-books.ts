@@ -22,7 +22,8 @@ export interface SideIsolation {
   onBoth: number;
   /**
    * What names another and proves nothing: an identifier that its user may have asked for, in what nobody can read; an
-   * address in an answer that nobody was shown, where legacy only said that nothing has changed.
+   * address in an answer that nobody was shown, where legacy only said that nothing has changed; one that legacy is
+   * known to send too, or that a client has said, where legacy was not heard.
    */
   inDoubt: number;
   readonly crowded: Record<CrowdedBecause, number>;

@@ -79,7 +79,12 @@ export class SaidWords {
 
   /** May it come from what a client has said? */
   mayBeSaid(user: number, text: string, atMs: number): boolean {
-    if (this.isInDoubt(user, atMs) || this.#young.isMuch || this.#old.isMuch) return true;
+    return this.isSaid(user, text, atMs) || this.#young.isMuch || this.#old.isMuch;
+  }
+
+  /** Does it, by what was heard? Of himself also by what nobody could read. */
+  isSaid(user: number, text: string, atMs: number): boolean {
+    if (this.isInDoubt(user, atMs)) return true;
     return this.#has(wordsOf(text)) || this.isHis(user, text, atMs);
   }
 

@@ -62,6 +62,8 @@ export interface PairingOptions extends LedgerOptions {
    * only be like another's.
    */
   readonly isOthers?: (candidate: Pending, legacy: Pending | null, byIdsAlone: boolean) => boolean;
+  /** Asked about a `foreign` event that has no pair: may legacy have sent the same, which was not heard? */
+  readonly isInDoubt?: (event: Pending) => boolean;
 }
 
 /** One per session. All times are epoch milliseconds and never go back. */
@@ -546,8 +548,12 @@ export class Pairing {
 
   /** Of an event of the candidate's that has no pair. */
   #lookWhose(event: Pending, byIdsAlone: boolean): void {
-    if (event.foreign !== null) return;
+    if (this.#isForeign(event)) return;
     if (this.#options.isOthers?.(event, null, byIdsAlone) === true) event.foreign = OWNED;
+  }
+
+  #isForeign(event: Pending): boolean {
+    return event.foreign !== null && this.#options.isInDoubt?.(event) !== true;
   }
 
   #isOthers(candidate: Pending, legacy: Pending): boolean {
@@ -560,7 +566,7 @@ export class Pairing {
       ofSide(this.#givenUp, event.side).note(printOf(event), this.#now);
     }
     // Whose data it was is known, whatever else is not.
-    if (event.foreign !== null) this.#ledger.alone(event, 'contaminated', null);
+    if (this.#isForeign(event)) this.#ledger.alone(event, 'contaminated', null);
     else this.#ledger.alone(event, verdict, because);
     event.lane?.settle(this.#rest);
   }
