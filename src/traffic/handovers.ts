@@ -135,6 +135,8 @@ export class Handovers {
   /** One of many, which all are under way when the next bytes of any of them are read. */
   moveAtOnce(session: Session, to: Side): void {
     this.#note(session, true);
+    // It would go where it was to go before, if that were over before its turn.
+    this.#overlapping.delete(session);
     session.cutTo = to;
     this.#uncut.push(session);
     this.#sliceSoon();

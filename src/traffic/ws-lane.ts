@@ -447,11 +447,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     if (session.cause !== null || session.isLeaving) return;
     const { phase, wanted } = session.state;
     const isThere = session.leg.side === 'candidate';
-    if (!isThere && wanted !== 'candidate' && phase === 'steady') return;
+    if (!isThere && phase === 'steady') {
+      // At once: its time to go there, or to be dialled for, could come before its turn.
+      if (wanted === 'candidate') this.#handovers.cancel(session);
+      return;
+    }
     // In the middle of a move to the candidate as well: it stays, unless legacy has died.
     const isOnItsWay = phase !== 'steady' || (wanted ?? session.cutTo) === 'legacy';
     const isUnderWay = session.rollbacks.length > 0 && isOnItsWay;
-    if (isThere || phase !== 'steady') run.join(session);
+    run.join(session);
     // It goes as the first one said; what is decided for it is asked for when it is there.
     if (isUnderWay) return;
     // Again: it keeps its turn, or has a new one.

@@ -2,16 +2,23 @@
 // that it needs, and the tally says what became of it.
 import http from 'node:http';
 import net from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { RollbackProgress } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { Ear } from '../support/ear.ts';
-import { decisionFor, loadedConfig, type ProxyOptions, proxy } from '../support/proxy.ts';
+import {
+  decisionFor,
+  loadedConfig,
+  type ProxyOptions,
+  proxy,
+  type TestProxy,
+} from '../support/proxy.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const thing of open.splice(0).reverse()) await thing.close();
 });
 
@@ -669,6 +676,107 @@ test('a session that is stopped on its way to the candidate never gets there', a
   expect(progress.lastCandidateByteAt).toBeNull();
   expect(moved().map(({ side }) => side)).toEqual(['legacy']);
   expect(progress.sessions).toEqual({ ...NONE, affected: 1, inPlace: 1 });
+});
+
+describe('while legacy does not answer one of a route, and the rollback of that is not over', () => {
+  /**
+   * Route `events`, with a session of the candidate's for which legacy never answers, and `other`, for which it does.
+   */
+  async function halfSilent(options: Options = {}) {
+    const upgrades = new WebSocketServer({ noServer: true });
+    const server = http.createServer().on('upgrade', (request, socket, head) => {
+      socket.on('error', () => undefined);
+      if (!request.url?.startsWith('/other')) return;
+      upgrades.handleUpgrade(request, socket, head, () => undefined);
+    });
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    open.push({
+      close: () => {
+        for (const socket of upgrades.clients) socket.terminate();
+        server.closeAllConnections();
+        server.close();
+      },
+    });
+    const decisions: Record<string, Decision> = {
+      events: decisionFor('candidate'),
+      other: decisionFor('candidate'),
+    };
+    const up = await line({
+      ...{ second: false, legacyPort: (server.address() as net.AddressInfo).port },
+      routes: [ROUTE, { ...ROUTE, name: 'other', path: '/other' }],
+      upstream: { handshakeTimeoutMs: 120_000 },
+      decider: ({ name }) => ({ decision: decisions[name] as Decision, revision: 'test' }),
+      ...options,
+    });
+    const moved = () => up.front.reports.filter(({ kind }) => kind === 'moved');
+    const legs = upgrades.clients;
+    return { ...up, decisions, legs, moved };
+  }
+  /** Of `other` on the candidate. */
+  const candidates = ({ traffic }: TestProxy) => {
+    const all = [...traffic.counters()];
+    const found = all.find(({ route, side }) => route === 'other' && side === 'candidate');
+    return { ...{ sessionsOpen: 0, secondLegsOpen: 0 }, ...found?.counters };
+  };
+  /** What waits for its time is due, before what waits for the next turn of the loop. */
+  function setForward(): void {
+    const clock = performance.now.bind(performance);
+    const at = clock();
+    while (clock() < at + 10);
+    vi.spyOn(performance, 'now').mockImplementation(() => clock() + 6_000);
+  }
+
+  // The fault: in the turns until theirs came, those whose time was up went to the candidate, and were dialled for.
+  test('who was on the way to the candidate stays, though his time comes first', async () => {
+    const { front, candidate, decisions, legs, moved } = await halfSilent({
+      limits: { movesPerS: 1 },
+    });
+    decisions.other = decisionFor('legacy');
+    const clients = [await enter(front.port, '/other'), await enter(front.port, '/other')];
+    decisions.other = decisionFor('candidate');
+    await front.traffic.reconsider();
+    await until('one is dialled for', () => candidates(front).secondLegsOpen === 1);
+    const dialled = candidate.sockets.length;
+    const progress = await new Promise<RollbackProgress>(resolve => {
+      setImmediate(() => {
+        decisions.events = decisionFor('legacy');
+        decisions.other = decisionFor('legacy');
+        resolve(front.traffic.rollBack(new Set(['events', 'other'])));
+        setForward();
+      });
+    });
+    candidate.say(event(1));
+    for (const leg of legs) leg.send(event(2));
+    await until('legacy serves both', () => clients.every(({ read }) => read.includes(event(2))));
+    expect(clients.map(({ read }) => read)).toEqual([[event(2)], [event(2)]]);
+    expect(moved()).toEqual([]);
+    expect(candidate.sockets).toHaveLength(dialled);
+    expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
+  });
+
+  // The fault: those whose time was up stayed with the candidate, and nobody took them back.
+  test('who is on the way to the candidate because legacy died is taken back, though his time comes first', async () => {
+    const { front, decisions, legs, moved } = await halfSilent({
+      ...{ clients: 0, limits: { movesPerS: 10_000 } },
+    });
+    decisions.other = decisionFor('legacy');
+    const clients = await Promise.all(
+      Array.from({ length: 200 }, () => enter(front.port, '/other')),
+    );
+    decisions.other = decisionFor('candidate');
+    await front.traffic.reconsider();
+    await until('all are dialled for', () => candidates(front).secondLegsOpen === 200);
+    for (const leg of legs) leg.terminate();
+    await until('the first one has moved', () => moved().length > 0);
+    decisions.other = decisionFor('legacy');
+    const progress = front.traffic.rollBack(new Set(['other']));
+    setForward();
+    await over(progress);
+    await until('legacy has them', () => candidates(front).sessionsOpen === 0);
+    for (const leg of legs) leg.send(event(1));
+    const left = clients.filter(({ code }) => code === null);
+    await until('it serves all', () => left.every(({ read }) => read.length === 1));
+  });
 });
 
 test('60: a handshake that is under way with the candidate is waited for, and its session taken along', async () => {
