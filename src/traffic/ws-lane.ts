@@ -92,6 +92,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly #sweeper: NodeJS.Timeout;
   /** Counts changes of what decides. */
   #changes = 0;
+  /** Counts those of them for which all sessions are looked at, one after another. */
+  #visits = 0;
   readonly #rollbacks = new Set<RollbackRun>();
   readonly #held = new HeldRoom();
   /** Handshakes that are decided and not through, and what a rollback wants to know of their end. */
@@ -224,10 +226,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   #catchUp(session: Session): void {
     const runs = [...this.#rollbacks].filter(({ routes }) => routes.has(session.route));
-    const leaves =
-      runs.length === 0
-        ? [this.#reconsider(session)]
-        : runs.map(run => this.#rollBack(session, run));
+    // Whoever has no part in a rollback is none of its business.
+    const leaves = [...runs.map(run => this.#rollBack(session, run)), this.#reconsider(session)];
     if (leaves.includes('reconnect')) endForRestart(session);
   }
 
@@ -406,17 +406,19 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   /**
    * Asks for the decision of every open session anew: whoever is served by another side now moves as
-   * its route says, and what is compared with follows. Gives way to traffic often; a change in the
-   * middle of it begins it anew. What rollbacks do not hold any more they let go of first.
+   * its route says, and what is compared with follows. Gives way to traffic often; another change in the
+   * middle of it begins it anew, and a rollback does not stop it. What rollbacks do not hold any more they let go of
+   * first.
    */
   async reconsider(): Promise<void> {
     for (const rollback of this.#rollbacks) rollback.letGo();
     this.#changes += 1;
-    const run = this.#changes;
+    this.#visits += 1;
+    const visits = this.#visits;
     const visit = (session: Session): void => {
       if (this.#reconsider(session) === 'reconnect') this.#departures.add(session);
     };
-    await inSlices(this.sessions, visit, () => run === this.#changes);
+    await inSlices(this.sessions, visit, () => visits === this.#visits);
   }
 
   /**

@@ -680,14 +680,19 @@ test('a session that is stopped on its way to the candidate never gets there', a
 
 describe('while legacy does not answer one of a route, and the rollback of that is not over', () => {
   /**
-   * Route `events`, with a session of the candidate's for which legacy never answers, and `other`, for which it does.
+   * Route `events`, with a session of the candidate's for which legacy never answers, and `other`, for which it does,
+   * at once or by `waiting`.
    */
   async function halfSilent(options: Options = {}) {
     const upgrades = new WebSocketServer({ noServer: true });
+    const waiting: (() => void)[] = [];
+    const answers = { atOnce: true };
     const server = http.createServer().on('upgrade', (request, socket, head) => {
       socket.on('error', () => undefined);
       if (!request.url?.startsWith('/other')) return;
-      upgrades.handleUpgrade(request, socket, head, () => undefined);
+      const accept = () => upgrades.handleUpgrade(request, socket, head, () => undefined);
+      if (answers.atOnce) accept();
+      else waiting.push(accept);
     });
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
     open.push({
@@ -710,7 +715,7 @@ describe('while legacy does not answer one of a route, and the rollback of that 
     });
     const moved = () => up.front.reports.filter(({ kind }) => kind === 'moved');
     const legs = upgrades.clients;
-    return { ...up, decisions, legs, moved };
+    return { ...up, decisions, answers, waiting, legs, moved };
   }
   /** Of `other` on the candidate. */
   const candidates = ({ traffic }: TestProxy) => {
@@ -725,6 +730,55 @@ describe('while legacy does not answer one of a route, and the rollback of that 
     while (clock() < at + 10);
     vi.spyOn(performance, 'now').mockImplementation(() => clock() + 6_000);
   }
+  const standby = { side: 'legacy', role: 'standby' } as const;
+  const shadow = { side: 'candidate', role: 'shadow' } as const;
+
+  // The fault: the change was given up in the middle, and begun anew when the rollback was over.
+  test('a change of flags that is being carried out on another route goes on', async () => {
+    let isSlow = false;
+    const decisions = {
+      events: decisionFor('candidate'),
+      other: { ...decisionFor('candidate'), second: standby },
+    };
+    const { front, legs, moved } = await halfSilent({
+      decider: ({ name }) => {
+        // Longer than one slice of looking at what is open.
+        const until = performance.now() + (isSlow ? 1.5 : 0);
+        while (performance.now() < until);
+        return { decision: decisions[name as keyof typeof decisions], revision: 'test' };
+      },
+    });
+    await Promise.all(Array.from({ length: 10 }, () => enter(front.port, '/other')));
+    await until('all have a second leg', () => legs.size === 10);
+    isSlow = true;
+    Object.assign(decisions, { events: decisionFor('legacy'), other: decisionFor('legacy') });
+    void front.traffic.reconsider();
+    const progress = front.traffic.rollBack(ROUTES);
+    await until('all others have moved', () => moved().length === 10, 5_000);
+    expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
+  });
+
+  // The fault: what had changed for it besides was looked at when the rollback was over.
+  test('who is let in, and has no part in it, is looked at all the same', async () => {
+    const { front, candidate, decisions, answers, waiting, legs } = await halfSilent();
+    Object.assign(answers, { atOnce: false });
+    decisions.other = { ...decisionFor('legacy'), second: shadow };
+    const entering = enter(front.port, '/other');
+    await until('both services are asked', () => waiting.length + candidate.sockets.length === 3);
+    decisions.events = decisionFor('legacy');
+    decisions.other = decisionFor('legacy');
+    const progress = front.traffic.rollBack(new Set(['events', 'other']), { sever: true });
+    waiting[0]?.();
+    const client = await entering;
+    await until(
+      'the candidate hears it no more',
+      () => candidate.sockets[1]?.readyState === 3,
+      5_000,
+    );
+    expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
+    for (const leg of legs) leg.send(event(1));
+    await until('legacy serves it', () => client.read.length === 1);
+  });
 
   // The fault: in the turns until theirs came, those whose time was up went to the candidate, and were dialled for.
   test('who was on the way to the candidate stays, though his time comes first', async () => {
