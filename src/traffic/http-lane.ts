@@ -151,7 +151,8 @@ export class HttpLane {
     try {
       await this.#serve(incoming, response);
     } catch (error) {
-      if (incoming.destroyed && !incoming.complete) return void response.destroy();
+      if (response.destroyed || (incoming.destroyed && !incoming.complete))
+        return void response.destroy();
       const ids = idsOf(incoming);
       this.#options.logger.error({ ...ids, err: error }, 'a request could not be served');
       this.#refuse(response, 'internal', ids);

@@ -47,8 +47,18 @@ export function readRequest(
   return { target, headers, hop, ...idsOf(request) };
 }
 
+/**
+ * Of more fields than this, Node before 24 drops the last ones without a word, `Content-Length` and credentials among
+ * them, and reads the body as they said; later ones refuse the head by themselves.
+ */
+const MOST_FIELDS = 1_000;
+
 /** True if a head could be read in two ways, its target aside. */
-export function isAmbiguous({ httpVersion, rawHeaders }: IncomingMessage): boolean {
+export function isAmbiguous({
+  httpVersion,
+  rawHeaders,
+}: Pick<IncomingMessage, 'httpVersion' | 'rawHeaders'>): boolean {
+  if (rawHeaders.length >= 2 * MOST_FIELDS) return true;
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return true;
   const [host = '', ...more] = fieldValues(rawHeaders, 'host');
   // HTTP/1.0 may come without Host (RFC 9112 3.2); 1.1 may not, and nothing may come with two.

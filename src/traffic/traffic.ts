@@ -105,7 +105,11 @@ export class Traffic implements TrafficView {
     this.#server = this.#createServer();
     this.#uploads = new Uploads(
       () => this.#context.limits.stallMs,
-      ({ socket }) => this.#turnAway(socket, 'request-timeout'),
+      ({ socket }) => {
+        this.#turnAway(socket, 'request-timeout');
+        // A rest that comes yet must not complete what its client was told has failed, and may send again.
+        socket.pause();
+      },
     );
   }
 

@@ -1,5 +1,6 @@
 // Rows 9 to 14: heads that are malformed, too large, or name their host in two ways.
 import { describe, expect, test } from 'vitest';
+import { isAmbiguous } from '../../src/traffic/request.ts';
 import { asked, LANES, line, ok } from '../support/line.ts';
 import { until } from '../support/until.ts';
 
@@ -127,4 +128,13 @@ describe.each(LANES)('%s', (_lane, path) => {
     const upstream = await asked(service);
     expect(upstream.text).toMatch(/^GET \/\S+\?a HTTP\/1\.1\r\nhost: h:8080\r\n/i);
   });
+});
+
+// Node before 24 hands over the first 1,000 and keeps silent about the rest; this one refuses more by itself.
+test.each([
+  [998, false],
+  [999, true],
+])('11: Host and %i fields may be all that came: %s', (more, isRefused) => {
+  const rawHeaders = ['Host', 'h', ...Array.from({ length: more }, () => ['A', 'b']).flat()];
+  expect(isAmbiguous({ httpVersion: '1.1', rawHeaders })).toBe(isRefused);
 });

@@ -23,6 +23,18 @@ describe.each(LANES)('%s', (_lane, path) => {
     ]);
   });
 
+  // The fault: a client that had read the 408, and sends it all again, had it done twice.
+  test('a rest that comes behind the 408 is not handed on', async () => {
+    const { service, client } = await line(LIMITS);
+    const end = await client();
+    end.write(`${head}half`);
+    const upstream = await asked(service);
+    await end.has('"code":"request-timeout"');
+    end.write('and 6 more');
+    await until('the service is let go', () => upstream.ended || upstream.closed, 20_000);
+    expect(upstream.text).toMatch(/\r\n\r\nhalf$|\r\n4\r\nhalf\r\n$/);
+  });
+
   test('69: a body that comes a byte at a time is a 408, and one that is merely slow is not', async () => {
     const { service, client } = await line(LIMITS);
     const [drips, slow] = [await client(), await client()];

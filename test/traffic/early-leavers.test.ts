@@ -15,6 +15,24 @@ const CLIENTS = 20;
 /** Some tenths of a second for each of the threads that verify. */
 const ROUNDS = 400_000;
 
+const tokenOf = (user: string) =>
+  new SignJWT({ sub: user })
+    .setProtectedHeader({ alg: 'HS256' })
+    .setExpirationTime('1h')
+    .sign(SECRET);
+
+/** The threads are busy with something else: credentials have to wait. */
+function busyThreads() {
+  const busy = Promise.all(
+    Array.from({ length: 8 }, () => promisify(pbkdf2)('p', 's', ROUNDS, 64, 'sha512')),
+  );
+  let isBusy = true;
+  void busy.then(() => {
+    isBusy = false;
+  });
+  return { busy, isBusy: () => isBusy };
+}
+
 test('46: clients that leave before it is known who they are leave nothing open, on either side', async () => {
   const candidate = await rawServer();
   onTestFinished(() => candidate.close());
@@ -31,19 +49,9 @@ test('46: clients that leave before it is known who they are leave nothing open,
       revision: 'test',
     }),
   });
-  const token = await new SignJWT({ sub: 'user_1' })
-    .setProtectedHeader({ alg: 'HS256' })
-    .setExpirationTime('1h')
-    .sign(SECRET);
+  const token = await tokenOf('user_1');
   const clients = await Promise.all(Array.from({ length: CLIENTS }, client));
-  // The threads are busy with something else: credentials have to wait.
-  const busy = Promise.all(
-    Array.from({ length: 8 }, () => promisify(pbkdf2)('p', 's', ROUNDS, 64, 'sha512')),
-  );
-  let isBusy = true;
-  void busy.then(() => {
-    isBusy = false;
-  });
+  const { busy, isBusy } = busyThreads();
   for (const { socket } of clients)
     socket.write(`GET /events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${token}\r\n\r\n`);
   // Once this one is answered, those before it have been read as well.
@@ -52,7 +60,7 @@ test('46: clients that leave before it is known who they are leave nothing open,
   await marker.has('HTTP/1.1 400 ');
   for (const { socket } of clients) socket.resetAndDestroy();
   await until('all have left', () => clients.every(({ closed }) => closed));
-  expect(isBusy).toBe(true);
+  expect(isBusy()).toBe(true);
   await busy;
   await until('both services are let go', () =>
     [...service.connections, ...candidate.connections].every(c => c.ended || c.closed),
@@ -66,4 +74,31 @@ test('46: clients that leave before it is known who they are leave nothing open,
   stays.write(`GET /events HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${token}\r\n\r\n`);
   await until('he is shown to both', () => counters().some(c => c.streamsOpen === 1));
   expect(stays.closed).toBe(false);
+});
+
+// The fault: each was on record as a fault of the proxy's own.
+test('one that leaves behind a whole write, before it is known who it is, is nobody’s failure', async () => {
+  const { service, front, client } = await line({
+    routes: [{ name: 'api', path: '/api/*', protocol: 'http', writes: 'both' }],
+    identity: { sources: [{ from: 'bearer' }], verify: { secretFile: 'secret' } },
+    secrets: { ca: {}, identitySecret: SECRET },
+  });
+  const token = await tokenOf('user_1');
+  const [leaves, marker] = [await client(), await client()];
+  const { busy, isBusy } = busyThreads();
+  leaves.write(
+    `POST /api/x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${token}\r\nContent-Length: 2\r\n\r\nhi`,
+  );
+  marker.write('GET / HTTP/1.1\r\n\r\n');
+  await marker.has('HTTP/1.1 400 ');
+  leaves.socket.resetAndDestroy();
+  await until('it has left', () => leaves.closed);
+  expect(isBusy()).toBe(true);
+  await busy;
+  // Whoever is verified behind it is served.
+  const stays = await client();
+  stays.write(`GET /api/x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${token}\r\n\r\n`);
+  await until('it is served', () => service.connections.length === 1);
+  expect(front.logged.filter(text => text.includes('"level":50'))).toEqual([]);
+  expect(front.reports.filter(({ what }) => what === 'internal')).toEqual([]);
 });
