@@ -71,6 +71,8 @@ export interface RunningProxy {
   readonly rollbacks: Rollbacks;
   /** So far; can be asked for after its end. */
   secondLegsEnded(): Promise<readonly SecondLegsEnded[]>;
+  /** Sessions that went on without such a leg (`TrafficObserver.sessionKept`); can be asked for after its end, too. */
+  sessionsKept(): Promise<readonly SecondLegsEnded[]>;
   /** Rolls everything back, when there is neither admin port nor token. Never throws. */
   rollBackBySignal(): Promise<void>;
   /** Reads the configuration again. Never throws: a file that is refused changes nothing. */
@@ -225,6 +227,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       ...{ listen, flags: provider, traffic: lanes, judge, admin: adminOpen },
       ...{ rollbacks, rollBackBySignal, reload, drain, close },
       secondLegsEnded: () => metrics.secondLegsEnded(),
+      sessionsKept: () => metrics.sessionsKept(),
     };
 
     async function openAdmin(): Promise<string> {

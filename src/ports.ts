@@ -57,7 +57,7 @@ export type SecondLegEnd =
   | 'ended'
   | 'unwanted';
 
-/** How many second legs on that side ended so, sessions' and requests' that were shown. */
+/** How many second legs on that side ended so, sessions' and requests' that were shown; or how many sessions had one. */
 export interface SecondLegsEnded {
   readonly route: string;
   readonly side: Side;
@@ -93,6 +93,11 @@ export interface TrafficObserver {
   handoverCounted(counts: HandoverCounts): void;
   /** A second leg could not be had, or is over. */
   secondLegEnded(route: string, side: Side, role: SecondLeg['role'], end: SecondLegEnd): void;
+  /**
+   * A session is over that its primary kept, though a second leg on that side had ended so and its client had not
+   * left: once for each cause. What both services ended within seconds, after as many messages, is no such session.
+   */
+  sessionKept(route: string, side: Side, end: SecondLegEnd): void;
   /** A plain HTTP answer went out; `durationMs` from request to its last byte. */
   requestDone(route: string, side: Side, status: number, durationMs: number): void;
 }

@@ -52,6 +52,7 @@ export interface Metrics {
   /** Failures so far: by route, then by code of the error table. */
   failures(): Promise<ReadonlyMap<string, Readonly<Record<string, number>>>>;
   secondLegsEnded(): Promise<readonly SecondLegsEnded[]>;
+  sessionsKept(): Promise<readonly SecondLegsEnded[]>;
 }
 
 export interface MetricsSources {
@@ -132,6 +133,12 @@ export function createMetrics(sources: MetricsSources): Metrics {
     labelNames: ['route', 'side', 'role', 'cause'],
     registers,
   });
+  const kept = new Counter({
+    name: 'cutover_sessions_kept_total',
+    help: 'Sessions that their service kept though the other one refused, failed or ended its leg, by the side of that leg and cause.',
+    labelNames: ['route', 'side', 'cause'],
+    registers,
+  });
   const moved = new Counter({
     name: 'cutover_sessions_moved_total',
     help: 'Live sessions that went to another side and stayed open, by where to and how.',
@@ -172,15 +179,8 @@ export function createMetrics(sources: MetricsSources): Metrics {
       }
       return byRoute;
     },
-    async secondLegsEnded() {
-      const { values } = await secondLegs.get();
-      return values.map(({ labels, value }) => ({
-        route: String(labels.route),
-        side: labels.side as Side,
-        cause: labels.cause as SecondLegEnd,
-        count: value,
-      }));
-    },
+    secondLegsEnded: () => endsIn(secondLegs),
+    sessionsKept: () => endsIn(kept),
     observer: {
       sessionOpened(route, side, reason, handshakeMs) {
         opened.inc({ route, side, reason: Object.hasOwn(REASONS, reason) ? reason : 'other' });
@@ -206,12 +206,25 @@ export function createMetrics(sources: MetricsSources): Metrics {
       secondLegEnded(route, side, role, cause) {
         secondLegs.inc({ route, side, role, cause });
       },
+      sessionKept(route, side, cause) {
+        kept.inc({ route, side, cause });
+      },
       requestDone(route, side, status, durationMs) {
         requests.inc({ route, side, status: statusClass(status) });
         duration.observe({ route, side }, durationMs / 1_000);
       },
     },
   };
+}
+
+async function endsIn(counter: Counter): Promise<readonly SecondLegsEnded[]> {
+  const { values } = await counter.get();
+  return values.map(({ labels, value }) => ({
+    route: String(labels.route),
+    side: labels.side as Side,
+    cause: labels.cause as SecondLegEnd,
+    count: value,
+  }));
 }
 
 /** Registered codes as they are; those that applications choose freely by their range. */

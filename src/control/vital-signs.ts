@@ -72,6 +72,10 @@ export class VitalSigns implements TrafficObserver {
   secondLegEnded(): void {
     // Nobody is served by it; what it leaves unanswered is divergence.
   }
+
+  sessionKept(): void {
+    // Nor is that a sign of how those are served who are.
+  }
 }
 
 /** Tells both. */
@@ -104,6 +108,10 @@ export function bothObservers(one: TrafficObserver, other: TrafficObserver): Tra
     secondLegEnded(...said) {
       one.secondLegEnded(...said);
       other.secondLegEnded(...said);
+    },
+    sessionKept(...said) {
+      one.sessionKept(...said);
+      other.sessionKept(...said);
     },
     requestDone(...said) {
       one.requestDone(...said);

@@ -21,6 +21,12 @@ const MOST_UNKNOWN = 0.01;
 const DIVERGENCES = [
   ...(['mismatch', 'missing', 'extra', 'duplicate', 'out-of-order'] as const),
 ] as const satisfies readonly Verdict[];
+/** What the candidate does to a session that legacy keeps, by the end of its leg; any other is nobody's word. */
+const PARTINGS: Readonly<Partial<Record<SecondLegEnd, (sessions: string) => string>>> = {
+  refused: sessions => `refused ${sessions} that legacy let in`,
+  closed: sessions => `closed ${sessions} that legacy kept`,
+  'broken-off': sessions => `broke off ${sessions} that legacy kept (1011, or a connection lost)`,
+};
 
 /** What a run brought to light. */
 export interface RunFacts {
@@ -41,6 +47,8 @@ export interface RunFacts {
   readonly obstacles: readonly string[];
   /** Second legs that did not last as long as their session: how many ended why. */
   readonly secondLegs: readonly Omit<SecondLegsEnded, 'side'>[];
+  /** Sessions that legacy let in and kept, each once for each cause for which its second leg did not last. */
+  readonly keptSessions: readonly Omit<SecondLegsEnded, 'side'>[];
   /** By route, both sides: every event that was seen has one verdict. */
   readonly books: Readonly<Record<string, Books>>;
   /** Events in which each service sent data of another user, but for what both sent him alike. */
@@ -91,13 +99,9 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     const why = 'both send it, or users have other names in events than in tokens';
     reasons.push(`${pairs} held data of another user, and neither service is to blame: ${why}`);
   }
-  // What legacy breaks off as well is no difference between them.
-  const brokenOff = endedFor(facts, 'broken-off') - facts.visits['broken-off'];
-  if (brokenOff > 0) {
-    const sessions = counted(brokenOff, 'session');
-    reasons.push(
-      `the candidate broke off ${sessions} that legacy kept (1011, or a connection lost)`,
-    );
+  for (const [end, told] of Object.entries(PARTINGS)) {
+    const sessions = keptDespite(facts, end);
+    if (sessions > 0) reasons.push(`the candidate ${told(counted(sessions, 'session'))}`);
   }
   if (reasons.length > 0) return { verdict: 'divergent', reasons };
   const doubts = [...facts.obstacles];
@@ -114,11 +118,11 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     const { seen, unjudged, because } = unjudgedOf(facts);
     if (unjudged > MOST_UNKNOWN * seen) {
       doubts.push(`${unjudged} of ${counted(seen, 'event')} could not be judged: ${because}`);
-      if (facts.secondLegs.length > 0) {
-        doubts.push(
-          `connections to the candidate that could not be had or kept: ${endsText(facts)}`,
-        );
-      }
+    }
+    // What there would have been to see, nobody knows: however few events, it may be all of somebody's.
+    const unshown = facts.keptSessions.filter(({ cause }) => !Object.hasOwn(PARTINGS, cause));
+    if (unshown.length > 0) {
+      doubts.push(`the candidate was not shown all of every session: ${endsText(unshown)}`);
     }
     const pairs = counts.match + counts.noise;
     if (pairs < LEAST_PAIRS) {
@@ -172,13 +176,13 @@ function unjudgedOf({ books }: RunFacts) {
   return { seen, unjudged, because };
 }
 
-function endedFor({ secondLegs }: RunFacts, why: SecondLegEnd): number {
-  return secondLegs.reduce((sum, { cause, count }) => sum + (cause === why ? count : 0), 0);
+function keptDespite({ keptSessions }: RunFacts, why: string): number {
+  return keptSessions.reduce((sum, { cause, count }) => sum + (cause === why ? count : 0), 0);
 }
 
 /** `refused 12, broken-off 3`. */
-function endsText({ secondLegs }: RunFacts): string {
-  return secondLegs.map(({ cause, count }) => `${cause} ${count}`).join(', ');
+function endsText(ends: RunFacts['secondLegs']): string {
+  return ends.map(({ cause, count }) => `${cause} ${count}`).join(', ');
 }
 
 const HEADLINES: Readonly<Record<RunVerdict, string>> = {
@@ -209,7 +213,7 @@ export function reportText(report: ComparisonReport): string {
     );
   }
   if (report.secondLegs.length > 0) {
-    lines.push(`Connections to the candidate that did not last: ${endsText(report)}.`);
+    lines.push(`Connections to the candidate that did not last: ${endsText(report.secondLegs)}.`);
   }
   for (const { route, eventType, of, diverged, units, lower, upper } of rates) {
     if (eventType !== null) continue;

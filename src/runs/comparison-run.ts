@@ -10,6 +10,7 @@ import type { Config } from '../config/schema.ts';
 import { evidenceQueries } from '../control/evidence/queries.ts';
 import { EvidenceStore } from '../control/evidence/store.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
+import type { SecondLegsEnded } from '../ports.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
 import type { IsolationBooks } from '../rules/isolation/isolation-books.ts';
 import type { Books } from '../rules/pairing/books.ts';
@@ -70,7 +71,13 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
   const reportWith = (
     found: Pick<
       RunFacts,
-      'obstacles' | 'secondLegs' | 'books' | 'contaminations' | 'rates' | 'findings'
+      | 'obstacles'
+      | 'secondLegs'
+      | 'keptSessions'
+      | 'books'
+      | 'contaminations'
+      | 'rates'
+      | 'findings'
     >,
   ) =>
     comparisonReport({
@@ -82,7 +89,10 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     });
   const obstacles = await unreachable(options);
   const none = { legacy: 0, candidate: 0 };
-  const nothing = { secondLegs: [], books: {}, contaminations: none, rates: [], findings: [] };
+  const nothing = {
+    ...{ secondLegs: [], keptSessions: [], books: {}, contaminations: none },
+    ...{ rates: [], findings: [] },
+  };
   if (obstacles.length > 0) return reportWith({ obstacles, ...nothing });
 
   const urls = { CUTOVER_LEGACY: options.legacy.href, CUTOVER_CANDIDATE: options.candidate.href };
@@ -99,10 +109,11 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       await proxy.close();
     }
     const books = Object.fromEntries(proxy.judge.books());
-    const secondLegs = await lostLegs(proxy);
+    const secondLegs = ofCandidate(await proxy.secondLegsEnded());
+    const keptSessions = ofCandidate(await proxy.sessionsKept());
     const contaminations = contaminationsIn(proxy.judge.isolationBooks());
     const kept = evidenceIn(loaded.config);
-    return reportWith({ obstacles, secondLegs, books, contaminations, ...kept });
+    return reportWith({ obstacles, secondLegs, keptSessions, books, contaminations, ...kept });
   } finally {
     await copy.remove();
   }
@@ -217,9 +228,8 @@ function totals(books: ReadonlyMap<string, Books>): { pending: number; seen: num
   return sum;
 }
 
-/** Those of the candidate that ended before their sessions did. */
-async function lostLegs(proxy: RunningProxy): Promise<RunFacts['secondLegs']> {
-  const all = await proxy.secondLegsEnded();
+/** But for those that ended with their sessions. */
+function ofCandidate(all: readonly SecondLegsEnded[]): RunFacts['secondLegs'] {
   return all
     .filter(
       ({ side, cause, count }) => side === 'candidate' && !WITH_SESSION.has(cause) && count > 0,

@@ -1,6 +1,6 @@
 // What one session is compared with: its second leg, and the ear of the judge in both streams.
 import type { RouteConfig } from '../config/schema.ts';
-import type { LaneCounters, SecondLegEnd, StreamTap, TrafficObserver } from '../ports.ts';
+import type { EndCause, LaneCounters, SecondLegEnd, StreamTap, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
 import type { Breaker } from './breaker.ts';
@@ -22,6 +22,12 @@ const REDIAL_MS = {
 } as const;
 /** A shadow that lasted so long is taken for well. */
 const LASTED_MS = 60_000;
+
+/** What both services do to a session within so long, they may do alike: it is the window in which events are paired. */
+const ALIKE_MS = 5_000;
+const BY_SERVICE: ReadonlySet<EndCause> = new Set<EndCause>([
+  ...(['closed-by-upstream', 'upstream-lost', 'upstream-stalled'] as const),
+]);
 
 /** A leg that has spoken is at least so old to the judge: not one of two that were dialled together. */
 const USED_MS = 1_000;
@@ -56,6 +62,15 @@ export interface SecondLegListener {
   preamble(): readonly ClientMessage[];
 }
 
+/** A second leg that was not ended with its session, nor by us. */
+interface Parting {
+  readonly side: Side;
+  readonly end: SecondLegEnd;
+  readonly atMs: number;
+  /** That it had sent. */
+  readonly messages: number;
+}
+
 /** Not of one who asks, but of the service: it fails, or is asked too often (RFC 9110 15.6, RFC 6585 4). */
 function saysServiceFails(status: number): boolean {
   return status >= 500 || status === 429;
@@ -75,6 +90,8 @@ export class Comparison implements Lone {
   /** The second leg has been told something by the client: whoever comes in its place has not. */
   #hasTold = false;
   #ended = false;
+  /** The first one of each cause. */
+  #partings: Parting[] = [];
 
   /** The second leg is dialled at once where the session is only being opened, else in its turn. */
   constructor(options: ComparisonOptions) {
@@ -199,6 +216,8 @@ export class Comparison implements Lone {
     const leg = second?.release() ?? null;
     if (second === null || leg === null) return null;
     this.#options.counters(leg.side).secondLegsOpen -= 1;
+    // It is the other service's session from now on.
+    this.#partings = [];
     this.#plan = plan;
     this.#second = null;
     if (old !== null && plan !== null) this.#adopt(old, plan);
@@ -209,6 +228,18 @@ export class Comparison implements Lone {
       if (plan !== null) this.#redialSoon(plan.role);
     }
     return leg;
+  }
+
+  /**
+   * Which ends of its second legs the session has outlasted that is over since `atMs` for that cause. Where its
+   * service has ended it as well, and had said no more until then, its client has had the same of both.
+   */
+  partings(cause: EndCause, atMs: number, { tracker }: Leg): readonly Parting[] {
+    const byBoth = (parting: Parting) =>
+      BY_SERVICE.has(cause) &&
+      atMs - parting.atMs < ALIKE_MS &&
+      tracker.messages <= parting.messages;
+    return this.#partings.filter(parting => parting.atMs < atMs && !byBoth(parting));
   }
 
   /** Called about once a second. */
@@ -325,7 +356,7 @@ export class Comparison implements Lone {
   #onEnd({ side, ...plan }: Plan, second: SecondLeg | null, end: SecondLegEnd): void {
     const { tap } = this.#options;
     const role = second?.role ?? plan.role;
-    this.#tellEnd(side, end);
+    this.#tellEnd(side, end, second?.messages);
     // Another one may have taken its place.
     if (this.#second !== second) return;
     this.#second = null;
@@ -338,9 +369,12 @@ export class Comparison implements Lone {
   }
 
   /** A leg that a move has dialled is kept as the way back is, and is that only where it is legacy's. */
-  #tellEnd(side: Side, end: SecondLegEnd): void {
+  #tellEnd(side: Side, end: SecondLegEnd, messages = 0): void {
     const { route, observer } = this.#options;
     observer.secondLegEnded(route.name, side, side === 'legacy' ? 'standby' : 'shadow', end);
+    if (this.#ended || end === 'ended' || end === 'unwanted') return;
+    if (this.#partings.some(parting => parting.end === end)) return;
+    this.#partings.push({ side, end, atMs: performance.now(), messages });
   }
 
   #redialSoon(role: Plan['role']): void {

@@ -163,6 +163,7 @@ export function noteClose(session: Session, cause: EndCause, code: number): void
   if (session.cause !== null) return;
   session.cause = cause;
   session.code = code;
+  session.causedAt = performance.now();
 }
 
 /**

@@ -70,6 +70,11 @@ export class SecondLeg {
     return this.#ended || this.#leaving !== null ? null : this.#leg;
   }
 
+  /** Of its service, as far as they have begun. */
+  get messages(): number {
+    return this.#leg?.tracker.messages ?? 0;
+  }
+
   /** Gives the leg away, open as it is: whoever takes it listens from now on. */
   release(): Leg | null {
     const { leg } = this;

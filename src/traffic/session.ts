@@ -94,6 +94,8 @@ export class Session implements SecondLegListener, RolledBack {
   /** First thing that ended it; later ones are consequences. */
   cause: EndCause | null = null;
   code = ABNORMAL;
+  /** When that was (ms of `performance.now()`). */
+  causedAt = Number.POSITIVE_INFINITY;
   /** What follows in the leg's stream is no longer the client's: a close of ours went out. */
   cut = false;
   /** The service's own close frame has gone to the client. */
@@ -356,7 +358,7 @@ export class Session implements SecondLegListener, RolledBack {
   }
 
   #giveUp(cause: EndCause): void {
-    this.cause ??= cause;
+    noteClose(this, cause, ABNORMAL);
     this.destroy();
   }
 }

@@ -352,7 +352,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   ended(session: Session): void {
-    const { facts, decision, leg, cause, code } = session;
+    const { facts, decision, leg, code, causedAt } = session;
+    const cause = session.cause ?? 'client-lost';
     this.#handovers.forget(session);
     this.#departures.forget(session);
     for (const run of session.rollbacks) {
@@ -361,7 +362,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     }
     const route = facts.route.name;
     this.sessions.delete(session);
-    this.#options.observer.sessionClosed(route, leg.side, cause ?? 'client-lost', code);
+    const { observer } = this.#options;
+    observer.sessionClosed(route, leg.side, cause, code);
+    const partings = session.comparison?.partings(cause, causedAt, leg) ?? [];
+    for (const { side, end } of partings) observer.sessionKept(route, side, end);
     this.#options.logger.info(
       {
         session: facts.id,

@@ -2,10 +2,14 @@
 import { expect, test } from 'vitest';
 import type { Side } from '../../src/rules/decide.ts';
 import { emptyBooks } from '../../src/rules/pairing/books.ts';
-import { comparisonReport, reportText } from '../../src/runs/comparison-report.ts';
+import { comparisonReport, type RunFacts, reportText } from '../../src/runs/comparison-report.ts';
 
 /** A run of 100 pairs, some of which are contaminated; and in how many events each service was to blame. */
-function reported(contaminated: number, contaminations: Record<Side, number>) {
+function reported(
+  contaminated: number,
+  contaminations: Record<Side, number>,
+  more: Partial<RunFacts> = {},
+) {
   const books = emptyBooks();
   for (const side of ['legacy', 'candidate'] as const) {
     Object.assign(books[side], { seen: 100, contaminated, match: 100 - contaminated });
@@ -18,10 +22,11 @@ function reported(contaminated: number, contaminations: Record<Side, number>) {
       mostlyBroken: null,
       obstacles: [],
       secondLegs: [],
+      keptSessions: [],
       books: { events: books },
       contaminations,
     },
-    ...{ rates: [], findings: [] },
+    ...{ rates: [], findings: [], ...more },
   });
 }
 
@@ -54,4 +59,40 @@ test('where the names do not fit nobody is to blame, and nothing is equal', () =
 
 test('what both sent him alike is in no count, and is equal', () => {
   expect(reported(0, { legacy: 0, candidate: 0 })).toMatchObject({ verdict: 'equal', exitCode: 0 });
+});
+
+// The fault: where one user of 200 was refused each time, less than 1 % of all events was not seen, and that was equal.
+test.each([
+  ['refused', 'the candidate refused 1 session that legacy let in'],
+  ['closed', 'the candidate closed 1 session that legacy kept'],
+  ['broken-off', 'the candidate broke off 1 session that legacy kept (1011, or a connection lost)'],
+] as const)(
+  'one session that legacy kept and the candidate has %s is a difference',
+  (cause, told) => {
+    const keptSessions = [{ route: 'events', cause, count: 1 }];
+    const report = reported(0, { legacy: 0, candidate: 0 }, { keptSessions });
+    expect(report).toMatchObject({ verdict: 'divergent', exitCode: 1, reasons: [told] });
+  },
+);
+
+test('of one that could not be shown to it, nothing can be told', () => {
+  const keptSessions = [
+    { route: 'events', cause: 'failed', count: 1 } as const,
+    { route: 'events', cause: 'slow', count: 2 } as const,
+  ];
+  expect(reported(0, { legacy: 0, candidate: 0 }, { keptSessions })).toMatchObject({
+    ...{ verdict: 'unknown', exitCode: 3 },
+    reasons: ['the candidate was not shown all of every session: failed 1, slow 2'],
+  });
+});
+
+test('what both refuse, or end, is no difference, however their connections ended', () => {
+  const secondLegs = (['refused', 'closed', 'broken-off', 'failed'] as const).map(cause => ({
+    ...{ route: 'events', cause, count: 1 },
+  }));
+  const report = reported(0, { legacy: 0, candidate: 0 }, { secondLegs });
+  expect(report).toMatchObject({ verdict: 'equal', reasons: [] });
+  expect(reportText(report)).toContain(
+    'did not last: refused 1, closed 1, broken-off 1, failed 1.',
+  );
 });

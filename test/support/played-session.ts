@@ -344,6 +344,7 @@ export class PlayedSession {
           this.missing += missing;
         },
         secondLegEnded: () => undefined,
+        sessionKept: () => undefined,
         requestDone: () => undefined,
       },
     });

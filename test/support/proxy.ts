@@ -39,7 +39,7 @@ export interface ProxyOptions {
 
 /** One thing that the lanes reported. */
 export interface Report {
-  kind: 'opened' | 'closed' | 'refused' | 'failed' | 'second-ended' | 'moved' | 'request';
+  kind: 'opened' | 'closed' | 'refused' | 'failed' | 'second-ended' | 'kept' | 'moved' | 'request';
   route: string;
   side: Side | 'none';
   /** Reason, cause, or code, whichever the kind has. */
@@ -150,6 +150,7 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       handoverCounted: counts => void doubts.push(counts),
       secondLegEnded: (route, side, role, what) =>
         reports.push({ kind: 'second-ended', route, side, what, role }),
+      sessionKept: (route, side, what) => reports.push({ kind: 'kept', route, side, what }),
       requestDone: (route, side, code) =>
         reports.push({ kind: 'request', route, side, what: 'done', code }),
     },

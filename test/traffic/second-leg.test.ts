@@ -275,6 +275,95 @@ test("a twin of legacy hears the client's handshake and nothing else, while it i
   expect(twin.sockets).toHaveLength(2);
 });
 
+describe('that a service kept a session which the other one did not', () => {
+  /** What is told of it, once the one session is over. */
+  async function kept(front: TestProxy) {
+    await until('the session is over', () => front.reports.some(({ kind }) => kind === 'closed'));
+    return front.reports.flatMap(r => (r.kind === 'kept' ? [[r.side, r.what]] : []));
+  }
+
+  test.each([
+    ['closes it', 1008, 'closed'],
+    ['fails', 1011, 'broken-off'],
+  ])('is told where the candidate %s, and the client leaves later', async (_what, code, end) => {
+    const { candidate, front } = await both();
+    const { socket } = await enter(front);
+    await until('the second is in', () => candidate.sockets.length === 1);
+    candidate.sockets[0]?.close(code);
+    await secondEnded(front);
+    socket.close(1000);
+    expect(await kept(front)).toEqual([['candidate', end]]);
+  });
+
+  test('is told where the candidate alone does not let him in, once however often it is asked', async () => {
+    const { candidate, front } = await both();
+    candidate.close();
+    const { socket } = await enter(front);
+    const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended').length;
+    await until('it was asked twice', () => ends() === 2);
+    socket.terminate();
+    expect(await kept(front)).toEqual([['candidate', 'failed']]);
+  });
+
+  test.each([
+    ['the candidate first', ['candidate', 'legacy']],
+    ['legacy first', ['legacy', 'candidate']],
+  ] as const)('is not told where both end it, %s', async (_order, order) => {
+    const services = await both();
+    const { front, candidate } = services;
+    await enter(front);
+    await until('the second is in', () => candidate.sockets.length === 1);
+    for (const side of order) {
+      services[side].sockets[0]?.close(1008);
+      const isTold = side === 'candidate' ? 'second-ended' : 'closed';
+      await until('it is told', () => front.reports.some(({ kind }) => kind === isTold));
+    }
+    expect(await kept(front)).toEqual([]);
+  });
+
+  test('is told where legacy ends it as well, but has said more before', async () => {
+    const { legacy, candidate, front } = await both();
+    const { read } = await enter(front);
+    await until('both are in', () => candidate.sockets.length === 1 && read.length === 1);
+    candidate.sockets[0]?.close(1008);
+    await secondEnded(front);
+    legacy.sockets[0]?.send('the end');
+    legacy.sockets[0]?.close(1008);
+    expect(await kept(front)).toEqual([['candidate', 'closed']]);
+  });
+
+  test('is not told where both refuse him', async () => {
+    const [legacy, candidate] = [await rawServer(), await rawServer()];
+    const front = await proxy({
+      ...{ legacy: legacy.port, candidate: candidate.port, routes: [ROUTE] },
+      decider: decides({ second: SHADOW }),
+    });
+    open.push(legacy, candidate, front);
+    const dialled = [candidate.next(), legacy.next()];
+    const client = new WebSocket(`ws://127.0.0.1:${front.port}/ws`).on('error', () => undefined);
+    open.push({ close: () => client.terminate() });
+    const refusal = 'HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno';
+    (await dialled[0])?.write(refusal);
+    await secondEnded(front);
+    (await dialled[1])?.write(refusal);
+    await until('he is refused', () => front.reports.some(({ kind }) => kind === 'refused'));
+    expect(front.reports.filter(({ kind }) => kind === 'kept')).toEqual([]);
+  });
+
+  test('is not told where the candidate ends what its client has left', async () => {
+    const { candidate, front, ear } = await both();
+    const { socket } = await enter(front);
+    const stream = await firstStream(ear);
+    stream.waits = true;
+    await until('the second is in', () => candidate.sockets.length === 1);
+    socket.close(1000);
+    await until('he has left', () => front.reports.some(({ kind }) => kind === 'closed'));
+    candidate.sockets[0]?.close(1011);
+    await secondEnded(front);
+    expect(await kept(front)).toEqual([]);
+  });
+});
+
 describe('the client does not notice a second service that', () => {
   /** The client is served as if nothing were. */
   async function serves(front: TestProxy): Promise<void> {
