@@ -115,6 +115,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     guardrails: () => guardrails,
     traffic: () => traffic,
     isMismatch: route => judge.isolationBooks().get(route)?.identityMismatch ?? false,
+    behindMs: () => judge.behindMs,
     logger,
   });
   // Beside the process that holds the folder, before and after: the bypass is as that one leaves it. Of a

@@ -28,8 +28,14 @@ const FILE = 'incidents.jsonl';
  */
 const MOST_A_MINUTE = 60;
 const MINUTE_MS = 60_000;
-/** The judge says what it has a copy of within its window of 5 s; what it has left out is told without it. */
-const CLAIM_MS = 7_000;
+/**
+ * The judge says of what it has read within its window of 5 s: a second after an event was prevented it is asked
+ * whether it has, and if so what it has not told of after six more is told without it.
+ */
+const READ_MS = 1_000;
+const CLAIM_MS = 6_000;
+/** A judge that is further behind is stuck, and begins anew. */
+const MOST_BEHIND_MS = 15_000;
 /** Events that were prevented and that the judge has not told of yet. */
 const MOST_UNCLAIMED = 10_000;
 
@@ -65,12 +71,16 @@ export interface IncidentsOptions {
   readonly traffic: () => Pick<TrafficView, 'sessionsOf'> | null;
   /** True where addresses prove nothing on a route: see `IsolationBooks`. */
   readonly isMismatch: (route: string) => boolean;
+  /** So long ago all that came then was handed to the judge and read, ms. */
+  readonly behindMs: () => number;
   readonly logger: Logger;
 }
 
 interface Unclaimed {
   readonly event: Prevented;
-  readonly timer: NodeJS.Timeout;
+  /** ms of `performance.now()`. */
+  readonly at: number;
+  timer: NodeJS.Timeout;
 }
 
 export class Incidents {
@@ -136,14 +146,27 @@ export class Incidents {
   prevented(event: Prevented, unseen: boolean): void {
     if (unseen || this.#unclaimedCount >= MOST_UNCLAIMED) return this.#onlyPrevented(event);
     const key = keyOf(event);
-    const timer = setTimeout(() => {
+    const look = () => this.#look(key, unclaimed);
+    const timer = setTimeout(look, READ_MS).unref();
+    const unclaimed: Unclaimed = { event, at: performance.now(), timer };
+    const waiting = this.#unclaimed.get(key);
+    if (waiting === undefined) this.#unclaimed.set(key, [unclaimed]);
+    else waiting.push(unclaimed);
+    this.#unclaimedCount += 1;
+  }
+
+  /** Has the judge read it by now? Then it has its window to tell of it. */
+  #look(key: string, unclaimed: Unclaimed): void {
+    const { event, at } = unclaimed;
+    const now = performance.now();
+    const isRead = now - this.#options.behindMs() >= at || now - at >= MOST_BEHIND_MS;
+    const expire = () => {
       this.#take(key);
       this.#onlyPrevented(event);
-    }, CLAIM_MS).unref();
-    const waiting = this.#unclaimed.get(key);
-    if (waiting === undefined) this.#unclaimed.set(key, [{ event, timer }]);
-    else waiting.push({ event, timer });
-    this.#unclaimedCount += 1;
+    };
+    unclaimed.timer = isRead
+      ? setTimeout(expire, CLAIM_MS).unref()
+      : setTimeout(() => this.#look(key, unclaimed), READ_MS).unref();
   }
 
   /** The last `most`, newest first. Rejects with the system's error. */
@@ -174,9 +197,11 @@ export class Incidents {
   }
 
   #onlyPrevented(event: Prevented): void {
-    // Nobody's leak: users have other names in events than in their credentials.
-    if (this.#options.isMismatch(event.route)) return;
     const { route, side, session, path, eventType, subject, named, outcome } = event;
+    // Nobody's leak: users have other names in events than in their credentials.
+    if (this.#options.isMismatch(route)) return;
+    // Nor is it where both services are known to name others.
+    if (this.shared.prevented(route, { eventType, path })) return;
     const found = {
       route,
       side,

@@ -34,6 +34,16 @@ export class SharedAddresses {
     counts.prevented += more.prevented;
   }
 
+  /** Counts an event that a lane rewrote or withheld, where both services are known to name others. False: they are not. */
+  prevented(
+    route: string,
+    { eventType, path }: Pick<SharedAddress, 'eventType' | 'path'>,
+  ): boolean {
+    const counts = this.#routes.get(route)?.get(placeKey(eventType, path));
+    if (counts !== undefined) counts.prevented += 1;
+    return counts !== undefined;
+  }
+
   /** The most frequent first. */
   of(route: string): readonly SharedAddress[] {
     return [...(this.#routes.get(route)?.values() ?? [])].sort((a, b) => b.count - a.count);
@@ -42,7 +52,7 @@ export class SharedAddresses {
   #countsAt(route: string, { eventType, path, kept }: SharedPlace): Counts {
     const places = this.#routes.get(route) ?? new Map<string, Counts>();
     this.#routes.set(route, places);
-    const key = `${generalType(eventType)} ${path}`;
+    const key = placeKey(eventType, path);
     const isFull = places.size >= MOST_PLACES;
     const known = places.get(key) ?? (isFull ? places.get(OTHER) : undefined);
     if (known !== undefined) return known;
@@ -51,4 +61,8 @@ export class SharedAddresses {
     places.set(isFull ? OTHER : key, counts);
     return counts;
   }
+}
+
+function placeKey(eventType: string, path: string): string {
+  return `${generalType(eventType)} ${path}`;
 }

@@ -83,6 +83,8 @@ export class Judge implements JudgeView {
   failures = 0;
   /** How far the thread is behind, ms. */
   lagMs = 0;
+  /** Epoch ms; all that was handed over by then has been read. */
+  #readUntil = 0;
 
   constructor(options: JudgeOptions) {
     this.#options = options;
@@ -106,6 +108,11 @@ export class Judge implements JudgeView {
 
   get running(): boolean {
     return this.#worker !== null;
+  }
+
+  /** So long ago all that came then was handed over and read, ms: also while the thread says nothing. */
+  get behindMs(): number {
+    return Math.max(0, steadyNow() - this.#readUntil);
   }
 
   get bytesLeftOut(): number {
@@ -226,6 +233,7 @@ export class Judge implements JudgeView {
         this.#isolation = said.isolation;
         this.failures = said.failures;
         this.lagMs = Math.max(0, steadyNow() - said.time);
+        this.#readUntil = said.time;
         return;
       case 'session':
         this.#asked.get(said.ask)?.(said.books);

@@ -46,6 +46,8 @@ export interface Found {
   readonly rule: IsolationRule;
   readonly path: string;
   readonly owner: string | null;
+  /** Of the event that it stands in, which may be one of a batch; not given: of the whole. */
+  readonly eventType?: string;
   /** What both services must have said for it to be the same. */
   readonly what: string;
   /** It may be what a client has said: both services repeat that, in their time. */

@@ -207,14 +207,15 @@ export class StreamWatch {
     const what = JSON.stringify(namedIn(payload, foreign)).slice(0, MOST_NAMED);
     const isSaid = names.every(name => this.#watch.isSaid(this.#user, name));
     const mayEcho = isSaid || names.every(name => this.#watch.mayBeSaid(this.#user, name));
+    const { path, eventType } = first;
     const owner = nameIn(names[0] ?? '');
-    return { rule: 'routing', path: first.path, owner, what, mayEcho, isSaid };
+    return { rule: 'routing', path, owner, eventType, what, mayEcho, isSaid };
   }
 
   #contamination(side: Side, found: Found, eventType: string, at: number): Contamination {
     const { route, id, subject, primary } = this.#facts;
     return {
-      ...{ route, session: id, side, eventType, at },
+      ...{ route, session: id, side, eventType: found.eventType ?? eventType, at },
       isShown: primary === undefined ? null : primary === side,
       ...{ rule: found.rule, path: found.path, owner: found.owner },
       ...{ user: subject.id, onBoth: false },

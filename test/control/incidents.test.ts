@@ -17,7 +17,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function incidents({ isMismatch = false } = {}) {
+async function incidents({ isMismatch = false, behindMs = (): number => 0 } = {}) {
   folder = await mkdtemp(path.join(tmpdir(), 'cutover-incidents-'));
   const acted: string[] = [];
   const logged: string[] = [];
@@ -26,6 +26,7 @@ async function incidents({ isMismatch = false } = {}) {
     guardrails: () => ({ contaminated: route => void acted.push(route) }),
     traffic: () => ({ sessionsOf: () => sessions }),
     isMismatch: () => isMismatch,
+    behindMs,
     logger: pino({}, { write: line => void logged.push(line) }),
   });
   await kept.keepIn(folder, new Uint8Array(HASH_KEY_BYTES).fill(9));
@@ -142,6 +143,43 @@ test('what the judge has no copy of is acted upon at once, and what it does not 
     ['blocked', 1],
     ['sanitized', 1],
   ]);
+});
+
+// The fault: where the judge had no copy, or was far behind, an address that both services send took everybody back.
+test('what the judge says nothing of takes nobody back from where both services are known to name others', async () => {
+  const { kept, acted } = await incidents();
+  vi.useFakeTimers();
+  kept.contaminated(found({ eventType: 'outbox.1234', onBoth: true }));
+  kept.prevented(prevented({ eventType: 'outbox.5678' }), true);
+  kept.prevented(prevented({ eventType: 'outbox.5678' }), false);
+  vi.advanceTimersByTime(60_000);
+  expect([acted, [...kept.counts]]).toEqual([[], []]);
+  expect(kept.shared.of('events')).toMatchObject([{ count: 1, prevented: 2 }]);
+  // Nothing speaks for another place, another type or another route.
+  for (const other of [{ path: '/userId' }, { eventType: 'inbox' }, { route: 'api' }])
+    kept.prevented(prevented({ eventType: 'outbox.1234', ...other }), true);
+  expect(acted).toEqual(['events', 'events', 'api']);
+});
+
+// The fault: seven seconds after the event, however far behind the judge was that would have said whose it is.
+test('a judge that is behind has its window from when it has read the event, unless it is stuck', async () => {
+  let readUntil = 0;
+  const { kept, acted } = await incidents({ behindMs: () => performance.now() - readUntil });
+  vi.useFakeTimers();
+  readUntil = performance.now() - 1;
+  kept.prevented(prevented(), false);
+  vi.advanceTimersByTime(12_500);
+  readUntil = performance.now();
+  vi.advanceTimersByTime(5_000);
+  kept.contaminated(found({ onBoth: true }));
+  vi.advanceTimersByTime(60_000);
+  expect(acted).toEqual([]);
+  readUntil = performance.now() - 1;
+  kept.prevented(prevented({ path: '/userId' }), false);
+  vi.advanceTimersByTime(20_900);
+  expect(acted).toEqual([]);
+  vi.advanceTimersByTime(200);
+  expect(acted).toEqual(['events']);
 });
 
 test('where addresses do not fit the users, what a lane did about them is nobody’s leak', async () => {

@@ -30,6 +30,15 @@ test('a foreign address is told within 100 ms, and the pair is contaminated on b
   expect(whats()).toHaveLength(1);
 });
 
+// The fault: of a batch lane and judge had different types, and what both send was not known there.
+test('an address is of the event that it stands in, also in a batch', () => {
+  const { join, pass, told } = judged();
+  const [ann, own] = [join('ann'), { type: 'note', run_id: 'run1', userId: 'ann' }];
+  ann.both([own, { type: 'assigned', userId: 'bob' }]);
+  pass(HOLD_MS + TICK_MS);
+  expect(told.map(({ eventType }) => eventType)).toEqual(['assigned', 'assigned']);
+});
+
 test('what both services send one user is told as such, whichever comes first', () => {
   for (const order of [SIDES, SIDES.toReversed()]) {
     const { join, pass, whats } = judged();

@@ -28,7 +28,7 @@ export function judged(
 ) {
   const rules = broadcasterRules();
   let now = 1_000_000;
-  const told: { what: string; owner: string | null; ms: number }[] = [];
+  const told: { what: string; owner: string | null; eventType: string; ms: number }[] = [];
   const findings: Finding[] = [];
   const batches: Batch[] = [];
   const writes = new UnansweredWrites(WINDOW_MS);
@@ -40,10 +40,16 @@ export function judged(
       windowMs: WINDOW_MS,
       now: () => now,
     },
-    onContamination: ({ rule, side, path, user, onBoth, inDoubt, owner, at }: Contamination) => {
+    onContamination: ({ inDoubt, ...found }: Contamination) => {
       if (inDoubt) return;
+      const { rule, side, path, user, onBoth, owner, eventType, at } = found;
       const words = [rule, side, user, path, onBoth ? 'on-both' : ''];
-      told.push({ what: words.filter(word => word !== '').join(' '), owner, ms: now - at });
+      told.push({
+        what: words.filter(word => word !== '').join(' '),
+        owner,
+        eventType,
+        ms: now - at,
+      });
     },
     onHeld: () => undefined,
   });

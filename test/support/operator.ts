@@ -309,6 +309,7 @@ export async function operated(
   const incidents = new Incidents({
     ...{ guardrails: () => guardrails, traffic: () => state.traffic, logger },
     isMismatch: () => false,
+    behindMs: () => 0,
   });
   const sources = {
     traffic: () => state.traffic,
