@@ -346,6 +346,8 @@ export class BypassLane {
     const response = new ServerResponse(incoming);
     response.shouldKeepAlive = false;
     response.assignSocket(client);
+    // node:http does so on connections that have not been upgraded.
+    client.on('drain', () => response.emit('drain'));
     response.once('finish', () => client.destroySoon());
     client.setTimeout(this.#legacy.config.responseTimeoutMs, () => client.destroy());
     // What the client sends meanwhile has no reader.
