@@ -302,7 +302,10 @@ export class BypassLane {
         }
         passage.answered = true;
         answer.headers = byName([...UPGRADE, ...this.#fieldsOf(answer)]);
+        // The library writes the head as text: its bytes beyond ASCII are one character each.
+        client.setDefaultEncoding('latin1');
         for (const listener of passOn) listener.call(outgoing, answer, upstream, head);
+        client.setDefaultEncoding('utf8');
         this.#open(client, upstream, passage.name);
       });
       limitWait(outgoing, incoming, this.#legacy.config.handshakeTimeoutMs);

@@ -4,8 +4,9 @@ import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { controlFrame } from '../../src/wire/frames.ts';
+import { acceptFor } from '../../src/wire/handshake.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
-import { type RawServer, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
+import { KEY, type RawServer, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -273,6 +274,22 @@ test.each(LANES)(
     expect(upstream.received).toEqual(sent);
   },
 );
+
+// The fault: the bypass wrote them as UTF-8, as if they had been anything else before.
+test.each(LANES)('in %s fields of a 101 keep their bytes beyond ASCII', async (_lane, path) => {
+  const { service, front } = await withService();
+  const end = await client(front.port);
+  end.write(upgradeRequest(path));
+  const upstream = await service.next();
+  await upstream.has('\r\n\r\n');
+  upstream.write(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptFor(KEY)}\r\nSet-Cookie: n=J\xc3\xbcrgen\r\nX-Latin: \xe4\r\n\r\n`,
+  );
+  upstream.write(text('first'));
+  await end.has('first');
+  expect(end.text).toMatch(/\r\nSet-Cookie: n=J\xc3\xbcrgen\r\n/);
+  expect(end.text).toMatch(/\r\nX-Latin: \xe4\r\n/);
+});
 
 test.each(['/ws#fragment', 'ws', 'http://other.test/ws', '/ws%zz#'])(
   'hostile 33: target %j is refused with 400 and reaches no service',
