@@ -360,6 +360,8 @@ export class Traffic implements TrafficView {
       maxHeaderSize: limits.maxHeaderBytes,
       headersTimeout: limits.headersTimeoutMs,
       keepAliveTimeout: limits.keepAliveMs,
+      // It would answer by itself, and take what comes behind for a request: `isAmbiguous` asks for one.
+      requireHostHeader: false,
       // Uploads may take as long as they go on; the service decides.
       requestTimeout: 0,
       connectionsCheckingInterval: SLOW_REQUEST_CHECK_MS,

@@ -59,12 +59,14 @@ test.each(MALFORMED.filter(([row]) => row === 13))(
 describe.each(LANES)('%s', (_lane, path) => {
   test.each(MALFORMED)('%i: a head with %s is refused, and reaches no service', async (...row) => {
     const [, , head] = row;
-    const { service, client } = await line();
+    const { service, client, front } = await line();
     const end = await client();
     end.write(head.replace('PATH', path));
     await until('the client is closed', () => end.ended);
-    expect(end.text).toMatch(/^HTTP\/1\.1 400 /);
+    expect(end.text).toMatch(/^HTTP\/1\.1 400 .*"code":"bad-request"/s);
     expect(service.connections).toHaveLength(0);
+    const failed = front.reports.filter(r => r.kind === 'failed');
+    expect(failed).toEqual([expect.objectContaining({ what: 'bad-request' })]);
   });
 
   test.each([

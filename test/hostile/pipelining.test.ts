@@ -57,6 +57,8 @@ describe.each(LANES)('%s', (_lane, path) => {
   /** The fault: whoever was told that his request can not be read had the next one served. */
   test.each([
     ['two Hosts', get(path, 'Host: g\r\n')],
+    // node:http answered that by itself.
+    ['no Host', `GET ${path} HTTP/1.1\r\n\r\n`],
     ['a coding under the chunks', `${get(path, 'Transfer-Encoding: gzip, chunked\r\n')}0\r\n\r\n`],
   ])('nothing is served behind a request that was refused for %s', async (_what, bad) => {
     const { service, client } = await line();
