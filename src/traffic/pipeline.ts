@@ -145,6 +145,11 @@ export class Pipeline implements Member {
 
   #beginNext(): void {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      // node:http answers what it has read, even if it may not be sent any more.
+      if (!this.#socket.writable || wasCutShort(this.#socket)) {
+        this.#waiting.length = 0;
+        return;
+      }
       const writes = isWrite(next.response.req.method ?? '');
       const mayBeOpenBeside = !writes && !this.#isWriteOpen && this.#open.size < MOST_OPEN;
       if (this.#open.size > 0 && !mayBeOpenBeside) return;
@@ -175,8 +180,6 @@ export class Pipeline implements Member {
   #onClose(response: ServerResponse): void {
     this.#open.delete(response);
     this.#answeredAtMs = performance.now();
-    // node:http answers what it has read, even if it may not be sent any more.
-    if (!this.#socket.writable || wasCutShort(this.#socket)) this.#waiting.length = 0;
     this.#beginNext();
     if (!this.#isHeld || this.#open.size + this.#waiting.length > MOST_OPEN) return;
     this.#isHeld = false;

@@ -232,6 +232,18 @@ describe.each(LANES)('%s', (_lane, path) => {
     expect(service.connections).toHaveLength(40);
   });
 
+  /** The fault: what had waited with it for a write began in the same turn. */
+  test('27: nor is what waited for the same write as that', async () => {
+    const { service, client } = await line();
+    const end = await client();
+    const post = `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1`;
+    end.write(post + get(path, 'Host: g\r\n') + get(path, 'Authorization: 2\r\n'));
+    (await asked(service)).write(ok());
+    await gone(end);
+    expect(end.text).toMatch(/\r\n\r\nokHTTP\/1\.1 400 /);
+    expect(service.connections).toHaveLength(1);
+  });
+
   test('27: garbage behind requests that wait is refused behind the last of them', async () => {
     const { service, client } = await line();
     const end = await client();
