@@ -2,7 +2,7 @@
 import type { AnswerSample, StreamTap } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { codingsOf } from '../wire/content-coding.ts';
-import { fieldValues } from '../wire/headers.ts';
+import { fieldValues, type RawHeaders } from '../wire/headers.ts';
 import type { AnswerSink } from './exchange.ts';
 import type { HeldBack } from './held-back.ts';
 
@@ -10,61 +10,66 @@ const EMPTY = Buffer.alloc(0);
 const READ = { body: EMPTY, end: 'complete', code: null } as const;
 const UNREAD = { body: null, end: 'left', code: null } as const;
 
+/** It is a stream of events, which lasts for as long as its client; anything else is a plain answer. */
+export function isEventStream(status: number, headers: RawHeaders): boolean {
+  const [type = ''] = fieldValues(headers, 'content-type');
+  return status === 200 && type.toLowerCase().startsWith('text/event-stream');
+}
+
 /**
- * `sink`, with a stream of events copied for the judge. `head` gets the answer as far as it can be
- * compared before the stream: status and fields. `heldBack` is told when the sink takes no more.
+ * `sink`, with a stream of events copied for the judge. `begun` is told of one, and gets it as far as it can be
+ * compared before the stream: status and fields. Any other answer goes to `plain` in place of `sink`. `heldBack` is
+ * told when the sink takes no more.
  */
 export function streaming(
   sink: AnswerSink,
   {
     tap,
     side,
-    head,
+    plain,
+    begun,
     heldBack = null,
   }: {
     readonly tap: StreamTap;
     readonly side: Side;
-    readonly head: (sample: AnswerSample) => void;
+    readonly plain: AnswerSink;
+    readonly begun: (sample: AnswerSample) => void;
     readonly heldBack?: HeldBack | null;
   },
 ): AnswerSink {
   const startedAt = performance.now();
-  let begun = false;
-  let isStream = false;
-  const sample = (
-    status: number,
-    headers: readonly string[],
-    how: Pick<AnswerSample, 'body' | 'end' | 'code'>,
-  ) => {
-    begun = true;
-    head({ status, headers, marker: null, ms: performance.now() - startedAt, ...how });
-  };
+  let isRead = false;
+  let to = plain;
   return {
     interim: (code, fields) => sink.interim(code, fields),
     head(code, reason, fields) {
-      const [type = ''] = fieldValues(fields, 'content-type');
-      const isEvents = code === 200 && type.toLowerCase().startsWith('text/event-stream');
-      // Compressed although it was asked not to be: its events can not be read, and that is counted.
-      const isCoded = isEvents && codingsOf(fields).length > 0;
-      isStream = isEvents && !isCoded;
-      sample(code, fields, isCoded ? UNREAD : READ);
-      if (isStream) tap.legOpened(side);
-      sink.head(code, reason, fields);
+      if (isEventStream(code, fields)) {
+        to = sink;
+        // Compressed although it was asked not to be: its events can not be read, and that is counted.
+        isRead = codingsOf(fields).length === 0;
+        if (isRead) tap.legOpened(side);
+        const ms = performance.now() - startedAt;
+        const how = isRead ? READ : UNREAD;
+        begun({ status: code, headers: fields, marker: null, ms, ...how });
+      }
+      to.head(code, reason, fields);
     },
     data(chunk) {
-      if (isStream) tap.bytes(side, chunk);
-      const flowing = sink.data(chunk);
+      if (isRead) tap.bytes(side, chunk);
+      const flowing = to.data(chunk);
       if (!flowing) heldBack?.begin();
       return flowing;
     },
     end(trailers) {
       tap.legClosed(side);
-      sink.end(trailers);
+      to.end(trailers);
     },
     fail(code, detail) {
-      if (!begun) sample(0, [], { body: EMPTY, end: 'failed', code });
       tap.legClosed(side);
-      sink.fail(code, detail);
+      to.fail(code, detail);
+    },
+    left() {
+      to.left?.();
     },
   };
 }

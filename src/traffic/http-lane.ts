@@ -332,16 +332,29 @@ export class HttpLane {
           })
         : null;
     const heldBack = stream === null ? null : new HeldBack(stream);
-    const watched = (sink: AnswerSink, side: Side): AnswerSink => {
-      if (stream === null) return pair.sampling(sink, side);
-      const head = (sample: AnswerSample) => pair.found(side, sample);
-      return streaming(sink, { tap: stream, side, head, heldBack });
+    // What the client gets is no stream of events, unless it begins as one.
+    let isPlain = true;
+    let hasLeft = false;
+    const watched = (sink: AnswerSink, side: Side, plain: AnswerSink): AnswerSink => {
+      if (stream === null) return plain;
+      const begun = (sample: AnswerSample): void => {
+        if (side === primary) isPlain = false;
+        pair.found(side, sample);
+        if (hasLeft) leave();
+      };
+      return streaming(sink, { tap: stream, side, plain, begun, heldBack });
+    };
+    const leave = (): void => {
+      shadow?.abort();
+      stream?.close();
+      pair.found(plan.side, 'none');
     };
     const lane = this.#options.counters.of(route.name, plan.side);
-    // It would overtake a write, and read what that is about to change.
-    const overtakes = stream === null && this.#secondWrites.isAhead(link, subject);
-    if (overtakes) this.#options.observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
-    const shadow = overtakes
+    // It would overtake a write, and read what that is about to change; a stream goes on, and comes to it.
+    const overtakes = this.#secondWrites.isAhead(link, subject);
+    const isBusy = overtakes && stream === null;
+    if (isBusy) this.#options.observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
+    const shadow = isBusy
       ? null
       : this.#shadows.send({
           ...{ route: route.name, plan, link, singleUse },
@@ -353,23 +366,28 @@ export class HttpLane {
           unwanted: () => pair.found(plan.side, 'none'),
           onOver: () => {
             if (stream !== null) lane.secondLegsOpen -= 1;
+            if (hasLeft) stream?.close();
           },
-          sink: watched(heldBack === null ? NOBODY : throwingAway(heldBack), plan.side),
+          sink: watched(
+            heldBack === null ? NOBODY : throwingAway(heldBack),
+            plan.side,
+            overtakes ? NOBODY : pair.sampling(NOBODY, plan.side),
+          ),
         });
     if (stream !== null) {
       if (!singleUse) this.#standTwinBeside(call, subject);
       if (shadow !== null) lane.secondLegsOpen += 1;
       if (open !== null) open.second = shadow && { side: plan.side, unwanted: shadow.unwanted };
-      // A stream lasts as long as its client; a plain answer is compared even if nobody waits for it.
       response.on('drain', () => {
         heldBack?.end();
         shadow?.resume();
       });
+      // A stream lasts as long as its client; a plain answer is compared even if nobody waits for it.
       response.once('close', () => {
         heldBack?.end();
-        shadow?.abort();
-        stream.close();
-        pair.found(plan.side, 'none');
+        hasLeft = true;
+        const isDue = shadow !== null && isPlain && !overtakes && pair.waitsFor(plan.side);
+        if (!isDue) leave();
       });
     }
     // A client that leaves takes its answer with it; what was shown of it stands alone.
@@ -378,8 +396,9 @@ export class HttpLane {
       this.#options.tap.unpaired(route.name, primary);
       return { answer, compared: () => false };
     }
-    const compared = () => stream?.hears(primary) ?? pair.isHanded(primary);
-    return { answer: watched(answer, primary), compared };
+    const compared = () =>
+      stream === null || isPlain ? pair.isHanded(primary) : stream.hears(primary);
+    return { answer: watched(answer, primary, pair.sampling(answer, primary)), compared };
   }
 
   /** `sink`, with nobody else's data in it where the decision says so. */
@@ -413,7 +432,9 @@ export class HttpLane {
       credentials: credentialsOf(request, context),
       method: incoming.method ?? 'GET',
       unwanted: () => undefined,
-      sink: streaming(NOBODY, { tap: stream, side: 'candidate', head: () => undefined }),
+      sink: streaming(NOBODY, {
+        ...{ tap: stream, side: 'candidate', plain: NOBODY, begun: () => undefined },
+      }),
     });
     if (sent === null) return stream.close();
     const leave = (): void => {

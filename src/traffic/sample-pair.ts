@@ -117,6 +117,12 @@ export class SamplePair {
     return this.#handed[side] === true;
   }
 
+  /** The other side has its sample, and that one's may still come. */
+  waitsFor(side: Side): boolean {
+    const other = this.#found[side === 'legacy' ? 'candidate' : 'legacy'];
+    return other !== undefined && other !== 'none' && this.#found[side] === undefined;
+  }
+
   /** That side's sample; its first one counts. */
   found(side: Side, sample: AnswerSample | 'none'): void {
     if (this.#found[side] !== undefined) return;

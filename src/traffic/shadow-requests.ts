@@ -3,6 +3,7 @@
 import type { RouteScope, SecondLegEnd, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { ClientLink } from './affinity.ts';
+import { isEventStream } from './answer-sample.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
 import { Patience } from './patience.ts';
@@ -31,7 +32,7 @@ export interface ShadowRequest {
   readonly method: string;
   readonly request: RequestFacts;
   readonly singleUse: boolean;
-  /** Lasts as long as its client, at any length. */
+  /** A stream of events is due, which lasts as long as its client, at any length; another answer does not. */
   readonly isStream: boolean;
   readonly sink: AnswerSink;
   /** Told where it is given up since that side is shown nothing any more; the sink of a request hears nothing then. */
@@ -113,10 +114,11 @@ export class ShadowRequests {
     this.#sent.add(mine);
     let over = false;
     let bytes = 0;
+    let isPlain = !shadow.isStream;
     const finish = (why: SecondLegEnd): void => {
       if (over) return;
       over = true;
-      patience?.end();
+      patience.end();
       this.#underWay[kind] -= 1;
       this.#sent.delete(mine);
       done();
@@ -131,13 +133,15 @@ export class ShadowRequests {
       sink.left?.();
     };
     // The client's answer has long gone out: whoever says nothing for so long holds a place for nothing.
-    const patience = shadow.isStream ? null : new Patience(upstream.config.responseTimeoutMs);
-    patience?.begin(() => {
-      breaker?.failed();
-      finish('slow');
-      sent.abort();
-      sink.fail('upstream-timeout', 'it says nothing more');
-    });
+    const patience = new Patience(upstream.config.responseTimeoutMs);
+    const bePatient = (): void =>
+      patience.begin(() => {
+        breaker?.failed();
+        finish('slow');
+        sent.abort();
+        sink.fail('upstream-timeout', 'it says nothing more');
+      });
+    if (isPlain) bePatient();
     const sent = exchange(
       connection,
       { method, request, body: null, extra: MARK },
@@ -145,12 +149,17 @@ export class ShadowRequests {
         interim: sink.interim,
         head(status, reason, headers) {
           breaker?.succeeded();
+          if (!isPlain && !isEventStream(status, headers)) {
+            isPlain = true;
+            bePatient();
+          }
           sink.head(status, reason, headers);
         },
         data(chunk) {
           bytes += chunk.length;
-          const isTooLong = patience?.goesOn() === false;
-          const isTooMuch = kind === 'request' && bytes > MOST_ANSWER_BYTES;
+          if (!isPlain) return sink.data(chunk);
+          const isTooLong = !patience.goesOn();
+          const isTooMuch = isShadow && bytes > MOST_ANSWER_BYTES;
           if (!isTooMuch && !isTooLong) return sink.data(chunk);
           leave(isTooMuch ? 'flooding' : 'slow');
           return true;

@@ -654,22 +654,28 @@ describe('answers of HTTP', () => {
       return { ear, front, client, primary };
     }
 
-    test('the judge has what was prevented before the other service has answered', async () => {
-      const { ear, front, client, primary } = await shown('/api/x');
-      primary.write(answer('{"userId":"bob"}', JSON_HEAD));
-      await client.has('{"userId":"ann"}');
-      expect(ear.answers).toEqual(['legacy {"userId":"bob"}']);
-      expect(front.prevented).toMatchObject([{ compared: true, eventType: 'GET 2xx' }]);
-      expect(ear.exchanges).toEqual([]);
-    });
+    test.each(['/api/x', '/events'])(
+      'the judge has what was prevented before the other service has answered: %s',
+      async path => {
+        const { ear, front, client, primary } = await shown(path);
+        primary.write(answer('{"userId":"bob"}', JSON_HEAD));
+        await client.has('{"userId":"ann"}');
+        expect(ear.answers).toEqual(['legacy {"userId":"bob"}']);
+        expect(front.prevented).toMatchObject([{ compared: true, eventType: 'GET 2xx' }]);
+        expect(ear.exchanges).toEqual([]);
+      },
+    );
 
-    test('what it has no room for is told by the lane, at once', async () => {
-      const { ear, front, client, primary } = await shown('/api/x');
-      ear.isDeaf = true;
-      primary.write(answer('{"userId":"bob"}', JSON_HEAD));
-      await client.has('{"userId":"ann"}');
-      expect(front.prevented).toMatchObject([{ compared: false }]);
-    });
+    test.each(['/api/x', '/events'])(
+      'what it has no room for is told by the lane, at once: %s',
+      async path => {
+        const { ear, front, client, primary } = await shown(path);
+        ear.isDeaf = true;
+        primary.write(answer('{"userId":"bob"}', JSON_HEAD));
+        await client.has('{"userId":"ann"}');
+        expect(front.prevented).toMatchObject([{ compared: false }]);
+      },
+    );
 
     test('a clean answer is handed over once, with the other one', async () => {
       const { ear, client, primary } = await shown('/api/x');

@@ -39,7 +39,7 @@ async function counter() {
 }
 
 /** Both services behind a proxy that shows everything to both, and a client with two connections. */
-async function withCounters() {
+async function withCounters(protocol: 'http' | 'sse' = 'http') {
   const [legacy, candidate] = [await counter(), await counter()];
   const ear = new Ear();
   const second = { side: 'candidate', role: 'shadow' } as const;
@@ -48,7 +48,7 @@ async function withCounters() {
     ...{ legacy: legacy.port, candidate: candidate.port, tap: ear },
     listen: { trustedProxies: ['127.0.0.1'] },
     identity: { sources: [{ from: 'header', name: 'X-User' }], verify: 'unverified' },
-    routes: [{ name: 'api', path: '/*', protocol: 'http', writes: 'both' }],
+    routes: [{ name: 'api', path: '/*', protocol, writes: 'both' }],
     decider: () => ({ decision, revision: 'test' }),
   });
   open.push(front);
@@ -70,16 +70,19 @@ async function withCounters() {
 }
 
 test.each([
-  ['on its connection', 'ask', 'ann'],
-  ['of its user, on another one', 'askElsewhere', 'ann'],
+  ['on its connection', 'ask', 'http'],
+  ['of its user, on another one', 'askElsewhere', 'http'],
+  ['of its user, where streams are due', 'askElsewhere', 'sse'],
 ] as const)(
   'a read that would overtake the second copy of a write %s is not compared',
-  async (_where, by, user) => {
-    const { candidate, ear, ...client } = await withCounters();
+  async (_where, by, protocol) => {
+    const user = 'ann';
+    const { candidate, ear, ...client } = await withCounters(protocol);
     candidate.isHeld = true;
     await client.ask('POST', 'ann');
     expect(await client[by]('GET', user)).toBe('{"count":1}');
     await until('the candidate has the write', () => candidate.held.length === 1);
+    await until('the read is counted', () => ear.unpairedOnes.length === 1);
     expect(ear.unpairedOnes).toEqual(['api legacy']);
     candidate.held.shift()?.();
     await until('the write is compared', () => ear.exchanges.length === 1);

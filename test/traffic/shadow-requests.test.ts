@@ -3,7 +3,7 @@
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { answerOf, plainBody } from '../../src/judge/answer.ts';
 import type { Decision, SecondLeg } from '../../src/rules/decide.ts';
 import { Ear } from '../support/ear.ts';
@@ -43,6 +43,15 @@ const says =
   (text: string): Answer =>
   (_request, response) =>
     response.setHeader('x-who', text).end(text);
+
+/** An answer without an end. */
+function pourInto(response: http.ServerResponse): void {
+  const pour = () => {
+    while (!response.destroyed && response.write(Buffer.alloc(1_048_576)));
+  };
+  response.on('drain', pour);
+  pour();
+}
 
 async function both(
   answers: { legacy: Answer; candidate: Answer },
@@ -141,19 +150,7 @@ test('a shadow that hangs keeps nobody waiting, and one that fails is told (51)'
 
 test.each([
   ['never ends', 'slow', 300, 'cut', (response: http.ServerResponse) => response.write('x')],
-  [
-    'floods',
-    'flooding',
-    20_000,
-    'left',
-    (response: http.ServerResponse) => {
-      const pour = () => {
-        while (!response.destroyed && response.write(Buffer.alloc(1_048_576)));
-      };
-      response.on('drain', pour);
-      pour();
-    },
-  ],
+  ['floods', 'flooding', 20_000, 'left', pourInto],
 ] as const)(
   'a shadow whose body %s gives its place back, and its connection',
   async (_name, why, responseTimeoutMs, end, body) => {
@@ -292,6 +289,8 @@ test('both streams of events go to the judge, and the shadow ends with its clien
   await until('the judge is told', () => stream.notes.includes('end'));
 });
 
+const streamsOf = ({ traffic }: TestProxy): number =>
+  [...traffic.counters()].reduce((sum, { counters }) => sum + counters.streamsOpen, 0);
 const secondLegsOf = ({ traffic }: TestProxy): number =>
   [...traffic.counters()].reduce((sum, { counters }) => sum + counters.secondLegsOpen, 0);
 
@@ -362,6 +361,105 @@ test('a stream that is compressed all the same is not read as events, and counts
     ...{ body: undefined, unread: 'not-comparable' },
   });
   expect(ear.streams[0]?.notes).not.toContain('open legacy');
+});
+
+// The fault: where streams are due, of any other answer no more than its head was compared, as if it had ended there.
+describe('an answer that is no stream of events, where streams are due,', () => {
+  const json =
+    (text: string, status = 200): Answer =>
+    (_request, response) =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end(text);
+  const streams: Answer = (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n');
+  };
+  const events = async ({ url }: { url: string }) => (await fetch(`${url}/events`)).text();
+
+  test('is compared whole, though its client has left', async () => {
+    const due: (() => void)[] = [];
+    const at = await both({
+      legacy: json('{"a":1}', 404),
+      candidate: (request, response) =>
+        void due.push(() => json('{"a":2}', 404)(request, response)),
+    });
+    expect(await events(at)).toBe('{"a":1}');
+    await until('the other service is asked', () => due.length === 1);
+    await until('the client is done with', () => streamsOf(at.front) === 0);
+    due[0]?.();
+    const { legacy, candidate } = await until('it is compared', () => at.ear.exchanges[0]);
+    expect([legacy.body, candidate.body].map(String)).toEqual(['{"a":1}', '{"a":2}']);
+    expect([legacy.end, candidate.end]).toEqual(['complete', 'complete']);
+    await until('the judge is told', () => at.ear.streams[0]?.notes.includes('end'));
+    expect(at.ear.streams[0]?.notes.filter(note => note.startsWith('open'))).toEqual([]);
+    expect([secondLegsOf(at.front), at.front.traffic.heldBytes.answers]).toEqual([0, 0]);
+  });
+
+  const breaks: Answer = (_request, response) => {
+    response.writeHead(200, { 'content-length': '100' }).write('half');
+    setImmediate(() => response.destroy());
+  };
+  test.each([
+    ['the shadow', { legacy: json('whole'), candidate: breaks }, ['complete', 'cut']],
+    ['its own service', { legacy: breaks, candidate: json('whole') }, ['cut', 'complete']],
+  ])('is cut, where %s breaks off', async (_who, answers, ends) => {
+    const at = await both(answers);
+    await events(at).catch(() => 'broken off');
+    const { legacy, candidate } = await until('it is compared', () => at.ear.exchanges[0]);
+    expect([legacy.end, candidate.end]).toEqual(ends);
+  });
+
+  test.each<[string, string, number, (response: http.ServerResponse) => unknown]>([
+    ['never ends', 'cut', 300, response => response.write('x')],
+    ['floods', 'left', 20_000, pourInto],
+  ])('is given up, where the shadow’s %s', async (_name, end, responseTimeoutMs, body) => {
+    const endless: Answer = (_request, response) => body(response.writeHead(200));
+    const upstream = { responseTimeoutMs };
+    const at = await both({ legacy: json('{}'), candidate: endless }, { upstream });
+    for (let i = 0; i < 3; i += 1) expect(await events(at)).toBe('{}');
+    await until('all are given up', () => at.ear.exchanges.length === 3);
+    await until('and closed', () => at.candidate.aborted() === 3);
+    expect(at.ear.exchanges.map(({ candidate }) => candidate.end)).toEqual([end, end, end]);
+    expect([secondLegsOf(at.front), at.front.traffic.heldBytes.answers]).toEqual([0, 0]);
+  });
+
+  test('is delivered at any length, and held up to a bound', async () => {
+    const long: Answer = (_request, response) => response.end(Buffer.alloc(3_000_000, 'x'));
+    const at = await both({ legacy: long, candidate: json('{}') });
+    expect((await events(at)).length).toBe(3_000_000);
+    const sample = await until('it is compared', () => at.ear.exchanges[0]);
+    expect([sample.legacy.body, String(sample.candidate.body)]).toEqual([null, '{}']);
+    expect(at.front.traffic.heldBytes.answers).toBe(0);
+  });
+
+  test('is let go with a client that leaves in the middle of it', async () => {
+    const begun: Answer = (_request, response) => void response.writeHead(200).write('begun');
+    const at = await both({ legacy: begun, candidate: json('{}') });
+    const aborter = new AbortController();
+    await fetch(`${at.url}/events`, { signal: aborter.signal });
+    await until('both are held', () => at.front.traffic.heldBytes.answers === 7);
+    aborter.abort();
+    await until('it is counted', () => at.ear.unpairedOnes.length === 1);
+    expect([at.ear.unpairedOnes, at.ear.exchanges]).toEqual([['stream candidate'], []]);
+    expect([secondLegsOf(at.front), at.front.traffic.heldBytes.answers]).toEqual([0, 0]);
+  });
+
+  test('is held against the head of a stream, which ends with it', async () => {
+    const due: (() => void)[] = [];
+    const at = await both({
+      legacy: json('{"a":1}'),
+      candidate: (request, response) => void due.push(() => streams(request, response)),
+    });
+    expect(await events(at)).toBe('{"a":1}');
+    await until('the other service is asked', () => due.length === 1);
+    await until('the client is done with', () => streamsOf(at.front) === 0);
+    due[0]?.();
+    const { legacy, candidate } = await until('it is compared', () => at.ear.exchanges[0]);
+    expect([String(legacy.body), candidate.headers.includes('text/event-stream')]).toEqual([
+      ...['{"a":1}', true],
+    ]);
+    await until('the shadow has ended', () => at.candidate.aborted() === 1);
+    await until('the judge is told', () => at.ear.streams[0]?.notes.includes('end'));
+    expect(secondLegsOf(at.front)).toBe(0);
+  });
 });
 
 test('a standby of legacy’s says what it would have sent, whatever its user has of the candidate’s already', async () => {
