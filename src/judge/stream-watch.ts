@@ -5,7 +5,6 @@
 //     └─ legacy's ──► whose identifiers, whose content             ▲
 //                          └── asked when no pair came ────────────┘
 import type { StreamFacts } from '../ports.ts';
-import { canonical } from '../rules/compare/canonical.ts';
 import type { CompiledRules } from '../rules/compare/compile.ts';
 import { isRecord } from '../rules/compare/record.ts';
 import { namesOf, type Side, type Subject } from '../rules/decide.ts';
@@ -20,9 +19,9 @@ import {
 } from '../rules/isolation/inspect.ts';
 import type { MarkerSearch } from '../rules/isolation/marker.ts';
 import type { Hash64 } from '../rules/isolation/ownership.ts';
-import { Recipient } from '../rules/isolation/recipient.ts';
+import { allNamed, Recipient } from '../rules/isolation/recipient.ts';
+import type { Isolation } from '../rules/isolation/rules.ts';
 import { hasRoutingField } from '../rules/isolation/scan.ts';
-import { withExactIntegers } from '../rules/pairing/exact.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import type { ContaminationWatch, Held, RouteWatch } from './contamination-watch.ts';
 import { type Found, OwnedData, type WatchedEvent } from './owned-data.ts';
@@ -204,7 +203,7 @@ export class StreamWatch {
     }
     const [first] = foreign;
     if (first === undefined || books.identityMismatch) return null;
-    const what = JSON.stringify(namedIn(payload, foreign)).slice(0, MOST_NAMED);
+    const what = JSON.stringify(namedIn(isolation, payload, foreign)).slice(0, MOST_NAMED);
     const isSaid = names.every(name => this.#watch.isSaid(this.#user, name));
     const mayEcho = isSaid || names.every(name => this.#watch.mayBeSaid(this.#user, name));
     const { path, eventType } = first;
@@ -273,11 +272,15 @@ export class StreamWatch {
 }
 
 /** Whom they name, whichever envelope they stand in and however they are written: two services may differ there. */
-function namedIn(payload: Buffer, fields: readonly RoutingField[]): readonly string[] {
+function namedIn(
+  isolation: Isolation,
+  payload: Buffer,
+  fields: readonly RoutingField[],
+): readonly string[] {
   const named = fields.map(({ path, start, end }) => {
     const text = textAt(payload, start, end);
-    const value = withExactIntegers(text);
-    return `${path.slice(path.lastIndexOf('/'))} ${value === undefined ? text : canonical(value)}`;
+    const names = allNamed(isolation, text);
+    return `${path.slice(path.lastIndexOf('/'))} ${names === null ? text : JSON.stringify(names)}`;
   });
   return [...new Set(named)].sort();
 }

@@ -109,6 +109,33 @@ export class Recipient {
   }
 }
 
+/**
+ * All whom a value names as it is written in JSON, each once: as `Recipient` reads it, so that a number, its digits as
+ * a text and a list of it alone are the same. Null where that can not be told.
+ */
+export function allNamed({ naming }: Isolation, json: string): readonly string[] | null {
+  const names = new Set<string>();
+  const isTold = collect(withEveryMember(json), naming, names, 0);
+  return isTold && names.size > 0 ? [...names].sort() : null;
+}
+
+function collect(
+  value: unknown,
+  naming: ReadonlySet<string>,
+  into: Set<string>,
+  depth: number,
+): boolean {
+  if (typeof value === 'object' && value !== null) {
+    if (depth >= MOST_NESTING) return false;
+    const members = Array.isArray(value) ? value : namesIn(value, naming);
+    return members.every(member => collect(member, naming, into, depth + 1));
+  }
+  const isName =
+    typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint';
+  if (isName && value !== '' && value !== 0) into.add(String(value));
+  return true;
+}
+
 /** What of an object says who it is; all of it, where nothing in it is called as such a thing is. */
 function namesIn(record: object, naming: ReadonlySet<string>): readonly unknown[] {
   const members = Object.entries(record);
