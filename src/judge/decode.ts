@@ -1,6 +1,7 @@
 // What a message says, for comparing: JSON as a value, other text as it is, binary by its digest.
 import { isAscii, isUtf8 } from 'node:buffer';
 import { hash } from 'node:crypto';
+import { isRecord } from '../rules/compare/record.ts';
 import type { UnjudgedReason } from '../rules/verdict.ts';
 import { OPCODE } from '../wire/frames.ts';
 import type { SseEvent } from '../wire/sse-reader.ts';
@@ -8,7 +9,7 @@ import type { SseEvent } from '../wire/sse-reader.ts';
 export type Decoded =
   | {
       readonly value: unknown;
-      /** Where numbers may have lost digits on their way into a value. */
+      /** JSON of all of it, where numbers may have lost digits on their way into a value. */
       readonly text: string | null;
     }
   | { readonly because: UnjudgedReason };
@@ -47,14 +48,23 @@ const EVENT_LINE = 'event:';
 export function decodeSse({ event, data }: SseEvent): Decoded {
   const decoded = decodeText(data);
   if (!('value' in decoded)) return decoded;
-  const { value } = decoded;
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    return event === 'message' ? decoded : { ...decoded, value: { type: event, data: value } };
+  const { value, text } = decoded;
+  if (!isRecord(value)) {
+    if (event === 'message') return decoded;
+    const whole = text === null ? null : `{"type":${JSON.stringify(event)},"data":${text}}`;
+    return { value: { type: event, data: value }, text: whole };
   }
-  if (Object.hasOwn(value, 'type')) {
-    return event === 'message' ? decoded : { ...decoded, value: { ...value, [EVENT_LINE]: event } };
-  }
-  return { ...decoded, value: { ...value, type: event } };
+  const isTyped = Object.hasOwn(value, 'type');
+  if (isTyped && event === 'message') return decoded;
+  const name = isTyped ? EVENT_LINE : 'type';
+  const whole = text === null ? null : withField(text, name, event);
+  return { value: { ...value, [name]: event }, text: whole };
+}
+
+/** An object's text, which is not `{}`, with one field more at its end: of two that are called alike the last counts. */
+function withField(text: string, name: string, value: string): string {
+  const end = text.lastIndexOf('}');
+  return `${text.slice(0, end)},${JSON.stringify(name)}:${JSON.stringify(value)}}`;
 }
 
 /** A JSON object or array as a value, anything else as the text that it is. */

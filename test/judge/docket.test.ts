@@ -157,6 +157,36 @@ test('the name of an event is compared beside what its data says: browsers liste
   expect(say(event('step', 5, null), event('step', 5, null))).toEqual(['match step']);
 });
 
+// The fault: beside an integer beyond 2^53 both were read again from the text of their data, which has no name in it,
+// and a changed one was a match.
+test('the name of an event is compared beside integers beyond 2^53 as well', () => {
+  const judge = judged();
+  const stream = judge.tap.stream({ route: 'api', id: 's', format: 'sse', subject: null });
+  stream.legOpened('legacy');
+  stream.legOpened('candidate');
+  const say = (legacy: string, candidate: string, data: string) => {
+    stream.bytes('legacy', Buffer.from(`event: ${legacy}\ndata: ${data}\n\n`));
+    stream.bytes('candidate', Buffer.from(`event: ${candidate}\ndata: ${data}\n\n`));
+    return judge.found();
+  };
+  const n = '"n":12345678901234567890';
+  const both = `{"type":"step","run_id":"r","seq":1,${n}} `;
+  expect(say('a', 'a', both)).toEqual(['match step']);
+  const renamed = `{"type":"step","run_id":"r","seq":2,${n}}`;
+  expect(say('a', 'b', renamed)).toEqual(['mismatch step value:/event:']);
+  expect(say('a', 'a', `[${n.slice(4)}]`)).toEqual(['match a']);
+  // The name alone is the type.
+  const unnamed = `{"run_id":"r","seq":3,"text":"a b c",${n}}`;
+  expect(say('step', 'pace', unnamed)).toEqual(['mismatch step value:/type']);
+  // A run whose number is so large has keys with types, too.
+  const run = '{"run_id":12345678901234567890,"seq":1}';
+  expect(say('step', 'step', run)).toEqual(['match step']);
+  expect(say('pace', 'rest', run)).toEqual(['mismatch pace value:/type']);
+  // Nothing that the data calls so stands in its place.
+  const likewise = `{"type":"step","run_id":"r","seq":4,"event:":"x",${n}}`;
+  expect(say('a', 'b', likewise)).toEqual(['mismatch step value:/event:']);
+});
+
 // 2,000 events of a session may wait; of 1 MiB each they are 2 GB, and twenty times as much once parsed.
 test('what waits for its pair is bounded by bytes as well, of a session and of all; the oldest are unjudged', () => {
   const judge = judged();
