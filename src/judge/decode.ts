@@ -20,8 +20,11 @@ export interface Read {
   readonly ascii: string | null;
 }
 
-/** Sixteen digits may be more than a double holds exactly (2^53 has sixteen). */
-const LONG_DIGITS = /\d{16}/;
+/**
+ * Sixteen digits may be more than a double holds exactly (2^53 has sixteen), and so may what an exponent makes
+ * large. Where a value begins: ids in hexadecimal look like that inside.
+ */
+const MAY_BE_INEXACT = /\d{16}|[:,[\s]-?\d[\d.]*[eE]\+?\d/;
 
 export function decodeMessage(opcode: number, payload: Buffer): Read {
   if (opcode !== OPCODE.text) {
@@ -72,7 +75,7 @@ export function decodeText(text: string): Decoded {
   const first = text.trimStart()[0];
   if (first !== '{' && first !== '[') return { value: text, text: null };
   try {
-    return { value: JSON.parse(text), text: LONG_DIGITS.test(text) ? text : null };
+    return { value: JSON.parse(text), text: MAY_BE_INEXACT.test(text) ? text : null };
   } catch (error) {
     // Not JSON after all: compared as text. A stack that is too small for it is another matter.
     return error instanceof SyntaxError ? { value: text, text: null } : { because: 'too-deep' };

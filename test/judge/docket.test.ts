@@ -187,6 +187,30 @@ test('the name of an event is compared beside integers beyond 2^53 as well', () 
   expect(say('a', 'b', likewise)).toEqual(['mismatch step value:/event:']);
 });
 
+// The fault: of a number with an exponent no text was kept, and what both wrote alike was never judged.
+test('large integers with an exponent are compared, in answers and in events', () => {
+  const judge = judged();
+  const ask = (legacy: string, candidate: string) => {
+    judge.tap.exchange({
+      ...{ route: 'api', id: '1', method: 'GET', isWrite: false, subject: null, primary: 'legacy' },
+      ...{ legacy: answer(legacy), candidate: answer(candidate) },
+    });
+    return judge.found();
+  };
+  for (const n of ['1e20', '-1.757953203e+18', '1.0E+20']) {
+    expect(ask(`{"t":${n}}`, `{"t":${n}}`), n).toEqual(['match GET 2xx']);
+    expect(ask(`[1, ${n}]`, `[1, ${n}1]`), n).toEqual(['mismatch GET 2xx value:/body/1']);
+  }
+  const stream = judge.tap.stream({ route: 'api', id: 's', format: 'sse', subject: null });
+  const event = Buffer.from('data: {"type":"step","run_id":"r","seq":1,"ns":1e+18}\n\n');
+  for (const side of ['legacy', 'candidate'] as const) {
+    stream.legOpened(side);
+    stream.bytes(side, event);
+  }
+  stream.bytes('candidate', event);
+  expect(judge.found()).toEqual(['match step', 'duplicate step candidate']);
+});
+
 // 2,000 events of a session may wait; of 1 MiB each they are 2 GB, and twenty times as much once parsed.
 test('what waits for its pair is bounded by bytes as well, of a session and of all; the oldest are unjudged', () => {
   const judge = judged();

@@ -1,6 +1,9 @@
 // Integers beyond 2^53 lose digits in a parser that makes doubles of them. Two that look equal are
 // looked at again as they were written.
 
+/** A JSON number: its digits before and behind the point, and its exponent. */
+const NUMBER = /^(-?\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
+
 /** The message with every such integer as a bigint; `undefined` where that can not be had. */
 export function withExactIntegers(text: string): unknown {
   try {
@@ -15,7 +18,19 @@ function exact(_key: string, value: unknown, context?: { readonly source?: strin
   if (typeof value !== 'number' || Number.isSafeInteger(value) || !Number.isInteger(value)) {
     return value;
   }
-  // 1e20 has no digits that a double could lose, but others that are written otherwise look the same.
-  const source = context?.source ?? '';
-  return /^-?\d+$/.test(source) ? BigInt(source) : source || value;
+  return integerOf(context?.source ?? '') ?? value;
+}
+
+/**
+ * However it is written: 1e20 is 100000000000000000000. Null for a fraction, which is as exact as a double is,
+ * here as anywhere.
+ */
+function integerOf(source: string): bigint | null {
+  const [, whole, fraction = '', exponent = '0'] = NUMBER.exec(source) ?? [];
+  if (whole === undefined) return null;
+  const digits = `${whole}${fraction}`;
+  const zeros = Number(exponent) - fraction.length;
+  // 308 at most, or it were no finite double.
+  if (zeros >= 0) return BigInt(`${digits}${'0'.repeat(zeros)}`);
+  return /[1-9]/.test(digits.slice(zeros)) ? null : BigInt(digits.slice(0, zeros));
 }
