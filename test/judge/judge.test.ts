@@ -102,11 +102,14 @@ test('what a service was not given a write for is not missing there, whoever was
   // It was given all others; what it alone says has no such excuse.
   for (const side of SIDES) one.say(side, step(4));
   other.say('candidate', step(5));
-  const books = await settled(judged, 9);
-  expect(books.legacy).toMatchObject({ match: 3, missing: 0 });
+  // Nor does it say anything else for want of one.
+  one.say('legacy', step(6, { a: 1 }));
+  one.say('candidate', step(6, { a: 2 }));
+  const books = await settled(judged, 11);
+  expect(books.legacy).toMatchObject({ match: 3, mismatch: 1, missing: 0 });
   expect(unjudgedOf(books.legacy)).toBe(2);
   expect(books.legacy.unjudged['write-left-out']).toBe(2);
-  expect(books.candidate).toMatchObject({ match: 3, extra: 1 });
+  expect(books.candidate).toMatchObject({ match: 3, mismatch: 1, extra: 1 });
 });
 
 test('a side that is closed is settled once nothing of it waits for the other one', async () => {

@@ -14,6 +14,7 @@
 //                        { at, gap: reason, leftOut? }   copies were lost
 //                        { at, unjudged: reason }        an event that can not be read
 //                        { at, unheard: true }           the client said what this side was to hear, and did not
+//                        { at, lacksWrite: true }        the other side was given a write that this one was not
 //            subject     names of the user; ["user_1"]
 //            windowMs    5000;  maxPending 1000
 //            until       what is expected must be all that was found by then, nothing waiting; left
@@ -32,6 +33,7 @@ import { IdClasses } from '../../src/rules/compare/ids.ts';
 import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { type Books, imbalance } from '../../src/rules/pairing/books.ts';
+import { LeftOutWrites } from '../../src/rules/pairing/left-out-writes.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
 import type { Finding, UnjudgedReason } from '../../src/rules/verdict.ts';
 
@@ -52,6 +54,7 @@ export interface Step {
   readonly leftOut?: number;
   readonly unjudged?: UnjudgedReason;
   readonly unheard?: true;
+  readonly lacksWrite?: true;
 }
 
 export interface CompareCase {
@@ -110,6 +113,7 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
   const times = new Map<string, number>();
   let now = 0;
   const windowMs = one.windowMs ?? 5_000;
+  const leftOut = new LeftOutWrites(windowMs);
   const pairing = new Pairing({
     route: 'events',
     session: 's',
@@ -117,6 +121,7 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
     subject: one.subject ?? ['user_1'],
     ids: new IdClasses(),
     windowMs,
+    leftOut,
     maxPending: one.maxPending ?? 1_000,
     onFinding: finding => {
       findings.push(finding);
@@ -141,7 +146,8 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
       next++;
       if (entry.step.at > end) break;
       now = entry.step.at;
-      take(pairing, entry.side, entry.step, events);
+      if (entry.step.lacksWrite) leftOut.note(entry.side, now);
+      else take(pairing, entry.side, entry.step, events);
       balance();
     }
     if (sweep > end) break;

@@ -157,7 +157,7 @@ export class Legs {
     if (openedAt === null) return 'no-second';
     if (event.at < openedAt && !this.#isToBoth(event)) return 'no-second';
     if (this.#mayBeToOne(event) || this.isOfUnheard(event)) return 'no-second';
-    if (!this.#isInGap(event)) return this.#mayBeLeftOut(event) ? 'write-left-out' : null;
+    if (!this.#isInGap(event)) return this.mayBeLeftOut(event) ? 'write-left-out' : null;
     return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
   }
 
@@ -198,12 +198,12 @@ export class Legs {
 
   /** Nothing can be concluded from what stands or once stood beside it. */
   isUnsettled(event: Pending): boolean {
-    return (
-      this.#mayBeToOne(event) ||
-      this.#isInGap(event) ||
-      this.#mayBeLeftOut(event) ||
-      this.#isBeforeAnchor(event)
-    );
+    return this.#mayBeToOne(event) || this.#isInGap(event) || this.#isBeforeAnchor(event);
+  }
+
+  /** Is it perhaps the doing of a write that the other service was not given? */
+  mayBeLeftOut({ side, at }: Pending): boolean {
+    return this.#leftOut?.mayExplain(otherSide(side), at) === true;
   }
 
   /** Is it a reply to what perhaps only its service was told, or what stands beside such a one? */
@@ -215,11 +215,6 @@ export class Legs {
   isOfUnheard({ side, lane }: Pending): boolean {
     if (lane === null || lane.bornAt === null || lane.isOfBoth) return false;
     return this.#unheard.mayHaveBegun(otherSide(side), lane.bornAt);
-  }
-
-  /** Is it perhaps the doing of a write that the other service was not given? */
-  #mayBeLeftOut({ side, at }: Pending): boolean {
-    return this.#leftOut?.mayExplain(otherSide(side), at) === true;
   }
 
   /** Behind a late leg, before both were seen to run together. */

@@ -381,14 +381,13 @@ export class Pairing {
 
   /** Is it one event, though all that is known is that both have one key? Many events may share it. */
   #isChanged(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
-    const isSettled = !this.#isUnsettled(legacy) && !this.#isUnsettled(candidate);
-    if (isSettled && (legacy.isNamed || (isOver && this.#legs.fits(legacy, candidate))))
-      return true;
+    const fits = legacy.isNamed || (isOver && this.#legs.fits(legacy, candidate));
+    if (fits && this.#areSettled(legacy, candidate)) return true;
     return isOver ? isSameButForUsers(legacy, candidate) : this.#isReadressed(legacy, candidate);
   }
 
   #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
-    if (this.#isUnsettled(legacy) || this.#isUnsettled(candidate)) return false;
+    if (!this.#areSettled(legacy, candidate)) return false;
     if (!isLikely(legacy, candidate) || !this.#legs.fits(legacy, candidate)) return false;
     return isOver || this.#isReadressed(legacy, candidate);
   }
@@ -506,6 +505,20 @@ export class Pairing {
   }
 
   #isUnsettled(event: Pending): boolean {
+    return this.#mayBeLost(event) || this.#legs.mayBeLeftOut(event);
+  }
+
+  /**
+   * Does nothing speak against it that they are one event? Of one with a name no write does that a service lacks: it
+   * may be silent for want of that, but says nothing else under the name.
+   */
+  #areSettled(legacy: Pending, candidate: Pending): boolean {
+    if (this.#mayBeLost(legacy) || this.#mayBeLost(candidate)) return false;
+    return legacy.isNamed || ![legacy, candidate].some(each => this.#legs.mayBeLeftOut(each));
+  }
+
+  /** May what it belongs to be lost, or have been paired with another one? */
+  #mayBeLost(event: Pending): boolean {
     return this.#legs.isUnsettled(event) || this.#isGuessed(event);
   }
 
