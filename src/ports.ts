@@ -11,6 +11,7 @@ import type { IsolationBooks } from './rules/isolation/isolation-books.ts';
 import type { MarkerSearch } from './rules/isolation/marker.ts';
 import type { NoiseCounts } from './rules/noise-tally.ts';
 import type { Books } from './rules/pairing/books.ts';
+import type { LegEnd } from './rules/pairing/legs.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
 import type { RawHeaders } from './wire/headers.ts';
 
@@ -367,7 +368,7 @@ export interface StreamTap {
   /** The client holds both sides back, or no more: no event's window ends meanwhile. */
   held(isHeld: boolean): void;
   /** Nothing more comes from that side. */
-  legClosed(side: Side): void;
+  legClosed(side: Side, how: LegEnd): void;
   /** Calls `settled` once nothing that a side sent before it was closed waits for its pair on the other one. */
   onceSettled(settled: () => void): void;
   /** Both are at their end. Further calls do nothing. */

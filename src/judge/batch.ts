@@ -2,6 +2,7 @@
 // batch, and notes about streams in between, in the order in which things happened.
 import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
+import type { LegEnd } from '../rules/pairing/legs.ts';
 
 /** Size of a batch: what a busy process copies in 20 ms, and enough for four full reads. */
 export const BATCH_BYTES = 262_144;
@@ -43,6 +44,18 @@ export interface LegOpened {
   readonly time: number;
 }
 
+/** A side's stream is over. */
+export interface LegClosed {
+  readonly at: number;
+  readonly kind: 'leg-closed';
+  readonly stream: number;
+  readonly side: Side;
+  readonly how: LegEnd;
+  /** Messages that began in a gap that lasts to the end. */
+  readonly leftOut: number;
+  readonly time: number;
+}
+
 /** Said about a stream, or whole answers; `at` is the offset in the batch at which it counts. */
 export type Note =
   | {
@@ -52,15 +65,7 @@ export type Note =
       readonly facts: StreamFacts;
     }
   | LegOpened
-  | {
-      readonly at: number;
-      readonly kind: 'leg-closed';
-      readonly stream: number;
-      readonly side: Side;
-      /** Messages that began in a gap that lasts to the end. */
-      readonly leftOut: number;
-      readonly time: number;
-    }
+  | LegClosed
   | GapBegan
   /** It says nothing more, and would be heard if it did; so many messages began in the gap. */
   | {

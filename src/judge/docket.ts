@@ -201,7 +201,7 @@ export class Docket {
       case 'leg-opened':
         return this.#streams.get(note.stream)?.legOpened(note);
       case 'leg-closed':
-        return this.#streams.get(note.stream)?.legClosed(note.side, note.leftOut, note.time);
+        return this.#streams.get(note.stream)?.legClosed(note);
       case 'gap-began':
         return this.#streams.get(note.stream)?.gapBegan(note);
       case 'gap-ended':

@@ -11,7 +11,7 @@ import type { Pairing } from '../rules/pairing/pairing.ts';
 import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
-import type { GapBegan, LegOpened, Piece } from './batch.ts';
+import type { GapBegan, LegClosed, LegOpened, Piece } from './batch.ts';
 import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
 import type { StreamWatch } from './stream-watch.ts';
 
@@ -89,13 +89,13 @@ export class JudgedStream {
     if (legacy !== Number.POSITIVE_INFINITY) twin?.legOpened('legacy', legacy);
   }
 
-  legClosed(side: Side, leftOut: number, time: number): void {
+  legClosed({ side, how, leftOut, time }: LegClosed): void {
     if (leftOut > 0) this.#gap(side, leftOut, time);
     this.#readers[side] = null;
     this.#closed = side;
     this.#openSince[side] = Number.POSITIVE_INFINITY;
-    this.pairing.legClosed(side, time);
-    if (side === 'legacy') this.#twin?.legClosed(side, time);
+    this.pairing.legClosed(side, time, how);
+    if (side === 'legacy') this.#twin?.legClosed(side, time, how);
   }
 
   piece({ side, bytes, afterGap, leftOut, time }: Piece): void {

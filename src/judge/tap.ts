@@ -10,6 +10,7 @@ import type {
 } from '../ports.ts';
 import { namesOf, ofSide, type Side, type Subject } from '../rules/decide.ts';
 import type { MarkerSearch, Markers } from '../rules/isolation/marker.ts';
+import type { LegEnd } from '../rules/pairing/legs.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import {
   BATCH_BYTES,
@@ -511,14 +512,14 @@ class TappedStream implements StreamTap {
     });
   }
 
-  legClosed(side: Side): void {
+  legClosed(side: Side, how: LegEnd): void {
     if (!this.#open[side]) return;
     this.#open[side] = false;
     this.#leftOutAt[side] = null;
     const gapFrom = this.#gapFrom[side];
     const leftOut = gapFrom === NO_GAP ? 0 : this.#messages[side] - gapFrom;
     this.#tap.note({
-      ...{ kind: 'leg-closed', stream: this.number, side, leftOut, time: this.#tap.now() },
+      ...{ kind: 'leg-closed', stream: this.number, side, how, leftOut, time: this.#tap.now() },
     });
   }
 

@@ -61,14 +61,15 @@ export function streaming(
       return flowing;
     },
     end(trailers) {
-      tap.legClosed(side);
+      tap.legClosed(side, 'by-service');
       to.end(trailers);
     },
     fail(code, detail) {
-      tap.legClosed(side);
+      tap.legClosed(side, 'by-service');
       to.fail(code, detail);
     },
     left() {
+      tap.legClosed(side, 'left');
       to.left?.();
     },
   };

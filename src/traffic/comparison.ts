@@ -2,6 +2,7 @@
 import type { RouteConfig } from '../config/schema.ts';
 import type { EndCause, LaneCounters, SecondLegEnd, StreamTap, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
+import type { LegEnd } from '../rules/pairing/legs.ts';
 import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
 import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
@@ -134,8 +135,8 @@ export class Comparison implements Lone {
     if (this.leg !== null) listener.secondOpened(this.leg.side);
   }
 
-  primaryClosed(side: Side): void {
-    this.#options.tap.legClosed(side);
+  primaryClosed(side: Side, how: LegEnd): void {
+    this.#options.tap.legClosed(side, how);
   }
 
   /** The primary's bytes, followed and copied; see `StreamTap.follow`. */

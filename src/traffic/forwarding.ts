@@ -6,6 +6,7 @@
 //                    └─ copies for the judge and the tail, where there is a second leg
 import type net from 'node:net';
 import type { EndCause } from '../ports.ts';
+import type { LegEnd } from '../rules/pairing/legs.ts';
 import { ABNORMAL, type StopAt } from '../wire/frames.ts';
 import type { Leg } from './leg.ts';
 import type { Session } from './session.ts';
@@ -296,13 +297,19 @@ function clientOnClose(this: SessionSocket): void {
   finishIfClosed(session);
 }
 
+/** Without a cause its service has ended it, and said nothing of it. */
+function endOfPrimary({ cause }: Session): LegEnd {
+  const isByService = cause === null || cause === 'closed-by-upstream' || cause === 'upstream-lost';
+  return isByService ? 'by-service' : 'left';
+}
+
 function legOnDrain(this: SessionSocket): void {
   readClientOn(sessionOf(this));
 }
 
 function legOnEnd(this: SessionSocket): void {
   const session = sessionOf(this);
-  session.comparison?.primaryClosed(session.leg.side);
+  session.comparison?.primaryClosed(session.leg.side, endOfPrimary(session));
   if (primaryLost(session, ABNORMAL)) return;
   noteClose(session, 'upstream-lost', ABNORMAL);
   session.client.end();
@@ -314,7 +321,7 @@ function legOnError(this: SessionSocket): void {
 
 function legOnClose(this: SessionSocket): void {
   const session = sessionOf(this);
-  session.comparison?.primaryClosed(session.leg.side);
+  session.comparison?.primaryClosed(session.leg.side, endOfPrimary(session));
   if (primaryLost(session, ABNORMAL)) return;
   noteClose(session, 'upstream-lost', ABNORMAL);
   // The client still gets what the service had sent.

@@ -335,7 +335,7 @@ export class Handovers {
     if (next === null) return this.#end(session);
     if (!stays || comparison.plan === null) {
       // Before its service stops: what it does not say from here on is no fault of its own.
-      comparison.primaryClosed(old.side);
+      comparison.primaryClosed(old.side, lost ? 'by-service' : 'left');
       this.#letGo(old);
       session.secondLost(old.side);
     }

@@ -199,8 +199,10 @@ export class SecondLeg {
     this.#frames = null;
     if (this.#leg === null) this.#gone.abort();
     else if (destroys) this.#leg.socket.destroy();
-    this.#options.tap.legClosed(this.side);
-    this.#options.onEnd(this.#leaving ?? why);
+    const end = this.#leaving ?? why;
+    const isByService = end === 'closed' || end === 'broken-off';
+    this.#options.tap.legClosed(this.side, isByService ? 'by-service' : 'left');
+    this.#options.onEnd(end);
   }
 }
 

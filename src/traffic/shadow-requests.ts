@@ -108,7 +108,7 @@ export class ShadowRequests {
         sent.abort();
         shadow.unwanted();
         // A stream whose other side goes on must know that nothing follows here.
-        if (shadow.isStream) sink.fail('upstream-closed', 'it is to be shown nothing any more');
+        if (shadow.isStream) sink.left?.();
       },
     };
     this.#sent.add(mine);

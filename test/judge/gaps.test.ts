@@ -192,7 +192,7 @@ for (const lost of SIDES) {
     const books = pass(3 * WINDOW_MS);
     expect([books.legacy.missing, books.candidate.extra]).toEqual([0, 0]);
     expect(books[otherSide(lost)].unjudged.unframeable).toBe(1);
-    stream.legClosed(lost);
+    stream.legClosed(lost, 'by-service');
     const again = new FrameTracker();
     stream.legOpened(lost, again);
     pass(2 * WINDOW_MS);

@@ -171,7 +171,7 @@ test('... and it is known to name others however late it does, and whether or no
   // Legacy by itself, and then both.
   const other = judged();
   const eve = other.join('eve');
-  eve.stream.legClosed('candidate');
+  eve.stream.legClosed('candidate', 'by-service');
   eve.say('legacy', assigned(0));
   const carl = other.join('carl');
   carl.say('candidate', assigned(1));
@@ -290,7 +290,7 @@ test('under load nobody is told of before his time, and beyond what is held that
 test('a leg that is alone is not waited for', () => {
   const { join, whats } = judged();
   const ann = join('ann');
-  ann.stream.legClosed('legacy');
+  ann.stream.legClosed('legacy', 'by-service');
   ann.say('candidate', step('run1', 't1', { userId: 'bob' }));
   expect(whats()).toEqual(['routing candidate ann /userId']);
 });
@@ -307,7 +307,7 @@ test('where legacy is not heard, what it is known to send too, or a client has s
   known.join('ann').both({ ...assigned, run_id: 'run1' });
   known.pass(1_000);
   const eve = known.join('eve');
-  eve.stream.legClosed('legacy');
+  eve.stream.legClosed('legacy', 'by-service');
   eve.say('candidate', assigned);
   known.pass(2 * WINDOW_MS);
   expect([alone(known), known.verdicts(), inDoubt(known)]).toEqual([[], ['unjudged'], 1]);
@@ -321,7 +321,7 @@ test('where legacy is not heard, what it is known to send too, or a client has s
 
   const said = judged();
   const carl = said.join('carl');
-  carl.stream.legClosed('legacy');
+  carl.stream.legClosed('legacy', 'by-service');
   carl.tells('{"type":"chat","data":{"userId":"bob"}}');
   carl.say('candidate', { type: 'echo', run_id: 'run2', data: { userId: 'bob' } });
   said.pass(2 * WINDOW_MS);
@@ -332,7 +332,7 @@ test('where legacy is not heard, what it is known to send too, or a client has s
 
 const HUSHED: readonly [string, (stream: ReturnType<ReturnType<typeof judged>['join']>) => void][] =
   [
-    ['goes away', ({ stream }) => stream.legClosed('legacy')],
+    ['goes away', ({ stream }) => stream.legClosed('legacy', 'by-service')],
     ['goes with its client', ({ stream }) => stream.close()],
     ['waits for a client that does not read', ({ stream }) => stream.held(true)],
   ];
@@ -371,7 +371,7 @@ test('... and where its leg has only just come, and may have missed it', () => {
 test('... but by what was not heard of somebody whom nobody knows, nothing is in doubt', () => {
   const { join, floods, whats } = judged();
   const eve = join('eve');
-  eve.stream.legClosed('legacy');
+  eve.stream.legClosed('legacy', 'by-service');
   floods();
   eve.say('candidate', { type: 'echo', run_id: 'run2', userId: 'bob' });
   expect(whats()).toEqual(['routing candidate eve /userId']);

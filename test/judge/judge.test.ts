@@ -118,7 +118,7 @@ test('a side that is closed is settled once nothing of it waits for the other on
   let settled = 0;
   say('legacy', step(1), step(2));
   say('candidate', step(1));
-  tap.legClosed('legacy');
+  tap.legClosed('legacy', 'left');
   tap.onceSettled(() => (settled += 1));
   await until('one waits', () => judged.books().get('events')?.legacy.match === 1);
   expect(settled).toBe(0);
@@ -313,7 +313,7 @@ test('... and does not forget that names do not fit, before it or in its own thr
   const { legacy } = judged.books().get('events') as Books;
   await until('it reads', () => (judged.books().get('events')?.legacy.seen ?? 0) > legacy.seen);
   // The candidate alone, for which nobody is waited.
-  tap.legClosed('legacy');
+  tap.legClosed('legacy', 'left');
   say('candidate', named(1, 100));
   const foreign = () => judged.isolationBooks().get('events')?.sides.candidate.foreign;
   await until('it has seen it', () => foreign() === 1_001);

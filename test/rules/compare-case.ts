@@ -10,7 +10,8 @@
 //                                            `with` replaces fields of its root, null removes them;
 //                                            `exact`: hand in the JSON text as well, this one
 //                        { at, text }        a message that is no JSON object or array
-//                        { at, leg: "open" | "close" }   without any: both open at 0
+//                        { at, leg: "open" | "close" | "leave" }  without any: both open at 0. "close": its
+//                                            service ends it; "leave": its client does, or the proxy
 //                        { at, gap: reason, leftOut? }   copies were lost
 //                        { at, unjudged: reason }        an event that can not be read
 //                        { at, unheard: true }           the client said what this side was to hear, and did not
@@ -49,7 +50,7 @@ export interface Step {
   readonly contaminated?: string;
   readonly exact?: string;
   readonly text?: string;
-  readonly leg?: 'open' | 'close';
+  readonly leg?: 'open' | 'close' | 'leave';
   readonly gap?: UnjudgedReason;
   readonly leftOut?: number;
   readonly unjudged?: UnjudgedReason;
@@ -190,7 +191,8 @@ function take(
 ): void {
   const { at } = step;
   if (step.leg === 'open') pairing.legOpened(side, at);
-  else if (step.leg === 'close') pairing.legClosed(side, at);
+  else if (step.leg !== undefined)
+    pairing.legClosed(side, at, step.leg === 'leave' ? 'left' : 'by-service');
   else if (step.gap !== undefined) pairing.gap(side, at, step.gap, step.leftOut ?? 0);
   else if (step.unjudged !== undefined) pairing.unjudged(side, step.unjudged, at);
   else if (step.unheard) pairing.saidAlone(at, side);

@@ -30,7 +30,7 @@ function alone(event: object, leaves = false): string[] {
   for (const side of SIDES) one.legOpened(side, 0);
   for (const side of SIDES) one.event(side, OWN, 2_000);
   one.event('candidate', event, 3_000);
-  if (leaves) one.legClosed('candidate', 3_001);
+  if (leaves) one.legClosed('candidate', 3_001, 'by-service');
   for (let at = 3_100; at < 13_000; at += 100) one.sweep(at);
   expect(one.pending).toBe(0);
   return lines;

@@ -355,7 +355,7 @@ const move = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ do: fc.constant('gap'), side, because, leftOut: fc.nat(3) }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('open', 'close'), side }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('open', 'by-service', 'left'), side }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('sweep'), after: fc.nat(3_000) }) },
 );
 
@@ -382,7 +382,7 @@ test('the books add up after every step of any session, and nothing is left when
           now += step.after;
           one.sweep(now);
         } else if (step.do === 'open') one.legOpened(step.side, now);
-        else one.legClosed(step.side, now);
+        else one.legClosed(step.side, now, step.do);
         expect(imbalance(one.books)).toBeNull();
       }
       one.end(now);
@@ -456,7 +456,7 @@ function legOf(
       continue;
     }
     if (kind === 'goes away' && isIn) {
-      if (isFirst) act((one, now) => one.legClosed(own, now));
+      if (isFirst) act((one, now) => one.legClosed(own, now, 'by-service'));
       if (isLast) {
         at++;
         open();
@@ -464,7 +464,7 @@ function legOf(
       continue;
     }
     if (kind === 'stays away' && no >= from) {
-      if (isFirst) act((one, now) => one.legClosed(own, now));
+      if (isFirst) act((one, now) => one.legClosed(own, now, 'by-service'));
       continue;
     }
     act((one, now) => one.event(own, value, now));
@@ -588,7 +588,7 @@ test('a candidate that restarts while its client talks on has no false alarm, wh
         const all: Action[] = [
           { at: 0, do: (one, at) => one.legOpened('legacy', at) },
           { at: 1, do: (one, at) => one.legOpened('candidate', at) },
-          { at: goneAt, do: (one, at) => one.legClosed('candidate', at) },
+          { at: goneAt, do: (one, at) => one.legClosed('candidate', at, 'by-service') },
           { at: saidAt, do: (one, at) => one.saidAlone(at, 'candidate') },
           { at: backAt, do: (one, at) => one.legOpened('candidate', at) },
         ];

@@ -27,7 +27,7 @@ test.each([
   };
   for (const side of SIDES) pairing.legOpened(side, 0);
   both('r1', 15_000);
-  pairing.legClosed('legacy', 20_000);
+  pairing.legClosed('legacy', 20_000, 'by-service');
   pairing.saidAlone(21_000, 'legacy');
   pairing.legOpened('legacy', 21_500);
   both('r2', 22_000);

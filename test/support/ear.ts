@@ -8,6 +8,7 @@ import type {
   Tap,
 } from '../../src/ports.ts';
 import type { Side, Subject } from '../../src/rules/decide.ts';
+import type { LegEnd } from '../../src/rules/pairing/legs.ts';
 import type { FrameTracker, StopAt } from '../../src/wire/frames.ts';
 import { MessageReader } from '../../src/wire/message-reader.ts';
 
@@ -57,8 +58,8 @@ export class HeardStream implements StreamTap {
     this.notes.push(isHeld ? 'held' : 'released');
   }
 
-  legClosed(side: Side): void {
-    this.notes.push(`close ${side}`);
+  legClosed(side: Side, how: LegEnd): void {
+    this.notes.push(how === 'left' ? `left ${side}` : `close ${side}`);
   }
 
   /** Nothing is compared here, so nothing waits; or, with `waits`, until that is called. */

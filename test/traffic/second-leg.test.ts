@@ -4,7 +4,7 @@ import net from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Decider } from '../../src/ports.ts';
-import type { Decision, SecondLeg } from '../../src/rules/decide.ts';
+import { type Decision, type SecondLeg, SIDES, type Side } from '../../src/rules/decide.ts';
 import { contextOf } from '../../src/traffic/context.ts';
 import { Leg } from '../../src/traffic/leg.ts';
 import { controlFrame, wholeFrame } from '../../src/wire/frames.ts';
@@ -101,6 +101,9 @@ function told({ received }: RawEnd) {
   new ControlFrames((_opcode, payload) => pongs.push(String(payload))).push(received);
   return { messages, pongs };
 }
+
+type Entered = Pick<Awaited<ReturnType<typeof both>>, Side> &
+  Pick<Awaited<ReturnType<typeof enter>>, 'socket'>;
 
 const secondEnded = (front: TestProxy) =>
   until('its end is reported', () => front.reports.find(r => r.kind === 'second-ended'));
@@ -201,9 +204,39 @@ test('when the client leaves, so does the second leg, and the judge is told', as
   socket.close(1000);
   await until('the judge has the end', () => stream.notes.includes('end'));
   await until('the second is gone', () => candidate.sockets[0]?.readyState === WebSocket.CLOSED);
-  expect(stream.notes).toEqual(expect.arrayContaining(['close legacy', 'close candidate']));
+  expect(stream.notes).toEqual(expect.arrayContaining(['left legacy', 'left candidate']));
   expect((await secondEnded(front)).what).toBe('ended');
 });
+
+// The fault: what a primary had said last was taken for a farewell, though it was the client that left.
+test.each([
+  ['its client closes', 'left legacy', ({ socket }) => socket.close(1000)],
+  ['its client is lost', 'left legacy', ({ socket }) => socket.terminate()],
+  ['its service closes', 'close legacy', ({ legacy }) => legacy.sockets[0]?.close(1001)],
+  ['its service is lost', 'close legacy', ({ legacy }) => legacy.sockets[0]?.terminate()],
+  [
+    'the other service closes',
+    'close candidate',
+    ({ candidate }) => candidate.sockets[0]?.close(1001),
+  ],
+  [
+    'the other service is lost',
+    'close candidate',
+    ({ candidate }) => candidate.sockets[0]?.terminate(),
+  ],
+] as readonly [string, string, (of: Entered) => void][])(
+  'the judge is told by whom a leg ends when %s',
+  async (_when, note, ends) => {
+    const { legacy, candidate, ear, front } = await both();
+    const { socket } = await enter(front);
+    const stream = await firstStream(ear);
+    stream.waits = true;
+    await until('both are heard', () => SIDES.every(side => stream.messages(side).length === 1));
+    ends({ legacy, candidate, socket });
+    const ended = () => stream.notes.find(each => /^(?:left|close) /.test(each));
+    expect(await until('the judge is told', ended)).toBe(note);
+  },
+);
 
 test('a second leg is heard on without its client, while something waits for its word', async () => {
   const { legacy, candidate, ear, front } = await both();
@@ -213,7 +246,7 @@ test('a second leg is heard on without its client, while something waits for its
   await until('the second is in', () => candidate.sockets.length === 1);
   socket.close(1000);
   await until('the primary is gone', () => legacy.sockets[0]?.readyState === WebSocket.CLOSED);
-  await until('the judge has its end', () => stream.notes.includes('close legacy'));
+  await until('the judge has its end', () => stream.notes.includes('left legacy'));
   candidate.sockets[0]?.send('late');
   await until('it is heard', () => stream.messages('candidate').includes('late'));
   expect(stream.notes).not.toContain('end');

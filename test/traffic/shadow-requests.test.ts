@@ -318,7 +318,7 @@ test('a stream that is not to be compared any more is shown to nobody else, and 
   second = null;
   await front.traffic.reconsider();
   await until('the shadow has ended', () => candidate.aborted() === 1);
-  await until('the judge is told', () => stream.notes.includes('close candidate'));
+  await until('the judge is told', () => stream.notes.includes('left candidate'));
   expect(legs()).toBe(0);
   expect(front.reports).toContainEqual(
     expect.objectContaining({ kind: 'second-ended', what: 'unwanted' }),

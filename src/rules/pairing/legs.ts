@@ -8,6 +8,9 @@ import { Unheard } from './unheard.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
 
+/** How a leg ended: its service ended it by itself, or the client or the proxy has left it. */
+export type LegEnd = 'by-service' | 'left';
+
 interface Leg {
   /** Null while it is not there. */
   openedAt: number | null;
@@ -18,7 +21,7 @@ interface Leg {
   anchor: number | null;
   /** Number of the last event before the latest gap. */
   lastBeforeGap: number;
-  /** Numbers of what was the last event as the leg ended: of the last two ends. */
+  /** Numbers of what was the last event as its service ended the leg: of the last two ends. */
   farewells: readonly [number, number];
 }
 
@@ -70,10 +73,11 @@ export class Legs {
   }
 
   /** `lastNo`: of its last event. */
-  closed(side: Side, lastNo: number): void {
+  closed(side: Side, lastNo: number, how: LegEnd): void {
     const leg = this.#legs[side];
     leg.openedAt = null;
-    leg.farewells = [leg.farewells[1], lastNo];
+    // Whoever is left knows nothing of it before, and takes no leave: his last event is one as any other.
+    if (how === 'by-service') leg.farewells = [leg.farewells[1], lastNo];
   }
 
   gap(side: Side, lastNo: number, atMs: number, because: UnjudgedReason): void {

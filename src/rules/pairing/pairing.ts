@@ -18,7 +18,7 @@ import { withExactIntegers } from './exact.ts';
 import type { Lane } from './lane.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
-import { Legs, otherSide } from './legs.ts';
+import { type LegEnd, Legs, otherSide } from './legs.ts';
 import { isLikely, isOfTypeOrUser, isSameButForUsers, saysSomething } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
@@ -181,12 +181,12 @@ export class Pairing {
   }
 
   /** No more events of this side, until it is opened again. */
-  legClosed(side: Side, atMs: number): void {
+  legClosed(side: Side, atMs: number, how: LegEnd): void {
     this.#now = atMs;
     // Before: what the leg did and did not send while it was there still counts.
     const other = otherSide(side);
     this.#giveUp(other, 'no-second');
-    this.#legs.closed(side, this.#arrivals.lastNo(side));
+    this.#legs.closed(side, this.#arrivals.lastNo(side), how);
     if (!this.#legs.isOpen(other)) this.#giveUp(side, 'no-second');
   }
 
