@@ -145,16 +145,17 @@ function guardAnew(session: Session): boolean {
 export function putClose(session: Session, frame: Buffer): void {
   session.closeWaiting = null;
   session.cut = true;
-  const { isLeaving } = session;
+  const isOurs = session.cause === 'ended-by-proxy';
   session.handle({ kind: 'client-gone' });
   for (const run of session.rollbacks) {
     run.cut(session);
-    run.closed(session);
+    if (isOurs) run.closed(session);
+    else run.left(session);
   }
   // A service that closed already has the last word.
   if (!session.lastWord) session.client.write(frame);
-  // Otherwise its service ends it, when it has the client's answer.
-  if (isLeaving) session.client.end();
+  // Otherwise its service ends it, when it has the client's answer. Here that has none, or has come already.
+  if (!isOurs) session.client.end();
   // What the service still sends is read and thrown away, so that its own close is seen.
   session.leg.socket.resume();
   session.client.resume();

@@ -12,7 +12,7 @@ import {
   steady,
   step,
 } from '../rules/handover/handover.ts';
-import { ABNORMAL, closeFrame, FrameTracker, NO_CODE, OPCODE, wholeFrame } from '../wire/frames.ts';
+import { ABNORMAL, closeFrame, FrameTracker, OPCODE, wholeFrame } from '../wire/frames.ts';
 import { type ClientMessage, ClientMessages } from './client-messages.ts';
 import type { Comparison, SecondLegListener } from './comparison.ts';
 import type { TrafficContext } from './context.ts';
@@ -244,8 +244,7 @@ export class Session implements SecondLegListener, RolledBack {
 
   /** The client's, to the primary. */
   sayGoodbye(code: number): void {
-    if (code === NO_CODE) this.#sayToPrimary(OPCODE.close, Buffer.alloc(0));
-    else this.leg.socket.write(closeFrame(code, '', mask()));
+    this.leg.socket.write(closeFrame(code, '', mask()));
   }
 
   /** Tells the state machine what happened, and does what it says. */
@@ -307,9 +306,23 @@ export class Session implements SecondLegListener, RolledBack {
     if (this.cause !== null && !this.isLeaving) return;
     if (this.isLeaving) for (const run of this.rollbacks) run.closed(this);
     noteClose(this, 'ended-by-proxy', code);
+    this.#putCloseSoon(closeFrame(code, reason));
+  }
+
+  /**
+   * Answers a client that has said goodbye in its service's place, as `end` does: nothing of that follows. One that
+   * has ended its side without a word is told to come again.
+   */
+  answerGoodbye(): void {
+    if (this.cut || this.closeWaiting !== null) return;
+    const isSaid = this.cause === 'closed-by-client';
+    const code = isSaid ? this.code : ERRORS.draining.close;
+    this.#putCloseSoon(closeFrame(code, isSaid ? '' : 'service restart'));
+  }
+
+  #putCloseSoon(frame: Buffer): void {
     const { tracker } = this.leg;
     if (tracker.lost) return void this.client.destroy();
-    const frame = closeFrame(code, reason);
     if (tracker.atMessageBoundary) return putClose(this, frame);
     this.closeWaiting = frame;
     setTimeout(() => {

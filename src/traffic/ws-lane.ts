@@ -450,7 +450,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   #rollBack(session: Session, run: RollbackRun): 'reconnect' | undefined {
-    if (session.cause !== null || session.isLeaving) return;
+    if (session.isLeaving) return;
+    if (session.cause !== null) return void this.#seeOff(session, run);
     const { phase, wanted } = session.state;
     const isThere = session.leg.side === 'candidate';
     if (!isThere && phase === 'steady') {
@@ -467,6 +468,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // Again: it keeps its turn, or has a new one.
     if (isThere && !this.#isToMove(session)) return 'reconnect';
     this.#handovers.moveAtOnce(session, 'legacy');
+  }
+
+  /** It has come to its end already, and goes nowhere; but the candidate says nothing more. */
+  #seeOff(session: Session, run: RollbackRun): void {
+    const { leg, cut, lastWord, client } = session;
+    if (leg.side !== 'candidate' || cut || lastWord || !client.writable) return;
+    run.join(session);
+    // Not before all have joined.
+    queueMicrotask(() => session.answerGoodbye());
   }
 
   #isToMove(session: Session): boolean {
@@ -490,8 +500,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       if (session.leg.side !== 'candidate') continue;
       const isAsked = routes.has(session.route);
       if (!isAsked && session.rollbacks.length === 0) continue;
-      // It has had its last byte, and only its client has still to close, or to be told.
-      if (session.cut || session.isLeaving) continue;
+      // It has come to its end: its client has still to close, or to be told, and nothing is to be done.
+      if (session.cause !== null) continue;
       const counts = isAsked ? count : before;
       if (!this.#isToMove(session)) counts.notMovable += 1;
       else if (session.state.second === 'legacy') counts.warm += 1;

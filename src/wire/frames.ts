@@ -196,10 +196,11 @@ function headerBytes(length: number, masked: boolean): number {
 }
 
 /**
- * A close frame. `mask` is four bytes for the direction from client to server, which must be masked
+ * A close frame; of `NO_CODE`, one that names none. `mask` is four bytes for the direction from client to server, which must be masked
  * (RFC 6455 5.3). `reason` is cut to the 123 bytes that fit, at a character's edge.
  */
 export function closeFrame(code: number, reason = '', mask?: Uint8Array): Buffer {
+  if (code === NO_CODE) return controlFrame(OPCODE.close, Buffer.alloc(0), mask);
   const payload = Buffer.alloc(2 + Math.min(Buffer.byteLength(reason), 123));
   payload.writeUInt16BE(code, 0);
   const written = payload.write(reason, 2, 'utf8');

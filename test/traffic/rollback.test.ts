@@ -6,6 +6,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { RollbackProgress } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
+import { closeFrame, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import {
   decisionFor,
@@ -14,6 +15,7 @@ import {
   proxy,
   type TestProxy,
 } from '../support/proxy.ts';
+import { rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -994,6 +996,110 @@ test('a client that leaves in the middle of it is counted as one that left', asy
   }
   await over(progress);
   expect(progress.sessions).toEqual({ ...NONE, affected: 2, redialled: 1, left: 1 });
+});
+
+// The fault: whoever left within the ten seconds before it made the rollback a partial one, with nothing left to do.
+describe('whose goodbye the candidate has not answered', () => {
+  /** Clients of a candidate that the test plays; legacy stands by. */
+  async function withRaw(options: Options = {}) {
+    const played = await rawServer();
+    open.push(played);
+    const at = await line({ clients: 0, second: false, candidate: played.port, ...options });
+    const pair = async () => {
+      const entering = enter(at.front.port);
+      const upstream = await played.next();
+      await upstream.accept();
+      return { client: await entering, upstream };
+    };
+    const outlook = () => {
+      const { warm, toDial, notMovable } = at.front.traffic.rollbackOutlook(ROUTES);
+      return warm + toDial + notMovable;
+    };
+    return { ...at, played, pair, outlook };
+  }
+  const passed = (front: TestProxy) =>
+    [...front.traffic.counters()].reduce((sum, { counters }) => sum + counters.bytesToClient, 0);
+  const frame = (text: string) => wholeFrame(OPCODE.text, Buffer.from(text));
+
+  test('is answered at once by a rollback, is none of those who are left, and hears the candidate no more', async () => {
+    const { pair, outlook, rollBack, legacy } = await withRaw();
+    const [leaving, silent, stays] = [await pair(), await pair(), await pair()];
+    leaving.client.socket.close(4_001);
+    silent.client.socket.close();
+    for (const { upstream } of [leaving, silent])
+      await until('the candidate knows', () => upstream.received.length > 0);
+    expect(outlook()).toBe(1);
+    const progress = rollBack();
+    expect(progress.sessions).toEqual({ ...NONE, affected: 3, pending: 3 });
+    leaving.upstream.write(frame(event(1)));
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 3, redialled: 1, left: 2 });
+    expect(progress.lastCandidateByteAt).toBeNull();
+    expect(outlook()).toBe(0);
+    await until('they are answered', () => leaving.client.code !== null);
+    await until('both', () => silent.client.code !== null);
+    expect([leaving.client.code, silent.client.code]).toEqual([4_001, 1005]);
+    expect(leaving.client.read).toEqual([]);
+    for (const { upstream } of [leaving, silent])
+      await until('the candidate is let go', () => upstream.ended || upstream.closed);
+    legacy.say(event(1));
+    await until('the other one is served', () => stays.client.read.length === 1);
+  });
+
+  test('has the message whole that was under way, and that is the last of it', async () => {
+    const { pair, front, rollBack } = await withRaw();
+    const { client, upstream } = await pair();
+    const whole = frame(event(1));
+    upstream.write(whole.subarray(0, 5));
+    await until('it has begun', () => passed(front) === 5);
+    client.socket.close(1000);
+    await until('the candidate knows', () => upstream.received.length > 0);
+    const progress = rollBack();
+    upstream.write(Buffer.concat([whole.subarray(5), frame(event(2))]));
+    await over(progress);
+    await until('it is answered', () => client.code !== null);
+    expect([client.code, client.read]).toEqual([1000, [event(1)]]);
+    expect(progress.lastCandidateByteAt).not.toBeNull();
+    expect(progress.sessions).toEqual({ ...NONE, affected: 1, left: 1 });
+  });
+
+  test('and who ended its side without one, is told to come again', async () => {
+    const { played, outlook, front, rollBack } = await withRaw();
+    const client = await rawClient(front.port);
+    open.push({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest());
+    const upstream = await played.next();
+    await upstream.accept();
+    await client.has('\r\n\r\n');
+    client.received = Buffer.alloc(0);
+    client.socket.end();
+    await until('the candidate knows', () => upstream.ended);
+    expect(outlook()).toBe(0);
+    const progress = rollBack();
+    await over(progress);
+    upstream.write(frame(event(1)));
+    await until('it has ended', () => client.ended);
+    expect(client.received).toEqual(closeFrame(1012, 'service restart'));
+    expect(progress.sessions).toEqual({ ...NONE, affected: 1, left: 1 });
+  });
+
+  test('and whom the candidate has said goodbye to, has nothing to wait for', async () => {
+    const { played, outlook, front, rollBack } = await withRaw();
+    const client = await rawClient(front.port);
+    open.push({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest());
+    const upstream = await played.next();
+    await upstream.accept();
+    await client.has('\r\n\r\n');
+    client.received = Buffer.alloc(0);
+    upstream.write(closeFrame(1001));
+    await until('it is told', () => client.received.length === 4);
+    const progress = rollBack();
+    await over(progress);
+    expect(outlook()).toBe(0);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 0 });
+    expect(client.received).toEqual(closeFrame(1001));
+  });
 });
 
 test('severed, the candidate hears and says nothing any more', async () => {
