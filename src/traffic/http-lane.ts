@@ -5,10 +5,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { RouteConfig } from '../config/schema.ts';
 import type { ErrorCode } from '../errors.ts';
 import type {
-  AnswerSample,
   Decided,
   Decider,
   IsolationWatch,
@@ -18,37 +16,34 @@ import type {
   TwinSampling,
   WriteLedger,
 } from '../ports.ts';
-import type { Decision, SecondLeg, Side, Subject } from '../rules/decide.ts';
+import type { Decision, Side, Subject } from '../rules/decide.ts';
 import { matchRoute } from '../rules/routes.ts';
-import { without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
 import { afterReads } from './after-reads.ts';
 import { discardRest, refuseRequest } from './answer.ts';
 import { AnswerGuard } from './answer-guard.ts';
-import { NOBODY, streaming, throwingAway } from './answer-sample.ts';
 import { subjectInBody } from './body-subject.ts';
+import type { Call } from './call.ts';
 import { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
 import { withoutCodings } from './event-stream.ts';
-import { type AnswerSink, exchange } from './exchange.ts';
-import { HeldBack } from './held-back.ts';
-import { HeldBodies, hasBody } from './held-body.ts';
+import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
+import { HeldBodies, type HeldBody, hasBody } from './held-body.ts';
 import { HeldRoom } from './held-room.ts';
-import { guardFacts, isolationOf, mayBeAnothers } from './isolation-guard.ts';
+import { guardFacts } from './isolation-guard.ts';
 import { type OpenStream, OpenStreams } from './open-streams.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { Roll } from './roll.ts';
 import type { RollbackRun } from './rollback-run.ts';
-import { SamplePair, SampleRoom } from './sample-pair.ts';
 import { SecondWrites } from './second-writes.ts';
 import type { ServiceConnection } from './service-connection.ts';
-import { ShadowRequests } from './shadow-requests.ts';
 import { SharedConnections } from './shared-connections.ts';
+import { ShownAnswers } from './shown-answers.ts';
 import { fieldsToClient } from './shown-side.ts';
 import type { RequestFacts } from './upstream.ts';
 
@@ -56,9 +51,6 @@ import type { RequestFacts } from './upstream.ts';
 const GRACE_MS = 2_000;
 /** Whoever has a part in an answer hears of its end: a dozen where it is streamed, guarded, and shown to both. */
 const MOST_LISTENERS = 20;
-/** Streams of legacy's twin at a time; a sample needs no more. */
-const MOST_TWIN_STREAMS = 200;
-
 /** A longer body is not heard by the judge (`judge/tap.ts`), and need not be copied for that. */
 const MOST_HEARD_BYTES = 65_536;
 /** Clients are looked at for progress so often. */
@@ -80,19 +72,15 @@ export interface HttpLaneOptions {
   readonly unrouted: (incoming: IncomingMessage, response: ServerResponse) => void;
 }
 
-/** One request, with what is known of it. */
-interface Call {
-  readonly incoming: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly context: TrafficContext;
-  readonly request: RequestFacts;
-  readonly route: RouteConfig;
-  readonly link: ClientLink;
-  /**
-   * What judge and guard know it by. Not its `X-Request-Id`: two users may send the same, and one would be judged
-   * by what the other was sent.
-   */
-  readonly id: string;
+/** What was found out, and decided, about a request. */
+interface Asked {
+  readonly subject: Subject | null;
+  readonly decision: Decision;
+  readonly proof: string | null;
+  readonly singleUse: boolean;
+  readonly answer: ClientAnswer;
+  /** Where it is for a stream of events. */
+  readonly open: OpenStream | null;
 }
 
 interface Guarded {
@@ -110,18 +98,15 @@ export class HttpLane {
   readonly streams: OpenStreams;
   readonly #options: HttpLaneOptions;
   readonly #writer: DoubleWriter;
-  readonly #shadows: ShadowRequests;
+  readonly #shown: ShownAnswers;
   readonly #bodies = new HeldBodies();
   readonly #secondWrites = new SecondWrites();
-  readonly #samples = new SampleRoom();
   readonly #held = new HeldRoom();
   readonly #links = new WeakMap<Socket, ClientLink>();
   /** Connections to services; those who use them know which. */
   readonly #connections = new Roll<ServiceConnection>();
   readonly #shared = new SharedConnections(this.#connections);
   readonly #answers = new Roll<ClientAnswer>();
-  /** Of legacy's twin: what ends each, and its route. */
-  readonly #twinStreams = new Map<() => void, string>();
   #lastNumber = 0;
   readonly #sweeper: NodeJS.Timeout;
 
@@ -129,7 +114,7 @@ export class HttpLane {
     this.#options = options;
     this.streams = new OpenStreams(options);
     this.#writer = new DoubleWriter(options);
-    this.#shadows = new ShadowRequests(options.observer, this.#connections);
+    this.#shown = new ShownAnswers(options, this.#connections);
     // Where the process itself stood still, what came meanwhile has not been read yet.
     this.#sweeper = setInterval(() => afterReads(() => this.#sweep(performance.now())), SWEEP_MS);
     this.#sweeper.unref();
@@ -142,7 +127,7 @@ export class HttpLane {
 
   /** Bytes that are held: of requests whole, of answers to be compared. */
   get heldBytes(): { readonly requests: number; readonly answers: number } {
-    return { requests: this.#bodies.bytes, answers: this.#samples.bytes + this.#held.bytes };
+    return { requests: this.#bodies.bytes, answers: this.#shown.heldBytes + this.#held.bytes };
   }
 
   /** Serves one request. Every end of it is an answer or a cut connection. */
@@ -177,7 +162,7 @@ export class HttpLane {
 
   /** Those routes show the candidate nothing any more, copies of writes included. */
   sever(routes: RouteScope): void {
-    this.#shadows.sever('candidate', routes);
+    this.#shown.sever(routes);
     this.#writer.sever('candidate', routes);
   }
 
@@ -232,11 +217,8 @@ export class HttpLane {
     const decided = this.#options.decider(route, subject);
     const { decision } = decided;
     const answer = this.#answerTo(call, decided);
-    const primary = this.#connection(call, proof, decision.primary, 'primary');
-    const request = { method: incoming.method ?? 'GET', request: call.request };
     const goesTwice = mayGoTwice && decision.writeTo === 'both';
-    const lane = this.#options.counters.of(route.name, decision.primary);
-    lane.bytesToUpstream += bytes?.length ?? 0;
+    this.#options.counters.of(route.name, decision.primary).bytesToUpstream += bytes?.length ?? 0;
     if (writes) {
       const to = goesTwice && held !== null ? 'both' : 'primary';
       this.#options.ledger.begun(route.name, to);
@@ -248,55 +230,80 @@ export class HttpLane {
             ...{ id: call.id, route, subject, answer, isolation: decision.isolation },
           })
         : null;
-    const stream = open?.stream ?? null;
-    if (goesTwice && held !== null) {
-      const second = this.#connection(call, proof, otherSide(decision), 'second');
-      const whole = { ...request, body: held.bytes };
-      const answers = this.#comparing(call, subject, decision.primary, true);
-      const compared = () => answers.isHanded(decision.primary);
-      // It may last longer than its client, and the other service's copy has an account of its own.
-      const { promise: done, resolve: over } = Promise.withResolvers<void>();
-      const sink = this.#guarded(call, {
-        subject,
-        decision,
-        sink: stream ?? answer,
-        compared,
-        over: done,
-      });
-      const turns = call.link.secondWrites[second.upstream.side];
-      const double = { route: route.name, primary, second, turns, sink, request: whole };
-      const secondOver = this.#secondWrites.begin(call.link, subject);
-      const written = this.#writer.write({ ...double, answers, over, secondOver });
-      stream?.follow(written);
-      answer.follow(written);
-      return void Promise.all([done, closeOf(call.response)]).then(held.release);
-    }
-    if (held !== null) call.response.once('close', held.release);
-    const body = bytes ?? (hasBody(incoming) ? incoming : null);
-    const plan = writes || body !== null ? null : decision.second;
+    const asked = { subject, decision, proof, singleUse, answer, open };
+    const sent =
+      goesTwice && held !== null
+        ? this.#writeTwice(call, asked, held)
+        : this.#ask(call, asked, { held, onStart, isTooLarge: goesTwice });
+    open?.stream.follow(sent);
+    answer.follow(sent);
+  }
+
+  /** A write for both services, whose body is there. */
+  #writeTwice(
+    call: Call,
+    { subject, decision, proof, answer, open }: Asked,
+    held: HeldBody,
+  ): Exchange {
+    const { incoming, route, link } = call;
+    const primary = this.#connection(call, proof, decision.primary, 'primary');
+    const second = this.#connection(call, proof, otherSide(decision), 'second');
+    const answers = this.#shown.pair(call, subject, decision.primary, true);
+    const compared = () => answers.isHanded(decision.primary);
+    // It may last longer than its client, and the other service's copy has an account of its own.
+    const { promise: done, resolve: over } = Promise.withResolvers<void>();
+    const about = { subject, decision, sink: open?.stream ?? answer, compared, over: done };
+    const sink = this.#guarded(call, about);
+    void Promise.all([done, closeOf(call.response)]).then(held.release);
+    return this.#writer.write({
+      ...{ route: route.name, primary, second, sink, answers, over },
+      request: { method: incoming.method ?? 'GET', request: call.request, body: held.bytes },
+      turns: link.secondWrites[second.upstream.side],
+      secondOver: this.#secondWrites.begin(link, subject),
+    });
+  }
+
+  /** What one service answers; the other one may be shown it, but for a write. */
+  #ask(
+    call: Call,
+    { subject, decision, proof, singleUse, answer, open }: Asked,
+    {
+      held,
+      onStart,
+      isTooLarge,
+    }: {
+      readonly held: HeldBody | null;
+      readonly onStart: () => void;
+      /** A write that was to go to both. */
+      readonly isTooLarge: boolean;
+    },
+  ): Exchange {
+    const { incoming, response, route, link } = call;
+    const { primary } = decision;
+    const connection = this.#connection(call, proof, primary, 'primary');
+    if (held !== null) response.once('close', held.release);
+    const body = held?.bytes ?? (hasBody(incoming) ? incoming : null);
+    const isSafe = !isWrite(incoming.method ?? '') && body === null;
     // Nobody hears it until it is shown to the other service as well.
     let compared = () => false;
-    const about = { subject, decision, sink: stream ?? answer, compared: () => compared() };
-    const guarded = this.#guarded(call, about);
+    const about = { subject, decision, sink: open?.stream ?? answer, compared: () => compared() };
+    let sink = this.#guarded(call, about);
     // Taken is taken, whatever of its answer is withheld.
-    const toClient = goesTwice
-      ? this.#writer.tooLarge(route.name, decision.primary, guarded)
-      : guarded;
-    let seen = toClient;
-    if (plan !== null) {
-      const shown = this.#show(call, { plan, subject, singleUse, answer: toClient, open });
-      seen = shown.answer;
-      compared = shown.compared;
+    if (isTooLarge) sink = this.#writer.tooLarge(route.name, primary, sink);
+    if (isSafe && decision.second !== null) {
+      const overtakes = this.#secondWrites.isAhead(link, subject);
+      const shown = { plan: decision.second, subject, singleUse, answer: sink, overtakes };
+      const seen =
+        open === null ? this.#shown.show(call, shown) : this.#shown.showStream(call, shown, open);
+      sink = seen.answer;
+      compared = seen.compared;
     }
-    const mayAskTwice =
-      !writes && body === null && stream === null && decision.primary === 'legacy' && !singleUse;
-    const sink =
-      mayAskTwice && this.#options.twins.take(route.name)
-        ? this.#askTwice(call, subject, seen)
-        : seen;
-    const sent = exchange(primary, { ...request, body, onStart, counters: lane }, sink);
-    stream?.follow(sent);
-    answer.follow(sent);
+    const mayAskTwice = isSafe && open === null && primary === 'legacy' && !singleUse;
+    if (mayAskTwice && this.#options.twins.take(route.name))
+      sink = this.#shown.askTwice(call, subject, sink);
+    const counters = this.#options.counters.of(route.name, primary);
+    const request = { method: incoming.method ?? 'GET', request: call.request };
+    return exchange(connection, { ...request, body, onStart, counters }, sink);
   }
 
   /** What the client asks for: both services may say it again, here or on another connection. */
@@ -307,98 +314,6 @@ export class HttpLane {
     const isLong = body !== null && body.length > MOST_HEARD_BYTES;
     tap.said(subject, body === null || isLong ? said : Buffer.concat([said, body]));
     if (isLong) tap.said(subject, null);
-  }
-
-  /** Shows a request to the other service as well. Returns where the primary's answer goes, and if the judge hears it. */
-  #show(
-    call: Call,
-    shown: {
-      readonly plan: SecondLeg;
-      readonly subject: Subject | null;
-      readonly singleUse: boolean;
-      readonly answer: AnswerSink;
-      /** Where it is a stream of events. */
-      readonly open: OpenStream | null;
-    },
-  ): { readonly answer: AnswerSink; readonly compared: () => boolean } {
-    const { incoming, response, context, request, route, link, id } = call;
-    const { plan, subject, singleUse, answer, open } = shown;
-    const primary: Side = plan.side === 'legacy' ? 'candidate' : 'legacy';
-    const pair = this.#comparing(call, subject, primary, false);
-    const stream =
-      route.protocol === 'sse'
-        ? this.#options.tap.stream({
-            ...{ route: route.name, id, format: 'sse', subject, primary },
-          })
-        : null;
-    const heldBack = stream === null ? null : new HeldBack(stream);
-    // What the client gets is no stream of events, unless it begins as one.
-    let isPlain = true;
-    let hasLeft = false;
-    const watched = (sink: AnswerSink, side: Side, plain: AnswerSink): AnswerSink => {
-      if (stream === null) return plain;
-      const begun = (sample: AnswerSample): void => {
-        if (side === primary) isPlain = false;
-        pair.found(side, sample);
-        if (hasLeft) leave();
-      };
-      return streaming(sink, { tap: stream, side, plain, begun, heldBack });
-    };
-    const leave = (): void => {
-      shadow?.abort();
-      stream?.close();
-      pair.found(plan.side, 'none');
-    };
-    const lane = this.#options.counters.of(route.name, plan.side);
-    // It would overtake a write, and read what that is about to change; a stream goes on, and comes to it.
-    const overtakes = this.#secondWrites.isAhead(link, subject);
-    const isBusy = overtakes && stream === null;
-    if (isBusy) this.#options.observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
-    const shadow = isBusy
-      ? null
-      : this.#shadows.send({
-          ...{ route: route.name, plan, link, singleUse },
-          request: plan.side === 'legacy' && subject !== null ? asWhole(request) : request,
-          upstream: context.upstreams[plan.side],
-          credentials: credentialsOf(request, context),
-          method: incoming.method ?? 'GET',
-          isStream: stream !== null,
-          unwanted: () => pair.found(plan.side, 'none'),
-          onOver: () => {
-            if (stream !== null) lane.secondLegsOpen -= 1;
-            if (hasLeft) stream?.close();
-          },
-          sink: watched(
-            heldBack === null ? NOBODY : throwingAway(heldBack),
-            plan.side,
-            overtakes ? NOBODY : pair.sampling(NOBODY, plan.side),
-          ),
-        });
-    if (stream !== null) {
-      if (!singleUse) this.#standTwinBeside(call, subject);
-      if (shadow !== null) lane.secondLegsOpen += 1;
-      if (open !== null) open.second = shadow && { side: plan.side, unwanted: shadow.unwanted };
-      response.on('drain', () => {
-        heldBack?.end();
-        shadow?.resume();
-      });
-      // A stream lasts as long as its client; a plain answer is compared even if nobody waits for it.
-      response.once('close', () => {
-        heldBack?.end();
-        hasLeft = true;
-        const isDue = shadow !== null && isPlain && !overtakes && pair.waitsFor(plan.side);
-        if (!isDue) leave();
-      });
-    }
-    // A client that leaves takes its answer with it; what was shown of it stands alone.
-    response.once('close', () => pair.found(primary, 'none'));
-    if (shadow === null && stream === null) {
-      this.#options.tap.unpaired(route.name, primary);
-      return { answer, compared: () => false };
-    }
-    const compared = () =>
-      stream === null || isPlain ? pair.isHanded(primary) : stream.hears(primary);
-    return { answer: watched(answer, primary, pair.sampling(answer, primary)), compared };
   }
 
   /** `sink`, with nobody else's data in it where the decision says so. */
@@ -414,95 +329,6 @@ export class HttpLane {
     if (over === undefined) response.once('close', () => guard.close());
     else void over.then(() => guard.close());
     return guard;
-  }
-
-  /** Where somebody measures how legacy differs from itself, and there is a twin of it: its stream as well. */
-  #standTwinBeside(call: Call, subject: Subject | null): void {
-    const { incoming, response, context, request, route, link, id } = call;
-    const { twins, tap } = this.#options;
-    if (context.twin === null || this.#twinStreams.size >= MOST_TWIN_STREAMS) return;
-    if (!twins.take(route.name)) return;
-    const stream = tap.stream({
-      ...{ route: route.name, id, format: 'sse', subject, isTwin: true },
-    });
-    const sent = this.#shadows.send({
-      ...{ route: route.name, link, request, singleUse: false, isStream: true },
-      plan: { side: 'legacy', role: 'shadow' },
-      upstream: context.twin,
-      credentials: credentialsOf(request, context),
-      method: incoming.method ?? 'GET',
-      unwanted: () => undefined,
-      sink: streaming(NOBODY, {
-        ...{ tap: stream, side: 'candidate', plain: NOBODY, begun: () => undefined },
-      }),
-    });
-    if (sent === null) return stream.close();
-    const leave = (): void => {
-      this.#twinStreams.delete(leave);
-      response.off('close', leave);
-      sent.abort();
-      stream.close();
-    };
-    this.#twinStreams.set(leave, route.name);
-    response.once('close', leave);
-  }
-
-  /** Asks legacy the same once more, to learn how it differs from itself. Returns where its first answer goes. */
-  #askTwice(call: Call, subject: Subject | null, answer: AnswerSink): AnswerSink {
-    const { incoming, response, context, request, route, link, id } = call;
-    const method = incoming.method ?? 'GET';
-    const pair = new SamplePair({
-      room: this.#samples,
-      search: () => null,
-      each: () => false,
-      both: samples =>
-        this.#options.tap.twins({
-          ...{ route: route.name, id, subject, isWrite: false, method },
-          ...{ primary: 'legacy', ...samples },
-        }),
-      // Of a sample nothing is missing.
-      alone: () => undefined,
-    });
-    const sent = this.#shadows.send({
-      ...{ route: route.name, link, request, method, singleUse: false, isStream: false },
-      plan: { side: 'legacy', role: 'shadow' },
-      upstream: context.upstreams.legacy,
-      credentials: credentialsOf(request, context),
-      unwanted: () => pair.found('candidate', 'none'),
-      sink: pair.sampling(NOBODY, 'candidate'),
-    });
-    if (sent === null) return answer;
-    response.once('close', () => pair.found('legacy', 'none'));
-    return pair.sampling(answer, 'legacy');
-  }
-
-  #comparing(
-    { incoming, route, id }: Call,
-    subject: Subject | null,
-    primary: Side,
-    isWrite: boolean,
-  ): SamplePair {
-    const { tap } = this.#options;
-    const facts = {
-      ...{ route: route.name, id, subject },
-      ...{ method: incoming.method ?? 'GET', primary },
-    };
-    const isolation = isolationOf(route);
-    const handOver = (side: Side, sample: AnswerSample) =>
-      subject !== null &&
-      mayBeAnothers(isolation, subject, sample) &&
-      tap.answered(facts, side, sample);
-    return new SamplePair({
-      room: this.#samples,
-      search: () => tap.markersAt(subject),
-      // The client has it: that is not to wait for the other one.
-      each: (side, sample) => side === primary && handOver(side, sample),
-      both: samples => tap.exchange({ ...facts, isWrite, ...samples }),
-      alone: (side, sample) => {
-        tap.unpaired(route.name, side);
-        if (side !== primary) handOver(side, sample);
-      },
-    });
   }
 
   #connection(
@@ -583,23 +409,12 @@ export class HttpLane {
     this.#answers.each(answer => answer.sweep(nowMs, stallMs));
     this.streams.sweep(nowMs);
     this.#connections.each(connection => connection.sweep(nowMs));
-    for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
+    this.#shown.sweep();
   }
 }
 
 function unpacked(request: RequestFacts): RequestFacts {
   return { ...request, headers: withoutCodings(request.headers) };
-}
-
-/** What a client has of an answer is not to keep its service from saying it (RFC 9110 13.1). */
-const VALIDATORS: ReadonlySet<string> = new Set(['if-none-match', 'if-modified-since']);
-
-/**
- * Whose data the candidate sends somebody is held against what legacy would: by a 304 legacy would say nothing, and
- * either a leak would stay unseen, or what both send would look like one.
- */
-function asWhole(request: RequestFacts): RequestFacts {
-  return { ...request, headers: without(request.headers, VALIDATORS) };
 }
 
 /** Of a request for which nothing is decided yet. */

@@ -1,0 +1,280 @@
+// What an answer of HTTP is held against: what the other service says to the same request, or legacy once more.
+import type { AnswerSample, RouteScope, Tap, TrafficObserver, TwinSampling } from '../ports.ts';
+import type { SecondLeg, Side, Subject } from '../rules/decide.ts';
+import { without } from '../wire/headers.ts';
+import { credentialsOf } from './affinity.ts';
+import { NOBODY, streaming, throwingAway } from './answer-sample.ts';
+import type { Call } from './call.ts';
+import type { Counters } from './counters.ts';
+import type { AnswerSink } from './exchange.ts';
+import { HeldBack } from './held-back.ts';
+import { isolationOf, mayBeAnothers } from './isolation-guard.ts';
+import type { OpenStream } from './open-streams.ts';
+import type { Roll } from './roll.ts';
+import { SamplePair, SampleRoom } from './sample-pair.ts';
+import type { ServiceConnection } from './service-connection.ts';
+import { type SentShadow, type ShadowRequest, ShadowRequests } from './shadow-requests.ts';
+import type { RequestFacts, Upstream } from './upstream.ts';
+
+/** Streams of legacy's twin at a time; a sample needs no more. */
+const MOST_TWIN_STREAMS = 200;
+
+export interface ShownAnswersOptions {
+  readonly tap: Tap;
+  readonly twins: TwinSampling;
+  readonly observer: TrafficObserver;
+  readonly counters: Counters;
+}
+
+export interface Shown {
+  readonly plan: SecondLeg;
+  readonly subject: Subject | null;
+  readonly singleUse: boolean;
+  /** Where the primary's answer goes. */
+  readonly answer: AnswerSink;
+  /** It would overtake a copy of a write, and be answered with what that is about to change. */
+  readonly overtakes: boolean;
+}
+
+/** Where the primary's answer goes now, and whether the judge has a copy of it, as of now. */
+export interface Seen {
+  readonly answer: AnswerSink;
+  readonly compared: () => boolean;
+}
+
+export class ShownAnswers {
+  readonly #options: ShownAnswersOptions;
+  readonly #shadows: ShadowRequests;
+  readonly #samples = new SampleRoom();
+  /** Of legacy's twin: what ends each, and its route. */
+  readonly #twinStreams = new Map<() => void, string>();
+
+  /** `connections` has those to services, whoever opens them. */
+  constructor(options: ShownAnswersOptions, connections: Roll<ServiceConnection>) {
+    this.#options = options;
+    this.#shadows = new ShadowRequests(options.observer, connections);
+  }
+
+  /** Of answers that wait to be compared. */
+  get heldBytes(): number {
+    return this.#samples.bytes;
+  }
+
+  /** Those routes show the candidate nothing any more. */
+  sever(routes: RouteScope): void {
+    this.#shadows.sever('candidate', routes);
+  }
+
+  sweep(): void {
+    for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
+  }
+
+  /** Both answers to one request, whoever asks for them. */
+  pair(
+    { incoming, route, id }: Call,
+    subject: Subject | null,
+    primary: Side,
+    isWrite: boolean,
+  ): SamplePair {
+    const { tap } = this.#options;
+    const facts = {
+      ...{ route: route.name, id, subject },
+      ...{ method: incoming.method ?? 'GET', primary },
+    };
+    const isolation = isolationOf(route);
+    const handOver = (side: Side, sample: AnswerSample) =>
+      subject !== null &&
+      mayBeAnothers(isolation, subject, sample) &&
+      tap.answered(facts, side, sample);
+    return new SamplePair({
+      room: this.#samples,
+      search: () => tap.markersAt(subject),
+      // The client has it: that is not to wait for the other one.
+      each: (side, sample) => side === primary && handOver(side, sample),
+      both: samples => tap.exchange({ ...facts, isWrite, ...samples }),
+      alone: (side, sample) => {
+        tap.unpaired(route.name, side);
+        if (side !== primary) handOver(side, sample);
+      },
+    });
+  }
+
+  /** Shows a request to the other service as well. */
+  show(call: Call, shown: Shown): Seen {
+    const { response, route } = call;
+    const { plan, subject, answer, overtakes } = shown;
+    const { tap, observer } = this.#options;
+    const primary = otherSide(plan.side);
+    const pair = this.pair(call, subject, primary, false);
+    if (overtakes) observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
+    const shadow = overtakes
+      ? null
+      : this.#sendSecond(call, shown, {
+          isStream: false,
+          unwanted: () => pair.found(plan.side, 'none'),
+          sink: pair.sampling(NOBODY, plan.side),
+        });
+    if (shadow === null) {
+      tap.unpaired(route.name, primary);
+      return { answer, compared: () => false };
+    }
+    // A client that leaves takes its answer with it; what was shown of it stands alone.
+    response.once('close', () => pair.found(primary, 'none'));
+    return { answer: pair.sampling(answer, primary), compared: () => pair.isHanded(primary) };
+  }
+
+  /**
+   * As `show`, of a request for a stream of events, which lasts as long as its client; any other answer is compared
+   * as all are, even if nobody waits for it. A stream is not kept from overtaking: it goes on, and comes to the write.
+   */
+  showStream(call: Call, shown: Shown, open: OpenStream): Seen {
+    const { response, route, id } = call;
+    const { plan, subject, singleUse, answer, overtakes } = shown;
+    const { tap, counters } = this.#options;
+    const primary = otherSide(plan.side);
+    const pair = this.pair(call, subject, primary, false);
+    const stream = tap.stream({ route: route.name, id, format: 'sse', subject, primary });
+    const heldBack = new HeldBack(stream);
+    const lane = counters.of(route.name, plan.side);
+    // What the client gets is no stream of events, unless it begins as one.
+    let isPlain = true;
+    let hasLeft = false;
+    const leave = (): void => {
+      shadow?.abort();
+      stream.close();
+      pair.found(plan.side, 'none');
+    };
+    const watched = (sink: AnswerSink, side: Side, plain: AnswerSink): AnswerSink => {
+      const begun = (sample: AnswerSample): void => {
+        if (side === primary) isPlain = false;
+        pair.found(side, sample);
+        if (hasLeft) leave();
+      };
+      return streaming(sink, { tap: stream, side, plain, begun, heldBack });
+    };
+    const plain = overtakes ? NOBODY : pair.sampling(NOBODY, plan.side);
+    const shadow = this.#sendSecond(call, shown, {
+      isStream: true,
+      unwanted: () => pair.found(plan.side, 'none'),
+      onOver: () => {
+        lane.secondLegsOpen -= 1;
+        if (hasLeft) stream.close();
+      },
+      sink: watched(throwingAway(heldBack), plan.side, plain),
+    });
+    if (!singleUse) this.#standTwinBeside(call, subject);
+    if (shadow !== null) {
+      lane.secondLegsOpen += 1;
+      open.second = { side: plan.side, unwanted: shadow.unwanted };
+    }
+    response.on('drain', () => {
+      heldBack.end();
+      shadow?.resume();
+    });
+    response.once('close', () => {
+      heldBack.end();
+      hasLeft = true;
+      const isDue = shadow !== null && isPlain && !overtakes && pair.waitsFor(plan.side);
+      if (!isDue) leave();
+      pair.found(primary, 'none');
+    });
+    return {
+      answer: watched(answer, primary, pair.sampling(answer, primary)),
+      compared: () => (isPlain ? pair.isHanded(primary) : stream.hears(primary)),
+    };
+  }
+
+  /** Asks legacy the same once more, to learn how it differs from itself. Returns where its first answer goes. */
+  askTwice(call: Call, subject: Subject | null, answer: AnswerSink): AnswerSink {
+    const { incoming, response, context, request, route, id } = call;
+    const method = incoming.method ?? 'GET';
+    const pair = new SamplePair({
+      room: this.#samples,
+      search: () => null,
+      each: () => false,
+      both: samples =>
+        this.#options.tap.twins({
+          ...{ route: route.name, id, subject, isWrite: false, method },
+          ...{ primary: 'legacy', ...samples },
+        }),
+      // Of a sample nothing is missing.
+      alone: () => undefined,
+    });
+    const sent = this.#send(call, request, context.upstreams.legacy, {
+      ...{ plan: OF_LEGACY, singleUse: false, isStream: false },
+      unwanted: () => pair.found('candidate', 'none'),
+      sink: pair.sampling(NOBODY, 'candidate'),
+    });
+    if (sent === null) return answer;
+    response.once('close', () => pair.found('legacy', 'none'));
+    return pair.sampling(answer, 'legacy');
+  }
+
+  /** Where somebody measures how legacy differs from itself, and there is a twin of it: its stream as well. */
+  #standTwinBeside(call: Call, subject: Subject | null): void {
+    const { response, context, request, route, id } = call;
+    const { twins, tap } = this.#options;
+    if (context.twin === null || this.#twinStreams.size >= MOST_TWIN_STREAMS) return;
+    if (!twins.take(route.name)) return;
+    const stream = tap.stream({
+      ...{ route: route.name, id, format: 'sse', subject, isTwin: true },
+    });
+    const sent = this.#send(call, request, context.twin, {
+      ...{ plan: OF_LEGACY, singleUse: false, isStream: true },
+      unwanted: () => undefined,
+      sink: streaming(NOBODY, {
+        ...{ tap: stream, side: 'candidate', plain: NOBODY, begun: () => undefined },
+      }),
+    });
+    if (sent === null) return stream.close();
+    const leave = (): void => {
+      this.#twinStreams.delete(leave);
+      response.off('close', leave);
+      sent.abort();
+      stream.close();
+    };
+    this.#twinStreams.set(leave, route.name);
+    response.once('close', leave);
+  }
+
+  #sendSecond(
+    call: Call,
+    { plan, subject, singleUse }: Shown,
+    how: Pick<ShadowRequest, 'isStream' | 'unwanted' | 'onOver' | 'sink'>,
+  ): SentShadow | null {
+    const { request, context } = call;
+    const asked = plan.side === 'legacy' && subject !== null ? asWhole(request) : request;
+    return this.#send(call, asked, context.upstreams[plan.side], { plan, singleUse, ...how });
+  }
+
+  #send(
+    { incoming, context, route, link, request: own }: Call,
+    request: RequestFacts,
+    upstream: Upstream,
+    how: Pick<ShadowRequest, 'plan' | 'singleUse' | 'isStream' | 'unwanted' | 'onOver' | 'sink'>,
+  ): SentShadow | null {
+    return this.#shadows.send({
+      ...{ route: route.name, link, request, upstream },
+      credentials: credentialsOf(own, context),
+      method: incoming.method ?? 'GET',
+      ...how,
+    });
+  }
+}
+
+const OF_LEGACY: SecondLeg = { side: 'legacy', role: 'shadow' };
+
+function otherSide(side: Side): Side {
+  return side === 'legacy' ? 'candidate' : 'legacy';
+}
+
+/** What a client has of an answer is not to keep its service from saying it (RFC 9110 13.1). */
+const VALIDATORS: ReadonlySet<string> = new Set(['if-none-match', 'if-modified-since']);
+
+/**
+ * Whose data the candidate sends somebody is held against what legacy would: by a 304 legacy would say nothing, and
+ * either a leak would stay unseen, or what both send would look like one.
+ */
+function asWhole(request: RequestFacts): RequestFacts {
+  return { ...request, headers: without(request.headers, VALIDATORS) };
+}
