@@ -6,6 +6,7 @@ import { BatchTap } from '../../src/judge/tap.ts';
 import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import type { AnswerSample } from '../../src/ports.ts';
 import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import { latencyQuantile } from '../../src/rules/latency.ts';
 import { lineOf } from '../rules/compare-case.ts';
@@ -209,6 +210,24 @@ test('large integers with an exponent are compared, in answers and in events', (
   }
   stream.bytes('candidate', event);
   expect(judge.found()).toEqual(['match step', 'duplicate step candidate']);
+});
+
+test.each([
+  ['left', 'missing step'],
+  ['by-service', 'unjudged(no-second) step legacy'],
+] as const)('what a leg said last before it ended (%s) and the other did not: %s', (how, line) => {
+  const judge = judged();
+  const stream = judge.tap.stream({ route: 'api', id: 's', format: 'sse', subject: null });
+  const say = (side: Side, seq: number) =>
+    stream.bytes(side, Buffer.from(`data: {"type":"step","run_id":"r","seq":${seq}}\n\n`));
+  for (const side of SIDES) {
+    stream.legOpened(side);
+    say(side, 1);
+  }
+  expect(judge.found()).toEqual(['match step']);
+  say('legacy', 2);
+  stream.legClosed('legacy', how);
+  expect(judge.found()).toEqual([line]);
 });
 
 // 2,000 events of a session may wait; of 1 MiB each they are 2 GB, and twenty times as much once parsed.
