@@ -73,7 +73,10 @@ export type MoveKind = 'in-place' | 'redialled' | 'failover';
 export interface HandoverCounts {
   /** Messages of the client that only the old primary has seen. */
   readonly unreplayed: number;
-  /** Events that were delivered though nobody can say whether the client had them, or had all before them. */
+  /**
+   * Events that were delivered though nobody can say whether the client had them, or had all before them; and those
+   * that could not be, since their beginning is gone.
+   */
   readonly unknown: number;
   /** Events that the old primary left out and the new one had sent before: not delivered late. */
   readonly missing: number;

@@ -52,7 +52,10 @@ export function forwardToClient(session: Session, view: Buffer): void {
   if (session.cut) return;
   const { leg } = session;
   // Behind its cut it is the second leg from now on, or speaks on if that was lost.
-  if (session.hurry()) return leg.onBytes(view);
+  if (session.hurry()) {
+    if (session.state.phase === 'held') return session.keep(leg, view);
+    return leg.onBytes(view);
+  }
   const isToGuard = session.guarding !== session.isolation && !guardAnew(session);
   const isCutting = session.state.phase === 'cutting';
   const stopsSoon = isCutting || isToGuard || session.closeWaiting !== null;
@@ -81,6 +84,16 @@ export function forwardToClient(session: Session, view: Buffer): void {
 
 /** Lets the primary's tracker follow; judge and tail get their copies. Returns how much was consumed. */
 function follow(session: Session, view: Buffer, stop: StopAt): number {
+  const { tracker, tailedSince } = session.leg;
+  const isPlain = stop !== 'never' || tailedSince === Number.POSITIVE_INFINITY;
+  if (isPlain || tracker.atMessageBoundary) return followTo(session, view, stop);
+  // What comes behind a message is found in the tail, though the beginning of that one may be gone.
+  const taken = followTo(session, view, 'message');
+  if (taken === view.length) return taken;
+  return taken + followTo(session, view.subarray(taken), 'never');
+}
+
+function followTo(session: Session, view: Buffer, stop: StopAt): number {
   const { leg, comparison, counters } = session;
   const { tracker } = leg;
   const { messages: before, atMessageBoundary: atBoundary } = tracker;
@@ -207,7 +220,7 @@ function sessionOf(socket: SessionSocket): Session {
 function clientOnData(this: SessionSocket, chunk: Buffer): void {
   const session = sessionOf(this);
   // It is meant for whoever speaks next.
-  session.hurry();
+  if (session.hurry() && session.state.phase === 'held') return void this.unshift(chunk);
   const { toUpstream, counters, up, leg } = session;
   const before = toUpstream.messages;
   // A message that was begun with another primary is brought to its end there.
@@ -277,7 +290,9 @@ function clientOnDrain(this: SessionSocket): void {
 
 function clientOnEnd(this: SessionSocket): void {
   const session = sessionOf(this);
-  session.hurry();
+  // Where nobody is to speak yet, it is the primary that hears of it.
+  if (session.hurry() && session.state.phase === 'held')
+    session.handle({ kind: 'switch', to: session.leg.side, atBoundary: true });
   noteClose(session, 'client-lost', ABNORMAL);
   session.leg.socket.end();
 }

@@ -21,7 +21,7 @@ import { attachLeg, detachLeg, noteClose, putClose, writeToClient } from './forw
 import type { Leg } from './leg.ts';
 import type { Session } from './session.ts';
 import { SuppressGate } from './suppress-gate.ts';
-import { readTail, type TailMessage, tailEventOf } from './tail.ts';
+import { longEventOf, readTail, type TailMessage, tailEventOf } from './tail.ts';
 import type { TailRing } from './tail-ring.ts';
 
 /** An event of one side that the other has not sent by then is not the same one: the judge's window. */
@@ -62,7 +62,7 @@ interface Move {
 interface Reconciled {
   /** Lie in the ring. */
   readonly deliver: readonly Buffer[];
-  readonly partial: Buffer;
+  readonly partial: readonly Buffer[];
   readonly gate: SuppressGate | null;
 }
 
@@ -71,6 +71,11 @@ export class Handovers {
   readonly #moves = new Map<Session, Move>();
   /** Waiting for a boundary, by when it must have come. */
   readonly #cutting = new Map<Session, number>();
+  /**
+   * Held, while the other leg is in the middle of a message whose beginning is gone: how many it had begun. The
+   * rest of it is nothing for a client.
+   */
+  readonly #torn = new Map<Session, number>();
   /** Whose fresh second leg is to stand beside the old one until then. */
   readonly #overlapping = new Map<Session, number>();
   /** Whose leg could not be had, and when it is tried again. */
@@ -165,7 +170,6 @@ export class Handovers {
         // What came in one read with the end of its last message is not the client's.
         session.leg.given = session.leg.tracker.messages;
         for (const run of session.rollbacks) run.cut(session);
-        this.#cutting.delete(session);
         this.#held.push(session);
         return this.#sliceSoon();
       case 'change-roles':
@@ -213,6 +217,7 @@ export class Handovers {
     this.secondDialled(session);
     this.#retrying.delete(session);
     this.#cutting.delete(session);
+    this.#torn.delete(session);
     this.#overlapping.delete(session);
     this.#reconciled.delete(session);
   }
@@ -269,30 +274,40 @@ export class Handovers {
   reconcileNow(session: Session): void {
     const { comparison, leg: old } = session;
     const next = comparison?.leg ?? null;
-    if (session.state.phase !== 'held') return;
+    if (session.state.phase !== 'held' || this.#isTorn(session)) return;
     // Nobody to change roles with after all: the session speaks on where it was.
     if (comparison === null || next === null) return session.handle({ kind: 'second-lost' });
     const { greeting } = session.facts.route;
     const rules = this.#rulesOf(session.facts.route);
     const eventOf = (payload: Buffer) => tailEventOf(payload, rules, greeting);
+    const known = ({ payload, raw }: TailMessage) =>
+      payload === null ? longEventOf(raw) : eventOf(payload);
     const now = performance.now();
     const { synced } = comparison.tap;
     const read = (leg: Leg) =>
       readTail(this.#options.tails, leg, synced?.[leg.side] ?? null, now - 2 * WINDOW_MS);
-    const [given, sent] = [read(old), read(next)];
+    const sent = read(next);
+    if (sent.isTorn) return this.#awaitBoundary(session, next);
+    const given = read(old);
+    const delivered = given.messages
+      // What was withheld, as somebody else's or because nobody can look into it, the client has not had.
+      .filter(message => message.index < old.given && !session.guard?.withholds(message))
+      .map(known);
     const result = reconcile({
-      delivered: given.messages
-        // What was withheld, as somebody else's or because nobody can look into it, the client has not had.
-        .filter(message => message.index < old.given && !session.guard?.withholds(message))
-        .map(({ payload }) => eventOf(payload)),
-      sent: sent.messages.map(({ payload, index }) => ({
-        ...eventOf(payload),
-        hadAlready: index < next.given,
+      delivered,
+      sent: sent.messages.map(message => ({
+        ...known(message),
+        hadAlready: message.index < next.given,
       })),
       overrun: Math.max(given.since, sent.since) > now - 2 * WINDOW_MS,
+      isAhead: !given.isComplete,
     });
     const unreplayed = session.takeSaidAlone();
-    const { unknown, missing, suppress: keys, unnamed } = result;
+    const { missing, suppress: keys, unnamed } = result;
+    // One that was waited for is lost, unless the client has it of the old primary.
+    const unknown = result.unknown + (this.#torn.has(session) ? 1 : 0);
+    this.#cutting.delete(session);
+    this.#torn.delete(session);
     const newUntil = next.openedAt + WINDOW_MS;
     // What the client has had, or the new one has said, of late is not known: by one that both said it is.
     const isInDoubt = Math.max(given.since, sent.since) > now - WINDOW_MS;
@@ -300,18 +315,39 @@ export class Handovers {
     const { listener } = this.#options;
     listener.counted({ unreplayed, unknown, missing });
     this.#reconciled.set(session, {
-      deliver: result.deliver.map(index => (sent.messages[index] as TailMessage).raw),
+      deliver: result.deliver.flatMap(index => (sent.messages[index] as TailMessage).raw),
       partial: sent.partial,
       gate: isClear
         ? null
         : new SuppressGate({
             ...{ keys, unnamed, certain: isInDoubt ? result.certain : null },
+            had: new Set(delivered.map(({ key }) => key)),
             ...{ until: now + WINDOW_MS, newUntil, eventOf },
             write: bytes => void writeToClient(session, bytes),
             onDoubt: () => listener.counted({ unreplayed: 0, unknown: 1, missing: 0 }),
           }),
     });
     session.handle({ kind: 'reconciled' });
+  }
+
+  /** The other leg is still in the middle of what is nothing for the client. */
+  #isTorn(session: Session): boolean {
+    const begun = this.#torn.get(session);
+    const tracker = session.comparison?.leg?.tracker;
+    if (begun === undefined || tracker === undefined) return false;
+    return tracker.messages === begun && !tracker.atMessageBoundary;
+  }
+
+  /** Until then nobody speaks; if it does not come in time, the client is told to come again. */
+  #awaitBoundary(session: Session, next: Leg): void {
+    const { client, leg, facts } = session;
+    this.#torn.set(session, next.tracker.messages);
+    client.pause();
+    leg.socket.pause();
+    next.socket.resume();
+    const due = performance.now() + facts.context.limits.boundaryMs;
+    if (!this.#cutting.has(session)) this.#cutting.set(session, due);
+    this.#tickSoon();
   }
 
   #changeRoles(session: Session, lost: boolean): void {
@@ -350,11 +386,14 @@ export class Handovers {
     session.guardAnew();
     for (const raw of reconciled.deliver) writeToClient(session, raw);
     session.gate = reconciled.gate;
-    if (session.gate !== null) session.gate.push(reconciled.partial, performance.now());
-    else if (reconciled.partial.length > 0) writeToClient(session, reconciled.partial);
+    for (const bytes of reconciled.partial) {
+      if (session.gate !== null) session.gate.push(bytes, performance.now());
+      else writeToClient(session, bytes);
+    }
     const how = lost ? 'failover' : move?.redialled ? 'redialled' : 'in-place';
     this.#options.listener.moved(session, how);
     this.#goOn(session);
+    session.giveKept();
     if (wanted !== null && move !== undefined) this.#switch(session, wanted);
     else this.forget(session);
   }
@@ -362,11 +401,13 @@ export class Handovers {
   /** The second leg was lost in the middle of it, or is not to speak after all: the primary speaks on. */
   #resume(session: Session): void {
     this.#cutting.delete(session);
+    this.#torn.delete(session);
     // It was on its way to the candidate and has not left.
     if (session.leg.side === 'legacy') {
       for (const run of session.rollbacks) run.moved(session, 'in-place');
     }
     this.#goOn(session);
+    session.giveKept();
   }
 
   #goOn({ client, leg, comparison }: Session): void {
@@ -452,7 +493,9 @@ export class Handovers {
 
   #tick(now: number): void {
     for (const [session, due] of this.#cutting) {
-      if (now < due) continue;
+      // At its boundary it only waits for its turn, unless the other leg is to come to one, too.
+      const waits = session.state.phase === 'cutting' || this.#torn.has(session);
+      if (now < due || !waits) continue;
       this.#cutting.delete(session);
       session.handle({ kind: 'late' });
     }

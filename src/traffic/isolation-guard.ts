@@ -63,10 +63,10 @@ export class IsolationGuard {
     return this.#contained(() => hasRoutingField(this.#facts.isolation, bytes), true);
   }
 
-  /** What `rule` would do, without telling anybody. */
-  withholds(payload: Buffer, form: MessageForm): boolean {
+  /** What `rule` would do, without telling anybody; `payload` is null for one that is too long to be looked into. */
+  withholds(payload: Buffer | null, form: MessageForm): boolean {
     const { mode, isolation } = this.#facts;
-    const { kind } = this.#examine(payload, form);
+    const kind = payload === null ? 'uninspectable' : this.#examine(payload, form).kind;
     if (kind === 'uninspectable') return isolation.rules.uninspectable === 'block';
     return kind === 'foreign' && mode === 'block' && this.#fits;
   }

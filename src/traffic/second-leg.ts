@@ -7,7 +7,7 @@
 import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
 import { endOfLeg } from '../rules/handover/close-codes.ts';
-import { ABNORMAL, wholeFrame } from '../wire/frames.ts';
+import { ABNORMAL, type StopAt, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
 import type { TailRing } from './tail-ring.ts';
@@ -168,23 +168,30 @@ export class SecondLeg {
 
   #onBytes(leg: Leg, view: Buffer): void {
     if (this.#ended) return;
-    const { tap, tails } = this.#options;
     const { tracker } = leg;
     this.#bytesSinceSweep += view.length;
-    if (tails !== null) {
-      leg.tail = tails.append(leg.tail, {
-        bytes: view,
-        messages: tracker.messages,
-        atBoundary: tracker.atMessageBoundary,
-        time: performance.now(),
-      });
-    }
-    tap.follow(this.side, view, tracker);
+    // What comes behind a message is found in the tail, though the beginning of that one may be gone.
+    const taken = tracker.atMessageBoundary ? 0 : this.#follow(leg, view, 'message');
+    if (taken < view.length) this.#follow(leg, taken === 0 ? view : view.subarray(taken), 'never');
     if (this.#leaving !== null) return;
+    // Nobody can be moved to it, or be told where its next message begins.
+    if (tracker.lost) return this.#end('broken-off');
     leg.answerPing();
     if (tracker.closeCode === null) return this.#options.onSpoke();
     leg.leave();
     this.#farewell(leg);
+  }
+
+  #follow(leg: Leg, view: Buffer, stop: StopAt): number {
+    const { tap, tails } = this.#options;
+    const { tracker } = leg;
+    const { messages, atMessageBoundary: atBoundary } = tracker;
+    const taken = tap.follow(this.side, view, tracker, stop);
+    if (tails !== null) {
+      const bytes = taken === view.length ? view : view.subarray(0, taken);
+      leg.tail = tails.append(leg.tail, { bytes, messages, atBoundary, time: performance.now() });
+    }
+    return taken;
   }
 
   /** Answered, and gone for us at once: nobody must wait for it, or make it the primary. */

@@ -107,6 +107,8 @@ export class Session implements SecondLegListener, RolledBack {
   /** The other service chose another subprotocol: its messages would not be what the client agreed to. */
   protocolsDiffer = false;
   messagesToClient = 0;
+  /** What came of the primary behind its cut, while the other leg is not to speak yet. */
+  #kept: { readonly leg: Leg; readonly bytes: Buffer } | null = null;
   /** The rollbacks that are taking it to legacy. */
   rollbacks: readonly RollbackRun[] = [];
   /** When one end said something to the other last, to the second (ms of `performance.now()`). */
@@ -282,6 +284,19 @@ export class Session implements SecondLegListener, RolledBack {
     if (this.cutTo !== null) this.host.cutNow(this);
     if (this.state.phase === 'held') this.host.reconcileNow(this);
     return true;
+  }
+
+  /** Bytes of the primary's that are nobody's yet; it is read no further. */
+  keep(leg: Leg, bytes: Buffer): void {
+    const before = this.#kept?.bytes ?? Buffer.alloc(0);
+    this.#kept = { leg, bytes: Buffer.concat([before, bytes]) };
+  }
+
+  /** They are whoever's that leg speaks to now. */
+  giveKept(): void {
+    const kept = this.#kept;
+    this.#kept = null;
+    kept?.leg.onBytes(kept.bytes);
   }
 
   preamble(): readonly ClientMessage[] {

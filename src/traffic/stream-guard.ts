@@ -59,7 +59,7 @@ export class StreamGuard {
     payload,
     isBinary,
   }: {
-    readonly payload: Buffer;
+    readonly payload: Buffer | null;
     readonly isBinary: boolean;
   }): boolean {
     return this.#guard.withholds(payload, { isBinary });

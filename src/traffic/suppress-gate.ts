@@ -3,9 +3,7 @@
 // the client did not have it. Removed as soon as nothing is owed or in doubt any more and the leg is not new.
 import type { TailEvent } from '../rules/handover/reconcile.ts';
 import { type MessageUnit, UnitSplitter } from '../wire/message-units.ts';
-
-/** Longer messages are passed on without a look; as much as the services advertise. */
-const MOST_MESSAGE_BYTES = 1_048_576;
+import { MOST_MESSAGE_BYTES } from './tail.ts';
 
 export interface SuppressGateOptions {
   /** Event keys that are owed to nobody, each as often as it stands here. */
@@ -14,10 +12,12 @@ export interface SuppressGateOptions {
   readonly until: number;
   /** Likewise: what the leg's service says to a new socket has come by then. */
   readonly newUntil: number;
-  /** Messages without a key that the client has and that may still come. */
+  /** Messages without a key, or too long to be read, that the client has and that may still come. */
   readonly unnamed: number;
   /** Lanes of which alone it is known what the client has; null where that is known of all. */
   readonly certain: ReadonlySet<string> | null;
+  /** Keys of what it is known to have: where not all is, it may have had the same before. */
+  readonly had: ReadonlySet<string | null>;
   readonly eventOf: (payload: Buffer) => TailEvent;
   /** Where what passes goes. */
   readonly write: (bytes: Buffer) => void;
@@ -41,7 +41,13 @@ export class SuppressGate {
     this.#unnamed = options.unnamed;
     for (const key of options.keys) this.#owed.set(key, (this.#owed.get(key) ?? 0) + 1);
     this.#splitter = new UnitSplitter(
-      { unit: unit => this.#take(unit), tooLong: piece => options.write(piece) },
+      {
+        unit: unit => this.#take(unit),
+        tooLong: (piece, isFirst) => {
+          if (isFirst) this.#weigh(null, null);
+          options.write(piece);
+        },
+      },
       MOST_MESSAGE_BYTES,
     );
   }
@@ -74,19 +80,23 @@ export class SuppressGate {
     if (key !== null && left > 0) {
       if (left === 1) this.#owed.delete(key);
       else this.#owed.set(key, left - 1);
-      this.#certain?.add(event.lane);
+      if (event.lane !== null) this.#certain?.add(event.lane);
     }
     if (left === 0 && !isReplay && !isGreeting) {
-      this.#weigh(event);
+      this.#weigh(key, event.lane);
       return write(unit.raw);
     }
     this.suppressed += 1;
   }
 
-  #weigh({ key, lane }: TailEvent): void {
+  /** `lane` is null for one that nobody looks into. */
+  #weigh(key: string | null, lane: string | null): void {
     if (this.#now >= this.#options.until) return;
     const isUnnamed = key === null && this.#unnamed > 0;
     if (isUnnamed) this.#unnamed -= 1;
-    if (isUnnamed || this.#certain?.has(lane) === false) this.#options.onDoubt();
+    const isUncertain =
+      this.#certain !== null &&
+      (lane === null || !this.#certain.has(lane) || this.#options.had.has(key));
+    if (isUnnamed || isUncertain) this.#options.onDoubt();
   }
 }

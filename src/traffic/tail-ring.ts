@@ -36,7 +36,7 @@ export class TailRing {
     // Made when it is first needed: a proxy without second legs pays nothing.
     this.#ring ??= this.#makeRing();
     const size = RECORD_BYTES + bytes.length;
-    if (size > this.#capacity) return NOTHING;
+    if (size > this.#capacity) return this.#pass(size);
     const left = this.#capacity - (this.#head % this.#capacity);
     if (left < size) this.#head += left;
     const position = this.#head;
@@ -69,6 +69,13 @@ export class TailRing {
       position = record.previous;
     }
     return { records, complete: true };
+  }
+
+  /** More than there is room for: as if it had been overwritten at once. */
+  #pass(size: number): number {
+    const position = this.#head;
+    this.#head += size;
+    return position;
   }
 
   /**

@@ -143,6 +143,7 @@ class Model {
         hadAlready: i < this.#given[second],
       })),
       overrun: false,
+      isAhead: false,
     });
     this.unknown += result.unknown;
     this.missing += result.missing;

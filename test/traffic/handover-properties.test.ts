@@ -6,9 +6,10 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import type { TailRing } from '../../src/traffic/tail-ring.ts';
 import type * as upstream from '../../src/traffic/upstream.ts';
+import type { UnitSink, UnitSplitter } from '../../src/wire/message-units.ts';
 import { PlayedSession, RUNS, type Run, textOf } from '../support/played-session.ts';
 
-const played = vi.hoisted(() => ({ session: null as unknown, ringBytes: 0 }));
+const played = vi.hoisted(() => ({ session: null as unknown, ringBytes: 0, longBytes: 0 }));
 vi.mock('../../src/traffic/upstream.ts', async original => ({
   ...(await original<typeof upstream>()),
   connect: (...args: Parameters<PlayedSession['connect']>) =>
@@ -23,6 +24,16 @@ vi.mock('../../src/traffic/tail-ring.ts', async original => {
     }
   };
   return { ...real, TailRing: Small };
+});
+// Messages of a megabyte are read; here it may be a hundred bytes.
+vi.mock('../../src/wire/message-units.ts', async original => {
+  const real = await original<{ UnitSplitter: typeof UnitSplitter }>();
+  const Short = class extends real.UnitSplitter {
+    constructor(sink: UnitSink, maxBytes: number) {
+      super(sink, Math.min(maxBytes, played.longBytes));
+    }
+  };
+  return { ...real, UnitSplitter: Short };
 });
 
 beforeAll(() => {
@@ -47,11 +58,16 @@ const LOSSES: ReadonlySet<Happening['what']> = new Set([
 const ROOMY = 1 << 20;
 /** Some twenty events, of which half are the other leg's. */
 const TIGHT = 3_000;
+/** More than any event here, and less than every other one. */
+const READABLE = 1_000;
+const LONG = 130;
 
 type Happening =
   | { readonly what: 'say'; readonly side: Side; readonly run: Run; readonly frames: number }
   | { readonly what: 'half'; readonly side: Side; readonly run: Run; readonly pings: boolean }
   | { readonly what: 'ping'; readonly side: Side }
+  /** It is in the middle of a message for as long as the other one takes to say so many. */
+  | { readonly what: 'outlast'; readonly side: Side; readonly run: Run; readonly others: number }
   /** So many bytes of it are read. */
   | { readonly what: 'arrive'; readonly at: Side | 'client'; readonly bytes: number }
   | { readonly what: 'client-says'; readonly frames: number; readonly half: boolean }
@@ -76,6 +92,17 @@ async function happen(session: PlayedSession, happening: Happening): Promise<voi
     case 'ping':
       services[happening.side].ping();
       break;
+    case 'outlast': {
+      const service = services[happening.side];
+      const other = services[happening.side === 'legacy' ? 'candidate' : 'legacy'];
+      service.say(happening.run, 3, { half: true });
+      for (const { socket } of service.connections) socket.arrive();
+      for (let n = 0; n < happening.others; n += 1) {
+        other.say(n % 2 === 0 ? 'r1' : 'r2', 1);
+        for (const { socket } of other.connections) socket.arrive();
+      }
+      break;
+    }
     case 'arrive':
       if (happening.at === 'client') client.socket.arrive(happening.bytes);
       else {
@@ -176,6 +203,13 @@ const passing = fc.record({
   what: fc.constant('pass' as const),
   ms: fc.constantFrom(0, 0, 1, 6, 20),
 });
+const outlasting = {
+  weight: 1,
+  arbitrary: fc.record({
+    ...{ what: fc.constant('outlast' as const), side, run },
+    others: fc.constantFrom(10, 30),
+  }) as fc.Arbitrary<Happening>,
+};
 const switching = (second: fc.Arbitrary<boolean>) =>
   fc.oneof(
     fc.record({ what: fc.constant('serve' as const), side, second }),
@@ -201,11 +235,18 @@ const happenings = (...more: { weight: number; arbitrary: fc.Arbitrary<Happening
   );
 
 async function playing(
-  begin: { primary: Side; second: boolean; ringBytes: number; boundaryMs?: number },
+  begin: {
+    primary: Side;
+    second: boolean;
+    ringBytes: number;
+    boundaryMs?: number;
+    longBytes?: number;
+  },
   all: readonly Happening[],
   check: (session: PlayedSession) => Promise<void>,
 ): Promise<void> {
   played.ringBytes = begin.ringBytes;
+  played.longBytes = begin.longBytes ?? READABLE;
   const session = new PlayedSession(begin.primary, begin.second, {
     boundaryMs: begin.boundaryMs ?? PATIENT_MS,
   });
@@ -342,7 +383,7 @@ describe('a session that changes hands under traffic', () => {
 
   test('counts what it can not say, where more was said than is kept', async () => {
     await fc.assert(
-      fc.asyncProperty(first, happenings(switches), async (primary, all) => {
+      fc.asyncProperty(first, happenings(switches, outlasting), async (primary, all) => {
         await playing({ primary, second: true, ringBytes: TIGHT }, all, async session => {
           expectSound(session);
           expect(session.ends).toEqual([]);
@@ -350,6 +391,23 @@ describe('a session that changes hands under traffic', () => {
           const { unknown, missing } = session;
           expect(surplus + disorder, 'more than is counted').toBeLessThanOrEqual(unknown);
           expect(gaps, 'more gaps than are counted').toBeLessThanOrEqual(unknown + missing);
+        });
+      }),
+      { numRuns: 150, seed: SEED },
+    );
+  });
+
+  test('counts what is too long to be read, and loses none of it', async () => {
+    await fc.assert(
+      fc.asyncProperty(first, happenings(switches), async (primary, all) => {
+        const begin = { primary, second: true, ringBytes: ROOMY, longBytes: LONG };
+        await playing(begin, all, async session => {
+          expectSound(session);
+          expect(session.ends).toEqual([]);
+          const { lost, surplus, disorder } = delivered(session);
+          const { unknown, missing } = session;
+          expect({ lost, disorder, missing }).toEqual({ lost: 0, disorder: 0, missing: 0 });
+          expect(surplus, 'more than is counted').toBeLessThanOrEqual(unknown);
         });
       }),
       { numRuns: 150, seed: SEED },
@@ -386,29 +444,79 @@ describe('a session that changes hands under traffic', () => {
     await fc.assert(
       fc.asyncProperty(
         ...([first, fc.boolean()] as const),
-        happenings(comings, losses),
-        async (primary, second, all) => {
-          await playing(
-            { primary, second, ringBytes: ROOMY, boundaryMs: 50 },
-            all,
-            async session => {
-              const { client, lane, ends, unknown } = session;
-              expectSound(session);
-              const { surplus, disorder } = delivered(session);
-              expect(surplus + disorder, 'more than is counted').toBeLessThanOrEqual(unknown);
-              if (client.hasClosed || client.socket.destroyed) {
-                await session.pass(3_000);
-                await session.calm();
-                await session.pass(8_000);
-                expect([lane.sessions.size, ends.length], 'it is over').toEqual([0, 1]);
-                const isQuiet = all.every(({ what }) => !LOSSES.has(what));
-                if (isQuiet) expect(client.closes, `answered: ${ends}`).toHaveLength(1);
-              } else expect(ends).toEqual([]);
-            },
-          );
+        fc.constantFrom(ROOMY, TIGHT),
+        happenings(comings, losses, outlasting),
+        async (primary, second, ringBytes, all) => {
+          await playing({ primary, second, ringBytes, boundaryMs: 50 }, all, async session => {
+            const { client, lane, ends, unknown } = session;
+            expectSound(session);
+            const { surplus, disorder } = delivered(session);
+            expect(surplus + disorder, 'more than is counted').toBeLessThanOrEqual(unknown);
+            if (client.hasClosed || client.socket.destroyed) {
+              await session.pass(3_000);
+              await session.calm();
+              await session.pass(8_000);
+              expect([lane.sessions.size, ends.length], 'it is over').toEqual([0, 1]);
+              const isQuiet = all.every(({ what }) => !LOSSES.has(what));
+              if (isQuiet) expect(client.closes, `answered: ${ends}`).toHaveLength(1);
+            } else expect(ends).toEqual([]);
+          });
         },
       ),
       { numRuns: 150, seed: SEED },
     );
+  });
+});
+
+describe('a leg that is in the middle of a message whose beginning is gone', () => {
+  const begin = { primary: 'candidate', second: true, ringBytes: TIGHT, boundaryMs: 50 } as const;
+  const torn: readonly Happening[] = [
+    { what: 'outlast', side: 'legacy', run: 'r1', others: 30 },
+    { what: 'roll-back', second: true },
+  ];
+  const says: readonly Happening[] = [
+    { what: 'say', side: 'candidate', run: 'r2', frames: 1 },
+    { what: 'arrive', at: 'candidate', bytes: 5_000 },
+  ];
+
+  // The fault: its client got the rest of that message as frames.
+  test('is waited for, and speaks from its next message on', async () => {
+    await playing(begin, [...torn, { what: 'pass', ms: 20 }], async session => {
+      expectSound(session);
+      expect([session.moves, session.ends]).toEqual([['legacy in-place'], []]);
+      expect(session.unknown).toBeGreaterThan(0);
+      expect(delivered(session).gaps).toBe(0);
+    });
+  });
+
+  test('is not waited for longer than for a boundary: the client is told to come again', async () => {
+    await playing(begin, [...torn, { what: 'pass', ms: 56 }], async session => {
+      expectSound(session);
+      expect(session.client.closes).toEqual([1012]);
+      expect(session.moves).toEqual([]);
+    });
+  });
+
+  test('what the old primary says meanwhile is not lost where it speaks on after all', async () => {
+    const all: Happening[] = [...torn, ...says, { what: 'service-resets', side: 'legacy' }];
+    await playing(begin, all, async session => {
+      expectSound(session);
+      expect(session.client.read).toContain(textOf('r2', 15));
+      expect(delivered(session)).toEqual({ lost: 0, gaps: 0, surplus: 0, disorder: 0 });
+    });
+  });
+
+  test('what the client says meanwhile both hear, once and in order', async () => {
+    const words: Happening[] = [1, 2].flatMap(() => [
+      { what: 'client-says', frames: 1, half: false },
+      { what: 'arrive', at: 'client', bytes: 5_000 },
+    ]);
+    await playing(begin, [...torn, ...words], async session => {
+      expectSound(session);
+      expect(session.moves).toEqual(['legacy in-place']);
+      for (const each of SIDES) {
+        expect(session.services[each].connections[0]?.heard).toEqual(['said 0', 'said 1']);
+      }
+    });
   });
 });

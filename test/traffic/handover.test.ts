@@ -349,6 +349,82 @@ test('a client in the middle of a message is heard by the leg that its session g
   expect(legacy.heard).toEqual(['{"type":"first"}', '{"type":"second"}']);
 });
 
+describe('a message that is too long to be read', () => {
+  const long = (n: number) => JSON.stringify({ type: 'doc', n, text: 'x'.repeat(1_500_000) });
+  const heard = (ear: Ear, side: Side) => Buffer.concat(ear.streams[0]?.bytesOf[side] ?? []).length;
+
+  // The fault: its client got the rest of it as frames.
+  test('comes whole from a leg that is in the middle of it', async () => {
+    const { legacy, candidate, read, ear, front, move, code } = await line();
+    legacy.say(event(1));
+    candidate.say(event(1));
+    await until('it has the first', () => read.length === 1);
+    const raw = (candidate.sockets[0] as unknown as { _socket: net.Socket })._socket;
+    const message = wholeFrame(1, Buffer.from(long(2)));
+    raw.write(message.subarray(0, 1_200_000));
+    await until('most has come', () => heard(ear, 'candidate') > 1_200_000);
+    await move('candidate');
+    raw.write(message.subarray(1_200_000));
+    candidate.say(event(3));
+    await until('it has all', () => read.length === 3);
+    expect(read).toEqual([event(1), long(2), event(3)]);
+    expect(front.doubts.map(({ unknown }) => unknown)).toEqual([0]);
+    expect(code()).toBeNull();
+  });
+
+  // The fault: it was lost, and nobody counted it.
+  test('is delivered where the new primary has sent it and the old one has not, in doubt', async () => {
+    const { candidate, read, ear, front, move } = await line();
+    candidate.say(long(1));
+    candidate.say(event(2));
+    await until('both have come', () => ear.streams[0]?.messages('candidate').length === 2);
+    await move('candidate');
+    candidate.say(event(3));
+    await until('it has all', () => read.length === 3);
+    expect(read).toEqual([long(1), event(2), event(3)]);
+    expect(front.doubts).toEqual([{ unreplayed: 0, unknown: 1, missing: 0 }]);
+  });
+
+  test('that both have sent alike is the same one', async () => {
+    const { legacy, candidate, read, ear, front, move } = await line();
+    for (const service of [legacy, candidate]) service.say(long(1));
+    await until('the client has it', () => read.length === 1);
+    await until('both have', () => ear.streams[0]?.messages('candidate').length === 1);
+    await move('candidate');
+    candidate.say(event(2));
+    await until('it has the next', () => read.length === 2);
+    expect(read).toEqual([long(1), event(2)]);
+    expect(front.doubts).toEqual([{ unreplayed: 0, unknown: 0, missing: 0 }]);
+  });
+
+  // The fault: it came twice, and nobody counted it.
+  test('comes in doubt where the client has had it of the old primary', async () => {
+    const { legacy, candidate, read, front, move } = await line();
+    legacy.say(long(1));
+    await until('the client has it', () => read.length === 1);
+    await move('candidate');
+    candidate.say(long(1));
+    candidate.say(event(2));
+    await until('it has the next', () => read.length === 3);
+    expect(read).toEqual([long(1), long(1), event(2)]);
+    expect(front.doubts.map(({ unknown }) => unknown)).toEqual([0, 1]);
+  });
+});
+
+// The fault: it was the way back for good, and whoever went there got its bytes as they came.
+test('a second leg whose frames can not be followed any more is given up, and dialled anew', async () => {
+  const { candidate, front, read, move, code } = await line();
+  const raw = (candidate.sockets[0] as unknown as { _socket: net.Socket })._socket;
+  raw.write(Buffer.from([0x82, 0x7f, ...Array<number>(8).fill(0xff)]));
+  const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
+  await until('it is given up', () => ends().length === 1);
+  expect(ends()[0]?.what).toBe('broken-off');
+  await move('candidate');
+  candidate.say(event(1));
+  await until('another one speaks', () => read.length === 1);
+  expect([candidate.sockets.length, code()]).toEqual([2, null]);
+});
+
 test('an event that the old primary left out earlier is not delivered late, and is counted', async () => {
   const { legacy, candidate, read, front, ear, move } = await line();
   for (const n of [1, 2, 3]) candidate.say(event(n));

@@ -4,7 +4,9 @@
 //            switch, warm second          both directions cut        reconciled
 //   steady ─────────────────────► cutting ────────────────► held ─────────────► steady, roles changed
 //     │ switch, none                 │ no boundary in time     │ second lost, or switched back
-//     └► dial, steady                └► end                    └► steady, roles as before
+//     └► dial, steady                └► end                    ├► steady, roles as before
+//                                                              │ no boundary of the second's in time
+//                                                              └► end
 //
 //   no leg left ─► leaving: the client is told to come again, in its turn
 import type { Side } from '../decide.ts';
@@ -31,7 +33,7 @@ export type HandoverInput =
   | { readonly kind: 'switch'; readonly to: Side; readonly atBoundary: boolean }
   /** The primary's message to the client has ended. */
   | { readonly kind: 'boundary' }
-  /** It did not end in time. */
+  /** It did not end in time, or the other leg is in the middle of one that is nothing for the client. */
   | { readonly kind: 'late' }
   | { readonly kind: 'reconciled' }
   | { readonly kind: 'second-opened'; readonly side: Side }
@@ -84,7 +86,7 @@ export function step(state: Handover, input: HandoverInput): Step {
     case 'boundary':
       return state.phase === 'cutting' ? hold(state) : stay(state);
     case 'late':
-      return state.phase === 'cutting' ? end(state, { kind: 'end' }) : stay(state);
+      return onLate(state);
     case 'reconciled':
       return state.phase === 'held' ? changeRoles(state) : stay(state);
     case 'second-opened':
@@ -131,6 +133,11 @@ function changeRoles(state: Handover): Step {
     moved: true,
   };
   return { state: changed, actions: [{ kind: 'change-roles', lost: primaryLost }] };
+}
+
+function onLate(state: Handover): Step {
+  if (state.phase === 'steady') return stay(state);
+  return state.primaryLost ? leave(state) : end(state, { kind: 'end' });
 }
 
 function onSecondLost(state: Handover): Step {

@@ -3,10 +3,10 @@
 
 /** A message of a leg, as far as it matters whether the client has it. */
 export interface TailEvent {
-  /** Event key; null where none can be formed. */
+  /** Event key; null where none can be formed. See `longEvent`. */
   readonly key: string | null;
-  /** Correlation lane: order counts within it. */
-  readonly lane: string;
+  /** Correlation lane: order counts within it. Null where that is not known. */
+  readonly lane: string | null;
   /** Said to every new socket by itself (`greeting`): the client had one. */
   readonly isGreeting: boolean;
   /** Sent again for somebody who was not there. The client was. */
@@ -22,10 +22,18 @@ export interface Reconciled {
   readonly unknown: number;
   /** Events that the old primary left out and the new one sent before their last common one: never late. */
   readonly missing: number;
-  /** Messages without a key that the client has and the new primary may still send: nobody will know them. */
+  /** Messages without a key, or long, that the client has and the new primary may still send: nobody will know them. */
   readonly unnamed: number;
   /** Lanes in which the client stands where the new primary stood: what that sends next is next. */
   readonly certain: ReadonlySet<string>;
+}
+
+/**
+ * A message that is too long to be read. Both services may well have sent the same content; what is still to
+ * come is not looked at, and what is another one may be the same in other words.
+ */
+export function longEvent(digest: string): TailEvent {
+  return { key: `long:${digest}`, lane: null, isGreeting: false, isReplay: false };
 }
 
 /** A message of the new primary's. */
@@ -41,14 +49,17 @@ export interface Tails {
   readonly sent: readonly SentEvent[];
   /** More was delivered or sent, in the time that counts, than is known of. */
   readonly overrun: boolean;
+  /** ... of the old primary's: the client may be ahead of what it has had of the new one. */
+  readonly isAhead: boolean;
 }
 
 /** Pure. A multiset per lane: an event that came twice is owed once less. */
-export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
+export function reconcile({ delivered, sent, overrun, isAhead }: Tails): Reconciled {
   const owed = new Map<string, number>();
   for (const { key, isGreeting } of delivered) {
     if (key !== null && !isGreeting) owed.set(key, (owed.get(key) ?? 0) + 1);
   }
+  const longKeys = new Set(delivered.filter(({ lane }) => lane === null).map(({ key }) => key));
   const lastMatch = new Map<string, number>();
   const certain = new Set<string>();
   const open: number[] = [];
@@ -58,20 +69,25 @@ export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
     const left = key === null ? 0 : (owed.get(key) ?? 0);
     if (key !== null && left > 0) {
       owed.set(key, left - 1);
-      lastMatch.set(lane, index);
-      certain.add(lane);
+      if (lane !== null) lastMatch.set(lane, index);
+      if (lane !== null) certain.add(lane);
     } else if (event.hadAlready) {
-      if (key !== null) certain.add(lane);
+      if (key !== null && lane !== null && !isAhead) certain.add(lane);
     } else {
       open.push(index);
     }
   }
-  const isInDoubt = ({ key }: SentEvent) => key === null || overrun;
-  const laneOf = (index: number) => (sent[index] as SentEvent).lane;
-  const deliver = open.filter(index => index > (lastMatch.get(laneOf(index)) ?? -1));
+  const isInDoubt = (event: SentEvent) => isUnnamed(event) || overrun;
+  const isNext = (index: number) => {
+    const { lane } = sent[index] as SentEvent;
+    return lane === null || index > (lastMatch.get(lane) ?? -1);
+  };
+  const deliver = open.filter(isNext);
   return {
     deliver,
-    suppress: [...owed].flatMap(([key, left]) => Array<string>(left).fill(key)),
+    suppress: [...owed].flatMap(([key, left]) =>
+      longKeys.has(key) ? [] : Array<string>(left).fill(key),
+    ),
     unknown: deliver.filter(index => isInDoubt(sent[index] as SentEvent)).length,
     missing: open.length - deliver.length,
     unnamed: Math.max(0, unnamedOf(delivered) - unnamedOf(sent)),
@@ -80,5 +96,10 @@ export function reconcile({ delivered, sent, overrun }: Tails): Reconciled {
 }
 
 function unnamedOf(events: readonly TailEvent[]): number {
-  return events.filter(({ key, isGreeting }) => key === null && !isGreeting).length;
+  return events.filter(event => isUnnamed(event) && !event.isGreeting).length;
+}
+
+/** It will not be known when it comes. */
+function isUnnamed({ key, lane }: TailEvent): boolean {
+  return key === null || lane === null;
 }
