@@ -72,7 +72,9 @@ export function forwardToClient(session: Session, view: Buffer): void {
   if (session.closeWaiting !== null && tracker.atMessageBoundary) {
     putClose(session, session.closeWaiting);
   } else if (isCutting && tracker.atMessageBoundary) {
-    session.handle({ kind: 'boundary' });
+    // A goodbye of which a part had gone out before the cut is the client's: nobody speaks behind it.
+    if (session.lastWord) session.handle({ kind: 'switch', to: leg.side, atBoundary: true });
+    else session.handle({ kind: 'boundary' });
     if (taken < view.length) leg.onBytes(view.subarray(taken));
   } else if (isToGuard && taken < view.length) {
     forwardToClient(session, view.subarray(taken));

@@ -466,6 +466,21 @@ describe('a session that changes hands under traffic', () => {
       { numRuns: 150, seed: SEED },
     );
   });
+
+  // The fault: the other service spoke behind a close frame of which a part had gone out before the cut.
+  test('nobody speaks behind a goodbye that has gone out in part', async () => {
+    const all: Happening[] = [
+      { what: 'say', side: 'legacy', run: 'bare', frames: 1 },
+      { what: 'service-closes', side: 'legacy', code: 1000 },
+      { what: 'arrive', at: 'legacy', bytes: 9 },
+      { what: 'serve', side: 'candidate', second: false },
+    ];
+    const begin = { primary: 'legacy', second: true, ringBytes: ROOMY, boundaryMs: 50 } as const;
+    await playing(begin, all, async session => {
+      expectSound(session);
+      expect([session.client.closes, session.moves]).toEqual([[1000], []]);
+    });
+  });
 });
 
 describe('a leg that is in the middle of a message whose beginning is gone', () => {
