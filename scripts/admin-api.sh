@@ -1,5 +1,5 @@
 # What scripts/rollback, scripts/release and scripts/ramp share: asking the admin API with curl alone.
-# Sourced, POSIX sh. Exit codes: 0 done or already so, 1 refused, 2 nobody answers, 3 partly,
+# Sourced, POSIX sh. Exit codes: 0 done or already so, 1 refused or failed, 2 nobody answers, 3 partly,
 # 64 not understood (EX_USAGE of sysexits.h: no word of the proxy's).
 
 admin=${CUTOVER_ADMIN:-http://127.0.0.1:${CUTOVER_ADMIN_PORT:-8081}}
@@ -54,6 +54,8 @@ expect_done() { # how its answer begins
   case $status:$body in
     "200:$1"*) ;;
     4??:'{"error":{"code":"'*) fail 1 "refused: $(refusal)" ;;
+    # Any other 5xx is a proxy's own port, without a service behind it.
+    500:'{"error":{"code":"'*) fail 1 "it may have been done, or not: $(refusal)" ;;
     *) fail 2 "no proxy's admin API answers at $admin (status $status)" ;;
   esac
 }

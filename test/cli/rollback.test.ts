@@ -148,6 +148,24 @@ test.each([
   },
 );
 
+// The fault: of a proxy that failed the script said that there was none, and not that it may hold.
+test('where the proxy fails in the middle of it, script and command end with 1, and the script says what is not known', async () => {
+  const rollBack = vi.spyOn(op.traffic, 'rollBack').mockImplementation(() => {
+    throw new Error('a fault');
+  });
+  const words = ['--reason', 'lost', '--route', 'api'];
+  const byScript = await script('rollback', words, env);
+  expect(byScript).toMatchObject({
+    ...{ code: 1, stdout: '' },
+    stderr: 'it may have been done, or not: The proxy failed.\n',
+  });
+  expect(op.rollbacks.latch.on('api')).toBe('latched');
+  await run('release', '--reason', 'x', '--route', 'api');
+  expect((await run('rollback', ...words)).code).toBe(1);
+  rollBack.mockRestore();
+  await run('release', '--reason', 'x', '--route', 'api');
+});
+
 test.each<[string[], number, RegExp]>([
   [['rollback'], 64, /^say why: --reason/],
   [['release'], 64, /^say why: --reason/],
