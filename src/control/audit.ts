@@ -93,11 +93,17 @@ export class Audit {
     return kept ?? false;
   }
 
-  /** On record before it is done; if it fails, that is noted as well. */
-  async doing<T>(act: Act, does: () => Promise<T>): Promise<T> {
+  /** On record before it is done; if it fails, or `isDone` says that it was not done after all, that is noted as well. */
+  async doing<T>(
+    act: Act,
+    does: () => Promise<T>,
+    isDone: (result: T) => boolean = () => true,
+  ): Promise<T> {
     const { seq } = await this.record(act);
     try {
-      return await does();
+      const result = await does();
+      if (!isDone(result)) await this.#undone(act, seq, 'conflict');
+      return result;
     } catch (error) {
       await this.#undone(act, seq, error instanceof CutoverError ? error.code : 'internal');
       throw error;

@@ -156,8 +156,11 @@ export class Rollbacks {
     const asOf = this.latch.moment();
     const before = heldOf(this.latch.book, scope);
     const details = { scope, releases: before?.epoch ?? null };
-    const said = await this.#options.audit.doing({ by, action: 'release', reason, details }, () =>
-      this.latch.release({ scope, reason, by }, asOf),
+    const said = await this.#options.audit.doing(
+      { by, action: 'release', reason, details },
+      () => this.latch.release({ scope, reason, by }, asOf),
+      // Somebody else was quicker.
+      ({ changed }) => changed || before === null,
     );
     if (said.changed) {
       this.#options.logger.warn({ scope, reason, by, epoch: said.entry?.epoch }, 'a release');

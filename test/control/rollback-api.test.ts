@@ -292,6 +292,25 @@ test('64, 65: whoever names the epoch that he saw is refused if something was sa
   expect(decided()?.primary).toBe('candidate');
 });
 
+// The fault: on record it had been released.
+test('a release that a rollback overtakes is on record as one that was not done', async () => {
+  await post('/rollback', { reason }).expect(200);
+  const releasing = op.rollbacks.release({ reason: 'fixed', by: 'operator bob' });
+  const rolledBack = op.rollbacks.rollback({ reason, by: 'operator alice' });
+  expect(await releasing).toMatchObject({ changed: false, held: [{ scope: '*' }] });
+  await rolledBack;
+  const records = await op.audit.last(50);
+  const release = records.find(({ action }) => action === 'release');
+  expect(records.find(({ action }) => action === 'release-failed')).toMatchObject({
+    ...{ by: 'operator bob', reason: 'fixed' },
+    details: { seq: release?.seq, code: 'conflict' },
+  });
+  // Of what nobody holds there is nothing to take back.
+  await post('/release', { reason }).expect(200);
+  await post('/release', { reason }).expect(200);
+  expect((await actions()).slice(-2)).toEqual(['release', 'release']);
+});
+
 test('a route is rolled back and released by itself', async () => {
   await post('/rollback', { reason, route: 'api' }).expect(200);
   expect(decided()?.primary).toBe('candidate');
