@@ -9,6 +9,7 @@ import type { EvidenceDrop } from './rules/evidence-batch.ts';
 import type { UninspectableBecause } from './rules/isolation/inspect.ts';
 import type { IsolationBooks } from './rules/isolation/isolation-books.ts';
 import type { MarkerSearch } from './rules/isolation/marker.ts';
+import type { Heard } from './rules/isolation/turns.ts';
 import type { NoiseCounts } from './rules/noise-tally.ts';
 import type { Books } from './rules/pairing/books.ts';
 import type { LegEnd } from './rules/pairing/legs.ts';
@@ -233,7 +234,7 @@ export interface TrafficView {
   /** One entry per route and side that has seen traffic. */
   counters(): Iterable<{ route: string; side: Side; counters: Readonly<LaneCounters> }>;
   /** Open sessions and streams of a route: whom each serves and from which side. */
-  sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }>;
+  sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null } & Heard>;
   /** True while a session or stream of the route is open that has a leg there. */
   hasLeg(route: string, side: Side): boolean;
   /** True while a session is open, or an answer under way, that comes from there. */

@@ -13,6 +13,7 @@ import {
   nameIn,
   type Outcome,
 } from '../rules/isolation/incident.ts';
+import { wasHeard } from '../rules/isolation/turns.ts';
 import { type KeyedHash, keyedHash } from '../rules/keyed-hash.ts';
 import { KnownValues } from '../rules/known-values.ts';
 import { Redactor } from '../rules/redaction.ts';
@@ -218,9 +219,8 @@ export class Incidents {
   #act(found: Contamination, prevented: Outcome | null): void {
     const { route, side, rule } = found;
     const isRoom = this.#isRoom(`${side} ${route}`);
-    // While whoever serves him still does. Looking for a session takes a while where there are many: not
-    // for every one of a flood.
-    const outcome = prevented ?? (isRoom ? this.#outcomeOf(found) : 'unknown');
+    // Looking for a session takes a while where there are many: not for every one of a flood.
+    const outcome = prevented ?? (isRoom ? this.#outcomeOf(found) : 'unasked');
     // Legacy's own are no reason to go anywhere.
     if (side === 'candidate') this.#options.guardrails()?.contaminated(route);
     const key = JSON.stringify([route, side, rule, outcome]);
@@ -271,10 +271,10 @@ export class Incidents {
   }
 
   /** Of what no lane has prevented. */
-  #outcomeOf({ route, session, side, isShown }: Contamination): Outcome {
+  #outcomeOf({ route, session, side, isShown, at }: Contamination): Outcome {
     if (isShown !== null) return isShown ? 'delivered' : 'not-shown';
     for (const each of this.#options.traffic()?.sessionsOf(route) ?? []) {
-      if (each.id === session) return each.side === side ? 'delivered' : 'not-shown';
+      if (each.id === session) return wasHeard(each, side, at) ? 'delivered' : 'not-shown';
     }
     return 'unknown';
   }

@@ -10,6 +10,7 @@ const BECAME: Readonly<Record<Outcome, string>> = {
   delivered: 'reached its user as it was',
   'not-shown': 'was seen by no user',
   unknown: 'was on its way to somebody who has left',
+  unasked: 'was one of very many',
 };
 
 /** `sent`: events that the candidate has handed to users since the fault was planted. */

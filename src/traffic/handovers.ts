@@ -61,7 +61,7 @@ interface Move {
 /** What the client gets of the new primary's, and how what follows is read. */
 interface Reconciled {
   /** Lie in the ring. */
-  readonly deliver: readonly Buffer[];
+  readonly deliver: readonly TailMessage[];
   readonly partial: readonly Buffer[];
   readonly gate: SuppressGate | null;
 }
@@ -315,7 +315,7 @@ export class Handovers {
     const { listener } = this.#options;
     listener.counted({ unreplayed, unknown, missing });
     this.#reconciled.set(session, {
-      deliver: result.deliver.flatMap(index => (sent.messages[index] as TailMessage).raw),
+      deliver: result.deliver.map(index => sent.messages[index] as TailMessage),
       partial: sent.partial,
       gate: isClear
         ? null
@@ -377,6 +377,7 @@ export class Handovers {
     }
     session.decided = decided;
     session.leg = next;
+    session.turned(reconciled.deliver[0]?.time ?? performance.now());
     session.counters.sessionsOpen -= 1;
     session.counters = session.host.countersOf(session.facts.route.name, next.side);
     session.counters.sessionsOpen += 1;
@@ -384,7 +385,9 @@ export class Handovers {
     if (!isMidMessage) session.up = next;
     session.pingAnew();
     session.guardAnew();
-    for (const raw of reconciled.deliver) writeToClient(session, raw);
+    for (const { raw } of reconciled.deliver) {
+      for (const bytes of raw) writeToClient(session, bytes);
+    }
     session.gate = reconciled.gate;
     for (const bytes of reconciled.partial) {
       if (session.gate !== null) session.gate.push(bytes, performance.now());

@@ -1,7 +1,7 @@
 // The streams of events that are open: whoever's side changes is told to come again, behind an event.
 import type { ServerResponse } from 'node:http';
 import type { RouteConfig } from '../config/schema.ts';
-import type { Decider } from '../ports.ts';
+import type { Decider, TrafficView } from '../ports.ts';
 import type { Decision, IsolationMode, Side, Subject } from '../rules/decide.ts';
 import type { ClientAnswer } from './client-answer.ts';
 import type { TrafficContext } from './context.ts';
@@ -75,9 +75,10 @@ export class OpenStreams {
     return open;
   }
 
-  *of(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
+  *of(route: string): ReturnType<TrafficView['sessionsOf']> {
     for (const { id, subject, answer, stream } of this.#open) {
-      if (answer.route === route && !stream.isPlain) yield { id, subject, side: answer.side };
+      if (answer.route !== route || stream.isPlain) continue;
+      yield { id, subject, side: answer.side, turns: [] };
     }
   }
 

@@ -12,6 +12,7 @@ import {
   steady,
   step,
 } from '../rules/handover/handover.ts';
+import type { Turn } from '../rules/isolation/turns.ts';
 import { ABNORMAL, closeFrame, FrameTracker, OPCODE, wholeFrame } from '../wire/frames.ts';
 import { type ClientMessage, ClientMessages } from './client-messages.ts';
 import type { Comparison, SecondLegListener } from './comparison.ts';
@@ -25,6 +26,11 @@ import type { StreamGuard } from './stream-guard.ts';
 import type { SuppressGate } from './suppress-gate.ts';
 import type { TailRing } from './tail-ring.ts';
 import type { RequestFacts } from './upstream.ts';
+
+/** Of a session that goes to and fro: what is asked of is seconds old. */
+const MOST_TURNS = 8;
+/** Asked once: it is a getter. */
+const TIME_ORIGIN = performance.timeOrigin;
 
 /** What a session began with, and what another leg is dialled with later. */
 export interface Opening {
@@ -107,6 +113,8 @@ export class Session implements SecondLegListener, RolledBack {
   /** The other service chose another subprotocol: its messages would not be what the client agreed to. */
   protocolsDiffer = false;
   messagesToClient = 0;
+  /** Its last changes of sides, oldest first. */
+  turns: readonly Turn[] = [];
   /** What came of the primary behind its cut, while the other leg is not to speak yet. */
   #kept: { readonly leg: Leg; readonly bytes: Buffer } | null = null;
   /** The rollbacks that are taking it to legacy. */
@@ -160,6 +168,16 @@ export class Session implements SecondLegListener, RolledBack {
   get hasWholeFrames(): boolean {
     const { leg, guard, gate } = this;
     return leg.tracker.atFrameBoundary || guard?.holdsAll === true || gate?.holdsAll === true;
+  }
+
+  /** `leg` speaks from now on, and is given to the client from then on (ms of `performance.now()`). */
+  turned(fromMs: number): void {
+    const turn = {
+      to: this.leg.side,
+      fromMs: Math.floor(TIME_ORIGIN + fromMs),
+      untilMs: Math.ceil(TIME_ORIGIN + performance.now()),
+    };
+    this.turns = [...this.turns, turn].slice(-MOST_TURNS);
   }
 
   /** As the decision says by now; the client's stream is between two messages. */

@@ -25,6 +25,8 @@ export interface TailMessage {
   readonly isBinary: boolean;
   /** As it can be given to the client, in pieces. */
   readonly raw: readonly Buffer[];
+  /** When its last byte came, or the first of one that is too long (ms of `performance.now()`). */
+  readonly time: number;
 }
 
 export interface Tail {
@@ -68,10 +70,11 @@ export function readTail(
   const { records, complete } = tails.back(leg.tail, wanted);
   const messages: TailMessage[] = [];
   let index = 0;
-  const add = (message: Omit<TailMessage, 'index'>): void => {
-    if (from === null || index >= from) messages.push({ index, ...message });
+  const add = (message: Omit<TailMessage, 'index' | 'time'>): void => {
+    if (from === null || index >= from) messages.push({ index, time, ...message });
     index += 1;
   };
+  let time = 0;
   let long: Buffer[] = [];
   const splitter = new UnitSplitter(
     {
@@ -98,6 +101,7 @@ export function readTail(
     if (begun === null && !record.atBoundary) continue;
     begun ??= record;
     if (record.atBoundary) index = record.messages;
+    time = record.time;
     splitter.push(record.bytes);
   }
   const partial = [splitter.held()].filter(({ length }) => length > 0);

@@ -21,7 +21,7 @@ import type {
   TwinSampling,
   WriteLedger,
 } from '../ports.ts';
-import type { Side, Subject } from '../rules/decide.ts';
+import type { Side } from '../rules/decide.ts';
 import { BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import { asksForWebSocket } from '../wire/handshake.ts';
 import { afterReads } from './after-reads.ts';
@@ -142,11 +142,11 @@ export class Traffic implements TrafficView {
     return this.#counters.serves(route, side);
   }
 
-  *sessionsOf(route: string): Iterable<{ id: string; subject: Subject | null; side: Side }> {
-    for (const { facts, leg } of this.#webSockets.sessions) {
+  *sessionsOf(route: string): ReturnType<TrafficView['sessionsOf']> {
+    for (const { facts, leg, turns } of this.#webSockets.sessions) {
       const { id, subject } = facts;
       // Not always the one that was decided: that may have died.
-      if (facts.route.name === route) yield { id, subject, side: leg.side };
+      if (facts.route.name === route) yield { id, subject, side: leg.side, turns };
     }
     yield* this.#http.streams.of(route);
   }

@@ -7,7 +7,9 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { Incidents } from '../../src/control/incidents.ts';
 import { verifyJournal } from '../../src/control/journal.ts';
 import type { Prevented } from '../../src/ports.ts';
+import type { Side } from '../../src/rules/decide.ts';
 import type { Contamination } from '../../src/rules/isolation/incident.ts';
+import type { Turn } from '../../src/rules/isolation/turns.ts';
 import { HASH_KEY_BYTES } from '../../src/rules/keyed-hash.ts';
 import { until } from '../support/until.ts';
 
@@ -17,11 +19,15 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function incidents({ isMismatch = false, behindMs = (): number => 0 } = {}) {
+async function incidents({
+  isMismatch = false,
+  behindMs = (): number => 0,
+  turns = [] as Turn[],
+} = {}) {
   folder = await mkdtemp(path.join(tmpdir(), 'cutover-incidents-'));
   const acted: string[] = [];
   const logged: string[] = [];
-  const sessions = [{ id: 's1', subject: null, side: 'candidate' as const }];
+  const sessions = [{ id: 's1', subject: null, side: 'candidate' as Side, turns }];
   const kept = new Incidents({
     guardrails: () => ({ contaminated: route => void acted.push(route) }),
     traffic: () => ({ sessionsOf: () => sessions }),
@@ -30,7 +36,7 @@ async function incidents({ isMismatch = false, behindMs = (): number => 0 } = {}
     logger: pino({}, { write: line => void logged.push(line) }),
   });
   await kept.keepIn(folder, new Uint8Array(HASH_KEY_BYTES).fill(9));
-  return { kept, acted, logged };
+  return { kept, acted, logged, sessions };
 }
 
 const found = (more: Partial<Contamination> = {}): Contamination => ({
@@ -192,6 +198,43 @@ test('where addresses do not fit the users, what a lane did about them is nobody
   expect([...kept.counts]).toEqual([]);
 });
 
+// The fault: who had been sent another's data before the first of them took everybody back was on record as if nobody had.
+test('who served the session when the event came says whether it was delivered, wherever it has gone since', async () => {
+  const at = 1_795_000_000_000;
+  const back = { to: 'legacy', fromMs: at + 100, untilMs: at + 102 } as const;
+  const { kept, sessions } = await incidents({ turns: [back] });
+  const [session] = sessions;
+  if (session === undefined) return;
+  session.side = 'legacy';
+  const outcomes: string[] = [];
+  const tell = (side: Side, ms: number) => {
+    const before = new Map([...kept.counts].map(each => [each, each.count]));
+    kept.contaminated(found({ side, at: at + ms }));
+    for (const each of kept.counts)
+      if (each.count !== (before.get(each) ?? 0)) outcomes.push(`${side} ${ms} ${each.outcome}`);
+  };
+  for (const ms of [0, 102, 103]) tell('candidate', ms);
+  for (const ms of [99, 100, 200]) tell('legacy', ms);
+  // And to the candidate again.
+  session.turns.push({ to: 'candidate', fromMs: at + 300, untilMs: at + 300 });
+  session.side = 'candidate';
+  for (const ms of [0, 200, 400]) tell('candidate', ms);
+  for (const ms of [200, 400]) tell('legacy', ms);
+  expect(outcomes).toEqual([
+    'candidate 0 delivered',
+    'candidate 102 delivered',
+    'candidate 103 not-shown',
+    'legacy 99 not-shown',
+    'legacy 100 delivered',
+    'legacy 200 delivered',
+    'candidate 0 delivered',
+    'candidate 200 not-shown',
+    'candidate 400 delivered',
+    'legacy 200 delivered',
+    'legacy 400 not-shown',
+  ]);
+});
+
 test('an answer of HTTP has no session to look at: it says itself whether its client was sent it', async () => {
   const { kept } = await incidents();
   for (const isShown of [true, false]) kept.contaminated(found({ session: 'r1', isShown }));
@@ -205,7 +248,10 @@ test('a flood is acted upon and counted one by one; on record are the first sixt
   await until('they are on record', async () => (await kept.last(1_000)).length >= 60);
   expect(kept.unkept).toBe(440);
   expect(await kept.last(1_000)).toHaveLength(60);
-  expect([...kept.counts].reduce((sum, { count }) => sum + count, 0)).toBe(500);
+  expect([...kept.counts].map(({ outcome, count }) => [outcome, count])).toEqual([
+    ['delivered', 60],
+    ['unasked', 440],
+  ]);
 });
 
 test('... of each service and route: the one that caused a rollback is among them, whatever legacy does', async () => {

@@ -163,7 +163,7 @@ export class FakeTraffic implements TrafficView {
 
   *sessionsOf(route: string) {
     for (const [i, session] of this.sessions.entries()) {
-      if (session.route === route) yield { id: `s${i}`, ...session };
+      if (session.route === route) yield { id: `s${i}`, turns: [], ...session };
     }
   }
 }

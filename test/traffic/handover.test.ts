@@ -4,6 +4,7 @@ import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Decision, IsolationMode, SecondLeg, Side } from '../../src/rules/decide.ts';
+import { wasHeard } from '../../src/rules/isolation/turns.ts';
 import { wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
@@ -265,6 +266,46 @@ test('what the new primary had sent and the old one had not is delivered, once',
   candidate.say(event(5));
   await until('it has the next', () => read.length === 5);
   expect(read).toEqual([1, 2, 3, 4, 5].map(n => event(n)));
+});
+
+test('whom its client was given when is known of a session, with what had waited for the move', async () => {
+  const { legacy, candidate, front, ear, read, move } = await line();
+  const now = () => performance.timeOrigin + performance.now();
+  const later = async () => {
+    const from = now();
+    await until('it is later', () => now() > from + 3);
+  };
+  const heard = (side: Side, atMs: number) => {
+    const [session] = front.traffic.sessionsOf('events');
+    return session !== undefined && wasHeard(session, side, atMs);
+  };
+  const begin = now();
+  for (const { say } of [legacy, candidate]) say(event(1));
+  await until('both are known', () => ear.streams[0]?.messages('candidate').length === 1);
+  await until('and read', () => read.length === 1);
+  const known = now();
+  await later();
+  candidate.say(event(2));
+  await until('it is known', () => ear.streams[0]?.messages('candidate').length === 2);
+  const came = now();
+  await later();
+  await move('candidate');
+  await until('it has it', () => read.length === 2);
+  await later();
+  const sides = (ms: number) => [heard('legacy', ms), heard('candidate', ms)];
+  expect([begin, known].map(sides)).toEqual(Array(2).fill([true, false]));
+  // Until its client was moved it had legacy's as well.
+  expect([sides(came), sides(now())]).toEqual([
+    [true, true],
+    [false, true],
+  ]);
+  await move('legacy');
+  await later();
+  expect([known, came, now()].map(sides)).toEqual([
+    [true, false],
+    [true, true],
+    [true, false],
+  ]);
 });
 
 test('what the client has already is withheld when the new primary comes to it, once', async () => {

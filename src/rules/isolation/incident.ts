@@ -17,7 +17,7 @@ export interface Contamination {
   readonly session: string;
   /** Which service sent it. */
   readonly side: Side;
-  /** Whether its client was sent it; null of a WebSocket, whose sides change places: see who serves it. */
+  /** Whether its client was sent it; null of a WebSocket, whose sides change places: see who served it. */
   readonly isShown: boolean | null;
   /** JSON pointer to what told, of names from the configuration; empty where it is the event as a whole. */
   readonly path: string;
@@ -40,6 +40,7 @@ export const OUTCOMES = {
   blocked: 'it was withheld',
   'not-shown': 'it came on a second leg, which no client sees',
   unknown: 'the session was over before that could be told',
+  unasked: 'nobody looked: there were too many in that minute',
 } as const;
 export type Outcome = keyof typeof OUTCOMES;
 
