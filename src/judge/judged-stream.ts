@@ -8,6 +8,7 @@ import type { MessageForm } from '../rules/isolation/inspect.ts';
 import { TOGETHER_MS } from '../rules/pairing/beginning.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import type { Pairing } from '../rules/pairing/pairing.ts';
+import type { UnjudgedReason } from '../rules/verdict.ts';
 import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
@@ -17,6 +18,7 @@ import type { StreamWatch } from './stream-watch.ts';
 
 /** Longer events are not compared. As much as the services advertise, and sixteen are held at most. */
 const MOST_EVENT_BYTES = 1_048_576;
+const NONE_UNREAD = { legacy: 0, candidate: 0 };
 
 /** Reads one side's bytes. */
 interface Reader {
@@ -45,6 +47,9 @@ export class JudgedStream {
   /** Number of the latest opening of a leg. */
   #generation = 0;
   #lastGapAt = Number.NEGATIVE_INFINITY;
+  /** Messages of each side that nothing could be paired by, and when the last one came. */
+  readonly #unread: Record<Side, number> = { legacy: 0, candidate: 0 };
+  #lastUnreadAt = Number.NEGATIVE_INFINITY;
   /** Up to when legacy's bytes were left out; infinite while they are. */
   #legacyGapUntil = Number.NEGATIVE_INFINITY;
   /** Why the gap is that each side has, or will have next. */
@@ -73,6 +78,7 @@ export class JudgedStream {
   legOpened({ side, time, messages, generation }: LegOpened): void {
     this.#readers[side] = this.#reader(side);
     this.#messages[side] = messages;
+    Object.assign(this.#unread, NONE_UNREAD);
     this.#openSince[side] = time;
     this.#gapBy[side] = 'overload';
     if (side === 'legacy') this.#legacyGapUntil = Number.NEGATIVE_INFINITY;
@@ -142,12 +148,15 @@ export class JudgedStream {
 
   /**
    * How far both streams are known to be paired off, for a handover: null unless nothing waits, both
-   * legs were there for a window, and nothing was left out within two.
+   * legs were there for a window, and within two nothing was left out, and nothing came of one side alone that
+   * can not be paired.
    */
   mark(time: number, windowMs: number): readonly [number, number, number] | null {
     const { legacy, candidate } = this.#openSince;
+    if (time - this.#lastUnreadAt > 2 * windowMs) Object.assign(this.#unread, NONE_UNREAD);
     const isKnown =
       this.pairing.pending === 0 &&
+      this.#unread.legacy === this.#unread.candidate &&
       time - Math.max(legacy, candidate) > windowMs &&
       time - this.#lastGapAt > 2 * windowMs;
     return isKnown ? [this.#generation, this.#messages.legacy, this.#messages.candidate] : null;
@@ -190,7 +199,7 @@ export class JudgedStream {
       const bytes = payload.length;
       this.pairing.event(side, value, this.#time, anothers, text, bytes);
       if (side === 'legacy') this.#twin?.event(side, value, this.#time, null, text, bytes);
-    } else this.pairing.unjudged(side, decoded.because, this.#time);
+    } else this.#unpaired(side, decoded.because);
   }
 
   /** A leg that was there only just before may have come too late for what the other one was sent. */
@@ -199,6 +208,12 @@ export class JudgedStream {
     if (reader === null || reader.lost) return false;
     const { legacy } = this.#openSince;
     return Math.max(legacy + TOGETHER_MS, this.#legacyGapUntil, this.#heldUntil) < since;
+  }
+
+  #unpaired(side: Side, because: UnjudgedReason): void {
+    this.#unread[side] += 1;
+    this.#lastUnreadAt = this.#time;
+    this.pairing.unjudged(side, because, this.#time);
   }
 
   #isOpen(side: Side): boolean {
@@ -215,7 +230,7 @@ export class JudgedStream {
       const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';
       this.#watch?.unread(side, 'too-large', search?.found ?? null, this.#time, other);
       search?.begin();
-      this.pairing.unjudged(side, 'too-large', this.#time);
+      this.#unpaired(side, 'too-large');
     };
     if (this.facts.format === 'sse') {
       const reader = new SseReader(

@@ -9,6 +9,7 @@ import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import { latencyQuantile } from '../../src/rules/latency.ts';
+import { FrameTracker, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
 import { lineOf } from '../rules/compare-case.ts';
 import { unwatched } from './unwatched.ts';
 
@@ -32,8 +33,8 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
     do {
       tap.flush();
       for (const batch of batches.splice(0)) {
-        docket.take(batch);
-        tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
+        const { marks } = docket.take(batch);
+        tap.returned(batch.bytes, batch.exchangeBytes, { marks, settled: [] });
       }
       tap.flush();
     } while (batches.length > 0);
@@ -73,6 +74,33 @@ function exchange(
     ...{ legacy, candidate },
   });
 }
+
+// The fault: what was known to be paired off went past a message that one side alone had sent, and when that side's
+// session changed hands, its client got it twice.
+test('streams are not paired off behind a message that nobody can read, until both have sent one', () => {
+  const judge = judged();
+  const stream = judge.tap.stream({ route: 'api', id: 's', format: 'websocket', subject: null });
+  const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+  for (const side of SIDES) stream.legOpened(side, trackers[side]);
+  const say = (side: Side, payload: Buffer) => {
+    stream.follow(side, wholeFrame(OPCODE.text, payload), trackers[side]);
+    judge.flush();
+  };
+  const [event, long] = [Buffer.from('{"type":"a"}'), Buffer.alloc(1_500_000, 'x')];
+  judge.found();
+  for (const side of SIDES) say(side, event);
+  expect(stream.synced).toEqual({ legacy: 1, candidate: 1 });
+  say('candidate', long);
+  for (const side of SIDES) say(side, event);
+  expect(stream.synced).toEqual({ legacy: 1, candidate: 1 });
+  say('legacy', long);
+  expect(stream.synced).toEqual({ legacy: 3, candidate: 3 });
+  // One that does not come within two windows does not come.
+  say('candidate', long);
+  for (let windows = 0; windows < 2; windows += 1) judge.found();
+  for (const side of SIDES) say(side, event);
+  expect(stream.synced).toEqual({ legacy: 4, candidate: 5 });
+});
 
 // Every request had its own map of ids: whatever the candidate made up was right.
 test("ids that services make up are mapped one to one over all of a user's answers", () => {
