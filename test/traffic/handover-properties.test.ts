@@ -95,6 +95,8 @@ async function happen(session: PlayedSession, happening: Happening): Promise<voi
     case 'outlast': {
       const service = services[happening.side];
       const other = services[happening.side === 'legacy' ? 'candidate' : 'legacy'];
+      // What nobody hears is no message that lasts.
+      if (service.open.length === 0 || other.open.length === 0) break;
       service.say(happening.run, 3, { half: true });
       for (const { socket } of service.connections) socket.arrive();
       for (let n = 0; n < happening.others; n += 1) {
