@@ -140,6 +140,8 @@ export interface Prevented {
   readonly outcome: 'sanitized' | 'blocked';
   /** The judge has a copy of it, and will say so, too. */
   readonly compared: boolean;
+  /** When it came (epoch ms), of what a handover has handed over later: the judge may have told of it by then. */
+  readonly cameAt?: number;
 }
 
 /** As the rules say it, or: no room to hold it, frames that can not be followed, a fault in looking. */

@@ -37,6 +37,11 @@ const READ_MS = 1_000;
 const CLAIM_MS = 6_000;
 /** A judge that is further behind is stuck, and begins anew. */
 const MOST_BEHIND_MS = 15_000;
+/** What the judge has told of and no lane had done anything about: a handover may yet. The latest ones, of each and all. */
+const MOST_TOLD_OF_ONE = 100;
+const MOST_TOLD = 10_000;
+/** Between the judge's copy of an event and the one that waits for a handover. */
+const NEAR_MS = 50;
 /** Events that were prevented and that the judge has not told of yet. */
 const MOST_UNCLAIMED = 10_000;
 
@@ -96,6 +101,9 @@ export class Incidents {
   /** By session and side, in order. */
   readonly #unclaimed = new Map<string, Unclaimed[]>();
   #unclaimedCount = 0;
+  /** By session and side, who was told of last as the last. */
+  readonly #told = new Map<string, Contamination[]>();
+  #toldCount = 0;
   readonly #journal = new HeldJournal<Incident>({
     file: FILE,
     onOpen: (_, repair) => {
@@ -137,6 +145,8 @@ export class Incidents {
   contaminated(found: Contamination): void {
     const isAtOnce = found.rule === 'routing' || found.rule === 'marker';
     const prevented = isAtOnce ? this.#take(keyOf(found)) : null;
+    if (found.rule === 'routing' && found.isShown === null && prevented === null)
+      this.#remember(found);
     if (found.inDoubt) return;
     // Nobody's fault alone.
     if (found.onBoth) this.#share(found, prevented !== null);
@@ -145,6 +155,8 @@ export class Incidents {
 
   /** What a lane kept from a client; `unseen`: the judge has no copy of it. */
   prevented(event: Prevented, unseen: boolean): void {
+    const told = event.cameAt === undefined ? null : this.#takeTold(event, event.cameAt);
+    if (told !== null) return this.#putRight(told, event.outcome);
     if (unseen || this.#unclaimedCount >= MOST_UNCLAIMED) return this.#onlyPrevented(event);
     const key = keyOf(event);
     const look = () => this.#look(key, unclaimed);
@@ -188,6 +200,46 @@ export class Incidents {
     clearTimeout(first.timer);
     this.#unclaimedCount -= 1;
     return first.event;
+  }
+
+  #remember(found: Contamination): void {
+    const key = keyOf(found);
+    const told = this.#told.get(key) ?? [];
+    this.#told.delete(key);
+    this.#told.set(key, told);
+    this.#toldCount += 1;
+    if (told.push(found) > MOST_TOLD_OF_ONE) {
+      told.shift();
+      this.#toldCount -= 1;
+    }
+    if (this.#toldCount <= MOST_TOLD) return;
+    const [oldest] = this.#told;
+    if (oldest === undefined) return;
+    this.#told.delete(oldest[0]);
+    this.#toldCount -= oldest[1].length;
+  }
+
+  /** The one that came at that time, if it was told of. */
+  #takeTold(event: Prevented, cameAt: number): Contamination | null {
+    const key = keyOf(event);
+    const told = this.#told.get(key) ?? [];
+    const away = ({ at }: Contamination) => Math.abs(at - cameAt);
+    const [found] = told
+      .filter(each => each.path === event.path && away(each) <= NEAR_MS)
+      .sort((a, b) => away(a) - away(b));
+    if (found === undefined) return null;
+    this.#toldCount -= 1;
+    told.splice(told.indexOf(found), 1);
+    if (told.length === 0) this.#told.delete(key);
+    return found;
+  }
+
+  /** Told of as shown to nobody, acted upon and counted; now its client has got it after all, or as good as. */
+  #putRight(found: Contamination, outcome: Outcome): void {
+    if (found.inDoubt) return;
+    if (found.onBoth) return void this.shared.prevented(found.route, found);
+    if (this.#isRoom(`${found.side} ${found.route}`)) void this.#record(found, outcome);
+    else this.unkept += 1;
   }
 
   #share(found: Contamination, isPrevented: boolean): void {

@@ -385,9 +385,11 @@ export class Handovers {
     if (!isMidMessage) session.up = next;
     session.pingAnew();
     session.guardAnew();
-    for (const { raw } of reconciled.deliver) {
+    for (const { raw, time } of reconciled.deliver) {
+      session.guard?.waitedSince(performance.timeOrigin + time);
       for (const bytes of raw) writeToClient(session, bytes);
     }
+    session.guard?.waitedSince(null);
     session.gate = reconciled.gate;
     for (const bytes of reconciled.partial) {
       if (session.gate !== null) session.gate.push(bytes, performance.now());

@@ -41,6 +41,8 @@ export type Ruling = 'pass' | 'withhold' | Buffer;
 export class IsolationGuard {
   readonly #facts: GuardFacts;
   readonly #recipient: Recipient;
+  /** When what is looked into came (epoch ms); null: now. */
+  cameAt: number | null = null;
 
   constructor(facts: GuardFacts) {
     this.#facts = facts;
@@ -136,6 +138,7 @@ export class IsolationGuard {
         ...{ route, side, session: id, subject, path, eventType, named },
         compared: this.#facts.compared(),
         outcome: ruling === 'withhold' ? 'blocked' : 'sanitized',
+        ...(this.cameAt === null ? {} : { cameAt: this.cameAt }),
       });
     // Whatever comes of telling: he does not get it.
     this.#contained(tell, undefined);

@@ -39,6 +39,11 @@ export class StreamGuard {
     return this.#guard.mode;
   }
 
+  /** What is pushed from now on has come at that time (epoch ms) and waited; null: it comes now. */
+  waitedSince(cameAt: number | null): void {
+    this.#guard.cameAt = cameAt;
+  }
+
   /** True between two messages. */
   get atBoundary(): boolean {
     return this.#splitter.atBoundary;

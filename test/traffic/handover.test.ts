@@ -240,15 +240,22 @@ describe("where another user's data is kept away", () => {
   });
 
   test('what a handover delivers has passed the guard', async () => {
-    const { legacy, candidate, read, move } = await line({ ...ann, isolation: 'sanitize' });
+    const { legacy, candidate, front, read, move } = await line({ ...ann, isolation: 'sanitize' });
     candidate.say(addressed(1, 'ann'));
     legacy.say(addressed(1, 'ann'));
     await until('it has the first', () => read.length === 1);
+    const before = performance.timeOrigin + performance.now();
     candidate.say(addressed(2, 'bob'));
     await move('candidate');
+    const after = performance.timeOrigin + performance.now();
     candidate.say(addressed(3, 'bob'));
     await until('it has all', () => read.length === 3);
     expect(read).toEqual([1, 2, 3].map(seq => addressed(seq, 'ann')));
+    // Whoever is told knows which of them waited for the move.
+    const [waited, live] = front.prevented;
+    expect(waited?.cameAt).toBeGreaterThan(before);
+    expect(waited?.cameAt).toBeLessThan(after);
+    expect(live).not.toHaveProperty('cameAt');
   });
 });
 
