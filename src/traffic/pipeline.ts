@@ -29,7 +29,7 @@ export class Pipeline implements Member {
   place = -1;
   readonly #socket: Socket;
   readonly #waiting: Due[] = [];
-  readonly #open = new Set<ServerResponse>();
+  readonly #open: ServerResponse[] = [];
   /** What is open may change something: nothing else is open beside it (RFC 9112 9.3.2). */
   #isWriteOpen = false;
   /** Nothing is read: there is enough that waits. */
@@ -63,7 +63,7 @@ export class Pipeline implements Member {
     if (isQueued(response)) response.once('socket', onTurn);
     this.#waiting.push({ response, begin });
     this.#beginNext();
-    if (this.#isHeld || this.#open.size + this.#waiting.length <= MOST_OPEN) return;
+    if (this.#isHeld || this.#open.length + this.#waiting.length <= MOST_OPEN) return;
     this.#isHeld = true;
     // Whoever reads a request's body sets the whole connection going.
     this.#socket.on('resume', this.#hold);
@@ -103,7 +103,7 @@ export class Pipeline implements Member {
    */
   get idleSinceMs(): number {
     const isSilent = this.#socket.bytesRead - this.#wholeAt <= EMPTY_LINE;
-    const isIdle = this.#open.size === 0 && this.#wholeAt !== BUSY && isSilent;
+    const isIdle = this.#open.length === 0 && this.#wholeAt !== BUSY && isSilent;
     // What was refused there, and is no answer to a request, closes it by itself.
     const isOver = this.#isHandedOver || this.#socket.writableEnded || this.#socket.destroyed;
     return isIdle && !isOver ? this.#answeredAtMs : Number.POSITIVE_INFINITY;
@@ -151,11 +151,11 @@ export class Pipeline implements Member {
         return;
       }
       const writes = isWrite(next.response.req.method ?? '');
-      const mayBeOpenBeside = !writes && !this.#isWriteOpen && this.#open.size < MOST_OPEN;
-      if (this.#open.size > 0 && !mayBeOpenBeside) return;
+      const mayBeOpenBeside = !writes && !this.#isWriteOpen && this.#open.length < MOST_OPEN;
+      if (this.#open.length > 0 && !mayBeOpenBeside) return;
       this.#waiting.shift();
       const { response, begin } = next;
-      this.#open.add(response);
+      this.#open.push(response);
       this.#isWriteOpen = writes;
       response.once('close', () => this.#onClose(response));
       begin();
@@ -178,10 +178,10 @@ export class Pipeline implements Member {
   };
 
   #onClose(response: ServerResponse): void {
-    this.#open.delete(response);
+    this.#open.splice(this.#open.indexOf(response), 1);
     this.#answeredAtMs = performance.now();
     this.#beginNext();
-    if (!this.#isHeld || this.#open.size + this.#waiting.length > MOST_OPEN) return;
+    if (!this.#isHeld || this.#open.length + this.#waiting.length > MOST_OPEN) return;
     this.#isHeld = false;
     this.#socket.off('resume', this.#hold);
     // Of the last one that was read, some may be missing.
