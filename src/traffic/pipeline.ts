@@ -5,6 +5,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { isWrite } from '../wire/http-method.ts';
+import { afterReads } from './after-reads.ts';
 import { isQueued, isUnderWay, wasCutShort } from './answer.ts';
 import { hasBody } from './held-body.ts';
 import type { Member } from './roll.ts';
@@ -17,6 +18,8 @@ const MOST_OPEN = 32;
 
 /** Some clients send one behind a request (RFC 9112 2.2): no request begins with so little. */
 const EMPTY_LINE = 2;
+/** A head that is late is looked at so often: some of its time nobody may have read it. */
+const LATE_LOOK_MS = 1_000;
 /** In place of a number of bytes: a request is not whole. */
 const BUSY = -1;
 
@@ -34,6 +37,8 @@ export class Pipeline implements Member {
   #isWriteOpen = false;
   /** Nothing is read: there is enough that waits. */
   #isHeld = false;
+  /** Since when that is over, in ms of `performance.now()`. */
+  #readOnMs = Number.NEGATIVE_INFINITY;
   #last: ServerResponse | null = null;
   #isOver = false;
   #isDraining = false;
@@ -93,6 +98,25 @@ export class Pipeline implements Member {
     this.#socket.on('drain', this.#onDrain).prependOnceListener('close', this.#onGone);
     // Only who reads on notices. What comes is no request any more, and the end of it is the client's leaving.
     this.#socket.on('end', () => this.#socket.end()).resume();
+  }
+
+  /**
+   * By the clock the next head is late. Calls `refuse` once it could have been read for `limitMs` and has not come: where
+   * the client is held back, by us or by an answer that it does not take, the rest lies there unread.
+   */
+  late(limitMs: number, refuse: () => void): void {
+    const last = this.#last;
+    let sinceMs = this.#readOnMs;
+    const look = (): void => {
+      const isOver = this.#isHandedOver || this.#isOver || this.#socket.destroyed;
+      // Another one: that has come.
+      if (isOver || this.#last !== last) return;
+      const nowMs = performance.now();
+      if (this.#socket.isPaused()) sinceMs = nowMs;
+      if (nowMs - sinceMs >= limitMs) return refuse();
+      setTimeout(afterReads, Math.min(limitMs, LATE_LOOK_MS), look).unref();
+    };
+    afterReads(look);
   }
 
   /**
@@ -183,6 +207,7 @@ export class Pipeline implements Member {
     this.#beginNext();
     if (!this.#isHeld || this.#open.length + this.#waiting.length > MOST_OPEN) return;
     this.#isHeld = false;
+    this.#readOnMs = performance.now();
     this.#socket.off('resume', this.#hold);
     // Of the last one that was read, some may be missing.
     this.#socket.resume();

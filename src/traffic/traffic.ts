@@ -407,7 +407,11 @@ export class Traffic implements TrafficView {
     });
     server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
       if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-      this.#turnAway(socket, 'bad-request', CLIENT_ERROR_STATUS[error.code ?? '']);
+      const status = CLIENT_ERROR_STATUS[error.code ?? ''];
+      const refuse = () => this.#turnAway(socket, 'bad-request', status);
+      const pipeline = this.#pipelines.get(socket);
+      if (status !== LATE || pipeline === undefined) refuse();
+      else pipeline.late(this.#context.limits.headersTimeoutMs, refuse);
     });
     return server;
   }
@@ -429,8 +433,10 @@ function ignoreError(): void {
   // A socket that fails closes next, and that is what its owners go by.
 }
 
+/** The status of a head that is. */
+const LATE = 408;
 /** Parser errors with a status of their own (RFC 9110 15.5.9, RFC 6585 5). */
 const CLIENT_ERROR_STATUS: Readonly<Record<string, number>> = {
-  ERR_HTTP_REQUEST_TIMEOUT: 408,
+  ERR_HTTP_REQUEST_TIMEOUT: LATE,
   HPE_HEADER_OVERFLOW: 431,
 };

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { asked, LANES, line, ok } from '../support/line.ts';
 import { onTheWay } from '../support/on-the-way.ts';
 import { decisionFor, type ProxyOptions } from '../support/proxy.ts';
-import { type RawEnd, upgradeRequest } from '../support/raw.ts';
+import { type RawEnd, type RawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const get = (path: string, fields = '') => `GET ${path} HTTP/1.1\r\nHost: h\r\n${fields}\r\n`;
@@ -195,6 +195,86 @@ describe.each(LANES)('%s', (_lane, path) => {
       upstream.write(ok(`body ${n}.`));
       await end.has(`body ${n}.`);
     }
+  });
+
+  describe('27: the head of a request that', () => {
+    /** Heads that are late are looked for once a second. */
+    const whenLate = (headersTimeoutMs: number) => {
+      const lookedAt = performance.now() + headersTimeoutMs + 2_200;
+      return until('its time is over twice', () => performance.now() > lookedAt);
+    };
+    const half = `GET ${path}/40 HTTP/1.1\r\nHost: h\r\nAuthor`;
+
+    const held = async (headersTimeoutMs = 300) => {
+      const { service, client } = await line({ limits: { headersTimeoutMs } });
+      const end = await client();
+      const user = (n: number) => get(`${path}/${n}`, `Authorization: ${n}\r\n`);
+      end.write(`${Array.from({ length: 40 }, (_, n) => user(n)).join('')}${half}`);
+      await until('32 are under way', () => service.connections.length === 32);
+      await whenLate(headersTimeoutMs);
+      return { service, end };
+    };
+    const answerThem = async (service: RawServer, end: RawEnd, count: number) => {
+      for (let n = 0; n < count; n += 1) {
+        (await asked(service)).write(ok(`body ${n}.`));
+        await end.has(`body ${n}.`);
+      }
+    };
+
+    /** The fault: its time ran on while nobody read the rest of it, and its client got a 408. */
+    test('lies unread behind those that wait is not late', async () => {
+      const { service, end } = await held();
+      end.write('ization: 40\r\n\r\n');
+      await answerThem(service, end, 41);
+      expect(end.text).not.toContain(' 408 ');
+    });
+
+    test('is read on has as long again, and no longer', async () => {
+      const { service, end } = await held();
+      await answerThem(service, end, 40);
+      await gone(end);
+      expect(end.text).toMatch(/body 39\.HTTP\/1\.1 408 /);
+      expect(service.connections).toHaveLength(40);
+    });
+
+    test('was held back and becomes that of a WebSocket has nothing written into it', async () => {
+      const { service, end } = await held(2_000);
+      await answerThem(service, end, 40);
+      end.write(`ization: 40\r\n${upgradeRequest().replace(/^.*\r\nHost.*\r\n/, '')}`);
+      const upstream = await asked(service);
+      await upstream.accept();
+      await end.has(' 101 ');
+      await whenLate(2_000);
+      expect(end.text).toMatch(/\r\n\r\n$/);
+      expect(isGone(end)).toBe(false);
+    });
+
+    /** node:http reads nothing more either while there is an answer that its client does not take. */
+    test('lies unread behind an answer that is taken slowly is not late', async () => {
+      const { service, client } = await line({ limits: { headersTimeoutMs: 300 } });
+      const end = await client();
+      end.socket.pause();
+      end.write(get(path, 'Authorization: 1\r\n'));
+      const upstream = await asked(service);
+      const long = ok('x'.repeat(16_000_000));
+      upstream.write(long);
+      let seen = { waiting: 0, atMs: 0 };
+      await until('nobody takes more', () => {
+        const [waiting, atMs] = [onTheWay(end, 'in'), performance.now()];
+        if (waiting !== seen.waiting) seen = { waiting, atMs };
+        return waiting > 0 && atMs - seen.atMs > 500;
+      });
+      end.write(`${get(path, 'Authorization: 2\r\n')}${half}`);
+      const second = await asked(service);
+      await whenLate(300);
+      end.write('ization: 3\r\n\r\n');
+      end.socket.resume();
+      await until('it is taken', () => end.received.length >= long.length);
+      second.write(ok('body 2.'));
+      await end.has('body 2.');
+      (await asked(service)).write(ok('body 3.'));
+      await end.has('body 3.');
+    });
   });
 
   test('27: a client that leaves while its requests wait takes them along', async () => {
