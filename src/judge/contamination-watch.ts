@@ -45,9 +45,13 @@ export interface Held {
   readonly contamination: Contamination;
   /** ms of `now`. */
   readonly dueAt: number;
-  /** That the other service has not sent the same proves nothing: asked when it is due. */
-  readonly isInDoubt: () => boolean;
+  /** See `isSpokenFor`. */
+  readonly isSpokenFor: boolean;
+  /** Asked when it is due: would legacy have been heard, had it sent the same? */
+  readonly isLegacyHeard: () => boolean;
 }
+
+const NOTHING_KNOWN = { isSpokenFor: false, isLegacyHeard: () => true };
 
 /** An event with identifiers that nobody has yet. */
 export interface Later {
@@ -244,13 +248,11 @@ export class ContaminationWatch {
     return this.now() - (names?.get(placeOf(contamination)) ?? -PLACE_MS) < PLACE_MS;
   }
 
-  /**
-   * `mayEcho`: it may be what a client has said, which both services repeat in their time. `isInDoubt`: see `Held`.
-   */
+  /** `mayEcho`: it may be what a client has said, which both services repeat in their time. */
   hold(
     contamination: Contamination,
     mayEcho: boolean,
-    isInDoubt: Held['isInDoubt'] = () => false,
+    known: Pick<Held, 'isSpokenFor' | 'isLegacyHeard'> = NOTHING_KNOWN,
   ): Held {
     const { side, at } = contamination;
     const now = this.now();
@@ -260,7 +262,7 @@ export class ContaminationWatch {
     const [queue, ms] = isKnown
       ? [this.#longer, this.#options.windowMs]
       : [this.#briefly, HOLD_MS - waitedMs];
-    const held = { contamination, dueAt: now + ms, isInDoubt };
+    const held = { contamination, dueAt: now + ms, ...known };
     queue.add(held);
     if (queue.size > MOST_HELD) {
       const [oldest] = queue as Iterable<Held>;
@@ -286,13 +288,21 @@ export class ContaminationWatch {
 
   /** The other service sent the same, or will not any more: `onBoth`. */
   release(held: Held, onBoth: boolean): void {
+    const isInDoubt = held.isSpokenFor && !held.isLegacyHeard();
+    this.#release(held, onBoth ? { onBoth } : isInDoubt ? { inDoubt: true } : {});
+  }
+
+  /** Legacy may send the same as well, and it will not be known. */
+  giveUp(held: Held): void {
+    if (held.isSpokenFor) this.#release(held, { inDoubt: true });
+  }
+
+  #release(held: Held, as: Partial<Pick<Contamination, 'onBoth' | 'inDoubt'>>): void {
     const isHeld = this.#briefly.delete(held) || this.#longer.delete(held);
     const { rule, route } = held.contamination;
     // By what has come since it was found, addresses prove nothing on this route.
     const isMismatch = this.#routes.get(route)?.books.identityMismatch === true;
-    if (!isHeld || (rule === 'routing' && isMismatch)) return;
-    if (!onBoth && held.isInDoubt()) this.tell({ ...held.contamination, inDoubt: true });
-    else this.tell({ ...held.contamination, onBoth });
+    if (isHeld && !(rule === 'routing' && isMismatch)) this.tell({ ...held.contamination, ...as });
   }
 
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */
@@ -329,6 +339,7 @@ export class ContaminationWatch {
   #tellEarly(held: Held): void {
     const { route, side } = held.contamination;
     this.crowded(route, side, 'told-early');
+    this.giveUp(held);
     this.release(held, false);
   }
 }

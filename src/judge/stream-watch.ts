@@ -237,8 +237,10 @@ export class StreamWatch {
       return;
     }
     const isSpokenFor = this.#watch.isSpokenFor(contamination, isSaid);
-    const isInDoubt = () => isSpokenFor && !this.#isLegacyHeard(at);
-    const held = mayBoth ? this.#watch.hold(contamination, mayEcho, isInDoubt) : null;
+    const isLegacyHeard = () => this.#isLegacyHeard(at);
+    const isInDoubt = () => isSpokenFor && !isLegacyHeard();
+    const known = { isSpokenFor, isLegacyHeard };
+    const held = mayBoth ? this.#watch.hold(contamination, mayEcho, known) : null;
     if (held === null)
       this.#watch.tell(isInDoubt() ? { ...contamination, inDoubt: true } : contamination);
     this.#remember(side, what, { held, at, isInDoubt });
@@ -265,7 +267,8 @@ export class StreamWatch {
     const [oldest] = all as Iterable<[string, Recent[]]>;
     if (oldest === undefined) return;
     this.#watch.crowded(this.#facts.route, side, 'twin-forgotten');
-    oldest[1].shift();
+    const forgotten = oldest[1].shift();
+    if (forgotten?.held) this.#watch.giveUp(forgotten.held);
     if (oldest[1].length === 0) all.delete(oldest[0]);
     this.#recentCount[side] -= 1;
   }

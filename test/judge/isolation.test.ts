@@ -287,6 +287,36 @@ test('under load nobody is told of before his time, and beyond what is held that
   expect(crowded()).toEqual({ 'told-early': 10, 'not-asked-again': 10, 'twin-forgotten': 0 });
 });
 
+// The fault: who typed a name and had it repeated by the thousand took everybody back, before legacy had its time.
+test('... nor is told then what legacy is known to send too, or a client has said: that is in doubt', () => {
+  const { join, pass, whats, watch } = judged();
+  const ann = join('ann');
+  ann.tells('{"type":"chat","data":{"userId":"bob"}}');
+  const echo = (n: number) => ({ type: 'echo', run_id: `run${n}`, data: { userId: 'bob' } });
+  for (let n = 0; n < 1_010; n += 1) ann.say('candidate', echo(n));
+  pass(1_000);
+  for (let n = 0; n < 1_010; n += 1) ann.say('legacy', echo(n));
+  pass(2 * WINDOW_MS);
+  const alone = whats().filter(what => !what.endsWith('on-both'));
+  expect(alone.filter(what => what.startsWith('routing candidate'))).toEqual([]);
+  const { crowded, inDoubt } = watch.books().get('events')?.sides.candidate ?? {};
+  expect([crowded?.['twin-forgotten'], inDoubt]).toEqual([10, 10]);
+  const about = { route: 'events', session: 's', eventType: 'x', isShown: null, at: 0 } as const;
+  const one = {
+    rule: 'routing',
+    side: 'candidate',
+    path: '/x',
+    user: 'ann',
+    owner: 'bob',
+  } as const;
+  const known = { isSpokenFor: true, isLegacyHeard: () => true };
+  for (let n = 0; n < 50_010; n += 1) {
+    watch.hold({ ...about, ...one, onBoth: false }, true, known);
+  }
+  expect(whats().filter(what => what.startsWith('routing candidate ann /x'))).toEqual([]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(20);
+});
+
 test('a leg that is alone is not waited for', () => {
   const { join, whats } = judged();
   const ann = join('ann');

@@ -5,7 +5,7 @@ import { UNINSPECTABLE, type UninspectableBecause } from './inspect.ts';
 
 /** What was given up because too much waited at a time. */
 export const CROWDED = {
-  'told-early': 'told before the other service had its time to send the same',
+  'told-early': 'told, or in doubt, before the other service had its time to send the same',
   'not-asked-again':
     'not asked again whose its identifiers are, when legacy had told everybody his',
   'twin-forgotten': 'the other service may send the same, and it will not be known',
@@ -23,7 +23,7 @@ export interface SideIsolation {
   /**
    * What names another and proves nothing: an identifier that its user may have asked for, in what nobody can read; an
    * address in an answer that nobody was shown, where legacy only said that nothing has changed; one that legacy is
-   * known to send too, or that a client has said, where legacy was not heard.
+   * known to send too, or that a client has said, where legacy was not heard or had no time.
    */
   inDoubt: number;
   readonly crowded: Record<CrowdedBecause, number>;
