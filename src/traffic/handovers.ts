@@ -445,6 +445,7 @@ export class Handovers {
     for (const run of session.rollbacks) run.cut(session);
     // What it says nobody hears.
     session.client.pause();
+    session.leg.midMessage = session.up === session.leg && !session.toUpstream.atMessageBoundary;
     session.leg.leave();
     this.#options.departures.add(session, { isUrgent: session.rollbacks.length > 0 });
   }

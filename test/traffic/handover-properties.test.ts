@@ -469,6 +469,22 @@ describe('a session that changes hands under traffic', () => {
     );
   });
 
+  // The fault: its close frame was written into the client's, and the service took it for what that says.
+  test('a service that is left in the middle of a message of the client is told no goodbye', async () => {
+    const all: Happening[] = [
+      { what: 'client-says', frames: 1, half: false },
+      { what: 'serve', side: 'candidate', second: false },
+      { what: 'service-closes', side: 'legacy', code: 1001 },
+      { what: 'arrive', at: 'client', bytes: 4 },
+      { what: 'arrive', at: 'legacy', bytes: 200 },
+    ];
+    const begin = { primary: 'legacy', second: false, ringBytes: ROOMY, boundaryMs: 50 } as const;
+    await playing(begin, all, async session => {
+      expectSound(session);
+      expect(session.services.legacy.connections[0]?.heard).toEqual([]);
+    });
+  });
+
   // The fault: the other service spoke behind a close frame of which a part had gone out before the cut.
   test('nobody speaks behind a goodbye that has gone out in part', async () => {
     const all: Happening[] = [
