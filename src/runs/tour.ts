@@ -13,7 +13,7 @@ import { faultLine, leakLine, proofOf } from './tour-lines.ts';
 
 /** Events of each user that are to be seen alike before anything is planted. */
 const ENOUGH_EACH = 3;
-/** Nothing in the tour takes longer. */
+/** Nothing in the tour takes longer; what does is told, and the tour is over. */
 const STEP_MS = 20_000;
 const LOOK_MS = 100;
 const STEPS = 6;
@@ -23,8 +23,8 @@ export interface TourOptions {
   readonly users: number;
   /** Time to read a line. */
   readonly readMs: number;
-  /** What takes longer is told, and the tour is over. */
-  readonly stepMs?: number;
+  /** The candidate has so long to send something that a fault can be planted in; as any step, if it is not given. */
+  readonly plantMs?: number;
   readonly say: (line: string) => void;
   /** Ends it early, wherever it is. */
   readonly signal: AbortSignal;
@@ -51,7 +51,6 @@ export async function tellTour(options: TourOptions): Promise<void> {
 
 class Tour {
   readonly #options: TourOptions;
-  readonly #stepMs: number;
   #step = 0;
   /** What is to be put back: nobody else's doing. */
   #hasStaged = false;
@@ -60,7 +59,6 @@ class Tour {
 
   constructor(options: TourOptions) {
     this.#options = options;
-    this.#stepMs = options.stepMs ?? STEP_MS;
   }
 
   async tell(): Promise<void> {
@@ -205,8 +203,8 @@ class Tour {
 
   /** One fault, in what the candidate sends next. Where it sends nothing, none waits for when it does again. */
   async #plant(kind: FaultKind, mayHit: (userId: string) => boolean): Promise<PlantedFault> {
-    const { demo, signal } = this.#options;
-    const inTime = AbortSignal.any([signal, AbortSignal.timeout(this.#stepMs)]);
+    const { demo, signal, plantMs = STEP_MS } = this.#options;
+    const inTime = AbortSignal.any([signal, AbortSignal.timeout(plantMs)]);
     return demo.plantNext(kind, mayHit, inTime).catch(cause => {
       throw new TourOver('waited in vain until the candidate sent something to plant it in', {
         cause,
@@ -218,7 +216,7 @@ class Tour {
     what: string,
     look: () => T | Promise<T>,
   ): Promise<Exclude<T, undefined | false | null>> {
-    const end = performance.now() + this.#stepMs;
+    const end = performance.now() + STEP_MS;
     for (;;) {
       const found = await look();
       if (found) return found as Exclude<T, undefined | false | null>;
@@ -247,7 +245,7 @@ class Tour {
     const answer = await fetch(url, {
       ...request,
       headers,
-      signal: AbortSignal.timeout(this.#stepMs),
+      signal: AbortSignal.timeout(STEP_MS),
     });
     const body = (await answer.json()) as { error?: { message?: string } };
     if (!answer.ok) throw new TourOver(body.error?.message ?? `${path} answered ${answer.status}`);

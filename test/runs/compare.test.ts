@@ -191,10 +191,10 @@ test(
   'sessions that both services break off are no difference',
   async () => {
     const services = await Promise.all(
-      [0, 20].map(ms =>
+      [0, 900].map(ms =>
         smallAgent({
           after: (socket, type) => {
-            if (type === 'agent_completed') setTimeout(() => socket.close(1011), 100 - ms);
+            if (type === 'agent_completed') setTimeout(() => socket.close(1011), 1_000 - ms);
           },
         }),
       ),

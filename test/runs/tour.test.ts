@@ -77,7 +77,7 @@ test('a tour whose candidate is shown nothing any more ends, and leaves no fault
   };
   const { signal } = new AbortController();
   // Time to read, in which it is done.
-  await tellTour({ demo: running, users: USERS, readMs: 1_000, stepMs: 8_000, say, signal });
+  await tellTour({ demo: running, users: USERS, readMs: 2_000, plantMs: 2_000, say, signal });
   await isOff;
   expect(told.join('\n')).toContain(
     'The tour ends here: waited in vain until the candidate sent something to plant it in',
@@ -85,7 +85,7 @@ test('a tour whose candidate is shown nothing any more ends, and leaves no fault
   const events = () => running.proxy.judge.books().get('events')?.legacy;
   const before = events()?.match ?? 0;
   await stage('shadow');
-  await until('it is compared again', () => (events()?.match ?? 0) > before + 5 * USERS);
+  await until('it is compared again', () => (events()?.match ?? 0) > before + 2 * USERS);
   expect(events()?.mismatch).toBe(0);
 }, 60_000);
 
