@@ -38,6 +38,7 @@ import { contextOf, type TrafficContext } from './context.ts';
 import { Counters } from './counters.ts';
 import { HttpLane } from './http-lane.ts';
 import { KeptConnections } from './kept-connections.ts';
+import { Newcomers } from './newcomers.ts';
 import { Pipeline } from './pipeline.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, isAmbiguous } from './request.ts';
@@ -77,6 +78,7 @@ export class Traffic implements TrafficView {
   readonly #pipelines = new WeakMap<Duplex, Pipeline>();
   /** The same, of connections that are open. */
   readonly #kept = new KeptConnections();
+  readonly #newcomers = new Newcomers();
   /** Requests that asked for a protocol which nobody here speaks. */
   readonly #unheeded = new WeakSet<http.IncomingMessage>();
   #ending: AbortController | null = null;
@@ -237,7 +239,10 @@ export class Traffic implements TrafficView {
     const closed = new Promise<void>(resolve => {
       net.Server.prototype.close.call(this.#server, () => resolve());
     });
-    const closeIdle = () => this.#kept.closeIdle(IDLE_GRACE_MS);
+    const closeIdle = () => {
+      this.#kept.closeIdle(IDLE_GRACE_MS);
+      this.#newcomers.closeSilent(IDLE_GRACE_MS);
+    };
     // A request that has come is not cut off.
     const timer = setInterval(() => afterReads(closeIdle), IDLE_GRACE_MS);
     void closed.then(() => clearInterval(timer));
@@ -277,6 +282,7 @@ export class Traffic implements TrafficView {
     const pipeline = new Pipeline(socket);
     this.#pipelines.set(socket, pipeline);
     this.#kept.add(socket, pipeline);
+    this.#newcomers.spoke(socket);
     if (this.draining) pipeline.drain();
     return pipeline;
   }
@@ -321,6 +327,7 @@ export class Traffic implements TrafficView {
   }
 
   #open(request: http.IncomingMessage, socket: net.Socket, head: Buffer): void {
+    this.#newcomers.spoke(socket);
     this.#pipelines.get(socket)?.handOver();
     if (wasRefused(socket)) return;
     // No protocol can change while answers in the old one are due (RFC 9110 7.8).
@@ -388,6 +395,9 @@ export class Traffic implements TrafficView {
     );
     // A stream may be silent for hours: nothing else tells that its client has gone without a word.
     server.on('connection', watchForDeadPeer);
+    // With TLS both the connection and what is spoken on it are new.
+    for (const event of ['connection', 'secureConnection'] as const)
+      server.on(event, (socket: net.Socket) => this.#newcomers.add(socket));
     server.on('request', (request, response) => this.#take(request, response));
     // The lane says 100 when it reads the body, not before it knows where that goes.
     server.on('checkContinue', (request, response) => this.#take(request, response));

@@ -1,11 +1,10 @@
 // Rows 29 and 47: answers that end with their connection, and break off before.
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import net from 'node:net';
-import path from 'node:path';
 import tls from 'node:tls';
 import { afterEach, expect, test } from 'vitest';
 import { asked, closeAll, closing, withService } from '../support/lane.ts';
+import { listenerKeys } from '../support/listener-keys.ts';
 import { RawEnd, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
@@ -51,12 +50,6 @@ test.each([
     expect(client.text).toMatch(/\r\n\r\nhalf$/);
   },
 );
-
-async function listenerKeys(): Promise<{ cert: string; key: string }> {
-  const folder = path.join(import.meta.dirname, '../fixtures/tls');
-  const read = (name: string) => readFile(path.join(folder, name), 'utf8');
-  return { cert: await read('cert.pem'), key: await read('key.pem') };
-}
 
 /** Passes bytes on to that port, and keeps those that it sends. */
 async function between(port: number): Promise<{ port: number; sent: () => Buffer }> {

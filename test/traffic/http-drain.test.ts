@@ -3,6 +3,7 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
+import tls from 'node:tls';
 import { afterEach, describe, expect, test } from 'vitest';
 import { frame } from '../support/frame.ts';
 import {
@@ -16,12 +17,16 @@ import {
   lines,
   withService,
 } from '../support/lane.ts';
+import { listenerKeys } from '../support/listener-keys.ts';
 import { onTheWay } from '../support/on-the-way.ts';
 import { decisionFor, proxy, type TestProxy } from '../support/proxy.ts';
-import { type RawEnd, upgradeRequest } from '../support/raw.ts';
+import { RawEnd, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 afterEach(closeAll);
+
+/** Far below `headersTimeoutMs`, and above any wait of a busy machine. */
+const MOST_MS = 5_000;
 
 /** A connection that is kept: its last answer has been given. */
 async function idle(front: TestProxy): Promise<RawEnd> {
@@ -236,4 +241,45 @@ test('a WebSocket on a connection that was used before is no idle one', async ()
   const before = upstream.received.length;
   client.write(frame(8, { payload: Buffer.from([0x03, 0xf4]) }));
   await until('its answer to the close goes on', () => upstream.received.length > before);
+});
+
+describe('a connection on which nothing has been said', () => {
+  // The fault: it kept the drain waiting for `headersTimeoutMs`, and then got a 408 that nobody had asked for.
+  test('closes without a byte', async () => {
+    const { front, client } = await withService();
+    const draining = front.traffic.drain(1);
+    await until('it is closed', () => isLetGo(client), MOST_MS);
+    expect(client.text).toBe('');
+    await draining;
+  });
+
+  test.each(['before', 'behind'])('closes without a byte in TLS %s the handshake', async when => {
+    const { front } = await withService({ secrets: { tls: await listenerKeys() } });
+    const client = await connected(front);
+    let socket = client.socket;
+    if (when === 'behind') {
+      socket = tls.connect({ socket, rejectUnauthorized: false });
+      await once(socket, 'secureConnect');
+    }
+    const end = new RawEnd(socket);
+    const draining = front.traffic.drain(1);
+    await until('it is closed', () => isLetGo(end), MOST_MS);
+    expect(end.text).toBe('');
+    await draining;
+  });
+
+  test.each([
+    ['half a head', 'GET /api/x HTTP/1.1\r\nHo', 'st: h\r\n\r\n'],
+    ['an upgrade', upgradeRequest(), ''],
+  ])('is none with %s', async (_what, text, rest) => {
+    const { service, front, client } = await withService();
+    client.write(text);
+    await until('the proxy has read it', () => onTheWay(client, 'out') === 0);
+    const witness = await connected(front);
+    void front.traffic.drain(1);
+    await until('who is silent is let go', () => isLetGo(witness));
+    expect(isLetGo(client)).toBe(false);
+    client.write(rest);
+    await asked(service);
+  });
 });
