@@ -289,12 +289,11 @@ export class Handovers {
     const sent = read(next);
     if (sent.isTorn) return this.#awaitBoundary(session, next);
     const given = read(old);
-    const delivered = given.messages
-      // What was withheld, as somebody else's or because nobody can look into it, the client has not had.
-      .filter(message => message.index < old.given && !session.guard?.withholds(message))
-      .map(known);
     const result = reconcile({
-      delivered,
+      delivered: given.messages
+        // What was withheld, as somebody else's or because nobody can look into it, the client has not had.
+        .filter(message => message.index < old.given && !session.guard?.withholds(message))
+        .map(known),
       sent: sent.messages.map(message => ({
         ...known(message),
         hadAlready: message.index < next.given,
@@ -321,7 +320,6 @@ export class Handovers {
         ? null
         : new SuppressGate({
             ...{ keys, unnamed, certain: isInDoubt ? result.certain : null },
-            had: new Set(delivered.map(({ key }) => key)),
             ...{ until: now + WINDOW_MS, newUntil, eventOf },
             write: bytes => void writeToClient(session, bytes),
             onDoubt: () => listener.counted({ unreplayed: 0, unknown: 1, missing: 0 }),

@@ -16,8 +16,6 @@ export interface SuppressGateOptions {
   readonly unnamed: number;
   /** Lanes of which alone it is known what the client has; null where that is known of all. */
   readonly certain: ReadonlySet<string> | null;
-  /** Keys of what it is known to have: where not all is, it may have had the same before. */
-  readonly had: ReadonlySet<string | null>;
   readonly eventOf: (payload: Buffer) => TailEvent;
   /** Where what passes goes. */
   readonly write: (bytes: Buffer) => void;
@@ -94,9 +92,7 @@ export class SuppressGate {
     if (this.#now >= this.#options.until) return;
     const isUnnamed = key === null && this.#unnamed > 0;
     if (isUnnamed) this.#unnamed -= 1;
-    const isUncertain =
-      this.#certain !== null &&
-      (lane === null || !this.#certain.has(lane) || this.#options.had.has(key));
+    const isUncertain = this.#certain !== null && (lane === null || !this.#certain.has(lane));
     if (isUnnamed || isUncertain) this.#options.onDoubt();
   }
 }

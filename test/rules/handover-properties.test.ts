@@ -9,7 +9,7 @@ import {
   steady,
   step,
 } from '../../src/rules/handover/handover.ts';
-import { reconcile, type TailEvent } from '../../src/rules/handover/reconcile.ts';
+import { longEvent, reconcile, type TailEvent } from '../../src/rules/handover/reconcile.ts';
 
 const RUNS = ['r1', 'r2'] as const;
 type Run = (typeof RUNS)[number];
@@ -263,5 +263,23 @@ describe('a session that changes hands', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+// The fault: a lane was taken for one in which the client stands where the new primary stood, though the old one
+// had gone on in it for longer than is known, and what came twice then was not counted.
+test('where the client is ahead of a leg that it has had before, nothing that this one goes on with is certain', () => {
+  const sent = [{ ...eventOf('r1', 1), hadAlready: true }];
+  const tails = { delivered: [eventOf('r1', 9)], sent, overrun: true };
+  expect([...reconcile({ ...tails, isAhead: true }).certain]).toEqual([]);
+  expect([...reconcile({ ...tails, isAhead: false }).certain]).toEqual(['r1']);
+});
+
+test('long messages are known again by their content, and never taken for an older hole', () => {
+  const [a, b] = [longEvent('a'), longEvent('b')];
+  const sent = [a, b, eventOf('r1', 1)].map(event => ({ ...event, hadAlready: false }));
+  const delivered = [b, longEvent('c'), eventOf('r1', 1)];
+  expect(reconcile({ delivered, sent, overrun: false, isAhead: false })).toMatchObject({
+    ...{ deliver: [0], unknown: 1, missing: 0, suppress: [] },
   });
 });

@@ -30,11 +30,11 @@ const realTurn = setImmediate;
 
 /**
  * The text of the n-th event of a run. Of the bare run there is no key; of the others every fourth event
- * says what the one before it said.
+ * says what the one before it said, if services repeat themselves.
  */
-export function textOf(run: Run, n: number): string {
+export function textOf(run: Run, n: number, repeats: boolean): string {
   if (run === 'bare') return `note ${n}`;
-  const seq = n % 4 === 3 ? n - 1 : n;
+  const seq = repeats && n % 4 === 3 ? n - 1 : n;
   return JSON.stringify({ type: 'step', run_id: run, seq, text: 'x'.repeat((seq * 7) % 150) });
 }
 
@@ -118,9 +118,11 @@ class Service {
   #rest: Buffer[] = [];
   #pings = 0;
   readonly #side: Side;
+  readonly #repeats: boolean;
 
-  constructor(side: Side) {
+  constructor(side: Side, repeats: boolean) {
     this.#side = side;
+    this.#repeats = repeats;
   }
 
   dialled(onread: net.OnReadOpts | undefined): PlayedSocket {
@@ -150,7 +152,7 @@ class Service {
   /** The next event of a run, in so many frames, with pings between them; `half` keeps the last one back. */
   say(run: Run, frames: number, { half = false, pings = false } = {}): void {
     if (this.#rest.length > 0) return this.finish();
-    const payload = Buffer.from(textOf(run, this.next[run]));
+    const payload = Buffer.from(textOf(run, this.next[run], this.#repeats));
     this.next[run] += 1;
     const each = Math.ceil(payload.length / frames);
     const parts = Array.from({ length: frames }, (_, i) =>
@@ -288,10 +290,8 @@ class Client {
 
 /** Timers are to be played (`vi.useFakeTimers`), and `connect` of `traffic/upstream.ts` this one's. */
 export class PlayedSession {
-  readonly services: Readonly<Record<Side, Service>> = {
-    legacy: new Service('legacy'),
-    candidate: new Service('candidate'),
-  };
+  readonly services: Readonly<Record<Side, Service>>;
+  readonly repeats: boolean;
   readonly client = new Client();
   readonly lane: WebSocketLane;
   unknown = 0;
@@ -300,7 +300,16 @@ export class PlayedSession {
   readonly ends: string[] = [];
   decision: Decision;
 
-  constructor(primary: Side, withSecond: boolean, limits: { boundaryMs?: number } = {}) {
+  constructor(
+    primary: Side,
+    withSecond: boolean,
+    { repeats = true, ...limits }: { boundaryMs?: number; repeats?: boolean } = {},
+  ) {
+    this.repeats = repeats;
+    this.services = {
+      legacy: new Service('legacy', repeats),
+      candidate: new Service('candidate', repeats),
+    };
     this.decision = decided(primary, withSecond);
     const loaded = loadedConfig({
       ...{ legacy: 1, candidate: 2, limits: { closeMs: 2_000, stallMs: 3_600_000, ...limits } },
