@@ -6,10 +6,10 @@ import type { Session } from './session.ts';
 const TICK_MS = 5;
 
 /**
- * What for, the most pressing first: to be served there because of a rollback, to be served there, as the way back,
- * to be compared.
+ * What for, the most pressing first: to be served there because of a rollback, the same for who was tried in vain (he
+ * keeps nobody waiting who was not tried yet), to be served there as planned, as the way back, to be compared.
  */
-const NEEDS = ['rollback', 'move', 'standby', 'shadow'] as const;
+const NEEDS = ['rollback', 'retry', 'move', 'standby', 'shadow'] as const;
 export type Need = (typeof NEEDS)[number];
 
 export interface DialPace {
@@ -28,6 +28,7 @@ export class DialQueue {
   readonly #dial: (session: Session) => boolean;
   readonly #queues: Readonly<Record<Need, Queue>> = {
     rollback: emptyQueue(),
+    retry: emptyQueue(),
     move: emptyQueue(),
     standby: emptyQueue(),
     shadow: emptyQueue(),

@@ -339,12 +339,14 @@ export class Handovers {
   /** Until then nobody speaks; if it does not come in time, the client is told to come again. */
   #awaitBoundary(session: Session, next: Leg): void {
     const { client, leg, facts } = session;
+    // The time that its cut had may be over.
+    const isNew = !this.#torn.has(session);
     this.#torn.set(session, next.tracker.messages);
     client.pause();
     leg.socket.pause();
     next.socket.resume();
     const due = performance.now() + facts.context.limits.boundaryMs;
-    if (!this.#cutting.has(session)) this.#cutting.set(session, due);
+    if (isNew) this.#cutting.set(session, due);
     this.#tickSoon();
   }
 
@@ -445,7 +447,9 @@ export class Handovers {
     session.client.pause();
     session.leg.midMessage = session.up === session.leg && !session.toUpstream.atMessageBoundary;
     session.leg.leave();
-    this.#options.departures.add(session, { isUrgent: session.rollbacks.length > 0 });
+    // A rollback that could not bring it to legacy may be over.
+    const isUrgent = session.rollbacks.length > 0 || this.#moves.get(session)?.urgent === true;
+    this.#options.departures.add(session, { isUrgent });
   }
 
   /** The client is told to come again, as after any restart of a service. */
@@ -515,8 +519,7 @@ export class Handovers {
       if (now < due) continue;
       this.#retrying.delete(session);
       const { wanted } = session.state;
-      // Who has not been tried yet, in another rollback, does not wait for who was in vain.
-      if (wanted !== null) this.#dials[wanted].add(session, 'move');
+      if (wanted !== null) this.#dials[wanted].add(session, 'retry');
     }
     const waiting = this.#cutting.size + this.#overlapping.size + this.#retrying.size;
     if (waiting === 0) this.#stopTicking();

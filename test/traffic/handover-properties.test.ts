@@ -524,6 +524,24 @@ describe('a leg that is in the middle of a message whose beginning is gone', () 
     });
   });
 
+  // The fault: it had what was left of the old primary's time, which may be nothing.
+  test('has its own time behind a boundary of the old primary that came late', async () => {
+    const late: readonly Happening[] = [
+      { what: 'outlast', side: 'legacy', run: 'r1', others: 30 },
+      { what: 'half', side: 'candidate', run: 'r2', pings: false },
+      { what: 'arrive', at: 'candidate', bytes: 5_000 },
+      { what: 'roll-back', second: true },
+      { what: 'pass', ms: 45 },
+      { what: 'say', side: 'candidate', run: 'r2', frames: 1 },
+      { what: 'arrive', at: 'candidate', bytes: 5_000 },
+      { what: 'pass', ms: 20 },
+    ];
+    await playing(begin, late, async session => {
+      expectSound(session);
+      expect([session.moves, session.ends]).toEqual([['legacy in-place'], []]);
+    });
+  });
+
   test('is not waited for longer than for a boundary: the client is told to come again', async () => {
     await playing(begin, [...torn, { what: 'pass', ms: 56 }], async session => {
       expectSound(session);
