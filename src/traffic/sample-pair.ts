@@ -105,8 +105,9 @@ export class SamplePair {
         finish(status === 0 ? 'failed' : 'cut', code);
         sink.fail(code, detail);
       },
-      left() {
-        if (without === undefined) leave(null);
+      left: () => {
+        // What is held of a pair that was told is given with that.
+        if (without === undefined && this.#found[side] === undefined) leave(null);
         finish('left', null);
       },
     };

@@ -330,6 +330,18 @@ test('a stream that is not to be compared any more is shown to nobody else, and 
   expect(legs()).toBe(0);
 });
 
+// The fault: its room was given back twice, and more was held from then on.
+test('a plain answer in place of a stream that is severed gives its room back once', async () => {
+  const { front, url } = await both({
+    legacy: says('whole'),
+    candidate: (_request, response) => void response.writeHead(200).write('begun'),
+  });
+  expect(await (await fetch(`${url}/events`)).text()).toBe('whole');
+  await until('both are held', () => front.traffic.heldBytes.answers === 10);
+  front.traffic.rollBack(new Set(['stream']), { sever: true });
+  expect(front.traffic.heldBytes.answers).toBe(0);
+});
+
 test('a shadow stream that ends by itself is counted no longer than it lasts', async () => {
   const streams =
     (ends: boolean): Answer =>
