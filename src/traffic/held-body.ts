@@ -26,6 +26,13 @@ interface Coming {
   readonly giveWay: () => void;
 }
 
+/** The client left before its body was whole, or before anybody could look at it. */
+export class BrokenOff extends Error {
+  constructor() {
+    super('the client broke off');
+  }
+}
+
 export class HeldBodies {
   #bytes = 0;
   /** The oldest first. */
@@ -51,7 +58,7 @@ export class HeldBodies {
     if (Number(incoming.headers['content-length'] ?? 0) > MOST_HELD_BYTES)
       return Promise.resolve(null);
     // It may have gone while its credential was being verified.
-    if (incoming.destroyed) return Promise.reject(new Error('the client broke off'));
+    if (incoming.destroyed) return Promise.reject(new BrokenOff());
     onStart();
     return new Promise((resolve, reject) => {
       const body = new GatheredBytes(MOST_HELD_BYTES);
@@ -85,7 +92,7 @@ export class HeldBodies {
       const onClose = () => {
         stop();
         release();
-        reject(new Error('the client broke off'));
+        reject(new BrokenOff());
       };
       incoming.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose);
     });

@@ -32,7 +32,7 @@ import type { Counters } from './counters.ts';
 import { DoubleWriter } from './double-write.ts';
 import { withoutCodings } from './event-stream.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
-import { HeldBodies, type HeldBody, hasBody } from './held-body.ts';
+import { BrokenOff, HeldBodies, type HeldBody, hasBody } from './held-body.ts';
 import { HeldRoom } from './held-room.ts';
 import { guardFacts } from './isolation-guard.ts';
 import { type OpenStream, OpenStreams } from './open-streams.ts';
@@ -136,7 +136,7 @@ export class HttpLane {
     try {
       await this.#serve(incoming, response);
     } catch (error) {
-      if (response.destroyed || (incoming.destroyed && !incoming.complete))
+      if (error instanceof BrokenOff || (incoming.destroyed && !incoming.complete))
         return void response.destroy();
       const ids = idsOf(incoming);
       this.#options.logger.error({ ...ids, err: error }, 'a request could not be served');

@@ -135,8 +135,11 @@ export class OpenStreams {
   #follow(open: OpenStream): void {
     if (!this.#isToLeave(open)) {
       open.leaveBy = Number.POSITIVE_INFINITY;
-      this.#standBeside(open);
-    } else if (open.route.onSwitch !== 'drain') this.#departures.add(open);
+      return this.#standBeside(open);
+    }
+    // How it is guarded is no matter of sides, and does not wait.
+    const isOtherSide = this.#decisionOn(open).primary !== open.answer.side;
+    if (open.route.onSwitch !== 'drain' || !isOtherSide) this.#departures.add(open);
     else if (open.leaveBy === Number.POSITIVE_INFINITY) {
       open.leaveBy = performance.now() + this.#options.context().limits.leaveMs;
     }

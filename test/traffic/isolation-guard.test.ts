@@ -481,30 +481,34 @@ test('a decision that changes holds from the next message on', async () => {
 });
 
 // The fault: it held for sockets at once, and for a stream never, however long that lasted.
-test('a stream that is to be guarded in another way ends behind an event, and its client comes again', async () => {
-  let mode: IsolationMode = 'observe';
-  const { service, front } = await withService({
-    ...guarded('observe'),
-    decider: () => ({ decision: { ...decisionFor('legacy'), isolation: mode }, revision: mode }),
-  });
-  const streams = [];
-  for (const fields of [ANN, '']) {
-    const client = await connected(front);
-    client.write(get('/events', fields));
-    const upstream = await asked(service);
-    upstream.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n');
-    await client.has('data: one\n\n');
-    streams.push({ client, upstream });
-  }
-  await front.traffic.reconsider();
-  mode = 'block';
-  await front.traffic.reconsider();
-  const [anns, anybodys] = streams;
-  await anns?.client.has('\r\n0\r\n\r\n');
-  expect(anns?.client.text).toMatch(/data: one\n\n\r\n[0-9a-f]+\r\nretry: \d+\n\n/);
-  anybodys?.upstream.write('data: two\n\n');
-  await anybodys?.client.has('data: two\n\n');
-});
+test.each(['in-place', 'drain'] as const)(
+  'a stream that is to be guarded in another way ends behind an event, and its client comes again: %s',
+  async onSwitch => {
+    let mode: IsolationMode = 'observe';
+    const { service, front } = await withService({
+      ...guarded('observe'),
+      routes: [{ name: 'sse', path: '/events', protocol: 'sse', onSwitch }],
+      decider: () => ({ decision: { ...decisionFor('legacy'), isolation: mode }, revision: mode }),
+    });
+    const streams = [];
+    for (const fields of [ANN, '']) {
+      const client = await connected(front);
+      client.write(get('/events', fields));
+      const upstream = await asked(service);
+      upstream.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n');
+      await client.has('data: one\n\n');
+      streams.push({ client, upstream });
+    }
+    await front.traffic.reconsider();
+    mode = 'block';
+    await front.traffic.reconsider();
+    const [anns, anybodys] = streams;
+    await anns?.client.has('\r\n0\r\n\r\n');
+    expect(anns?.client.text).toMatch(/data: one\n\n\r\n[0-9a-f]+\r\nretry: \d+\n\n/);
+    anybodys?.upstream.write('data: two\n\n');
+    await anybodys?.client.has('data: two\n\n');
+  },
+);
 
 const chunked = (text: string) => (text === '' ? '' : `${text.length.toString(16)}\r\n${text}\r\n`);
 
