@@ -1,9 +1,10 @@
 // Writes in the bypass, given to the candidate as well while somebody there still waits to hear of them.
 // A copy follows the bytes as they come in and holds nobody up; its answer is only noted.
-import http, { type IncomingMessage } from 'node:http';
+import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
+import type { RouteScope } from '../ports.ts';
 import { failureOf } from './bypass-failure.ts';
-import { sendHeadAtOnce } from './bypass-request.ts';
+import { onceConnected, sendHeadAtOnce } from './bypass-request.ts';
 import { lookupShared } from './lookup.ts';
 import type { Upstream } from './upstream.ts';
 import type { Noted } from './write-outcomes.ts';
@@ -15,6 +16,8 @@ const MOST_BYTES = 64 * 1_048_576;
 const MOST_BODY_BYTES = 1_048_576;
 
 export interface Copy {
+  /** That it is a write of. */
+  readonly route: string;
   readonly method: string;
   readonly path: string;
   /** Flat, with those that frame the body. */
@@ -24,6 +27,8 @@ export interface Copy {
 export class BypassCopies {
   #underWay = 0;
   #bytes = 0;
+  /** Those whose connection does not stand yet. */
+  readonly #unsent = new Map<ClientRequest, Pick<Copy, 'route'> & { readonly noted: Noted }>();
 
   /** Copies that have no answer yet. */
   get underWay(): number {
@@ -41,6 +46,7 @@ export class BypassCopies {
       ...{ headers: copy.fields, lookup: lookupShared },
       ...(ca === undefined ? {} : { ca }),
     });
+    this.#unsent.set(outgoing, { route: copy.route, noted });
     const patience = setTimeout(() => {
       outgoing.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
     }, config.responseTimeoutMs).unref();
@@ -60,7 +66,10 @@ export class BypassCopies {
     };
     incoming.on('data', onData).once('end', onEnd).once('close', onClose);
     outgoing
-      .once('socket', socket => sendHeadAtOnce(outgoing, socket))
+      .once('socket', socket => {
+        onceConnected(socket, () => this.#unsent.delete(outgoing));
+        sendHeadAtOnce(outgoing, socket);
+      })
       .once('response', answer => {
         noted(answer.statusCode ?? 502);
         answer.on('error', ignoreError).resume();
@@ -68,12 +77,22 @@ export class BypassCopies {
       .on('error', error => noted(failureOf(error)))
       .once('close', () => {
         clearTimeout(patience);
+        this.#unsent.delete(outgoing);
         incoming.off('data', onData).off('end', onEnd).off('close', onClose);
         // Whatever else it was that ended it.
         noted('upstream-closed');
         this.#underWay -= 1;
         this.#bytes -= bytes;
       });
+  }
+
+  /** The candidate gets no writes of those routes any more: what was not sent yet is split. */
+  sever(routes: RouteScope): void {
+    for (const [outgoing, { route, noted }] of this.#unsent) {
+      if (!routes.has(route)) continue;
+      noted('severed');
+      outgoing.destroy();
+    }
   }
 }
 

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream';
 import httpProxy from 'http-proxy';
 import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
-import type { Decider, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
+import type { Decider, RouteScope, Tap, TrafficObserver, WriteLedger } from '../ports.ts';
 import { BYPASS_NAME, matchRoute } from '../rules/routes.ts';
 import { answerFraming } from '../wire/body.ts';
 import { checkClientHandshake, checkServerHandshake, offeredProtocols } from '../wire/handshake.ts';
@@ -122,34 +122,39 @@ export class BypassLane {
       logRefusal(this.#options.logger, 'a request was refused', request, about);
       return refuseRequest(response, request);
     }
-    const twice = name === BYPASS_NAME && this.#goesTwice(incoming, request);
+    const route = name === BYPASS_NAME ? this.#routeOfBoth(incoming, request) : null;
     response.setMaxListeners(MOST_LISTENERS);
     this.#stalls.watch(response, () => response.destroy());
     discardRest(incoming, response);
-    if (isWrite(incoming.method ?? '')) ledger.begun(name, twice ? 'both' : 'primary');
+    if (isWrite(incoming.method ?? '')) ledger.begun(name, route === null ? 'primary' : 'both');
     response.on('close', () => {
       // A client may leave before there is an answer.
       if (!response.headersSent) return;
       counters.of(name, 'legacy').requests += 1;
       observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
     });
-    const writing = twice ? this.#writing(request, name) : null;
+    const writing = route === null ? null : this.#writing(request, name);
     this.#begin(incoming, name, writing?.primary ?? null);
     const extra = writing === null ? [] : ['Idempotency-Key', writing.key];
     const legacy = this.#legacy;
     const options = libraryOptions(legacy, headFor(legacy, incoming, request, extra));
     this.#proxy.web(incoming, response, options);
-    if (writing === null) return;
+    if (route === null || writing === null) return;
     outliveClient(incoming, response);
     const { method = '' } = incoming;
     const { candidate } = context().upstreams;
-    const copy = { method, ...headFor(candidate, incoming, request, extra) };
+    const copy = { route, method, ...headFor(candidate, incoming, request, extra) };
     this.#copies.send(incoming, candidate, copy, writing.second);
   }
 
   /** Writes that go to both services and have no answer yet, at either. */
   get writesUnderWay(): number {
     return this.#copies.underWay + this.#writes.size;
+  }
+
+  /** The candidate is severed: copies of those routes' writes that it was not sent yet are let go. */
+  sever(routes: RouteScope): void {
+    this.#copies.sever(routes);
   }
 
   /** Passes an upgrade on. `head` is what came behind the request. */
@@ -196,11 +201,12 @@ export class BypassLane {
     return this.#options.context().upstreams.legacy;
   }
 
-  /** True for a write that somebody who is still on the candidate is to hear of. */
-  #goesTwice(incoming: IncomingMessage, { target }: RequestFacts): boolean {
-    if (!isWrite(incoming.method ?? '')) return false;
+  /** The route of a write that somebody who is still on the candidate is to hear of; null for any other. */
+  #routeOfBoth(incoming: IncomingMessage, { target }: RequestFacts): string | null {
+    if (!isWrite(incoming.method ?? '')) return null;
     const route = matchRoute(this.#options.context().routes, target.path, 'http');
-    return route !== undefined && this.#options.decider(route, null).decision.writeTo === 'both';
+    if (route === undefined) return null;
+    return this.#options.decider(route, null).decision.writeTo === 'both' ? route.name : null;
   }
 
   /** Who is to hear what comes of a write that goes to both services, and its key. */

@@ -197,6 +197,7 @@ export class Traffic implements TrafficView {
     this.#http.rollBack(run);
     if (sever) {
       this.#http.sever(routes);
+      this.#bypass.sever(routes);
       this.#webSockets.sever(routes);
       // Second legs of sessions that legacy serves.
       void this.reconsider();

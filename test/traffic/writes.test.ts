@@ -747,6 +747,44 @@ describe('in the bypass, while somebody on the candidate is to hear of them', ()
     expect(front.reports.filter(r => r.kind === 'failed')).toEqual([]);
   });
 
+  // The fault: a rollback that severs the candidate let go of the other lane's copies alone.
+  test('a copy whose connection does not stand yet is let go by a rollback that severs', async () => {
+    const legacy = await service(ok);
+    // It takes the connection and says nothing of TLS.
+    const candidate = await rawServer();
+    open.push(candidate);
+    const ear = new Ear();
+    const front = await routed(legacy, candidate, {
+      ...{ candidate: `https://127.0.0.1:${candidate.port}`, tap: ear },
+    });
+    expect(await post(front, '{"user_id":"l1"}')).toMatchObject({ status: 200, text: 'taken' });
+    const dialled = await candidate.next();
+    front.traffic.rollBack(new Set(['another']), { sever: true });
+    front.traffic.rollBack(new Set(['broadcast']));
+    expect(front.splits).toEqual([]);
+    front.traffic.rollBack(new Set(['broadcast']), { sever: true });
+    expect(front.splits).toMatchObject([
+      { route: 'bypass', cause: 'severed', second: { side: 'candidate', outcome: 'severed' } },
+    ]);
+    expect(ear.leftOut).toEqual(['candidate']);
+    await until('it is let go', () => dialled.ended || dialled.closed);
+    await front.traffic.drain(1);
+    expect(candidate.connections).toHaveLength(1);
+  });
+
+  test('a copy that the candidate has been sent is not taken back by a rollback that severs', async () => {
+    const waiting: (() => unknown)[] = [];
+    const legacy = await service(ok);
+    const candidate = await service((_g, r) => waiting.push(() => r.end()));
+    const front = await routed(legacy, candidate);
+    await post(front, '{"user_id":"l1"}');
+    await until('the candidate has it', () => candidate.got.length === 1);
+    front.traffic.rollBack(new Set(['broadcast']), { sever: true });
+    waiting[0]?.();
+    await until('both took it', () => front.agreed.length === 1);
+    expect(front.splits).toEqual([]);
+  });
+
   test('an upload that its client breaks off is neither’s', async () => {
     const [legacy, candidate] = [await service(ok), await service(ok)];
     const front = await routed(legacy, candidate);
