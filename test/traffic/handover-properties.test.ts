@@ -102,6 +102,7 @@ async function happen(session: PlayedSession, happening: Happening): Promise<voi
       for (let n = 0; n < happening.others; n += 1) {
         other.say(n % 2 === 0 ? 'r1' : 'r2', 1);
         for (const { socket } of other.connections) socket.arrive();
+        await session.turn();
       }
       break;
     }
