@@ -301,7 +301,7 @@ interface Delivered {
   readonly gaps: number;
   /** Had more often than it was said. */
   readonly surplus: number;
-  /** Came behind one that was said later in its run. */
+  /** Times that a run went back: one that came too early is one of them, however many it was before. */
   readonly disorder: number;
 }
 
@@ -323,8 +323,10 @@ function delivered({ client, services, repeats }: PlayedSession): Delivered {
       strange.delete(text);
       const n = left.shift();
       if (n === undefined) surplus += 1;
-      else if (n < last) disorder += 1;
-      else last = n;
+      else {
+        if (n < last) disorder += 1;
+        last = n;
+      }
     }
     const missed = new Set([...places.values()].flat());
     lost += missed.size;
