@@ -41,7 +41,8 @@ export type EndCause =
 
 /**
  * Why a second leg is not there: `refused` and `failed` at its handshake; `closed` by its service for good
- * reason, `broken-off` by one that failed or vanished (1011, a reset; `endOfLeg`);
+ * reason, `broken-off` by one that failed or vanished (1011, a reset; `endOfLeg`); `unframeable` by us, since nobody
+ * can follow its frames any more;
  * `slow` did not take what clients said, `flooding` sent far more than the primary; `broken`: nobody
  * was asked, because its service keeps failing; `busy`: too many are under way, or a write that it would overtake; `single-use` the credential is good for one service
  * only; `ended` with its session, `unwanted` by a change of flags.
@@ -51,6 +52,7 @@ export type SecondLegEnd =
   | 'failed'
   | 'closed'
   | 'broken-off'
+  | 'unframeable'
   | 'slow'
   | 'flooding'
   | 'broken'

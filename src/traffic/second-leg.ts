@@ -175,7 +175,7 @@ export class SecondLeg {
     if (taken < view.length) this.#follow(leg, taken === 0 ? view : view.subarray(taken), 'never');
     if (this.#leaving !== null) return;
     // Nobody can be moved to it, or be told where its next message begins.
-    if (tracker.lost) return this.#end('broken-off');
+    if (tracker.lost) return this.#end('unframeable');
     leg.answerPing();
     if (tracker.closeCode === null) return this.#options.onSpoke();
     leg.leave();

@@ -79,10 +79,11 @@ test('of one that could not be shown to it, nothing can be told', () => {
   const keptSessions = [
     { route: 'events', cause: 'failed', count: 1 } as const,
     { route: 'events', cause: 'slow', count: 2 } as const,
+    { route: 'events', cause: 'unframeable', count: 1 } as const,
   ];
   expect(reported(0, { legacy: 0, candidate: 0 }, { keptSessions })).toMatchObject({
     ...{ verdict: 'unknown', exitCode: 3 },
-    reasons: ['the candidate was not shown all of every session: failed 1, slow 2'],
+    reasons: ['the candidate was not shown all of every session: failed 1, slow 2, unframeable 1'],
   });
 });
 

@@ -466,7 +466,7 @@ test('a second leg whose frames can not be followed any more is given up, and di
   raw.write(Buffer.from([0x82, 0x7f, ...Array<number>(8).fill(0xff)]));
   const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
   await until('it is given up', () => ends().length === 1);
-  expect(ends()[0]?.what).toBe('broken-off');
+  expect(ends()[0]?.what).toBe('unframeable');
   await move('candidate');
   candidate.say(event(1));
   await until('another one speaks', () => read.length === 1);

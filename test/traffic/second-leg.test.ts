@@ -34,6 +34,8 @@ const decides = (decision: Partial<Decision>): Decider => {
   return () => decided;
 };
 const EMPTY = clientFrame(2);
+/** A length beyond 2^53. */
+const UNFRAMEABLE = Buffer.from([0x82, 0x7f, ...Array<number>(8).fill(0xff)]);
 const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
 
 /** A service that notes what it is told, and answers with its name. */
@@ -363,6 +365,22 @@ describe('that a service kept a session which the other one did not', () => {
     legacy.sockets[0]?.send('the end');
     legacy.sockets[0]?.close(1008);
     expect(await kept(front)).toEqual([['candidate', 'closed']]);
+  });
+
+  // The fault: it was told as one that the candidate had broken off, and to the judge as a farewell of its service.
+  test('is told as nobody’s word where both send a frame that can not be followed', async () => {
+    const { legacy, candidate, ear, front } = await both();
+    const { socket, read } = await enter(front);
+    socket.on('error', () => undefined);
+    await until('both are in', () => candidate.sockets.length === 1 && read.length === 1);
+    const breaks = ({ sockets }: typeof legacy) =>
+      (sockets[0] as unknown as { _socket: net.Socket })._socket.write(UNFRAMEABLE);
+    breaks(candidate);
+    expect((await secondEnded(front)).what).toBe('unframeable');
+    breaks(legacy);
+    expect(await kept(front)).toEqual([['candidate', 'unframeable']]);
+    const { notes } = await firstStream(ear);
+    expect(notes.filter(note => /(left|close) candidate/.test(note))).toEqual(['left candidate']);
   });
 
   test('is not told where both refuse him', async () => {
