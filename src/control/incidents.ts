@@ -173,8 +173,9 @@ export class Incidents {
     const { event, at } = unclaimed;
     const now = performance.now();
     const isRead = now - this.#options.behindMs() >= at || now - at >= MOST_BEHIND_MS;
+    // Not the first of them: who looks more than once is due after those that came behind it.
     const expire = () => {
-      this.#take(key);
+      this.#forget(key, unclaimed);
       this.#onlyPrevented(event);
     };
     unclaimed.timer = isRead
@@ -193,13 +194,18 @@ export class Incidents {
 
   /** The first of them: what the judge tells of comes in the order in which it was prevented. */
   #take(key: string): Prevented | null {
-    const waiting = this.#unclaimed.get(key);
-    const first = waiting?.shift();
-    if (waiting?.length === 0) this.#unclaimed.delete(key);
+    const [first] = this.#unclaimed.get(key) ?? [];
     if (first === undefined) return null;
     clearTimeout(first.timer);
-    this.#unclaimedCount -= 1;
+    this.#forget(key, first);
     return first.event;
+  }
+
+  #forget(key: string, unclaimed: Unclaimed): void {
+    const waiting = this.#unclaimed.get(key) ?? [];
+    waiting.splice(waiting.indexOf(unclaimed), 1);
+    if (waiting.length === 0) this.#unclaimed.delete(key);
+    this.#unclaimedCount -= 1;
   }
 
   #remember(found: Contamination): void {

@@ -188,6 +188,27 @@ test('a judge that is behind has its window from when it has read the event, unl
   expect(acted).toEqual(['events']);
 });
 
+// The fault: the one that was due took the first of its session out of the queue, which was told of never, and claimed
+// by the judge's word about a later one.
+test('of two that a lane prevented each is told of in its own time, in whatever order they were read', async () => {
+  let readUntil = 0;
+  const { kept, acted } = await incidents({ behindMs: () => performance.now() - readUntil });
+  vi.useFakeTimers();
+  readUntil = performance.now() - 1;
+  kept.prevented(prevented({ path: '/userId' }), false);
+  vi.advanceTimersByTime(500);
+  kept.prevented(prevented(), false);
+  // The first one has asked already, and will again after the second one has.
+  vi.advanceTimersByTime(700);
+  readUntil = performance.now();
+  vi.advanceTimersByTime(60_000);
+  expect(acted).toEqual(['events', 'events']);
+  kept.prevented(prevented(), false);
+  kept.contaminated(found({ inDoubt: true }));
+  vi.advanceTimersByTime(60_000);
+  expect(acted).toHaveLength(2);
+});
+
 test('where addresses do not fit the users, what a lane did about them is nobody’s leak', async () => {
   const { kept, acted } = await incidents({ isMismatch: true });
   vi.useFakeTimers();
