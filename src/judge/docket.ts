@@ -182,7 +182,7 @@ export class Docket {
     } catch (error) {
       this.#options.onFailure(error);
       // Whatever it was, the events around it are not judged, and nobody else's are touched.
-      stream.pairing.gap(piece.side, piece.time, 'judge-restart');
+      stream.failed(piece);
     }
   }
 

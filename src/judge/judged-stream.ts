@@ -113,6 +113,14 @@ export class JudgedStream {
     if (reader.lost) this.pairing.lost(side, time, 'unframeable');
   }
 
+  /** A piece could not be read to its end: what was in it is not known. */
+  failed({ side, time }: Pick<Piece, 'side' | 'time'>): void {
+    this.#lastGapAt = Math.max(this.#lastGapAt, time);
+    if (side === 'legacy') this.#legacyGapUntil = time;
+    this.pairing.gap(side, time, 'judge-restart');
+    if (side === 'legacy') this.#twin?.gap(side, time, 'judge-restart');
+  }
+
   /** The client holds both sides back, or no more. */
   held(isHeld: boolean, time: number): void {
     this.#heldUntil = isHeld ? Number.POSITIVE_INFINITY : time;
@@ -202,12 +210,15 @@ export class JudgedStream {
     } else this.#unpaired(side, decoded.because);
   }
 
-  /** A leg that was there only just before may have come too late for what the other one was sent. */
+  /**
+   * Not of what it may have sent before its leg was there, or was read again: a moment ahead of the candidate. Once it
+   * is no for a time it stays so.
+   */
   #isLegacyHeard(since: number): boolean {
     const reader = this.#readers.legacy;
     if (reader === null || reader.lost) return false;
-    const { legacy } = this.#openSince;
-    return Math.max(legacy + TOGETHER_MS, this.#legacyGapUntil, this.#heldUntil) < since;
+    const readSince = Math.max(this.#openSince.legacy, this.#legacyGapUntil);
+    return Math.max(readSince + TOGETHER_MS, this.#heldUntil) < since;
   }
 
   #unpaired(side: Side, because: UnjudgedReason): void {

@@ -1,6 +1,6 @@
 // What the judge finds of one user's data at another, without its thread and on a clock that is moved.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { FLUSH_MS } from '../../src/judge/batch.ts';
 import { HOLD_MS } from '../../src/judge/contamination-watch.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
@@ -390,6 +390,47 @@ test('... and where its leg has only just come, and may have missed it', () => {
   eve.say('candidate', { type: 'assigned', run_id: 'run2', userId: 'bob' });
   pass(2_000);
   eve.say('candidate', { type: 'assigned', run_id: 'run3', userId: 'bob' });
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'routing candidate eve /userId',
+  ]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+});
+
+// The fault: what the judge itself failed to read of legacy's was taken for heard.
+test('... and where the judge failed to read what legacy sent', () => {
+  const { join, pass, whats, watch, failing } = judged();
+  join('ann').both({ type: 'assigned', run_id: 'run1', userId: 'bob' });
+  const eve = join('eve');
+  const assigned = (n: number) => ({ type: 'assigned', run_id: `run${n}`, userId: 'bob' });
+  vi.spyOn(watch, 'legacyNames').mockImplementationOnce(() => {
+    throw new Error('a fault of the judge');
+  });
+  expect(failing(() => eve.say('legacy', assigned(2)))).toHaveLength(1);
+  pass(30);
+  eve.say('candidate', assigned(2));
+  pass(2_000);
+  eve.say('candidate', assigned(3));
+  pass(2 * WINDOW_MS);
+  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
+    'routing candidate eve /userId',
+  ]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+});
+
+// The fault: a copy that was left out a moment before the candidate's came was none that legacy may have sent.
+test('... and where what legacy sent a moment before was left out', () => {
+  const { join, pass, overload, whats, watch } = judged();
+  const assigned = (n: number) => ({ type: 'assigned', run_id: `run${n}`, userId: 'bob' });
+  join('ann').both(assigned(1));
+  const eve = join('eve');
+  overload();
+  eve.say('legacy', assigned(2));
+  eve.say('legacy', { type: 'note', run_id: 'run2' });
+  pass(30);
+  eve.say('candidate', assigned(2), { type: 'note', run_id: 'run2' });
+  pass(2_000);
+  eve.say('candidate', assigned(3));
   pass(2 * WINDOW_MS);
   expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
     'routing candidate eve /userId',

@@ -30,6 +30,7 @@ export function judged(
   let now = 1_000_000;
   const told: { what: string; owner: string | null; eventType: string; ms: number }[] = [];
   const findings: Finding[] = [];
+  let contained: unknown[] | null = null;
   const batches: Batch[] = [];
   const writes = new UnansweredWrites(WINDOW_MS);
   const tap = new BatchTap({ send: batch => void batches.push(batch), now: () => now, writes });
@@ -64,7 +65,8 @@ export function judged(
     watch,
     onFinding: finding => findings.push(finding),
     onFailure: error => {
-      throw error;
+      if (contained === null) throw error;
+      contained.push(error);
     },
   });
   const flush = () => {
@@ -81,6 +83,14 @@ export function judged(
     whats: () => told.map(({ what }) => what),
     verdicts: () =>
       findings.filter(({ verdict }) => verdict !== 'match').map(({ verdict }) => verdict),
+    /** What the judge itself fails at while something is done. */
+    failing(act: () => void): readonly unknown[] {
+      const failures: unknown[] = [];
+      contained = failures;
+      act();
+      contained = null;
+      return failures;
+    },
     /** A user with a socket on each side, open for `agoMs`. */
     join(
       id: string,
@@ -114,6 +124,13 @@ export function judged(
         },
         stream,
       };
+    },
+    /** What comes before the judge is given the next batch is left out. */
+    overload() {
+      const busy = tap.stream({ route: 'busy', id: 'b', format: 'sse', subject: null });
+      busy.legOpened('legacy');
+      const before = tap.bytesLeftOut;
+      while (tap.bytesLeftOut === before) busy.bytes('legacy', Buffer.alloc(100_000, 'y'));
     },
     /** Somebody whom nobody knows says more than is heard. */
     floods() {
