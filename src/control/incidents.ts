@@ -37,7 +37,10 @@ const READ_MS = 1_000;
 const CLAIM_MS = 6_000;
 /** A judge that is further behind is stuck, and begins anew. */
 const MOST_BEHIND_MS = 15_000;
-/** What the judge has told of and no lane had done anything about: a handover may yet. The latest ones, of each and all. */
+/**
+ * What the judge has told of and has not its last word yet: a handover may yet hand it over, or legacy say whose it is.
+ * The latest ones, of each and all.
+ */
 const MOST_TOLD_OF_ONE = 100;
 const MOST_TOLD = 10_000;
 /** Between the judge's copy of an event and the one that waits for a handover. */
@@ -89,6 +92,12 @@ interface Unclaimed {
   timer: NodeJS.Timeout;
 }
 
+interface Told {
+  readonly found: Contamination;
+  /** Of what a lane has prevented. */
+  readonly outcome: Outcome | null;
+}
+
 export class Incidents {
   readonly #options: IncidentsOptions;
   readonly #redactor = new Redactor({
@@ -102,7 +111,7 @@ export class Incidents {
   readonly #unclaimed = new Map<string, Unclaimed[]>();
   #unclaimedCount = 0;
   /** By session and side, who was told of last as the last. */
-  readonly #told = new Map<string, Contamination[]>();
+  readonly #told = new Map<string, Told[]>();
   #toldCount = 0;
   readonly #journal = new HeldJournal<Incident>({
     file: FILE,
@@ -143,20 +152,19 @@ export class Incidents {
 
   /** What the judge found in an event, whichever service sent it. */
   contaminated(found: Contamination): void {
-    const isAtOnce = found.rule === 'routing' || found.rule === 'marker';
-    const prevented = isAtOnce ? this.#take(keyOf(found)) : null;
-    if (found.rule === 'routing' && found.isShown === null && prevented === null)
-      this.#remember(found);
+    const outcome = this.#claim(found);
+    const mayBeHanded = found.rule === 'routing' && found.isShown === null && outcome === null;
+    if (found.inDoubt || mayBeHanded) this.#remember(found, outcome);
     if (found.inDoubt) return;
     // Nobody's fault alone.
-    if (found.onBoth) this.#share(found, prevented !== null);
-    else this.#act(found, prevented?.outcome ?? null);
+    if (found.onBoth) this.#share(found, outcome !== null);
+    else this.#act(found, outcome);
   }
 
   /** What a lane kept from a client; `unseen`: the judge has no copy of it. */
   prevented(event: Prevented, unseen: boolean): void {
-    const told = event.cameAt === undefined ? null : this.#takeTold(event, event.cameAt);
-    if (told !== null) return this.#putRight(told, event.outcome);
+    const told = this.#toldOf(event);
+    if (told !== null) return this.#putRight(told.found, event.outcome);
     if (unseen || this.#unclaimedCount >= MOST_UNCLAIMED) return this.#onlyPrevented(event);
     const key = keyOf(event);
     const look = () => this.#look(key, unclaimed);
@@ -192,6 +200,18 @@ export class Incidents {
     return found;
   }
 
+  /** What a lane did about it; what was in doubt has claimed that already. Null: nothing. */
+  #claim(found: Contamination): Outcome | null {
+    const key = keyOf(found);
+    if (found.wasInDoubt) {
+      const isIt = (told: Contamination) =>
+        told.inDoubt === true && told.at === found.at && told.path === found.path;
+      return this.#takeTold(key, told => told.find(each => isIt(each.found)))?.outcome ?? null;
+    }
+    const isAtOnce = found.rule === 'routing' || found.rule === 'marker';
+    return isAtOnce ? (this.#take(key)?.outcome ?? null) : null;
+  }
+
   /** The first of them: what the judge tells of comes in the order in which it was prevented. */
   #take(key: string): Prevented | null {
     const [first] = this.#unclaimed.get(key) ?? [];
@@ -208,13 +228,13 @@ export class Incidents {
     this.#unclaimedCount -= 1;
   }
 
-  #remember(found: Contamination): void {
+  #remember(found: Contamination, outcome: Outcome | null): void {
     const key = keyOf(found);
     const told = this.#told.get(key) ?? [];
     this.#told.delete(key);
     this.#told.set(key, told);
     this.#toldCount += 1;
-    if (told.push(found) > MOST_TOLD_OF_ONE) {
+    if (told.push({ found, outcome }) > MOST_TOLD_OF_ONE) {
       told.shift();
       this.#toldCount -= 1;
     }
@@ -226,13 +246,21 @@ export class Incidents {
   }
 
   /** The one that came at that time, if it was told of. */
-  #takeTold(event: Prevented, cameAt: number): Contamination | null {
-    const key = keyOf(event);
+  #toldOf(event: Prevented): Told | null {
+    const { cameAt, path } = event;
+    if (cameAt === undefined) return null;
+    const away = ({ found }: Told) => Math.abs(found.at - cameAt);
+    return this.#takeTold(keyOf(event), told => {
+      const near = told.filter(
+        each => each.outcome === null && each.found.path === path && away(each) <= NEAR_MS,
+      );
+      return near.sort((a, b) => away(a) - away(b))[0];
+    });
+  }
+
+  #takeTold(key: string, find: (told: readonly Told[]) => Told | undefined): Told | null {
     const told = this.#told.get(key) ?? [];
-    const away = ({ at }: Contamination) => Math.abs(at - cameAt);
-    const [found] = told
-      .filter(each => each.path === event.path && away(each) <= NEAR_MS)
-      .sort((a, b) => away(a) - away(b));
+    const found = find(told);
     if (found === undefined) return null;
     this.#toldCount -= 1;
     told.splice(told.indexOf(found), 1);
@@ -242,7 +270,7 @@ export class Incidents {
 
   /** Told of as shown to nobody, acted upon and counted; now its client has got it after all, or as good as. */
   #putRight(found: Contamination, outcome: Outcome): void {
-    if (found.inDoubt) return;
+    if (found.inDoubt) return this.#remember(found, outcome);
     if (found.onBoth) return void this.shared.prevented(found.route, found);
     if (this.#isRoom(`${found.side} ${found.route}`)) void this.#record(found, outcome);
     else this.unkept += 1;

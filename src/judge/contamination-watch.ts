@@ -40,18 +40,34 @@ const PLACE_MS = 10 * 60_000;
 /** Names of users by their hash, for those whose data it was. */
 const MOST_NAMES = 20_000;
 
-/** A contamination that may yet turn out to be both services'. */
+/**
+ * What was found in one event, up to what it is told as:
+ *
+ *   found ──► held, for a moment or a window ──► due ──┬─► alone: a leak ◄──────────┐
+ *               │       (not at all, if the other      │                            │ legacy answers otherwise
+ *               │        one will not send any)        └─► in doubt ────────────────┤
+ *               └─► both ◄──────────────────────────────────────────────────────────┘ legacy sends the same
+ *
+ * In doubt is what legacy is known to send as well, or a client has said (`isSpokenFor`), while legacy was not heard on
+ * it, or there was no room to wait for it. It is so no more once legacy has had its say: its own of that event, which
+ * names somebody else or nobody (`differs`), or that it has sent none when the event gets its verdict, though it was
+ * heard (`isLeftInDoubt`). So an event's verdict and what is told of it are one, however soon legacy or its client go
+ * afterwards. Each word claims what a lane did about it, and the second one what the first has claimed: `Incidents`.
+ */
 export interface Held {
   readonly contamination: Contamination;
   /** ms of `now`. */
   readonly dueAt: number;
-  /** See `isSpokenFor`. */
-  readonly isSpokenFor: boolean;
+  /** See `isSpokenFor`; no more once legacy has had its say. */
+  isSpokenFor: boolean;
   /** Asked when it is due: would legacy have been heard, had it sent the same? */
   readonly isLegacyHeard: () => boolean;
+  toldAs: 'nothing' | 'in-doubt' | 'alone' | 'both';
 }
 
-const NOTHING_KNOWN = { isSpokenFor: false, isLegacyHeard: () => true };
+type Known = Pick<Held, 'isSpokenFor' | 'isLegacyHeard'>;
+
+const NOTHING_KNOWN: Known = { isSpokenFor: false, isLegacyHeard: () => true };
 
 /** An event with identifiers that nobody has yet. */
 export interface Later {
@@ -248,27 +264,34 @@ export class ContaminationWatch {
     return this.now() - (names?.get(placeOf(contamination)) ?? -PLACE_MS) < PLACE_MS;
   }
 
-  /** `mayEcho`: it may be what a client has said, which both services repeat in their time. */
-  hold(
-    contamination: Contamination,
-    mayEcho: boolean,
-    known: Pick<Held, 'isSpokenFor' | 'isLegacyHeard'> = NOTHING_KNOWN,
-  ): Held {
+  /**
+   * For a moment; for a window what legacy is known to do as well, or may say that is not heard yet. `mayEcho`: it may
+   * be what a client has said, which both services repeat in their time.
+   */
+  hold(contamination: Contamination, mayEcho: boolean, known: Known = NOTHING_KNOWN): Held {
     const { side, at } = contamination;
     const now = this.now();
-    const isKnown = side === 'candidate' && (mayEcho || this.#isUsual(contamination));
+    const isKnown =
+      side === 'candidate' && (mayEcho || this.#isUsual(contamination) || isInDoubt(known));
     // It has waited for its batch, as the other's does. Of a judge that is behind nobody knows how long.
     const waitedMs = Math.min(FLUSH_MS, this.sentAt - at);
     const [queue, ms] = isKnown
       ? [this.#longer, this.#options.windowMs]
       : [this.#briefly, HOLD_MS - waitedMs];
-    const held = { contamination, dueAt: now + ms, ...known };
+    const held: Held = { contamination, dueAt: now + ms, ...known, toldAs: 'nothing' };
     queue.add(held);
     if (queue.size > MOST_HELD) {
       const [oldest] = queue as Iterable<Held>;
       if (oldest !== undefined) this.#tellEarly(oldest);
     }
     this.#options.onHeld(ms);
+    return held;
+  }
+
+  /** The other service will not send any: it is due at once. */
+  tellAtOnce(contamination: Contamination, known: Known): Held {
+    const held: Held = { contamination, dueAt: this.now(), ...known, toldAs: 'nothing' };
+    this.release(held, false);
     return held;
   }
 
@@ -286,23 +309,46 @@ export class ContaminationWatch {
     if (books !== undefined) books.crowded[because] += 1;
   }
 
-  /** The other service sent the same, or will not any more: `onBoth`. */
+  /** The other service sent the same (`onBoth`), or it is due, or is in doubt no more. */
   release(held: Held, onBoth: boolean): void {
-    const isInDoubt = held.isSpokenFor && !held.isLegacyHeard();
-    this.#release(held, onBoth ? { onBoth } : isInDoubt ? { inDoubt: true } : {});
+    this.#tellAs(held, onBoth ? 'both' : isInDoubt(held) ? 'in-doubt' : 'alone');
   }
 
-  /** Legacy may send the same as well, and it will not be known. */
+  /** There is no room to wait for what legacy may send as well. */
   giveUp(held: Held): void {
-    if (held.isSpokenFor) this.#release(held, { inDoubt: true });
+    this.#tellAs(held, held.isSpokenFor ? 'in-doubt' : 'alone');
   }
 
-  #release(held: Held, as: Partial<Pick<Contamination, 'onBoth' | 'inDoubt'>>): void {
-    const isHeld = this.#briefly.delete(held) || this.#longer.delete(held);
-    const { rule, route } = held.contamination;
+  #tellAs(held: Held, as: Exclude<Held['toldAs'], 'nothing'>): void {
+    const { contamination, toldAs } = held;
+    const { rule, route } = contamination;
+    if (isFinal(held) || toldAs === as) return;
+    this.#briefly.delete(held);
+    this.#longer.delete(held);
+    held.toldAs = as;
     // By what has come since it was found, addresses prove nothing on this route.
     const isMismatch = this.#routes.get(route)?.books.identityMismatch === true;
-    if (isHeld && !(rule === 'routing' && isMismatch)) this.tell({ ...held.contamination, ...as });
+    if (rule === 'routing' && isMismatch) return;
+    this.tell({
+      ...contamination,
+      onBoth: as === 'both',
+      ...(as === 'in-doubt' ? { inDoubt: true } : {}),
+      ...(toldAs === 'in-doubt' ? { wasInDoubt: true } : {}),
+    });
+  }
+
+  /** Legacy's own of that event names somebody else or nobody; `isAll`: and it sends nothing besides. */
+  differs(held: Held, isAll: boolean): void {
+    held.isSpokenFor = false;
+    if (isAll || held.toldAs === 'in-doubt') this.release(held, false);
+  }
+
+  /** Its event gets its verdict, and legacy has sent none: that is its say, if it was heard. */
+  isLeftInDoubt(held: Held): boolean {
+    if (isFinal(held)) return false;
+    if (isInDoubt(held)) return true;
+    this.differs(held, false);
+    return false;
   }
 
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */
@@ -340,8 +386,15 @@ export class ContaminationWatch {
     const { route, side } = held.contamination;
     this.crowded(route, side, 'told-early');
     this.giveUp(held);
-    this.release(held, false);
   }
+}
+
+function isFinal({ toldAs }: Held): boolean {
+  return toldAs === 'alone' || toldAs === 'both';
+}
+
+function isInDoubt({ isSpokenFor, isLegacyHeard }: Known): boolean {
+  return isSpokenFor && !isLegacyHeard();
 }
 
 /** Two users have the same one by chance with odds of one in four thousand million. */

@@ -285,8 +285,11 @@ export class Docket {
     }
     // What both answered alike is no difference between them: an outbox names others. Of one that did not send it
     // again nobody knows.
-    const isInDoubt = watch.isInDoubt(said.candidate ?? '');
-    if (said.legacy !== said.candidate && !isInDoubt) return pair.candidate.status !== 304;
+    if (said.legacy !== said.candidate) {
+      const what = said.candidate ?? '';
+      if (isHeard(sample.legacy, plain.legacy)) watch.differs(what);
+      if (!watch.isLeftInDoubt(what)) return pair.candidate.status !== 304;
+    }
     const eventOf = (side: Side) =>
       this.#answerEvent(sample.route, read(side).value, sample[side].status);
     return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
@@ -377,8 +380,9 @@ export class Docket {
         : {
             isOthers: (candidate, legacy, byIdsAlone) =>
               watch.isOthers(candidate, legacy, candidate.at, byIdsAlone),
-            isInDoubt: ({ side, foreign, at }) =>
-              side === 'candidate' && watch.isInDoubt(foreign ?? '', at),
+            differs: ({ foreign, at }) => watch.differs(foreign ?? '', at),
+            isLeftInDoubt: ({ side, foreign, at }) =>
+              side === 'candidate' && watch.isLeftInDoubt(foreign ?? '', at),
           }),
     });
     this.#streams.set(number, new JudgedStream(facts, pairing, this.#rulesOf(route), watch));

@@ -59,6 +59,8 @@ export class JudgedStream {
   };
   /** Until then the client held both sides back; it does still where that never ends. */
   #heldUntil = Number.NEGATIVE_INFINITY;
+  /** Since then both have been read for a window. */
+  #isCaughtUp = true;
   /** When the piece that is being read came. */
   #time = 0;
 
@@ -124,6 +126,7 @@ export class JudgedStream {
   /** The client holds both sides back, or no more. */
   held(isHeld: boolean, time: number): void {
     this.#heldUntil = isHeld ? Number.POSITIVE_INFINITY : time;
+    this.#isCaughtUp = false;
   }
 
   /**
@@ -131,7 +134,8 @@ export class JudgedStream {
    * other one could not be read has a window from when both are read again.
    */
   sweep(time: number, windowMs: number, due: Readonly<Record<Side, number>>): void {
-    if (time - this.#heldUntil > windowMs) this.pairing.sweep(time, due);
+    this.#isCaughtUp ||= time - this.#heldUntil > windowMs;
+    if (this.#isCaughtUp) this.pairing.sweep(time, due);
   }
 
   /** That side's bytes are left out, until a piece says that they are not. */
@@ -211,14 +215,14 @@ export class JudgedStream {
   }
 
   /**
-   * Not of what it may have sent before its leg was there, or was read again: a moment ahead of the candidate. Once it
-   * is no for a time it stays so.
+   * Not of what it may have sent before its leg was there, or was read again: a moment ahead of the candidate. Nor yet
+   * of what the client holds back: that comes.
    */
   #isLegacyHeard(since: number): boolean {
     const reader = this.#readers.legacy;
     if (reader === null || reader.lost) return false;
     const readSince = Math.max(this.#openSince.legacy, this.#legacyGapUntil);
-    return Math.max(readSince + TOGETHER_MS, this.#heldUntil) < since;
+    return readSince + TOGETHER_MS < since && (this.#isCaughtUp || this.#heldUntil < since);
   }
 
   #unpaired(side: Side, because: UnjudgedReason): void {

@@ -37,15 +37,6 @@ const MOST_NAMED = 4_096;
  */
 export type OtherSays = 'maybe' | 'nothing' | 'the-same' | 'unchanged';
 
-/** A contaminated event of one side. */
-interface Recent {
-  /** Null where it was told at once. */
-  readonly held: Held | null;
-  readonly at: number;
-  /** It may be legacy's as well, and legacy was not heard since. */
-  readonly isInDoubt: () => boolean;
-}
-
 /** Of a stream, or of one request with its answers. */
 export type WatchedFacts = Pick<StreamFacts, 'route' | 'id' | 'subject' | 'primary'>;
 
@@ -57,7 +48,7 @@ export class StreamWatch {
   readonly #user: Hash64;
   readonly #owned: OwnedData;
   /** By what an event is, those of each side that the other has not sent, oldest first. */
-  readonly #recent: Record<Side, Map<string, Recent[]>> = {
+  readonly #recent: Record<Side, Map<string, Held[]>> = {
     legacy: new Map(),
     candidate: new Map(),
   };
@@ -83,10 +74,24 @@ export class StreamWatch {
     this.#isLegacyHeard = isHeard;
   }
 
-  /** May legacy have sent what `arrived` has found in the candidate's (of that time, of many)? It was not heard. */
-  isInDoubt(what: string, atMs?: number): boolean {
+  /**
+   * Legacy has sent its own of that event of the candidate's (at that time) in which `arrived` has found `what`, and
+   * names somebody else or nobody. Without a time: it has answered, and there is nothing else that it may send.
+   */
+  differs(what: string, atMs?: number): void {
+    const isAll = atMs === undefined;
+    const held = this.#of(what, atMs).find(each => each.isSpokenFor || isAll);
+    if (held !== undefined) this.#watch.differs(held, isAll);
+  }
+
+  /** That event of the candidate's has its verdict, and none of legacy's: may that have sent it, and was not heard? */
+  isLeftInDoubt(what: string, atMs?: number): boolean {
+    return this.#of(what, atMs).some(held => this.#watch.isLeftInDoubt(held));
+  }
+
+  #of(what: string, atMs: number | undefined): readonly Held[] {
     const alike = this.#recent.candidate.get(what) ?? [];
-    return alike.some(({ at, isInDoubt }) => (atMs === undefined || at === atMs) && isInDoubt());
+    return alike.filter(({ contamination }) => atMs === undefined || contamination.at === atMs);
   }
 
   /**
@@ -232,43 +237,41 @@ export class StreamWatch {
     if (side === 'legacy') this.#watch.legacyNames(contamination);
     const twin = this.#takeTwin(otherSide(side), what, at);
     if (twin !== null) {
-      if (twin.held !== null) this.#watch.release(twin.held, true);
+      this.#watch.release(twin, true);
       this.#watch.tell({ ...contamination, onBoth: true });
       return;
     }
     const isSpokenFor = this.#watch.isSpokenFor(contamination, isSaid);
-    const isLegacyHeard = () => this.#isLegacyHeard(at);
-    const isInDoubt = () => isSpokenFor && !isLegacyHeard();
-    const known = { isSpokenFor, isLegacyHeard };
-    const held = mayBoth ? this.#watch.hold(contamination, mayEcho, known) : null;
-    if (held === null)
-      this.#watch.tell(isInDoubt() ? { ...contamination, inDoubt: true } : contamination);
-    this.#remember(side, what, { held, at, isInDoubt });
+    const known = { isSpokenFor, isLegacyHeard: () => this.#isLegacyHeard(at) };
+    const held = mayBoth
+      ? this.#watch.hold(contamination, mayEcho, known)
+      : this.#watch.tellAtOnce(contamination, known);
+    this.#remember(side, what, held);
   }
 
   /** The first that the other side sent alike, in the time in which two events are one. */
-  #takeTwin(side: Side, what: string, at: number): Recent | null {
+  #takeTwin(side: Side, what: string, at: number): Held | null {
     const alike = this.#recent[side].get(what) ?? [];
     for (let first = alike.shift(); first !== undefined; first = alike.shift()) {
       this.#recentCount[side] -= 1;
       if (alike.length === 0) this.#recent[side].delete(what);
-      if (at - first.at <= 2 * this.#watch.windowMs) return first;
+      if (at - first.contamination.at <= 2 * this.#watch.windowMs) return first;
     }
     return null;
   }
 
-  #remember(side: Side, what: string, recent: Recent): void {
+  #remember(side: Side, what: string, held: Held): void {
     const all = this.#recent[side];
     const alike = all.get(what);
-    if (alike === undefined) all.set(what, [recent]);
-    else alike.push(recent);
+    if (alike === undefined) all.set(what, [held]);
+    else alike.push(held);
     this.#recentCount[side] += 1;
     if (this.#recentCount[side] <= MOST_RECENT) return;
-    const [oldest] = all as Iterable<[string, Recent[]]>;
+    const [oldest] = all as Iterable<[string, Held[]]>;
     if (oldest === undefined) return;
     this.#watch.crowded(this.#facts.route, side, 'twin-forgotten');
     const forgotten = oldest[1].shift();
-    if (forgotten?.held) this.#watch.giveUp(forgotten.held);
+    if (forgotten?.isSpokenFor) this.#watch.giveUp(forgotten);
     if (oldest[1].length === 0) all.delete(oldest[0]);
     this.#recentCount[side] -= 1;
   }

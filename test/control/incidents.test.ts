@@ -136,6 +136,45 @@ test('what proves nothing by the judge’s word is nobody’s incident, whatever
   expect([acted, [...kept.counts]]).toEqual([[], []]);
 });
 
+// The fault: once in doubt, what a lane had done about it was nobody's.
+test('what is in doubt no more is acted upon then, with what a lane did about it, and claims nobody else’s', async () => {
+  const { kept, acted, sessions } = await incidents();
+  const [session] = sessions;
+  if (session !== undefined) session.side = 'legacy';
+  vi.useFakeTimers();
+  const { at } = found();
+  const event = (n: number, more: Partial<Contamination> = {}) => found({ at: at + n, ...more });
+  // Prevented as it came; as it was handed over; of an answer; and one that no lane has seen.
+  kept.prevented(prevented(), false);
+  kept.contaminated(event(0, { inDoubt: true }));
+  kept.contaminated(event(1_000, { inDoubt: true }));
+  kept.prevented(prevented({ outcome: 'blocked', cameAt: at + 1_000 }), false);
+  kept.prevented(prevented({ session: 'r1' }), false);
+  const answered = { session: 'r1', isShown: true };
+  kept.contaminated(event(2_000, { ...answered, inDoubt: true }));
+  kept.contaminated(event(3_000, { inDoubt: true }));
+  vi.advanceTimersByTime(60_000);
+  expect([acted, [...kept.counts]]).toEqual([[], []]);
+  // Another one that is waited for.
+  kept.prevented(prevented({ outcome: 'blocked' }), false);
+  for (const ms of [0, 1_000, 3_000]) kept.contaminated(event(ms, { wasInDoubt: true }));
+  kept.contaminated(event(2_000, { ...answered, wasInDoubt: true }));
+  expect(acted).toHaveLength(4);
+  const counts = () => [...kept.counts].map(({ outcome, count }) => `${outcome} ${count}`);
+  expect(counts()).toEqual(['sanitized 2', 'blocked 1', 'not-shown 1']);
+  kept.contaminated(event(4_000, { onBoth: true }));
+  vi.advanceTimersByTime(60_000);
+  expect(acted).toHaveLength(4);
+  expect(kept.shared.of('events')).toMatchObject([{ count: 1, prevented: 1 }]);
+  // What is both services' by what legacy says then is shared, and handed over as such.
+  kept.contaminated(event(5_000, { inDoubt: true }));
+  kept.contaminated(event(5_000, { onBoth: true, wasInDoubt: true }));
+  kept.prevented(prevented({ cameAt: at + 5_000 }), false);
+  vi.advanceTimersByTime(60_000);
+  expect(kept.shared.of('events')).toMatchObject([{ count: 2, prevented: 2 }]);
+  expect(acted).toHaveLength(4);
+});
+
 test('what the judge has no copy of is acted upon at once, and what it does not tell of soon after', async () => {
   const { kept, acted } = await incidents();
   vi.useFakeTimers();

@@ -360,12 +360,14 @@ test('where legacy is not heard, what it is known to send too, or a client has s
   expect(alone(said)).toEqual(['routing candidate carl /data/userId']);
 });
 
-const HUSHED: readonly [string, (stream: ReturnType<ReturnType<typeof judged>['join']>) => void][] =
-  [
-    ['goes away', ({ stream }) => stream.legClosed('legacy', 'by-service')],
-    ['goes with its client', ({ stream }) => stream.close()],
-    ['waits for a client that does not read', ({ stream }) => stream.held(true)],
-  ];
+type Joined = ReturnType<ReturnType<typeof judged>['join']>;
+const alone = (whats: readonly string[]) => whats.filter(what => !what.endsWith('on-both'));
+
+const HUSHED: readonly [string, (stream: Joined) => void][] = [
+  ['goes away', ({ stream }) => stream.legClosed('legacy', 'by-service')],
+  ['goes with its client', ({ stream }) => stream.close()],
+  ['waits for a client that does not read', ({ stream }) => stream.held(true)],
+];
 // The fault: one that had come just before was told a window later all the same.
 test.each(HUSHED)('... also where it %s before it can have sent the same', (_how, hush) => {
   const { join, pass, whats, verdicts, watch } = judged();
@@ -438,6 +440,105 @@ test('... and where what legacy sent a moment before was left out', () => {
   expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
 });
 
+// The fault: legacy had sent its own of the event, which named nobody else, and what it might have sent besides was still in
+// doubt once it was not heard any more: the verdict said contaminated, and nobody was told.
+test.each([
+  ['goes away', 0, ({ stream }: Joined) => stream.legClosed('legacy', 'by-service')],
+  ['goes with its client', 0, ({ stream }: Joined) => stream.close()],
+  ['waits for a client that does not read', 1, ({ stream }: Joined) => stream.held(true)],
+  [
+    'is left out',
+    1,
+    ({ say }: Joined, overload: () => void) => {
+      overload();
+      say('legacy', { type: 'note', run_id: 'run9' });
+    },
+  ],
+  ['has only just come', 0, null],
+] as const)(
+  '... but not where it has sent its own of the event, however soon after it %s',
+  (_how, doubtedAtOnce, hush) => {
+    // Before it is known that the two are one, it may be in doubt for so long.
+    for (const [isAtOnce, sinceMs, doubted] of [
+      [false, 60_000, 0],
+      [true, 11 * 60_000, doubtedAtOnce],
+    ] as const) {
+      const { join, pass, skip, overload, whats, findings, watch } = judged();
+      const assigned = { type: 'assigned', step: 1, text: 'hello dear' };
+      join('ann').both({ ...assigned, run_id: 'run1', userId: 'bob' });
+      skip(sinceMs);
+      const eve = join('eve', [], 'websocket', hush === null ? 0 : 2_000);
+      eve.say('legacy', { ...assigned, run_id: 'run2', userId: 'eve' });
+      eve.say('candidate', { ...assigned, run_id: 'run2', userId: 'bob' });
+      if (!isAtOnce) pass(1_500);
+      hush?.(eve, overload);
+      pass(WINDOW_MS);
+      eve.stream.close();
+      pass(WINDOW_MS);
+      expect(alone(whats())).toEqual(['routing candidate eve /userId']);
+      expect(findings.filter(({ verdict }) => verdict === 'contaminated')).toHaveLength(1);
+      expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(doubted);
+    }
+  },
+);
+
+test('... nor of two that name him at one time', () => {
+  const { join, pass, whats, verdicts } = judged();
+  const assigned = { type: 'assigned', run_id: 'run2' };
+  join('ann').both({ ...assigned, run_id: 'run1', userId: 'bob' });
+  const eve = join('eve');
+  for (const [side, userId] of [
+    ['legacy', 'eve'],
+    ['candidate', 'bob'],
+  ] as const) {
+    for (const text of ['hello dear', 'and good bye']) eve.say(side, { ...assigned, userId, text });
+  }
+  eve.stream.close();
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual(Array.from({ length: 2 }, () => 'routing candidate eve /userId'));
+  expect(verdicts()).toEqual(['contaminated', 'contaminated']);
+});
+
+// The fault: what had been told of as in doubt stayed so, whatever legacy said then.
+test('what is in doubt is so until legacy has had its say, whichever way', () => {
+  for (const named of ['eve', 'bob']) {
+    const { join, pass, whats, verdicts, watch } = judged();
+    const assigned = { type: 'assigned', step: 1, text: 'hello dear' };
+    join('ann').both({ ...assigned, run_id: 'run1', userId: 'bob' });
+    const eve = join('eve');
+    eve.say('candidate', { ...assigned, run_id: 'run2', userId: 'bob' });
+    eve.stream.held(true);
+    pass(WINDOW_MS + 1_000);
+    const before = whats().length;
+    const { inDoubt, contaminated } = watch.books().get('events')?.sides.candidate ?? {};
+    expect([inDoubt, contaminated?.routing, verdicts()]).toEqual([1, 0, []]);
+    eve.stream.held(false);
+    eve.say('legacy', { ...assigned, run_id: 'run2', userId: named });
+    pass(2 * WINDOW_MS);
+    const both = ['candidate', 'legacy'].map(side => `routing ${side} eve /userId on-both`);
+    expect(whats().slice(before)).toEqual(
+      named === 'bob' ? both : ['routing candidate eve /userId'],
+    );
+    expect(verdicts()).toEqual(named === 'bob' ? [] : ['contaminated']);
+  }
+});
+
+// The fault: one pause of a client that reads slowly, and what legacy had not sent for a window after it was in doubt.
+test('nor for longer than a window after a client that did not read for a moment', () => {
+  const { join, pass, whats, verdicts, told } = judged();
+  join('ann').both({ type: 'assigned', run_id: 'run1', userId: 'bob' });
+  const eve = join('eve');
+  eve.say('candidate', { type: 'assigned', run_id: 'run2', userId: 'bob' });
+  pass(1_000);
+  eve.stream.held(true);
+  pass(50);
+  eve.stream.held(false);
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual(['routing candidate eve /userId']);
+  expect(told.at(-1)?.ms).toBeLessThan(1_050 + WINDOW_MS + 100);
+  expect(verdicts()).toEqual(['contaminated']);
+});
+
 // A client without a credential that says more than is heard is to hide nobody's leak.
 test('... but by what was not heard of somebody whom nobody knows, nothing is in doubt', () => {
   const { join, floods, whats } = judged();
@@ -451,17 +552,12 @@ test('... but by what was not heard of somebody whom nobody knows, nothing is in
 // In an event whose address proves nothing a thread does, as in any other.
 test('... and what it carries of another’s besides is told', () => {
   const { join, pass, whats } = judged();
-  const [ann, eve] = [join('ann'), join('eve')];
-  ann.both(step('run1', 't1'), { type: 'assigned', run_id: 'run1', userId: 'bob' });
+  join('ann').both(step('run1', 't1'), { type: 'assigned', run_id: 'run1', userId: 'bob' });
   pass(1_000);
+  const eve = join('eve', [], 'websocket', 0);
   eve.say('candidate', step('run2', 't1', { type: 'assigned', userId: 'bob' }));
-  eve.stream.held(true);
-  pass(WINDOW_MS + 1_000);
-  eve.stream.held(false);
   pass(2 * WINDOW_MS);
-  expect(whats().filter(what => !what.endsWith('on-both'))).toEqual([
-    'ledger candidate eve /thread_id',
-  ]);
+  expect(alone(whats())).toEqual(['ledger candidate eve /thread_id']);
 });
 
 test("legacy's own contamination is told, and as legacy's", () => {
@@ -1039,6 +1135,41 @@ test('of an answer that legacy fails to give, an address that it is known to giv
     'routing candidate carl /target_user_id',
   ]);
 });
+
+const MINUTE_MS = 60_000;
+// The fault: of an answer that its client has first, doubt was final before legacy had answered, and its answer, which
+// named nobody else, was not asked: the verdict said contaminated, and nobody was told.
+test.each([
+  ['soon after', 11 * MINUTE_MS, 90, 0],
+  ['after a while', 11 * MINUTE_MS, 200, 0],
+  ['in a place that is usual', MINUTE_MS, 200, 0],
+  ['beyond the window', MINUTE_MS, WINDOW_MS + 1_000, 1],
+] as const)(
+  'legacy’s answer ends what is in doubt of the candidate’s, %s',
+  (_when, sinceMs, lateMs, inDoubt) => {
+    for (const named of ['eve', 'bob']) {
+      const { ask, answered, pass, skip, told, whats, verdicts, watch } = judged();
+      const outbox = (userId: string) => answer({ userId, items: 1 });
+      ask('ann', outbox('bob'), outbox('bob'));
+      pass(1_000);
+      skip(sinceMs);
+      const before = whats().length;
+      answered('eve', 'candidate', outbox('bob'));
+      pass(lateMs);
+      expect(whats()).toHaveLength(before);
+      ask('eve', outbox(named), outbox('bob'));
+      const both = ['candidate', 'legacy'].map(side => `routing ${side} eve /userId on-both`);
+      expect(whats().slice(before)).toEqual(
+        named === 'bob' ? both : ['routing candidate eve /userId'],
+      );
+      expect(told.at(-1)?.ms).toBeLessThan(lateMs + 100);
+      pass(2 * WINDOW_MS);
+      expect(verdicts()).toEqual(named === 'bob' ? [] : ['contaminated']);
+      expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(inDoubt);
+      expect(whats()).toHaveLength(before + (named === 'bob' ? 2 : 1));
+    }
+  },
+);
 
 // A client that has legacy's answer already gets a 304 of it: the candidate's, whose tag is another, was told as a leak
 // of its own, and an outbox that names others took everybody back.

@@ -29,6 +29,7 @@ export function judged(
   const rules = broadcasterRules();
   let now = 1_000_000;
   const told: { what: string; owner: string | null; eventType: string; ms: number }[] = [];
+  const doubts = new Set<string>();
   const findings: Finding[] = [];
   let contained: unknown[] | null = null;
   const batches: Batch[] = [];
@@ -42,6 +43,10 @@ export function judged(
       now: () => now,
     },
     onContamination: ({ inDoubt, ...found }: Contamination) => {
+      const key = `${found.session} ${found.side} ${found.at} ${found.path}`;
+      if (inDoubt) doubts.add(key);
+      // Whoever takes back what he has told says so, and once.
+      else if (found.wasInDoubt) expect(doubts.delete(key)).toBe(true);
       if (inDoubt) return;
       const { rule, side, path, user, onBoth, owner, eventType, at } = found;
       const words = [rule, side, user, path, onBoth ? 'on-both' : ''];

@@ -26,6 +26,8 @@ export interface Contamination {
   readonly onBoth: boolean;
   /** It may be legacy's as well, which was not heard: it proves nothing. */
   readonly inDoubt?: true;
+  /** It was told of as in doubt, and is no more: legacy has had its say since. */
+  readonly wasInDoubt?: true;
   /** To whom it came; whose it is by all that is known, null where nobody is. */
   readonly user: string;
   readonly owner: string | null;

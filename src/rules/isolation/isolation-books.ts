@@ -23,7 +23,7 @@ export interface SideIsolation {
   /**
    * What names another and proves nothing: an identifier that its user may have asked for, in what nobody can read; an
    * address in an answer that nobody was shown, where legacy only said that nothing has changed; one that legacy is
-   * known to send too, or that a client has said, where legacy was not heard or had no time.
+   * known to send too, or that a client has said, where legacy was not heard or had no time, whatever it has said since.
    */
   inDoubt: number;
   readonly crowded: Record<CrowdedBecause, number>;

@@ -62,8 +62,10 @@ export interface PairingOptions extends LedgerOptions {
    * only be like another's.
    */
   readonly isOthers?: (candidate: Pending, legacy: Pending | null, byIdsAlone: boolean) => boolean;
-  /** Asked about a `foreign` event that has no pair: may legacy have sent the same, which was not heard? */
-  readonly isInDoubt?: (event: Pending) => boolean;
+  /** Told of a `foreign` event of the candidate's whose pair is not, or not by the same. */
+  readonly differs?: (candidate: Pending) => void;
+  /** Asked about a `foreign` event that has no pair, and gets its verdict: may legacy have sent the same, unheard? */
+  readonly isLeftInDoubt?: (event: Pending) => boolean;
 }
 
 /** One per session. All times are epoch milliseconds and never go back. */
@@ -295,7 +297,8 @@ export class Pairing {
     }
     // What both name alike says nothing of whose the rest is.
     const isOpen = candidate.foreign === null || candidate.foreign === legacy.foreign;
-    if (hasFindings(comparison) && isOpen && this.#isOthers(candidate, legacy)) {
+    if (!isOpen) this.#options.differs?.(candidate);
+    else if (hasFindings(comparison) && this.#isOthers(candidate, legacy)) {
       candidate.foreign = OWNED;
     }
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
@@ -566,7 +569,7 @@ export class Pairing {
   }
 
   #isForeign(event: Pending): boolean {
-    return event.foreign !== null && this.#options.isInDoubt?.(event) !== true;
+    return event.foreign !== null && this.#options.isLeftInDoubt?.(event) !== true;
   }
 
   #isOthers(candidate: Pending, legacy: Pending): boolean {
