@@ -106,13 +106,18 @@ export class Pipeline implements Member {
    */
   late(limitMs: number, refuse: () => void): void {
     const last = this.#last;
-    let sinceMs = this.#readOnMs;
+    // Where node:http has only just read on, what came by then may be on its way here still.
+    let sinceMs = Math.max(this.#readOnMs, performance.now() - limitMs + LATE_LOOK_MS);
+    let wasPaused = false;
     const look = (): void => {
       const isOver = this.#isHandedOver || this.#isOver || this.#socket.destroyed;
       // Another one: that has come.
       if (isOver || this.#last !== last) return;
       const nowMs = performance.now();
-      if (this.#socket.isPaused()) sinceMs = nowMs;
+      // Where it has just been let go on, its turn to be read is yet to come.
+      const isPaused = this.#socket.isPaused();
+      if (isPaused || wasPaused) sinceMs = nowMs;
+      wasPaused = isPaused;
       if (nowMs - sinceMs >= limitMs) return refuse();
       setTimeout(afterReads, Math.min(limitMs, LATE_LOOK_MS), look).unref();
     };

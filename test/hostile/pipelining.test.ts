@@ -256,7 +256,7 @@ describe.each(LANES)('%s', (_lane, path) => {
       end.socket.pause();
       end.write(get(path, 'Authorization: 1\r\n'));
       const upstream = await asked(service);
-      const long = ok('x'.repeat(16_000_000));
+      const long = ok('x'.repeat(8_000_000));
       upstream.write(long);
       let seen = { waiting: 0, atMs: 0 };
       await until('nobody takes more', () => {
