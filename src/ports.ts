@@ -61,11 +61,17 @@ export type SecondLegEnd =
   | 'ended'
   | 'unwanted';
 
+/**
+ * What a session's second leg did that its primary did not: it ended so, or (`sooner`) its service ended it up to 5 s
+ * before the primary's did, which had said more by then.
+ */
+export type KeptDespite = SecondLegEnd | 'sooner';
+
 /** How many second legs on that side ended so, sessions' and requests' that were shown; or how many sessions had one. */
 export interface SecondLegsEnded {
   readonly route: string;
   readonly side: Side;
-  readonly cause: SecondLegEnd;
+  readonly cause: KeptDespite;
   readonly count: number;
 }
 
@@ -102,9 +108,10 @@ export interface TrafficObserver {
   secondLegEnded(route: string, side: Side, role: SecondLeg['role'], end: SecondLegEnd): void;
   /**
    * A session is over that its primary kept, though a second leg on that side had ended so and its client had not
-   * left: once for each cause. What both services ended within seconds, after as many messages, is no such session.
+   * left: once for each cause. What both services ended within seconds, after as many messages since the second leg
+   * came, is no such session.
    */
-  sessionKept(route: string, side: Side, end: SecondLegEnd): void;
+  sessionKept(route: string, side: Side, despite: KeptDespite): void;
   /** A plain HTTP answer went out; `durationMs` from request to its last byte. */
   requestDone(route: string, side: Side, status: number, durationMs: number): void;
 }

@@ -4,8 +4,8 @@ import { readdir } from 'node:fs/promises';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type {
   JudgeView,
+  KeptDespite,
   LaneCounters,
-  SecondLegEnd,
   SecondLegsEnded,
   TrafficObserver,
   TrafficView,
@@ -135,7 +135,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   });
   const kept = new Counter({
     name: 'cutover_sessions_kept_total',
-    help: 'Sessions that their service kept though the other one refused, failed or ended its leg, by the side of that leg and cause.',
+    help: 'Sessions that their service kept, or (sooner) kept longer, though the other one refused, failed or ended its leg, by the side of that leg and cause.',
     labelNames: ['route', 'side', 'cause'],
     registers,
   });
@@ -222,7 +222,7 @@ async function endsIn(counter: Counter): Promise<readonly SecondLegsEnded[]> {
   return values.map(({ labels, value }) => ({
     route: String(labels.route),
     side: labels.side as Side,
-    cause: labels.cause as SecondLegEnd,
+    cause: labels.cause as KeptDespite,
     count: value,
   }));
 }

@@ -47,7 +47,7 @@ export interface RunFacts {
   readonly obstacles: readonly string[];
   /** Second legs that did not last as long as their session: how many ended why. */
   readonly secondLegs: readonly Omit<SecondLegsEnded, 'side'>[];
-  /** Sessions that legacy let in and kept, each once for each cause for which its second leg did not last. */
+  /** Sessions that legacy let in and kept, or kept longer, each once for each cause for which its second leg did not last. */
   readonly keptSessions: readonly Omit<SecondLegsEnded, 'side'>[];
   /** By route, both sides: every event that was seen has one verdict. */
   readonly books: Readonly<Record<string, Books>>;
@@ -119,8 +119,17 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     if (unjudged > MOST_UNKNOWN * seen) {
       doubts.push(`${unjudged} of ${counted(seen, 'event')} could not be judged: ${because}`);
     }
+    const sooner = keptDespite(facts, 'sooner');
+    if (sooner > 0) {
+      const sessions = counted(sooner, 'session');
+      doubts.push(
+        `the candidate ended ${sessions} up to 5 s before legacy, which had said more by then`,
+      );
+    }
     // What there would have been to see, nobody knows: however few events, it may be all of somebody's.
-    const unshown = facts.keptSessions.filter(({ cause }) => !Object.hasOwn(PARTINGS, cause));
+    const unshown = facts.keptSessions.filter(
+      ({ cause }) => cause !== 'sooner' && !Object.hasOwn(PARTINGS, cause),
+    );
     if (unshown.length > 0) {
       doubts.push(`the candidate was not shown all of every session: ${endsText(unshown)}`);
     }

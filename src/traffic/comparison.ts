@@ -1,6 +1,13 @@
 // What one session is compared with: its second leg, and the ear of the judge in both streams.
 import type { RouteConfig } from '../config/schema.ts';
-import type { EndCause, LaneCounters, SecondLegEnd, StreamTap, TrafficObserver } from '../ports.ts';
+import type {
+  EndCause,
+  KeptDespite,
+  LaneCounters,
+  SecondLegEnd,
+  StreamTap,
+  TrafficObserver,
+} from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import type { LegEnd } from '../rules/pairing/legs.ts';
 import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
@@ -9,7 +16,7 @@ import type { ClientMessage } from './client-messages.ts';
 import { HeldBack } from './held-back.ts';
 import type { Leg, LegRequest } from './leg.ts';
 import type { Lone, ReadingOn } from './reading-on.ts';
-import { SecondLeg, type SecondLegOptions } from './second-leg.ts';
+import { endingOf, SecondLeg, type SecondLegOptions } from './second-leg.ts';
 import type { TailRing } from './tail-ring.ts';
 
 /**
@@ -68,8 +75,8 @@ interface Parting {
   readonly side: Side;
   readonly end: SecondLegEnd;
   readonly atMs: number;
-  /** That it had sent. */
-  readonly messages: number;
+  /** Messages of the primary's, since its birth, with which that has said no more than it had. */
+  readonly saidBoth: number;
 }
 
 /** Not of one who asks, but of the service: it fails, or is asked too often (RFC 9110 15.6, RFC 6585 4). */
@@ -91,6 +98,9 @@ export class Comparison implements Lone {
   /** The second leg has been told something by the client: whoever comes in its place has not. */
   #hasTold = false;
   #ended = false;
+  #primary: FrameTracker | null = null;
+  /** Messages that the primary had begun when the second leg came: what both say is counted from there. */
+  #saidBefore = 0;
   /** The first one of each cause. */
   #partings: Parting[] = [];
 
@@ -128,6 +138,7 @@ export class Comparison implements Lone {
   /** The primary's stream from here on. */
   primaryOpened({ side, tracker, openedAt }: Leg, listener: SecondLegListener): void {
     this.#listener = listener;
+    this.#primary = tracker;
     const agoMs = performance.now() - openedAt;
     // However young: what it has said was not said to both.
     const isUsed = tracker.messages > 0;
@@ -217,12 +228,17 @@ export class Comparison implements Lone {
     const leg = second?.release() ?? null;
     if (second === null || leg === null) return null;
     this.#options.counters(leg.side).secondLegsOpen -= 1;
+    this.#primary = leg.tracker;
     // It is the other service's session from now on.
     this.#partings = [];
     this.#plan = plan;
     this.#second = null;
-    if (old !== null && plan !== null) this.#adopt(old, plan);
-    else {
+    if (old !== null && plan !== null) {
+      // The same moment, seen from the other side; unless one has said more since, as who greets alone.
+      const more = leg.tracker.messages - old.tracker.messages;
+      this.#saidBefore = Math.max(-this.#saidBefore, more);
+      this.#adopt(old, plan);
+    } else {
       // The one that is lost had heard it as well; another one of its service has not.
       if (plan !== null && this.#hasTold) this.#options.tap.saidAlone(plan.side);
       this.#hasTold = false;
@@ -232,15 +248,20 @@ export class Comparison implements Lone {
   }
 
   /**
-   * Which ends of its second legs the session has outlasted that is over since `atMs` for that cause. Where its
-   * service has ended it as well, and had said no more until then, its client has had the same of both.
+   * Which ends of its second legs the session has outlasted that is over since `atMs` for that cause, and on which
+   * side. Where its service has ended it as well, and had said no more until then, its client has had the same of
+   * both. What it said more nobody has compared: it may have been a heartbeat, or the end of a run.
    */
-  partings(cause: EndCause, atMs: number, { tracker }: Leg): readonly Parting[] {
-    const byBoth = (parting: Parting) =>
-      BY_SERVICE.has(cause) &&
-      atMs - parting.atMs < ALIKE_MS &&
-      tracker.messages <= parting.messages;
-    return this.#partings.filter(parting => parting.atMs < atMs && !byBoth(parting));
+  outlasted(cause: EndCause, code: number, atMs: number): ReadonlyMap<KeptDespite, Side> {
+    const outlasted = new Map<KeptDespite, Side>();
+    const said = this.#primary?.messages ?? 0;
+    for (const { side, end, ...parting } of this.#partings) {
+      if (parting.atMs >= atMs) continue;
+      if (!BY_SERVICE.has(cause) || atMs - parting.atMs >= ALIKE_MS) outlasted.set(end, side);
+      else if (said > parting.saidBoth)
+        outlasted.set(end === endingOf(code) ? 'sooner' : end, side);
+    }
+    return outlasted;
   }
 
   /** Called about once a second. */
@@ -285,6 +306,7 @@ export class Comparison implements Lone {
     this.#wantedFrom = Number.POSITIVE_INFINITY;
     const { singleUse, breakers, request, counters } = this.#options;
     const { side, role } = plan;
+    this.#saidBefore = this.#primary?.messages ?? 0;
     const breaker = breakers[side];
     if (singleUse) return this.#tellEnd(side, 'single-use');
     // A standby is the way back, however often it failed.
@@ -296,7 +318,8 @@ export class Comparison implements Lone {
       this.#secondOptions(plan, {
         onOpen: () => {
           openedAt = performance.now();
-          if (withSession && this.leg !== null) this.leg.tailedSince = Number.NEGATIVE_INFINITY;
+          if (!withSession) this.#saidBefore = this.#primary?.messages ?? 0;
+          else if (this.leg !== null) this.leg.tailedSince = Number.NEGATIVE_INFINITY;
           breaker.succeeded();
           counters(side).secondLegsOpen += 1;
           if (plan.role === 'standby') this.#redials = 0;
@@ -375,7 +398,8 @@ export class Comparison implements Lone {
     observer.secondLegEnded(route.name, side, side === 'legacy' ? 'standby' : 'shadow', end);
     if (this.#ended || end === 'ended' || end === 'unwanted') return;
     if (this.#partings.some(parting => parting.end === end)) return;
-    this.#partings.push({ side, end, atMs: performance.now(), messages });
+    const saidBoth = this.#saidBefore + messages;
+    this.#partings.push({ side, end, atMs: performance.now(), saidBoth });
   }
 
   #redialSoon(role: Plan['role']): void {

@@ -215,7 +215,11 @@ export class SecondLeg {
 
 /** What its service meant by the end of it. */
 function endedBy(leg: Leg | null): 'closed' | 'broken-off' {
-  const code = leg?.tracker.closeCode ?? ABNORMAL;
+  return endingOf(leg?.tracker.closeCode ?? ABNORMAL);
+}
+
+/** What a service means that ends a leg with that close code. */
+export function endingOf(code: number): 'closed' | 'broken-off' {
   return endOfLeg(code, 'steady') === 'pass' ? 'closed' : 'broken-off';
 }
 

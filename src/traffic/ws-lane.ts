@@ -364,8 +364,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.sessions.delete(session);
     const { observer } = this.#options;
     observer.sessionClosed(route, leg.side, cause, code);
-    const partings = session.comparison?.partings(cause, causedAt, leg) ?? [];
-    for (const { side, end } of partings) observer.sessionKept(route, side, end);
+    const outlasted = session.comparison?.outlasted(cause, code, causedAt) ?? [];
+    for (const [despite, side] of outlasted) observer.sessionKept(route, side, despite);
     this.#options.logger.info(
       {
         session: facts.id,

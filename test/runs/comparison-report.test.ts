@@ -87,6 +87,17 @@ test('of one that could not be shown to it, nothing can be told', () => {
   });
 });
 
+// The fault: a heartbeat between the candidate's end and legacy's, a second later, was a difference.
+test('of one that both end, legacy with more, nothing can be told', () => {
+  const keptSessions = [{ route: 'events', cause: 'sooner', count: 2 } as const];
+  expect(reported(0, { legacy: 0, candidate: 0 }, { keptSessions })).toMatchObject({
+    ...{ verdict: 'unknown', exitCode: 3 },
+    reasons: [
+      'the candidate ended 2 sessions up to 5 s before legacy, which had said more by then',
+    ],
+  });
+});
+
 test('what both refuse, or end, is no difference, however their connections ended', () => {
   const secondLegs = (['refused', 'closed', 'broken-off', 'failed'] as const).map(cause => ({
     ...{ route: 'events', cause, count: 1 },

@@ -317,6 +317,9 @@ describe('that a service kept a session which the other one did not', () => {
     return front.reports.flatMap(r => (r.kind === 'kept' ? [[r.side, r.what]] : []));
   }
 
+  const shown = (front: TestProxy) =>
+    [...front.traffic.counters()].reduce((sum, { counters }) => sum + counters.secondLegsOpen, 0);
+
   test.each([
     ['closes it', 1008, 'closed'],
     ['fails', 1011, 'broken-off'],
@@ -356,15 +359,103 @@ describe('that a service kept a session which the other one did not', () => {
     expect(await kept(front)).toEqual([]);
   });
 
-  test('is told where legacy ends it as well, but has said more before', async () => {
-    const { legacy, candidate, front } = await both();
+  // The fault: it was told as closed by the candidate and kept by legacy, which had closed it a moment later.
+  test.each([
+    ['as ended sooner', 'closes', 'sooner'],
+    ['as what it is', 'is lost', 'broken-off'],
+  ])(
+    'is told %s where the candidate %s and legacy closes, but has said more before',
+    async (_as, how, told) => {
+      const { legacy, candidate, front } = await both();
+      const { read } = await enter(front);
+      await until('both are in', () => candidate.sockets.length === 1 && read.length === 1);
+      if (how === 'closes') candidate.sockets[0]?.close(1008);
+      else candidate.sockets[0]?.terminate();
+      await secondEnded(front);
+      legacy.sockets[0]?.send('{"type":"heartbeat"}');
+      legacy.sockets[0]?.close(1008);
+      expect(await kept(front)).toEqual([['candidate', told]]);
+    },
+  );
+
+  // The fault: what legacy had said before the second leg came was held against that.
+  test.each([
+    ['as much since as the second leg', [], []],
+    ['more since', ['the end'], [['candidate', 'sooner']]],
+  ])(
+    'of a session that was open before it was shown, legacy has said %s',
+    async (_what, more, told) => {
+      let second: SecondLeg | null = null;
+      const [legacy, candidate] = [await service('legacy'), await rawServer()];
+      const front = await proxy({
+        ...{ legacy: legacy.port, candidate: candidate.port, routes: [ROUTE] },
+        decider: () => ({ decision: { ...decisionFor('legacy'), second }, revision: 'test' }),
+      });
+      open.push(candidate, front);
+      const { read } = await enter(front);
+      legacy.sockets[0]?.send('before');
+      await until('it is served', () => read.length === 2);
+      second = SHADOW;
+      const reconsidered = front.traffic.reconsider();
+      const end = await candidate.next();
+      await end.accept();
+      await reconsidered;
+      await until('the second is in', () => shown(front) === 1);
+      legacy.sockets[0]?.send('to both');
+      await until('the client has it', () => read.length === 3);
+      end.write(wholeFrame(1, Buffer.from('to both')));
+      end.write(controlFrame(8, Buffer.from([0x03, 0xf0])));
+      expect((await secondEnded(front)).what).toBe('closed');
+      for (const text of more) legacy.sockets[0]?.send(text);
+      legacy.sockets[0]?.close(1008);
+      expect(await kept(front)).toEqual(told);
+    },
+  );
+
+  test.each([
+    ['as much as', [], []],
+    ['more than', ['the end'], [['legacy', 'sooner']]],
+  ])('since it was moved, its new primary has said %s the old one', async (_what, more, told) => {
+    let decision: Partial<Decision> = { second: null };
+    const { legacy, candidate, ear, front } = await both({
+      decider: () => ({ decision: { ...decisionFor('legacy'), ...decision }, revision: 'test' }),
+    });
     const { read } = await enter(front);
-    await until('both are in', () => candidate.sockets.length === 1 && read.length === 1);
-    candidate.sockets[0]?.close(1008);
-    await secondEnded(front);
-    legacy.sockets[0]?.send('the end');
+    legacy.sockets[0]?.send('before');
+    await until('it is served', () => read.length === 2);
+    decision = { second: SHADOW };
+    await front.traffic.reconsider();
+    await until('the second is in', () => shown(front) === 1);
+    const stream = await firstStream(ear);
+    await until('it has greeted', () => stream.messages('candidate').length === 1);
+    decision = { primary: 'candidate', second: STANDBY };
+    await front.traffic.reconsider();
+    await until('it is moved', () => front.reports.some(({ kind }) => kind === 'moved'));
     legacy.sockets[0]?.close(1008);
-    expect(await kept(front)).toEqual([['candidate', 'closed']]);
+    expect((await secondEnded(front)).what).toBe('closed');
+    for (const text of more) candidate.sockets[0]?.send(text);
+    candidate.sockets[0]?.close(1008);
+    expect(await kept(front)).toEqual(told);
+  });
+
+  // The fault: as above, where the first one was lost.
+  test('a second leg that was dialled again has had as much as legacy has said since', async () => {
+    const { legacy, candidate, ear, front } = await both({
+      decider: decides({ primary: 'candidate', second: STANDBY }),
+    });
+    const { read } = await enter(front);
+    await until('it stands by', () => legacy.sockets.length === 1);
+    for (const { sockets } of [legacy, candidate])
+      for (const text of ['1', '2', '3']) sockets[0]?.send(text);
+    await until('the client has it', () => read.length === 4);
+    const stream = await firstStream(ear);
+    await until('both have said it', () => stream.messages('legacy').length === 4);
+    legacy.sockets[0]?.terminate();
+    await until('it stands by again', () => shown(front) === 1 && legacy.sockets.length === 2);
+    legacy.sockets[1]?.close(1008);
+    await until('it is told', () => front.reports.some(({ what }) => what === 'closed'));
+    candidate.sockets[0]?.close(1008);
+    expect(await kept(front)).toEqual([]);
   });
 
   // The fault: it was told as one that the candidate had broken off, and to the judge as a farewell of its service.
