@@ -136,7 +136,7 @@ async function introduction(demo: RunningDemo, own: boolean): Promise<string> {
   const tries = own
     ? ''
     : `
-Try, in another terminal:
+Try, in another terminal, in the same folder:
   npx cutover status                       what is going on
   npx cutover stage canary 25%             a quarter of the users move to the candidate
   npx cutover explain --user user_1007 --route events

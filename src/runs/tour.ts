@@ -65,7 +65,11 @@ class Tour {
     const { demo, users } = this.#options;
     const { routes } = await this.#get<{ routes: { stage: { name: string } }[] }>('/stage');
     const stage = routes.find(({ stage: { name } }) => name !== 'off')?.stage.name;
-    if (stage !== undefined) throw new TourOver(`it begins in stage off, and this is ${stage}`);
+    if (stage !== undefined) {
+      const back = `cutover stage off${stage === 'killed' ? ' --unkill' : ''}`;
+      const why = `it begins in stage off, and this is ${stage}`;
+      throw new TourOver(`${why}; ${back}, and start the demo again`);
+    }
 
     const { held } = await this.#get<LatchView>('/latch');
     if (held.length > 0)

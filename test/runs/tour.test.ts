@@ -17,6 +17,16 @@ async function demo(): Promise<RunningDemo> {
   return startDemo({ users: USERS, logger, env: process.env });
 }
 
+async function setStage(running: RunningDemo, name: string): Promise<void> {
+  const token = (await readFile(running.adminTokenFile, 'utf8')).trim();
+  const answer = await fetch(`${await running.proxy.admin}/api/v1/stage`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ stage: name, reason: 'somebody else' }),
+  });
+  expect(answer.status).toBe(200);
+}
+
 test('the tour shows a fault found, a leak stopped and a rollback proven, and nobody misses an event', async () => {
   const running = await demo();
   const told: string[] = [];
@@ -56,24 +66,29 @@ test('a tour that begins under a rollback says so at once', async () => {
   ]);
 }, 60_000);
 
+// The fault: it did not say what to do about it.
+test('a tour that begins in another stage says how to come back to off', async () => {
+  const running = await demo();
+  open.push({ close: () => running.end() });
+  await setStage(running, 'shadow');
+  const told: string[] = [];
+  const say = (line: string) => void told.push(line);
+  const { signal } = new AbortController();
+  await tellTour({ demo: running, users: USERS, readMs: 0, say, signal });
+  expect(told).toEqual([
+    'The tour ends here: it begins in stage off, and this is shadow; cutover stage off, and start the demo again',
+  ]);
+}, 60_000);
+
 // The fault: it hung, with a fault that waited for the first event of a comparison that somebody began later.
 test('a tour whose candidate is shown nothing any more ends, and leaves no fault behind', async () => {
   const running = await demo();
   open.push({ close: () => running.end() });
   const told: string[] = [];
-  const token = (await readFile(running.adminTokenFile, 'utf8')).trim();
-  const stage = async (name: string) => {
-    const answer = await fetch(`${await running.proxy.admin}/api/v1/stage`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ stage: name, reason: 'somebody else' }),
-    });
-    expect(answer.status).toBe(200);
-  };
   let isOff: Promise<void> | null = null;
   const say = (line: string) => {
     told.push(line);
-    if (line.includes('are the same')) isOff = stage('off');
+    if (line.includes('are the same')) isOff = setStage(running, 'off');
   };
   const { signal } = new AbortController();
   // Time to read, in which it is done.
@@ -84,7 +99,7 @@ test('a tour whose candidate is shown nothing any more ends, and leaves no fault
   );
   const events = () => running.proxy.judge.books().get('events')?.legacy;
   const before = events()?.match ?? 0;
-  await stage('shadow');
+  await setStage(running, 'shadow');
   await until('it is compared again', () => (events()?.match ?? 0) > before + 2 * USERS);
   expect(events()?.mismatch).toBe(0);
 }, 60_000);
