@@ -267,7 +267,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
 
   async function takeState(): Promise<StateDir> {
-    const held = await openStateDir(config.stateDir, { warn: message => logger.warn(message) });
+    const warn = (message: string) => logger.warn(message);
+    const held = await openStateDir(config.stateDir, { takeOver, warn });
     if (closing.signal.aborted) await held.release();
     closing.signal.throwIfAborted();
     state = held;

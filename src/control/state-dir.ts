@@ -21,6 +21,8 @@ export interface StateDir {
 export interface StateDirOptions {
   /** Gets sentences that an operator should see. */
   readonly warn?: (message: string) => void;
+  /** The holder is to be ended, and this one asks until it is. */
+  readonly takeOver?: boolean;
 }
 
 /**
@@ -29,10 +31,11 @@ export interface StateDirOptions {
  * can not be written.
  */
 export async function openStateDir(dir: string, options: StateDirOptions = {}): Promise<StateDir> {
-  const { warn = () => undefined } = options;
+  const { warn = () => undefined, takeOver = false } = options;
   await makeFolder(dir);
   const held = takeLock(join(dir, 'lock.sqlite'));
-  if (held === undefined) throw new CutoverError('state-locked', await lockedSentence(dir));
+  if (held === undefined)
+    throw new CutoverError('state-locked', await lockedSentence(dir, takeOver));
   const holder = join(dir, 'holder.json');
   try {
     const self = { pid: process.pid, startedAt: startedAt() };
@@ -77,9 +80,11 @@ function unwritable(dir: string, cause: unknown): CutoverError {
   );
 }
 
-async function lockedSentence(dir: string): Promise<string> {
-  const who = await holderOf(dir);
-  return `${dir} is held by ${who}; stop it first, or give this one another stateDir`;
+async function lockedSentence(dir: string, takeOver: boolean): Promise<string> {
+  const way = takeOver
+    ? 'send it SIGTERM'
+    : 'stop it first, let cutover start --take-over replace it, or give this one another stateDir';
+  return `${dir} is held by ${await holderOf(dir)}; ${way}`;
 }
 
 async function holderOf(dir: string): Promise<string> {

@@ -54,10 +54,13 @@ describe('a state folder', () => {
     await again.release();
   });
 
-  test('is refused while another process holds it, whose id is told', async () => {
+  // The fault: it said to stop the other one first, and nothing of the way that loses nobody.
+  test('is refused while another process holds it, whose id is told, and how to replace it', async () => {
     const { child, line } = await holder(dir);
     expect(line).toBe('held');
     await expect(openStateDir(dir)).rejects.toThrow(`${dir} is held by process ${child.pid}`);
+    await expect(openStateDir(dir)).rejects.toThrow('let cutover start --take-over replace it');
+    await expect(openStateDir(dir, { takeOver: true })).rejects.toThrow(/; send it SIGTERM$/);
     const second = await holder(dir);
     expect(second.line).toMatch(/^state-locked: /);
   });
