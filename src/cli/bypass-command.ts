@@ -48,24 +48,28 @@ async function runBypass(state: string | undefined, options: BypassOptions): Pro
   print(await admin.post<BypassChange>('/bypass', body), json, changeText);
 }
 
-function viewText({ engaged, kept, open, note }: BypassView): string {
-  if (engaged === null) return [`bypass: off; ${note}`, ...openText(open, false)].join('\n');
+function viewText(view: BypassView): string {
+  return viewLines(view, '').join('\n');
+}
+
+/** `already`: said behind on or off. */
+function viewLines({ engaged, kept, open, note }: BypassView, already: string): string[] {
+  if (engaged === null) return [`bypass: off${already}; ${note}`, ...openText(open, false)];
   const lines = [
-    `bypass: ${paint('red', 'on')} since ${engaged.at}: ${plain(engaged.reason)}`,
+    `bypass: ${paint('red', 'on')}${already} since ${engaged.at}: ${plain(engaged.reason)}`,
     `  ${note}`,
     ...openText(open, true),
   ];
   if (!kept) lines.push(unkeptText());
-  return lines.join('\n');
+  return lines;
 }
 
 function changeText(change: BypassChange): string {
   const { engaged, changed, ending } = change;
-  const lines = [viewText(change)];
-  if (!changed) lines[0] = `nothing new: ${lines[0]}`;
+  const lines = viewLines(change, changed ? '' : ' already');
   if (engaged !== null && ending !== null) {
     lines.push(
-      `  being ended over ${duration(ending.overMs / 1_000)}, WebSockets with 1012: ${ending.count}`,
+      `  --close-open: what is open is being ended over ${duration(ending.overMs / 1_000)}, WebSockets with 1012: ${ending.count}`,
     );
   }
   return lines.join('\n');

@@ -29,7 +29,7 @@ export interface BypassView {
 }
 
 export interface BypassChange extends BypassView {
-  /** False: it was so already, and at most the reason is another one. */
+  /** False: it was so already, since the time and for the reason that it says. */
   readonly changed: boolean;
   /** Open ones that are being ended, and over how long; null if nobody asked for that. */
   readonly ending: { readonly count: number; readonly overMs: number } | null;

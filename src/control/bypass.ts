@@ -20,6 +20,8 @@ export class Bypass {
   #engaged: Engaged | null;
   #kept = true;
   #onChange: () => void = () => undefined;
+  /** So many are ending it; it is still on. */
+  #endings = 0;
   /** Ends when everybody before has done with the file. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -50,9 +52,17 @@ export class Bypass {
     this.#onChange = listener;
   }
 
-  /** Engages it, at once; going to legacy needs no disk. Again: another reason, since the same time. */
+  /**
+   * Engages it, at once; going to legacy needs no disk. What is on already keeps its reason and time, unless
+   * somebody is ending it; it is kept on the disk again.
+   */
   async engage(reason: string): Promise<void> {
-    const engaged = { reason, at: this.#engaged?.at ?? this.#now().toISOString() };
+    const before = this.#engaged;
+    // Another object, whoever is ending the one before.
+    const engaged = {
+      reason: before === null || this.#endings > 0 ? reason : before.reason,
+      at: before?.at ?? this.#now().toISOString(),
+    };
     this.#set(engaged);
     const writing = this.#inTurn(async () => {
       try {
@@ -79,7 +89,13 @@ export class Bypass {
       // Whoever engaged it meanwhile has the last word; his file comes next.
       if (this.#engaged === ending) this.#set(null);
     });
-    if ((await inTime(removing, 'late')) !== 'late' || this.#engaged === null) return;
+    this.#endings += 1;
+    const isLate = await inTime(removing, 'late')
+      .then(how => how === 'late')
+      .finally(() => {
+        this.#endings -= 1;
+      });
+    if (!isLate || this.#engaged === null) return;
     // It may be removed yet, and is there again after that.
     void this.engage(this.#engaged.reason);
     throw stays(` (${NO_ANSWER})`);

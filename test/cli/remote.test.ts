@@ -248,12 +248,15 @@ describe('bypass', () => {
     expect(json).toMatchObject({ engaged: { reason: `lost ${ESC}[2J` }, kept: true });
   });
 
-  test('on again ends what is open, if asked to; off ends it', async () => {
+  // The fault: it said that there was nothing new, and ended what was open.
+  test('on again says so, and ends what is open, if asked to; off ends it', async () => {
     op.traffic.open('events', 'candidate', 'a', 'b');
     await op.bypass.engage('lost');
     const again = await run('bypass', 'on', '--reason', 'still', '--close-open');
-    expect(again.stdout).toMatch(/^nothing new: bypass: on since .*: still\n/);
-    expect(again.stdout).toContain('being ended over 20 s, WebSockets with 1012: 2');
+    expect(again.stdout).toMatch(/^bypass: on already since .*: lost\n/);
+    expect(again.stdout).toContain(
+      '--close-open: what is open is being ended over 20 s, WebSockets with 1012: 2',
+    );
     const off = await run('bypass', 'off', '--reason', 'fixed');
     expect(off.stdout).toMatch(/^bypass: off; /);
     await expect(readFile(file())).rejects.toThrow('ENOENT');
