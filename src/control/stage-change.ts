@@ -7,7 +7,14 @@ import type { Decider } from '../ports.ts';
 import { decide, isolationByDefault, SIDES } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
 import { EVERYTHING } from '../rules/latch.ts';
-import { isBack, isForward, type Stage, type StageTarget, stageTarget } from '../rules/stage.ts';
+import {
+  deriveStage,
+  isBack,
+  isForward,
+  type Stage,
+  type StageTarget,
+  stageTarget,
+} from '../rules/stage.ts';
 import { type FlagProvider, openMemoryFlags, type StagePlan } from './flags/provider.ts';
 import { countMoves, type Moves } from './moves.ts';
 import type { ProxyView } from './proxy-view.ts';
@@ -66,6 +73,7 @@ type Wanted =
  */
 export async function changeStage(proxy: ProxyView, request: StageRequest): Promise<RouteChange[]> {
   const wanted = wantedOf(request);
+  refuseMistyped(request.from);
   const { flags } = proxy;
   const plans = routesOf(proxy, request.route).map(route => ({
     route,
@@ -105,6 +113,26 @@ export async function changeStage(proxy: ProxyView, request: StageRequest): Prom
     }
   }
   return changes;
+}
+
+/** What no stage is ever called is a slip of the pen, and nobody else's change. */
+function refuseMistyped(from: string | undefined): void {
+  if (from === undefined) return;
+  const beneath = /^killed \((.*) beneath\)$/.exec(from)?.[1] ?? from;
+  if (beneath === 'mixed' || isStageText(beneath)) return;
+  const message = `from is the stage as cutover stage shows it, such as off, "canary 5%" or "killed (live beneath)", and not ${JSON.stringify(from.slice(0, 60))}`;
+  throw new CutoverError('invalid-argument', message, { field: 'from' });
+}
+
+function isStageText(text: string): boolean {
+  const [, word = '', percent] = /^(\S+)(?: (\S+)%)?$/.exec(text) ?? [];
+  try {
+    const target = stageTarget(word, percent === undefined ? undefined : Number(percent));
+    return stageView(deriveStage(target.serve, target.shadow, false)).text === text;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
 }
 
 /** The last word is that of whoever has seen what he changes. */

@@ -345,6 +345,14 @@ describe('bad input', () => {
     [{}, 'stage'],
     [{ percent: 5, unkill: true }, 'stage'],
     [{ stage: 'live', force: true }, 'force'],
+    // The fault: what no stage is ever called was told as somebody else's change.
+    [{ stage: 'live', from: 'bogus' }, 'from'],
+    [{ stage: 'live', from: 'canary' }, 'from'],
+    [{ stage: 'live', from: 'canary 5' }, 'from'],
+    [{ stage: 'live', from: 'canary 5.0%' }, 'from'],
+    [{ stage: 'live', from: 'Shadow' }, 'from'],
+    [{ stage: 'live', from: 'killed' }, 'from'],
+    [{ stage: 'live', from: 'killed (live)' }, 'from'],
     [{ stage: 'live', dryRun: 'yes' }, 'dryRun'],
     [[], undefined],
   ])('%j is refused, naming the field, and nothing is changed', async (body, field) => {
@@ -355,6 +363,19 @@ describe('bad input', () => {
     expect(error.message.length).toBeGreaterThan(10);
     expect(op.flags.revision).toBe(before);
   });
+
+  test('a from that is no stage is told how it is written', async () => {
+    const { error } = (await post({ stage: 'live', from: 'canary 5' }).expect(422)).body;
+    expect(error.message).toContain('such as off, "canary 5%"');
+  });
+
+  test.each(['off', 'shadow 12.5%', 'canary 5%', 'live', 'mixed', 'killed (canary 0.1% beneath)'])(
+    'a from that is another stage is a conflict: %s',
+    async from => {
+      const { error } = (await post({ stage: 'live', from }).expect(409)).body;
+      expect(error).toMatchObject({ code: 'conflict', field: 'from' });
+    },
+  );
 
   test('an unknown route is refused, naming those that exist', async () => {
     const answers = [
