@@ -91,9 +91,14 @@ function changesText({ routes }: { routes: readonly RouteChange[] }): string {
   return routes.map(changeText).join('\n');
 }
 
+/** `same`: the stage is the one of before. */
+function writtenText({ files, dryRun }: RouteChange, same: boolean): string {
+  if (files.length > 0) return `${dryRun ? 'would write' : 'wrote'} ${files.join(', ')}`;
+  return same ? 'no flag needed a change' : 'its flags were written with those of another route';
+}
+
 function changeText(change: RouteChange): string {
-  const { route, before, after, moves, files, revision, pinned, problems, warnings, dryRun } =
-    change;
+  const { route, before, after, moves, revision, pinned, problems, warnings, dryRun } = change;
   const same = before.text === after.text;
   const what = same ? `${stageText(after)} already` : `${before.text} -> ${stageText(after)}`;
   const open = `${moves.openSessions} open session${moves.openSessions === 1 ? '' : 's'}`;
@@ -101,9 +106,7 @@ function changeText(change: RouteChange): string {
     `${route}: ${what}${dryRun ? ' (dry run: nothing was changed)' : ''}`,
     `  candidate serves ${percentText(moves.shareBefore)} -> ${percentText(moves.shareAfter)} of the users`,
     `  ${open}, of which ${moves.wouldMoveToCandidate} would move to candidate, ${moves.wouldMoveToLegacy} to legacy: ${moves.note}`,
-    files.length > 0
-      ? `  ${dryRun ? 'would write' : 'wrote'} ${files.join(', ')}; flags ${revision}`
-      : `  no flag needed a change; flags ${revision}`,
+    `  ${writtenText(change, same)}; flags ${revision}`,
   ];
   for (const warning of warnings) lines.push(paint('yellow', plain(`  warning: ${warning}`)));
   if (pinned.length > 0) lines.push(`  single users are pinned by ${pinned.join(', ')}`);

@@ -38,6 +38,7 @@ export interface StageRequest {
 
 export interface RouteChange {
   readonly route: string;
+  /** When the command came: flags may be shared with a route that it has changed already. */
   readonly before: StageView;
   readonly after: StageView;
   readonly moves: Moves;
@@ -230,11 +231,11 @@ function planOf(flags: FlagProvider, route: RouteConfig, wanted: Wanted): StageP
 async function carryOut(
   proxy: ProxyView,
   route: RouteConfig,
-  { pinned, problems }: StagePlan,
+  { before, pinned, problems }: StagePlan,
   wanted: Wanted,
 ): Promise<Changed> {
   const { flags } = proxy;
-  const { before, after, files, revision } = await ('kill' in wanted
+  const { after, files, revision } = await ('kill' in wanted
     ? flags.setKill(route, wanted.kill)
     : flags.setStage(route, wanted.target, wanted.options));
   return {

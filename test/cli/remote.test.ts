@@ -58,6 +58,23 @@ describe('stage', () => {
     },
   );
 
+  // The fault: "live already, 100% -> 100%, no flag needed a change" of a route that had just been changed.
+  test('a route whose flags another one shares says so, and where it was before', async () => {
+    const { config } = op.proxy.loaded();
+    const flags = {
+      ...{ serve: 'events.serve', shadow: 'events.shadow' },
+      ...{ kill: 'events.kill', isolation: 'events.isolation' },
+    };
+    op.state.config = { ...config, routes: config.routes.map(route => ({ ...route, flags })) };
+    const { stdout } = await run('stage', 'live');
+    expect(stdout).toMatch(
+      /^api: shadow -> live\n {2}candidate serves 0% -> 100% of the users\n.*\n {2}its flags were written with those of another route; flags /m,
+    );
+    expect((await run('stage', 'live')).stdout).toMatch(
+      /^api: live already\n.*\n.*\n {2}no flag needed a change; /m,
+    );
+  });
+
   test('--dry-run tells whom it would move and changes nothing', async () => {
     const before = op.flags.revision;
     const { code, stdout } = await run('stage', 'live', '--route', 'events', '--dry-run');

@@ -283,6 +283,27 @@ describe('setting the stage', () => {
     ]);
   });
 
+  // The fault: the second route was said to have been in the new stage before.
+  test('routes that share flags all tell the stage from before the command', async () => {
+    const { config } = op.proxy.loaded();
+    const flags = {
+      ...{ serve: 'events.serve', shadow: 'events.shadow' },
+      ...{ kill: 'events.kill', isolation: 'events.isolation' },
+    };
+    op.state.config = { ...config, routes: config.routes.map(route => ({ ...route, flags })) };
+    op.traffic.open('api', 'legacy', 'a', 'b');
+    const changes = await setStage({ stage: 'live' });
+    expect(changes).toMatchObject([
+      { before: { text: 'shadow' }, after: { text: 'live' }, files: ['events.json'] },
+      {
+        ...{ before: { text: 'shadow' }, after: { text: 'live' }, files: [] },
+        moves: { wouldMoveToCandidate: 2, shareBefore: 0, shareAfter: 100 },
+      },
+    ]);
+    const again = await setStage({ stage: 'live' });
+    expect(again.map(({ before }) => before.text)).toEqual(['live', 'live']);
+  });
+
   test('killed throws the kill flag alone; a stage is refused until unkill is asked for', async () => {
     await setStage({ route: 'events', stage: 'canary', percent: 20 });
     op.traffic.open('events', 'candidate', 'a', 'b');
