@@ -45,7 +45,8 @@ const GUESTS = {
   },
   demo: {
     description: 'run both reference services, the proxy and synthetic users',
-    load: async () => (await import('./runs/command.ts')).demoCommand(proofText),
+    load: async (earlyRollbacks: () => number) =>
+      (await import('./runs/command.ts')).demoCommand(proofText, earlyRollbacks),
   },
   broadcaster: {
     description: 'run one of the reference services: legacy or ssot',
@@ -112,7 +113,7 @@ async function createProgram(
   for (const [name, guest] of Object.entries(GUESTS)) {
     const asked = words[0] === name || (words[0] === 'help' && words[1] === name);
     program.addCommand(
-      asked ? await guest.load() : new Command(name).description(guest.description),
+      asked ? await guest.load(earlyRollbacks) : new Command(name).description(guest.description),
     );
   }
   program

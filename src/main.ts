@@ -56,6 +56,8 @@ export interface ProxyOptions {
   readonly markers?: readonly Marker[];
   /** Listen beside a running process, and take state folder and admin port when it lets go. */
   readonly takeOver?: boolean;
+  /** Reads the configuration again, as `reloadConfig` does, which is what happens without it. */
+  readonly readAgain?: (current: Loaded) => Promise<Loaded>;
   /** Told what a signal does as soon as that can be done, which is before anybody is served. */
   readonly onRollbackBySignal?: (rollBack: RunningProxy['rollBackBySignal']) => void;
 }
@@ -90,6 +92,7 @@ export interface RunningProxy {
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { env, logger, markers = [], takeOver = false } = options;
   const { config } = options.loaded;
+  const readAgain = options.readAgain ?? (current => reloadConfig(current, env));
   const startedAt = Date.now();
   const closing = new AbortController();
   let loaded = options.loaded;
@@ -290,11 +293,13 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 
   async function reload(): Promise<ReloadReport> {
     try {
-      const next = await reloadConfig(loaded, env);
+      const next = await readAgain(loaded);
       traffic?.reload(next);
       judge.setRules(rulesByRoute(next));
       evidence.reload(next.config);
-      logger.level = next.config.log.level;
+      // Who runs a proxy in his own process may have another one.
+      const { level } = next.config.log;
+      if (level !== loaded.config.log.level) logger.level = level;
       warnings = await warningsFor(next);
       loaded = next;
       loadedAt = Date.now();

@@ -23,6 +23,7 @@ interface Flags {
   readonly unleash?: boolean;
   readonly fault: readonly FaultSetting[];
   readonly proofText: (proof: Proof) => string;
+  readonly earlyRollbacks: () => number;
   readonly tour: boolean;
 }
 
@@ -35,8 +36,11 @@ interface DemoWords {
   readonly tour: boolean;
 }
 
-/** `proofText` makes a rollback's proof readable. */
-export function demoCommand(proofText: (proof: Proof) => string): Command {
+/** `proofText` makes a rollback's proof readable; `earlyRollbacks` as for `start`. */
+export function demoCommand(
+  proofText: (proof: Proof) => string,
+  earlyRollbacks: () => number,
+): Command {
   return new Command('demo')
     .description('run both reference services, the proxy, and users who come and go through it')
     .option('--users <n>', 'how many synthetic users', wholeNumber, 50)
@@ -73,6 +77,7 @@ Exit code 1 if an event was lost, doubled or out of order, or somebody could not
         unleash,
         fault,
         proofText,
+        earlyRollbacks,
         tour: tour && fault.length === 0 && !json && !unleash && durationMs === undefined,
         ...(durationMs === undefined ? {} : { durationMs }),
       });
@@ -81,6 +86,8 @@ Exit code 1 if an event was lost, doubled or out of order, or somebody could not
 
 async function demo(flags: Flags): Promise<number> {
   const { users, durationMs, json, unleash = false, fault, tour, proofText } = flags;
+  const starting = Promise.withResolvers<RunningDemo>();
+  onSignals(starting.promise, json, flags.earlyRollbacks);
   const own = durationMs !== undefined || !existsSync(DEFAULT_CONFIG);
   // Sessions come and go by the thousand; the demo shows them as a line, and what it plants it tells itself.
   const logger = pino({ level: tour ? 'silent' : 'warn' }, terminalLog());
@@ -92,6 +99,7 @@ async function demo(flags: Flags): Promise<number> {
     logger,
     ...(own ? {} : { config: DEFAULT_CONFIG }),
   });
+  starting.resolve(running);
   const say = (text: string) => void process.stdout.write(text);
   if (!json) say(await introduction(running, own));
   const liveLine = json ? undefined : setInterval(line(running, say), LINE_MS);
@@ -128,6 +136,33 @@ async function demo(flags: Flags): Promise<number> {
   return isFlawless(report) ? 0 : 1;
 }
 
+/**
+ * SIGHUP and SIGUSR2 do what they do to `cutover start`, also while it is only starting. What comes of it is said
+ * in any case: on a terminal that was closed, which sends SIGHUP as well, that ends the process.
+ */
+function onSignals(
+  starting: Promise<RunningDemo>,
+  json: boolean | undefined,
+  earlyRollbacks: () => number,
+): void {
+  const say = (text: string) => void (json ? process.stderr : process.stdout).write(`\n${text}\n`);
+  const onRollback = async (): Promise<void> => {
+    const { proxy } = await starting;
+    await proxy.rollBackBySignal();
+    const { held } = proxy.rollbacks.latch;
+    const scopes = held.map(({ scope }) => (scope === '*' ? 'everything' : scope)).join(', ');
+    say(`SIGUSR2: held on legacy: ${scopes || 'nothing'}; cutover release ends that`);
+  };
+  const onReload = async (): Promise<void> => {
+    const { ok, problems } = await (await starting).proxy.reload();
+    const refused = `refused, the one before stays in force: ${problems.join('; ')}`;
+    say(`SIGHUP: the configuration was ${ok ? 'read again' : refused}`);
+  };
+  process.on('SIGHUP', () => void onReload());
+  process.on('SIGUSR2', () => void onRollback());
+  for (let early = earlyRollbacks(); early > 0; early -= 1) void onRollback();
+}
+
 async function introduction(demo: RunningDemo, own: boolean): Promise<string> {
   const { proxy, services, unleash } = demo;
   const where =
@@ -143,6 +178,7 @@ Try, in another terminal, in the same folder:
   npx cutover stage off                    everybody is back on legacy
   npx cutover rollback --reason "a try"    everybody to legacy at once, as the key r does here
 or ${edit} and watch the line below. Ctrl-C ends it.
+To process ${process.pid}: kill -HUP reads cutover.yaml again, kill -USR2 rolls everything back.
 `;
   const held = proxy.rollbacks.latch.held.map(
     ({ scope, at, reason }) =>

@@ -8,12 +8,13 @@ import type { FaultSetting } from '../broadcast/fault.ts';
 import { type RunningBroadcaster, startBroadcaster } from '../broadcast/server.ts';
 import { mintToken } from '../broadcast/token.ts';
 import { type Loaded, loadConfig } from '../config/load.ts';
+import { reloadConfig } from '../config/reload.ts';
 import { ConfigSchema } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
-import type { Side } from '../rules/decide.ts';
+import { SIDES, type Side } from '../rules/decide.ts';
 import { DeliveryBooks, type DeliveryReport, type Latency } from './delivery-books.ts';
-import { shippedCopy } from './shipped-copy.ts';
+import { type ShippedCopy, shippedCopy } from './shipped-copy.ts';
 import { type Visit, visit } from './synthetic-user.ts';
 import { startUnleashServer, type UnleashServer } from './unleash-server.ts';
 
@@ -82,12 +83,23 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
     const legacy = await startService('legacy');
     const candidate = await startService('candidate');
     const urls = { legacy: legacy.url, candidate: candidate.url };
-    const read = theirs ?? servedAt(urls, await loadOwnCopy());
+    const from = theirs === null ? await copyExample() : { loaded: theirs, env };
+    let read = from.loaded;
     const unleash = options.unleash ? await startUnleashServer() : null;
     if (unleash !== null) opened.push(unleash.close);
     await unleash?.prepare(read.config.routes);
-    const loaded = unleash === null ? read : decidedBy(unleash, read);
-    const proxy = await startProxy({ loaded, env, logger });
+    const inDemo = (file: Loaded): Loaded => {
+      const served = servedAt(urls, file);
+      return unleash === null ? served : decidedBy(unleash, served);
+    };
+    const loaded = inDemo(read);
+    const readAgain = async (): Promise<Loaded> => {
+      const next = await reloadConfig(read, from.env);
+      if (theirs !== null) refuseOtherPorts(portsToServe(next), ports, next.file);
+      read = next;
+      return inDemo(next);
+    };
+    const proxy = await startProxy({ loaded, env, logger, readAgain });
     opened.push(proxy.close);
     const visits = Array.from({ length: users }, (_, i) =>
       comeAndGo(`user_${1001 + i}`, i / users, proxy.listen),
@@ -132,10 +144,10 @@ export async function startDemo(options: DemoOptions): Promise<RunningDemo> {
       return service;
     }
 
-    async function loadOwnCopy(): Promise<Loaded> {
-      const { loaded, remove } = await shippedCopy(env);
-      opened.push(remove);
-      return loaded;
+    async function copyExample(): Promise<ShippedCopy> {
+      const copy = await shippedCopy(env);
+      opened.push(copy.remove);
+      return copy;
     }
   } catch (error) {
     await closeAll();
@@ -215,6 +227,20 @@ function portsToServe({ config, file }: Loaded): Record<Side, number> {
     );
   };
   return { legacy: portOf('legacy'), candidate: portOf('candidate') };
+}
+
+/** Its services are where they were when it started. Throws `CutoverError('conflict')`. */
+function refuseOtherPorts(
+  next: Record<Side, number>,
+  ports: Record<Side, number>,
+  file: string,
+): void {
+  for (const side of SIDES) {
+    if (next[side] === ports[side]) continue;
+    const field = `upstreams.${side}.url`;
+    const message = `${file}: ${field} leads to port ${next[side]} now; the demo's own service stays at ${ports[side]} until it is started again`;
+    throw new CutoverError('conflict', message, { field });
+  }
 }
 
 async function waitUntil(atMs: number, signal: AbortSignal): Promise<void> {

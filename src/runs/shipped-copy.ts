@@ -16,6 +16,8 @@ const NAMES = {
 export interface ShippedCopy {
   readonly folder: string;
   readonly loaded: Loaded;
+  /** It is read with this. */
+  readonly env: NodeJS.ProcessEnv;
   remove(): Promise<void>;
 }
 
@@ -32,8 +34,8 @@ export async function shippedCopy(env: NodeJS.ProcessEnv, stage?: 'shadow'): Pro
       const text = JSON.stringify({ version: 2, features });
       await writeFile(path.join(folder, 'flags/events.json'), text);
     }
-    const ports = { CUTOVER_PORT: '0', CUTOVER_ADMIN_PORT: '0' };
-    return { folder, loaded: await loadConfig(file, { ...env, ...ports }), remove };
+    const filled = { ...env, CUTOVER_PORT: '0', CUTOVER_ADMIN_PORT: '0' };
+    return { folder, loaded: await loadConfig(file, filled), env: filled, remove };
   } catch (error) {
     await remove();
     throw error;

@@ -1,6 +1,7 @@
 // The demo once took nothing but the ports of a configuration for its own services, and sent its users
 // wherever the URLs led: to the operator's real ones.
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -8,7 +9,7 @@ import { promisify } from 'node:util';
 import pino from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type RunningDemo, startDemo } from '../../src/runs/demo.ts';
-import { cutover } from '../support/command.ts';
+import { cutover, startCommand } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { rawServer } from '../support/raw.ts';
 import { hasProgram } from '../support/tools.ts';
@@ -91,6 +92,51 @@ test('its own copy of the example leads to its own services, whatever the exampl
   expect({ any: eventsDelivered > 0, lost }).toEqual({ any: true, lost: 0 });
   expect(theirs.connections).toEqual([]);
 });
+
+// The fault: SIGHUP ended it at once, proxy, services and users, and SIGUSR2 did nothing.
+test('SIGHUP reads the configuration again, and SIGUSR2 rolls back, as with start', async () => {
+  await write({
+    legacy: `http://127.0.0.1:${await freePort()}`,
+    candidate: `http://127.0.0.1:${await freePort()}`,
+  });
+  const demo = startCommand(['demo', '--users', '2', '--no-tour'], { cwd: folder });
+  open.push({ close: () => demo.kill('SIGKILL') });
+  let shown = '';
+  demo.stdout?.on('data', chunk => {
+    shown += chunk;
+  });
+  const ended = once(demo, 'exit');
+  const says = (pattern: RegExp) =>
+    until(`it says ${pattern}`, () => pattern.exec(shown)?.[1], 60_000);
+  await says(/To process (\d+): kill -HUP/);
+  expect(shown).toContain(`To process ${demo.pid}:`);
+  demo.kill('SIGHUP');
+  await says(/(SIGHUP: the configuration was read again)/);
+  const file = path.join(folder, 'cutover.yaml');
+  const before = await readFile(file, 'utf8');
+  await writeFile(file, before.replace(/url: http:\S+/, 'url: http://192.0.2.1'));
+  demo.kill('SIGHUP');
+  await says(/(SIGHUP: the configuration was refused, .*upstreams.legacy.url leads to)/);
+  demo.kill('SIGUSR2');
+  await says(/(SIGUSR2: held on legacy: everything; cutover release ends that)/);
+  shown = '';
+  await says(/(users: legacy [12], candidate 0)/);
+  demo.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+}, 120_000);
+
+test('a demo with its own copy of the example reads that again, and keeps its own services', async () => {
+  const demo = await startDemo({ users: 2, logger: pino({ level: 'silent' }), env: {} });
+  open.push({ close: demo.end });
+  expect(await demo.proxy.reload()).toMatchObject({ ok: true, problems: [] });
+  const { eventsDelivered } = demo.report();
+  await until(
+    'events are delivered',
+    () => demo.report().eventsDelivered > eventsDelivered,
+    20_000,
+  );
+  expect(demo.report().failures).toEqual({ 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 });
+}, 60_000);
 
 test.skipIf(!hasProgram('/usr/bin/script', 'bsdutils'))(
   'on a terminal it rolls back at a key, and by command from another one, and prints each proof; Ctrl-C ends it',
