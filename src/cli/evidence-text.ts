@@ -57,9 +57,16 @@ export function exampleText(finding: KeptFinding): string {
   ].join('\n');
 }
 
-export function summaryText({ rates, threshold, since }: EvidenceSummary): string {
+export function summaryText({ rates, threshold, since, restarts }: EvidenceSummary): string {
   const from = since === null ? 'in all that is kept' : `since ${isoText(since)}`;
-  if (rates.length === 0) return `no run or session has ended ${from}, so nothing is known`;
+  const anew = restarts.map(
+    ({ route, at }) =>
+      `\n${route ?? 'every route'} was counted anew from ${isoText(at)} on (evidence restart), without what was under way; kinds are older, too`,
+  );
+  if (rates.length === 0) {
+    const underWay = '\nwhat is under way is counted once nothing of it has come for a minute';
+    return `no run or session has ended ${from}, so nothing is known${anew.join('')}${underWay}`;
+  }
   const rows = rates.map(rate => [
     rate.route,
     rate.eventType === null ? paint('bold', '(all)') : plain(rate.eventType),
@@ -80,7 +87,7 @@ export function summaryText({ rates, threshold, since }: EvidenceSummary): strin
     `until < ${percent(threshold)}`,
     'kinds',
   ];
-  return `${table(head, rows)}\n\nruns and sessions (a request is one) that ended ${from}`;
+  return `${table(head, rows)}\n\nruns and sessions (a request is one) that ended ${from}${anew.join('')}`;
 }
 
 /** Clean units that are still needed. */

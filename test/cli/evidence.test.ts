@@ -105,7 +105,16 @@ describe('what is kept', () => {
       stdout:
         'events is counted anew from here on; 3 runs and sessions were counted, of which 3 diverged\n',
     });
-    expect((await run('summary')).stdout).not.toContain('events');
+    // The fault: a period was named that had not been counted.
+    const { stdout } = await run('summary', '--since', '2025-01-01T00:00:00Z');
+    expect(stdout).toMatch(
+      /^no run or session has ended since 2025-01-01T00:00:00.000Z, so nothing is known\nevents was counted anew from 20\S+Z on \(evidence restart\), .*\nwhat is under way is counted once nothing of it has come for a minute\n$/,
+    );
+    expect((await run('summary', '--since', '2999-01-01T00:00:00Z')).stdout).not.toContain('anew');
+    await run('restart', '--reason', 'all');
+    expect((await run('summary', '--route', 'events')).stdout).toMatch(
+      /\nevery route was counted anew from 20\S+Z on [^\n]*\nwhat is under way/,
+    );
   });
 
   test('export prints JSON lines, which rejudge takes', async () => {

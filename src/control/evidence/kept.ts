@@ -91,10 +91,18 @@ export function rateOf(rates: readonly RouteConfidence[], name: string): RouteCo
   return whole.find(({ of }) => of === 'run') ?? whole[0] ?? null;
 }
 
+/** Units were counted anew from `at` on (epoch ms); `route` null: of every route. */
+export interface CountingRestart {
+  readonly route: string | null;
+  readonly at: number;
+}
+
 export interface EvidenceSummary {
   readonly threshold: number;
   /** Start of the first hour that is counted (epoch ms); null: everything that is kept. */
   readonly since: number | null;
+  /** The last ones, where they are later than `since`; that of every route first. */
+  readonly restarts: readonly CountingRestart[];
   /** By route, then type, runs before sessions. */
   readonly rates: readonly RouteConfidence[];
 }

@@ -6,6 +6,7 @@ import type { UnitKind } from '../../rules/unit-tracker.ts';
 import type { Verdict } from '../../rules/verdict.ts';
 import type {
   CountedUnits,
+  CountingRestart,
   EvidenceFilter,
   EvidenceSummary,
   FindingPage,
@@ -118,7 +119,8 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
           kinds: kinds.get(JSON.stringify([name, eventType])) ?? {},
         };
       });
-      return { threshold, since: since === null ? null : hour * HOUR_MS, rates };
+      const restarts = restartsOf(database, route, hour * HOUR_MS);
+      return { threshold, since: since === null ? null : hour * HOUR_MS, restarts, rates };
     },
 
     restart({ route }) {
@@ -130,10 +132,33 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
            FROM units WHERE event_type = '' ${ofRoute}`,
         )
         .get(...values);
-      database.prepare(`DELETE FROM units WHERE true ${ofRoute}`).run(...values);
+      database.exec('BEGIN IMMEDIATE');
+      try {
+        database.prepare(`DELETE FROM units WHERE true ${ofRoute}`).run(...values);
+        database.prepare(`DELETE FROM restarts WHERE true ${ofRoute}`).run(...values);
+        database.prepare('INSERT INTO restarts VALUES (?, ?)').run(route ?? '', Date.now());
+        database.exec('COMMIT');
+      } catch (error) {
+        if (database.isTransaction) database.exec('ROLLBACK');
+        throw error;
+      }
       return counted as unknown as CountedUnits;
     },
   };
+}
+
+/** Those after `after` (epoch ms). */
+function restartsOf(
+  database: DatabaseSync,
+  route: string | undefined,
+  after: number,
+): readonly CountingRestart[] {
+  return database
+    .prepare(
+      `SELECT nullif(route, '') AS route, at FROM restarts
+       WHERE at > ? ${route === undefined ? '' : "AND route IN ('', ?)"} ORDER BY restarts.route`,
+    )
+    .all(after, ...(route === undefined ? [] : [route])) as unknown as CountingRestart[];
 }
 
 /** How many groups there are of each verdict, by route and type, and by route alone. */

@@ -60,6 +60,13 @@ const STEPS: readonly string[] = [
   INSERT INTO units SELECT route, event_type, 'session', hour, units, diverged FROM mixed_units;
   DROP TABLE mixed_units;
   `,
+  `
+  -- When units were last counted anew (epoch ms); the empty route stands for every route.
+  CREATE TABLE IF NOT EXISTS restarts (
+    route TEXT NOT NULL PRIMARY KEY,
+    at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];
 
 /** The file was made by a later version of this program. */
