@@ -435,6 +435,8 @@ export class Handovers {
 
   /** It has no leg any more, and is told so in its turn. */
   #leave(session: Session): void {
+    // A rollback that could not bring it to legacy may be over.
+    const isUrgent = session.rollbacks.length > 0 || this.#moves.get(session)?.urgent === true;
     this.forget(session);
     // Its service's doing, whoever tells the client.
     const { closeCode } = session.leg.tracker;
@@ -447,8 +449,6 @@ export class Handovers {
     session.client.pause();
     session.leg.midMessage = session.up === session.leg && !session.toUpstream.atMessageBoundary;
     session.leg.leave();
-    // A rollback that could not bring it to legacy may be over.
-    const isUrgent = session.rollbacks.length > 0 || this.#moves.get(session)?.urgent === true;
     this.#options.departures.add(session, { isUrgent });
   }
 

@@ -784,6 +784,24 @@ describe('while legacy does not answer one of a route, and the rollback of that 
     expect(progress.sessions.affected).toBe(2);
   });
 
+  // The fault: once the rollback that was in vain was over, its sessions were told behind all planned ones.
+  test('whose candidate dies when legacy could not be had is told before whoever moves as planned', async () => {
+    const { front, candidate, clients, decisions, answers } = await halfSilent({
+      routes: [ROUTE, { ...ROUTE, name: 'other', path: '/other', onSwitch: 'reconnect' }],
+      limits: { movesPerS: 20 },
+    });
+    answers.dropped = Number.POSITIVE_INFINITY;
+    const others = await Promise.all(Array.from({ length: 60 }, () => enter(front.port, '/other')));
+    decisions.events = decisionFor('legacy');
+    await over(front.traffic.rollBack(ROUTES));
+    decisions.other = decisionFor('legacy');
+    await front.traffic.reconsider();
+    candidate.sockets[0]?.terminate();
+    await until('it is told', () => clients[0]?.code === 1012, 20_000);
+    // All of them take three seconds.
+    expect(others.filter(({ code }) => code !== null).length).toBeLessThan(40);
+  });
+
   // The fault: what had changed for it besides was looked at when the rollback was over.
   test('who is let in, and has no part in it, is looked at all the same', async () => {
     const { front, candidate, decisions, answers, waiting, legs } = await halfSilent();
