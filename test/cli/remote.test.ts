@@ -387,7 +387,8 @@ describe('finding the proxy', () => {
 
   test('no proxy there: 2, and what to do', async () => {
     await admin.close();
-    const ran = await run('status');
+    // The port that it had may be another test's by now; none gets one of the system's own.
+    const ran = await run('status', '--admin', 'http://127.0.0.1:2');
     expect(ran).toMatchObject({ code: 2, stdout: '' });
     expect(ran.stderr).toMatch(
       /^no proxy answers at http:.* \(connection refused\); is it running\?/,
