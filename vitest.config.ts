@@ -15,6 +15,6 @@ export default defineConfig({
     hookTimeout: 60_000,
     pool: 'forks',
     // Most of them wait for windows, retries, kernels. Vitest would leave one processor free, of two.
-    maxWorkers: Math.max(availableParallelism(), 2),
+    maxWorkers: availableParallelism() + 1,
   },
 });
