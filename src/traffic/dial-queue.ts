@@ -92,8 +92,9 @@ export class DialQueue {
     for (const need of NEEDS) {
       const queue = this.#queues[need];
       while (queue.waiting.size > 0) {
-        // Whoever came meanwhile is put in order when these are through: a sort for each would take the loop's time.
-        if (queue.order.length === 0) {
+        // Thousands come in slices. Whoever came meanwhile is put in order once they are as many as those that are: a
+        // sort for each would take the loop's time.
+        if (2 * queue.order.length <= queue.waiting.size) {
           queue.order = [...queue.waiting].sort((a, b) => a.activeAt - b.activeAt);
         }
         const session = queue.order.pop() as Session;

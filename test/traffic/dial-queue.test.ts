@@ -73,3 +73,20 @@ test('a rollback is not kept waiting by planned moves that are in order already'
   expect(order[3]).toBe(planned[98]);
   queue.close();
 });
+
+// The fault: a rollback adds its sessions in slices, and all of the first one went before whoever came later.
+test('who is added while others are in order goes before them if it was active later', async () => {
+  const order: Session[] = [];
+  const queue = new DialQueue(
+    () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
+    one => order.push(one) > 0,
+  );
+  const slices = [0, 1].map(slice => Array.from({ length: 10 }, (_, n) => session(10 * slice + n)));
+  for (const one of slices[0] ?? []) queue.add(one, 'rollback');
+  await until('the first is dialled', () => order.length === 1);
+  for (const one of slices[1] ?? []) queue.add(one, 'rollback');
+  queue.done(order[0] as Session);
+  await until('the next is dialled', () => order.length === 2);
+  expect(order[1]).toBe(slices[1]?.at(-1));
+  queue.close();
+});

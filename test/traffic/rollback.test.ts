@@ -193,7 +193,8 @@ test('without second legs they are dialled at the pace that is set, whoever was 
   expect(progress.sessions).toEqual({ ...NONE, affected: 20, redialled: 20 });
   // The first goes at once, and 19 more at 50 ms each; whoever is not scheduled for a time is only later.
   expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(900);
-  expect(legacy.dialled.find(({ nth }) => nth === 0)?.url).toBe('/ws?n=7');
+  // The slice of a millisecond in which moving begins may not have come to it; the next look finds it.
+  expect(legacy.dialled.find(({ url }) => url === '/ws?n=7')?.nth).toBeLessThan(2);
   legacy.say(event(2));
   await until('legacy serves all', () => clients.every(({ read }) => read.at(-1) === event(2)));
   expect(clients.map(({ code }) => code)).toEqual(clients.map(() => null));
