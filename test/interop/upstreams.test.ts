@@ -6,6 +6,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, onTestFinished, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
+import { freePort } from '../support/free-port.ts';
 import { proxy } from '../support/proxy.ts';
 import { hasProgram, hasPythonModule, PYTHON } from '../support/tools.ts';
 import { until } from '../support/until.ts';
@@ -79,14 +80,6 @@ test.skipIf(!hasProgram(LWS, 'libwebsockets-test-server'))(
     }
   },
 );
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise(resolve => server.close(resolve));
-  return port;
-}
 
 function accepts(port: number): Promise<boolean> {
   return new Promise(resolve => {

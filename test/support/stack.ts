@@ -17,6 +17,7 @@ import type { FeatureLike } from '../../src/rules/flag-shape.ts';
 import type { Marker } from '../../src/rules/isolation/marker.ts';
 import { stageTarget } from '../../src/rules/stage.ts';
 import { visit } from '../../src/runs/synthetic-user.ts';
+import { freePort } from './free-port.ts';
 
 export const SECRET = 'a secret of the tests, long enough for HS256';
 
@@ -89,10 +90,14 @@ ${config}`,
 }
 
 export async function stack(options: StackOptions = {}): Promise<Stack> {
+  // At ports that stay theirs where a test has them down for a while.
   const services = {
-    legacy: await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET } }),
+    legacy: await startBroadcaster({
+      ...{ kind: 'legacy', keys: { secret: SECRET }, port: await freePort() },
+    }),
     candidate: await startBroadcaster({
-      ...{ kind: 'ssot', keys: { secret: SECRET }, faults: options.faults ?? [] },
+      ...{ kind: 'ssot', keys: { secret: SECRET }, port: await freePort() },
+      faults: options.faults ?? [],
     }),
   };
   const where = await place(

@@ -2,8 +2,8 @@
 // not be brought to.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
+import { freePort } from './free-port.ts';
 
 export type Script = (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -37,9 +37,9 @@ export async function unleashStub(): Promise<UnleashStub> {
     response.on('error', () => undefined);
     script(request, response);
   });
-  server.listen(0, '127.0.0.1');
+  const port = await freePort();
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
     requests,

@@ -7,6 +7,7 @@ import type { Decision, IsolationMode, SecondLeg, Side } from '../../src/rules/d
 import { wasHeard } from '../../src/rules/isolation/turns.ts';
 import { wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
+import { freePort } from '../support/free-port.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import { until } from '../support/until.ts';
 
@@ -25,8 +26,9 @@ const event = (seq: number, run = 'r1') =>
   JSON.stringify({ type: 'step', run_id: run, seq, text: `number ${seq}` });
 
 async function service(protocol: string | false = false) {
+  const port = await freePort();
   const server = new WebSocketServer({
-    ...{ port: 0, host: '127.0.0.1', handleProtocols: () => protocol },
+    ...{ port, host: '127.0.0.1', handleProtocols: () => protocol },
   });
   const heard: string[] = [];
   const sockets: WebSocket[] = [];
@@ -46,7 +48,6 @@ async function service(protocol: string | false = false) {
       server.close();
     },
   });
-  const port = (server.address() as { port: number }).port;
   return {
     ...{ port, heard, sockets, closes, marks },
     say: (text: string) => {

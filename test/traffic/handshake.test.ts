@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { controlFrame } from '../../src/wire/frames.ts';
 import { acceptFor } from '../../src/wire/handshake.ts';
+import { freePort } from '../support/free-port.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import { KEY, type RawServer, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
@@ -353,9 +354,7 @@ describe('hostile 49: a service that', () => {
   };
 
   test('refuses the connection is a 502', async () => {
-    const service = await rawServer();
-    service.close();
-    await failsWith(service.port, 'upstream-unreachable', 502);
+    await failsWith(await freePort(), 'upstream-unreachable', 502);
   });
 
   test('has no address is a 502', async () => {

@@ -8,6 +8,7 @@ import type { RollbackProgress } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { closeFrame, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
+import { freePort } from '../support/free-port.ts';
 import {
   decisionFor,
   loadedConfig,
@@ -41,7 +42,9 @@ interface Service {
   close(): void;
 }
 
-async function service(port = 0): Promise<Service> {
+async function service(at?: number): Promise<Service> {
+  // One that nobody else is given while it is down.
+  const port = at ?? (await freePort());
   const front = http.createServer((_, response) => response.writeHead(426).end());
   const server = new WebSocketServer({ server: front });
   const sockets: WebSocket[] = [];
@@ -63,7 +66,7 @@ async function service(port = 0): Promise<Service> {
   open.push({ close });
   return {
     ...{ sockets, dialled, close },
-    port: (front.address() as net.AddressInfo).port,
+    port,
     say: text => {
       for (const socket of server.clients) socket.send(text);
     },
@@ -490,11 +493,10 @@ describe('49, 53: where legacy can not be had', () => {
     ['it refuses', refusing],
     ['it does not answer', silent],
   ])('because %s, sessions stay with the candidate, and are counted', async (_why, build) => {
-    const server = (build ?? silent)();
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-    const { port } = server.address() as net.AddressInfo;
-    if (build === null) await new Promise(resolve => server.close(resolve));
-    else open.push({ close: () => server.close() });
+    const port = await freePort();
+    const server = build?.();
+    await new Promise<void>(resolve => server?.listen(port, '127.0.0.1', resolve) ?? resolve());
+    open.push({ close: () => server?.close() });
     const { candidate, clients, rollBack } = await line({
       ...{ clients: 3, second: false, legacyPort: port },
       upstream: { handshakeTimeoutMs: 300 },
@@ -508,9 +510,7 @@ describe('49, 53: where legacy can not be had', () => {
   });
 
   test('they go there as soon as it is back', async () => {
-    const probe = await service();
-    const { port } = probe;
-    probe.close();
+    const port = await freePort();
     const { clients, rollBack, front } = await line({
       clients: 2,
       second: false,
@@ -616,10 +616,8 @@ describe('49, 53: where legacy can not be had', () => {
   );
 
   test('and the candidate dies while legacy is dialled, their clients are told to come again', async () => {
-    const probe = await service();
-    probe.close();
     const { candidate, clients, rollBack } = await line({
-      ...{ clients: 2, second: false, legacyPort: probe.port },
+      ...{ clients: 2, second: false, legacyPort: await freePort() },
     });
     await over(rollBack());
     candidate.close();

@@ -12,6 +12,7 @@ import { MessageReader } from '../../src/wire/message-reader.ts';
 import { ControlFrames } from '../support/control-frames.ts';
 import { Ear, type HeardStream } from '../support/ear.ts';
 import { clientFrame } from '../support/frame.ts';
+import { freePort } from '../support/free-port.ts';
 import {
   decisionFor,
   loadedConfig,
@@ -40,7 +41,8 @@ const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all
 
 /** A service that notes what it is told, and answers with its name. */
 async function service(name: string) {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+  const port = await freePort();
+  const server = new WebSocketServer({ port, host: '127.0.0.1' });
   const heard: string[] = [];
   const headers: NodeJS.Dict<string | string[]>[] = [];
   const sockets: WebSocket[] = [];
@@ -59,7 +61,7 @@ async function service(name: string) {
     server.close();
   };
   open.push({ close });
-  return { port: (server.address() as { port: number }).port, heard, headers, sockets, close };
+  return { port, heard, headers, sockets, close };
 }
 
 /** A client that is in, with what it reads. */

@@ -1,7 +1,7 @@
 import http from 'node:http';
-import type net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Ear } from '../support/ear.ts';
+import { freePort } from '../support/free-port.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import { rawClient, rawServer } from '../support/raw.ts';
 import { until } from '../support/until.ts';
@@ -35,13 +35,14 @@ async function service(answer: (got: Got, response: http.ServerResponse) => void
       answer(entry, response);
     });
   });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const port = await freePort();
+  await new Promise<void>(resolve => server.listen(port, '127.0.0.1', resolve));
   const close = () => {
     server.closeAllConnections();
     server.close();
   };
   open.push({ close });
-  return { got, port: (server.address() as net.AddressInfo).port, close };
+  return { got, port, close };
 }
 
 const ok = (_got: Got, response: http.ServerResponse) => response.end('taken');
