@@ -169,11 +169,12 @@ export function putClose(session: Session, frame: Buffer): void {
   }
   // A service that closed already has the last word.
   if (!session.lastWord) session.client.write(frame);
-  // Otherwise its service ends it, when it has the client's answer. Here that has none, or has come already.
-  if (!isOurs) session.client.end();
+  const { client, toUpstream } = session;
+  // Otherwise the client's answer does (RFC 6455 7.1.1). Here that has none, or has come already.
+  if (!isOurs || toUpstream.closeCode !== null || client.readableEnded) client.end();
   // What the service still sends is read and thrown away, so that its own close is seen.
   session.leg.socket.resume();
-  session.client.resume();
+  client.resume();
 }
 
 export function noteClose(session: Session, cause: EndCause, code: number): void {
@@ -234,6 +235,7 @@ function clientOnData(this: SessionSocket, chunk: Buffer): void {
     // Begun with another primary, it ends there: whoever speaks now is told as well, and answers.
     if (up !== leg && session.cause === null) session.sayGoodbye(toUpstream.closeCode);
     noteClose(session, 'closed-by-client', toUpstream.closeCode);
+    endAnswered(session);
   }
   const whole = taken === chunk.length;
   const bytes = whole ? chunk : chunk.subarray(0, taken);
@@ -297,6 +299,12 @@ function clientOnEnd(this: SessionSocket): void {
     session.handle({ kind: 'switch', to: session.leg.side, atBoundary: true });
   noteClose(session, 'client-lost', ABNORMAL);
   session.leg.socket.end();
+  endAnswered(session);
+}
+
+/** A close of ours is answered: its client must not wait for a service that hangs before it can come again. */
+function endAnswered({ cut, client }: Session): void {
+  if (cut) client.end();
 }
 
 function clientOnError(this: SessionSocket): void {

@@ -362,6 +362,44 @@ describe('a drain', () => {
     await until('the close comes', () => client.received.equals(expected));
   });
 
+  // The fault: only the service ended the connection, and nobody comes again before his old one is over.
+  describe('whose service neither speaks nor ends', () => {
+    const mask = Buffer.from('mask');
+    const close = closeFrame(1012, 'service restart');
+
+    test.each([
+      ['answers', closeFrame(1012, '', mask)],
+      ['ends its side', Buffer.alloc(0)],
+    ])('ends the connection once its client %s', async (_what, answer) => {
+      const { client, upstream, front } = await session({ limits: { closeMs: 60_000 } });
+      void front.traffic.drain(20);
+      await until('the close comes', () => client.received.equals(close));
+      if (answer.length > 0) client.write(answer);
+      else client.socket.end();
+      await until('the client sees the end', () => client.ended);
+      expect(client.received).toEqual(close);
+      client.socket.end();
+      await until('the service hears of it', () => upstream.ended);
+      expect(upstream.received).toEqual(answer);
+    });
+
+    test.each([
+      ['said goodbye', closeFrame(1000, '', mask)],
+      ['ended its side', Buffer.alloc(0)],
+    ])('ends the connection with the close if its client has %s before', async (_what, bye) => {
+      const limits = { closeMs: 60_000, boundaryMs: 1_000 };
+      const { client, upstream, front } = await session({ limits });
+      const fragment = Buffer.from([0x01, 3, 0x61, 0x62, 0x63]);
+      upstream.write(fragment);
+      await until('the fragment is there', () => client.received.equals(fragment));
+      void front.traffic.drain(20);
+      await until('the close waits', () => front.traffic.draining);
+      client.socket.end(bye);
+      await until('the client sees the end', () => client.ended);
+      expect(client.received).toEqual(Buffer.concat([fragment, close]));
+    });
+  });
+
   test('cuts the connection when a frame does not end in time', async () => {
     const { client, upstream, front } = await session({ limits: { boundaryMs: 50 } });
     const half = controlFrame(1, Buffer.from('half of it')).subarray(0, 6);
