@@ -41,9 +41,10 @@ test.each([
 test('it is closed after limits.keepAliveMs, and another value holds from the next answer on', async () => {
   const { service, front, client } = await withService({ limits: { keepAliveMs: 1_000 } });
   client.write(get('/api/x'));
-  (await asked(service)).write(answer());
-  await client.has('\r\n\r\nok');
+  const upstream = await asked(service);
   const startedAt = performance.now();
+  upstream.write(answer());
+  await client.has('\r\n\r\nok');
   await until('it is closed', () => isLetGo(client));
   expect(performance.now() - startedAt).toBeGreaterThan(900);
   expect(kept(client)).toEqual(['keep-alive: timeout=1']);
