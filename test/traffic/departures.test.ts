@@ -18,9 +18,11 @@ test('what a busy turn has held up is made up for, and time in which nobody wait
   });
   // It has been there for a while: no more than one is told at once all the same.
   await until('time has gone by', () => performance.now() > 600);
+  const addedAt = performance.now();
   for (const session of sessions(400)) departures.add(session);
   await until('the first is told', () => told > 0);
-  expect(told).toBeLessThan(20);
+  // No more than what a turn that came late has held up; two of them lie 2.5 ms apart, or more.
+  expect(told).toBeLessThan(10 + (performance.now() - addedAt) / 2.5);
   const before = told;
   const busyUntil = performance.now() + 500;
   while (performance.now() < busyUntil);
