@@ -273,15 +273,16 @@ test('many are ended one after another', async () => {
     clients.push(more);
   }
   const startedAt = performance.now();
-  front.traffic.endOpen(1_000);
+  front.traffic.endOpen(2_000);
   const told = await Promise.all(
     clients.map(async each => {
       await each.has('0\r\n\r\n');
       return performance.now() - startedAt;
     }),
   );
-  expect(Math.max(...told)).toBeGreaterThan(700);
-  expect(Math.min(...told)).toBeLessThan(500);
+  expect(Math.max(...told)).toBeGreaterThan(1_600);
+  // However late the first one is, the last one does not come with it.
+  expect(Math.max(...told) - Math.min(...told)).toBeGreaterThan(300);
   const retries = clients.map(({ text }) => /retry: (\d+)/.exec(text)?.[1]);
   expect(new Set(retries).size).toBeGreaterThan(5);
 });

@@ -429,12 +429,13 @@ describe('a drain', () => {
     const closedAt: number[] = [];
     for (const client of clients)
       client.socket.once('data', () => closedAt.push(performance.now() - startedAt));
-    void front.traffic.drain(1_000);
+    void front.traffic.drain(2_000);
     late.write(upgradeRequest());
     await (await service.next()).accept();
     await until('all are told', () => closedAt.length === 20);
-    expect(closedAt[19]).toBeGreaterThan(500);
-    expect(closedAt[4]).toBeLessThan(800);
+    expect(closedAt[19]).toBeGreaterThan(1_500);
+    // However late the first ones are by then, the last one does not come with them.
+    expect((closedAt[19] ?? 0) - (closedAt[4] ?? 0)).toBeGreaterThan(300);
     await late.has(closeFrame(1012, 'service restart').toString('latin1'));
   });
 });
