@@ -536,7 +536,7 @@ describe('a shutdown', () => {
   });
 
   test('lets the message under way come to its end first, and nothing after it', async () => {
-    const at = await place(unrouted);
+    const at = await place(unrouted, { limits: { boundaryMs: 20_000 } });
     const upstream = await webSocket(at, '/elsewhere');
     const [whole, after] = [frame('the message under way'), frame('too late')];
     upstream.write(whole.subarray(0, 7));

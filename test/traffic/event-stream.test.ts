@@ -90,7 +90,7 @@ describe.each([
   );
 
   test('behind the event under way, and what comes after it is not sent', async () => {
-    const { front, client, upstream } = await withStream();
+    const { front, client, upstream } = await withStream('', { boundaryMs: 20_000 });
     upstream.write('data: half');
     await client.has('data: half');
     end(front);
@@ -160,6 +160,7 @@ describe.each(['primary', 'both'] as const)('an answer to a write that goes to %
     const service = closing(await rawServer());
     const at = await withService({
       ...{ legacy: second.port, candidate: service.port },
+      limits: { boundaryMs: 20_000 },
       routes: [{ name: 'sse', path: '/events', protocol: 'sse', writes: writeTo }],
       decider: () => ({ decision: { ...decisionFor('candidate'), writeTo }, revision: 'test' }),
     });

@@ -646,7 +646,8 @@ test('a candidate that dies in the middle of a message is why its session ends, 
 });
 
 test('a message that the candidate is in the middle of is brought to its end, and its last byte is noted', async () => {
-  const { candidate, legacy, clients, front, rollBack } = await line();
+  const limits = { boundaryMs: 20_000 };
+  const { candidate, legacy, clients, front, rollBack } = await line({ limits });
   const [client] = clients;
   const [raw] = candidate.sockets;
   raw?.send('{"type":"step",', { fin: false });
@@ -1099,7 +1100,7 @@ describe('whose goodbye the candidate has not answered', () => {
   });
 
   test('has the message whole that was under way, and that is the last of it', async () => {
-    const { pair, front, rollBack } = await withRaw();
+    const { pair, front, rollBack } = await withRaw({ limits: { boundaryMs: 20_000 } });
     const { client, upstream } = await pair();
     const whole = frame(event(1));
     upstream.write(whole.subarray(0, 5));
@@ -1189,7 +1190,7 @@ test('a route that is not rolled back stays where it is', async () => {
 });
 
 describe('HTTP', () => {
-  async function web(answers: http.RequestListener) {
+  async function web(answers: http.RequestListener, limits: ProxyOptions['limits'] = {}) {
     const server = http.createServer(answers);
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
     open.push({
@@ -1201,7 +1202,7 @@ describe('HTTP', () => {
     let decision = decisionFor('candidate');
     const { port } = server.address() as net.AddressInfo;
     const front = await proxy({
-      ...{ legacy: port, candidate: port },
+      ...{ legacy: port, candidate: port, limits },
       routes: [
         { name: 'stream', path: '/events', protocol: 'sse' },
         { name: 'api', path: '/*', protocol: 'http' },
@@ -1232,11 +1233,12 @@ describe('HTTP', () => {
 
   test('an event stream ends behind its event, and its client is told when to come back', async () => {
     let say: (text: string) => void = () => undefined;
-    const { get, rollBack, front } = await web((_request, response) => {
+    const answers: http.RequestListener = (_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       say = text => void response.write(text);
       say('data: half');
-    });
+    };
+    const { get, rollBack, front } = await web(answers, { boundaryMs: 20_000 });
     const at = await get('/events');
     expect(front.traffic.rollbackOutlook(new Set(['stream'])).answers).toBe(1);
     const progress = rollBack();
