@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { inject } from 'vitest';
+import type { RemoteFlags } from '../../src/control/flags/source.ts';
 import { UnleashAdmin } from '../../src/control/flags/unleash-admin.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
 import { freePort } from './free-port.ts';
@@ -23,6 +24,13 @@ export interface RealUnleash {
   /** Makes flags, or makes them like these. */
   put(...features: readonly FeatureLike[]): Promise<void>;
   archive(flag: string): Promise<void>;
+  /** Whether it tells its clients by now that a flag is like that: its own cache takes up to a second. */
+  tells(flag: string, isSo: (feature: FeatureLike) => boolean): Promise<boolean>;
+}
+
+/** How often it was asked so far. */
+export function looks(remote: RemoteFlags | null): number {
+  return Object.values<number>(remote?.fetches ?? {}).reduce((sum, count) => sum + count, 0);
 }
 
 /** Names of flags, for a test that shares the server with others. */
@@ -84,6 +92,13 @@ function around(
     },
     archive: async flag => {
       await call('DELETE', `/${flag}`);
+    },
+    tells: async (flag, isSo) => {
+      const answer = await fetch(`${place.url}/api/client/features`, {
+        headers: { authorization: place.clientToken },
+      });
+      const { features } = (await answer.json()) as { features: FeatureLike[] };
+      return features.some(feature => feature.name === flag && isSo(feature));
     },
   };
 }

@@ -7,10 +7,12 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type FlagProvider, openUnleashFlags } from '../../../src/control/flags/provider.ts';
 import { UnleashAdmin } from '../../../src/control/flags/unleash-admin.ts';
 import { initialFlags } from '../../../src/rules/flag-defaults.ts';
+import { shareOf } from '../../../src/rules/flag-shape.ts';
 import { stageTarget } from '../../../src/rules/stage.ts';
 import { cutover } from '../../support/command.ts';
 import { kill, pin, route, serve, shadow, silent, subject } from '../../support/flags.ts';
 import {
+  looks,
   ownFlags,
   type RealUnleash,
   realUnleash,
@@ -18,9 +20,8 @@ import {
 } from '../../support/unleash-server.ts';
 import { until } from '../../support/until.ts';
 
-/** As a configuration's least; the server's own cache may take a second more. */
+/** As a configuration's least. */
 const POLL_MS = 1_000;
-const WITHIN_MS = POLL_MS + 1_200;
 
 describe.skipIf(unleashMissing())('a real Unleash server', () => {
   let unleash: RealUnleash;
@@ -37,7 +38,12 @@ describe.skipIf(unleashMissing())('a real Unleash server', () => {
 
   async function follow(
     flags: ReturnType<typeof ownFlags>,
-    { token = unleash.adminToken, environment = 'development', mayChange = true } = {},
+    {
+      token = unleash.adminToken,
+      environment = 'development',
+      mayChange = true,
+      pollMs = POLL_MS,
+    } = {},
   ) {
     const events = route('events', flags);
     const admin = new UnleashAdmin({
@@ -51,7 +57,7 @@ describe.skipIf(unleashMissing())('a real Unleash server', () => {
       url: unleash.url,
       token: () => unleash.clientToken,
       appName: 'cutover',
-      pollMs: POLL_MS,
+      pollMs,
       timeoutMs: 5_000,
       maxBytes: 16_000_000,
       backupFile: join(dir, `${flags.serve}.backup`),
@@ -66,35 +72,44 @@ describe.skipIf(unleashMissing())('a real Unleash server', () => {
   const known = (provider: FlagProvider, name: string) =>
     until(`${name} is known`, () => provider.features().some(flag => flag.name === name));
 
-  test('a toggle in its own API takes effect within a poll and 1.2 s, five times in a row', async () => {
+  test('a toggle in its own API takes effect with the next look at it, five times in a row', async () => {
     const names = ownFlags('toggle');
     await unleash.put(serve(1000, names.serve), { ...kill(true, names.kill), enabled: true });
     const { provider, events } = await follow(names, { mayChange: false });
     await known(provider, names.kill);
-    let slowestMs = 0;
+    let [slowestMs, most] = [0, 0];
     for (const on of [false, true, false, true, false]) {
       await unleash.toggle(names.kill, on);
       const start = performance.now();
+      await until('the server tells it', () =>
+        unleash.tells(names.kill, ({ enabled }) => enabled === on),
+      );
+      const before = looks(provider.remote);
       await until('it is seen', () => provider.facts(events, subject('u1'))?.kill === on);
       slowestMs = Math.max(slowestMs, performance.now() - start);
+      most = Math.max(most, looks(provider.remote) - before);
     }
     console.log(
       `slowest of five toggles: ${slowestMs.toFixed(0)} ms to effect (poll ${POLL_MS} ms)`,
     );
-    expect(slowestMs).toBeLessThan(WITHIN_MS);
+    // One may have been under way.
+    expect(most).toBeLessThanOrEqual(2);
   });
 
   test('asking at once finds a toggle sooner than a slow poll would', async () => {
     const names = ownFlags('hook');
+    const told = (share: number) =>
+      until('the server tells it', () =>
+        unleash.tells(names.serve, feature => shareOf(feature, 'candidate') === share),
+      );
     await unleash.put(serve(0, names.serve));
-    const { provider, events } = await follow(names);
+    await told(0);
+    const { provider, events } = await follow(names, { pollMs: 600_000 });
     await known(provider, names.serve);
     await unleash.put(serve(1000, names.serve));
-    const start = performance.now();
+    await told(1000);
     await provider.remote?.refetch();
-    await until('it is seen', () => provider.stage(events).serve === 1000);
-    console.log(`asked at once: ${(performance.now() - start).toFixed(0)} ms to effect`);
-    expect(performance.now() - start).toBeLessThan(WITHIN_MS);
+    expect(provider.stage(events).serve).toBe(1000);
   });
 
   test('every stage can be set from nothing and is true when it is answered', async () => {
