@@ -82,7 +82,8 @@ test('69: 500 slow clients get their end, and nobody else notices', {
   expect(bodies.filter(({ text }) => !text.startsWith('HTTP/1.1 408 '))).toHaveLength(0);
   for (const client of [...heads, ...bodies, ...readers]) client.socket.destroy();
   await until('no descriptor is left', () => openDescriptors(pid) <= before, 30_000);
-  const [after, directAfter] = await healthy(50);
+  // Of 50 the slowest would be the p99, and one time that the proxy is not scheduled is as long.
+  const [after, directAfter] = await healthy(300);
   expectWithin(after, mostFor(directAfter));
   expect(proxy.log()).not.toMatch(/uncaught|unhandled/);
 });
