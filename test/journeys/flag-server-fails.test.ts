@@ -114,7 +114,7 @@ test('57 to 59: whatever it answers, nobody moves, and everybody is served all t
     ...{ state: 'complete', stillOnCandidate: 0 },
     sessions: { affected: 1, inPlace: 1, closed: 0, failed: 0 },
   });
-  expect(proof.tookMs).toBeLessThan(1_000);
+  expect(proof.tookMs).toBeLessThan(10_000);
   expect(sidesOf(up.proxy).get('user_2001')).toBe('legacy');
   expect(await sides(up)).toEqual(new Set(['legacy']));
   await admin(up.proxy, up.folder, '/release', { reason: 'found it' });

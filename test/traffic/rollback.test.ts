@@ -773,7 +773,7 @@ describe('while legacy does not answer one of a route, and the rollback of that 
     Object.assign(decisions, { events: decisionFor('legacy'), other: decisionFor('legacy') });
     void front.traffic.reconsider();
     const progress = front.traffic.rollBack(ROUTES);
-    await until('all others have moved', () => moved().length === 10, 5_000);
+    await until('all others have moved', () => moved().length === 10);
     expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
   });
 
@@ -825,11 +825,7 @@ describe('while legacy does not answer one of a route, and the rollback of that 
     const progress = front.traffic.rollBack(new Set(['events', 'other']), { sever: true });
     waiting[0]?.();
     const client = await entering;
-    await until(
-      'the candidate hears it no more',
-      () => candidate.sockets[1]?.readyState === 3,
-      5_000,
-    );
+    await until('the candidate hears it no more', () => candidate.sockets[1]?.readyState === 3);
     expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
     for (const leg of legs) leg.send(event(1));
     await until('legacy serves it', () => client.read.length === 1);
