@@ -129,7 +129,7 @@ async function configure(folder: string): Promise<void> {
   const shipped = await readFile(path.join(ROOT, 'cutover.yaml'), 'utf8');
   const roomy = shipped
     .replace(/^ {2}maxRows: .*$/m, '  maxRows: 1000000')
-    .replace(/^ {2}examples: .*$/m, '  examples: 1000000')
+    .replace(/^ {2}examples: .*$/m, '  examples: 10000')
     .replace(/^ {2}maxMb: .*$/m, '  maxMb: 4096');
   await writeFile(path.join(folder, 'cutover.yaml'), roomy);
   await writeFile(path.join(folder, 'secret'), SECRET);

@@ -285,7 +285,7 @@ const Evidence = z.strictObject({
   examples: z
     .int()
     .min(2)
-    .max(1_000_000)
+    .max(10_000)
     .default(10)
     .describe('Kept pairs of a kind of divergence: half of them the first, half the last.'),
   // Five times what that many small events take, for large ones.

@@ -89,9 +89,9 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
       const rows = database
         .prepare(
           `SELECT id, finding FROM examples
-           WHERE id > ? AND id IN (
-             SELECT example_id FROM memberships
-             WHERE group_id IN (SELECT id FROM groups ${where}))
+           WHERE id > ? AND EXISTS (
+             SELECT 1 FROM memberships
+             WHERE example_id = examples.id AND group_id IN (SELECT id FROM groups ${where}))
            ORDER BY id LIMIT ?`,
         )
         .all(after, ...values, limit);

@@ -24,6 +24,8 @@ const MOST_LOG_BYTES = 4 * MB;
 export class EvidenceStore {
   readonly #database: DatabaseSync;
   readonly #statements: ReturnType<typeof statements>;
+  /** How many examples a group has, where that is known: counting takes as long as there are some. */
+  readonly #members = new Map<number, number>();
   #limits: EvidenceLimits;
 
   /** Opens the file, or makes it. Throws what SQLite does. */
@@ -77,6 +79,7 @@ export class EvidenceStore {
 
   /** Drops what is too old, and gives room back to the disk. */
   retain(nowMs: number): void {
+    this.#members.clear();
     const oldest = nowMs - this.#limits.maxAgeDays * DAY_MS;
     const { dropGroups, dropExamples, dropUnits, dropOrphans } = this.#statements;
     dropGroups.run(oldest);
@@ -121,20 +124,25 @@ export class EvidenceStore {
   }
 
   #add({ finding, groups, cut }: Example, ids: readonly number[]): void {
-    const { addExample, addMember, members, middleMember, dropMember, dropOrphan } =
-      this.#statements;
+    const { addExample, addMember, middleMember, dropMember, dropOrphan } = this.#statements;
     const text = JSON.stringify({ ...finding, cut });
     const example = Number(addExample.run(finding.at, text).lastInsertRowid);
     for (const index of groups) {
       const group = ids[index];
       if (group === undefined) continue;
-      addMember.run(group, example);
+      const members = this.#membersOf(group) + Number(addMember.run(group, example).changes);
+      this.#members.set(group, members);
       // A frequent kind takes no more room than a rare one.
-      if (countOf(members, group) <= this.#limits.examples) continue;
+      if (members <= this.#limits.examples) continue;
       const middle = Number(middleMember.get(group, Math.floor(this.#limits.examples / 2))?.id);
       dropMember.run(group, middle);
       dropOrphan.run(middle, middle);
+      this.#members.set(group, members - 1);
     }
+  }
+
+  #membersOf(group: number): number {
+    return this.#members.get(group) ?? countOf(this.#statements.members, group);
   }
 
   #countUnits({ route, eventType, of, hour, units, diverged }: UnitCount): void {
@@ -148,6 +156,7 @@ export class EvidenceStore {
       const kept = countOf(rows);
       const { maxRows, maxMb } = this.#limits;
       if (kept === 0 || (kept <= maxRows && this.#bytes() <= maxMb * MB)) return;
+      this.#members.clear();
       evictMembers.run(Math.ceil(kept * EVICT_SHARE));
       dropOrphans.run();
     }
@@ -161,6 +170,7 @@ export class EvidenceStore {
 
   /** A full disk has made SQLite roll back already. */
   #rollBack(): void {
+    this.#members.clear();
     if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
   }
 }
