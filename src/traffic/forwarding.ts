@@ -78,7 +78,8 @@ export function forwardToClient(session: Session, view: Buffer): void {
     if (taken < view.length) leg.onBytes(view.subarray(taken));
   } else if (isToGuard && taken < view.length) {
     forwardToClient(session, view.subarray(taken));
-  } else if (!flowing) {
+  } else if (!flowing && !isCutting && session.closeWaiting === null) {
+    // But what is waited for has to come: the rest of one message at most, and for `boundaryMs`.
     leg.socket.pause();
     session.comparison?.holdBack();
   }

@@ -164,6 +164,8 @@ export class Handovers {
         if (session.state.phase !== 'cutting') return;
         session.comparison?.leg?.socket.pause();
         session.client.pause();
+        // It may stand still for a client that is behind in reading.
+        session.leg.socket.resume();
         this.#cutting.set(session, performance.now() + session.facts.context.limits.boundaryMs);
         return this.#tickSoon();
       case 'reconcile':

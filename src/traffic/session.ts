@@ -358,6 +358,8 @@ export class Session implements SecondLegListener, RolledBack {
     if (tracker.lost) return void this.client.destroy();
     if (tracker.atMessageBoundary) return putClose(this, frame);
     this.closeWaiting = frame;
+    // It may stand still for a client that is behind in reading.
+    this.leg.socket.resume();
     setTimeout(() => {
       if (this.closeWaiting === null) return;
       if (this.hasWholeFrames) putClose(this, frame);

@@ -937,6 +937,76 @@ test('a client that does not read holds nobody up, and what waits for it is coun
   expect(progress.queuedBytes).toBeGreaterThan(0);
 });
 
+// The fault: the primary was read no further, so the end of its message could not come, and the client was cut off.
+describe('a client that is behind in reading, in the middle of a message,', () => {
+  const big = (seq: number) =>
+    JSON.stringify({ type: 'step', run_id: 'r', seq, text: 'x'.repeat(900_000) });
+
+  /** Of a message of more than 65,535 bytes, unmasked (RFC 6455 5.2). */
+  const FRAME_HEAD = 10;
+
+  async function behind() {
+    // Without the rest of the message it is over, and not before.
+    const at = await line({ limits: { boundaryMs: 5_000 } });
+    const { candidate, clients, front } = at;
+    const [client] = clients as [Client];
+    client.socket.pause();
+    for (let seq = 1; seq <= 20; seq += 1) candidate.sockets[0]?.send(big(seq));
+    const passed = () =>
+      [...front.traffic.counters()].reduce((sum, { counters }) => sum + counters.bytesToClient, 0);
+    let [before, unchanged] = [0, 0];
+    await until('the proxy passes no more of it on', () => {
+      unchanged = passed() === before ? unchanged + 1 : 0;
+      before = passed();
+      const isHeldBack = (candidate.sockets[0]?.bufferedAmount ?? 0) > 0;
+      return isHeldBack && before > 1_000_000 && unchanged > 100;
+    });
+    const ends = Array.from({ length: 20 }, (_, index) => FRAME_HEAD + big(index + 1).length);
+    for (const index of ends.keys()) ends[index] = (ends[index] ?? 0) + (ends[index - 1] ?? 0);
+    /** All that has passed are whole messages. */
+    const isWhole = () => ends.includes(passed());
+    expect(isWhole()).toBe(false);
+    return { ...at, client, isWhole };
+  }
+
+  test.each(['a rollback', 'a change of flags'])(
+    'goes over by %s, and keeps its socket',
+    async by => {
+      const { client, legacy, front, serve, rollBack } = await behind();
+      if (by === 'a rollback') rollBack();
+      else {
+        serve('legacy');
+        await front.traffic.reconsider();
+      }
+      const over = () => front.reports.some(({ kind }) => kind === 'moved' || kind === 'closed');
+      await until('it has moved', over);
+      client.socket.resume();
+      legacy.say(event(99));
+      await until(
+        'legacy serves it',
+        () => client.code !== null || client.read.at(-1) === event(99),
+      );
+      const had = client.read.length - 1;
+      expect(had).toBeGreaterThan(0);
+      const candidates = Array.from({ length: had }, (_, index) => big(index + 1));
+      expect(client.read.join() === [...candidates, event(99)].join()).toBe(true);
+      expect(client.code).toBeNull();
+    },
+  );
+
+  test('is told by a drain to come again, behind that message', async () => {
+    const { client, front, isWhole } = await behind();
+    void front.traffic.drain(20);
+    await until('its last message has passed', isWhole);
+    client.socket.resume();
+    await until('it is told', () => client.code !== null);
+    expect(client.code).toBe(1012);
+    const candidates = client.read.map((_, index) => big(index + 1));
+    expect(candidates.length).toBeGreaterThan(0);
+    expect(client.read.join() === candidates.join()).toBe(true);
+  });
+});
+
 test('a new leg that floods floods its own client alone, and nothing of it is lost or doubled', async () => {
   const { candidate, legacy, clients, rollBack } = await line({ clients: 2, second: false });
   const big = (seq: number) =>
