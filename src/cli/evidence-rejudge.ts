@@ -157,6 +157,8 @@ function count<T extends { count: number }>(
 
 function rejudgementText(found: Rejudgement): string {
   const { judged, untouched, unknownRoutes, changes, differing } = found;
+  if (judged + untouched === 0)
+    return 'nothing that is kept is of that kind (cutover evidence list)';
   const rows = changes.map(({ route, eventType, was, is, count }) => [
     ...[route, plain(eventType), verdictText(was)],
     ...[was === is ? 'the same' : is, String(count)],

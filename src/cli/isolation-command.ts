@@ -162,6 +162,9 @@ function statusText(routes: readonly RouteIsolation[]): string {
     }),
   );
   const lines = [table(head, rows)];
+  lines.push(
+    'mode as configured; for a user the isolation flag may say otherwise (cutover explain)',
+  );
   for (const { route, contaminated } of routes) {
     for (const { side, rule, outcome, count } of contaminated) {
       lines.push(`${plain(route)}: ${count} of ${side} by ${rule}, ${outcome}`);

@@ -12,7 +12,8 @@ export const DEFAULT_CONFIG = 'cutover.yaml';
 
 /** Reads a configuration that somebody named. Throws `CommandFailure` or `ConfigError`. */
 export async function readConfig(file: string): Promise<Config> {
-  return parseConfig(await readText(file), file, process.env);
+  const text = await readText(file, 'name the configuration with --config');
+  return parseConfig(text, file, process.env);
 }
 
 /**
@@ -20,7 +21,10 @@ export async function readConfig(file: string): Promise<Config> {
  * roll back: what is wrong elsewhere in it is said on stderr and no more. Throws `CommandFailure`.
  */
 export async function readPlace(file: string): Promise<Place> {
-  const text = await readText(file);
+  const text = await readText(
+    file,
+    'name the configuration with --config, or the proxy itself with --admin and --token-file',
+  );
   try {
     return parseConfig(text, file, process.env);
   } catch (error) {
@@ -34,13 +38,13 @@ export async function readPlace(file: string): Promise<Place> {
   }
 }
 
-async function readText(file: string): Promise<string> {
+async function readText(file: string, remedy: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
     const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     const why = missing ? 'there is no such file' : 'it can not be read';
-    throw new CommandFailure(2, `${file}: ${why}; name the configuration with --config`, error);
+    throw new CommandFailure(2, `${file}: ${why}; ${remedy}`, error);
   }
 }
 

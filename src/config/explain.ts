@@ -13,7 +13,8 @@ export interface Explained {
   readonly onKey?: boolean;
 }
 
-const KINDS: Readonly<Record<string, string>> = {
+/** Types by their JSON Schema name, for people. */
+export const KINDS: Readonly<Record<string, string>> = {
   string: 'text',
   number: 'a number',
   int: 'a whole number',

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { FastifyReply } from 'fastify';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { KINDS } from '../config/explain.ts';
 import { CutoverError, ERRORS, type ErrorCode, errorBody } from '../errors.ts';
 
 /** Nothing here may be kept by caches, or be taken for another type than it says. */
@@ -19,6 +20,9 @@ const SENTENCES: Readonly<Record<string, string>> = {
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'The body is not as long as content-length says.',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'The body must be JSON, with content-type: application/json.',
 };
+
+/** How a sentence begins that no schema has given. */
+const WORDS_OF_ZOD = /^(Invalid|Too (small|big)):? /;
 
 export interface ErrorDetail {
   readonly message?: string;
@@ -76,9 +80,29 @@ function firstIssue({ issues }: z.ZodError): ErrorDetail {
   const [unknown] = issue.code === 'unrecognized_keys' ? issue.keys : [];
   const path = unknown === undefined ? issue.path : [...issue.path, unknown.slice(0, 60)];
   const field = path.map(String).join('.');
-  const said = unknown === undefined ? issue.message : 'is not known here';
+  const said = unknown === undefined ? wording(issue) : 'is not known here';
   return { message: field === '' ? said : `${field}: ${said}`, field: field || undefined };
 }
+
+/** What must stand there; what does is the caller's, and is not repeated. */
+function wording(issue: z.core.$ZodIssue): string {
+  if (!WORDS_OF_ZOD.test(issue.message)) return issue.message;
+  switch (issue.code) {
+    case 'invalid_value':
+      return `must be one of ${issue.values.join(', ')}`;
+    case 'too_small':
+      if (issue.origin === 'string' && issue.minimum === 1) return 'must not be empty';
+      return `must ${issue.origin === 'string' ? 'have' : 'be'} at least ${issue.minimum}${unit(issue.origin)}`;
+    case 'too_big':
+      return `must ${issue.origin === 'string' ? 'have' : 'be'} at most ${issue.maximum}${unit(issue.origin)}`;
+    case 'invalid_type':
+      return `must be ${KINDS[issue.expected] ?? issue.expected}`;
+    default:
+      return issue.message;
+  }
+}
+
+const unit = (origin: string) => (origin === 'string' ? ' characters' : '');
 
 function statusOf(error: unknown): number {
   const status = error instanceof Error && 'statusCode' in error ? error.statusCode : 500;

@@ -52,13 +52,14 @@ export async function countMoves(
     wouldMoveToLegacy: moving.legacy,
     shareBefore: served(stages.before),
     shareAfter: served(stages.after),
-    note: noteOf(route),
+    note: noteOf(route, moving.candidate + moving.legacy > 0),
   };
 }
 
-function noteOf({ protocol, onSwitch }: RouteConfig): string {
-  if (protocol === 'websocket') return SESSIONS[onSwitch];
+function noteOf({ protocol, onSwitch }: RouteConfig, isAnybodyMoved: boolean): string {
   if (protocol === 'http') return ANSWERS;
+  if (!isAnybodyMoved) return 'new ones follow at once';
+  if (protocol === 'websocket') return SESSIONS[onSwitch];
   return onSwitch === 'drain' ? DRAINS : STREAMS_END;
 }
 

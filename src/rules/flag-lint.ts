@@ -52,7 +52,9 @@ export function lintFlags(
     if (isolation !== undefined) problems.push(...lintIsolation(isolation));
   }
   const shared = routes.flatMap(({ serve, shadow }) => [serve, shadow]);
-  return [...problems, ...lintGroups(new Set(shared), byName)];
+  const all = [...problems, ...lintGroups(new Set(shared), byName)];
+  // Of a flag that several routes share each problem once.
+  return [...new Map(all.map(problem => [JSON.stringify(problem), problem])).values()];
 }
 
 type Finding = [FlagProblem['level'], path: string, rule: string, message: string, fix: string];

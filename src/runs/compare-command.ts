@@ -56,7 +56,11 @@ export function compareCommand(): Command {
         .default('golden-path'),
     )
     .option('--users <n>', 'how many, at most one for each token', wholeNumber, 100)
-    .option('--for <time>', 'how long users come and go (10s, 2m)', duration, 60_000)
+    .addOption(
+      new Option('--for <time>', 'how long users come and go (10s, 2m)')
+        .argParser(duration)
+        .default(60_000, '60s'),
+    )
     .option(
       '--out <folder>',
       'where report.json and report.md are written, and proxy.log if the proxy has errors to tell',

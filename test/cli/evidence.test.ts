@@ -157,6 +157,14 @@ describe('what is kept', () => {
     expect(JSON.parse(ran.stdout)).toMatchObject({ judged, unknownRoutes: [] });
   });
 
+  // The fault: a misspelt name was answered by a table without rows.
+  test('rejudge says so where nothing that is kept is meant', async () => {
+    await writeFile(path.join(op.dir, 'new.yaml'), configuration(LENIENT));
+    const ran = await run('rejudge', 'new.yaml', '--type', 'nosuch');
+    expect(ran).toMatchObject({ code: 0, stderr: '' });
+    expect(ran.stdout).toBe('nothing that is kept is of that kind (cutover evidence list)\n');
+  });
+
   test('rejudge asks the running proxy', async () => {
     await writeFile(path.join(op.dir, 'new.yaml'), configuration(LENIENT));
     const json = JSON.parse((await run('rejudge', 'new.yaml', '--json')).stdout);

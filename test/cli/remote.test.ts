@@ -97,7 +97,11 @@ describe('stage', () => {
     [['stage', 'canary', 'many'], 1, /^"many" is no percentage; write it as 12\.5% or 12\.5\n$/],
     [['stage', 'canary', '100%'], 1, /^100 % is not possible; allowed is 0\.1 to 99\.9.*\n$/],
     [['stage', 'canary'], 1, /^stage canary needs a percentage.*\n$/],
-    [['stage', 'sideways'], 1, /^stage: .*"off"\|"shadow"\|"canary".*\n$/],
+    [
+      ['stage', 'sideways'],
+      1,
+      /^stage: must be one of off, shadow, canary, live, complete, killed\n$/,
+    ],
     [
       ['stage', 'live', '--route', 'nope'],
       1,
@@ -285,7 +289,7 @@ describe('bypass', () => {
     [['bypass', '--reason', 'x'], 64, /^--reason and --close-open go with on or off\n$/],
     [['bypass', '--close-open'], 64, /^--reason and --close-open go with on or off\n$/],
     [['bypass', 'on', '--reason', ' '], 1, /^reason: say why, for whoever asks later\n$/],
-    [['bypass', 'sideways', '--reason', 'x'], 1, /^state: .*"on"\|"off".*\n$/],
+    [['bypass', 'sideways', '--reason', 'x'], 1, /^state: must be one of on, off\n$/],
     [['bypass', 'off', '--reason', 'x', '--close-open'], 1, /^closeOpen goes with state on;/],
   ])('%j ends with %i and one sentence, and changes nothing', async (words, code, stderr) => {
     const ran = await run(...words);
@@ -410,7 +414,7 @@ describe('finding the proxy', () => {
     [
       'no configuration',
       { CUTOVER_TOKEN_FILE: undefined },
-      /^cutover\.yaml: there is no such file/,
+      /^cutover\.yaml: there is no such file; .* --config, or .* --admin and --token-file\n$/,
     ],
   ])('%s: 2, and which file it is about', async (_, change, stderr) => {
     const changed = Object.entries({ ...env, ...change }).filter(entry => entry[1] !== undefined);

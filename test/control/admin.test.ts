@@ -269,10 +269,16 @@ describe('setting the stage', () => {
   });
 
   test('it says what becomes of what is open, which a limit of WebSockets does not end elsewhere', async () => {
-    const changes = await setStage({ stage: 'shadow', percent: 10, dryRun: true });
-    const noteOf = (route: string) => changes.find(each => each.route === route)?.moves.note;
-    expect(noteOf('events')).toMatch(/^open ones stay open and move/);
-    expect(noteOf('api')).toBe('answers under way are finished; new requests follow at once');
+    const notes = async (stage: string) => {
+      const changes = await setStage({ stage, dryRun: true });
+      return (route: string) => changes.find(each => each.route === route)?.moves.note;
+    };
+    op.traffic.open('events', 'legacy', 'a');
+    const live = await notes('live');
+    expect(live('events')).toMatch(/^open ones stay open and move/);
+    expect(live('api')).toBe('answers under way are finished; new requests follow at once');
+    // The fault: open ones were said to move where none does.
+    expect((await notes('shadow'))('events')).toBe('new ones follow at once');
   });
 
   test('without a route it is for all of them, and flags that no file had get one', async () => {
@@ -375,15 +381,28 @@ describe('bad input', () => {
     [{ stage: 'live', from: 'killed' }, 'from'],
     [{ stage: 'live', from: 'killed (live)' }, 'from'],
     [{ stage: 'live', dryRun: 'yes' }, 'dryRun'],
+    // The fault: they were told in a library's words.
+    [{ stage: 'live', reason: '' }, 'reason', 'reason: must not be empty'],
+    [{ stage: 'live', dryRun: 1 }, 'dryRun', 'dryRun: must be true or false'],
+    [{ stage: 'x' }, 'stage', 'stage: must be one of off, shadow, canary, live, complete, killed'],
+    [
+      { stage: 'live', reason: 'x'.repeat(501) },
+      'reason',
+      'reason: must have at most 500 characters',
+    ],
     [[], undefined],
-  ])('%j is refused, naming the field, and nothing is changed', async (body, field) => {
-    const before = op.flags.revision;
-    const { error } = (await post(body).expect(422)).body;
-    expect(error.code).toBe('invalid-argument');
-    expect(error.field).toBe(field);
-    expect(error.message.length).toBeGreaterThan(10);
-    expect(op.flags.revision).toBe(before);
-  });
+  ])(
+    '%j is refused, naming the field, and nothing is changed',
+    async (body: object, field?: string, message?: string) => {
+      const before = op.flags.revision;
+      const { error } = (await post(body).expect(422)).body;
+      expect(error.code).toBe('invalid-argument');
+      expect(error.field).toBe(field);
+      expect(error.message.length).toBeGreaterThan(10);
+      if (message !== undefined) expect(error.message).toBe(message);
+      expect(op.flags.revision).toBe(before);
+    },
+  );
 
   test('a from that is no stage is told how it is written', async () => {
     const { error } = (await post({ stage: 'live', from: 'canary 5' }).expect(422)).body;

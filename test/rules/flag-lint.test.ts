@@ -24,6 +24,13 @@ test('a route without a serve flag is told', () => {
   expect(lintFlags([], [names])[0]).toMatchObject({ rule: 'missing-flag', level: 'warning' });
 });
 
+// The fault: a problem of flags that routes share was told once for each of them.
+test('what is wrong with flags that routes share is told once', () => {
+  const flags = [serving({ ...canonical(), name: 'gradualRolloutUserId' })];
+  const shared = ['sse', 'broadcast'].map(route => ({ ...names, route }));
+  expect(lintFlags(flags, [names, ...shared])).toEqual(lintFlags(flags, [names]));
+});
+
 const group = '/strategies/0/parameters/groupId';
 const cases: [string, FeatureLike, string][] = [
   [
