@@ -139,8 +139,9 @@ export class SecondLeg {
     this.#attach(leg);
     this.#options.tap.legOpened(this.side, leg.tracker);
     this.flush();
-    if (early.length > 0) this.#onBytes(leg, early);
     this.#options.onOpen();
+    // Its end may be among them.
+    if (early.length > 0) this.#onBytes(leg, early);
   }
 
   #attach(leg: Leg): void {

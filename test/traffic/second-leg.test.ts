@@ -7,7 +7,7 @@ import type { Decider } from '../../src/ports.ts';
 import { type Decision, type SecondLeg, SIDES, type Side } from '../../src/rules/decide.ts';
 import { contextOf } from '../../src/traffic/context.ts';
 import { Leg } from '../../src/traffic/leg.ts';
-import { controlFrame, wholeFrame } from '../../src/wire/frames.ts';
+import { closeFrame, controlFrame, wholeFrame } from '../../src/wire/frames.ts';
 import { MessageReader } from '../../src/wire/message-reader.ts';
 import { ControlFrames } from '../support/control-frames.ts';
 import { Ear, type HeardStream } from '../support/ear.ts';
@@ -744,6 +744,24 @@ test('a standby that is lost is dialled again', async () => {
   await until('it hears the client', () => legacy.heard.includes('hi'));
   await until('the client has its answer', () => read.length === 2);
   expect(read).toEqual(['hello from candidate', 'candidate: hi']);
+});
+
+// The fault: it was said to be open behind its end: counted for ever, and taken for one with another subprotocol.
+test('a standby that ends in one breath with its handshake is none', async () => {
+  const played = await rawServer();
+  open.push(played);
+  const decider = decides({ primary: 'candidate', second: STANDBY });
+  const { front } = await both({ legacy: played.port, decider });
+  const entering = enter(front);
+  // The second one is dialled for a session that is open.
+  for (let n = 0; n < 2; n += 1) await (await played.next()).accept(closeFrame(1011));
+  await entering;
+  const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
+  await until('both have ended', () => ends().length === 2);
+  expect(ends().map(({ what }) => what)).toEqual(['broken-off', 'broken-off']);
+  const counters = [...front.traffic.counters()].map(each => each.counters.secondLegsOpen);
+  expect(counters).toEqual(counters.map(() => 0));
+  expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({ toDial: 1 });
 });
 
 test('a shadow that breaks off is dialled again while its session lives, more slowly than a standby', async () => {
