@@ -12,6 +12,8 @@ export type Admission =
       readonly proof: string | null;
       /** The request carries a credential that is good for one service only. */
       readonly singleUse: boolean;
+      /** Epoch milliseconds; null: it never expires, or nobody knows when. */
+      readonly expiresAt: number | null;
     }
   | { readonly ok: false };
 
@@ -28,7 +30,11 @@ export async function admit(
   const facts = { rawHeaders: request.headers, target: rawTarget, peer: request.hop.peer };
   const who = await context.identifier.identify(facts, cache);
   const singleUse = who.kind !== 'anonymous' && who.singleUse;
-  if (who.kind === 'user') return { ok: true, subject: who.subject, proof: who.proof, singleUse };
+  if (who.kind === 'user') {
+    const { subject, proof, expiresAt } = who;
+    return { ok: true, subject, proof, singleUse, expiresAt };
+  }
   const rule = who.kind === 'anonymous' ? context.identity.absent : context.identity.invalid;
-  return rule === 'pass' ? { ok: true, subject: null, proof: null, singleUse } : { ok: false };
+  if (rule !== 'pass') return { ok: false };
+  return { ok: true, subject: null, proof: null, singleUse, expiresAt: null };
 }

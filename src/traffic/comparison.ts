@@ -63,7 +63,8 @@ export interface SecondLegListener {
   /** One is to be dialled when it is its turn (`dialNow`). Told about once a second, until it is. */
   secondWanted(plan: Plan): void;
   secondOpened(side: Side): void;
-  secondLost(side: Side): void;
+  /** `refusesClient`: its service would say the same to another leg. */
+  secondLost(side: Side, refusesClient: boolean): void;
   /** Bytes of it have come, and lie in its tail. */
   secondSpoke(): void;
   /** What every new leg is sent first. */
@@ -208,7 +209,7 @@ export class Comparison implements Lone {
     this.#second = null;
     second?.leave('unwanted');
     // Its end is not heard of any more: nobody may count on it.
-    if (second !== null && before !== null) this.#lost(before.side);
+    if (second !== null && before !== null) this.#lost(before.side, false);
     if (plan !== null) this.#want(plan);
   }
 
@@ -343,10 +344,10 @@ export class Comparison implements Lone {
   }
 
   /** Another one that is dialled has not heard what this one has, and what it began may be over with it. */
-  #lost(side: Side): void {
+  #lost(side: Side, refusesClient: boolean): void {
     if (this.#hasTold) this.#options.tap.saidAlone(side);
     this.#hasTold = false;
-    this.#listener?.secondLost(side);
+    this.#listener?.secondLost(side, refusesClient);
   }
 
   #adopt(leg: Leg, plan: Plan): void {
@@ -388,7 +389,7 @@ export class Comparison implements Lone {
       this.#options.readingOn.delete(this);
       return tap.close();
     }
-    this.#lost(side);
+    this.#lost(side, second?.refusesClient === true);
     this.#redialSoon(role);
   }
 

@@ -23,6 +23,7 @@ import type { Session } from './session.ts';
 import { SuppressGate } from './suppress-gate.ts';
 import { longEventOf, readTail, type TailMessage, tailEventOf } from './tail.ts';
 import type { TailRing } from './tail-ring.ts';
+import { isCurrent } from './token.ts';
 
 /** An event of one side that the other has not sent by then is not the same one: the judge's window. */
 const WINDOW_MS = 5_000;
@@ -101,9 +102,13 @@ export class Handovers {
   }
 
   /** True if a session could go to the other side without being closed. */
-  isMovable({ facts, leg, messages, hasSaidAlone, protocolsDiffer }: Session): boolean {
+  isMovable(session: Session): boolean {
+    const { facts, leg, messages, hasSaidAlone, protocolsDiffer, isRefused, state } = session;
+    // Where it is to be dialled for, it comes with what its client came with.
+    const canEnter = !isRefused && isCurrent(facts.expiresAt, Date.now());
     return (
       !facts.singleUse &&
+      (canEnter || state.second !== null) &&
       !leg.tracker.lost &&
       messages?.preambleOverrun !== true &&
       !hasSaidAlone &&
@@ -203,11 +208,15 @@ export class Handovers {
     this.#tickSoon();
   }
 
-  secondLost(session: Session, side: Side): void {
+  secondLost(session: Session, side: Side, refusesClient: boolean): void {
     if (session.state.wanted !== side) return;
+    // It is not to change sides then, but to be tried again behind the others.
+    this.#overlapping.delete(session);
     if (session.state.phase !== 'steady') return;
+    const isUrgent = this.#moves.get(session)?.urgent === true;
+    if (isUrgent && refusesClient) return this.#tellRefused(session);
     for (const run of session.rollbacks) run.failed(session);
-    if (this.#moves.get(session)?.urgent !== true) return;
+    if (!isUrgent) return;
     this.#retrying.set(session, performance.now() + RETRY_MS);
     this.#tickSoon();
   }
@@ -433,6 +442,15 @@ export class Handovers {
   #letGo(leg: Leg): void {
     leg.socket.on('error', () => undefined);
     leg.leave();
+  }
+
+  /** It would be refused again and again: its client comes with what is good by now, once it is told to. */
+  #tellRefused(session: Session): void {
+    session.isRefused = true;
+    // It waits for its turn, and is not dialled for meanwhile.
+    this.#retrying.delete(session);
+    this.#options.standBeside(session, null);
+    this.#options.departures.add(session, { isUrgent: true });
   }
 
   /** It has no leg any more, and is told so in its turn. */

@@ -16,6 +16,9 @@ import type { TailRing } from './tail-ring.ts';
 const FLOOD_BYTES = 8 * 1_048_576;
 const FLOOD_FACTOR = 4;
 
+/** Of 4xx, those that are about the service, or what stands before it (RFC 9110 15.5, RFC 8470 5.2, RFC 6585 4). */
+const NOT_OF_CLIENT: ReadonlySet<number> = new Set([404, 405, 407, 408, 421, 425, 426, 429]);
+
 export interface SecondLegOptions {
   readonly side: Side;
   readonly role: Role['role'];
@@ -38,6 +41,8 @@ export class SecondLeg {
   readonly #options: SecondLegOptions;
   readonly #gone = new AbortController();
   #leg: Leg | null = null;
+  /** Its service's answer to the handshake, if that is no 101. */
+  #refusedWith: number | null = null;
   /** Frames that wait for `flush`, or for a service that is not open yet; null for none. */
   #frames: GatheredBytes | null = null;
   #bytesSinceSweep = 0;
@@ -73,6 +78,14 @@ export class SecondLeg {
   /** Of its service, as far as they have begun. */
   get messages(): number {
     return this.#leg?.tracker.messages ?? 0;
+  }
+
+  /** Its service has refused it, or said goodbye, for its client's sake: it would say the same to another leg. */
+  get refusesClient(): boolean {
+    const status = this.#refusedWith;
+    if (status !== null) return status >= 400 && status < 500 && !NOT_OF_CLIENT.has(status);
+    const code = this.#leg?.tracker.closeCode ?? ABNORMAL;
+    return endOfLeg(code, 'moving') === 'pass';
   }
 
   /** Gives the leg away, open as it is: whoever takes it listens from now on. */
@@ -131,6 +144,7 @@ export class SecondLeg {
     if (outcome.kind !== 'open') {
       if (outcome.kind === 'refused') {
         outcome.leg.socket.destroy();
+        this.#refusedWith = outcome.answer.status;
         this.#options.onRefused(outcome.answer.status);
       }
       return this.#end(outcome.kind);

@@ -42,6 +42,8 @@ export interface Opening {
   readonly subject: Subject | null;
   /** The credential is good for one service only. */
   readonly singleUse: boolean;
+  /** Of the credential: epoch milliseconds; null: never, or nobody knows when. */
+  readonly expiresAt: number | null;
   readonly decided: Decided;
   readonly startedAt: number;
 }
@@ -63,8 +65,8 @@ export interface SessionHost {
   /** A dial of it is through, or given up. */
   secondDialled(session: Session): void;
   secondOpened(session: Session, side: Side): void;
-  /** A leg of that side could not be had, or is over. */
-  secondLost(session: Session, side: Side): void;
+  /** A leg of that side could not be had, or is over; `refusesClient`: so would be another one. */
+  secondLost(session: Session, side: Side, refusesClient: boolean): void;
 }
 
 /** State record of one session. */
@@ -112,6 +114,8 @@ export class Session implements SecondLegListener, RolledBack {
   finished = false;
   /** The other service chose another subprotocol: its messages would not be what the client agreed to. */
   protocolsDiffer = false;
+  /** The other service will not have it with what its client came with; a leg of it that opens says otherwise. */
+  isRefused = false;
   messagesToClient = 0;
   /** Its last changes of sides, oldest first. */
   turns: readonly Turn[] = [];
@@ -281,6 +285,7 @@ export class Session implements SecondLegListener, RolledBack {
   /** A leg that can not become the primary is only compared: the state machine does not hear of it. */
   secondOpened(side: Side): void {
     this.host.secondDialled(this);
+    this.isRefused = false;
     const { comparison, leg, facts, state } = this;
     this.protocolsDiffer = comparison?.leg?.protocol !== leg.protocol;
     if (this.protocolsDiffer && state.wanted === side) {
@@ -321,12 +326,12 @@ export class Session implements SecondLegListener, RolledBack {
     return this.messages?.preamble ?? [];
   }
 
-  secondLost(side: Side): void {
+  secondLost(side: Side, refusesClient = false): void {
     this.host.secondDialled(this);
     // Another one that is dialled has not heard what this one has.
     this.messages?.forgetMirrored();
     if (this.state.second === side) this.handle({ kind: 'second-lost' });
-    this.host.secondLost(this, side);
+    this.host.secondLost(this, side, refusesClient);
   }
 
   /**

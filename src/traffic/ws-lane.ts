@@ -168,9 +168,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
     const decided = this.#options.decider(route, admitted.subject);
     const { primary } = decided.decision;
-    const { subject, singleUse } = admitted;
+    const { subject, singleUse, expiresAt } = admitted;
     const opening: Opening = {
-      ...{ id: randomUUID(), context, route, request, subject, singleUse, decided, startedAt },
+      ...{ id: randomUUID(), context, route, request, subject, singleUse, expiresAt },
+      ...{ decided, startedAt },
     };
     const { id } = opening;
     const about = {
@@ -336,8 +337,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#handovers.secondOpened(session, side);
   }
 
-  secondLost(session: Session, side: Side): void {
-    this.#handovers.secondLost(session, side);
+  secondLost(session: Session, side: Side, refusesClient: boolean): void {
+    this.#handovers.secondLost(session, side, refusesClient);
   }
 
   moved(session: Session, how: MoveKind): void {

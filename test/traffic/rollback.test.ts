@@ -487,15 +487,23 @@ test('55: all who are told to come again come at once, and unrelated requests ar
 
 describe('49, 53: where legacy can not be had', () => {
   const silent = () => net.createServer(socket => void socket.on('error', () => undefined));
-  const refusing = () =>
-    http.createServer().on('upgrade', (_request, socket) => {
+  /** Says that to the handshakes: another status than 101, or a code with which it closes what it has accepted. */
+  const saying = (what: number) => () => {
+    const upgrades = new WebSocketServer({ noServer: true });
+    return http.createServer().on('upgrade', (request, socket, head) => {
       socket.on('error', () => undefined);
-      socket.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+      if (what < 1000) socket.end(`HTTP/1.1 ${what} No\r\nContent-Length: 0\r\n\r\n`);
+      else upgrades.handleUpgrade(request, socket, head, leg => leg.close(what));
     });
+  };
 
   test.each([
     ['it is down', null],
-    ['it refuses', refusing],
+    ['it fails', saying(503)],
+    ['it is asked too often', saying(429)],
+    ['it does not know the path', saying(404)],
+    ['it goes down', saying(1001)],
+    ['it fails once it is open', saying(1011)],
     ['it does not answer', silent],
   ])('because %s, sessions stay with the candidate, and are counted', async (_why, build) => {
     const port = await freePort();
@@ -630,6 +638,193 @@ describe('49, 53: where legacy can not be had', () => {
     await until('both are told', () => clients.every(({ code }) => code !== null));
     expect(clients.map(({ code }) => code)).toEqual([1012, 1012]);
   });
+});
+
+describe('whom legacy will not have with what he came with', () => {
+  /** `answers` says to the nth handshake 101, another status, or a close code behind a 101. */
+  async function answering(answers: (nth: number, url: string) => number) {
+    const upgrades = new WebSocketServer({ noServer: true });
+    const asked: string[] = [];
+    const server = http.createServer().on('upgrade', (request, socket, head) => {
+      socket.on('error', () => undefined);
+      const { url = '' } = request;
+      asked.push(url);
+      const answer = answers(asked.length, url);
+      if (answer !== 101 && answer < 1000)
+        return void socket.end(`HTTP/1.1 ${answer} No\r\nContent-Length: 0\r\n\r\n`);
+      upgrades.handleUpgrade(request, socket, head, leg => {
+        if (answer !== 101) leg.close(answer);
+      });
+    });
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    open.push({
+      close: () => {
+        for (const leg of upgrades.clients) leg.terminate();
+        server.closeAllConnections();
+        server.close();
+      },
+    });
+    const legs = upgrades.clients;
+    return { legacyPort: (server.address() as net.AddressInfo).port, asked, legs };
+  }
+
+  // The fault: a client whose token had run out stayed with the candidate for ever, and legacy was asked once a second.
+  test.each([401, 403, 440, 1000, 1008, 4401])(
+    'because it says %i, is told to come again, and it is asked once',
+    async answer => {
+      const { legacyPort, asked } = await answering(() => answer);
+      const { clients, front, rollBack } = await line({ clients: 3, second: false, legacyPort });
+      expect(front.traffic.rollbackOutlook(ROUTES)).toMatchObject({ toDial: 3, notMovable: 0 });
+      const progress = rollBack();
+      await over(progress);
+      expect(progress.sessions).toEqual({ ...NONE, affected: 3, closed: 3 });
+      await until('all are told', () => clients.every(({ code }) => code !== null));
+      expect(clients.map(({ code }) => code)).toEqual([1012, 1012, 1012]);
+      expect(asked.length).toBe(3);
+    },
+  );
+
+  test('and who was dialled for in vain before, is told so too', async () => {
+    const { legacyPort } = await answering(nth => (nth === 1 ? 503 : 401));
+    const { clients, rollBack } = await line({ second: false, legacyPort });
+    await over(rollBack());
+    await until('it is told', () => clients[0]?.code === 1012);
+  });
+
+  /**
+   * One client of `events`, refused, and nine of `other`, who are to be told before it, in four or five seconds.
+   * `inVain`: by then a rollback of `events` is over, for which legacy failed.
+   */
+  async function inTurn({ inVain = false } = {}) {
+    const { legacyPort, asked } = await answering(nth => (inVain && nth === 1 ? 503 : 401));
+    const decisions = { events: decisionFor('candidate'), other: decisionFor('candidate') };
+    const at = await line({
+      ...{ clients: 0, second: false, legacyPort, limits: { movesPerS: 2 } },
+      routes: [ROUTE, { ...ROUTE, name: 'other', path: '/other', onSwitch: 'reconnect' }],
+      decider: ({ name }) => ({
+        decision: decisions[name as keyof typeof decisions],
+        revision: 'test',
+      }),
+    });
+    const { front } = at;
+    const client = await enter(front.port);
+    const others = await Promise.all(Array.from({ length: 9 }, () => enter(front.port, '/other')));
+    Object.assign(decisions, { events: decisionFor('legacy'), other: decisionFor('legacy') });
+    if (inVain) await over(front.traffic.rollBack(ROUTES));
+    const progress = front.traffic.rollBack(new Set(inVain ? ['other'] : ['events', 'other']));
+    const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
+    await until('legacy has refused it', () => ends().length === (inVain ? 2 : 1));
+    return { ...at, asked, client, others, progress };
+  }
+
+  test('waits for its turn, and is not dialled for meanwhile', async () => {
+    const { client, others, progress, asked } = await inTurn();
+    expect(progress.sessions).toMatchObject({ affected: 10, failed: 0 });
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 10, closed: 10 });
+    await until('it is told', () => client.code === 1012);
+    expect(others.map(({ code }) => code)).toEqual(others.map(() => 1012));
+    expect(asked.length).toBe(1);
+  });
+
+  test('waits for its turn, though flags change when its rollback is over', async () => {
+    const { client, front, progress, asked } = await inTurn({ inVain: true });
+    await front.traffic.reconsider();
+    await over(progress);
+    await until('it is told', () => client.code === 1012);
+    expect(asked.length).toBe(2);
+  });
+
+  test('waits for its turn, though the candidate dies meanwhile', async () => {
+    const { client, others, progress, candidate } = await inTurn();
+    candidate.sockets[0]?.terminate();
+    await over(progress);
+    await until('it is told', () => client.code === 1012);
+    expect(others.map(({ code }) => code)).toEqual(others.map(() => 1012));
+  });
+
+  test('and whose turn comes behind a release, is served on, and has a way back again', async () => {
+    const { legacyPort, legs } = await answering(nth => {
+      if (nth > 2) return nth > 4 ? 503 : 101;
+      // Whose turn it is next is asked for when this has arrived.
+      serve('candidate', true);
+      return 401;
+    });
+    const { serve, clients, candidate, front, rollBack } = await line({
+      ...{ clients: 2, second: false, legacyPort },
+    });
+    const progress = rollBack();
+    await until('legacy has refused both', () => {
+      return front.reports.filter(({ kind }) => kind === 'second-ended').length === 2;
+    });
+    progress.end();
+    await front.traffic.reconsider();
+    const outlook = () => front.traffic.rollbackOutlook(ROUTES);
+    await until('both have a way back', () => outlook().warm === 2);
+    for (const leg of legs) leg.terminate();
+    await until('and none, for want of legacy', () => outlook().toDial === 2);
+    candidate.say(event(1));
+    await until('both are served', () => clients.every(({ read }) => read.length === 1));
+    expect(clients.map(({ code }) => code)).toEqual([null, null]);
+  });
+
+  // The fault: he was counted as one to be dialled for.
+  test('since that has run out, is known beforehand, unless legacy stands by', async () => {
+    const { legacyPort, asked } = await answering((_nth, url) => (url.includes('n=1') ? 101 : 503));
+    const part = (json: unknown) => Buffer.from(JSON.stringify(json)).toString('base64url');
+    const exp = Math.floor(Date.now() / 1_000) + 3_600;
+    const token = [part({ alg: 'none' }), part({ sub: 'alice', exp }), 'x'].join('.');
+    const { front, rollBack, serve } = await line({
+      ...{ clients: 0, second: false, legacyPort },
+      identity: { sources: [{ from: 'query', names: ['token'] }] },
+    });
+    serve('candidate', true);
+    const clients = await Promise.all(
+      [`token=${token}&n=1`, `token=${token}&n=2`, 'n=2'].map(query =>
+        enter(front.port, `/ws?${query}`),
+      ),
+    );
+    const outlook = () => front.traffic.rollbackOutlook(ROUTES);
+    await until('one has a way back', () => outlook().warm === 1 && asked.length >= 3);
+    expect(outlook()).toMatchObject({ warm: 1, toDial: 2, notMovable: 0 });
+    const clock = Date.now.bind(Date);
+    vi.spyOn(Date, 'now').mockImplementation(() => clock() + 3_700_000);
+    expect(outlook()).toMatchObject({ warm: 1, toDial: 1, notMovable: 1 });
+    const progress = rollBack();
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 3, inPlace: 1, closed: 1, failed: 1 });
+    await until('it is told', () => clients[1]?.code === 1012);
+    expect(clients.map(({ code }) => code)).toEqual([null, 1012, null]);
+  });
+});
+
+// The fault: he had a time at which he was to change sides, and was dialled for again then, as if for the first time.
+test('whose new leg was lost again at once comes behind those who were not tried yet', async () => {
+  const upgrades = new WebSocketServer({ noServer: true });
+  const asked: string[] = [];
+  const server = http.createServer().on('upgrade', (request, socket, head) => {
+    socket.on('error', () => undefined);
+    asked.push(request.url ?? '');
+    const isFirst = asked.length === 1;
+    upgrades.handleUpgrade(request, socket, head, leg => {
+      if (isFirst) leg.close(1011);
+    });
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  open.push({
+    close: () => {
+      for (const leg of upgrades.clients) leg.terminate();
+      server.closeAllConnections();
+      server.close();
+    },
+  });
+  const { rollBack } = await line({
+    ...{ clients: 40, second: false, limits: { movesPerS: 20 } },
+    legacyPort: (server.address() as net.AddressInfo).port,
+  });
+  await over(rollBack());
+  await until('all have been tried, and one again', () => asked.length === 41);
+  expect(asked.indexOf(asked[0] ?? '', 1)).toBe(40);
 });
 
 test('a candidate that dies in the middle of a message is why its session ends, though legacy stands by', async () => {
