@@ -3,6 +3,7 @@ import type { EndCause, MoveKind, TrafficObserver } from '../ports.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
 import type { Signs } from '../rules/guardrails.ts';
 import { addLatency, noLatencies } from '../rules/latency.ts';
+import { saysServiceFails } from '../wire/handshake.ts';
 
 /**
  * Close codes (RFC 6455 7.4.1) by which a service says that it failed, or lets a client go that did
@@ -39,8 +40,10 @@ export class VitalSigns implements TrafficObserver {
     }
   }
 
-  handshakeRefused(route: string, side: Side): void {
-    this.of(route)[side].refused += 1;
+  handshakeRefused(route: string, side: Side, status: number): void {
+    const signs = this.of(route)[side];
+    signs.refused += 1;
+    if (saysServiceFails(status)) signs.failing += 1;
   }
 
   failed(route: string, side: Side | 'none', code: string): void {
@@ -129,7 +132,7 @@ export function signsNow(signs: Readonly<Record<Side, Signs>>): Record<Side, Sig
 
 function noSigns(): Signs {
   return {
-    ...{ opened: 0, refused: 0, failures: 0, timeouts: 0 },
+    ...{ opened: 0, refused: 0, failures: 0, failing: 0, timeouts: 0 },
     ...{ requests: 0, errors: 0, closes: 0, abnormal: 0, latency: noLatencies() },
   };
 }

@@ -55,6 +55,8 @@ export interface Signs {
   opened: number;
   refused: number;
   failures: number;
+  /** Of the refused, those by which the service said that it fails. */
+  failing: number;
   /** Of the failures, those by time. */
   timeouts: number;
   /** Requests that were answered, by the service or for it, and those answered with 5xx. */
@@ -116,7 +118,7 @@ export interface Reading {
 }
 
 const COUNTERS = [
-  ...['opened', 'refused', 'failures', 'timeouts'],
+  ...['opened', 'refused', 'failures', 'failing', 'timeouts'],
   ...['requests', 'errors', 'closes', 'abnormal'],
 ] as readonly Exclude<keyof Signs, 'latency'>[];
 
@@ -154,14 +156,10 @@ function trafficReadings(
   rules: GuardrailRules,
   { protocol, window: { candidate, legacy }, legacyEver }: Facts,
 ): readonly Reading[] {
-  const compared = (
-    name: 'handshakes' | 'errors' | 'timeouts' | 'closes',
-    of: PartsOf,
-  ): Reading => {
-    const inWindow = of(legacy);
-    const other = inWindow.all < rules[name].least ? of(legacyEver) : inWindow;
-    return rate(name, rules[name], of(candidate), other);
-  };
+  const legacyOwn = (name: ComparedName, of: PartsOf): Parts | null =>
+    [of(legacy), of(legacyEver)].find(({ all }) => all >= rules[name].least) ?? null;
+  const compared = (name: ComparedName, of: PartsOf): Reading =>
+    rate(name, rules[name], of(candidate), legacyOwn(name, of));
   const timeouts = compared('timeouts', signs => parts(signs.timeouts, asked(signs)));
   if (protocol !== 'websocket') {
     const errors = compared('errors', signs => parts(signs.errors, signs.requests));
@@ -170,10 +168,15 @@ function trafficReadings(
       ? [errors, timeouts]
       : [errors, timeouts, latencyReading(rules.latency, candidate, legacy)];
   }
+  // Whom it does not let in, and how clients break off, may be as it always was: without legacy's own that
+  // says nothing against the candidate.
+  const handshakes =
+    legacyOwn('handshakes', handshakesOf) === null ? handshakesFailed : handshakesOf;
+  const closes = compared('closes', closesOf);
   return [
-    compared('handshakes', signs => parts(signs.refused + signs.failures, asked(signs))),
+    compared('handshakes', handshakes),
     timeouts,
-    compared('closes', signs => parts(signs.abnormal, signs.closes)),
+    legacyOwn('closes', closesOf) === null ? { ...closes, state: 'too-little' } : closes,
     latencyReading(rules.latency, candidate, legacy),
   ];
 }
@@ -183,20 +186,26 @@ interface Parts {
   readonly all: number;
 }
 type PartsOf = (signs: ReadonlySigns) => Parts;
+type ComparedName = 'handshakes' | 'errors' | 'timeouts' | 'closes';
 
 function parts(bad: number, all: number): Parts {
   return { bad, all };
 }
+
+const handshakesOf: PartsOf = signs => parts(signs.refused + signs.failures, asked(signs));
+/** Those alone that are the service's failure for certain. */
+const handshakesFailed: PartsOf = signs => parts(signs.failing + signs.failures, asked(signs));
+const closesOf: PartsOf = signs => parts(signs.abnormal, signs.closes);
 
 /** Requests that failed were answered for the service, and count among those answered. */
 function asked({ opened, refused, failures, requests }: ReadonlySigns): number {
   return requests > 0 ? requests : opened + refused + failures;
 }
 
-/** What legacy does as well is not the candidate's doing: too few of legacy's count as none that failed. */
+/** What legacy does as well is not the candidate's doing. `other` is null where nothing is known of that. */
 function rate(rule: GuardrailName, by: RateRule, own: Parts, other: Parts | null): Reading {
   const value = percent(own);
-  const legacy = other === null || other.all < by.least ? null : percent(other);
+  const legacy = other === null ? null : percent(other);
   const limit = by.mostPercent + (legacy ?? 0);
   const state =
     own.all < by.least ? 'too-little' : (value ?? 0) > limit ? 'exceeded' : ('clear' as const);

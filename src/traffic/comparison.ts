@@ -11,6 +11,7 @@ import type {
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import type { LegEnd } from '../rules/pairing/legs.ts';
 import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
+import { saysServiceFails } from '../wire/handshake.ts';
 import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
 import { HeldBack } from './held-back.ts';
@@ -78,11 +79,6 @@ interface Parting {
   readonly atMs: number;
   /** Messages of the primary's, since its birth, with which that has said no more than it had. */
   readonly saidBoth: number;
-}
-
-/** Not of one who asks, but of the service: it fails, or is asked too often (RFC 9110 15.6, RFC 6585 4). */
-function saysServiceFails(status: number): boolean {
-  return status >= 500 || status === 429;
 }
 
 export class Comparison implements Lone {

@@ -62,3 +62,8 @@ export function checkServerHandshake(
     ? 'it accepts a subprotocol that was not offered'
     : null;
 }
+
+/** Of a refusal: not of one who asks, but of the service: it fails, or is asked too often (RFC 9110 15.6, RFC 6585 4). */
+export function saysServiceFails(status: number): boolean {
+  return status >= 500 || status === 429;
+}

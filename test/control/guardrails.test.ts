@@ -10,10 +10,10 @@ let op: Operated;
 afterEach(() => op.close());
 
 /** So many handshakes of the candidate's in the second that follows, so many of them refused. */
-function handshakes(count: number, refused: number): void {
+function handshakes(count: number, refused: number, status = 503): void {
   op.clock.ms += 1_000;
   for (let i = 0; i < count; i++) {
-    if (i < refused) op.signs.handshakeRefused('events', 'candidate');
+    if (i < refused) op.signs.handshakeRefused('events', 'candidate', status);
     else op.signs.sessionOpened('events', 'candidate', 'serve-flag', 3);
   }
   op.guardrails.look();
@@ -74,7 +74,7 @@ describe('in canary', () => {
 
   test('what legacy refuses too is not the candidate to blame for', () => {
     for (let i = 0; i < 100; i++) {
-      if (i < 40) op.signs.handshakeRefused('events', 'legacy');
+      if (i < 40) op.signs.handshakeRefused('events', 'legacy', 403);
       else op.signs.sessionOpened('events', 'legacy', 'serve-flag', 3);
     }
     bad();
@@ -142,6 +142,37 @@ describe('in canary', () => {
     op.guardrails.contaminated('gone');
     bad();
     expect(op.rollbacks.latch.on('api')).toBeNull();
+  });
+});
+
+// The fault: after a restart in `live` what clients do was held against the candidate, since legacy had done none of it.
+describe('where nothing is known of legacy', () => {
+  const reading = (name: string) =>
+    op.guardrails.of('events').rules.find(({ rule }) => rule === name);
+  beforeEach(async () => {
+    op = await operated({ 'events.json': flagsFor('events', 'live') });
+    op.guardrails.look();
+  });
+
+  test('who is refused as a stranger is not the candidate to blame for', () => {
+    handshakes(100, 8, 401);
+    expect(reading('handshakes')).toMatchObject({ state: 'clear', value: 0, legacy: null });
+    expect(held()).toBeNull();
+  });
+
+  test.each([429, 503])('who is refused with %d is', status => {
+    handshakes(100, 8, status);
+    expect(held()).toBe('latched');
+  });
+
+  test('sessions without a goodbye are too little to tell', () => {
+    for (let i = 0; i < 60; i += 1) {
+      const code = i < 15 ? 1006 : 1000;
+      op.signs.sessionClosed('events', 'candidate', 'closed-by-upstream', code);
+    }
+    op.guardrails.look();
+    expect(reading('closes')).toMatchObject({ state: 'too-little', value: 25, legacy: null });
+    expect(held()).toBeNull();
   });
 });
 

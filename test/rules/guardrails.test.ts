@@ -20,7 +20,7 @@ const signs = (some: Partial<Omit<Signs, 'latency'>> = {}, latencies: number[] =
   const latency = noLatencies();
   for (const ms of latencies) addLatency(latency, ms);
   return {
-    ...{ opened: 0, refused: 0, failures: 0, timeouts: 0 },
+    ...{ opened: 0, refused: 0, failures: 0, failing: 0, timeouts: 0 },
     ...{ requests: 0, errors: 0, closes: 0, abnormal: 0, ...some, latency },
   };
 };
@@ -37,6 +37,8 @@ const facts = (
 });
 const leaks = (contaminated: number, more: Partial<Facts> = {}, candidate = signs()): Facts =>
   facts(candidate, signs(), more, { ended: 0, splits: 0, contaminated });
+/** Legacy is known, and lets everybody in whom it should, and breaks nothing off. */
+const sound = signs({ opened: 100, closes: 100 });
 const of = (rule: GuardrailName, given: Facts): Reading | undefined =>
   readings(RULES, given).find(reading => reading.rule === rule);
 const times = (count: number, ms: number): number[] => new Array<number>(count).fill(ms);
@@ -46,8 +48,13 @@ describe('what a rule says', () => {
   test.each<[string, GuardrailName, Reading['state'], Facts]>([
     ['no handshake', 'handshakes', 'too-little', facts(signs())],
     ['19 that all failed', 'handshakes', 'too-little', facts(signs({ failures: 19 }))],
-    ['one of 20 refused', 'handshakes', 'clear', facts(signs({ opened: 19, refused: 1 }))],
-    ['two of 20 refused', 'handshakes', 'exceeded', facts(signs({ opened: 18, refused: 2 }))],
+    ['one of 20 refused', 'handshakes', 'clear', facts(signs({ opened: 19, refused: 1 }), sound)],
+    [
+      'two of 20 refused',
+      'handshakes',
+      'exceeded',
+      facts(signs({ opened: 18, refused: 2 }), sound),
+    ],
     [
       'two of 20, as with legacy',
       'handshakes',
@@ -57,8 +64,26 @@ describe('what a rule says', () => {
     [
       'two of 20, and of legacy too few to tell',
       'handshakes',
-      'exceeded',
+      'clear',
       facts(signs({ opened: 18, refused: 2 }), signs({ refused: 5 })),
+    ],
+    [
+      'two of 20 refused with a 5xx or 429, and of legacy too few to tell',
+      'handshakes',
+      'exceeded',
+      facts(signs({ opened: 18, refused: 2, failing: 2 }), signs({ refused: 5 })),
+    ],
+    [
+      'two of 20 without an answer, and of legacy too few to tell',
+      'handshakes',
+      'exceeded',
+      facts(signs({ opened: 18, failures: 2 }), signs({ refused: 5 })),
+    ],
+    [
+      'two of 20 refused with a 5xx, as with legacy',
+      'handshakes',
+      'clear',
+      facts(signs({ opened: 18, refused: 2, failing: 2 }), signs({ opened: 90, refused: 10 })),
     ],
     [
       'two of 20, and of legacy too few in the window, but as many of those before',
@@ -80,8 +105,20 @@ describe('what a rule says', () => {
       'exceeded',
       facts(signs({ opened: 48, failures: 2, timeouts: 2 })),
     ],
-    ['sessions broken off', 'closes', 'exceeded', facts(signs({ closes: 20, abnormal: 5 }))],
-    ['sessions that end', 'closes', 'clear', facts(signs({ closes: 500, abnormal: 5 }))],
+    ['sessions broken off', 'closes', 'exceeded', facts(signs({ closes: 20, abnormal: 5 }), sound)],
+    ['sessions that end', 'closes', 'clear', facts(signs({ closes: 500, abnormal: 5 }), sound)],
+    [
+      'sessions broken off, and of legacy too few to tell',
+      'closes',
+      'too-little',
+      facts(signs({ closes: 60, abnormal: 15 }), signs({ closes: 19 })),
+    ],
+    [
+      'sessions broken off, and of legacy too few in the window, but enough before that were not',
+      'closes',
+      'exceeded',
+      facts(signs({ closes: 60, abnormal: 15 }), signs(), { legacyEver: sound }),
+    ],
     ['5xx', 'errors', 'exceeded', facts(signs({ requests: 100, errors: 6 }), signs(), http)],
     ['few 5xx', 'errors', 'clear', facts(signs({ requests: 100, errors: 5 }), signs(), http)],
     [
@@ -155,14 +192,14 @@ describe('what a rule says', () => {
   });
 
   test('where legacy is stale all rules count, and hold instead of rolling back', () => {
-    const given = leaks(1, { isStale: true }, signs({ opened: 10, refused: 90 }));
+    const given = leaks(1, { isStale: true }, signs({ opened: 10, failures: 90 }));
     for (const rule of ['handshakes', 'contamination'] as const) {
       expect(of(rule, given)).toMatchObject({ state: 'exceeded', action: 'hold' });
     }
   });
 
   test('is told with its figures', () => {
-    const reading = of('handshakes', facts(signs({ opened: 18, refused: 2 })));
+    const reading = of('handshakes', facts(signs({ opened: 18, failures: 2 })));
     expect(reading && readingText(reading)).toBe(
       'handshakes 10 % of 20, limit 5 %: WebSocket handshakes that it refused or failed, beyond what legacy does',
     );
