@@ -97,8 +97,8 @@ export interface TrafficObserver {
   sessionOpened(route: string, side: Side, reason: string, handshakeMs: number): void;
   /** `code` is the close code that was seen, 1006 without one (RFC 6455 7.1.5). */
   sessionClosed(route: string, side: Side, cause: EndCause, code: number): void;
-  /** The service itself refused the handshake with this HTTP status. */
-  handshakeRefused(route: string, side: Side, status: number): void;
+  /** The service itself refused the handshake with this HTTP status; `subject` as far as it is known. */
+  handshakeRefused(route: string, side: Side, status: number, subject: Subject | null): void;
   /** Turned away or failed with a code of the error table; route `none` before one is known. */
   failed(route: string, side: Side | 'none', code: ErrorCode): void;
   /** A live session is served by that side from now on. */

@@ -1,6 +1,6 @@
 // What guardrails need to know of traffic, as running totals by route and side.
 import type { EndCause, MoveKind, TrafficObserver } from '../ports.ts';
-import { SIDES, type Side } from '../rules/decide.ts';
+import { SIDES, type Side, type Subject } from '../rules/decide.ts';
 import type { Signs } from '../rules/guardrails.ts';
 import { addLatency, noLatencies } from '../rules/latency.ts';
 import { saysServiceFails } from '../wire/handshake.ts';
@@ -15,6 +15,8 @@ const LOST: ReadonlySet<EndCause> = new Set<EndCause>(['upstream-lost', 'upstrea
 
 export class VitalSigns implements TrafficObserver {
   readonly #routes = new Map<string, Record<Side, Signs>>();
+  /** By route, the user who was refused last. */
+  readonly #refused = { legacy: new Map<string, string>(), candidate: new Map<string, string>() };
 
   /** Nothing yet of a route without traffic. */
   of(route: string): Readonly<Record<Side, Signs>> {
@@ -40,10 +42,15 @@ export class VitalSigns implements TrafficObserver {
     }
   }
 
-  handshakeRefused(route: string, side: Side, status: number): void {
+  /** Who is not let in is his own matter: by trying again and again one user could have all others taken back. */
+  handshakeRefused(route: string, side: Side, status: number, subject: Subject | null): void {
     const signs = this.of(route)[side];
-    signs.refused += 1;
     if (saysServiceFails(status)) signs.failing += 1;
+    else if (subject !== null) {
+      if (this.#refused[side].get(route) === subject.id) return;
+      this.#refused[side].set(route, subject.id);
+    }
+    signs.refused += 1;
   }
 
   failed(route: string, side: Side | 'none', code: string): void {

@@ -349,7 +349,7 @@ export class BypassLane {
     outgoing.on('error', error => this.#fail(error, incoming, client));
     const { name } = this.#passageOf(incoming);
     const { statusCode: status = 502 } = answer;
-    this.#options.observer.handshakeRefused(name, 'legacy', status);
+    this.#options.observer.handshakeRefused(name, 'legacy', status, null);
     const about = { ...idsOf(incoming), route: name, side: 'legacy' };
     this.#options.logger.info({ ...about, status }, 'a service refused an upgrade');
     const response = new ServerResponse(incoming);

@@ -205,7 +205,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     }
     const fromClient = early.take();
     if (outcome.kind === 'refused') {
-      return this.#passOnRefusal(client, context, about, outcome);
+      return this.#passOnRefusal(client, opening, about, outcome);
     }
     const session = new Session(opening, client, outcome.leg, this);
     this.sessions.add(session);
@@ -271,13 +271,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   #passOnRefusal(
     client: net.Socket,
-    context: TrafficContext,
+    { context, subject }: Opening,
     about: RefusedRequest & { readonly route: string },
     { leg, answer, early }: LegAnswer<'refused'>,
   ): void {
     const { observer, logger } = this.#options;
     const { status } = answer;
-    observer.handshakeRefused(about.route, leg.side, status);
+    observer.handshakeRefused(about.route, leg.side, status, subject);
     const { responseTimeoutMs } = context.upstreams[leg.side].config;
     const fields = fieldsToClient(answer, context, leg.side);
     if (relayRefusal(client, leg, { answer, fields, early }, responseTimeoutMs)) {

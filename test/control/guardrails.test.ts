@@ -13,7 +13,7 @@ afterEach(() => op.close());
 function handshakes(count: number, refused: number, status = 503): void {
   op.clock.ms += 1_000;
   for (let i = 0; i < count; i++) {
-    if (i < refused) op.signs.handshakeRefused('events', 'candidate', status);
+    if (i < refused) op.signs.handshakeRefused('events', 'candidate', status, null);
     else op.signs.sessionOpened('events', 'candidate', 'serve-flag', 3);
   }
   op.guardrails.look();
@@ -74,11 +74,44 @@ describe('in canary', () => {
 
   test('what legacy refuses too is not the candidate to blame for', () => {
     for (let i = 0; i < 100; i++) {
-      if (i < 40) op.signs.handshakeRefused('events', 'legacy', 403);
+      if (i < 40) op.signs.handshakeRefused('events', 'legacy', 403, null);
       else op.signs.sessionOpened('events', 'legacy', 'serve-flag', 3);
     }
     bad();
     expect(held()).toBeNull();
+  });
+
+  describe('where legacy lets everybody in', () => {
+    const refused = (status: number, ...names: string[]) => {
+      for (const id of names)
+        op.signs.handshakeRefused('events', 'candidate', status, { id, aliases: [] });
+    };
+    const loop = (count: number, ...names: string[]) =>
+      Array.from({ length: count }, (_, i) => names[i % names.length] ?? '');
+    beforeEach(() => {
+      for (let i = 0; i < 100; i += 1) op.signs.sessionOpened('events', 'legacy', 'serve-flag', 3);
+    });
+
+    // The fault: by trying again and again one user whose token had ended had all others taken back.
+    test('one user who is refused again and again counts once', () => {
+      refused(401, ...loop(30, 'user_1'));
+      handshakes(29, 0);
+      const reading = op.guardrails.of('events').rules.find(({ rule }) => rule === 'handshakes');
+      expect(reading).toMatchObject({ state: 'clear', of: 30 });
+      expect(held()).toBeNull();
+    });
+
+    test('all of a small canary who are refused again and again count', () => {
+      refused(401, ...loop(30, 'user_1', 'user_2', 'user_3'));
+      handshakes(0, 0);
+      expect(held()).toBe('latched');
+    });
+
+    test('one user to whom the candidate says again and again that it fails counts', () => {
+      refused(503, ...loop(30, 'user_1'));
+      handshakes(0, 0);
+      expect(held()).toBe('latched');
+    });
   });
 
   test('what is older than the window is forgotten', () => {

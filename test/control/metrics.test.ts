@@ -31,7 +31,7 @@ test('sessions are counted from opening to their end, with side, reason, cause a
 test('refusals, failures and requests are counted by closed lists', async () => {
   op = await operated();
   const { observer } = op.metrics;
-  observer.handshakeRefused('events', 'legacy', 403);
+  observer.handshakeRefused('events', 'legacy', 403, null);
   observer.failed('none', 'none', 'bad-request');
   observer.failed('events', 'candidate', 'upstream-timeout');
   observer.requestDone('api', 'legacy', 204, 250);
