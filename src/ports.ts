@@ -112,8 +112,17 @@ export interface TrafficObserver {
    * came, is no such session.
    */
   sessionKept(route: string, side: Side, despite: KeptDespite): void;
-  /** A plain HTTP answer went out; `durationMs` from request to its last byte. */
-  requestDone(route: string, side: Side, status: number, durationMs: number): void;
+  /**
+   * A plain HTTP answer went out; `durationMs` from request to its last byte. `by` the proxy: it failed itself, and the
+   * service was not asked, or not heard.
+   */
+  requestDone(
+    route: string,
+    side: Side,
+    status: number,
+    durationMs: number,
+    by: 'service' | 'proxy',
+  ): void;
 }
 
 /** Told what the lanes' guards see. Called on the client's path: must be cheap. */

@@ -68,7 +68,15 @@ export class VitalSigns implements TrafficObserver {
     lost.abnormal += 1;
   }
 
-  requestDone(route: string, side: Side, status: number, durationMs: number): void {
+  requestDone(
+    route: string,
+    side: Side,
+    status: number,
+    durationMs: number,
+    by: 'service' | 'proxy',
+  ): void {
+    // That says nothing of the service.
+    if (by === 'proxy') return;
     const signs = this.of(route)[side];
     signs.requests += 1;
     if (status >= 500) signs.errors += 1;

@@ -59,7 +59,7 @@ export interface Signs {
   failing: number;
   /** Of the failures, those by time. */
   timeouts: number;
-  /** Requests that were answered, by the service or for it, and those answered with 5xx. */
+  /** Requests that were answered, by the service or in its place, and those answered with 5xx; not where the proxy failed. */
   requests: number;
   errors: number;
   /** Sessions that ended or were moved away because the service was lost, and the latter alone. */

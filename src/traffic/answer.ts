@@ -15,6 +15,9 @@ const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 /** Connections on which nothing is taken for a request any more, and what was refused there last. */
 const refused = new WeakMap<Duplex, 'request' | 'behind'>();
 
+/** What was answered because the proxy failed, not the service. */
+const ownFailures = new WeakSet<ServerResponse>();
+
 const REASON: Readonly<Record<number, string>> = {
   400: 'Bad Request',
   401: 'Unauthorized',
@@ -127,13 +130,13 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
     return;
   }
   const body = errorBody(code);
-  const { status } = ERRORS[code];
+  const { status, fault } = ERRORS[code];
   const { req } = response;
+  if (fault === 'proxy') ownFailures.add(response);
   // A client that was not told to go on may leave its body out: what follows could be either. Nor is
   // read on what was malformed.
   const isLast =
-    req.headers.expect !== undefined ||
-    (ERRORS[code].fault === 'client' && code !== 'unauthorized');
+    req.headers.expect !== undefined || (fault === 'client' && code !== 'unauthorized');
   // The phrase too: one that was refused before would be used again.
   response.writeHead(status, REASON[status] ?? 'Error', [
     'Content-Type',
@@ -148,6 +151,11 @@ export function refuseRequest(response: ServerResponse, code: ErrorCode): void {
   // Null once the connection is gone.
   const socket = req.socket as Duplex | null;
   if (isLast && socket !== null) refused.set(socket, 'request');
+}
+
+/** Who is to answer for it. */
+export function answeredBy(response: ServerResponse): 'service' | 'proxy' {
+  return ownFailures.has(response) ? 'proxy' : 'service';
 }
 
 /**

@@ -13,7 +13,14 @@ import { checkClientHandshake, checkServerHandshake, offeredProtocols } from '..
 import { fieldValues, without } from '../wire/headers.ts';
 import { isWrite } from '../wire/http-method.ts';
 import { afterReads } from './after-reads.ts';
-import { discardRest, phraseFor, refuseRequest, refuseSocket, sendHead } from './answer.ts';
+import {
+  answeredBy,
+  discardRest,
+  phraseFor,
+  refuseRequest,
+  refuseSocket,
+  sendHead,
+} from './answer.ts';
 import { BypassCopies } from './bypass-copies.ts';
 import { failureOf } from './bypass-failure.ts';
 import { libraryOptions, onceConnected, passedFields, sendHeadAtOnce } from './bypass-request.ts';
@@ -131,7 +138,8 @@ export class BypassLane {
       // A client may leave before there is an answer.
       if (!response.headersSent) return;
       counters.of(name, 'legacy').requests += 1;
-      observer.requestDone(name, 'legacy', response.statusCode, performance.now() - startedAt);
+      const durationMs = performance.now() - startedAt;
+      observer.requestDone(name, 'legacy', response.statusCode, durationMs, answeredBy(response));
     });
     const writing = route === null ? null : this.#writing(request, name);
     this.#begin(incoming, name, writing?.primary ?? null);

@@ -22,7 +22,7 @@ import { isWrite } from '../wire/http-method.ts';
 import { type Admission, admit } from './admission.ts';
 import { ClientLink, type ConnectionUse, credentialsOf } from './affinity.ts';
 import { afterReads } from './after-reads.ts';
-import { discardRest, refuseRequest } from './answer.ts';
+import { answeredBy, discardRest, refuseRequest } from './answer.ts';
 import { AnswerGuard } from './answer-guard.ts';
 import { subjectInBody } from './body-subject.ts';
 import type { Call } from './call.ts';
@@ -381,7 +381,8 @@ export class HttpLane {
       this.#options.logger.debug({ ...log, status, durationMs }, 'request ended');
       if (status === null) return;
       lane.requests += 1;
-      this.#options.observer.requestDone(route.name, side, status, durationMs);
+      const by = answeredBy(response);
+      this.#options.observer.requestDone(route.name, side, status, durationMs, by);
     });
     return answer;
   }

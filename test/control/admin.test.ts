@@ -53,7 +53,7 @@ describe('machines, without a token', () => {
   });
 
   test('/metrics is Prometheus text', async () => {
-    op.metrics.observer.requestDone('api', 'legacy', 200, 5);
+    op.metrics.observer.requestDone('api', 'legacy', 200, 5, 'service');
     const { text, headers } = await get('/metrics').expect(200);
     expect(headers['content-type']).toContain('text/plain; version=0.0.4');
     expect(text).toContain('cutover_requests_total{route="api",side="legacy",status="2xx"} 1');

@@ -209,6 +209,21 @@ describe('where nothing is known of legacy', () => {
   });
 });
 
+// The fault: when descriptors ran out, the candidate's users were all taken back.
+test('what the proxy could not ask the candidate for want of its own says nothing against it', async () => {
+  op = await operated({ 'api.json': flagsFor('api', 'live') });
+  const requests = (count: number, by: 'service' | 'proxy') => {
+    for (let i = 0; i < count; i += 1) op.signs.requestDone('api', 'candidate', 503, 1, by);
+    op.guardrails.look();
+  };
+  op.guardrails.look();
+  requests(100, 'proxy');
+  const errors = op.guardrails.of('api').rules.find(({ rule }) => rule === 'errors');
+  expect(errors).toMatchObject({ state: 'too-little', of: 0 });
+  requests(50, 'service');
+  expect(op.rollbacks.latch.on('api')).toBe('latched');
+});
+
 test.each(['legacy', 'candidate'] as const)(
   'no stage goes forward while %s can not be reached; back goes always',
   async side => {

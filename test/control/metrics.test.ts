@@ -34,7 +34,7 @@ test('refusals, failures and requests are counted by closed lists', async () => 
   observer.handshakeRefused('events', 'legacy', 403, null);
   observer.failed('none', 'none', 'bad-request');
   observer.failed('events', 'candidate', 'upstream-timeout');
-  observer.requestDone('api', 'legacy', 204, 250);
+  observer.requestDone('api', 'legacy', 204, 250, 'service');
   const text = await op.metrics.text();
   const legacy = 'side="legacy"';
   expect(
@@ -100,7 +100,7 @@ test('process metrics are there, without those that walk over every socket', asy
 test('two proxies in one process count apart', async () => {
   op = await operated();
   const other = await operated();
-  other.metrics.observer.requestDone('api', 'legacy', 200, 1);
+  other.metrics.observer.requestDone('api', 'legacy', 200, 1, 'service');
   expect(await op.metrics.text()).not.toContain('cutover_requests_total{');
   await other.close();
 });
@@ -111,7 +111,7 @@ test('whatever codes, statuses and reasons peers make up, the label sets stay sm
     fc.property(fc.integer({ min: -1, max: 70_000 }), fc.string(), (number, text) => {
       op.metrics.observer.sessionOpened('events', 'legacy', text, 1);
       op.metrics.observer.sessionClosed('events', 'legacy', 'client-lost', number);
-      op.metrics.observer.requestDone('events', 'legacy', number, 1);
+      op.metrics.observer.requestDone('events', 'legacy', number, 1, 'service');
       expect(closeCodeClass(number)).toMatch(/^(10(0\d|1[0-5])|[34]xxx|other)$/);
     }),
     { numRuns: 2_000 },

@@ -151,8 +151,8 @@ export async function proxy(o: ProxyOptions): Promise<TestProxy> {
       secondLegEnded: (route, side, role, what) =>
         reports.push({ kind: 'second-ended', route, side, what, role }),
       sessionKept: (route, side, what) => reports.push({ kind: 'kept', route, side, what }),
-      requestDone: (route, side, code) =>
-        reports.push({ kind: 'request', route, side, what: 'done', code }),
+      requestDone: (route, side, code, _, what) =>
+        reports.push({ kind: 'request', route, side, what, code }),
     },
   });
   const port = await traffic.listen();

@@ -445,3 +445,26 @@ describe('a service that does not answer is a clear error, and the client’s co
     expect(await errorOf(client)).toMatchObject({ code: 'upstream-unreachable' });
   });
 });
+
+// The fault: it counted among the service's errors, for which guardrails took everybody back.
+test('what the proxy answers for want of its own is told as its own failure, what the service answers is not', async () => {
+  const { service, front, client } = await withService();
+  const { connect } = net;
+  const connecting = vi.spyOn(net, 'connect').mockImplementation(((options: net.NetConnectOpts) => {
+    if (!('port' in options) || options.port !== service.port) return connect(options);
+    const none = Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+    return new net.Socket().destroy(none);
+  }) as typeof net.connect);
+  client.write(get('/api/x'));
+  expect(await errorOf(client)).toMatchObject({ code: 'exhausted' });
+  connecting.mockRestore();
+  client.received = Buffer.alloc(0);
+  client.write(get('/api/x'));
+  (await asked(service)).write(answer('no', '', '503 Service Unavailable'));
+  await client.has('\r\n\r\nno');
+  await until('both are told', () => front.reports.filter(({ kind }) => kind === 'request')[1]);
+  expect(front.reports.filter(({ kind }) => kind === 'request')).toMatchObject([
+    { route: 'api', side: 'legacy', code: 503, what: 'proxy' },
+    { route: 'api', side: 'legacy', code: 503, what: 'service' },
+  ]);
+});
