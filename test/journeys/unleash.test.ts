@@ -120,6 +120,10 @@ describe.skipIf(unleashMissing())('with a real Unleash server', () => {
     up = await stack({ config: config(60_000) });
     await shareIs(up.proxy, 0);
     await unleash.toggle('events.serve', true);
+    // It is asked again soon, and not for ever, by whom it called before its own cache knew.
+    await until('the server tells it', () =>
+      unleash.tells('events.serve', ({ enabled }) => enabled),
+    );
     const start = performance.now();
     const hook = `${await up.proxy.admin}/hooks/unleash`;
     const called = await fetch(hook, {
