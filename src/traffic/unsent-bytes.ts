@@ -14,6 +14,8 @@ const SENDING =
 const PIECE_BYTES = 262_144;
 /** With 50,000 sockets they are megabytes: between two looks there are at least so many times what one takes. */
 const REST = 10;
+/** ... and no more than that, where what took long was that this process had to wait for its turn. */
+const MOST_REST_MS = 2_000;
 
 /** Looks that may come to nothing; then nobody can say, and a peer goes by what Node knows of him. */
 const MOST_FAILURES = 3;
@@ -107,7 +109,7 @@ async function read(): Promise<void> {
       if (asked.length > 0) return void read();
       isReading = false;
     },
-    REST * (performance.now() - startMs),
+    Math.min(REST * (performance.now() - startMs), MOST_REST_MS),
   ).unref();
 }
 

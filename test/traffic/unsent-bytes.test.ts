@@ -29,3 +29,26 @@ test('without a descriptor to read it, nobody can say after three looks: a peer 
   socket.destroy();
   server.close();
 });
+
+// The fault: on a busy machine a look takes seconds, and the next one came ten times that later. Nobody was let go.
+test('it is looked again within seconds, however long the machine took for a look', async () => {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await until('it listens', () => server.listening);
+  const socket = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+  await until('it is connected', () => !socket.connecting);
+  const real = performance.now.bind(performance);
+  let aheadMs = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => real() + aheadMs);
+  const reading = vi.spyOn(fs.promises, 'readFile');
+  const unsent = new UnsentBytes();
+  reading.mockImplementation(async () => {
+    aheadMs += 20_000;
+    return '';
+  });
+  unsent.look([socket]);
+  await until('it has been looked', () => unsent.isKnown, 1_000_000);
+  unsent.look([socket]);
+  await until('it has been looked again', () => unsent.isStill, 1_000_000);
+  socket.destroy();
+  server.close();
+});
