@@ -76,6 +76,17 @@ export interface WebSocketLaneOptions {
   readonly bypassed: TakeOver;
 }
 
+/** A handshake that is decided and not through. */
+interface UnderWay {
+  readonly opening: Opening;
+  /** It goes to that service only if it is there already. */
+  isCalledBack: boolean;
+  /** Ends the dial: the service is not waited for any more. */
+  readonly giveUp: AbortController;
+  /** What rollbacks want to know of its end. */
+  readonly over: (() => void)[];
+}
+
 export class WebSocketLane implements SessionHost, HandoverListener {
   readonly sessions = new Set<Session>();
   connecting = 0;
@@ -96,8 +107,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   #visits = 0;
   readonly #rollbacks = new Set<RollbackRun>();
   readonly #held = new HeldRoom();
-  /** Handshakes that are decided and not through, and what a rollback wants to know of their end. */
-  readonly #openings = new Set<{ route: string; side: Side; over: (() => void)[] }>();
+  readonly #openings = new Set<UnderWay>();
 
   constructor(options: WebSocketLaneOptions) {
     this.#options = options;
@@ -166,27 +176,40 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const admitted = await admit(context, request, incoming.url ?? '');
     if (!admitted.ok) return this.#refuse(client, early, 'unauthorized', { ...ids, route: name });
 
-    const decided = this.#options.decider(route, admitted.subject);
-    const { primary } = decided.decision;
     const { subject, singleUse, expiresAt } = admitted;
+    const decided = this.#options.decider(route, subject);
     const opening: Opening = {
       ...{ id: randomUUID(), context, route, request, subject, singleUse, expiresAt },
       ...{ decided, startedAt },
     };
-    const { id } = opening;
+    await this.#enter(incoming, client, early, opening);
+  }
+
+  /** Dials as it is decided; what calls that back meanwhile has it decided anew. */
+  async #enter(
+    incoming: IncomingMessage,
+    client: net.Socket,
+    early: EarlyBytes,
+    opening: Opening,
+  ): Promise<void> {
+    const { id, context, route, subject, singleUse, decided, startedAt } = opening;
+    const { name } = route;
+    const { primary } = decided.decision;
     const about = {
-      ...{ session: id, ...ids, route: name, side: primary },
+      ...{ session: id, ...idsOf(incoming), route: name, side: primary },
       ...{ reason: decided.decision.reason, flags: decided.revision },
     };
     // Both are dialled at once, so that the second one hears all that the client says; nobody waits for it.
     const { second } = decided.decision;
     const comparison = second === null ? null : this.#compare(opening, second, null);
     const changes = this.#changes;
-    const under = { route: name, side: primary, over: [] as (() => void)[] };
+    const under: UnderWay = {
+      ...{ opening, isCalledBack: false, giveUp: new AbortController(), over: [] },
+    };
     this.#openings.add(under);
     const outcome = await dialLeg(
       legRequest(opening, context.upstreams[primary], false),
-      early.over,
+      AbortSignal.any([early.over, under.giveUp.signal]),
     );
     this.#openings.delete(under);
     // After everything below: by then the session has joined those rollbacks, or there is none.
@@ -198,6 +221,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       if (outcome.kind === 'refused') outcome.leg.socket.destroy();
       const first = early.take();
       return early.gone ? void client.destroy() : this.#options.bypassed(incoming, client, first);
+    }
+    if (outcome.kind !== 'open' && under.isCalledBack && !early.over.aborted) {
+      if (outcome.kind === 'refused') outcome.leg.socket.destroy();
+      const anew = { ...opening, decided: this.#options.decider(route, subject) };
+      return this.#enter(incoming, client, early, anew);
     }
     if (outcome.kind === 'failed') {
       const { code, detail } = outcome;
@@ -433,14 +461,27 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   rollBack(run: RollbackRun): void {
     this.#changes += 1;
     this.#rollbacks.add(run);
-    for (const { route, side, over } of this.#openings) {
-      if (run.routes.has(route) && side === 'candidate') over.push(run.opening());
-    }
+    const waiting = [...this.#openings].filter(
+      ({ opening: { route, decided } }) =>
+        run.routes.has(route.name) && decided.decision.primary === 'candidate',
+    );
+    for (const { over } of waiting) over.push(run.opening());
     for (const session of this.sessions) {
       if (!run.routes.has(session.route)) continue;
       if (this.#rollBack(session, run) !== 'reconnect') continue;
       this.#departures.add(session, { isUrgent: true });
     }
+    this.#callBack(waiting);
+  }
+
+  /** Whom the candidate has not let in yet goes to legacy; it may never answer. */
+  #callBack(waiting: readonly UnderWay[]): void {
+    // A ticket that is spent with the candidate lets nobody in elsewhere.
+    const theirs = waiting.filter(({ opening }) => !opening.singleUse);
+    for (const under of theirs) under.isCalledBack = true;
+    // Legacy is to be asked no faster than for those who are in.
+    const windowMs = windowFor(theirs.length, this.#options.context().limits.movesPerS);
+    void paced(theirs, windowMs, ({ giveUp }) => giveUp.abort());
   }
 
   /** Others that were to be looked at when it began are looked at now. */

@@ -9,6 +9,7 @@ import type { Decision, Side } from '../../src/rules/decide.ts';
 import { closeFrame, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { freePort } from '../support/free-port.ts';
+import { isLetGo } from '../support/lane.ts';
 import {
   decisionFor,
   loadedConfig,
@@ -16,7 +17,7 @@ import {
   proxy,
   type TestProxy,
 } from '../support/proxy.ts';
-import { rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
+import { type RawEnd, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -1079,34 +1080,88 @@ describe('while legacy does not answer one of a route, and the rollback of that 
   });
 });
 
-test('60: a handshake that is under way with the candidate is waited for, and its session taken along', async () => {
-  let accept: (() => void) | null = null;
-  const slow = http.createServer();
-  const upgrades = new WebSocketServer({ noServer: true });
-  slow.on('upgrade', (request, socket, head) => {
-    accept = () => upgrades.handleUpgrade(request, socket, head, () => undefined);
+describe('60: a handshake that is under way with the candidate', () => {
+  /** So many clients who ask the candidate, which the test plays, and have no answer yet. */
+  async function asking(count: number, options: Options = {}) {
+    const played = await rawServer();
+    open.push(played);
+    const at = await line({ clients: 0, candidate: played.port, second: false, ...options });
+    const entering = Array.from({ length: count }, () => enter(at.front.port));
+    const asked: RawEnd[] = [];
+    for (let i = 0; i < count; i += 1) {
+      const end = await played.next();
+      await end.has('\r\n\r\n');
+      asked.push(end);
+    }
+    return { ...at, asked, entering: Promise.all(entering) };
+  }
+
+  // The fault: it was waited for until the candidate, which hung, was out of time: then it was refused.
+  test.each([
+    ['without a second leg', false],
+    ['beside one of legacy', true],
+  ])('is not waited for, and legacy has it: %s', async (_how, second) => {
+    const { legacy, rollBack, entering, asked } = await asking(3, { second });
+    const progress = rollBack();
+    expect(progress.sessions).toMatchObject({ affected: 3, pending: 3 });
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 0 });
+    const clients = await entering;
+    legacy.say(event(1));
+    await until('legacy serves all', () => clients.every(({ read }) => read.length === 1));
+    await until('the candidate is let go', () => asked.every(isLetGo));
   });
-  await new Promise<void>(resolve => slow.listen(0, '127.0.0.1', resolve));
-  open.push({
-    close: () => {
-      for (const socket of upgrades.clients) socket.terminate();
-      slow.closeAllConnections();
-      slow.close();
-    },
+
+  test('that it refuses or breaks off meanwhile goes to legacy as well', async () => {
+    const { legacy, rollBack, entering, asked } = await asking(4, { limits: { movesPerS: 1 } });
+    rollBack();
+    for (const [i, end] of asked.entries()) {
+      if (i % 2 === 0) end.socket.destroy();
+      else end.write('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+    }
+    const clients = await entering;
+    legacy.say(event(1));
+    await until('legacy serves all', () => clients.every(({ read }) => read.length === 1));
   });
-  const { front, legacy, rollBack } = await line({
-    ...{ clients: 0, candidate: (slow.address() as net.AddressInfo).port, second: false },
+
+  test('that it grants before its turn is taken along', async () => {
+    const { legacy, rollBack, entering, asked } = await asking(4, { limits: { movesPerS: 5 } });
+    const progress = rollBack();
+    for (const end of asked) if (!end.closed) await end.accept();
+    const clients = await entering;
+    await over(progress);
+    legacy.say(event(1));
+    await until('legacy serves all', () => clients.every(({ read }) => read.length === 1));
+    const { affected, redialled } = progress.sessions;
+    expect(redialled).toBe(affected);
   });
-  const entering = enter(front.port);
-  await until('the candidate is asked', () => accept !== null);
-  const progress = rollBack();
-  expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
-  (accept as unknown as () => void)();
-  const client = await entering;
-  await over(progress);
-  expect(progress.sessions).toEqual({ ...NONE, affected: 1, redialled: 1 });
-  legacy.say(event(1));
-  await until('legacy serves it', () => client.read.length === 1);
+
+  test('by a ticket that lets him in once is waited for, and he is told to come again', async () => {
+    const played = await rawServer();
+    open.push(played);
+    const { legacy, front, rollBack } = await line({
+      ...{ clients: 0, candidate: played.port, second: false },
+      identity: { sources: [{ from: 'query', names: ['ticket'], singleUse: true }] },
+    });
+    const socket = new WebSocket(`ws://127.0.0.1:${front.port}/ws?ticket=abc`);
+    let [wasIn, code] = [false, 0];
+    socket.on('open', () => {
+      wasIn = true;
+    });
+    socket.on('close', closedBy => {
+      code = closedBy;
+    });
+    const asked = await played.next();
+    await asked.has('\r\n\r\n');
+    const progress = rollBack();
+    expect(progress.sessions).toMatchObject({ affected: 1, pending: 1 });
+    await asked.accept();
+    await until('he is told', () => code > 0);
+    expect({ wasIn, code }).toEqual({ wasIn: true, code: 1012 });
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 1, closed: 1 });
+    expect(legacy.dialled).toEqual([]);
+  });
 });
 
 test('a client that does not read holds nobody up, and what waits for it is counted', async () => {
