@@ -214,7 +214,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#openings.delete(under);
     // After everything below: by then the session has joined those rollbacks, or there is none.
     for (const over of under.over) queueMicrotask(over);
-    const isBypassed = changes !== this.#changes && this.#isCalledBack(opening, primary);
+    const isBypassed = changes !== this.#changes && this.#isBypassed(opening);
     if (outcome.kind !== 'open' || isBypassed) comparison?.end();
     if (isBypassed) {
       if (outcome.kind === 'open') outcome.leg.leave();
@@ -261,9 +261,9 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   /** A bypass leaves alone what is open; whose candidate has not answered yet is as new as who comes behind it. */
-  #isCalledBack({ route, subject }: Opening, to: Side): boolean {
+  #isBypassed({ route, subject, decided }: Opening): boolean {
     const { primary, reason } = this.#options.decider(route, subject).decision;
-    return reason === 'bypass' && primary !== to;
+    return reason === 'bypass' && primary !== decided.decision.primary;
   }
 
   /** Where somebody measures how legacy differs from itself, and there is a twin of it. */
@@ -447,6 +447,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     for (const rollback of this.#rollbacks) rollback.letGo();
     this.#changes += 1;
     this.#visits += 1;
+    this.#callBack([...this.#openings].filter(({ opening }) => this.#isBypassed(opening)));
     const visits = this.#visits;
     const visit = (session: Session): void => {
       if (this.#reconsider(session) === 'reconnect') this.#departures.add(session);
