@@ -92,6 +92,8 @@ export class Pairing {
   #lagMs = 0;
   #lagBeforeMs = 0;
   #sinceMs = Number.NEGATIVE_INFINITY;
+  /** What had waited by then on both sides was looked at, and is no event that was readdressed. */
+  #triedMs = Number.NEGATIVE_INFINITY;
   #now = 0;
 
   constructor(options: PairingOptions) {
@@ -203,6 +205,7 @@ export class Pairing {
     if (this.#waiting.legacy.size + this.#waiting.candidate.size === 0) return;
     const quietMs = Math.min(windowMs, Math.max(QUIET_MS, 2 * this.#lagMs, 2 * this.#lagBeforeMs));
     this.#settleQuiet(atMs - quietMs, SIDES);
+    this.#triedMs = Math.max(this.#triedMs, atMs - quietMs);
     for (const side of SIDES) {
       const due = dueMs?.[side] ?? atMs - windowMs;
       const until = this.#legs.isOpen(otherSide(side)) ? due : atMs - quietMs;
@@ -390,6 +393,7 @@ export class Pairing {
   }
 
   #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
+    if (!isOver && !this.#mayBeReadressed(legacy, candidate)) return false;
     if (!this.#areSettled(legacy, candidate)) return false;
     if (!isLikely(legacy, candidate) || !this.#legs.fits(legacy, candidate)) return false;
     return isOver || this.#isReadressed(legacy, candidate);
@@ -400,11 +404,16 @@ export class Pairing {
    * where it could as well be another one: of a type that legacy has, or with nothing to say but its type.
    */
   #isReadressed(legacy: Pending, candidate: Pending): boolean {
-    if (!legacy.isPointed || !saysSomething(legacy)) return false;
+    if (!this.#mayBeReadressed(legacy, candidate) || !saysSomething(legacy)) return false;
     if (legacy.type !== candidate.type && this.#legacyTypes.has(candidate.type)) return false;
     return this.#compare(legacy, candidate).differences.every(({ path }) =>
       isOfTypeOrUser(path, legacy.plan),
     );
+  }
+
+  /** What two events say is dear to compare, and does not change: ten times a second is asked what is new alone. */
+  #mayBeReadressed(legacy: Pending, candidate: Pending): boolean {
+    return legacy.isPointed && Math.max(legacy.at, candidate.at) > this.#triedMs;
   }
 
   /**
@@ -443,6 +452,8 @@ export class Pairing {
 
   /** No pair will come for the events of this side any more. */
   #giveUp(side: Side, because: UnjudgedReason): void {
+    // For the last time, and in full: what spoke against it when it was looked at may be settled by now.
+    this.#triedMs = Number.NEGATIVE_INFINITY;
     // A leg that is gone takes along what it would have said again.
     this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isNamed);
     const goesOn = because === 'no-second' && this.#legs.isOpen(side);
