@@ -234,6 +234,11 @@ export class Legs {
     return Math.max(this.#legs[side].openedAt ?? otherOpenedAt, otherOpenedAt);
   }
 
+  /** Copies were lost of late: what its lane resumed with may be the other one of two that say the same. */
+  isSoonAfterGap({ at }: Pending): boolean {
+    return at <= this.#gap.at + this.#windowMs;
+  }
+
   /** Copies were lost around then, and its lane had not resumed. */
   #isInGap({ side, at, lane, place }: Pending): boolean {
     const { nth } = this.#gap;

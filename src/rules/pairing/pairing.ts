@@ -512,6 +512,11 @@ export class Pairing {
     return this.#guessed.has(printOf(event), event.at - this.#options.windowMs);
   }
 
+  /** Of two that say the same the other side's first may be lost, and its second be paired with the first of these. */
+  #isLeftOver(event: Pending): boolean {
+    return this.#legs.isSoonAfterGap(event) && this.#wasPaired(event);
+  }
+
   /** Did the other side say so before this one's leg was there? */
   #wasGivenUp(event: Pending): boolean {
     const theirs = ofSide(this.#givenUp, otherSide(event.side));
@@ -538,9 +543,14 @@ export class Pairing {
 
   /** Is it one more of what was paired of late? */
   #isDuplicate(event: Pending): boolean {
-    if (this.#isUnsettled(event)) return false;
+    if (this.#isUnsettled(event) || this.#legs.isSoonAfterGap(event)) return false;
     // Of what legacy says again and again the candidate may have dropped one.
     if (event.side === 'legacy' && !event.isNamed) return false;
+    return this.#wasPaired(event);
+  }
+
+  /** Was one that says the same paired of late? */
+  #wasPaired(event: Pending): boolean {
     return this.#content.has(exactOf(event), event.at - this.#options.windowMs);
   }
 
@@ -556,7 +566,7 @@ export class Pairing {
       : (absent ??
         this.#unread.take(otherSide(side), event.at) ??
         (isEarly || isFarewell || this.#wasGivenUp(event) ? 'no-second' : null) ??
-        (this.#isGuessed(event) ? this.#legs.lossReason : null));
+        (this.#isGuessed(event) || this.#isLeftOver(event) ? this.#legs.lossReason : null));
     if (excuse !== null) {
       // A run that he began himself is nobody's else, nor is one that he met under way: legacy goes on with that, and
       // a window is over. What is another's is told of all the same.
