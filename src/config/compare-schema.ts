@@ -93,6 +93,11 @@ export const CompareSchema = z
     replies: eventTypes
       .default([...DEFAULT_RULES.replies])
       .describe('Types that answer one message of the client: in order among themselves.'),
+    timers: eventTypes
+      .default([...DEFAULT_RULES.timers])
+      .describe(
+        'Types sent by a timer of each connection, such as heartbeats: in any order, and unjudged without a pair where the second leg came later.',
+      ),
     failures: eventTypes
       .default([...DEFAULT_RULES.failures])
       .describe('Types that report a failure: two that are alike prove nothing.'),

@@ -17,6 +17,7 @@ export interface TypePlan {
   /** The first that an event has names its lane. */
   readonly lanes: readonly LanePointer[];
   readonly isReply: boolean;
+  readonly isTimer: boolean;
   readonly isFailure: boolean;
   /** Where an event says when it was sent, and that it is sent again; null: nowhere. */
   readonly stamp: Pointer | null;
@@ -53,6 +54,7 @@ export class CompiledRules {
     const types = new Set([
       ...rules.allow.flatMap(({ types }) => types ?? []),
       ...rules.replies,
+      ...rules.timers,
       ...rules.failures,
       ...(profile?.fields.map(({ eventType }) => eventType) ?? []),
     ]);
@@ -122,6 +124,7 @@ function planOf(rules: CompareRules, profile: NoiseProfile | null, type: string 
       .filter(({ path }) => isFit(path))
       .map(({ level, path }) => ({ level, pointer: stepsOf(path) })),
     isReply: type !== null && rules.replies.includes(type),
+    isTimer: type !== null && rules.timers.includes(type),
     isFailure: type !== null && rules.failures.includes(type),
     stamp: pointerOf('time'),
     replay: pointerOf('replay'),

@@ -67,6 +67,8 @@ export interface CompareRules {
   readonly lanes: readonly string[];
   /** Types that answer one client message: a lane of their own, since broadcasts come in between anywhere. */
   readonly replies: readonly string[];
+  /** Types that a service sends by a timer of each connection: where its legs came one late, none need have a pair. */
+  readonly timers: readonly string[];
   /** Types that report a failure: two that are alike are `failed-alike`. */
   readonly failures: readonly string[];
   readonly allow: readonly Allowance[];
@@ -101,6 +103,7 @@ export const DEFAULT_RULES: CompareRules = {
   },
   lanes: ['/run_id', '/thread_id'],
   replies: [],
+  timers: [],
   failures: ['error_message'],
   allow: [],
 };

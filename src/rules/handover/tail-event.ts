@@ -16,8 +16,9 @@ export function tailEvent(
   if (!isRecord(value)) return { key: null, lane: SESSION, isGreeting: false, isReplay: false };
   const type = typeOf(value);
   const plan = rules.planOf(type);
-  let lane = plan.isReply ? 'replies' : SESSION;
-  for (const { level, pointer } of plan.isReply ? [] : plan.lanes) {
+  const ownLane = plan.isTimer ? 'timers' : plan.isReply ? 'replies' : null;
+  let lane = ownLane ?? SESSION;
+  for (const { level, pointer } of ownLane === null ? plan.lanes : []) {
     const name = read(value, pointer, plan.envelopes);
     if (typeof name !== 'string' && typeof name !== 'number') continue;
     lane = `${level} ${name}`;

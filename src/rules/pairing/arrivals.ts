@@ -20,6 +20,7 @@ export class Arrivals {
   readonly #rules: CompiledRules;
   readonly #session: Lane;
   readonly #replies: Lane;
+  readonly #timers: Lane;
   /** By pointer, then by the value that stands there. */
   readonly #lanes: Map<unknown, Lane>[];
   #laneCount = 0;
@@ -29,6 +30,7 @@ export class Arrivals {
     this.#rules = rules;
     this.#session = new Lane(session);
     this.#replies = new Lane(session);
+    this.#timers = new Lane(session);
     this.#lanes = rules.rules.lanes.map(() => new Map());
   }
 
@@ -102,6 +104,7 @@ export class Arrivals {
   }
 
   #laneOf(plan: TypePlan, event: JsonRecord, text: string | null, at: number): Lane {
+    if (plan.isTimer) return this.#timers;
     if (plan.isReply) return this.#replies;
     for (const { level, pointer } of plan.lanes) {
       let name = read(event, pointer, plan.envelopes);

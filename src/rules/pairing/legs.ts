@@ -160,7 +160,8 @@ export class Legs {
     const { openedAt } = this.#legs[otherSide(event.side)];
     if (openedAt === null) return 'no-second';
     if (event.at < openedAt && !this.#isToBoth(event)) return 'no-second';
-    if (this.#mayBeToOne(event) || this.isOfUnheard(event)) return 'no-second';
+    if (this.isByOwnTimer(event) || this.#mayBeToOne(event)) return 'no-second';
+    if (this.isOfUnheard(event)) return 'no-second';
     if (!this.#isInGap(event)) return this.mayBeLeftOut(event) ? 'write-left-out' : null;
     return this.#lost.legacy ?? this.#lost.candidate ?? this.#gap.because;
   }
@@ -202,6 +203,7 @@ export class Legs {
 
   /** Nothing can be concluded from what stands or once stood beside it. */
   isUnsettled(event: Pending): boolean {
+    if (this.isByOwnTimer(event)) return true;
     return this.#mayBeToOne(event) || this.#isInGap(event) || this.#isBeforeAnchor(event);
   }
 
@@ -213,6 +215,11 @@ export class Legs {
   /** Is it a reply to what perhaps only its service was told, or what stands beside such a one? */
   #mayBeToOne({ plan, at }: Pending): boolean {
     return plan.isReply && at >= this.#saidAloneAt;
+  }
+
+  /** Is it due whenever its own leg says, and the other one's came at another time? */
+  isByOwnTimer({ plan }: Pending): boolean {
+    return plan.isTimer && this.#isLate;
   }
 
   /** Is it of a run that its service alone has, and perhaps alone was told to begin? */

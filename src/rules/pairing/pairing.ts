@@ -280,13 +280,15 @@ export class Pairing {
     const candidate = a.side === 'legacy' ? b : a;
     this.#remove(legacy);
     this.#remove(candidate);
-    const lag = Math.abs(legacy.at - candidate.at);
-    if (lag > this.#lagMs) this.#lagMs = lag;
     const isGuess = this.#isGuess(legacy, candidate);
-    if (isGuess) {
-      this.#guessed.note(printOf(legacy), this.#now);
-      this.#legs.guessed(legacy, candidate);
-    } else this.#legs.paired(legacy, candidate);
+    if (isGuess) this.#guessed.note(printOf(legacy), this.#now);
+    // What each connection's timer sends says neither how far apart the services are nor that they run together.
+    const { isTimer } = legacy.plan;
+    if (!isTimer) {
+      this.#lagMs = Math.max(this.#lagMs, Math.abs(legacy.at - candidate.at));
+      if (isGuess) this.#legs.guessed(legacy, candidate);
+      else this.#legs.paired(legacy, candidate);
+    }
     this.#content.note(exactOf(candidate), this.#now);
     // Of legacy's own only what has a name can be a duplicate; a changed one may come from the candidate as well.
     const mayRepeat = legacy.isNamed || hasFindings(comparison);
@@ -307,7 +309,7 @@ export class Pairing {
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
     const { lane } = legacy;
     // Where the sides do not agree on a lane, or only on what was said, there is no order to keep.
-    const isOrdered = lane !== null && lane === candidate.lane && !isGuess;
+    const isOrdered = lane !== null && lane === candidate.lane && !isGuess && !isTimer;
     if (!isOrdered) this.#ledger.pair(pair);
     else {
       lane.pair(pair, this.#rest);
@@ -387,6 +389,7 @@ export class Pairing {
 
   /** Is it one event, though all that is known is that both have one key? Many events may share it. */
   #isChanged(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
+    if (this.#legs.isByOwnTimer(legacy)) return false;
     const fits = legacy.isNamed || (isOver && this.#legs.fits(legacy, candidate));
     if (fits && this.#areSettled(legacy, candidate)) return true;
     return isOver ? isSameButForUsers(legacy, candidate) : this.#isReadressed(legacy, candidate);
@@ -570,7 +573,8 @@ export class Pairing {
     if (excuse !== null) {
       // A run that he began himself is nobody's else, nor is one that he met under way: legacy goes on with that, and
       // a window is over. What is another's is told of all the same.
-      const isOnlyAlone = isEarly || this.#legs.isOfUnheard(event);
+      const isOnlyAlone =
+        isEarly || this.#legs.isByOwnTimer(event) || this.#legs.isOfUnheard(event);
       if (side === 'candidate' && isOnlyAlone) this.#lookWhose(event, true);
       else if (side === 'candidate' && isFarewell) this.#lookWhose(event, false);
       return this.#resolve(event, 'unjudged', excuse);
