@@ -1,6 +1,7 @@
 // Are two events without a pair, at the same place between their neighbours, one that was changed?
 import { canonical } from '../compare/canonical.ts';
 import type { TypePlan } from '../compare/compile.ts';
+import { instantMs } from '../compare/instant.ts';
 import { isRecord, type JsonRecord } from '../compare/record.ts';
 import { isUserField } from '../compare/rules.ts';
 import { keyOf } from '../event-key.ts';
@@ -8,10 +9,13 @@ import type { Pending } from './pending.ts';
 
 /** Of the fields that say something, so many must be equal. Events of one run share a third. */
 const LEAST_ALIKE = 2 / 3;
+/** What an event says of a time so close to its arrival says when it was sent: by whatever clock a service has. */
+const SENT_WITHIN_MS = 60_000;
 
 /**
  * True for the same event under another type, and for an event without a name of its own whose content
- * changed in part. Events that have names of their own are others when their names are others.
+ * changed in part, or which each service stamped for itself. Events that have names of their own are others
+ * when their names are others.
  */
 export function isLikely(legacy: Pending, candidate: Pending): boolean {
   const [left, right] = [legacy.value, candidate.value];
@@ -20,7 +24,8 @@ export function isLikely(legacy: Pending, candidate: Pending): boolean {
     if (legacy.isPointed || candidate.isPointed) return false;
   } else if (legacy.isPointed !== candidate.isPointed) return false;
   else if (legacy.isPointed && !namesSame(legacy.plan, left, right)) return false;
-  return likeness(legacy.plan, left, right) >= LEAST_ALIKE;
+  if (likeness(legacy.plan, left, right) >= LEAST_ALIKE) return true;
+  return legacy.type === candidate.type && isSameButForStamps(legacy, candidate);
 }
 
 /** True where they differ in their type and in what names users at most. */
@@ -64,11 +69,39 @@ function likeness(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): nu
   return all === 0 ? 1 : equal / all;
 }
 
+/** Of a small event its stamps are the half: do both say something beside those, and all of it alike, users included? */
+function isSameButForStamps(legacy: Pending, candidate: Pending): boolean {
+  const left = valuesOf(legacy.plan, legacy.value as JsonRecord);
+  const right = valuesOf(legacy.plan, candidate.value as JsonRecord);
+  if (left.size !== right.size) return false;
+  let saysSame = false;
+  for (const [name, value] of left) {
+    const other = right.get(name);
+    const areStamps = isStamp(value, legacy.at) && isStamp(other, candidate.at);
+    if (!areStamps && (!right.has(name) || canonical(value) !== canonical(other))) return false;
+    saysSame ||= !areStamps && !isUserField(name);
+  }
+  return saysSame;
+}
+
+function isStamp(value: unknown, at: number): boolean {
+  const ms = instantMs(value);
+  return ms !== undefined && Math.abs(ms - at) <= SENT_WITHIN_MS;
+}
+
 function fieldsOf(plan: TypePlan, event: JsonRecord): Map<string, string> {
   const fields = new Map<string, string>();
+  for (const [name, value] of valuesOf(plan, event)) {
+    if (!isUserField(name)) fields.set(name, canonical(value));
+  }
+  return fields;
+}
+
+function valuesOf(plan: TypePlan, event: JsonRecord): Map<string, unknown> {
+  const fields = new Map<string, unknown>();
   const add = (name: string, value: unknown) => {
-    const isCommon = name === 'type' || plan.undigested.has(name) || isUserField(name);
-    if (!isCommon && value !== null) fields.set(name, canonical(value));
+    const isCommon = name === 'type' || plan.undigested.has(name);
+    if (!isCommon && value !== null) fields.set(name, value);
   };
   for (const [name, value] of Object.entries(event)) {
     if (!isRecord(value) || !plan.envelopes.some(each => each.name === name)) add(name, value);
