@@ -11,6 +11,8 @@ import { duration, paint, plain, table } from './output.ts';
 
 /** Of one event or value; `--json` has all of it. */
 const MOST_SHOWN = 600;
+/** The last few may yet wait for their verdict on one side. */
+const ABOUT_AS_MANY = 0.9;
 
 export function groupsText({ groups, total }: GroupPage): string {
   if (total === 0) return 'nothing of the kind was found';
@@ -27,7 +29,23 @@ export function groupsText({ groups, total }: GroupPage): string {
   const head = ['nr', 'route', 'type', 'verdict', 'where', 'found', 'kept', 'last'];
   const more =
     total > groups.length ? `\n\n${groups.length} of ${total} kinds; --limit shows more` : '';
-  return `${table(head, rows)}${more}`;
+  return [`${table(head, rows)}${more}`, ...halvesTexts(groups)].join('\n\n');
+}
+
+/** Where about as many of a type are missing as are extra, they may be each other's. */
+function halvesTexts(groups: readonly KeptGroup[]): string[] {
+  return groups.flatMap(missing => {
+    if (missing.verdict !== 'missing') return [];
+    const { route, eventType, count } = missing;
+    const extra = groups.find(
+      each => each.verdict === 'extra' && each.route === route && each.eventType === eventType,
+    );
+    if (extra === undefined) return [];
+    if (Math.min(count, extra.count) < ABOUT_AS_MANY * Math.max(count, extra.count)) return [];
+    return [
+      `${plain(eventType)} of ${route} is missing about as often as it is extra: hold the events of ${missing.id} and ${extra.id} against each other. If they are the same ones, name what each service makes up in them in compare.allow, or what tells them apart in compare.key`,
+    ];
+  });
 }
 
 export function groupText(group: KeptGroup): string {
