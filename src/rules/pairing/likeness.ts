@@ -13,19 +13,20 @@ const LEAST_ALIKE = 2 / 3;
 const SENT_WITHIN_MS = 60_000;
 
 /**
- * True for the same event under another type, and for an event without a name of its own whose content
- * changed in part, or which each service stamped for itself. Events that have names of their own are others
- * when their names are others.
+ * How likely it is that they are one, from 0 (others) to 1: above 0 for the same event under another type, and
+ * for an event without a name of its own whose content changed in part, or which each service stamped for
+ * itself. Events that have names of their own are others when their names are others.
  */
-export function isLikely(legacy: Pending, candidate: Pending): boolean {
+export function likelihood(legacy: Pending, candidate: Pending): number {
   const [left, right] = [legacy.value, candidate.value];
-  if (!isRecord(left) || !isRecord(right)) return !isRecord(left) && !isRecord(right);
+  if (!isRecord(left) || !isRecord(right)) return isRecord(left) || isRecord(right) ? 0 : 1;
   if (legacy.type === candidate.type) {
-    if (legacy.isPointed || candidate.isPointed) return false;
-  } else if (legacy.isPointed !== candidate.isPointed) return false;
-  else if (legacy.isPointed && !namesSame(legacy.plan, left, right)) return false;
-  if (likeness(legacy.plan, left, right) >= LEAST_ALIKE) return true;
-  return legacy.type === candidate.type && isSameButForStamps(legacy, candidate);
+    if (legacy.isPointed || candidate.isPointed) return 0;
+    if (isSameButForStamps(legacy, candidate)) return 1;
+  } else if (legacy.isPointed !== candidate.isPointed) return 0;
+  else if (legacy.isPointed && !namesSame(legacy.plan, left, right)) return 0;
+  const alike = likeness(legacy.plan, left, right);
+  return alike >= LEAST_ALIKE ? alike : 0;
 }
 
 /** True where they differ in their type and in what names users at most. */

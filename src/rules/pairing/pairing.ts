@@ -19,7 +19,7 @@ import type { Lane } from './lane.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import { type LegEnd, Legs, otherSide } from './legs.ts';
-import { isLikely, isOfTypeOrUser, isSameButForUsers, saysSomething } from './likeness.ts';
+import { isOfTypeOrUser, isSameButForUsers, likelihood, saysSomething } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
 import { type Pending, printOf, Waiting, type WaitingRoom } from './pending.ts';
@@ -350,11 +350,8 @@ export class Pairing {
       if (changed !== null) this.#pair(event, changed, this.#compare(event, changed));
     }
     for (const event of legacy.filter(isWaiting).slice(0, MOST_CHANGED)) {
-      const likely = candidate
-        .filter(isWaiting)
-        .slice(0, MOST_CHANGED)
-        .find(each => this.#haveSamePlace(event, each, isOver));
-      if (likely !== undefined) this.#pair(event, likely, this.#compare(event, likely));
+      const likely = this.#findAtPlace(event, candidate.filter(isWaiting), isOver);
+      if (likely !== null) this.#pair(event, likely, this.#compare(event, likely));
     }
   }
 
@@ -395,11 +392,35 @@ export class Pairing {
     return isOver ? isSameButForUsers(legacy, candidate) : this.#isReadressed(legacy, candidate);
   }
 
-  #haveSamePlace(legacy: Pending, candidate: Pending, isOver: boolean): boolean {
-    if (!isOver && !this.#mayBeReadressed(legacy, candidate)) return false;
-    if (!this.#areSettled(legacy, candidate)) return false;
-    if (!isLikely(legacy, candidate) || !this.#legs.fits(legacy, candidate)) return false;
-    return isOver || this.#isReadressed(legacy, candidate);
+  /** The likeliest of what has its place, unless either of them is likelier to be another one that waits. */
+  #findAtPlace(legacy: Pending, among: readonly Pending[], isOver: boolean): Pending | null {
+    let best: Pending | null = null;
+    let most = 0;
+    for (const candidate of among.slice(0, MOST_CHANGED)) {
+      const likely = this.#likelihoodAtPlace(legacy, candidate, isOver);
+      if (likely <= most || this.#hasLikelier(legacy, candidate, likely)) continue;
+      best = candidate;
+      most = likely;
+      if (most === 1) break;
+    }
+    return best;
+  }
+
+  #hasLikelier(legacy: Pending, candidate: Pending, likely: number): boolean {
+    if (likely === 1) return false;
+    const { legacy: theirs = [] } = candidate.lane?.waiting ?? {};
+    const { candidate: others = [] } = legacy.lane?.waiting ?? {};
+    return (
+      theirs.slice(0, 2 * MOST_CHANGED).some(each => likelihood(each, candidate) > likely) ||
+      others.slice(0, 2 * MOST_CHANGED).some(each => likelihood(legacy, each) > likely)
+    );
+  }
+
+  #likelihoodAtPlace(legacy: Pending, candidate: Pending, isOver: boolean): number {
+    if (!isOver && !this.#mayBeReadressed(legacy, candidate)) return 0;
+    if (!this.#areSettled(legacy, candidate) || !this.#legs.fits(legacy, candidate)) return 0;
+    const likely = likelihood(legacy, candidate);
+    return likely === 0 || isOver || this.#isReadressed(legacy, candidate) ? likely : 0;
   }
 
   /**
