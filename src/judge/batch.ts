@@ -42,6 +42,8 @@ export interface LegOpened {
   /** Which opening of a leg of this stream it is. */
   readonly generation: number;
   readonly time: number;
+  /** Since then it is followed; its leg may be older. */
+  readonly toldAt: number;
 }
 
 /** A side's stream is over. */

@@ -49,10 +49,12 @@ const MOST_NAMES = 20_000;
  *               └─► both ◄──────────────────────────────────────────────────────────┘ legacy sends the same
  *
  * In doubt is what legacy is known to send as well, or a client has said (`isSpokenFor`), while legacy was not heard on
- * it, or there was no room to wait for it. It is so no more once legacy has had its say: its own of that event, which
- * names somebody else or nobody (`differs`), or that it has sent none when the event gets its verdict, though it was
- * heard (`isLeftInDoubt`). So an event's verdict and what is told of it are one, however soon legacy or its client go
- * afterwards. Each word claims what a lane did about it, and the second one what the first has claimed: `Incidents`.
+ * it, or could not know of it (`JudgedStream.#isLegacyHeard`), or there was no room to wait for it. It is due no sooner
+ * than legacy has answered the writes under way (`heardUntil`). It is in doubt no more once legacy has had its say: its
+ * own of that event, which names somebody else or nobody (`differs`), or that it has sent none when the event gets its
+ * verdict, though it was heard (`isLeftInDoubt`). So an event's verdict and what is told of it are one, however soon
+ * legacy or its client go afterwards. Each word claims what a lane did about it, and the second one what the first has
+ * claimed: `Incidents`.
  */
 export interface Held {
   readonly contamination: Contamination;
@@ -126,6 +128,9 @@ export class ContaminationWatch {
 
   /** When the batch was sent that is looked into, on the clock of its events. */
   sentAt = 0;
+
+  /** What came by then has had its window: legacy has answered the writes before it, or had a window for that. */
+  #heardUntil = Number.POSITIVE_INFINITY;
 
   constructor(options: ContaminationWatchOptions) {
     this.#options = options;
@@ -351,6 +356,11 @@ export class ContaminationWatch {
     return false;
   }
 
+  /** Events of the candidate that came by `atMs` (on the clock of events) have had their window: `UnansweredWrites`. */
+  heardUntil(atMs: number): void {
+    this.#heardUntil = atMs;
+  }
+
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */
   settle(): number | null {
     const now = this.now();
@@ -361,6 +371,8 @@ export class ContaminationWatch {
           next = Math.min(next, held.dueAt);
           break;
         }
+        // It is looked at again when `heardUntil` is told.
+        if (queue === this.#longer && held.contamination.at > this.#heardUntil) break;
         this.release(held, false);
       }
     }

@@ -52,6 +52,8 @@ const MOST_ANSWERS = 2_000;
 const LEAST_TAG = 16;
 /** A service that fails says nothing of what it would have answered (RFC 9110 15.6). */
 const LEAST_FAILURE = 500;
+/** Nor does one that wants to be asked again later (RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585 4). */
+const LATER = new Set([408, 425, 429]);
 
 /** By route, the rules in force for what begins from now on. */
 export type RouteRules = Readonly<Record<string, JudgedRoute>>;
@@ -149,6 +151,7 @@ export class Docket {
   sweep(time: number, due: Readonly<Record<Side, number>>): void {
     // Those in which nothing waits as well: they have lanes and contents to forget.
     for (const stream of this.#streams.values()) stream.sweep(time, WINDOW_MS, due);
+    this.#options.watch.heardUntil(due.candidate);
   }
 
   /** Books by route; of one session, by its id. */
@@ -207,7 +210,7 @@ export class Docket {
       case 'gap-ended':
         return this.#streams.get(note.stream)?.gapEnded(note.side, note.leftOut, note.time);
       case 'said-alone':
-        return this.#streams.get(note.stream)?.pairing.saidAlone(note.time, note.unheardBy);
+        return this.#streams.get(note.stream)?.saidAlone(note.time, note.unheardBy);
       case 'said-unread':
         return this.#options.watch.unread(note.user);
       case 'said-unheard':
@@ -385,7 +388,9 @@ export class Docket {
               side === 'candidate' && watch.isLeftInDoubt(foreign ?? '', at),
           }),
     });
-    this.#streams.set(number, new JudgedStream(facts, pairing, this.#rulesOf(route), watch));
+    const lacksWrite = (side: Side, atMs: number) => this.#leftOut.mayExplain(side, atMs);
+    const rules = this.#rulesOf(route);
+    this.#streams.set(number, new JudgedStream(facts, pairing, rules, watch, lacksWrite));
   }
 
   /** Nobody anonymous has anything of his own. */
@@ -511,9 +516,10 @@ function legacySays(
   return primary === 'legacy' ? 'unchanged' : 'nothing';
 }
 
-/** Has legacy answered so that it is known whom it names? Not where it fails, or can not be read. */
+/** Has legacy answered so that it is known whom it names? Not where it fails, has no time for it, or can not be read. */
 function isHeard({ status, end }: AnswerSample, plain: Buffer | null | undefined): boolean {
-  return end === 'complete' && status > 0 && status < LEAST_FAILURE && plain !== undefined;
+  if (end !== 'complete' || plain === undefined || LATER.has(status)) return false;
+  return status > 0 && status < LEAST_FAILURE;
 }
 
 /** Sessions of one user on one route share what is known of his ids; nobody anonymous shares anything. */

@@ -28,11 +28,17 @@ interface Reader {
   readonly lost: boolean;
 }
 
+/** What somebody said may have its effects so long, as long as his words are remembered: an agent answers slowly. */
+const UNTOLD_MS = 60_000;
+/** What was kept for a client is sent again as soon as his leg is there. */
+const AGAIN_MS = 5_000;
+
 export class JudgedStream {
   readonly facts: StreamFacts;
   readonly pairing: Pairing;
   readonly #rules: CompiledRules;
   readonly #watch: StreamWatch | null;
+  readonly #lacksWrite: (side: Side, atMs: number) => boolean;
   readonly #readers: Record<Side, Reader | null> = { legacy: null, candidate: null };
   /** Messages of each side, those that were left out included, counted from the leg's own start. */
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
@@ -50,6 +56,13 @@ export class JudgedStream {
   /** Messages of each side that nothing could be paired by, and when the last one came. */
   readonly #unread: Record<Side, number> = { legacy: 0, candidate: 0 };
   #lastUnreadAt = Number.NEGATIVE_INFINITY;
+  /** Since then legacy's leg is heard here, however long it has been there. */
+  #legacyReadSince = Number.POSITIVE_INFINITY;
+  /** When legacy was not told last what its client said, or came to what was under way. */
+  #legacyUntoldAt = Number.NEGATIVE_INFINITY;
+  /** When the candidate's leg was opened once more, and what it had kept was sent again. */
+  #candidateBackAt = Number.NEGATIVE_INFINITY;
+  #candidateWasThere = false;
   /** Up to when legacy's bytes were left out; infinite while they are. */
   #legacyGapUntil = Number.NEGATIVE_INFINITY;
   /** Why the gap is that each side has, or will have next. */
@@ -69,21 +82,30 @@ export class JudgedStream {
     pairing: Pairing,
     rules: CompiledRules,
     watch: StreamWatch | null,
+    lacksWrite: (side: Side, atMs: number) => boolean = () => false,
   ) {
     this.facts = facts;
     this.pairing = pairing;
     this.#rules = rules;
     this.#watch = watch;
+    this.#lacksWrite = lacksWrite;
     watch?.askOfLegacy(since => this.#isLegacyHeard(since));
   }
 
-  legOpened({ side, time, messages, generation }: LegOpened): void {
+  legOpened({ side, time, messages, generation, toldAt }: LegOpened): void {
     this.#readers[side] = this.#reader(side);
     this.#messages[side] = messages;
     Object.assign(this.#unread, NONE_UNREAD);
     this.#openSince[side] = time;
     this.#gapBy[side] = 'overload';
-    if (side === 'legacy') this.#legacyGapUntil = Number.NEGATIVE_INFINITY;
+    if (side === 'legacy') {
+      this.#legacyGapUntil = Number.NEGATIVE_INFINITY;
+      this.#legacyReadSince = toldAt;
+      if (this.#openSince.candidate + TOGETHER_MS < time) this.#legacyUntoldAt = time;
+    } else {
+      if (this.#candidateWasThere) this.#candidateBackAt = time;
+      this.#candidateWasThere = true;
+    }
     this.#generation = generation;
     if (this.#closed === side) this.#closed = null;
     this.pairing.legOpened(side, time);
@@ -121,6 +143,12 @@ export class JudgedStream {
     if (side === 'legacy') this.#legacyGapUntil = time;
     this.pairing.gap(side, time, 'judge-restart');
     if (side === 'legacy') this.#twin?.gap(side, time, 'judge-restart');
+  }
+
+  /** The client told one service what the other does not hear: see `Pairing.saidAlone`. */
+  saidAlone(time: number, unheardBy: Side | null): void {
+    if (unheardBy !== 'candidate') this.#legacyUntoldAt = time;
+    this.pairing.saidAlone(time, unheardBy);
   }
 
   /** The client holds both sides back, or no more. */
@@ -181,6 +209,7 @@ export class JudgedStream {
 
   end(time: number): void {
     this.#openSince.legacy = Number.POSITIVE_INFINITY;
+    this.#legacyReadSince = Number.POSITIVE_INFINITY;
     this.pairing.end(time);
   }
 
@@ -215,13 +244,17 @@ export class JudgedStream {
   }
 
   /**
-   * Not of what it may have sent before its leg was there, or was read again: a moment ahead of the candidate. Nor yet
-   * of what the client holds back: that comes.
+   * Has legacy had its say about what the candidate sent then? Not of what it may have sent before its leg was there,
+   * or was read again: a moment ahead of the candidate. Nor yet of what the client holds back: that comes. Nor of what
+   * it was perhaps not told, or has sent before the candidate sends it again.
    */
   #isLegacyHeard(since: number): boolean {
     const reader = this.#readers.legacy;
     if (reader === null || reader.lost) return false;
-    const readSince = Math.max(this.#openSince.legacy, this.#legacyGapUntil);
+    if (isWithin(UNTOLD_MS, this.#legacyUntoldAt, since)) return false;
+    if (isWithin(AGAIN_MS, this.#candidateBackAt, since)) return false;
+    if (this.#lacksWrite('legacy', since)) return false;
+    const readSince = Math.max(this.#legacyReadSince, this.#legacyGapUntil);
     return readSince + TOGETHER_MS < since && (this.#isCaughtUp || this.#heldUntil < since);
   }
 
@@ -293,4 +326,8 @@ export class JudgedStream {
       },
     };
   }
+}
+
+function isWithin(ms: number, from: number, at: number): boolean {
+  return from <= at && at - from < ms;
 }

@@ -508,7 +508,7 @@ class TappedStream implements StreamTap {
     const messages = this.#messages[side];
     this.#tap.note({
       ...{ kind: 'leg-opened', stream: this.number, side, messages },
-      ...{ generation: this.#generation, time: this.#openedAt[side] },
+      ...{ generation: this.#generation, time: this.#openedAt[side], toldAt: this.#tap.now() },
     });
   }
 

@@ -101,6 +101,7 @@ port.on('message', (told: ToJudge) => {
     case 'tick':
       last = told.time;
       docket.sweep(told.time, told.due);
+      settle();
       evidence.flush(told.time);
       return report();
     case 'rules':
@@ -138,9 +139,13 @@ function settleIn(ms: number): void {
   settleAt = at;
   settling = setTimeout(() => {
     settling = null;
-    const inMs = watch.settle();
-    if (inMs !== null) settleIn(Math.ceil(inMs));
+    settle();
   }, ms);
+}
+
+function settle(): void {
+  const inMs = watch.settle();
+  if (inMs !== null) settleIn(Math.ceil(inMs));
 }
 
 function say(what: FromJudge): void {

@@ -7,6 +7,7 @@ import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { AnswerSample } from '../../src/ports.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { DEFAULT_ISOLATION, type IsolationRules } from '../../src/rules/isolation/rules.ts';
+import { FrameTracker } from '../../src/wire/frames.ts';
 import { judged, TICK_MS } from './watched-users.ts';
 
 const step = (run: string, thread: string, more: object = {}) => ({
@@ -397,6 +398,120 @@ test('... and where its leg has only just come, and may have missed it', () => {
     'routing candidate eve /userId',
   ]);
   expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+});
+
+const assignedIn = (n: number) => ({ type: 'assigned', run_id: `run${n}`, userId: 'bob' });
+const UNTOLD: readonly [string, (stream: Joined, pass: (ms: number) => void) => void][] = [
+  ['what its client said', ({ stream }) => stream.saidAlone('legacy')],
+  ['what only one service is ever told', ({ stream }) => stream.saidAlone(null)],
+  [
+    'what went on while its leg was away',
+    ({ stream }, pass) => {
+      stream.legClosed('legacy', 'by-service');
+      pass(1_000);
+      stream.legOpened('legacy', new FrameTracker());
+    },
+  ],
+];
+// The fault: that its bytes were read was taken for that it had had its say.
+test.each(UNTOLD)('... and where legacy was not told %s', (_what, untold) => {
+  const { join, pass, whats, verdicts, watch } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve');
+  untold(eve, pass);
+  pass(2_500);
+  eve.say('candidate', assignedIn(2));
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual([]);
+  expect(verdicts()).not.toContain('contaminated');
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+  // Not for ever: what comes by itself later is the candidate's own doing.
+  pass(60_000);
+  eve.say('candidate', assignedIn(3));
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual(['routing candidate eve /userId']);
+});
+
+test('... and where what the candidate alone was told is no excuse for it', () => {
+  const { join, pass, whats } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve');
+  eve.stream.saidAlone('candidate');
+  eve.say('candidate', assignedIn(2));
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual(['routing candidate eve /userId']);
+});
+
+// The fault: what it would have said by a write that it was not given was what it did not say.
+test('... and where legacy lacks a write', () => {
+  const { join, pass, whats, leaveOut } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve');
+  leaveOut('legacy');
+  eve.say('candidate', assignedIn(2));
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual([]);
+});
+
+// The fault: whoever is slow with a write had a window for what it says by it, and as long again for the verdict.
+test.each([
+  ['answers later', 6_500, []],
+  ['hangs', 30_000, ['routing candidate eve /userId']],
+] as const)('... and while legacy has not answered a write, which it %s', (_how, afterMs, told) => {
+  const { join, pass, whats, findings, beginWrite } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve');
+  pass(2_000);
+  const answered = beginWrite();
+  pass(100);
+  answered('candidate');
+  eve.say('candidate', assignedIn(2));
+  pass(afterMs);
+  answered('legacy');
+  eve.say('legacy', assignedIn(2));
+  pass(3 * WINDOW_MS);
+  expect(alone(whats()).filter(what => what.includes('candidate'))).toEqual(told);
+  if (told.length === 0) expect(findings.every(({ verdict }) => verdict === 'match')).toBe(true);
+});
+
+// The fault: a process that had stood still told what was held before it read what had come meanwhile.
+test('... and before what came is read, where the process itself stood still', () => {
+  const { join, pass, skip, whats, watch } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve');
+  pass(2_000);
+  eve.say('candidate', assignedIn(2));
+  skip(WINDOW_MS + 1_000);
+  watch.settle();
+  eve.say('legacy', assignedIn(2));
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual([]);
+});
+
+// The fault: what the candidate had kept for its client, and legacy had sent long before, was a leak.
+test.each([3_000, 12_000, 30_000])('... and what the candidate sends again after %i ms', awayMs => {
+  const { join, pass, whats } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve');
+  eve.stream.legClosed('candidate', 'by-service');
+  pass(500);
+  eve.say('legacy', assignedIn(2));
+  pass(awayMs);
+  eve.stream.legOpened('candidate', new FrameTracker());
+  eve.say('candidate', assignedIn(2));
+  pass(2 * WINDOW_MS);
+  expect(alone(whats()).filter(what => what.includes('candidate'))).toEqual([]);
+});
+
+// The fault: a leg that had been there for an hour was taken for heard for an hour, however soon after it was followed.
+test('... and where it is only just followed, however long its leg has been there', () => {
+  const { join, pass, whats } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve', [], 'websocket', 0, 3_600_000);
+  pass(80);
+  eve.say('candidate', assignedIn(2));
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual([]);
 });
 
 // The fault: what the judge itself failed to read of legacy's was taken for heard.
@@ -1116,15 +1231,19 @@ test('of an answer that legacy fails to give, an address that it is known to giv
   const inDoubt = () => watch.books().get('events')?.sides.candidate.inDoubt;
   ask('ann', outbox as AnswerSample, outbox as AnswerSample);
   const before = whats().length;
-  for (const isFirst of [true, false]) {
-    if (isFirst) answered('eve', 'candidate', outbox as AnswerSample);
-    ask('eve', failed, outbox as AnswerSample);
-    pass(2 * WINDOW_MS);
+  // The fault: that it wants to be asked later was its say.
+  const later = [408, 425, 429].map(status => ({ ...answer({ error: 'slow down' }), status }));
+  for (const none of [failed, ...later]) {
+    for (const isFirst of [true, false]) {
+      if (isFirst) answered('eve', 'candidate', outbox as AnswerSample);
+      ask('eve', none, outbox as AnswerSample);
+      pass(2 * WINDOW_MS);
+    }
   }
   // There is no other one, ever.
   answered('dora', 'candidate', outbox as AnswerSample);
   pass(2 * WINDOW_MS);
-  expect([whats().slice(before), inDoubt()]).toEqual([[], 3]);
+  expect([whats().slice(before), inDoubt()]).toEqual([[], 9]);
   expect(verdicts()).not.toContain('contaminated');
   // Legacy says that it is not for him; and nothing speaks for another place.
   ask('carl', { ...answer({ error: 'no' }), status: 403 }, outbox as AnswerSample);

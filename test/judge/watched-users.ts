@@ -96,17 +96,22 @@ export function judged(
       contained = null;
       return failures;
     },
-    /** A user with a socket on each side, open for `agoMs`. */
+    /**
+     * A user with a socket on each side, which have been followed for `sinceMs`, and legacy's open for `olderMs` more.
+     */
     join(
       id: string,
       aliases: readonly string[] = [],
       format: 'websocket' | 'sse' = 'websocket',
-      agoMs = 2_000,
+      sinceMs = 2_000,
+      olderMs = 0,
     ) {
       const subject = { id, aliases };
       const stream = tap.stream({ route: 'events', id: `s-${id}`, format, subject });
       const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
-      for (const side of SIDES) stream.legOpened(side, trackers[side], agoMs);
+      stream.legOpened('legacy', trackers.legacy, olderMs);
+      stream.legOpened('candidate', trackers.candidate);
+      now += sinceMs;
       const say = (side: Side, ...events: readonly (object | string)[]) => {
         for (const event of events) {
           const text = typeof event === 'string' ? event : JSON.stringify(event);
@@ -137,6 +142,13 @@ export function judged(
       const before = tap.bytesLeftOut;
       while (tap.bytesLeftOut === before) busy.bytes('legacy', Buffer.alloc(100_000, 'y'));
     },
+    /** That side was not given a write. */
+    leaveOut(side: Side) {
+      tap.writeLeftOut(side);
+      flush();
+    },
+    /** A write goes to both; to be told of each that has answered. */
+    beginWrite: () => writes.begin(),
     /** Somebody whom nobody knows says more than is heard. */
     floods() {
       for (let n = 0; n < 40; n += 1) tap.said(null, Buffer.alloc(65_536, 'a'));
