@@ -52,6 +52,13 @@ describe('answers to one read', () => {
     ['mismatch value:/headers/content-type', {}, { headers: { 'content-type': 'text/html' } }],
     ['mismatch missing:/headers/content-type', {}, { headers: {} }],
     ['mismatch extra:/headers/content-type', { headers: {} }, {}],
+    // The fault: two redirects to different places were a match.
+    [
+      'mismatch value:/headers/location',
+      { status: 302, headers: { location: '/a' } },
+      { status: 302, headers: { location: '/b' } },
+    ],
+    ['mismatch missing:/headers/location', { headers: { location: '/a' } }, { headers: {} }],
     ['match', { headers: { 'content-type': ['a', 'b'] } }, { headers: { 'content-type': 'a, b' } }],
     ['match', {}, { headers: { ...OK.headers, server: 'other' } }],
     ['match', { body: 'plain' }, { body: 'plain' }],

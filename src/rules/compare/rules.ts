@@ -110,7 +110,8 @@ export const DEFAULT_RULES: CompareRules = {
 
 export const READ_ANSWERS: AnswerRules = {
   status: 'exact',
-  headers: ['content-type'],
+  // Of a redirect the place is all that it says (RFC 9110 10.2.2).
+  headers: ['content-type', 'location'],
   body: true,
 };
 
