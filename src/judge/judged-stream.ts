@@ -8,6 +8,7 @@ import type { MessageForm } from '../rules/isolation/inspect.ts';
 import { TOGETHER_MS } from '../rules/pairing/beginning.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import type { Pairing } from '../rules/pairing/pairing.ts';
+import { Spans } from '../rules/pairing/spans.ts';
 import type { UnjudgedReason } from '../rules/verdict.ts';
 import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
@@ -58,10 +59,10 @@ export class JudgedStream {
   #lastUnreadAt = Number.NEGATIVE_INFINITY;
   /** Since then legacy's leg is heard here, however long it has been there. */
   #legacyReadSince = Number.POSITIVE_INFINITY;
-  /** When legacy was not told last what its client said, or came to what was under way. */
-  #legacyUntoldAt = Number.NEGATIVE_INFINITY;
+  /** When legacy was not told what its client said, or came to what was under way. */
+  readonly #legacyUntold = new Spans(UNTOLD_MS);
   /** When the candidate's leg was opened once more, and what it had kept was sent again. */
-  #candidateBackAt = Number.NEGATIVE_INFINITY;
+  readonly #candidateBack = new Spans(AGAIN_MS);
   #candidateWasThere = false;
   /** Up to when legacy's bytes were left out; infinite while they are. */
   #legacyGapUntil = Number.NEGATIVE_INFINITY;
@@ -101,9 +102,9 @@ export class JudgedStream {
     if (side === 'legacy') {
       this.#legacyGapUntil = Number.NEGATIVE_INFINITY;
       this.#legacyReadSince = toldAt;
-      if (this.#openSince.candidate + TOGETHER_MS < time) this.#legacyUntoldAt = time;
+      if (this.#openSince.candidate + TOGETHER_MS < time) this.#legacyUntold.note(toldAt);
     } else {
-      if (this.#candidateWasThere) this.#candidateBackAt = time;
+      if (this.#candidateWasThere) this.#candidateBack.note(toldAt);
       this.#candidateWasThere = true;
     }
     this.#generation = generation;
@@ -147,7 +148,7 @@ export class JudgedStream {
 
   /** The client told one service what the other does not hear: see `Pairing.saidAlone`. */
   saidAlone(time: number, unheardBy: Side | null): void {
-    if (unheardBy !== 'candidate') this.#legacyUntoldAt = time;
+    if (unheardBy !== 'candidate') this.#legacyUntold.note(time);
     this.pairing.saidAlone(time, unheardBy);
   }
 
@@ -251,8 +252,7 @@ export class JudgedStream {
   #isLegacyHeard(since: number): boolean {
     const reader = this.#readers.legacy;
     if (reader === null || reader.lost) return false;
-    if (isWithin(UNTOLD_MS, this.#legacyUntoldAt, since)) return false;
-    if (isWithin(AGAIN_MS, this.#candidateBackAt, since)) return false;
+    if (this.#legacyUntold.has(since) || this.#candidateBack.has(since)) return false;
     if (this.#lacksWrite('legacy', since)) return false;
     const readSince = Math.max(this.#legacyReadSince, this.#legacyGapUntil);
     return readSince + TOGETHER_MS < since && (this.#isCaughtUp || this.#heldUntil < since);
@@ -326,8 +326,4 @@ export class JudgedStream {
       },
     };
   }
-}
-
-function isWithin(ms: number, from: number, at: number): boolean {
-  return from <= at && at - from < ms;
 }

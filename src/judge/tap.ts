@@ -43,6 +43,8 @@ const MOST_SAID_A_SECOND = 2 * 1_048_576;
 const MOST_SAID_BY_ONE = MOST_SAID_A_SECOND / 8;
 /** Notes of what can not be read, or was not heard, are repeated no sooner: it is remembered for longer. */
 const SAY_AGAIN_MS = 1_000;
+/** What nobody else is ever told; the judge counts with it for a minute. */
+const SAY_UNTOLD_AGAIN_MS = 30_000;
 /** Who is left out and then says nothing for so long has nothing to say: his gap ends without a piece. */
 const SILENT_MS = 1_000;
 
@@ -377,6 +379,7 @@ class TappedStream implements StreamTap {
   /** The side that did not hear what it was to hear, and when that was last. */
   #unheardBy: Side | null = null;
   #unheardAt = Number.NEGATIVE_INFINITY;
+  #untoldAt = Number.NEGATIVE_INFINITY;
   #saidUnreadAt = Number.NEGATIVE_INFINITY;
   #names: Buffer | null = null;
 
@@ -528,11 +531,12 @@ class TappedStream implements StreamTap {
     // Notes are not left out, and are to stay few.
     const isKnown =
       unheardBy === null
-        ? this.#hasSaidAlone
+        ? time - this.#untoldAt < SAY_UNTOLD_AGAIN_MS
         : unheardBy === this.#unheardBy && time - this.#unheardAt < SAY_AGAIN_MS;
     if (isKnown || this.#closed) return;
     this.#hasSaidAlone = true;
-    if (unheardBy !== null) {
+    if (unheardBy === null) this.#untoldAt = time;
+    else {
       this.#unheardBy = unheardBy;
       this.#unheardAt = time;
     }

@@ -432,6 +432,27 @@ test.each(UNTOLD)('... and where legacy was not told %s', (_what, untold) => {
   expect(alone(whats())).toEqual(['routing candidate eve /userId']);
 });
 
+// The fault: only the first that no other service is told, and only the last that legacy was not, was remembered.
+test('... whenever that was, and whatever it is not told afterwards', () => {
+  const { join, pass, whats } = judged();
+  join('ann').both(assignedIn(1));
+  const eve = join('eve');
+  eve.stream.saidAlone(null);
+  pass(70_000);
+  eve.stream.saidAlone(null);
+  pass(1_000);
+  eve.say('candidate', assignedIn(2));
+  pass(2 * WINDOW_MS);
+  pass(60_000);
+  eve.stream.saidAlone('legacy');
+  pass(1_000);
+  eve.say('candidate', assignedIn(3));
+  pass(2_000);
+  eve.stream.saidAlone('legacy');
+  pass(2 * WINDOW_MS);
+  expect(alone(whats())).toEqual([]);
+});
+
 test('... and where what the candidate alone was told is no excuse for it', () => {
   const { join, pass, whats } = judged();
   join('ann').both(assignedIn(1));
@@ -499,6 +520,10 @@ test.each([3_000, 12_000, 30_000])('... and what the candidate sends again after
   pass(awayMs);
   eve.stream.legOpened('candidate', new FrameTracker());
   eve.say('candidate', assignedIn(2));
+  pass(1_000);
+  // It comes and goes.
+  eve.stream.legClosed('candidate', 'by-service');
+  eve.stream.legOpened('candidate', new FrameTracker());
   pass(2 * WINDOW_MS);
   expect(alone(whats()).filter(what => what.includes('candidate'))).toEqual([]);
 });

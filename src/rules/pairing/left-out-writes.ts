@@ -1,36 +1,23 @@
-// Writes that one service was given and the other was not, because there was no room for its copy: what
-// it does not say for want of them is no fault of its own.
-import type { Side } from '../decide.ts';
-
-/** Epoch ms; both ends belong to it. */
-interface Span {
-  readonly from: number;
-  until: number;
-}
+// Writes that only one service was given, because there was no room for the other one's copy: what that
+// does not say for want of them is no fault of its own.
+import { ofSide, type Side } from '../decide.ts';
+import { Spans } from './spans.ts';
 
 export class LeftOutWrites {
-  readonly #windowMs: number;
-  /** By the side that lacks them; in order, and none touches the next. */
-  readonly #spans: Readonly<Record<Side, Span[]>> = { legacy: [], candidate: [] };
+  /** By the side that lacks them. */
+  readonly #spans: Readonly<Record<Side, Spans>>;
 
   constructor(windowMs: number) {
-    this.#windowMs = windowMs;
+    this.#spans = { legacy: new Spans(windowMs), candidate: new Spans(windowMs) };
   }
 
   /** `side` was not given a write. `atMs` never goes back. */
   note(side: Side, atMs: number): void {
-    const spans = this.#spans[side];
-    const last = spans.at(-1);
-    const until = atMs + this.#windowMs;
-    if (last !== undefined && atMs <= last.until) last.until = until;
-    else spans.push({ from: atMs, until });
-    // An event waits for a window, or as long again for a service that is slow to answer.
-    const over = atMs - 3 * this.#windowMs;
-    while ((spans[0]?.until ?? over) < over) spans.shift();
+    ofSide(this.#spans, side).note(atMs);
   }
 
   /** May an event that `side` alone lacks, and that came at `atMs`, be due to one? Within a window of it. */
   mayExplain(side: Side, atMs: number): boolean {
-    return this.#spans[side].some(({ from, until }) => from <= atMs && atMs <= until);
+    return ofSide(this.#spans, side).has(atMs);
   }
 }
