@@ -63,9 +63,9 @@ export type SecondLegEnd =
 
 /**
  * What a session's second leg did that its primary did not: it ended so, or (`sooner`) its service ended it up to 5 s
- * before the primary's did, which had said more by then.
+ * before the primary's did, which had said more by then. `let-in`: it opened, and the primary's service refused its client.
  */
-export type KeptDespite = SecondLegEnd | 'sooner';
+export type KeptDespite = SecondLegEnd | 'sooner' | 'let-in';
 
 /** How many second legs on that side ended so, sessions' and requests' that were shown; or how many sessions had one. */
 export interface SecondLegsEnded {

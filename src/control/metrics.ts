@@ -135,7 +135,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   });
   const kept = new Counter({
     name: 'cutover_sessions_kept_total',
-    help: 'Sessions that their service kept, or (sooner) kept longer, though the other one refused, failed or ended its leg, by the side of that leg and cause.',
+    help: 'Sessions that their service kept, or (sooner) kept longer, though the other one refused, failed or ended its leg, by the side of that leg and cause; let-in: whom their service refused (401, 403), and that one did not.',
     labelNames: ['route', 'side', 'cause'],
     registers,
   });

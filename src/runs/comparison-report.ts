@@ -1,6 +1,6 @@
 // What a comparison run came to: one verdict with its reasons, as data of a stable shape and as text.
 import type { KeptFinding, KeptGroup, RouteConfidence } from '../control/evidence/kept.ts';
-import type { SecondLegEnd, SecondLegsEnded } from '../ports.ts';
+import type { KeptDespite, SecondLegsEnded } from '../ports.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import type { Verdict } from '../rules/verdict.ts';
@@ -22,10 +22,11 @@ const DIVERGENCES = [
   ...(['mismatch', 'missing', 'extra', 'duplicate', 'out-of-order'] as const),
 ] as const satisfies readonly Verdict[];
 /** What the candidate does to a session that legacy keeps, by the end of its leg; any other is nobody's word. */
-const PARTINGS: Readonly<Partial<Record<SecondLegEnd, (sessions: string) => string>>> = {
+const PARTINGS: Readonly<Partial<Record<KeptDespite, (sessions: string) => string>>> = {
   refused: sessions => `refused ${sessions} that legacy let in`,
   closed: sessions => `closed ${sessions} that legacy kept`,
   'broken-off': sessions => `broke off ${sessions} that legacy kept (1011, or a connection lost)`,
+  'let-in': sessions => `let in ${sessions} that legacy refused`,
 };
 
 /** What a run brought to light. */

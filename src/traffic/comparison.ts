@@ -82,6 +82,8 @@ interface Parting {
 }
 
 export class Comparison implements Lone {
+  /** Told if the second leg opens, though the session never began. */
+  #letIn: (() => void) | null = null;
   readonly #options: ComparisonOptions;
   readonly #heldBack: HeldBack;
   #plan: Plan | null;
@@ -269,6 +271,17 @@ export class Comparison implements Lone {
     this.#listener?.secondWanted(this.#plan);
   }
 
+  /** Its primary's service has not let the client in: `letIn` is told if the second one does. */
+  endRefused(letIn: () => void): void {
+    if (this.leg !== null) letIn();
+    else if (this.#second !== null && this.#options.readingOn.add(this)) {
+      this.#letIn = letIn;
+      this.#ended = true;
+      return;
+    }
+    this.end();
+  }
+
   /** The session is over, or never began. */
   end(): void {
     if (this.#ended) return;
@@ -322,6 +335,9 @@ export class Comparison implements Lone {
           if (plan.role === 'standby') this.#redials = 0;
           if (this.#heldBack.isHeld) this.leg?.socket.pause();
           this.#listener?.secondOpened(side);
+          if (this.#letIn === null) return;
+          this.#letIn();
+          this.leave();
         },
         // Who is not let in is his own matter: by such refusals one user could keep all others from being compared.
         onRefused: status => (saysServiceFails(status) ? breaker.failed() : breaker.succeeded()),

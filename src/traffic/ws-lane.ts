@@ -23,7 +23,7 @@ import type {
 import type { SecondLeg, Side } from '../rules/decide.ts';
 import type { HandoverAction } from '../rules/handover/handover.ts';
 import { matchRoute } from '../rules/routes.ts';
-import { checkClientHandshake, offeredProtocols } from '../wire/handshake.ts';
+import { checkClientHandshake, offeredProtocols, saysWhoAsksMayNot } from '../wire/handshake.ts';
 import { fieldValues } from '../wire/headers.ts';
 import { writeHead } from '../wire/http-head.ts';
 import { admit } from './admission.ts';
@@ -215,7 +215,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     // After everything below: by then the session has joined those rollbacks, or there is none.
     for (const over of under.over) queueMicrotask(over);
     const isBypassed = changes !== this.#changes && this.#isBypassed(opening);
-    if (outcome.kind !== 'open' || isBypassed) comparison?.end();
+    const isPassedOn = outcome.kind === 'refused' && !isBypassed && !under.isCalledBack;
+    if (isPassedOn && second !== null && saysWhoAsksMayNot(outcome.answer.status)) {
+      const { observer } = this.#options;
+      comparison?.endRefused(() => observer.sessionKept(name, second.side, 'let-in'));
+    } else if (outcome.kind !== 'open' || isBypassed) comparison?.end();
     if (isBypassed) {
       if (outcome.kind === 'open') outcome.leg.leave();
       if (outcome.kind === 'refused') outcome.leg.socket.destroy();

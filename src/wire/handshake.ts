@@ -67,3 +67,8 @@ export function checkServerHandshake(
 export function saysServiceFails(status: number): boolean {
   return status >= 500 || status === 429;
 }
+
+/** Of a refusal: of who asks, by his credential (RFC 9110 15.5.2, 15.5.4). */
+export function saysWhoAsksMayNot(status: number): boolean {
+  return status === 401 || status === 403;
+}

@@ -66,8 +66,9 @@ test.each([
   ['refused', 'the candidate refused 1 session that legacy let in'],
   ['closed', 'the candidate closed 1 session that legacy kept'],
   ['broken-off', 'the candidate broke off 1 session that legacy kept (1011, or a connection lost)'],
+  ['let-in', 'the candidate let in 1 session that legacy refused'],
 ] as const)(
-  'one session that legacy kept and the candidate has %s is a difference',
+  'one session with which the candidate does otherwise (%s) is a difference',
   (cause, told) => {
     const keptSessions = [{ route: 'events', cause, count: 1 }];
     const report = reported(0, { legacy: 0, candidate: 0 }, { keptSessions });

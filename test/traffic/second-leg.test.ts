@@ -572,6 +572,51 @@ describe('the client does not notice a second service that', () => {
     expect(ends()).toEqual([...Array(5).fill('refused'), sixth]);
   });
 
+  // The fault: whom the candidate lets in and legacy refuses was seen nowhere.
+  test.each([
+    ['lets in before', '101', 'first', 1],
+    ['lets in after', '101', 'last', 1],
+    ['refuses as well, before', '403', 'first', 0],
+    ['refuses as well, after', '403', 'last', 0],
+  ] as const)(
+    'whom legacy refuses the candidate %s: it is counted',
+    async (_, status, when, count) => {
+      const [legacy, candidate] = [await rawServer(), await rawServer()];
+      const front = await proxy({
+        legacy: legacy.port,
+        candidate: candidate.port,
+        routes: [ROUTE],
+        decider: decides({ second: SHADOW }),
+      });
+      open.push(legacy, candidate, front);
+      const client = await rawClient(front.port);
+      open.push({ close: () => client.socket.destroy() });
+      client.write(upgradeRequest('/ws'));
+      const [one, other] = [await legacy.next(), await candidate.next()];
+      const ended = () => front.reports.filter(({ kind }) => kind === 'second-ended');
+      const opened = () =>
+        [...front.traffic.counters()].some(({ counters }) => counters.secondLegsOpen === 1);
+      const answers = {
+        legacy: async () => {
+          one.write('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno');
+          await client.has('\r\n\r\nno');
+        },
+        candidate: async () => {
+          if (status === '101') await other.accept();
+          else other.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno');
+          if (when === 'first') await until('it is known', () => opened() || ended().length === 1);
+        },
+      };
+      const order = when === 'first' ? ['candidate', 'legacy'] : ['legacy', 'candidate'];
+      for (const side of order) await answers[side as 'legacy' | 'candidate']();
+      await until('the second is over', () => ended().length === 1);
+      const kept = front.reports.filter(({ kind }) => kind === 'kept');
+      expect(kept.map(({ side, what }) => [side, what])).toEqual(
+        Array.from({ length: count }, () => ['candidate', 'let-in']),
+      );
+    },
+  );
+
   test('never answers its handshake', async () => {
     const [legacy, candidate] = [await service('legacy'), await rawServer()];
     const front = await proxy({
