@@ -92,9 +92,17 @@ function wording(issue: z.core.$ZodIssue): string {
       return `must be one of ${issue.values.join(', ')}`;
     case 'too_small':
       if (issue.origin === 'string' && issue.minimum === 1) return 'must not be empty';
-      return `must ${issue.origin === 'string' ? 'have' : 'be'} at least ${issue.minimum}${unit(issue.origin)}`;
+      return bound(
+        issue.origin,
+        issue.inclusive === false ? 'more than' : 'at least',
+        issue.minimum,
+      );
     case 'too_big':
-      return `must ${issue.origin === 'string' ? 'have' : 'be'} at most ${issue.maximum}${unit(issue.origin)}`;
+      return bound(
+        issue.origin,
+        issue.inclusive === false ? 'less than' : 'at most',
+        issue.maximum,
+      );
     case 'invalid_type':
       return `must be ${KINDS[issue.expected] ?? issue.expected}`;
     default:
@@ -102,7 +110,10 @@ function wording(issue: z.core.$ZodIssue): string {
   }
 }
 
-const unit = (origin: string) => (origin === 'string' ? ' characters' : '');
+function bound(origin: string, than: string, limit: number | bigint): string {
+  if (origin === 'string') return `must have ${than} ${limit} characters`;
+  return origin === 'array' ? `must have ${than} ${limit} entries` : `must be ${than} ${limit}`;
+}
 
 function statusOf(error: unknown): number {
   const status = error instanceof Error && 'statusCode' in error ? error.statusCode : 500;
