@@ -19,6 +19,12 @@ const FLOOD_FACTOR = 4;
 /** Of 4xx, those that are about the service, or what stands before it (RFC 9110 15.5, RFC 8470 5.2, RFC 6585 4). */
 const NOT_OF_CLIENT: ReadonlySet<number> = new Set([404, 405, 407, 408, 421, 425, 426, 429]);
 
+/**
+ * Close codes that are about the client (RFC 6455 7.4.1, IANA's registry), besides those that say what 4xx does. Not
+ * 1005: that is what any `close()` without a reason says.
+ */
+const OF_CLIENT: ReadonlySet<number> = new Set([1_000, 1_008, 3_000, 3_003]);
+
 export interface SecondLegOptions {
   readonly side: Side;
   readonly role: Role['role'];
@@ -85,7 +91,7 @@ export class SecondLeg {
     const status = this.#refusedWith;
     if (status !== null) return status >= 400 && status < 500 && !NOT_OF_CLIENT.has(status);
     const code = this.#leg?.tracker.closeCode ?? ABNORMAL;
-    return endOfLeg(code, 'moving') === 'pass';
+    return OF_CLIENT.has(code) || (code >= 4_400 && code < 4_500);
   }
 
   /** Gives the leg away, open as it is: whoever takes it listens from now on. */
