@@ -81,8 +81,13 @@ interface Parting {
   readonly saidBoth: number;
 }
 
+/** Of clients who were refused at a time; beyond, nobody looks whether the other service lets them in. */
+const MOST_REFUSED = 500;
+/** Whose leg is open still after so long was let in. */
+const LET_IN_MS = 1_000;
+
 export class Comparison implements Lone {
-  /** Told if the second leg opens, though the session never began. */
+  /** Told if the second leg opens and stays, though the session never began. */
   #letIn: (() => void) | null = null;
   readonly #options: ComparisonOptions;
   readonly #heldBack: HeldBack;
@@ -273,13 +278,12 @@ export class Comparison implements Lone {
 
   /** Its primary's service has not let the client in: `letIn` is told if the second one does. */
   endRefused(letIn: () => void): void {
-    if (this.leg !== null) letIn();
-    else if (this.#second !== null && this.#options.readingOn.add(this)) {
-      this.#letIn = letIn;
-      this.#ended = true;
-      return;
+    const { readingOn } = this.#options;
+    if (this.#second === null || readingOn.size >= MOST_REFUSED || !readingOn.add(this)) {
+      return this.end();
     }
-    this.end();
+    this.#letIn = letIn;
+    this.#ended = true;
   }
 
   /** The session is over, or never began. */
@@ -299,6 +303,10 @@ export class Comparison implements Lone {
   }
 
   leave(): void {
+    // Some accept whoever comes, and say then that he may not.
+    const lastedMs = performance.now() - (this.leg?.openedAt ?? Number.POSITIVE_INFINITY);
+    if (lastedMs >= LET_IN_MS) this.#letIn?.();
+    this.#letIn = null;
     this.#second?.leave('ended');
   }
 
@@ -335,9 +343,6 @@ export class Comparison implements Lone {
           if (plan.role === 'standby') this.#redials = 0;
           if (this.#heldBack.isHeld) this.leg?.socket.pause();
           this.#listener?.secondOpened(side);
-          if (this.#letIn === null) return;
-          this.#letIn();
-          this.leave();
         },
         // Who is not let in is his own matter: by such refusals one user could keep all others from being compared.
         onRefused: status => (saysServiceFails(status) ? breaker.failed() : breaker.succeeded()),

@@ -576,6 +576,8 @@ describe('the client does not notice a second service that', () => {
   test.each([
     ['lets in before', '101', 'first', 1],
     ['lets in after', '101', 'last', 1],
+    ['accepts and shows the door, before', '1008', 'first', 0],
+    ['accepts and shows the door, after', '1008', 'last', 0],
     ['refuses as well, before', '403', 'first', 0],
     ['refuses as well, after', '403', 'last', 0],
   ] as const)(
@@ -602,7 +604,8 @@ describe('the client does not notice a second service that', () => {
           await client.has('\r\n\r\nno');
         },
         candidate: async () => {
-          if (status === '101') await other.accept();
+          if (status !== '403')
+            await other.accept(status === '1008' ? closeFrame(1008) : undefined);
           else other.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno');
           if (when === 'first') await until('it is known', () => opened() || ended().length === 1);
         },
