@@ -61,15 +61,19 @@ test('while a client does not read the second leg is not read either, and both g
   expect(legacy.sockets[0]?.bufferedAmount).toBeGreaterThan(0);
   // It may have been read to its end before that; what it says from now on is not.
   for (let i = 0; i < MESSAGES; i += 1) candidate.sockets[0]?.send(TEXT);
-  let waiting = -1;
-  const hasStopped = async () => {
-    const before = waiting;
-    waiting = candidate.sockets[0]?.bufferedAmount ?? 0;
-    await new Promise(resolve => setTimeout(resolve, 100));
-    return waiting === before;
-  };
-  await until('nothing of it is taken any more', hasStopped);
-  expect(waiting).toBeGreaterThan(0);
+  // As much passes to somebody else meanwhile, of both.
+  const other = new WebSocket(`ws://127.0.0.1:${front.port}/ws`, { perMessageDeflate: false });
+  open.push({ close: () => other.terminate() });
+  let readByOther = 0;
+  other.on('message', () => {
+    readByOther += 1;
+  });
+  await until('both have him', () => [legacy, candidate].every(each => each.sockets.length === 2));
+  for (const { sockets } of [legacy, candidate])
+    for (let i = 0; i < MESSAGES; i += 1) sockets[1]?.send(TEXT);
+  const isThrough = () => ear.streams[1]?.messages('candidate').length === MESSAGES;
+  await until('he has all', () => readByOther === MESSAGES && isThrough());
+  expect(candidate.sockets[0]?.bufferedAmount).toBeGreaterThan(0);
   client.resume();
   await until('the client has read all', () => read === MESSAGES);
   await until('so has the judge', () => heard.messages('candidate').length === 2 * MESSAGES);
