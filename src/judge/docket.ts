@@ -12,6 +12,7 @@ import { namesOf, SIDES, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import { isWide } from '../rules/isolation/inspect.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
+import { AnsweredWrites } from '../rules/pairing/answered-writes.ts';
 import {
   addBooks,
   type Books,
@@ -33,6 +34,7 @@ import { NoiseMeter } from './noise-meter.ts';
 import type { WatchedEvent } from './owned-data.ts';
 import { type OtherSays, StreamWatch, type WatchedFacts } from './stream-watch.ts';
 import type { Taken } from './tap.ts';
+import type { WritesLook } from './unanswered-writes.ts';
 
 /** An event waits so long for its pair: services that are further apart are not the same to a user. */
 export const WINDOW_MS = 5_000;
@@ -98,6 +100,7 @@ export class Docket {
   readonly #answerIds = new AnswerIds();
   readonly #compiled = new Map<string, CompiledRules>();
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
+  readonly #writes = new AnsweredWrites(WINDOW_MS);
   /** By request, what was found in an answer whose other one has not come yet. */
   readonly #answers = new Map<string, LookedAt>();
   readonly #room: WaitingRoom = { bytes: 0, mostBytes: MOST_WAITING_BYTES };
@@ -148,7 +151,8 @@ export class Docket {
   }
 
   /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */
-  sweep(time: number, due: Readonly<Record<Side, number>>): void {
+  sweep(time: number, { due, answered }: WritesLook): void {
+    this.#writes.note(time, answered);
     // Those in which nothing waits as well: they have lanes and contents to forget.
     for (const stream of this.#streams.values()) stream.sweep(time, WINDOW_MS, due);
     this.#options.watch.heardUntil(due.candidate);
@@ -371,7 +375,7 @@ export class Docket {
       subject: names,
       ids: this.#idsOf(facts).ids,
       windowMs: WINDOW_MS,
-      leftOut: this.#leftOut,
+      ...{ leftOut: this.#leftOut, writes: this.#writes },
       maxPending: MOST_PENDING,
       ...{ maxPendingBytes: MOST_PENDING_BYTES, room: this.#room },
       onFinding: finding => {

@@ -304,7 +304,7 @@ export class Judge implements JudgeView {
     // A time that is ahead of what was handed over would end windows before their events are known.
     if (this.#tap.flushIfFree()) {
       this.#tickedAt = time;
-      this.#tell({ kind: 'tick', time, due: this.#writes.due(time) });
+      this.#tell({ kind: 'tick', time, ...this.#writes.look(time) });
     }
     if (this.#worker === null || this.#silentTicks < STUCK_TICKS) return;
     this.#options.logger.error('the judge is stuck and begins anew');

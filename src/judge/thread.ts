@@ -1,7 +1,6 @@
 // The judge's thread: takes batches, gives their memory back, and says now and then how the books stand.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { NoiseAsked } from '../ports.ts';
-import type { Side } from '../rules/decide.ts';
 import type { Contamination } from '../rules/isolation/incident.ts';
 import type { IsolationBooks } from '../rules/isolation/isolation-books.ts';
 import type { Marker } from '../rules/isolation/marker.ts';
@@ -12,6 +11,7 @@ import { ContaminationWatch } from './contamination-watch.ts';
 import { Docket, type RouteRules, WINDOW_MS } from './docket.ts';
 import { EvidenceLine } from './evidence-line.ts';
 import type { Taken } from './tap.ts';
+import type { WritesLook } from './unanswered-writes.ts';
 
 /** What the thread begins with. */
 export interface JudgeData {
@@ -26,12 +26,7 @@ export interface JudgeData {
 /** What the thread is told. */
 export type ToJudge =
   | Batch
-  /** `due`: see `UnansweredWrites`. */
-  | {
-      readonly kind: 'tick';
-      readonly time: number;
-      readonly due: Readonly<Record<Side, number>>;
-    }
+  | ({ readonly kind: 'tick'; readonly time: number } & WritesLook)
   | { readonly kind: 'rules'; readonly rules: RouteRules }
   | { readonly kind: 'evidence'; readonly line: MessagePort; readonly examples: number }
   | { readonly kind: 'session'; readonly id: string; readonly ask: number }
@@ -100,7 +95,7 @@ port.on('message', (told: ToJudge) => {
     }
     case 'tick':
       last = told.time;
-      docket.sweep(told.time, told.due);
+      docket.sweep(told.time, told);
       settle();
       evidence.flush(told.time);
       return report();

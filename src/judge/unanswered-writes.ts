@@ -17,6 +17,17 @@ interface Span {
   readonly answered: Record<Side, number>;
 }
 
+/** By side, epoch ms. */
+export interface WritesLook {
+  /**
+   * Events that arrived from it by then have had their window, since a window ago the other side had answered every
+   * write that could have caused them, or had had a window for that.
+   */
+  readonly due: Readonly<Record<Side, number>>;
+  /** It has answered every write that began by then, or had a window for that. */
+  readonly answered: Readonly<Record<Side, number>>;
+}
+
 export class UnansweredWrites {
   readonly #windowMs: number;
   /** In order; the last one is under way. */
@@ -35,12 +46,8 @@ export class UnansweredWrites {
     };
   }
 
-  /**
-   * To be called a few times a second. By side, epoch ms: events that arrived from it by then have had their
-   * window, since a window ago the other side had answered every write that could have caused them, or had
-   * had a window for that.
-   */
-  due(nowMs: number): Record<Side, number> {
+  /** To be called a few times a second. */
+  look(nowMs: number): WritesLook {
     const spans = this.#spans;
     const last = this.#last;
     last.until = nowMs;
@@ -53,10 +60,11 @@ export class UnansweredWrites {
     const before = nowMs - this.#windowMs;
     while (isOver(spans[0]) && (spans[1]?.until ?? nowMs) <= before) spans.shift();
     const then = spans.findLast(({ until }) => until <= before)?.answered;
-    return {
+    const due = {
       legacy: then?.candidate ?? Number.NEGATIVE_INFINITY,
       candidate: then?.legacy ?? Number.NEGATIVE_INFINITY,
     };
+    return { due, answered: last.answered };
   }
 
   get #last(): Span {

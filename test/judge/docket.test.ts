@@ -47,7 +47,7 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
     found() {
       for (const end = now + 2 * WINDOW_MS; now < end; now += TICK_MS) {
         flush();
-        docket.sweep(now, writes.due(now));
+        docket.sweep(now, writes.look(now));
       }
       return found.splice(0);
     },

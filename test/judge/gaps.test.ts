@@ -59,7 +59,7 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
           }
           tap.flush();
         } while (batches.length > 0);
-        docket.sweep(now, writes.due(now));
+        docket.sweep(now, writes.look(now));
       }
       return docket.books().get('events') as Books;
     },

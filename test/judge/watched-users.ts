@@ -185,7 +185,7 @@ export function judged(
         now += TICK_MS;
         flush();
         watch.settle();
-        docket.sweep(now, writes.due(now));
+        docket.sweep(now, writes.look(now));
       }
       const books = docket.books().get('events');
       if (books !== undefined) expect(imbalance(books)).toBeNull();

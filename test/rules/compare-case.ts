@@ -16,6 +16,8 @@
 //                        { at, unjudged: reason }        an event that can not be read
 //                        { at, unheard: true }           the client said what this side was to hear, and did not
 //                        { at, lacksWrite: true }        the other side was given a write that this one was not
+//                        { at, answered: ms }            by now this side has answered all writes to both that
+//                                            began by then; without any it answers at once
 //            subject     names of the user; ["user_1"]
 //            windowMs    5000;  maxPending 1000
 //            until       what is expected must be all that was found by then, nothing waiting; left
@@ -33,6 +35,7 @@ import { type CompiledRules, compileRules } from '../../src/rules/compare/compil
 import { IdClasses } from '../../src/rules/compare/ids.ts';
 import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
+import { AnsweredWrites } from '../../src/rules/pairing/answered-writes.ts';
 import { type Books, imbalance } from '../../src/rules/pairing/books.ts';
 import { LeftOutWrites } from '../../src/rules/pairing/left-out-writes.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
@@ -56,6 +59,7 @@ export interface Step {
   readonly unjudged?: UnjudgedReason;
   readonly unheard?: true;
   readonly lacksWrite?: true;
+  readonly answered?: number;
 }
 
 export interface CompareCase {
@@ -115,6 +119,7 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
   let now = 0;
   const windowMs = one.windowMs ?? 5_000;
   const leftOut = new LeftOutWrites(windowMs);
+  const writes = new AnsweredWrites(windowMs);
   const pairing = new Pairing({
     route: 'events',
     session: 's',
@@ -122,7 +127,7 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
     subject: one.subject ?? ['user_1'],
     ids: new IdClasses(),
     windowMs,
-    leftOut,
+    ...{ leftOut, writes },
     maxPending: one.maxPending ?? 1_000,
     onFinding: finding => {
       findings.push(finding);
@@ -147,7 +152,10 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
       next++;
       if (entry.step.at > end) break;
       now = entry.step.at;
-      if (entry.step.lacksWrite) leftOut.note(entry.side, now);
+      const { lacksWrite, answered } = entry.step;
+      if (lacksWrite) leftOut.note(entry.side, now);
+      else if (answered !== undefined)
+        writes.note(now, { legacy: now, candidate: now, [entry.side]: answered });
       else take(pairing, entry.side, entry.step, events);
       balance();
     }

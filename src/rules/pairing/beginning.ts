@@ -7,10 +7,12 @@
 // How far apart the services are is learned from the first pairs, by when events arrived, or by what they say
 // themselves of when they were sent: that is known to the millisecond, also where the way is slow, and on either
 // side by a clock of its own, so that stamps are held against those of the same side alone. It varies, also within a
-// run: the one that is behind catches up. What may be due to that is nobody's fault either.
+// run: the one that is behind catches up. What may be due to that is nobody's fault either. Nor is what a write does
+// that both were given before, and one of them has answered much later: it was behind with that by as much more.
 import { instantMs } from '../compare/instant.ts';
 import { isRecord, read } from '../compare/record.ts';
 import type { Side } from '../decide.ts';
+import type { AnsweredWrites } from './answered-writes.ts';
 import type { Lane } from './lane.ts';
 import type { Pending } from './pending.ts';
 
@@ -45,6 +47,7 @@ interface Opened {
 
 export class Beginning {
   readonly #windowMs: number;
+  readonly #writes: AnsweredWrites | null;
   /** Nothing that arrives later is due to it: an event may be behind by a window, and wait for another one. */
   readonly #until: number;
   readonly #byArrival = new Distance();
@@ -53,8 +56,9 @@ export class Beginning {
   readonly #byGuess = new Distance();
 
   /** `at`: when the second leg opened. */
-  constructor(at: number, windowMs: number) {
+  constructor(at: number, windowMs: number, writes: AnsweredWrites | null) {
     this.#windowMs = windowMs;
+    this.#writes = writes;
     this.#until = at + 2 * windowMs;
   }
 
@@ -109,17 +113,21 @@ export class Beginning {
     // One that says nothing for a long time has joined all the same.
     const latest = openedAt + TOGETHER_MS;
     const isPrompt = joined !== null && joined.at <= latest;
+    const isBy = (sentBy: number, thereBy: number): boolean =>
+      sentBy <= thereBy ||
+      sentBy - (this.#writes?.lateMs(side, isPrompt ? joined.at : latest) ?? 0) <= thereBy;
     if (isPrompt && joined.sent !== null && this.#byStamp.pairs > 0) {
       const sent = sentAt(event);
       if (sent !== null) {
-        return sent - this.#byStamp.most(side, first?.behind.sent) <= joined.sent;
+        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent);
       }
     }
     if (this.#byArrival.pairs === 0) {
-      return at <= latest || (this.#byGuess.pairs > 0 && at - this.#byGuess.most(side) <= latest);
+      if (isBy(at, latest)) return true;
+      return this.#byGuess.pairs > 0 && isBy(at - this.#byGuess.most(side), latest);
     }
     const behindMs = this.#byArrival.most(side, first?.behind.at);
-    return at - behindMs <= (isPrompt ? joined.at : latest);
+    return isBy(at - behindMs, isPrompt ? joined.at : latest);
   }
 
   #firstOf(lane: Lane | null): FirstPair | null {

@@ -1,6 +1,7 @@
 // Which legs were there when, and where copies were lost: why an event without a pair may have none.
 import { ofSide, SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason } from '../verdict.ts';
+import type { AnsweredWrites } from './answered-writes.ts';
 import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import type { Pending } from './pending.ts';
@@ -37,6 +38,7 @@ const NO_GAP: Gap = { nth: 0, at: Number.NEGATIVE_INFINITY, because: 'overload' 
 export class Legs {
   readonly #windowMs: number;
   readonly #leftOut: LeftOutWrites | null;
+  readonly #writes: AnsweredWrites | null;
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
   /** Of both legs as they are now; null before both were there. */
   #beginning: Beginning | null = null;
@@ -49,9 +51,14 @@ export class Legs {
   /** Why nothing is heard of a side at present, though its leg is there. */
   readonly #lost: Record<Side, UnjudgedReason | null> = { legacy: null, candidate: null };
 
-  constructor(windowMs: number, leftOut: LeftOutWrites | null) {
+  constructor(
+    windowMs: number,
+    leftOut: LeftOutWrites | null,
+    writes: AnsweredWrites | null = null,
+  ) {
     this.#windowMs = windowMs;
     this.#leftOut = leftOut;
+    this.#writes = writes;
     this.#unheard = new Unheard(windowMs);
   }
 
@@ -67,7 +74,8 @@ export class Legs {
     this.#lost[side] = null;
     for (const each of SIDES) this.#legs[each].anchor = null;
     const other = this.#legs[otherSide(side)];
-    this.#beginning = other.openedAt === null ? null : new Beginning(atMs, this.#windowMs);
+    this.#beginning =
+      other.openedAt === null ? null : new Beginning(atMs, this.#windowMs, this.#writes);
     this.#isLate =
       other.openedAt === null || atMs - other.openedAt > TOGETHER_MS || leg.openings > 1;
   }

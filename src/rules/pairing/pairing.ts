@@ -12,6 +12,7 @@ import type { CompiledRules } from '../compare/compile.ts';
 import type { IdClasses } from '../compare/ids.ts';
 import { ofSide, SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason, Verdict } from '../verdict.ts';
+import type { AnsweredWrites } from './answered-writes.ts';
 import { Arrivals } from './arrivals.ts';
 import type { Books } from './books.ts';
 import { withExactIntegers } from './exact.ts';
@@ -51,6 +52,8 @@ export interface PairingOptions extends LedgerOptions {
   readonly windowMs: number;
   /** Writes that only one of the services was given. */
   readonly leftOut?: LeftOutWrites;
+  /** Those that both were given. */
+  readonly writes?: AnsweredWrites;
   /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
   readonly maxPending: number;
   /** The same for their bytes, of one side and of all sessions; not given: no bounds. */
@@ -99,7 +102,7 @@ export class Pairing {
   constructor(options: PairingOptions) {
     this.#options = options;
     this.#arrivals = new Arrivals(options.rules, options.session);
-    this.#legs = new Legs(options.windowMs, options.leftOut ?? null);
+    this.#legs = new Legs(options.windowMs, options.leftOut ?? null, options.writes ?? null);
     this.#ledger = new Ledger(options);
     this.#unread = new Unread(options.windowMs);
   }
