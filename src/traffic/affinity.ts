@@ -62,7 +62,7 @@ export class ClientLink {
     return connection;
   }
 
-  /** The client has gone: what is under way may end, nothing new begins. */
+  /** The client has gone: what is under way may end. Copies that wait still share one more, until that is idle. */
   close(): void {
     for (const { connection } of this.#held.values()) connection.close();
     this.#held.clear();

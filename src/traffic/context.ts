@@ -1,5 +1,6 @@
 // What one configuration means for traffic. Replaced as a whole by a reload; whoever began with one
-// keeps it to the end, but for the services that a WebSocket has still to be connected with.
+// keeps it to the end, but for the services that a WebSocket has still to be connected with, or a copy of a write has
+// still to be sent to.
 import type { Loaded } from '../config/load.ts';
 import type { IdentityConfig, LimitsConfig, RouteConfig } from '../config/schema.ts';
 import type { Side } from '../rules/decide.ts';

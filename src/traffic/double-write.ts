@@ -19,7 +19,11 @@ const MOST_UNDER_WAY_BYTES = 64 * 1_048_576;
 export interface DoubleWriteOptions {
   readonly route: string;
   readonly primary: ServiceConnection;
-  readonly second: ServiceConnection;
+  readonly second: {
+    readonly side: Side;
+    /** To be asked for when it is the copy's turn: a reload may have put another service there. */
+    readonly connection: () => ServiceConnection;
+  };
   /** Of this client connection's copies at that service: on whatever connections, they reach it in order. */
   readonly turns: Turns;
   readonly request: Omit<ExchangeRequest, 'body' | 'extra'> & { readonly body: Buffer };
@@ -68,7 +72,7 @@ export class DoubleWriter {
     const { body } = request;
     const noted = pairOutcomes(this.#ledger, {
       route,
-      sides: { primary: primary.upstream.side, second: options.second.upstream.side },
+      sides: { primary: primary.upstream.side, second: options.second.side },
       facts: () => ({
         key,
         digest: createHash('sha256').update(body).digest('hex'),
@@ -122,12 +126,11 @@ export class DoubleWriter {
     request: ExchangeRequest,
     noted: Noted,
   ): void {
-    const { side } = second.upstream;
+    const { side } = second;
     const bytes = body.length;
     const isFull =
       this.#underWay >= MOST_UNDER_WAY || this.#underWayBytes + bytes > MOST_UNDER_WAY_BYTES;
     if (isFull || turns.isFull) {
-      second.giveBack();
       answers.found(side, 'none');
       secondOver();
       return noted('overload');
@@ -142,12 +145,11 @@ export class DoubleWriter {
     };
     let giveUp = (): void => {
       turns.leave(begin);
-      second.giveBack();
       over();
     };
     const begin = (): void => {
       const sent = { ...request, onStart: () => void this.#unsent.delete(copy) };
-      giveUp = copying(second, sent, answers.sampling(NOBODY, side), noted, () => {
+      giveUp = copying(second.connection(), sent, answers.sampling(NOBODY, side), noted, () => {
         over();
         turns.over();
       });

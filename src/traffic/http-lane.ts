@@ -247,7 +247,7 @@ export class HttpLane {
   ): Exchange {
     const { incoming, route, link } = call;
     const primary = this.#connection(call, proof, decision.primary, 'primary');
-    const second = this.#connection(call, proof, otherSide(decision), 'second');
+    const second = otherSide(decision);
     const answers = this.#shown.pair(call, subject, decision.primary, true);
     const compared = () => answers.isHanded(decision.primary);
     // It may last longer than its client, and the other service's copy has an account of its own.
@@ -256,9 +256,14 @@ export class HttpLane {
     const sink = this.#guarded(call, about);
     void Promise.all([done, closeOf(call.response)]).then(held.release);
     return this.#writer.write({
-      ...{ route: route.name, primary, second, sink, answers, over },
+      ...{ route: route.name, primary, sink, answers, over },
+      second: {
+        side: second,
+        connection: () =>
+          this.#connection({ ...call, context: this.#options.context() }, proof, second, 'second'),
+      },
       request: { method: incoming.method ?? 'GET', request: call.request, body: held.bytes },
-      turns: link.secondWrites[second.upstream.side],
+      turns: link.secondWrites[second],
       secondOver: this.#secondWrites.begin(link, subject),
     });
   }

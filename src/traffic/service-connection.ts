@@ -96,11 +96,6 @@ export class ServiceConnection implements Member {
     this.#next();
   }
 
-  /** It was taken for a request that is not sent after all. */
-  giveBack(): void {
-    this.#options.onFree?.();
-  }
-
   /** Reads on, if it is this request's turn. */
   resume(request: RequestUnderWay): void {
     if (this.#current === request) this.#unpause();

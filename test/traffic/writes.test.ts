@@ -2,7 +2,13 @@ import http from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Ear } from '../support/ear.ts';
 import { freePort } from '../support/free-port.ts';
-import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
+import {
+  decisionFor,
+  loadedConfig,
+  type ProxyOptions,
+  proxy,
+  type TestProxy,
+} from '../support/proxy.ts';
 import { rawClient, rawServer } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
@@ -45,6 +51,16 @@ async function service(answer: (got: Got, response: http.ServerResponse) => void
   return { got, port, close };
 }
 
+const ROUTES: NonNullable<ProxyOptions['routes']> = [
+  {
+    name: 'broadcast',
+    path: '/broadcast',
+    protocol: 'http',
+    writes: 'both',
+    subject: { bodyPointer: '/user_id' },
+  },
+];
+
 const ok = (_got: Got, response: http.ServerResponse) => response.end('taken');
 
 async function withBoth(
@@ -55,15 +71,7 @@ async function withBoth(
   const front = await proxy({
     legacy: legacy.port,
     candidate: candidate.port,
-    routes: [
-      {
-        name: 'broadcast',
-        path: '/broadcast',
-        protocol: 'http',
-        writes: 'both',
-        subject: { bodyPointer: '/user_id' },
-      },
-    ],
+    routes: ROUTES,
     decider: (_route, subject) => ({
       decision: {
         ...decisionFor(subject?.id.startsWith('c') ? 'candidate' : 'legacy'),
@@ -511,6 +519,35 @@ test('second writes of one client connection reach their service one after anoth
     expect(candidate.got.at(-1)?.body).toContain(`"n":${n}`);
   }
 });
+
+// The fault: copies that waited went to the address before, where nobody was any more.
+test.each(['stays', 'has left'])(
+  'copies that wait for their turn over a reload go to where their service is since then, while their client %s',
+  async what => {
+    const waiting: (() => unknown)[] = [];
+    const [legacy, before, since] = [
+      await service(ok),
+      await service((_g, r) => waiting.push(() => r.end())),
+      await service(ok),
+    ];
+    const front = await withBoth(legacy, before);
+    const { client, post: send } = await backend(front);
+    for (const n of [1, 2, 3]) {
+      send(`{"user_id":"l1","n":${n}}`);
+      await client.has('taken');
+    }
+    await until('the first one is there', () => before.got.length === 1);
+    front.traffic.reload(
+      loadedConfig({ legacy: legacy.port, candidate: since.port, routes: ROUTES }),
+    );
+    if (what === 'has left') client.socket.destroy();
+    waiting[0]?.();
+    await until('all are taken by both', () => front.agreed.length === 3);
+    expect(since.got.map(({ body }) => JSON.parse(body).n)).toEqual([2, 3]);
+    expect(before.got).toHaveLength(1);
+    expect(front.splits).toEqual([]);
+  },
+);
 
 test('a second answer without end is noted by its status and then given up', async () => {
   let closed = 0;
