@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { LimitsConfig } from '../config/schema.ts';
 import { closeFrame, FrameTracker } from '../wire/frames.ts';
 import { Ending } from './ending.ts';
+import { Progress } from './progress.ts';
 import { watchForDeadPeer } from './upstream.ts';
 
 /** Its end is looked at so often. */
@@ -15,6 +16,7 @@ export class BypassedSocket {
   readonly #limits: LimitsConfig;
   #sweeper: NodeJS.Timeout | undefined;
   readonly #toClient = new FrameTracker();
+  readonly #toLegacy = new FrameTracker();
   /** A close of ours that waits for the message under way to end. */
   #closeWaiting: Buffer | null = null;
   #ending = false;
@@ -30,6 +32,7 @@ export class BypassedSocket {
     watchForDeadPeer(client);
     watchForDeadPeer(upstream);
     upstream.on('data', this.#onData);
+    client.on('data', this.#onClientData);
     // The library passes an end on, and leaves the rest to the other one, which may never follow.
     client.once('end', this.#onEnd);
     upstream.once('end', this.#onEnd);
@@ -40,7 +43,7 @@ export class BypassedSocket {
     });
   }
 
-  /** Ends it by a close frame, as `Session.end` does. Legacy still gets the client's answer. */
+  /** Ends it by a close frame, as `Session.end` does. Legacy still gets the client's answer, while it takes any. */
   end(code: number, reason: string): void {
     if (this.#ending) return;
     this.#ending = true;
@@ -62,15 +65,24 @@ export class BypassedSocket {
     this.#upstream.resume();
   }
 
-  readonly #onEnd = (): void => this.#watchEnding(true);
+  readonly #onEnd = (): void => {
+    this.#watchEnding(true);
+    this.#endAnswered();
+  };
 
   /** Gives up a side that does not follow the other's end, or ours. */
   #watchEnding(mayFinish: boolean): void {
     if (this.#sweeper !== undefined || this.#client.destroyed) return;
     const both = [this.#client, this.#upstream];
-    const ending = new Ending(performance.now(), mayFinish);
+    const beganMs = performance.now();
+    const ending = new Ending(beganMs, mayFinish);
+    const legacy = new Progress(beganMs);
     this.#sweeper = setInterval(() => {
-      if (ending.isLate(both, performance.now(), this.#limits)) this.#client.destroy();
+      const nowMs = performance.now();
+      if (ending.isLate(both, nowMs, this.#limits)) return void this.#client.destroy();
+      // It takes nothing any more: the client is read all the same, since its answer lies behind.
+      if (this.#cut && legacy.isStuck(this.#upstream, nowMs, this.#limits.closeMs))
+        this.#client.unpipe(this.#upstream).resume();
     }, SWEEP_MS).unref();
   }
 
@@ -82,10 +94,22 @@ export class BypassedSocket {
     if (this.#toClient.atMessageBoundary) this.#put(this.#closeWaiting);
   };
 
+  readonly #onClientData = (chunk: Buffer): void => {
+    this.#toLegacy.push(chunk);
+    this.#endAnswered();
+  };
+
   #put(frame: Buffer): void {
     this.#closeWaiting = null;
     this.#cut = true;
     // Legacy's own close has the last word.
     if (this.#toClient.closeCode === null) this.#client.write(frame);
+    this.#endAnswered();
+  }
+
+  /** The client has answered a close of ours: it must not wait for a legacy that hangs before it can come again. */
+  #endAnswered(): void {
+    const isAnswered = this.#toLegacy.closeCode !== null || this.#client.readableEnded;
+    if (this.#cut && isAnswered) this.#client.end();
   }
 }

@@ -2,7 +2,7 @@
 // and faults by their numbers, and how it ends.
 import net from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { closeFrame } from '../../src/wire/frames.ts';
+import { closeFrame, wholeFrame } from '../../src/wire/frames.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import {
   type RawEnd,
@@ -561,6 +561,58 @@ describe('a shutdown', () => {
       await until('it ends', () => gone(at.client));
       expect(at.client.received).toEqual(Buffer.concat([begun, follows]));
     }
+  });
+
+  // The fault: only legacy ended the connection, and nobody comes again before his old one is over.
+  describe('where legacy neither speaks nor ends', () => {
+    const mask = Buffer.from('mask');
+    const patient = { limits: { closeMs: 60_000, boundaryMs: 1_000 } };
+
+    test.each([
+      ['answers', closeFrame(1012, '', mask)],
+      ['ends its side', Buffer.alloc(0)],
+    ])('ends the connection once its client %s', async (_what, answer) => {
+      const at = await place(unrouted, patient);
+      const upstream = await webSocket(at, '/elsewhere');
+      void at.front.traffic.drain(1);
+      await until('it is told', () => at.client.received.equals(notice));
+      if (answer.length > 0) at.client.write(answer);
+      else at.client.socket.end();
+      await until('the client sees the end', () => at.client.ended);
+      expect(at.client.received).toEqual(notice);
+      at.client.socket.end();
+      await until('legacy hears of it', () => upstream.ended);
+      expect(upstream.received).toEqual(answer);
+    });
+
+    test.each([
+      ['said goodbye', closeFrame(1000, '', mask)],
+      ['ended its side', Buffer.alloc(0)],
+    ])('ends the connection with the close if its client has %s before', async (_what, bye) => {
+      const at = await place(unrouted, patient);
+      const upstream = await webSocket(at, '/elsewhere');
+      const fragment = Buffer.from([0x01, 3, 0x61, 0x62, 0x63]);
+      upstream.write(fragment);
+      await until('the fragment is there', () => at.client.received.equals(fragment));
+      void at.front.traffic.drain(1);
+      await until('the close waits', () => at.front.traffic.draining);
+      at.client.socket.end(bye);
+      await until('the client sees the end', () => at.client.ended);
+      expect(at.client.received).toEqual(Buffer.concat([fragment, notice]));
+    });
+
+    test('finds the answer behind what legacy does not take', async () => {
+      const at = await place(unrouted, { limits: { closeMs: 100 } });
+      const upstream = await webSocket(at, '/elsewhere');
+      upstream.socket.pause();
+      // More than the system holds on the way.
+      const megabyte = wholeFrame(2, Buffer.alloc(1_048_576), mask);
+      for (let i = 0; i < 24; i += 1) at.client.write(megabyte);
+      void at.front.traffic.drain(1);
+      await until('it is told', () => at.client.received.equals(notice));
+      at.client.write(closeFrame(1012, '', mask));
+      await until('the client sees the end', () => at.client.ended);
+    });
   });
 
   test('ends one that opens while it goes on', async () => {
