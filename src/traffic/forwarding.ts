@@ -223,6 +223,7 @@ function sessionOf(socket: SessionSocket): Session {
 
 function clientOnData(this: SessionSocket, chunk: Buffer): void {
   const session = sessionOf(this);
+  if (session.isUnheard) return lookForAnswer(session, chunk);
   // It is meant for whoever speaks next.
   if (session.hurry() && session.state.phase === 'held') return void this.unshift(chunk);
   const { toUpstream, counters, up, leg } = session;
@@ -254,6 +255,12 @@ function clientOnData(this: SessionSocket, chunk: Buffer): void {
   if (flowing || session.up !== up) return;
   this.pause();
   if (up !== leg) goOnAfter(session, up);
+}
+
+/** In what goes nowhere. */
+function lookForAnswer(session: Session, chunk: Buffer): void {
+  session.toUpstream.push(chunk);
+  if (session.toUpstream.closeCode !== null) endAnswered(session);
 }
 
 /** An old primary has none of the session's handlers: the client waits until it takes more, or is gone. */

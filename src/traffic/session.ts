@@ -106,6 +106,8 @@ export class Session implements SecondLegListener, RolledBack {
   causedAt = Number.POSITIVE_INFINITY;
   /** What follows in the leg's stream is no longer the client's: a close of ours went out. */
   cut = false;
+  /** What the client says goes nowhere: a close of ours went out, and the service takes nothing any more. */
+  isUnheard = false;
   /** The service's own close frame has gone to the client. */
   lastWord = false;
   /** A close of ours waits for the next message to end. */
@@ -392,6 +394,11 @@ export class Session implements SecondLegListener, RolledBack {
     if (this.cause !== null && !this.isLeaving) {
       this.#ending ??= new Ending(nowMs, this.cause !== 'ended-by-proxy');
       if (this.#ending.isLate([client, socket], nowMs, limits)) return this.destroy();
+    }
+    // The client's answer to a close of ours lies behind what waits: it is read on for that.
+    if (this.cut && this.#legProgress.isStuck(socket, nowMs, limits.closeMs)) {
+      this.isUnheard = true;
+      client.resume();
     }
     if (this.#clientProgress.isStuck(client, nowMs, limits.stallMs)) {
       this.#giveUp('client-stalled');

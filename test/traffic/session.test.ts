@@ -398,6 +398,19 @@ describe('a drain', () => {
       await until('the client sees the end', () => client.ended);
       expect(client.received).toEqual(Buffer.concat([fragment, close]));
     });
+
+    // The fault: what was said before the answer waited for the service, and it was not found for stallMs.
+    test('finds the answer behind what its service does not take', async () => {
+      const { client, upstream, front } = await session({ limits: { closeMs: 100 } });
+      upstream.socket.pause();
+      // More than the system holds on the way.
+      const megabyte = wholeFrame(2, Buffer.alloc(1_048_576), mask);
+      for (let i = 0; i < 24; i += 1) client.write(megabyte);
+      void front.traffic.drain(20);
+      await until('the close comes', () => client.received.equals(close));
+      client.write(closeFrame(1012, '', mask));
+      await until('the client sees the end', () => client.ended);
+    });
   });
 
   test('cuts the connection when a frame does not end in time', async () => {
