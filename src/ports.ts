@@ -95,14 +95,20 @@ export interface HandoverCounts {
 export interface TrafficObserver {
   /** The 101 went to the client; `handshakeMs` is from the client's request to there. */
   sessionOpened(route: string, side: Side, reason: string, handshakeMs: number): void;
-  /** `code` is the close code that was seen, 1006 without one (RFC 6455 7.1.5). */
-  sessionClosed(route: string, side: Side, cause: EndCause, code: number): void;
+  /** `code` is the close code that was seen, 1006 without one (RFC 6455 7.1.5); `subject` as far as it is known. */
+  sessionClosed(
+    route: string,
+    side: Side,
+    cause: EndCause,
+    code: number,
+    subject: Subject | null,
+  ): void;
   /** The service itself refused the handshake with this HTTP status; `subject` as far as it is known. */
   handshakeRefused(route: string, side: Side, status: number, subject: Subject | null): void;
   /** Turned away or failed with a code of the error table; route `none` before one is known. */
   failed(route: string, side: Side | 'none', code: ErrorCode): void;
   /** A live session is served by that side from now on. */
-  sessionMoved(route: string, to: Side, how: MoveKind): void;
+  sessionMoved(route: string, to: Side, how: MoveKind, subject: Subject | null): void;
   handoverCounted(counts: HandoverCounts): void;
   /** A second leg could not be had, or is over. */
   secondLegEnded(route: string, side: Side, role: SecondLeg['role'], end: SecondLegEnd): void;

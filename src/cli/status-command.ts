@@ -270,7 +270,9 @@ function guardrailRows({ routes }: Status): string[][] {
   const rows = routes.flatMap(({ name, guardrails: { idle, rules } }) => {
     if (idle !== null) return [];
     const fired = rules.filter(({ firedMs }) => firedMs !== null);
-    const unknown = rules.filter(({ state }) => state === 'too-little').map(({ rule }) => rule);
+    const unknown = rules
+      .filter(({ state }) => state === 'too-little')
+      .map(({ rule, lacks }) => (lacks === 'legacy' ? `${rule} (legacy's own is not known)` : rule));
     return [
       ...fired.map(reading => {
         const ago = duration(Math.round((reading.firedMs ?? 0) / 1_000));

@@ -11,12 +11,16 @@ import { saysServiceFails } from '../wire/handshake.ts';
  * it should be, and what applications choose themselves (3000 to 4999) is their own business.
  */
 const FAILED_CODES: ReadonlySet<number> = new Set([1002, 1003, 1006, 1007, 1011, 1013, 1014]);
+/** Those of them that are about what the client sent. */
+const OF_WHAT_WAS_SENT: ReadonlySet<number> = new Set([1002, 1003, 1007]);
 const LOST: ReadonlySet<EndCause> = new Set<EndCause>(['upstream-lost', 'upstream-stalled']);
 
 export class VitalSigns implements TrafficObserver {
   readonly #routes = new Map<string, Record<Side, Signs>>();
   /** By route, the user who was refused last. */
   readonly #refused = { legacy: new Map<string, string>(), candidate: new Map<string, string>() };
+  /** ... and the one who was broken off last. */
+  readonly #broken = { legacy: new Map<string, string>(), candidate: new Map<string, string>() };
 
   /** Nothing yet of a route without traffic. */
   of(route: string): Readonly<Record<Side, Signs>> {
@@ -34,12 +38,30 @@ export class VitalSigns implements TrafficObserver {
     addLatency(signs.latency, handshakeMs);
   }
 
-  sessionClosed(route: string, side: Side, cause: EndCause, code: number): void {
+  sessionClosed(
+    route: string,
+    side: Side,
+    cause: EndCause,
+    code: number,
+    subject: Subject | null,
+  ): void {
     const signs = this.of(route)[side];
     signs.closes += 1;
-    if (LOST.has(cause) || (cause === 'closed-by-upstream' && FAILED_CODES.has(code))) {
-      signs.abnormal += 1;
-    }
+    const isLost = LOST.has(cause);
+    if (!isLost && !(cause === 'closed-by-upstream' && FAILED_CODES.has(code))) return;
+    signs.abnormal += 1;
+    if (isLost || !OF_WHAT_WAS_SENT.has(code)) this.#brokenOff(route, side, subject);
+  }
+
+  /**
+   * One user alone may know what to send so that the service breaks him off, and one without a name may be anybody
+   * again and again.
+   */
+  #brokenOff(route: string, side: Side, subject: Subject | null): void {
+    const last = this.#broken[side];
+    if (subject === null || last.get(route) === subject.id) return;
+    last.set(route, subject.id);
+    this.of(route)[side].broken += 1;
   }
 
   /** Who is not let in is his own matter: by trying again and again one user could have all others taken back. */
@@ -61,11 +83,13 @@ export class VitalSigns implements TrafficObserver {
     if (code === 'upstream-timeout') signs.timeouts += 1;
   }
 
-  sessionMoved(route: string, to: Side, how: MoveKind): void {
+  sessionMoved(route: string, to: Side, how: MoveKind, subject: Subject | null): void {
     if (how !== 'failover') return;
-    const lost = this.of(route)[to === 'legacy' ? 'candidate' : 'legacy'];
+    const from = to === 'legacy' ? 'candidate' : 'legacy';
+    const lost = this.of(route)[from];
     lost.closes += 1;
     lost.abnormal += 1;
+    this.#brokenOff(route, from, subject);
   }
 
   requestDone(
@@ -148,6 +172,6 @@ export function signsNow(signs: Readonly<Record<Side, Signs>>): Record<Side, Sig
 function noSigns(): Signs {
   return {
     ...{ opened: 0, refused: 0, failures: 0, failing: 0, timeouts: 0 },
-    ...{ requests: 0, errors: 0, closes: 0, abnormal: 0, latency: noLatencies() },
+    ...{ requests: 0, errors: 0, closes: 0, abnormal: 0, broken: 0, latency: noLatencies() },
   };
 }

@@ -65,6 +65,8 @@ export interface Signs {
   /** Sessions that ended or were moved away because the service was lost, and the latter alone. */
   closes: number;
   abnormal: number;
+  /** Of the abnormal, those that no client can bring about alone. */
+  broken: number;
   /** Of handshakes on WebSocket routes, of answers on others. */
   readonly latency: number[];
 }
@@ -115,11 +117,13 @@ export interface Reading {
   readonly limit: number;
   /** Handshakes, requests, sessions, writes or units that the value was taken from. */
   readonly of: number;
+  /** Where it is `too-little`, though not of the candidate: without legacy's own it can not be told. */
+  readonly lacks?: 'legacy';
 }
 
 const COUNTERS = [
   ...['opened', 'refused', 'failures', 'failing', 'timeouts'],
-  ...['requests', 'errors', 'closes', 'abnormal'],
+  ...['requests', 'errors', 'closes', 'abnormal', 'broken'],
 ] as readonly Exclude<keyof Signs, 'latency'>[];
 
 export function totalsSince(now: Totals, before: Totals): Totals {
@@ -172,11 +176,12 @@ function trafficReadings(
   // says nothing against the candidate.
   const handshakes =
     legacyOwn('handshakes', handshakesOf) === null ? handshakesFailed : handshakesOf;
-  const closes = compared('closes', closesOf);
   return [
     compared('handshakes', handshakes),
     timeouts,
-    legacyOwn('closes', closesOf) === null ? { ...closes, state: 'too-little' } : closes,
+    legacyOwn('closes', closesOf) === null
+      ? closesAlone(rules.closes, candidate)
+      : compared('closes', closesOf),
     latencyReading(rules.latency, candidate, legacy),
   ];
 }
@@ -196,6 +201,15 @@ const handshakesOf: PartsOf = signs => parts(signs.refused + signs.failures, ask
 /** Those alone that are the service's failure for certain. */
 const handshakesFailed: PartsOf = signs => parts(signs.failing + signs.failures, asked(signs));
 const closesOf: PartsOf = signs => parts(signs.abnormal, signs.closes);
+const closesBroken: PartsOf = signs => parts(signs.broken, signs.closes);
+
+/** Those that are its failure for certain are enough to fire; the others are not, and too many to say that all is well. */
+function closesAlone(by: RateRule, candidate: ReadonlySigns): Reading {
+  const certain = rate('closes', by, closesBroken(candidate), null);
+  if (certain.state !== 'clear') return certain;
+  const all = rate('closes', by, closesOf(candidate), null);
+  return all.state === 'exceeded' ? { ...all, state: 'too-little', lacks: 'legacy' } : all;
+}
 
 /** Requests that failed were answered for the service, and count among those answered. */
 function asked({ opened, refused, failures, requests }: ReadonlySigns): number {
@@ -227,7 +241,8 @@ function latencyReading(
   const limit = Math.max((other ?? 0) * most, (other ?? 0) + graceMs);
   const known = of >= least && others >= least && value !== null;
   const state = !known ? 'too-little' : value > limit ? 'exceeded' : 'clear';
-  return { rule: 'latency', action, state, value, legacy: other, limit, of };
+  const lacks = of >= least && others < least ? ({ lacks: 'legacy' } as const) : {};
+  return { rule: 'latency', action, state, value, legacy: other, limit, of, ...lacks };
 }
 
 function countOf({ latency }: ReadonlySigns): number {

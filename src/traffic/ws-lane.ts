@@ -377,7 +377,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     if (session.leg.side === 'legacy') {
       for (const run of session.rollbacks) run.moved(session, how);
     }
-    this.#options.observer.sessionMoved(session.facts.route.name, session.leg.side, how);
+    const { route, subject } = session.facts;
+    this.#options.observer.sessionMoved(route.name, session.leg.side, how, subject);
   }
 
   counted(counts: HandoverCounts): void {
@@ -396,7 +397,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const route = facts.route.name;
     this.sessions.delete(session);
     const { observer } = this.#options;
-    observer.sessionClosed(route, leg.side, cause, code);
+    observer.sessionClosed(route, leg.side, cause, code, facts.subject);
     const outlasted = session.comparison?.outlasted(cause, code, causedAt) ?? [];
     for (const [despite, side] of outlasted) observer.sessionKept(route, side, despite);
     this.#options.logger.info(

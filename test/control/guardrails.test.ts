@@ -198,14 +198,41 @@ describe('where nothing is known of legacy', () => {
     expect(held()).toBe('latched');
   });
 
-  test('sessions without a goodbye are too little to tell', () => {
+  /** 60 sessions end, 15 of them badly, of users with those names. */
+  const closes = (code: number, ...names: (string | null)[]) => {
     for (let i = 0; i < 60; i += 1) {
-      const code = i < 15 ? 1006 : 1000;
-      op.signs.sessionClosed('events', 'candidate', 'closed-by-upstream', code);
+      const name = names[i % names.length] ?? null;
+      const subject = name === null ? null : { id: name, aliases: [] };
+      const ended = i < 15 ? code : 1000;
+      op.signs.sessionClosed('events', 'candidate', 'closed-by-upstream', ended, subject);
     }
     op.guardrails.look();
-    expect(reading('closes')).toMatchObject({ state: 'too-little', value: 25, legacy: null });
+  };
+
+  test.each([
+    ['of one user', 1006, ['alice']],
+    ['of nobody that is known', 1006, [null]],
+    ['for what was sent', 1007, ['alice', 'bob']],
+  ])('sessions without a goodbye are too little to tell: %s', (_whose, code, names) => {
+    closes(code, ...names);
+    const said = { state: 'too-little', value: 25, legacy: null, lacks: 'legacy' };
+    expect(reading('closes')).toMatchObject(said);
     expect(held()).toBeNull();
+  });
+
+  // The fault: it broke off everybody whom it had let in, and nothing took them back.
+  test.each([1006, 1011])('sessions of several users that it breaks off by %d are', code => {
+    closes(code, 'alice', 'bob');
+    expect(held()).toBe('latched');
+  });
+
+  test('and so are those that legacy had to take over', () => {
+    for (let i = 0; i < 20; i += 1) {
+      const subject = { id: `user_${i}`, aliases: [] };
+      op.signs.sessionMoved('events', 'legacy', 'failover', subject);
+    }
+    op.guardrails.look();
+    expect(held()).toBe('latched');
   });
 });
 

@@ -16,8 +16,8 @@ test('sessions are counted from opening to their end, with side, reason, cause a
   op = await operated();
   const { observer } = op.metrics;
   observer.sessionOpened('events', 'candidate', 'serve-flag', 12);
-  observer.sessionClosed('events', 'candidate', 'closed-by-client', 1001);
-  observer.sessionClosed('events', 'candidate', 'closed-by-client', 4711);
+  observer.sessionClosed('events', 'candidate', 'closed-by-client', 1001, null);
+  observer.sessionClosed('events', 'candidate', 'closed-by-client', 4711, null);
   const text = await op.metrics.text();
   const at = 'route="events",side="candidate"';
   expect(sample(text, `cutover_sessions_opened_total{${at},reason="serve-flag"}`)).toBe(1);
@@ -110,7 +110,7 @@ test('whatever codes, statuses and reasons peers make up, the label sets stay sm
   fc.assert(
     fc.property(fc.integer({ min: -1, max: 70_000 }), fc.string(), (number, text) => {
       op.metrics.observer.sessionOpened('events', 'legacy', text, 1);
-      op.metrics.observer.sessionClosed('events', 'legacy', 'client-lost', number);
+      op.metrics.observer.sessionClosed('events', 'legacy', 'client-lost', number, null);
       op.metrics.observer.requestDone('events', 'legacy', number, 1, 'service');
       expect(closeCodeClass(number)).toMatch(/^(10(0\d|1[0-5])|[34]xxx|other)$/);
     }),

@@ -21,7 +21,7 @@ const signs = (some: Partial<Omit<Signs, 'latency'>> = {}, latencies: number[] =
   for (const ms of latencies) addLatency(latency, ms);
   return {
     ...{ opened: 0, refused: 0, failures: 0, failing: 0, timeouts: 0 },
-    ...{ requests: 0, errors: 0, closes: 0, abnormal: 0, ...some, latency },
+    ...{ requests: 0, errors: 0, closes: 0, abnormal: 0, broken: 0, ...some, latency },
   };
 };
 const facts = (
@@ -119,6 +119,18 @@ describe('what a rule says', () => {
       'exceeded',
       facts(signs({ closes: 60, abnormal: 15 }), signs(), { legacyEver: sound }),
     ],
+    [
+      'sessions broken off for certain, and of legacy too few to tell',
+      'closes',
+      'exceeded',
+      facts(signs({ closes: 60, abnormal: 15, broken: 13 }), signs({ closes: 19 })),
+    ],
+    [
+      'sessions that end, and of legacy too few to tell',
+      'closes',
+      'clear',
+      facts(signs({ closes: 500, abnormal: 5, broken: 5 }), signs({ closes: 19 })),
+    ],
     ['5xx', 'errors', 'exceeded', facts(signs({ requests: 100, errors: 6 }), signs(), http)],
     ['few 5xx', 'errors', 'clear', facts(signs({ requests: 100, errors: 5 }), signs(), http)],
     [
@@ -196,6 +208,16 @@ describe('what a rule says', () => {
     for (const rule of ['handshakes', 'contamination'] as const) {
       expect(of(rule, given)).toMatchObject({ state: 'exceeded', action: 'hold' });
     }
+  });
+
+  // The fault: with hundreds of closes it said no more than that they were too few.
+  test('what can not be told for want of legacy alone says so', () => {
+    const closes = (count: number) => facts(signs({ closes: count, abnormal: count }));
+    expect(of('closes', closes(60))).toMatchObject({ state: 'too-little', lacks: 'legacy' });
+    expect(of('closes', closes(19))).not.toHaveProperty('lacks');
+    const slow = (count: number) => facts(signs({}, times(count, 9_000)));
+    expect(of('latency', slow(200))).toMatchObject({ state: 'too-little', lacks: 'legacy' });
+    expect(of('latency', slow(199))).not.toHaveProperty('lacks');
   });
 
   test('is told with its figures', () => {
