@@ -200,7 +200,7 @@ export interface SessionTally {
   readonly closed: number;
   /** Their client, or the candidate, ended them meanwhile. */
   readonly left: number;
-  /** Legacy could not be had: the candidate serves them still, and legacy is tried again. */
+  /** Legacy could not be had, or refuses everybody: the candidate serves them still, and legacy is tried again. */
   readonly failed: number;
   readonly pending: number;
 }
@@ -218,6 +218,8 @@ export interface AnswerTally {
 /** A rollback under way in the lanes. */
 export interface RollbackProgress {
   readonly sessions: SessionTally;
+  /** Of those that failed, whom legacy has refused, though it has let in nobody of late: it may refuse everybody. */
+  readonly refused: number;
   readonly answers: AnswerTally;
   /** When the last byte of the candidate's was handed to a client's socket since (ms, `performance.now`). */
   readonly lastCandidateByteAt: number | null;
@@ -243,6 +245,8 @@ export interface RollbackOutlook {
   readonly warm: number;
   readonly toDial: number;
   readonly notMovable: number;
+  /** Whom legacy has refused in a rollback, though it has let in nobody of late: they are dialled for again. */
+  readonly refused: number;
   /** Event streams and other answers under way. */
   readonly answers: number;
   /**

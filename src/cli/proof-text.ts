@@ -17,9 +17,12 @@ const ANSWERS = [
   ['pending', 'pending'],
 ] as const;
 
+/** Of a legacy that has refused somebody. */
+export const REFUSES_ALL = 'it has let in nobody of late, so it may refuse everybody';
+
 export function proofText(proof: Proof): string {
   const { id, scope, reason, by, sever, state, command, sessions, answers } = proof;
-  const { lastCandidateByte, queuedBytes, tookMs, stillOnCandidate } = proof;
+  const { lastCandidateByte, queuedBytes, tookMs, stillOnCandidate, refused = 0 } = proof;
   const what = scope === '*' ? 'everything' : `route ${plain(scope)}`;
   const last =
     lastCandidateByte === null
@@ -31,6 +34,7 @@ export function proofText(proof: Proof): string {
     `  last candidate byte  ${last}; ${queuedBytes} bytes waited in the proxy then`,
     `  sessions             ${tallyText(sessions, SESSIONS)}`,
   ];
+  if (refused > 0) lines.push(`  refused by legacy    ${refused}, and ${REFUSES_ALL}`);
   if (answers.affected > 0) lines.push(`  answers, streams     ${tallyText(answers, ANSWERS)}`);
   if (tookMs !== null) lines.push(`  took                 ${ms(tookMs)}`);
   lines.push(`  on the candidate     ${stillOnCandidate} ${tookMs === null ? 'now' : 'then'}`);

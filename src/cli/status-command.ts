@@ -9,6 +9,7 @@ import { readingText } from '../rules/guardrails.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { leftText, percent } from './evidence-text.ts';
 import { duration, paint, plain, print, table } from './output.ts';
+import { REFUSES_ALL } from './proof-text.ts';
 import { splitCounts } from './writes-command.ts';
 
 const HELP = `
@@ -255,10 +256,11 @@ function isNothing({ warm, toDial, notMovable, answers }: Outlook): boolean {
   return warm + toDial + notMovable + answers === 0;
 }
 
-function meets({ warm, toDial, notMovable, answers, paceMs }: Outlook): string[] {
+function meets({ warm, toDial, notMovable, refused, answers, paceMs }: Outlook): string[] {
   return [
     `${warm} at once`,
     ...(toDial > 0 ? [`${toDial} dialled for`] : []),
+    ...(refused > 0 ? [`legacy has refused ${refused} of them, and ${REFUSES_ALL}`] : []),
     ...(notMovable > 0 ? [`${notMovable} not movable, told to come again`] : []),
     ...(answers > 0 ? [`${answers} answers and streams ended`] : []),
     ...(paceMs > 0 ? [`the last one after ${duration(Math.ceil(paceMs / 1_000))}`] : []),
@@ -272,7 +274,9 @@ function guardrailRows({ routes }: Status): string[][] {
     const fired = rules.filter(({ firedMs }) => firedMs !== null);
     const unknown = rules
       .filter(({ state }) => state === 'too-little')
-      .map(({ rule, lacks }) => (lacks === 'legacy' ? `${rule} (legacy's own is not known)` : rule));
+      .map(({ rule, lacks }) =>
+        lacks === 'legacy' ? `${rule} (legacy's own is not known)` : rule,
+      );
     return [
       ...fired.map(reading => {
         const ago = duration(Math.round((reading.firedMs ?? 0) / 1_000));

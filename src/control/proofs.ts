@@ -35,6 +35,8 @@ export interface Proof {
   /** Bytes that waited in the proxy at that time; what the kernel had taken for a client is not among them. */
   readonly queuedBytes: number;
   readonly sessions: SessionTally;
+  /** Of those that failed, whom legacy has refused, though it has let in nobody of late; absent in older ones. */
+  readonly refused?: number;
   readonly answers: AnswerTally;
   /** From the command to the end of the last session or answer; null while it runs. */
   readonly tookMs: number | null;
@@ -189,9 +191,9 @@ export class Proofs {
     known.over = proof;
     this.#onOver(proof);
     this.lastMs = tookMs;
-    const { id, state, sessions, answers, lastCandidateByte } = proof;
+    const { id, state, sessions, refused, answers, lastCandidateByte } = proof;
     this.#logger.warn(
-      { proof: id, state, sessions, answers, tookMs, lastCandidateByte },
+      { proof: id, state, sessions, refused, answers, tookMs, lastCandidateByte },
       'a rollback is over',
     );
     try {
@@ -205,7 +207,7 @@ export class Proofs {
 
 function proofOf(known: Remembered, tookMs: number | null): Proof {
   const { id, entry, command, progress, leftOnCandidate } = known;
-  const { sessions, answers, queuedBytes, lastCandidateByteAt } = progress;
+  const { sessions, refused, answers, queuedBytes, lastCandidateByteAt } = progress;
   const waiting = sessions.failed + sessions.pending + answers.pending;
   // Looking at every session takes a millisecond: not for each question meanwhile.
   const left = tookMs === null ? waiting : leftOnCandidate();
@@ -220,7 +222,7 @@ function proofOf(known: Remembered, tookMs: number | null): Proof {
       lastCandidateByteAt === null
         ? null
         : later(command, lastCandidateByteAt - command.performanceMs),
-    ...{ queuedBytes, sessions, answers, tookMs },
+    ...{ queuedBytes, sessions, refused, answers, tookMs },
     stillOnCandidate: left,
   };
 }

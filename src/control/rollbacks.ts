@@ -296,6 +296,7 @@ export function askerOf(by: string): Asker {
 /** Nobody has been let in yet. */
 const NOTHING_OPEN: RollbackProgress = {
   sessions: { affected: 0, inPlace: 0, redialled: 0, closed: 0, left: 0, failed: 0, pending: 0 },
+  refused: 0,
   answers: { affected: 0, finished: 0, ended: 0, pending: 0 },
   lastCandidateByteAt: null,
   queuedBytes: 0,

@@ -16,6 +16,7 @@ import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
 import { HeldBack } from './held-back.ts';
 import type { Leg, LegRequest } from './leg.ts';
+import { LET_IN_MS } from './let-in.ts';
 import type { Lone, ReadingOn } from './reading-on.ts';
 import { endingOf, SecondLeg, type SecondLegOptions } from './second-leg.ts';
 import type { TailRing } from './tail-ring.ts';
@@ -83,8 +84,6 @@ interface Parting {
 
 /** Of clients who were refused at a time; beyond, nobody looks whether the other service lets them in. */
 const MOST_REFUSED = 500;
-/** Whose leg is open still after so long was let in. */
-const LET_IN_MS = 1_000;
 
 export class Comparison implements Lone {
   /** Told if the second leg opens and stays, though the session never began. */

@@ -44,6 +44,8 @@ export interface HandoverOptions {
   readonly standBeside: (session: Session, plan: SecondLeg | null) => void;
   readonly pace: () => DialPace;
   readonly decide: (session: Session) => Decided;
+  /** Legacy has let in somebody on that route of late. */
+  readonly letsIn: (route: string) => boolean;
   readonly listener: HandoverListener;
   readonly departures: Departures<Session>;
 }
@@ -103,9 +105,9 @@ export class Handovers {
 
   /** True if a session could go to the other side without being closed. */
   isMovable(session: Session): boolean {
-    const { facts, leg, messages, hasSaidAlone, protocolsDiffer, isRefused, state } = session;
+    const { facts, leg, messages, hasSaidAlone, protocolsDiffer, refused, state } = session;
     // Where it is to be dialled for, it comes with what its client came with.
-    const canEnter = !isRefused && isCurrent(facts.expiresAt, Date.now());
+    const canEnter = refused !== 'for-good' && isCurrent(facts.expiresAt, Date.now());
     return (
       !facts.singleUse &&
       (canEnter || state.second !== null) &&
@@ -214,8 +216,15 @@ export class Handovers {
     this.#overlapping.delete(session);
     if (session.state.phase !== 'steady') return;
     const isUrgent = this.#moves.get(session)?.urgent === true;
-    if (isUrgent && refusesClient) return this.#tellRefused(session);
-    for (const run of session.rollbacks) run.failed(session);
+    const isNew = session.refused === 'no';
+    if (session.refused !== 'for-good') session.refused = refusesClient ? 'in-doubt' : 'no';
+    // A service whose keys are broken refuses everybody, and so says nothing of anybody.
+    if (isUrgent && refusesClient && this.#options.letsIn(session.route))
+      return this.#tellRefused(session);
+    // By the next time it is known whether those who were let in besides are in to stay.
+    if (!isUrgent || !refusesClient || !isNew) {
+      for (const run of session.rollbacks) run.failed(session, refusesClient);
+    }
     if (!isUrgent) return;
     this.#retrying.set(session, performance.now() + RETRY_MS);
     this.#tickSoon();
@@ -446,7 +455,7 @@ export class Handovers {
 
   /** It would be refused again and again: its client comes with what is good by now, once it is told to. */
   #tellRefused(session: Session): void {
-    session.isRefused = true;
+    session.refused = 'for-good';
     // It waits for its turn, and is not dialled for meanwhile.
     this.#retrying.delete(session);
     this.#options.standBeside(session, null);

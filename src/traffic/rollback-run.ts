@@ -31,7 +31,8 @@ export class RollbackRun implements RollbackProgress {
   lastCandidateByteAt: number | null = null;
   readonly #settled = { inPlace: 0, redialled: 0, closed: 0, left: 0 };
   readonly #pending = new Set<RolledBack>();
-  readonly #failed = new Set<RolledBack>();
+  /** Whether legacy has refused them. */
+  readonly #failed = new Map<RolledBack, boolean>();
   readonly #answers = { finished: 0, ended: 0 };
   readonly #pendingAnswers = new Set<RolledBackAnswer>();
   /** Were pending when their route was released, and stay so. */
@@ -60,6 +61,10 @@ export class RollbackRun implements RollbackProgress {
     const pending = this.#pending.size + this.#opening + this.#released.sessions;
     const affected = inPlace + redialled + closed + left + failed + pending;
     return { affected, inPlace, redialled, closed, left, failed, pending };
+  }
+
+  get refused(): number {
+    return [...this.#failed.values()].filter(isRefused => isRefused).length;
   }
 
   get answers(): AnswerTally {
@@ -112,10 +117,10 @@ export class RollbackRun implements RollbackProgress {
     this.#settle(session, 'left');
   }
 
-  /** Legacy could not be had for it. It may still be, later. */
-  failed(session: RolledBack): void {
-    if (!this.#pending.delete(session)) return;
-    this.#failed.add(session);
+  /** Legacy could not be had for it, or has refused it as it refuses everybody. It may still be, later. */
+  failed(session: RolledBack, isRefused: boolean): void {
+    if (!this.#pending.delete(session) && !this.#failed.has(session)) return;
+    this.#failed.set(session, isRefused);
     this.settle();
   }
 
@@ -129,7 +134,7 @@ export class RollbackRun implements RollbackProgress {
   /** Nobody waits any longer for those whose route it does not hold now: they go where flags say. */
   letGo(): void {
     const isReleased = ({ route }: RolledBack) => !this.routes.has(route);
-    for (const session of [...this.#pending, ...this.#failed].filter(isReleased)) {
+    for (const session of [...this.#pending, ...this.#failed.keys()].filter(isReleased)) {
       this.#leave(session);
       if (this.#pending.delete(session)) this.#released.sessions += 1;
     }
@@ -150,7 +155,7 @@ export class RollbackRun implements RollbackProgress {
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    for (const each of [...this.#pending, ...this.#failed, ...this.#pendingAnswers]) {
+    for (const each of [...this.#pending, ...this.#failed.keys(), ...this.#pendingAnswers]) {
       this.#leave(each);
     }
     this.#onEnd(this);

@@ -116,8 +116,11 @@ export class Session implements SecondLegListener, RolledBack {
   finished = false;
   /** The other service chose another subprotocol: its messages would not be what the client agreed to. */
   protocolsDiffer = false;
-  /** The other service will not have it with what its client came with; a leg of it that opens says otherwise. */
-  isRefused = false;
+  /**
+   * What the other service says to what its client came with; a leg of it that opens says otherwise. `in-doubt`: it
+   * has let in nobody of late, and may refuse everybody.
+   */
+  refused: 'no' | 'in-doubt' | 'for-good' = 'no';
   messagesToClient = 0;
   /** Its last changes of sides, oldest first. */
   turns: readonly Turn[] = [];
@@ -287,7 +290,7 @@ export class Session implements SecondLegListener, RolledBack {
   /** A leg that can not become the primary is only compared: the state machine does not hear of it. */
   secondOpened(side: Side): void {
     this.host.secondDialled(this);
-    this.isRefused = false;
+    this.refused = 'no';
     const { comparison, leg, facts, state } = this;
     this.protocolsDiffer = comparison?.leg?.protocol !== leg.protocol;
     if (this.protocolsDiffer && state.wanted === side) {

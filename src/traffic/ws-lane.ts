@@ -37,7 +37,8 @@ import { EarlyBytes } from './early-bytes.ts';
 import { type HandoverListener, Handovers } from './handovers.ts';
 import { HeldRoom } from './held-room.ts';
 import { guardFacts } from './isolation-guard.ts';
-import { dialLeg, type LegAnswer, type LegRequest } from './leg.ts';
+import { dialLeg, type Leg, type LegAnswer, type LegRequest } from './leg.ts';
+import { LetIn } from './let-in.ts';
 import { paced, windowFor } from './pace.ts';
 import { ReadingOn } from './reading-on.ts';
 import { relayRefusal } from './refusal.ts';
@@ -99,6 +100,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   readonly #readingOn = new ReadingOn();
   readonly #twins = new TwinLegs();
   readonly #departures: Departures<Session>;
+  readonly #letIn = new LetIn(() => this.#legsOnLegacy());
   readonly #handovers: Handovers;
   readonly #sweeper: NodeJS.Timeout;
   /** Counts changes of what decides. */
@@ -121,6 +123,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       standBeside: (session, plan) => this.#standBeside(session, plan),
       pace: () => options.context().limits,
       decide: ({ facts }) => options.decider(facts.route, facts.subject),
+      letsIn: route => this.#letIn.lately(route),
       listener: this,
       departures: this.#departures,
     });
@@ -531,6 +534,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     return session.facts.route.onSwitch === 'in-place' && this.#handovers.isMovable(session);
   }
 
+  *#legsOnLegacy(): Generator<{ route: string; leg: Leg }> {
+    for (const { route, leg, comparison } of this.sessions) {
+      const mine = leg.side === 'legacy' ? leg : comparison?.leg;
+      if (mine?.side === 'legacy') yield { route, leg: mine };
+    }
+  }
+
   /** It is still served by a side that is not to serve it, or by nobody. */
   #isToLeave(session: Session): boolean {
     if (session.isLeaving) return true;
@@ -541,7 +551,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   /** What a rollback of those routes would meet; `paceMs` without answers. */
   rollbackOutlook(routes: RouteScope): Omit<RollbackOutlook, 'answers'> {
-    const count = { warm: 0, toDial: 0, notMovable: 0 };
+    const count = { warm: 0, toDial: 0, notMovable: 0, refused: 0 };
     /** Of other routes, which are being rolled back already, and go first. */
     const before = { warm: 0, toDial: 0, notMovable: 0 };
     for (const session of this.sessions) {
@@ -554,6 +564,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       if (!this.#isToMove(session)) counts.notMovable += 1;
       else if (session.state.second === 'legacy') counts.warm += 1;
       else counts.toDial += 1;
+      if (isAsked && session.refused === 'in-doubt') count.refused += 1;
     }
     const { movesPerS } = this.#options.context().limits;
     const lines = (['toDial', 'notMovable'] as const).filter(how => count[how] > 0);

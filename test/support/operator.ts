@@ -144,7 +144,7 @@ export class FakeTraffic implements TrafficView {
   rollbackOutlook(routes: RouteScope): RollbackOutlook {
     const warm = this.sessions.filter(s => routes.has(s.route) && s.side === 'candidate').length;
     const paceMs = (warm * 1_000) / this.movesPerS;
-    return { warm, toDial: 0, notMovable: 0, answers: 0, paceMs };
+    return { warm, toDial: 0, notMovable: 0, refused: 0, answers: 0, paceMs };
   }
 
   async reconsider(): Promise<void> {
@@ -171,6 +171,7 @@ export class FakeTraffic implements TrafficView {
 /** A rollback that is through when a test says so. */
 export class FakeProgress implements RollbackProgress {
   sessions = { affected: 0, inPlace: 0, redialled: 0, closed: 0, left: 0, failed: 0, pending: 0 };
+  refused = 0;
   answers = { affected: 0, finished: 0, ended: 0, pending: 0 };
   lastCandidateByteAt: number | null = null;
   queuedBytes = 0;

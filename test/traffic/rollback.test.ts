@@ -494,7 +494,12 @@ describe('49, 53: where legacy can not be had', () => {
     return http.createServer().on('upgrade', (request, socket, head) => {
       socket.on('error', () => undefined);
       if (what < 1000) socket.end(`HTTP/1.1 ${what} No\r\nContent-Length: 0\r\n\r\n`);
-      else upgrades.handleUpgrade(request, socket, head, leg => leg.close(what));
+      else {
+        // In one write: what is open for a moment would be moved to if the machine stood still then.
+        socket.cork();
+        upgrades.handleUpgrade(request, socket, head, leg => leg.close(what));
+        socket.uncork();
+      }
     });
   };
 
@@ -642,20 +647,24 @@ describe('49, 53: where legacy can not be had', () => {
 });
 
 describe('whom legacy will not have with what he came with', () => {
-  /** `answers` says to the nth handshake 101, another status, or a close code behind a 101. */
+  const KNOWN = '/ws?known';
+
+  /** `answers` says to the nth handshake 101, another status, or a close code in one write with a 101; 101 to `KNOWN`. */
   async function answering(answers: (nth: number, url: string) => number) {
     const upgrades = new WebSocketServer({ noServer: true });
     const asked: string[] = [];
     const server = http.createServer().on('upgrade', (request, socket, head) => {
       socket.on('error', () => undefined);
       const { url = '' } = request;
-      asked.push(url);
-      const answer = answers(asked.length, url);
+      if (url !== KNOWN) asked.push(url);
+      const answer = url === KNOWN ? 101 : answers(asked.length, url);
       if (answer !== 101 && answer < 1000)
         return void socket.end(`HTTP/1.1 ${answer} No\r\nContent-Length: 0\r\n\r\n`);
+      socket.cork();
       upgrades.handleUpgrade(request, socket, head, leg => {
         if (answer !== 101) leg.close(answer);
       });
+      socket.uncork();
     });
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
     open.push({
@@ -669,12 +678,23 @@ describe('whom legacy will not have with what he came with', () => {
     return { legacyPort: (server.address() as net.AddressInfo).port, asked, legs };
   }
 
+  /** Somebody whom legacy has let in: as far as anybody can tell for a second and a half. */
+  async function letIn(front: TestProxy, serve: (side: Side) => void) {
+    serve('legacy');
+    await enter(front.port, KNOWN);
+    serve('candidate');
+    const clock = performance.now.bind(performance);
+    vi.spyOn(performance, 'now').mockImplementation(() => clock() + 1_500);
+  }
+
   // The fault: a client whose token had run out stayed with the candidate for ever, and legacy was asked once a second.
   test.each([401, 403, 440, 1000, 1008, 4401])(
     'because it says %i, is told to come again, and it is asked once',
     async answer => {
       const { legacyPort, asked } = await answering(() => answer);
-      const { clients, front, rollBack } = await line({ clients: 3, second: false, legacyPort });
+      const at = await line({ clients: 3, second: false, legacyPort });
+      const { clients, front, serve, rollBack } = at;
+      await letIn(front, serve);
       expect(front.traffic.rollbackOutlook(ROUTES)).toMatchObject({ toDial: 3, notMovable: 0 });
       const progress = rollBack();
       await over(progress);
@@ -687,20 +707,53 @@ describe('whom legacy will not have with what he came with', () => {
 
   test('and who was dialled for in vain before, is told so too', async () => {
     const { legacyPort } = await answering(nth => (nth === 1 ? 503 : 401));
-    const { clients, rollBack } = await line({ second: false, legacyPort });
+    const { clients, front, serve, rollBack } = await line({ second: false, legacyPort });
+    await letIn(front, serve);
     await over(rollBack());
     await until('it is told', () => clients[0]?.code === 1012);
   });
 
+  // The fault: where its keys were broken everybody was told to come again, and nobody came in any more.
+  test('as nobody else, stays with the candidate, is counted so, and goes as soon as it lets anybody in', async () => {
+    let answer = 401;
+    const { legacyPort, legs } = await answering(() => answer);
+    const { candidate, clients, front, rollBack } = await line({
+      ...{ clients: 3, second: false, legacyPort },
+    });
+    const progress = rollBack();
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 3, failed: 3 });
+    expect(progress.refused).toBe(3);
+    const outlook = () => front.traffic.rollbackOutlook(ROUTES);
+    expect(outlook()).toMatchObject({ toDial: 3, notMovable: 0, refused: 3 });
+    candidate.say(event(1));
+    await until('they are served still', () => clients.every(({ read }) => read.length === 1));
+    answer = 101;
+    await until('all have moved', () => outlook().toDial === 0);
+    for (const leg of legs) leg.send(event(2));
+    await until('legacy serves them', () => clients.every(({ read }) => read.length === 2));
+    expect(clients.map(({ code }) => code)).toEqual([null, null, null]);
+  });
+
+  test('while nobody knows whether it lets in anybody, is neither told nor failed until that is known', async () => {
+    const { legacyPort } = await answering((_nth, url) => (url.includes('n=1') ? 101 : 401));
+    const { clients, rollBack } = await line({ clients: 3, second: false, legacyPort });
+    const progress = rollBack();
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 3, redialled: 1, closed: 2 });
+    await until('both are told', () => clients.filter(({ code }) => code === 1012).length === 2);
+    expect(clients[1]?.code).toBeNull();
+  });
+
   /**
-   * One client of `events`, refused, and nine of `other`, who are to be told before it, in four or five seconds.
+   * One client of `events`, refused, and others of `other`, who are to be told before it, in a second and more.
    * `inVain`: by then a rollback of `events` is over, for which legacy failed.
    */
   async function inTurn({ inVain = false } = {}) {
     const { legacyPort, asked } = await answering(nth => (inVain && nth === 1 ? 503 : 401));
     const decisions = { events: decisionFor('candidate'), other: decisionFor('candidate') };
     const at = await line({
-      ...{ clients: 0, second: false, legacyPort, limits: { movesPerS: 2 } },
+      ...{ clients: 0, second: false, legacyPort, limits: { movesPerS: 4 } },
       routes: [ROUTE, { ...ROUTE, name: 'other', path: '/other', onSwitch: 'reconnect' }],
       decider: ({ name }) => ({
         decision: decisions[name as keyof typeof decisions],
@@ -708,8 +761,12 @@ describe('whom legacy will not have with what he came with', () => {
       }),
     });
     const { front } = at;
+    await letIn(front, side => Object.assign(decisions, { events: decisionFor(side) }));
     const client = await enter(front.port);
-    const others = await Promise.all(Array.from({ length: 9 }, () => enter(front.port, '/other')));
+    // It is tried again after a second.
+    const others = await Promise.all(
+      Array.from({ length: inVain ? 9 : 5 }, () => enter(front.port, '/other')),
+    );
     Object.assign(decisions, { events: decisionFor('legacy'), other: decisionFor('legacy') });
     if (inVain) await over(front.traffic.rollBack(ROUTES));
     const progress = front.traffic.rollBack(new Set(inVain ? ['other'] : ['events', 'other']));
@@ -720,9 +777,9 @@ describe('whom legacy will not have with what he came with', () => {
 
   test('waits for its turn, and is not dialled for meanwhile', async () => {
     const { client, others, progress, asked } = await inTurn();
-    expect(progress.sessions).toMatchObject({ affected: 10, failed: 0 });
+    expect(progress.sessions).toMatchObject({ affected: 6, failed: 0 });
     await over(progress);
-    expect(progress.sessions).toEqual({ ...NONE, affected: 10, closed: 10 });
+    expect(progress.sessions).toEqual({ ...NONE, affected: 6, closed: 6 });
     await until('it is told', () => client.code === 1012);
     expect(others.map(({ code }) => code)).toEqual(others.map(() => 1012));
     expect(asked.length).toBe(1);
@@ -754,6 +811,7 @@ describe('whom legacy will not have with what he came with', () => {
     const { serve, clients, candidate, front, rollBack } = await line({
       ...{ clients: 2, second: false, legacyPort },
     });
+    await letIn(front, serve);
     const progress = rollBack();
     await until('legacy has refused both', () => {
       return front.reports.filter(({ kind }) => kind === 'second-ended').length === 2;
@@ -807,9 +865,12 @@ test('whose new leg was lost again at once comes behind those who were not tried
     socket.on('error', () => undefined);
     asked.push(request.url ?? '');
     const isFirst = asked.length === 1;
+    // In one write: what is open for a moment would be moved to if the machine stood still then.
+    socket.cork();
     upgrades.handleUpgrade(request, socket, head, leg => {
       if (isFirst) leg.close(1011);
     });
+    socket.uncork();
   });
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
   open.push({
