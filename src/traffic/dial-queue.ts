@@ -1,6 +1,5 @@
-// Open sessions that need another leg of one service: dialled at a pace, so that neither a move of thousands nor
-// the end of thousands of second legs is a storm on it.
-import type { Session } from './session.ts';
+// Who needs a leg of one service: dialled for at a pace, so that neither a move of thousands nor the end of thousands
+// of second legs is a storm on it.
 
 /** The queue is looked at so often. */
 const TICK_MS = 5;
@@ -17,49 +16,55 @@ export interface DialPace {
   readonly dialsAtOnce: number;
 }
 
-interface Queue {
-  readonly waiting: Set<Session>;
-  /** Some of them: who said or heard something last is the last one here. */
-  order: Session[];
+/** A session, or somebody who is still to be let in. */
+export interface InLine {
+  /** When it said or heard something last (ms of `performance.now()`). */
+  readonly activeAt: number;
 }
 
-export class DialQueue {
+interface Queue<Waiting> {
+  readonly waiting: Set<Waiting>;
+  /** Some of them: who said or heard something last is the last one here. */
+  order: Waiting[];
+}
+
+export class DialQueue<Waiting extends InLine> {
   readonly #pace: () => DialPace;
-  readonly #dial: (session: Session) => boolean;
-  readonly #queues: Readonly<Record<Need, Queue>> = {
+  readonly #dial: (who: Waiting) => boolean;
+  readonly #queues: Readonly<Record<Need, Queue<Waiting>>> = {
     rollback: emptyQueue(),
     retry: emptyQueue(),
     move: emptyQueue(),
     standby: emptyQueue(),
     shadow: emptyQueue(),
   };
-  readonly #underWay = new Set<Session>();
+  readonly #underWay = new Set<Waiting>();
   /** ms of `performance.now()`. */
   #nextAt = 0;
   #timer: NodeJS.Timeout | null = null;
 
   /** `dial` says whether a dial is under way then, whose end `done` is to tell. */
-  constructor(pace: () => DialPace, dial: (session: Session) => boolean) {
+  constructor(pace: () => DialPace, dial: (who: Waiting) => boolean) {
     this.#pace = pace;
     this.#dial = dial;
   }
 
   /** Dials for it in its turn. Again: what is more pressing counts. */
-  add(session: Session, need: Need): void {
-    if (this.#underWay.has(session)) return;
-    const before = NEEDS.find(each => this.#queues[each].waiting.has(session));
+  add(who: Waiting, need: Need): void {
+    if (this.#underWay.has(who)) return;
+    const before = NEEDS.find(each => this.#queues[each].waiting.has(who));
     if (before !== undefined && NEEDS.indexOf(before) <= NEEDS.indexOf(need)) return;
-    if (before !== undefined) this.#queues[before].waiting.delete(session);
-    this.#queues[need].waiting.add(session);
+    if (before !== undefined) this.#queues[before].waiting.delete(who);
+    this.#queues[need].waiting.add(who);
     // Those that are added in the same turn are put in order first.
     this.#timer ??= setInterval(() => this.#work(), TICK_MS).unref();
     setImmediate(() => this.#work());
   }
 
   /** Its leg is there, or could not be had, or it needs none any more. */
-  done(session: Session): void {
-    this.#forget(session);
-    this.#underWay.delete(session);
+  done(who: Waiting): void {
+    this.#forget(who);
+    this.#underWay.delete(who);
   }
 
   close(): void {
@@ -72,23 +77,23 @@ export class DialQueue {
     const now = performance.now();
     this.#nextAt = Math.max(this.#nextAt, now - TICK_MS);
     while (this.#underWay.size < dialsAtOnce && this.#nextAt <= now) {
-      const session = this.#next();
-      if (session === null) return this.close();
+      const who = this.#next();
+      if (who === null) return this.close();
       this.#nextAt += 1_000 / movesPerS;
-      this.#underWay.add(session);
-      if (this.#dial(session)) {
+      this.#underWay.add(who);
+      if (this.#dial(who)) {
         // Another leg may have been let go for it, and its own need told again.
-        this.#underWay.add(session);
-        this.#forget(session);
-      } else this.#underWay.delete(session);
+        this.#underWay.add(who);
+        this.#forget(who);
+      } else this.#underWay.delete(who);
     }
   }
 
-  #forget(session: Session): void {
-    for (const need of NEEDS) this.#queues[need].waiting.delete(session);
+  #forget(who: Waiting): void {
+    for (const need of NEEDS) this.#queues[need].waiting.delete(who);
   }
 
-  #next(): Session | null {
+  #next(): Waiting | null {
     for (const need of NEEDS) {
       const queue = this.#queues[need];
       while (queue.waiting.size > 0) {
@@ -97,9 +102,9 @@ export class DialQueue {
         if (2 * queue.order.length <= queue.waiting.size) {
           queue.order = [...queue.waiting].sort((a, b) => a.activeAt - b.activeAt);
         }
-        const session = queue.order.pop() as Session;
+        const who = queue.order.pop() as Waiting;
         // It may have left, or moved, meanwhile.
-        if (queue.waiting.delete(session)) return session;
+        if (queue.waiting.delete(who)) return who;
       }
       queue.order = [];
     }
@@ -107,4 +112,4 @@ export class DialQueue {
   }
 }
 
-const emptyQueue = (): Queue => ({ waiting: new Set(), order: [] });
+const emptyQueue = <Waiting>(): Queue<Waiting> => ({ waiting: new Set(), order: [] });

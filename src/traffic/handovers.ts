@@ -16,7 +16,7 @@ import type { HandoverAction } from '../rules/handover/handover.ts';
 import { reconcile } from '../rules/handover/reconcile.ts';
 import { ABNORMAL, closeFrame } from '../wire/frames.ts';
 import type { Departures } from './departures.ts';
-import { type DialPace, DialQueue } from './dial-queue.ts';
+import { type DialPace, DialQueue, type InLine } from './dial-queue.ts';
 import { attachLeg, detachLeg, noteClose, putClose, writeToClient } from './forwarding.ts';
 import type { Leg } from './leg.ts';
 import type { Session } from './session.ts';
@@ -56,6 +56,12 @@ export interface HandoverListener {
   counted(counts: HandoverCounts): void;
 }
 
+/** Somebody who is still to be let in, and is not to wait for the candidate any more. */
+export interface CalledBack extends InLine {
+  /** Ends that; then legacy is dialled for him. */
+  readonly giveUp: AbortController;
+}
+
 interface Move {
   readonly urgent: boolean;
   redialled: boolean;
@@ -84,7 +90,7 @@ export class Handovers {
   /** Whose leg could not be had, and when it is tried again. */
   readonly #retrying = new Map<Session, number>();
   /** Who needs a leg, by the side of that: a service that does not answer must not keep them from the other one. */
-  readonly #dials: Readonly<Record<Side, DialQueue>>;
+  readonly #dials: Readonly<Record<Side, DialQueue<Session | CalledBack>>>;
   readonly #uncut: Session[] = [];
   readonly #held: Session[] = [];
   readonly #reconciled = new Map<Session, Reconciled>();
@@ -94,7 +100,12 @@ export class Handovers {
 
   constructor(options: HandoverOptions) {
     this.#options = options;
-    const dials = (side: Side) => new DialQueue(options.pace, session => this.#dial(session, side));
+    const dials = (side: Side) =>
+      new DialQueue<Session | CalledBack>(options.pace, who => {
+        if (!('giveUp' in who)) return this.#dial(who, side);
+        who.giveUp.abort();
+        return false;
+      });
     this.#dials = { legacy: dials('legacy'), candidate: dials('candidate') };
   }
 
@@ -152,6 +163,16 @@ export class Handovers {
     session.cutTo = to;
     this.#uncut.push(session);
     this.#sliceSoon();
+  }
+
+  /** In his turn among those who are dialled for. */
+  callBack(who: CalledBack): void {
+    this.#dials.legacy.add(who, 'rollback');
+  }
+
+  /** He has the candidate's answer, or none is to come. */
+  answered(who: CalledBack): void {
+    this.#dials.legacy.done(who);
   }
 
   cutNow(session: Session): void {

@@ -34,7 +34,7 @@ import type { TrafficContext } from './context.ts';
 import type { Counters } from './counters.ts';
 import { Departures } from './departures.ts';
 import { EarlyBytes } from './early-bytes.ts';
-import { type HandoverListener, Handovers } from './handovers.ts';
+import { type CalledBack, type HandoverListener, Handovers } from './handovers.ts';
 import { HeldRoom } from './held-room.ts';
 import { guardFacts } from './isolation-guard.ts';
 import { dialLeg, type Leg, type LegAnswer, type LegRequest } from './leg.ts';
@@ -78,12 +78,10 @@ export interface WebSocketLaneOptions {
 }
 
 /** A handshake that is decided and not through. */
-interface UnderWay {
+interface UnderWay extends CalledBack {
   readonly opening: Opening;
   /** It goes to that service only if it is there already. */
   isCalledBack: boolean;
-  /** Ends the dial: the service is not waited for any more. */
-  readonly giveUp: AbortController;
   /** What rollbacks want to know of its end. */
   readonly over: (() => void)[];
 }
@@ -207,7 +205,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const comparison = second === null ? null : this.#compare(opening, second, null);
     const changes = this.#changes;
     const under: UnderWay = {
-      ...{ opening, isCalledBack: false, giveUp: new AbortController(), over: [] },
+      ...{ opening, activeAt: startedAt, isCalledBack: false, over: [] },
+      giveUp: new AbortController(),
     };
     this.#openings.add(under);
     const outcome = await dialLeg(
@@ -215,6 +214,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       AbortSignal.any([early.over, under.giveUp.signal]),
     );
     this.#openings.delete(under);
+    if (under.isCalledBack) this.#handovers.answered(under);
     // After everything below: by then the session has joined those rollbacks, or there is none.
     for (const over of under.over) queueMicrotask(over);
     const isBypassed = changes !== this.#changes && this.#isBypassed(opening);
@@ -470,10 +470,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   rollBack(run: RollbackRun): void {
     this.#changes += 1;
     this.#rollbacks.add(run);
-    const waiting = [...this.#openings].filter(
-      ({ opening: { route, decided } }) =>
-        run.routes.has(route.name) && decided.decision.primary === 'candidate',
-    );
+    const waiting = [...this.#openings].filter(under => isAskingCandidate(under, run.routes));
     for (const { over } of waiting) over.push(run.opening());
     for (const session of this.sessions) {
       if (!run.routes.has(session.route)) continue;
@@ -483,14 +480,14 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#callBack(waiting);
   }
 
-  /** Whom the candidate has not let in yet goes to legacy; it may never answer. */
+  /** Whom the candidate has not let in yet goes to legacy; it may never answer. Whoever was called back has his turn. */
   #callBack(waiting: readonly UnderWay[]): void {
-    // A ticket that is spent with the candidate lets nobody in elsewhere.
-    const theirs = waiting.filter(({ opening }) => !opening.singleUse);
-    for (const under of theirs) under.isCalledBack = true;
-    // Legacy is to be asked no faster than for those who are in.
-    const windowMs = windowFor(theirs.length, this.#options.context().limits.movesPerS);
-    void paced(theirs, windowMs, ({ giveUp }) => giveUp.abort());
+    for (const under of waiting) {
+      // A ticket that is spent with the candidate lets nobody in elsewhere.
+      if (under.isCalledBack || under.opening.singleUse) continue;
+      under.isCalledBack = true;
+      this.#handovers.callBack(under);
+    }
   }
 
   /** Others that were to be looked at when it began are looked at now. */
@@ -567,8 +564,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       if (isAsked && session.refused === 'in-doubt') count.refused += 1;
     }
     const { movesPerS } = this.#options.context().limits;
-    const lines = (['toDial', 'notMovable'] as const).filter(how => count[how] > 0);
-    const slowest = Math.max(0, ...lines.map(how => before[how] + count[how]));
+    // Who is still to be let in stands in line with those who are dialled for.
+    const [asking, called] = [{ ...count }, { ...before }];
+    for (const under of this.#openings) {
+      if (under.opening.singleUse) continue;
+      if (isAskingCandidate(under, routes)) asking.toDial += 1;
+      else if (under.isCalledBack) called.toDial += 1;
+    }
+    const lines = (['toDial', 'notMovable'] as const).filter(how => asking[how] > 0);
+    const slowest = Math.max(0, ...lines.map(how => called[how] + asking[how]));
     return { ...count, paceMs: windowFor(slowest, movesPerS) };
   }
 
@@ -620,6 +624,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#twins.end();
     for (const session of this.sessions) session.destroy();
   }
+}
+
+function isAskingCandidate({ opening }: UnderWay, routes: RouteScope): boolean {
+  const { route, decided } = opening;
+  return routes.has(route.name) && decided.decision.primary === 'candidate';
 }
 
 function endForRestart(session: Session): void {

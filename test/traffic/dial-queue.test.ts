@@ -8,7 +8,7 @@ const session = (activeAt: number): Session => ({ activeAt }) as unknown as Sess
 
 test('who is rolled back goes first, then who is to move, then ways back, then what is only compared; of each the last active one', async () => {
   const order: Session[] = [];
-  const queue = new DialQueue(
+  const queue = new DialQueue<Session>(
     () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
     one => order.push(one) > 0,
   );
@@ -40,7 +40,7 @@ test('who is rolled back goes first, then who is to move, then ways back, then w
 test('one that needs no leg any more when it is its turn takes nobody its place', async () => {
   const order: Session[] = [];
   const [gone, next] = [session(2), session(1)];
-  const queue = new DialQueue(
+  const queue = new DialQueue<Session>(
     () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
     one => order.push(one) > 0 && one !== gone,
   );
@@ -54,7 +54,7 @@ test('one that needs no leg any more when it is its turn takes nobody its place'
 // The fault: it waited behind all who were in line when it came, and the candidate served its session meanwhile.
 test('a rollback is not kept waiting by planned moves that are in order already', async () => {
   const order: Session[] = [];
-  const queue = new DialQueue(
+  const queue = new DialQueue<Session>(
     () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
     one => order.push(one) > 0,
   );
@@ -77,7 +77,7 @@ test('a rollback is not kept waiting by planned moves that are in order already'
 // The fault: a rollback adds its sessions in slices, and all of the first one went before whoever came later.
 test('who is added while others are in order goes before them if it was active later', async () => {
   const order: Session[] = [];
-  const queue = new DialQueue(
+  const queue = new DialQueue<Session>(
     () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
     one => order.push(one) > 0,
   );

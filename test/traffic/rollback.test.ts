@@ -1173,6 +1173,25 @@ describe('60: a handshake that is under way with the candidate', () => {
     await until('the candidate is let go', () => asked.every(isLetGo));
   });
 
+  // The fault: at each change they were called back once more, at a pace beside that of those who are in.
+  test('goes to legacy in line with those who are in, whatever changes meanwhile', async () => {
+    const { legacy, front, asked, rollBack, entering } = await asking(20, {
+      limits: { movesPerS: 20 },
+    });
+    for (const end of asked.slice(0, 10)) await end.accept();
+    await until('ten are in', () => front.traffic.rollbackOutlook(ROUTES).toDial === 10);
+    expect(front.traffic.rollbackOutlook(ROUTES).paceMs).toBe(1_000);
+    const startMs = performance.now();
+    const progress = rollBack();
+    void rollBack();
+    await front.traffic.reconsider();
+    await over(progress);
+    await entering;
+    expect(legacy.dialled.length).toBe(20);
+    // The first goes at once, and 19 more at 50 ms each.
+    expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(900);
+  });
+
   test('that it refuses or breaks off meanwhile goes to legacy as well', async () => {
     const { legacy, rollBack, entering, asked } = await asking(4, { limits: { movesPerS: 1 } });
     rollBack();
