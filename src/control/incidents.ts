@@ -30,11 +30,12 @@ const FILE = 'incidents.jsonl';
 const MOST_A_MINUTE = 60;
 const MINUTE_MS = 60_000;
 /**
- * The judge says of what it has read within its window of 5 s: a second after an event was prevented it is asked
- * whether it has, and if so what it has not told of after six more is told without it.
+ * The judge says of what it has read within two of its windows of 5 s, since legacy may have one to answer a write and
+ * one more from then on. A second after an event was prevented it is asked whether it has read it, and if so what it
+ * has not told of after those ten and one more is told without it.
  */
 const READ_MS = 1_000;
-const CLAIM_MS = 6_000;
+const CLAIM_MS = 11_000;
 /** A judge that is further behind is stuck, and begins anew. */
 const MOST_BEHIND_MS = 15_000;
 /**
@@ -176,7 +177,7 @@ export class Incidents {
     this.#unclaimedCount += 1;
   }
 
-  /** Has the judge read it by now? Then it has its window to tell of it. */
+  /** Has the judge read it by now? Then it has its windows to tell of it. */
   #look(key: string, unclaimed: Unclaimed): void {
     const { event, at } = unclaimed;
     const now = performance.now();

@@ -6,11 +6,13 @@ import pino from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
 import { Incidents } from '../../src/control/incidents.ts';
 import { verifyJournal } from '../../src/control/journal.ts';
+import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { Prevented } from '../../src/ports.ts';
 import type { Side } from '../../src/rules/decide.ts';
 import type { Contamination } from '../../src/rules/isolation/incident.ts';
 import type { Turn } from '../../src/rules/isolation/turns.ts';
 import { HASH_KEY_BYTES } from '../../src/rules/keyed-hash.ts';
+import { judged } from '../judge/watched-users.ts';
 import { until } from '../support/until.ts';
 
 let folder: string;
@@ -126,7 +128,7 @@ test('what a lane prevented and the judge tells of is one incident', async () =>
   expect([...kept.counts]).toMatchObject([{ outcome: 'sanitized', count: 1 }]);
 });
 
-// The fault: what the judge would not accuse anybody of was acted upon seven seconds later, for want of its word.
+// The fault: what the judge would not accuse anybody of was acted upon some seconds later, for want of its word.
 test('what proves nothing by the judge’s word is nobody’s incident, whatever a lane did about it', async () => {
   const { kept, acted } = await incidents();
   vi.useFakeTimers();
@@ -134,6 +136,36 @@ test('what proves nothing by the judge’s word is nobody’s incident, whatever
   kept.contaminated(found({ inDoubt: true }));
   vi.advanceTimersByTime(60_000);
   expect([acted, [...kept.counts]]).toEqual([[], []]);
+});
+
+// The fault: the judge waits for legacy's answer to a write, and its word came when that was acted upon already: taken
+// back for what legacy sends as well, or one leak as two, of which one was delivered.
+test('the judge’s word is waited for as long as it may take', async () => {
+  const { join, pass, told, beginWrite } = judged();
+  join('ann').both({ type: 'assigned', userId: 'bob' });
+  const eve = join('eve');
+  beginWrite();
+  eve.say('candidate', { type: 'assigned', userId: 'bob' });
+  pass(4 * WINDOW_MS);
+  const lastMs = told.at(-1)?.ms ?? 0;
+  expect(lastMs).toBeGreaterThan(WINDOW_MS);
+  for (const [word, counts] of [
+    [{ onBoth: true }, []],
+    [{ inDoubt: true }, []],
+    [{}, [['sanitized', 1]]],
+  ] as const) {
+    const { kept, acted } = await incidents();
+    vi.useFakeTimers();
+    kept.prevented(prevented(), false);
+    // A tick of the judge's, and its thread's time.
+    vi.advanceTimersByTime(lastMs + 200);
+    kept.contaminated(found(word));
+    vi.advanceTimersByTime(60_000);
+    expect(acted).toHaveLength(counts.length);
+    expect([...kept.counts].map(({ outcome, count }) => [outcome, count])).toEqual(counts);
+    vi.useRealTimers();
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 // The fault: once in doubt, what a lane had done about it was nobody's.
@@ -215,13 +247,13 @@ test('a judge that is behind has its window from when it has read the event, unl
   kept.prevented(prevented(), false);
   vi.advanceTimersByTime(12_500);
   readUntil = performance.now();
-  vi.advanceTimersByTime(5_000);
+  vi.advanceTimersByTime(10_000);
   kept.contaminated(found({ onBoth: true }));
   vi.advanceTimersByTime(60_000);
   expect(acted).toEqual([]);
   readUntil = performance.now() - 1;
   kept.prevented(prevented({ path: '/userId' }), false);
-  vi.advanceTimersByTime(20_900);
+  vi.advanceTimersByTime(25_900);
   expect(acted).toEqual([]);
   vi.advanceTimersByTime(200);
   expect(acted).toEqual(['events']);
@@ -296,7 +328,7 @@ test('who served the session when the event came says whether it was delivered, 
 });
 
 // The fault: what came on a second leg, and a handover gave to its client, was one leak and two incidents, the second of
-// which was acted upon seven seconds later.
+// which was acted upon some seconds later.
 test('what a handover hands over is told of once; on record is also what became of it then', async () => {
   const { kept, acted, sessions } = await incidents();
   const [session] = sessions;
