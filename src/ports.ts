@@ -389,14 +389,14 @@ export interface StreamTap {
   hears(side: Side): boolean;
   /**
    * From now on this side's stream is there; with `tracker` from the next message boundary on.
-   * `agoMs`: its leg has been open for so long, though nobody compared.
+   * `agoMs`: its leg has been open for so long, though nobody compared. `isPrimary`: it has what its client says.
    */
-  legOpened(side: Side, tracker?: FrameTracker, agoMs?: number): void;
+  legOpened(side: Side, tracker?: FrameTracker, agoMs?: number, isPrimary?: boolean): void;
   /**
-   * The client said something that only the primary gets: what answers it has no pair. `unheardBy` was to get it:
-   * what it begins, that side does not send.
+   * The client said something that `unheardBy` does not get: what answers it has no pair. `isMeant`: it was to get it,
+   * and what it begins, that side does not send.
    */
-  saidAlone(unheardBy: Side | null): void;
+  saidAlone(unheardBy: Side, isMeant: boolean): void;
   /** See `Tap.said`. */
   said(text: Buffer | null): void;
   /** The client holds both sides back, or no more: no event's window ends meanwhile. */

@@ -44,6 +44,19 @@ export interface LegOpened {
   readonly time: number;
   /** Since then it is followed; its leg may be older. */
   readonly toldAt: number;
+  /** It has what its client says. */
+  readonly isPrimary: boolean;
+}
+
+/** The client said something that one side does not get. */
+export interface SaidAlone {
+  readonly at: number;
+  readonly kind: 'said-alone';
+  readonly stream: number;
+  readonly unheardBy: Side;
+  /** That side was to hear it. */
+  readonly isMeant: boolean;
+  readonly time: number;
 }
 
 /** A side's stream is over. */
@@ -85,14 +98,7 @@ export type Note =
       readonly isHeld: boolean;
       readonly time: number;
     }
-  | {
-      readonly at: number;
-      readonly kind: 'said-alone';
-      /** The side that was to hear it; null where none was. */
-      readonly unheardBy: Side | null;
-      readonly stream: number;
-      readonly time: number;
-    }
+  | SaidAlone
   /** He said something that can not be read. */
   | { readonly at: number; readonly kind: 'said-unread'; readonly user: string }
   /** Somebody whom nobody knows said something that there was no room for. */

@@ -214,7 +214,7 @@ export class Docket {
       case 'gap-ended':
         return this.#streams.get(note.stream)?.gapEnded(note.side, note.leftOut, note.time);
       case 'said-alone':
-        return this.#streams.get(note.stream)?.saidAlone(note.time, note.unheardBy);
+        return this.#streams.get(note.stream)?.saidAlone(note);
       case 'said-unread':
         return this.#options.watch.unread(note.user);
       case 'said-unheard':

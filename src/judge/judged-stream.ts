@@ -13,7 +13,7 @@ import type { UnjudgedReason } from '../rules/verdict.ts';
 import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
-import type { GapBegan, LegClosed, LegOpened, Piece } from './batch.ts';
+import type { GapBegan, LegClosed, LegOpened, Piece, SaidAlone } from './batch.ts';
 import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
 import type { StreamWatch } from './stream-watch.ts';
 
@@ -93,7 +93,7 @@ export class JudgedStream {
     watch?.askOfLegacy(since => this.#isLegacyHeard(since));
   }
 
-  legOpened({ side, time, messages, generation, toldAt }: LegOpened): void {
+  legOpened({ side, time, messages, generation, toldAt, isPrimary }: LegOpened): void {
     this.#readers[side] = this.#reader(side);
     this.#messages[side] = messages;
     Object.assign(this.#unread, NONE_UNREAD);
@@ -102,7 +102,8 @@ export class JudgedStream {
     if (side === 'legacy') {
       this.#legacyGapUntil = Number.NEGATIVE_INFINITY;
       this.#legacyReadSince = toldAt;
-      if (this.#openSince.candidate + TOGETHER_MS < time) this.#legacyUntold.note(toldAt);
+      const isLate = this.#openSince.candidate + TOGETHER_MS < time;
+      if (isLate && !isPrimary) this.#legacyUntold.note(toldAt);
     } else {
       if (this.#candidateWasThere) this.#candidateBack.note(toldAt);
       this.#candidateWasThere = true;
@@ -147,9 +148,9 @@ export class JudgedStream {
   }
 
   /** The client told one service what the other does not hear: see `Pairing.saidAlone`. */
-  saidAlone(time: number, unheardBy: Side | null): void {
-    if (unheardBy !== 'candidate') this.#legacyUntold.note(time);
-    this.pairing.saidAlone(time, unheardBy);
+  saidAlone({ time, unheardBy, isMeant }: Omit<SaidAlone, 'at'>): void {
+    if (unheardBy === 'legacy') this.#legacyUntold.note(time);
+    this.pairing.saidAlone(time, isMeant ? unheardBy : null);
   }
 
   /** The client holds both sides back, or no more. */

@@ -18,6 +18,7 @@ import {
   FLUSH_MS,
   MOST_RECORD_BYTES,
   type Note,
+  type SaidAlone,
   writePiece,
 } from './batch.ts';
 import type { UnansweredWrites } from './unanswered-writes.ts';
@@ -375,11 +376,9 @@ class TappedStream implements StreamTap {
   #generation = 0;
   #closed = false;
   #isHeld = false;
-  #hasSaidAlone = false;
-  /** The side that did not hear what it was to hear, and when that was last. */
-  #unheardBy: Side | null = null;
-  #unheardAt = Number.NEGATIVE_INFINITY;
-  #untoldAt = Number.NEGATIVE_INFINITY;
+  /** What the judge was told last of what a side did not hear, though it was to; and of what it was not to hear. */
+  #unheard: Omit<SaidAlone, 'at'> | null = null;
+  #untold: Omit<SaidAlone, 'at'> | null = null;
   #saidUnreadAt = Number.NEGATIVE_INFINITY;
   #names: Buffer | null = null;
 
@@ -479,7 +478,12 @@ class TappedStream implements StreamTap {
     });
   }
 
-  legOpened(side: Side, tracker?: FrameTracker, agoMs = 0): void {
+  legOpened(
+    side: Side,
+    tracker?: FrameTracker,
+    agoMs = 0,
+    isPrimary = side === this.#facts.primary,
+  ): void {
     const messages = tracker?.messages ?? 0;
     const isInside = tracker !== undefined && !tracker.atMessageBoundary;
     this.#open[side] = true;
@@ -488,7 +492,7 @@ class TappedStream implements StreamTap {
     this.#gapFrom[side] = isInside ? messages : NO_GAP;
     this.#messages[side] = messages;
     this.#openedAt[side] = this.#tap.now() - Math.round(agoMs);
-    this.#sayOpened(side);
+    this.#sayOpened(side, isPrimary);
   }
 
   /** At once: the side may have nothing more to say, and the other one's events wait for what was left out. */
@@ -504,7 +508,7 @@ class TappedStream implements StreamTap {
     if (generation === this.#generation) this.synced = { legacy, candidate };
   }
 
-  #sayOpened(side: Side): void {
+  #sayOpened(side: Side, isPrimary = false): void {
     this.#generation += 1;
     this.#isSettled = false;
     this.synced = null;
@@ -512,6 +516,7 @@ class TappedStream implements StreamTap {
     this.#tap.note({
       ...{ kind: 'leg-opened', stream: this.number, side, messages },
       ...{ generation: this.#generation, time: this.#openedAt[side], toldAt: this.#tap.now() },
+      isPrimary,
     });
   }
 
@@ -526,25 +531,23 @@ class TappedStream implements StreamTap {
     });
   }
 
-  saidAlone(unheardBy: Side | null): void {
+  saidAlone(unheardBy: Side, isMeant: boolean): void {
     const time = this.#tap.now();
+    const known = isMeant ? this.#unheard : this.#untold;
     // Notes are not left out, and are to stay few.
-    const isKnown =
-      unheardBy === null
-        ? time - this.#untoldAt < SAY_UNTOLD_AGAIN_MS
-        : unheardBy === this.#unheardBy && time - this.#unheardAt < SAY_AGAIN_MS;
-    if (isKnown || this.#closed) return;
-    this.#hasSaidAlone = true;
-    if (unheardBy === null) this.#untoldAt = time;
-    else {
-      this.#unheardBy = unheardBy;
-      this.#unheardAt = time;
-    }
-    this.#saySaidAlone(unheardBy, time);
+    const againMs = isMeant ? SAY_AGAIN_MS : SAY_UNTOLD_AGAIN_MS;
+    const isKnown = known?.unheardBy === unheardBy && time - known.time < againMs;
+    if (!isKnown && !this.#closed) this.#saySaidAlone(unheardBy, isMeant);
   }
 
-  #saySaidAlone(unheardBy: Side | null, time: number): void {
-    this.#tap.note({ kind: 'said-alone', stream: this.number, unheardBy, time });
+  #saySaidAlone(unheardBy: Side, isMeant: boolean): void {
+    const said = {
+      ...({ kind: 'said-alone', stream: this.number, time: this.#tap.now() } as const),
+      ...{ unheardBy, isMeant },
+    };
+    if (isMeant) this.#unheard = said;
+    else this.#untold = said;
+    this.#tap.note(said);
   }
 
   said(text: Buffer | null): void {
@@ -590,7 +593,8 @@ class TappedStream implements StreamTap {
     this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
     if (this.#isHeld) this.held(true);
     // Whatever runs are under way begin anew for it.
-    if (this.#hasSaidAlone) this.#saySaidAlone(this.#unheardBy, this.#tap.now());
+    for (const said of [this.#unheard, this.#untold])
+      if (said !== null) this.#saySaidAlone(said.unheardBy, said.isMeant);
     for (const side of ['legacy', 'candidate'] as const) {
       if (!this.#open[side]) continue;
       this.#sayOpened(side);

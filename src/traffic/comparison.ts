@@ -145,7 +145,8 @@ export class Comparison implements Lone {
     const agoMs = performance.now() - openedAt;
     // However young: what it has said was not said to both.
     const isUsed = tracker.messages > 0;
-    this.#options.tap.legOpened(side, tracker, isUsed ? Math.max(agoMs, USED_MS) : agoMs);
+    const knownMs = isUsed ? Math.max(agoMs, USED_MS) : agoMs;
+    this.#options.tap.legOpened(side, tracker, knownMs, true);
     if (this.leg !== null) listener.secondOpened(this.leg.side);
   }
 
@@ -168,7 +169,7 @@ export class Comparison implements Lone {
 
   /** The client has told the primary something that the second leg does not get. `isMeant`: though it was to. */
   saidAlone(isMeant: boolean): void {
-    this.#options.tap.saidAlone(isMeant ? this.side : null);
+    this.#options.tap.saidAlone(this.side, isMeant);
   }
 
   /** The client does not read: what would have come to it waits, and so does what is compared with that. */
@@ -243,7 +244,7 @@ export class Comparison implements Lone {
       this.#adopt(old, plan);
     } else {
       // The one that is lost had heard it as well; another one of its service has not.
-      if (plan !== null && this.#hasTold) this.#options.tap.saidAlone(plan.side);
+      if (plan !== null && this.#hasTold) this.#options.tap.saidAlone(plan.side, true);
       this.#hasTold = false;
       if (plan !== null) this.#redialSoon(plan.role);
     }
@@ -361,7 +362,7 @@ export class Comparison implements Lone {
 
   /** Another one that is dialled has not heard what this one has, and what it began may be over with it. */
   #lost(side: Side, refusesClient: boolean): void {
-    if (this.#hasTold) this.#options.tap.saidAlone(side);
+    if (this.#hasTold) this.#options.tap.saidAlone(side, true);
     this.#hasTold = false;
     this.#listener?.secondLost(side, refusesClient);
   }

@@ -235,7 +235,7 @@ test('what answers a client that only one service heard is unjudged, and nothing
   pass(2 * WINDOW_MS);
   pong();
   expect(pass(2 * WINDOW_MS).legacy).toMatchObject({ missing: 1 });
-  stream.saidAlone(null);
+  stream.saidAlone('candidate', false);
   pong();
   pong();
   say('legacy', 2);

@@ -402,8 +402,8 @@ test('... and where its leg has only just come, and may have missed it', () => {
 
 const assignedIn = (n: number) => ({ type: 'assigned', run_id: `run${n}`, userId: 'bob' });
 const UNTOLD: readonly [string, (stream: Joined, pass: (ms: number) => void) => void][] = [
-  ['what its client said', ({ stream }) => stream.saidAlone('legacy')],
-  ['what only one service is ever told', ({ stream }) => stream.saidAlone(null)],
+  ['what its client said', ({ stream }) => stream.saidAlone('legacy', true)],
+  ['what only one service is ever told', ({ stream }) => stream.saidAlone('legacy', false)],
   [
     'what went on while its leg was away',
     ({ stream }, pass) => {
@@ -437,30 +437,47 @@ test('... whenever that was, and whatever it is not told afterwards', () => {
   const { join, pass, whats } = judged();
   join('ann').both(assignedIn(1));
   const eve = join('eve');
-  eve.stream.saidAlone(null);
+  eve.stream.saidAlone('legacy', false);
   pass(70_000);
-  eve.stream.saidAlone(null);
+  eve.stream.saidAlone('legacy', false);
   pass(1_000);
   eve.say('candidate', assignedIn(2));
   pass(2 * WINDOW_MS);
   pass(60_000);
-  eve.stream.saidAlone('legacy');
+  eve.stream.saidAlone('legacy', true);
   pass(1_000);
   eve.say('candidate', assignedIn(3));
   pass(2_000);
-  eve.stream.saidAlone('legacy');
+  eve.stream.saidAlone('legacy', true);
   pass(2 * WINDOW_MS);
   expect(alone(whats())).toEqual([]);
 });
 
-test('... and where what the candidate alone was told is no excuse for it', () => {
+// The fault: where legacy serves, what its client says to it alone was taken for what it was not told.
+test.each([true, false])(
+  'but not where the candidate was not told; that it was to be is %s',
+  isMeant => {
+    const { join, pass, whats } = judged();
+    join('ann').both(assignedIn(1));
+    const eve = join('eve');
+    eve.stream.saidAlone('candidate', isMeant);
+    eve.say('candidate', assignedIn(2));
+    pass(2 * WINDOW_MS);
+    expect(alone(whats())).toEqual(['routing candidate eve /userId']);
+  },
+);
+
+// The fault: where legacy serves, and was slower to open, that was taken for coming to what was under way.
+test.each([true, false])('nor where legacy opens later as the one that serves: %s', isPrimary => {
   const { join, pass, whats } = judged();
   join('ann').both(assignedIn(1));
   const eve = join('eve');
-  eve.stream.saidAlone('candidate');
+  eve.stream.legClosed('legacy', 'by-service');
+  eve.stream.legOpened('legacy', new FrameTracker(), 0, isPrimary);
+  pass(2_500);
   eve.say('candidate', assignedIn(2));
   pass(2 * WINDOW_MS);
-  expect(alone(whats())).toEqual(['routing candidate eve /userId']);
+  expect(alone(whats())).toEqual(isPrimary ? ['routing candidate eve /userId'] : []);
 });
 
 // The fault: what it would have said by a write that it was not given was what it did not say.

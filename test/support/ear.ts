@@ -46,8 +46,8 @@ export class HeardStream implements StreamTap {
     this.notes.push(`open ${side}`);
   }
 
-  saidAlone(unheardBy: Side | null): void {
-    this.notes.push(unheardBy === null ? 'said alone' : `unheard by ${unheardBy}`);
+  saidAlone(unheardBy: Side, isMeant: boolean): void {
+    this.notes.push(isMeant ? `unheard by ${unheardBy}` : `not for ${unheardBy}`);
   }
 
   said(text: Buffer | null): void {

@@ -158,9 +158,22 @@ test.each([
   expect(candidate.heard).toEqual(due);
   // The judge knows that answers to the rest have no pair.
   const { notes } = await firstStream(ear);
-  expect(notes.includes('said alone')).toBe(due.length < 3);
+  expect(notes.includes('not for candidate')).toBe(due.length < 3);
   // Nothing that it was to hear was lost.
   expect(notes.includes('unheard by candidate')).toBe(false);
+});
+
+// The fault: who it is that does not get it was not told, and of legacy's own words it was taken for legacy.
+test('where the candidate serves, what it alone is told is not for legacy', async () => {
+  const { ear, front } = await both({
+    routes: [{ ...ROUTE, mirror: 'none' }],
+    decider: decides({ primary: 'candidate', second: STANDBY }),
+  });
+  const { socket } = await enter(front);
+  socket.send('one');
+  const { notes } = await firstStream(ear);
+  await until('the judge knows', () => notes.includes('not for legacy'));
+  expect(notes.filter(note => /candidate$/.test(note) && !note.startsWith('open'))).toEqual([]);
 });
 
 test('a preamble goes to the second leg whatever is mirrored, and first to one dialled later', async () => {
