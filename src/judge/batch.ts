@@ -48,6 +48,9 @@ export interface LegOpened {
   readonly isPrimary: boolean;
 }
 
+/** Of what that side was never to hear there is a note so often at most: with `mirror: none` it is all that is said. */
+export const SAY_UNTOLD_AGAIN_MS = 30_000;
+
 /** The client said something that one side does not get. */
 export interface SaidAlone {
   readonly at: number;

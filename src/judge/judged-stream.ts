@@ -13,7 +13,14 @@ import type { UnjudgedReason } from '../rules/verdict.ts';
 import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
 import { SseReader } from '../wire/sse-reader.ts';
-import type { GapBegan, LegClosed, LegOpened, Piece, SaidAlone } from './batch.ts';
+import {
+  type GapBegan,
+  type LegClosed,
+  type LegOpened,
+  type Piece,
+  SAY_UNTOLD_AGAIN_MS,
+  type SaidAlone,
+} from './batch.ts';
 import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
 import type { StreamWatch } from './stream-watch.ts';
 
@@ -61,6 +68,8 @@ export class JudgedStream {
   #legacyReadSince = Number.POSITIVE_INFINITY;
   /** When legacy was not told what its client said, or came to what was under way. */
   readonly #legacyUntold = new Spans(UNTOLD_MS);
+  /** When it was not to be told that, the last time of which may be as long after the note. */
+  readonly #legacyNotMeant = new Spans(UNTOLD_MS + SAY_UNTOLD_AGAIN_MS);
   /** When the candidate's leg was opened once more, and what it had kept was sent again. */
   readonly #candidateBack = new Spans(AGAIN_MS);
   #candidateWasThere = false;
@@ -149,7 +158,9 @@ export class JudgedStream {
 
   /** The client told one service what the other does not hear: see `Pairing.saidAlone`. */
   saidAlone({ time, unheardBy, isMeant }: Omit<SaidAlone, 'at'>): void {
-    if (unheardBy === 'legacy') this.#legacyUntold.note(time);
+    if (unheardBy === 'legacy') {
+      (isMeant ? this.#legacyUntold : this.#legacyNotMeant).note(time);
+    }
     this.pairing.saidAlone(time, isMeant ? unheardBy : null);
   }
 
@@ -253,7 +264,8 @@ export class JudgedStream {
   #isLegacyHeard(since: number): boolean {
     const reader = this.#readers.legacy;
     if (reader === null || reader.lost) return false;
-    if (this.#legacyUntold.has(since) || this.#candidateBack.has(since)) return false;
+    const causes = [this.#legacyUntold, this.#legacyNotMeant, this.#candidateBack];
+    if (causes.some(spans => spans.has(since))) return false;
     if (this.#lacksWrite('legacy', since)) return false;
     const readSince = Math.max(this.#legacyReadSince, this.#legacyGapUntil);
     return readSince + TOGETHER_MS < since && (this.#isCaughtUp || this.#heldUntil < since);

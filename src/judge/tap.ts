@@ -18,6 +18,7 @@ import {
   FLUSH_MS,
   MOST_RECORD_BYTES,
   type Note,
+  SAY_UNTOLD_AGAIN_MS,
   type SaidAlone,
   writePiece,
 } from './batch.ts';
@@ -44,8 +45,6 @@ const MOST_SAID_A_SECOND = 2 * 1_048_576;
 const MOST_SAID_BY_ONE = MOST_SAID_A_SECOND / 8;
 /** Notes of what can not be read, or was not heard, are repeated no sooner: it is remembered for longer. */
 const SAY_AGAIN_MS = 1_000;
-/** What nobody else is ever told; the judge counts with it for a minute. */
-const SAY_UNTOLD_AGAIN_MS = 30_000;
 /** Who is left out and then says nothing for so long has nothing to say: his gap ends without a piece. */
 const SILENT_MS = 1_000;
 

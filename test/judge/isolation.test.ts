@@ -426,7 +426,7 @@ test.each(UNTOLD)('... and where legacy was not told %s', (_what, untold) => {
   expect(verdicts()).not.toContain('contaminated');
   expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
   // Not for ever: what comes by itself later is the candidate's own doing.
-  pass(60_000);
+  pass(90_000);
   eve.say('candidate', assignedIn(3));
   pass(2 * WINDOW_MS);
   expect(alone(whats())).toEqual(['routing candidate eve /userId']);
@@ -452,6 +452,23 @@ test('... whenever that was, and whatever it is not told afterwards', () => {
   pass(2 * WINDOW_MS);
   expect(alone(whats())).toEqual([]);
 });
+
+// The fault: a client's words were noted twice a minute, and those that came between counted for as much less.
+test.each([45, 59])(
+  '... for a minute of the last time, whichever of them was noted: %i s',
+  afterS => {
+    const { join, pass, whats } = judged();
+    join('ann').both(assignedIn(1));
+    const eve = join('eve');
+    eve.stream.saidAlone('legacy', false);
+    pass(29_000);
+    eve.stream.saidAlone('legacy', false);
+    pass(afterS * 1_000);
+    eve.say('candidate', assignedIn(2));
+    pass(2 * WINDOW_MS);
+    expect(alone(whats())).toEqual([]);
+  },
+);
 
 // The fault: where legacy serves, what its client says to it alone was taken for what it was not told.
 test.each([true, false])(
