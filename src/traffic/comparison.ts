@@ -22,16 +22,14 @@ import { endingOf, SecondLeg, type SecondLegOptions } from './second-leg.ts';
 import type { TailRing } from './tail-ring.ts';
 
 /**
- * A standby is the way back: it is dialled again, at first after a second, at last every half minute. A shadow
- * is only missed: its service gets time to recover, and five minutes where it refuses somebody time and again.
- * Those that are lost by the thousand, when their service restarts, come back at the pace of `DialQueue`.
+ * When a leg is dialled again, each time at twice the distance, and how long one lasts that is taken for well: after it
+ * that begins anew. A standby is the way back; a shadow is only missed, and its service gets time to recover. Those
+ * that are lost by the thousand, when their service restarts, come back at the pace of `DialQueue`.
  */
 const REDIAL_MS = {
-  standby: { first: 1_000, last: 30_000 },
-  shadow: { first: 5_000, last: 300_000 },
+  standby: { first: 1_000, last: 30_000, lasted: 10_000 },
+  shadow: { first: 5_000, last: 300_000, lasted: 60_000 },
 } as const;
-/** A shadow that lasted so long is taken for well. */
-const LASTED_MS = 60_000;
 
 /** What both services do to a session within so long, they may do alike: it is the window in which events are paired. */
 const ALIKE_MS = 5_000;
@@ -235,6 +233,7 @@ export class Comparison implements Lone {
     this.#primary = leg.tracker;
     // It is the other service's session from now on.
     this.#partings = [];
+    this.#redials = 0;
     this.#plan = plan;
     this.#second = null;
     if (old !== null && plan !== null) {
@@ -328,7 +327,7 @@ export class Comparison implements Lone {
     const breaker = breakers[side];
     if (singleUse) return this.#tellEnd(side, 'single-use');
     // A standby is the way back, however often it failed.
-    if (role === 'shadow' && !breaker.mayTry()) return this.#onEnd(plan, null, 'broken');
+    if (role === 'shadow' && !breaker.mayTry()) return this.#onEnd(plan, null, 'broken', 0);
     let openedAt = Number.POSITIVE_INFINITY;
     const withSession = this.#listener === null;
     const second: SecondLeg = SecondLeg.dial(
@@ -340,18 +339,15 @@ export class Comparison implements Lone {
           else if (this.leg !== null) this.leg.tailedSince = Number.NEGATIVE_INFINITY;
           breaker.succeeded();
           counters(side).secondLegsOpen += 1;
-          if (plan.role === 'standby') this.#redials = 0;
           if (this.#heldBack.isHeld) this.leg?.socket.pause();
           this.#listener?.secondOpened(side);
         },
         // Who is not let in is his own matter: by such refusals one user could keep all others from being compared.
         onRefused: status => (saysServiceFails(status) ? breaker.failed() : breaker.succeeded()),
         onEnd: end => {
-          const lastedMs = performance.now() - openedAt;
-          if (lastedMs >= LASTED_MS) this.#redials = 0;
-          if (lastedMs >= 0) counters(side).secondLegsOpen -= 1;
+          if (openedAt < Number.POSITIVE_INFINITY) counters(side).secondLegsOpen -= 1;
           else if (end === 'failed') breaker.failed();
-          this.#onEnd(plan, second, end);
+          this.#onEnd(plan, second, end, performance.now() - openedAt);
         },
       }),
     );
@@ -378,7 +374,7 @@ export class Comparison implements Lone {
         onRefused: () => undefined,
         onEnd: end => {
           counters.secondLegsOpen -= 1;
-          this.#onEnd(plan, second, end);
+          this.#onEnd(plan, second, end, performance.now() - leg.openedAt);
         },
       }),
     );
@@ -395,9 +391,16 @@ export class Comparison implements Lone {
 
   readonly #onSpoke = (): void => this.#listener?.secondSpoke();
 
-  #onEnd({ side, ...plan }: Plan, second: SecondLeg | null, end: SecondLegEnd): void {
+  #onEnd(
+    { side, ...plan }: Plan,
+    second: SecondLeg | null,
+    end: SecondLegEnd,
+    lastedMs: number,
+  ): void {
     const { tap } = this.#options;
     const role = second?.role ?? plan.role;
+    // However quickly it was accepted: one that is ended at once would be dialled again once a second for ever.
+    if (lastedMs >= REDIAL_MS[role].lasted) this.#redials = 0;
     this.#tellEnd(side, end, second?.messages);
     // Another one may have taken its place.
     if (this.#second !== second) return;
@@ -422,7 +425,9 @@ export class Comparison implements Lone {
 
   #redialSoon(role: Plan['role']): void {
     const { first, last } = REDIAL_MS[role];
-    this.#wantedFrom = performance.now() + Math.min(first * 2 ** this.#redials, last);
+    // What is lost in one moment does not come back in one.
+    const waitMs = first * 2 ** this.#redials * (1 + Math.random() / 2);
+    this.#wantedFrom = performance.now() + Math.min(waitMs, last);
     this.#redials += 1;
   }
 }
