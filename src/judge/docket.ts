@@ -34,7 +34,7 @@ import { NoiseMeter } from './noise-meter.ts';
 import type { WatchedEvent } from './owned-data.ts';
 import { type OtherSays, StreamWatch, type WatchedFacts } from './stream-watch.ts';
 import type { Taken } from './tap.ts';
-import type { WritesLook } from './unanswered-writes.ts';
+import type { JudgedWrites } from './unanswered-writes.ts';
 
 /** An event waits so long for its pair: services that are further apart are not the same to a user. */
 export const WINDOW_MS = 5_000;
@@ -151,8 +151,8 @@ export class Docket {
   }
 
   /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */
-  sweep(time: number, { due, answered }: WritesLook): void {
-    this.#writes.note(time, answered);
+  sweep(time: number, { due, ...writes }: JudgedWrites): void {
+    this.#writes.note(time, writes);
     // Those in which nothing waits as well: they have lanes and contents to forget.
     for (const stream of this.#streams.values()) stream.sweep(time, WINDOW_MS, due);
     this.#options.watch.heardUntil(due.candidate);

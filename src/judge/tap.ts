@@ -203,7 +203,8 @@ export class BatchTap implements Tap {
   }
 
   write(): (answered: Side) => void {
-    return this.#options.writes.begin();
+    const answered = this.#options.writes.begin(this.now());
+    return side => answered(side, this.now());
   }
 
   writeLeftOut(side: Side): void {

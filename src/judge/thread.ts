@@ -11,7 +11,7 @@ import { ContaminationWatch } from './contamination-watch.ts';
 import { Docket, type RouteRules, WINDOW_MS } from './docket.ts';
 import { EvidenceLine } from './evidence-line.ts';
 import type { Taken } from './tap.ts';
-import type { WritesLook } from './unanswered-writes.ts';
+import type { JudgedWrites } from './unanswered-writes.ts';
 
 /** What the thread begins with. */
 export interface JudgeData {
@@ -26,7 +26,7 @@ export interface JudgeData {
 /** What the thread is told. */
 export type ToJudge =
   | Batch
-  | ({ readonly kind: 'tick'; readonly time: number } & WritesLook)
+  | ({ readonly kind: 'tick'; readonly time: number } & JudgedWrites)
   | { readonly kind: 'rules'; readonly rules: RouteRules }
   | { readonly kind: 'evidence'; readonly line: MessagePort; readonly examples: number }
   | { readonly kind: 'session'; readonly id: string; readonly ask: number }

@@ -5,6 +5,7 @@
 //   Node takes one new connection a turn of its loop. Of 80 backends that began to post at once, the last
 //   ones had legacy's event after a moment and the candidate's more than a window later: false alarms.
 import { SIDES, type Side } from '../rules/decide.ts';
+import type { WritesLook } from '../rules/pairing/answered-writes.ts';
 
 /** From one tick to the next. */
 interface Span {
@@ -17,44 +18,54 @@ interface Span {
   readonly answered: Record<Side, number>;
 }
 
-/** By side, epoch ms. */
-export interface WritesLook {
+/** See `WritesLook`, and by side, epoch ms: */
+export interface JudgedWrites extends WritesLook {
   /**
    * Events that arrived from it by then have had their window, since a window ago the other side had answered every
    * write that could have caused them, or had had a window for that.
    */
   readonly due: Readonly<Record<Side, number>>;
-  /** It has answered every write that began by then, or had a window for that. */
-  readonly answered: Readonly<Record<Side, number>>;
 }
 
 export class UnansweredWrites {
   readonly #windowMs: number;
   /** In order; the last one is under way. */
   readonly #spans: Span[] = [spanFrom(0)];
+  /** That any took which was answered since the last look. */
+  readonly #longestMs: Record<Side, number> = { legacy: 0, candidate: 0 };
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs;
   }
 
   /** A write goes to both services; to be told once of each that has answered or was given up. */
-  begin(): (side: Side) => void {
+  begin(begunMs: number): (side: Side, nowMs: number) => void {
     const { open } = this.#last;
     for (const side of SIDES) open[side] += 1;
-    return side => {
+    return (side, nowMs) => {
       open[side] -= 1;
+      this.#longestMs[side] = Math.max(this.#longestMs[side], nowMs - begunMs);
     };
   }
 
   /** To be called a few times a second. */
-  look(nowMs: number): WritesLook {
+  look(nowMs: number): JudgedWrites {
     const spans = this.#spans;
     const last = this.#last;
     last.until = nowMs;
+    const answered = { legacy: nowMs, candidate: nowMs };
+    const longestMs = { ...this.#longestMs };
     for (const side of SIDES) {
       const oldest = spans.find(({ open }) => open[side] > 0);
       // A write that began in the same millisecond is behind it.
       last.answered[side] = Math.max((oldest?.since ?? nowMs) - 1, nowMs - this.#windowMs);
+      const late = spans.find(
+        ({ open, since }) => open[side] > 0 && since >= nowMs - this.#windowMs,
+      );
+      if (late !== undefined) answered[side] = late.since - 1;
+      if (late !== undefined && late !== last)
+        longestMs[side] = Math.max(longestMs[side], nowMs - late.since);
+      this.#longestMs[side] = 0;
     }
     spans.push(spanFrom(nowMs));
     const before = nowMs - this.#windowMs;
@@ -64,7 +75,7 @@ export class UnansweredWrites {
       legacy: then?.candidate ?? Number.NEGATIVE_INFINITY,
       candidate: then?.legacy ?? Number.NEGATIVE_INFINITY,
     };
-    return { due, answered: last.answered };
+    return { due, answered, longestMs };
   }
 
   get #last(): Span {

@@ -148,7 +148,7 @@ export function judged(
       flush();
     },
     /** A write goes to both; to be told of each that has answered. */
-    beginWrite: () => writes.begin(),
+    beginWrite: () => tap.write(),
     /** Somebody whom nobody knows says more than is heard. */
     floods() {
       for (let n = 0; n < 40; n += 1) tap.said(null, Buffer.alloc(65_536, 'a'));

@@ -1,22 +1,30 @@
 import { expect, test } from 'vitest';
 import { AnsweredWrites } from '../../src/rules/pairing/answered-writes.ts';
 
-test('a side that has not answered is as late as it is, but for more than a window', () => {
+/** Legacy answers at once. */
+function candidate(writes: AnsweredWrites, at: number, answered: number, longest: number): void {
+  const longestMs = { legacy: 0, candidate: longest };
+  writes.note(at, { answered: { legacy: at, candidate: answered }, longestMs });
+}
+
+test('a side is late until it has answered what began before, and no longer than it took for any', () => {
   const writes = new AnsweredWrites(5_000);
   expect(writes.lateMs('candidate', 10_000)).toBe(0);
-  writes.note(10_050, { legacy: 10_050, candidate: 9_000 });
-  expect(writes.lateMs('legacy', 10_000)).toBe(50);
-  expect(writes.lateMs('candidate', 10_000)).toBe(5_000);
-  writes.note(12_000, { legacy: 12_000, candidate: 9_999 });
-  writes.note(12_100, { legacy: 12_100, candidate: 10_000 });
-  writes.note(12_200, { legacy: 12_200, candidate: 12_200 });
+  candidate(writes, 10_050, 9_000, 1_050);
+  expect(writes.lateMs('legacy', 10_000)).toBe(0);
+  expect(writes.lateMs('candidate', 10_000)).toBe(1_050);
+  candidate(writes, 12_000, 9_999, 3_000);
+  candidate(writes, 12_100, 10_000, 3_050);
+  candidate(writes, 12_200, 12_200, 5);
   expect(writes.lateMs('candidate', 10_000)).toBe(2_100);
   expect(writes.lateMs('candidate', 10_001)).toBe(2_199);
+  expect(writes.lateMs('candidate', 12_110)).toBe(5);
+  expect(writes.lateMs('legacy', 10_000)).toBe(0);
 });
 
 test('what is longer ago than anybody asks for is forgotten', () => {
   const writes = new AnsweredWrites(5_000);
-  for (let at = 0; at <= 120_000; at += 100) writes.note(at, { legacy: at, candidate: at });
-  expect(writes.lateMs('candidate', 105_010)).toBe(90);
-  expect(writes.lateMs('candidate', 50_000)).toBe(5_000);
+  for (let at = 0; at <= 120_000; at += 100) candidate(writes, at, at, 90_000 < at ? 7 : 70);
+  expect(writes.lateMs('candidate', 105_010)).toBe(7);
+  expect(writes.lateMs('candidate', 50_000)).toBe(7);
 });

@@ -16,8 +16,9 @@
 //                        { at, unjudged: reason }        an event that can not be read
 //                        { at, unheard: true }           the client said what this side was to hear, and did not
 //                        { at, lacksWrite: true }        the other side was given a write that this one was not
-//                        { at, answered: ms }            by now this side has answered all writes to both that
-//                                            began by then; without any it answers at once
+//                        { at, answered: ms, longest: ms }    by now this side has answered all writes to both
+//                                            that began by then, and has taken so long for one; without any it
+//                                            answers at once
 //            subject     names of the user; ["user_1"]
 //            windowMs    5000;  maxPending 1000
 //            until       what is expected must be all that was found by then, nothing waiting; left
@@ -60,6 +61,7 @@ export interface Step {
   readonly unheard?: true;
   readonly lacksWrite?: true;
   readonly answered?: number;
+  readonly longest?: number;
 }
 
 export interface CompareCase {
@@ -152,10 +154,13 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
       next++;
       if (entry.step.at > end) break;
       now = entry.step.at;
-      const { lacksWrite, answered } = entry.step;
+      const { lacksWrite, answered, longest = 0 } = entry.step;
       if (lacksWrite) leftOut.note(entry.side, now);
       else if (answered !== undefined)
-        writes.note(now, { legacy: now, candidate: now, [entry.side]: answered });
+        writes.note(now, {
+          answered: { legacy: now, candidate: now, [entry.side]: answered },
+          longestMs: { legacy: 0, candidate: 0, [entry.side]: longest },
+        });
       else take(pairing, entry.side, entry.step, events);
       balance();
     }

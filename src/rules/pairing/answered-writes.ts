@@ -5,33 +5,38 @@ import { ofSide, type Side } from '../decide.ts';
 /** So many windows are looked back: an event comes within two of a beginning, and waits for two. */
 const WINDOWS = 4;
 
-interface Look {
-  /** Epoch ms, as all here. */
-  readonly at: number;
-  /** Each side had answered all writes that began by then. */
-  readonly until: Readonly<Record<Side, number>>;
+/** How things stood a few times a second, by side. */
+export interface WritesLook {
+  /** It had answered all writes that began by then, epoch ms, but for such as hang for longer than a window. */
+  readonly answered: Readonly<Record<Side, number>>;
+  /** The longest that any took which it has answered since the last look, or has to answer since before, ms. */
+  readonly longestMs: Readonly<Record<Side, number>>;
 }
 
 export class AnsweredWrites {
   readonly #windowMs: number;
   /** In order. */
-  readonly #looks: Look[] = [];
+  readonly #looks: (WritesLook & { readonly at: number })[] = [];
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs;
   }
 
-  /** To be called a few times a second; `atMs` never goes back, nor does any of the others. */
-  note(atMs: number, until: Readonly<Record<Side, number>>): void {
-    this.#looks.push({ at: atMs, until });
+  /** `atMs`, epoch ms, never goes back. */
+  note(atMs: number, { answered, longestMs }: WritesLook): void {
+    this.#looks.push({ at: atMs, answered, longestMs });
     const before = atMs - WINDOWS * this.#windowMs;
     while ((this.#looks[1]?.at ?? atMs) < before) this.#looks.shift();
   }
 
-  /** How long it took from then on until `side` had answered all writes that began by then, ms; a window at most. */
+  /** How long it took from then on, at the most, until `side` had answered all writes that began by then, ms. */
   lateMs(side: Side, begunBy: number): number {
-    if (this.#looks.length === 0) return 0;
-    const at = this.#looks.find(({ until }) => ofSide(until, side) >= begunBy)?.at;
-    return Math.min(this.#windowMs, Math.max(0, (at ?? Number.POSITIVE_INFINITY) - begunBy));
+    let longestMs = 0;
+    for (const look of this.#looks) {
+      if (look.at < begunBy) continue;
+      longestMs = Math.max(longestMs, ofSide(look.longestMs, side));
+      if (ofSide(look.answered, side) >= begunBy) return Math.min(longestMs, look.at - begunBy);
+    }
+    return longestMs;
   }
 }
