@@ -467,8 +467,11 @@ export interface Tap {
    * more: until then events that the write causes may still come from there.
    */
   write(): (answered: Side) => void;
-  /** That side's copy of a write was not sent: what it does not say for want of it is not its fault. */
-  writeLeftOut(side: Side): void;
+  /**
+   * That side's copy of a write is not sent: what it does not say for want of it is not its fault. The result is to be
+   * told once when the other one has answered the write, or will not any more.
+   */
+  writeLeftOut(side: Side): () => void;
 }
 
 /** Says when legacy is to be asked the same thing twice, to learn how often it differs from itself. */

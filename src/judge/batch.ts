@@ -128,11 +128,12 @@ export type Note =
     }
   /** An exchange was left out, because the judge is behind. */
   | { readonly at: number; readonly kind: 'exchange-left-out'; readonly route: string }
-  /** A write that this side was not given, and the other one was. */
+  /** The other side has writes to answer that this one was not given, or no more. */
   | {
       readonly at: number;
-      readonly kind: 'write-left-out';
+      readonly kind: 'writes-left-out';
       readonly side: Side;
+      readonly isOver: boolean;
       readonly time: number;
     }
   /** A request that only one service was sent. */

@@ -227,8 +227,10 @@ export class Docket {
         return this.#close(note.stream, note.time);
       case 'unpaired':
         return this.#unjudged(note.route, note.side, 'no-second');
-      case 'write-left-out':
-        return this.#leftOut.note(note.side, note.time);
+      case 'writes-left-out':
+        return note.isOver
+          ? this.#leftOut.over(note.side, note.time)
+          : this.#leftOut.begin(note.side, note.time);
       case 'exchange-left-out':
         for (const side of SIDES) this.#unjudged(note.route, side, 'overload');
         return;

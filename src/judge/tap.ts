@@ -8,7 +8,7 @@ import type {
   StreamTap,
   Tap,
 } from '../ports.ts';
-import { namesOf, ofSide, type Side, type Subject } from '../rules/decide.ts';
+import { namesOf, ofSide, SIDES, type Side, type Subject } from '../rules/decide.ts';
 import type { MarkerSearch, Markers } from '../rules/isolation/marker.ts';
 import type { LegEnd } from '../rules/pairing/legs.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
@@ -90,6 +90,8 @@ export class BatchTap implements Tap {
   #saidSince = Number.NEGATIVE_INFINITY;
   /** Of that by user; those whom nobody knows as one. Infinite: the rest is not heard, and that was told. */
   readonly #saidBy = new Map<string, number>();
+  /** Writes that the side was not given, and the other one has not answered. */
+  readonly #leftOut: Record<Side, number> = { legacy: 0, candidate: 0 };
   /** Bytes that were left out because the judge was behind. */
   bytesLeftOut = 0;
 
@@ -207,8 +209,18 @@ export class BatchTap implements Tap {
     return side => answered(side, this.now());
   }
 
-  writeLeftOut(side: Side): void {
-    this.note({ kind: 'write-left-out', side, time: this.now() });
+  writeLeftOut(side: Side): () => void {
+    // However many they are: notes are not left out, and are to stay few.
+    this.#leftOut[side] += 1;
+    if (this.#leftOut[side] === 1) this.#sayLeftOut(side, false);
+    return () => {
+      this.#leftOut[side] -= 1;
+      if (this.#leftOut[side] === 0) this.#sayLeftOut(side, true);
+    };
+  }
+
+  #sayLeftOut(side: Side, isOver: boolean): void {
+    this.note({ kind: 'writes-left-out', side, isOver, time: this.now() });
   }
 
   now(): number {
@@ -287,6 +299,7 @@ export class BatchTap implements Tap {
     this.#length = 0;
     this.#notes = [];
     this.note({ kind: 'said-before' });
+    for (const side of SIDES) if (this.#leftOut[side] > 0) this.#sayLeftOut(side, false);
     for (const stream of this.#streams.values()) stream.beginAnew();
   }
 

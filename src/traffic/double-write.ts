@@ -92,12 +92,21 @@ export class DoubleWriter {
     return answer;
   }
 
-  /** `sink`, for a body that could not be held: if its service takes it, the other one lacks it. */
-  tooLarge(route: string, side: Side, sink: AnswerSink): AnswerSink {
-    this.#tap.writeLeftOut(side === 'legacy' ? 'candidate' : 'legacy');
-    return {
+  /**
+   * `sink`, for a body that could not be held: if its service takes it, the other one lacks it. `left`: its client has
+   * gone, and nothing of its answer is heard any more.
+   */
+  tooLarge(route: string, side: Side, sink: AnswerSink): { sink: AnswerSink; left: () => void } {
+    let isOver = false;
+    const answered = this.#tap.writeLeftOut(side === 'legacy' ? 'candidate' : 'legacy');
+    const over = (): void => {
+      if (!isOver) answered();
+      isOver = true;
+    };
+    const watched: AnswerSink = {
       interim: (status, headers) => sink.interim(status, headers),
       head: (status, reason, headers) => {
+        over();
         if (took(status)) {
           this.#ledger.split({
             ...{ route, cause: 'too-large', key: null, digest: null, bytes: null },
@@ -111,6 +120,7 @@ export class DoubleWriter {
       end: trailers => sink.end(trailers),
       fail: (code, detail) => sink.fail(code, detail),
     };
+    return { sink: watched, left: over };
   }
 
   /** That side gets no copies of those routes' writes any more: what waits still is split. */

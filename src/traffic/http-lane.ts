@@ -294,7 +294,11 @@ export class HttpLane {
     const about = { subject, decision, sink: open?.stream ?? answer, compared: () => compared() };
     let sink = this.#guarded(call, about);
     // Taken is taken, whatever of its answer is withheld.
-    if (isTooLarge) sink = this.#writer.tooLarge(route.name, primary, sink);
+    if (isTooLarge) {
+      const watched = this.#writer.tooLarge(route.name, primary, sink);
+      response.once('close', watched.left);
+      sink = watched.sink;
+    }
     if (isSafe && decision.second !== null) {
       const overtakes = this.#secondWrites.isAhead(link, subject);
       const shown = { plan: decision.second, subject, singleUse, answer: sink, overtakes };

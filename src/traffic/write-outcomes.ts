@@ -20,7 +20,7 @@ export interface PairOptions {
   /** Told of each side once its outcome is known; see `Tap.write`. */
   readonly answered: (side: Side) => void;
   /** Told of a side that its copy was not sent; see `Tap.writeLeftOut`. */
-  readonly leftOut: (side: Side) => void;
+  readonly leftOut: (side: Side) => () => void;
 }
 
 /** Waits for both outcomes, then says whether they part. */
@@ -31,6 +31,7 @@ export function pairOutcomes(
   let first: WriteOutcome | undefined;
   let other: WriteOutcome | undefined;
   let told = false;
+  let leftOutOver = (): void => undefined;
   const tell = (): void => {
     if (told || first === undefined || other === undefined) return;
     told = true;
@@ -47,12 +48,16 @@ export function pairOutcomes(
   return {
     primary: outcome => {
       if (first === undefined) answered(sides.primary);
+      if (first === undefined) leftOutOver();
       first ??= outcome;
       tell();
     },
     second: outcome => {
       if (other === undefined) answered(sides.second);
-      if (other === undefined && isNotSent(outcome)) leftOut(sides.second);
+      if (other === undefined && isNotSent(outcome)) {
+        leftOutOver = leftOut(sides.second);
+        if (first !== undefined) leftOutOver();
+      }
       other ??= outcome;
       tell();
     },

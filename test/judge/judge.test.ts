@@ -96,7 +96,7 @@ test('what a service was not given a write for is not missing there, whoever was
   const [one, other] = [session(judged), session(judged, 's2')];
   for (const { say } of [one, other]) for (const side of SIDES) say(side, step(1));
   await settled(judged, 4);
-  judged.tap.writeLeftOut('candidate');
+  judged.tap.writeLeftOut('candidate')();
   one.say('legacy', step(2));
   other.say('legacy', step(3));
   // It was given all others; what it alone says has no such excuse.

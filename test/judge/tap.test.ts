@@ -116,6 +116,32 @@ test('of more than the judge has time for it is known that there was some, and t
   expect(told()).toEqual(['said-before']);
 });
 
+test('a judge that begins anew is told of writes that a side was not given and the other one has to answer yet', () => {
+  const told: string[] = [];
+  const tap = new BatchTap({
+    send: batch =>
+      readBatch(batch, {
+        piece: () => undefined,
+        note: note =>
+          void told.push(note.kind === 'writes-left-out' ? `${note.side} ${note.isOver}` : ''),
+        said: () => undefined,
+      }),
+    now: () => 0,
+    writes: new UnansweredWrites(5_000),
+  });
+  const answered = [tap.writeLeftOut('legacy'), tap.writeLeftOut('candidate')];
+  tap.writeLeftOut('candidate')();
+  answered[0]?.();
+  tap.flush();
+  expect(told.splice(0)).toEqual(['legacy false', 'candidate false', 'legacy true']);
+  tap.beginAnew();
+  tap.flush();
+  expect(told.splice(0)).toEqual(['', 'candidate false']);
+  answered[1]?.();
+  tap.flush();
+  expect(told).toEqual(['candidate true']);
+});
+
 // The fault: bodies alone were counted. Answers without one, each with up to 64 KiB of fields, were handed over
 // without an end to a judge that did nothing.
 test('answers without bodies are left out as others are, once the judge has its hands full of their fields', () => {

@@ -47,6 +47,7 @@ function judged() {
       session = connect('s2');
     },
     write: () => tap.write(),
+    leaveOut: () => tap.writeLeftOut('candidate'),
     /** Lets so much time pass, and returns the books. */
     pass: (ms: number): Books => {
       for (const end = now + ms; now < end; ) {
@@ -175,4 +176,19 @@ test.each([
   }
   say('candidate', { type: 'step', run_id: 'r2', seq: 1 });
   expect(pass(3 * WINDOW_MS).candidate).toMatchObject({ match: 9, extra: 1 });
+});
+
+test('what comes of an upload that the candidate is not given is not missing there, however long that takes', () => {
+  const { say, leaveOut, pass } = withPair();
+  const [answered, other] = [leaveOut(), leaveOut()];
+  pass(WINDOW_MS);
+  say('legacy', step(2));
+  expect(pass(2 * WINDOW_MS).legacy.unjudged['write-left-out']).toBe(1);
+  answered();
+  pass(2 * WINDOW_MS);
+  say('legacy', step(3));
+  other();
+  expect(pass(2 * WINDOW_MS).legacy.unjudged['write-left-out']).toBe(2);
+  say('legacy', step(4));
+  expect(pass(2 * WINDOW_MS).legacy).toMatchObject({ match: 1, missing: 1 });
 });

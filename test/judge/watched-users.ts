@@ -144,7 +144,7 @@ export function judged(
     },
     /** That side was not given a write. */
     leaveOut(side: Side) {
-      tap.writeLeftOut(side);
+      tap.writeLeftOut(side)();
       flush();
     },
     /** A write goes to both; to be told of each that has answered. */

@@ -155,7 +155,7 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
       if (entry.step.at > end) break;
       now = entry.step.at;
       const { lacksWrite, answered, longest = 0 } = entry.step;
-      if (lacksWrite) leftOut.note(entry.side, now);
+      if (lacksWrite) leftOut.over(entry.side, now);
       else if (answered !== undefined)
         writes.note(now, {
           answered: { legacy: now, candidate: now, [entry.side]: answered },

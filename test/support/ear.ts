@@ -94,6 +94,8 @@ export class Ear implements Tap {
   readonly unpairedOnes: string[] = [];
   /** Who was not given a write. */
   readonly leftOut: Side[] = [];
+  /** ... that the other one has to answer yet. */
+  leftOutOpen = 0;
   /** Of each write that went to both services, who has answered, in order. */
   readonly writes: Side[][] = [];
 
@@ -129,8 +131,12 @@ export class Ear implements Tap {
     this.unpairedOnes.push(`${route} ${side}`);
   }
 
-  writeLeftOut(side: Side): void {
+  writeLeftOut(side: Side): () => void {
     this.leftOut.push(side);
+    this.leftOutOpen += 1;
+    return () => {
+      this.leftOutOpen -= 1;
+    };
   }
 
   write(): (answered: Side) => void {

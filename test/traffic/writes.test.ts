@@ -268,6 +268,48 @@ test('a body of more than 1 MiB goes to the primary alone, whole, and is counted
   expect(ear.leftOut).toEqual(['candidate', 'candidate']);
 });
 
+test.each(['legacy has answered', 'its client has left'])(
+  'what the candidate does not say for want of one is not held against it until %s',
+  async how => {
+    const waiting: (() => unknown)[] = [];
+    const legacy = await service((_g, r) => waiting.push(() => r.end('taken')));
+    const ear = new Ear();
+    const front = await withBoth(legacy, await service(ok), { tap: ear });
+    const client = await rawClient(front.port);
+    open.push({ close: () => client.socket.destroy() });
+    const head = 'POST /broadcast HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000\r\n\r\n';
+    client.write(head + 'x'.repeat(2_000_000));
+    await until('legacy has it', () => waiting.length === 1);
+    expect([ear.leftOut, ear.leftOutOpen]).toEqual([['candidate'], 1]);
+    if (how === 'its client has left') client.socket.destroy();
+    else waiting[0]?.();
+    await until('it is over', () => ear.leftOutOpen === 0);
+  },
+);
+
+test('a copy that finds no room is held against nobody until the primary has answered', async () => {
+  const [answers, waiting]: (() => unknown)[][] = [[], []];
+  const legacy = await service((got, r) => {
+    if (got.body.includes('last')) answers?.push(() => r.end('last'));
+    else r.end('taken');
+  });
+  const candidate = await service((_g, r) => waiting?.push(() => r.end()));
+  const ear = new Ear();
+  const front = await withBoth(legacy, candidate, { tap: ear });
+  const { client, post: send } = await backend(front);
+  for (let n = 0; n < 101; n++) {
+    send(`{"user_id":"l1","n":${n}}`);
+    await client.has('taken');
+  }
+  expect(ear.leftOut).toEqual([]);
+  send('{"user_id":"l1","n":"last"}');
+  await until('legacy has it', () => answers?.length === 1);
+  expect([ear.leftOut, ear.leftOutOpen]).toEqual([['candidate'], 1]);
+  answers?.[0]?.();
+  await client.has('last');
+  await until('it is over', () => ear.leftOutOpen === 0);
+});
+
 test('a body of more than 1 MiB that the primary does not take either is no split', async () => {
   const legacy = await service((_g, r) => r.writeHead(413).end());
   const front = await withBoth(legacy, await service(ok));

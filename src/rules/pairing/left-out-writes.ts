@@ -1,5 +1,6 @@
 // Writes that only one service was given, because there was no room for the other one's copy: what that
-// does not say for want of them is no fault of its own.
+// does not say for want of them is no fault of its own. What they cause may come from when the first byte is on its way
+// until some time after they were answered: an upload takes minutes, and its event comes at the end.
 import { ofSide, type Side } from '../decide.ts';
 import { Spans } from './spans.ts';
 
@@ -11,12 +12,17 @@ export class LeftOutWrites {
     this.#spans = { legacy: new Spans(windowMs), candidate: new Spans(windowMs) };
   }
 
-  /** `side` was not given a write. `atMs` never goes back. */
-  note(side: Side, atMs: number): void {
+  /** `side` is not given a write that the other one has to answer yet. `atMs` never goes back. */
+  begin(side: Side, atMs: number): void {
+    ofSide(this.#spans, side).begin(atMs);
+  }
+
+  /** All are answered that it was not given. */
+  over(side: Side, atMs: number): void {
     ofSide(this.#spans, side).note(atMs);
   }
 
-  /** May an event that `side` alone lacks, and that came at `atMs`, be due to one? Within a window of it. */
+  /** May an event that `side` alone lacks, and that came at `atMs`, be due to one? Until a window behind it. */
   mayExplain(side: Side, atMs: number): boolean {
     return ofSide(this.#spans, side).has(atMs);
   }

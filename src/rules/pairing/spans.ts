@@ -15,10 +15,18 @@ export class Spans {
     this.#lengthMs = lengthMs;
   }
 
-  /** It has happened. `atMs` never goes back. */
+  /** It has happened, and does until it is over. `atMs` never goes back. */
+  begin(atMs: number): void {
+    this.#reach(atMs, Number.POSITIVE_INFINITY);
+  }
+
+  /** It has happened, or is over that began. */
   note(atMs: number): void {
+    this.#reach(atMs, atMs + this.#lengthMs);
+  }
+
+  #reach(atMs: number, until: number): void {
     const last = this.#spans.at(-1);
-    const until = atMs + this.#lengthMs;
     if (last !== undefined && atMs <= last.until) last.until = until;
     else this.#spans.push({ from: atMs, until });
     // What is asked about came a length ago, or as long again before that.
