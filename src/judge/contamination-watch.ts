@@ -130,7 +130,7 @@ export class ContaminationWatch {
   sentAt = 0;
 
   /** What came by then has had its window: legacy has answered the writes before it, or had a window for that. */
-  #heardUntil = Number.POSITIVE_INFINITY;
+  #heardUntil = Number.NEGATIVE_INFINITY;
 
   constructor(options: ContaminationWatchOptions) {
     this.#options = options;
@@ -358,7 +358,7 @@ export class ContaminationWatch {
 
   /** Events of the candidate that came by `atMs` (on the clock of events) have had their window: `UnansweredWrites`. */
   heardUntil(atMs: number): void {
-    this.#heardUntil = atMs;
+    this.#heardUntil = Math.max(this.#heardUntil, atMs);
   }
 
   /** Tells what was held for long enough. Returns in how many ms there is more; null: nothing is held. */

@@ -138,6 +138,8 @@ export class Docket {
       },
       said: (names, text) => this.#options.watch.heard(names, text),
     });
+    // Nothing waits for longer, and while the judge is behind there is no sweep that would tell it so.
+    this.#options.watch.heardUntil(batch.time - 2 * WINDOW_MS);
     const marks: number[] = [];
     const settled: number[] = [];
     for (const number of touched) {

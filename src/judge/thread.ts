@@ -87,6 +87,7 @@ port.on('message', (told: ToJudge) => {
     case 'batch': {
       last = told.time;
       const { marks, settled } = docket.take(told);
+      settle();
       const { bytes, exchangeBytes } = told;
       return port.postMessage(
         { kind: 'done', bytes, exchangeBytes, marks, settled } satisfies FromJudge,

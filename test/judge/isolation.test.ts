@@ -470,6 +470,25 @@ test.each([45, 59])(
   },
 );
 
+// The fault: a judge that is behind was told of no time, and told nobody of what waited for legacy until it was not.
+test('a judge that is behind tells what legacy had two windows for by the time of what it reads', () => {
+  const { join, skip, pass, whats } = judged();
+  const ann = join('ann');
+  ann.both(assignedIn(1));
+  const eve = join('eve');
+  pass(2_000);
+  eve.say('candidate', assignedIn(2));
+  const read = (seconds: number) => {
+    for (let second = 0; second < seconds; second += 1) {
+      skip(1_000);
+      ann.both({ type: 'seen' });
+    }
+    return alone(whats());
+  };
+  expect(read(9)).toEqual([]);
+  expect(read(3)).toEqual(['routing candidate eve /userId']);
+});
+
 // The fault: where legacy serves, what its client says to it alone was taken for what it was not told.
 test.each([true, false])(
   'but not where the candidate was not told; that it was to be is %s',

@@ -78,6 +78,7 @@ export function judged(
     tap.flush();
     for (const batch of batches.splice(0)) {
       docket.take(batch);
+      watch.settle();
       tap.returned(batch.bytes, 0, { marks: [], settled: [] });
     }
   };
