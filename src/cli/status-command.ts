@@ -137,7 +137,7 @@ function booksRows({ routes, judge }: Status): string[][] {
       ...OF_CANDIDATE.filter(verdict => candidate[verdict] > 0).map(
         verdict => `${candidate[verdict]} ${verdict}`,
       ),
-      ...(legacy.unjudged > 0 ? [`${legacy.unjudged} unjudged`] : []),
+      ...(legacy.unjudged > 0 ? [`${legacy.unjudged} unjudged (${reasonsText(legacy)})`] : []),
       ...latencyText(books),
       ...(books.imbalance === null ? [] : [paint('red', `does not add up: ${books.imbalance}`)]),
     ];
@@ -147,6 +147,12 @@ function booksRows({ routes, judge }: Status): string[][] {
     rows.push(`${judge.running ? 'the judge' : 'no judge;'} began anew ${judge.restarts} times`);
   }
   return rows.map((text, index) => [index === 0 ? 'compared' : '', text]);
+}
+
+/** Why they are unjudged, the most frequent first. */
+function reasonsText({ because }: BooksView['legacy']): string {
+  const reasons = Object.entries(because).toSorted(([, a], [, b]) => b - a);
+  return reasons.map(([reason, count]) => `${reason} ${count}`).join(', ');
 }
 
 /** Of answers that both services gave; legacy's first. */

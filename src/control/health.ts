@@ -1,5 +1,7 @@
 // Whether this process should get new connections, for whoever balances load, and why not.
+import { SIDES } from '../rules/decide.ts';
 import type { FlagProblem } from '../rules/flag-problem.ts';
+import type { Books } from '../rules/pairing/books.ts';
 import type { FetchOutcome } from './flags/unleash-fetch.ts';
 import type { ProxyView } from './proxy-view.ts';
 
@@ -29,8 +31,13 @@ const WARNINGS = {
     'What the comparison finds can not be written: it is counted, and its examples are dropped.',
   'identity-mismatch':
     'On a route, addresses in legacy’s own events do not fit the names of its users: they prove nothing there, and no longer roll back. Name the claim in identity.aliases, or other fields in isolation.routing.',
+  'writes-left-out':
+    'Of a route, more than one event in a thousand could not be judged, since one service was not given writes that may have caused it: what is missing there is not told. See the splits of writes.',
   'reload-refused': 'The configuration on disk is not valid; the one before it stays in force.',
 } as const;
+
+/** Share of events that may lack a verdict for want of a write; beyond, the books look better than they are. */
+const MOST_LEFT_OUT = 0.001;
 
 /** Ends of a fetch that say nothing about flags. */
 const UNREACHABLE: ReadonlySet<FetchOutcome | undefined> = new Set<FetchOutcome>([
@@ -57,7 +64,7 @@ type Asked = Pick<ProxyView, 'traffic' | 'flags' | 'state' | 'lastReload' | 'evi
   readonly bypass: Pick<ProxyView['bypass'], 'engaged'>;
   readonly rollbacks: { readonly latch: Pick<ProxyView['rollbacks']['latch'], 'held' | 'kept'> };
   readonly audit: Pick<ProxyView['audit'], 'trouble'>;
-  readonly judge: Pick<ProxyView['judge'], 'isolationBooks'>;
+  readonly judge: Pick<ProxyView['judge'], 'isolationBooks' | 'books'>;
 };
 
 /**
@@ -95,7 +102,15 @@ function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
     yield 'identity-mismatch';
     break;
   }
+  if ([...proxy.judge.books().values()].some(lacksWrites)) yield 'writes-left-out';
   if (proxy.lastReload()?.ok === false) yield 'reload-refused';
+}
+
+function lacksWrites(books: Books): boolean {
+  return SIDES.some(side => {
+    const { seen, unjudged } = books[side];
+    return unjudged['write-left-out'] > MOST_LEFT_OUT * seen;
+  });
 }
 
 /** What keeps a set from being taken concerns files or the format; lint what a valid flag means. */

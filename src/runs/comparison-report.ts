@@ -17,6 +17,8 @@ export type RunVerdict = keyof typeof EXIT_CODES;
 const LEAST_PAIRS = 50;
 /** Of events, and of visits that failed: more, and what was not seen may be what matters. */
 const MOST_UNKNOWN = 0.01;
+/** Of events that one service may lack for want of a write: any that it dropped beside would be among them. */
+const MOST_LEFT_OUT = 0.001;
 /** What is against the candidate. */
 const DIVERGENCES = [
   ...(['mismatch', 'missing', 'extra', 'duplicate', 'out-of-order'] as const),
@@ -116,9 +118,13 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     );
   }
   if (facts.obstacles.length === 0) {
-    const { seen, unjudged, because } = unjudgedOf(facts);
+    const { seen, unjudged, because, leftOut } = unjudgedOf(facts);
     if (unjudged > MOST_UNKNOWN * seen) {
       doubts.push(`${unjudged} of ${counted(seen, 'event')} could not be judged: ${because}`);
+    } else if (leftOut > MOST_LEFT_OUT * seen) {
+      doubts.push(
+        `${leftOut} of ${counted(seen, 'event')} could not be judged, since one service was not given writes that may have caused them`,
+      );
     }
     const sooner = keptDespite(facts, 'sooner');
     if (sooner > 0) {
@@ -183,7 +189,7 @@ function unjudgedOf({ books }: RunFacts) {
     }
   }
   const because = [...reasons].map(([reason, count]) => `${reason} ${count}`).join(', ');
-  return { seen, unjudged, because };
+  return { seen, unjudged, because, leftOut: reasons.get('write-left-out') ?? 0 };
 }
 
 function keptDespite({ keptSessions }: RunFacts, why: string): number {

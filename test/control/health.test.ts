@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { readiness } from '../../src/control/health.ts';
+import { emptyBooks } from '../../src/rules/pairing/books.ts';
 import { flagsFor, type Operated, operated } from '../support/operator.ts';
 import { until } from '../support/until.ts';
 
@@ -65,4 +66,15 @@ test('a refused reload is a warning', async () => {
   op = await operated();
   op.state.lastReload = { at: Date.now(), ok: false, problems: ['cutover.yaml:3:1 wrong'] };
   expect(codes(readiness(op.proxy).warnings)).toEqual(['reload-refused']);
+});
+
+test('events that one service may lack for want of a write are a warning, once they are more than 0.1 %', async () => {
+  op = await operated();
+  const books = emptyBooks();
+  const judge = { ...op.proxy.judge, books: () => new Map([['events', books]]) };
+  books.legacy.seen = 1_000;
+  books.legacy.unjudged['write-left-out'] = 1;
+  expect(readiness({ ...op.proxy, judge }).warnings).toEqual([]);
+  books.legacy.unjudged['write-left-out'] = 2;
+  expect(codes(readiness({ ...op.proxy, judge }).warnings)).toEqual(['writes-left-out']);
 });

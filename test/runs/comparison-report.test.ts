@@ -109,3 +109,22 @@ test('what both refuse, or end, is no difference, however their connections ende
     'did not last: refused 1, closed 1, broken-off 1, failed 1.',
   );
 });
+
+test('a run of which more than 0.1 % may be missing for want of a write could not tell', () => {
+  const books = emptyBooks();
+  for (const side of ['legacy', 'candidate'] as const) {
+    Object.assign(books[side], { seen: 1_000, match: 1_000 });
+  }
+  const reasons = () =>
+    reported(0, { legacy: 0, candidate: 0 }, { books: { events: books } }).reasons;
+  const leave = (count: number) => {
+    books.legacy.unjudged['write-left-out'] = count;
+    books.legacy.seen = 1_000 + count;
+  };
+  leave(2);
+  expect(reasons()).toEqual([]);
+  leave(3);
+  expect(reasons()).toEqual([
+    '3 of 2003 events could not be judged, since one service was not given writes that may have caused them',
+  ]);
+});
