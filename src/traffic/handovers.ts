@@ -362,6 +362,7 @@ export class Handovers {
         : new SuppressGate({
             ...{ keys, unnamed, certain: isInDoubt ? result.certain : null },
             ...{ until: now + WINDOW_MS, newUntil, eventOf },
+            had: given.since > now - WINDOW_MS ? null : result.had,
             write: bytes => void writeToClient(session, bytes),
             onDoubt: () => listener.counted({ unreplayed: 0, unknown: 1, missing: 0 }),
           }),

@@ -16,6 +16,8 @@ export interface SuppressGateOptions {
   readonly unnamed: number;
   /** Lanes of which alone it is known what the client has; null where that is known of all. */
   readonly certain: ReadonlySet<string> | null;
+  /** Lanes of which the client has had something of late; null where that is not known. */
+  readonly had: ReadonlySet<string> | null;
   readonly eventOf: (payload: Buffer) => TailEvent;
   /** Where what passes goes. */
   readonly write: (bytes: Buffer) => void;
@@ -94,5 +96,8 @@ export class SuppressGate {
     if (isUnnamed) this.#unnamed -= 1;
     const isUncertain = this.#certain !== null && (lane === null || !this.#certain.has(lane));
     if (isUnnamed || isUncertain) this.#options.onDoubt();
+    // Of what is new to the client only the beginning may be missing: what follows is next.
+    const isNew = lane !== null && this.#options.had?.has(lane) === false;
+    if (isUncertain && isNew) this.#certain?.add(lane);
   }
 }

@@ -1420,6 +1420,20 @@ test('what follows in a run of which legacy may have said more before it was dia
   expect(front.doubts.map(({ unknown }) => unknown)).toEqual([0, 1]);
 });
 
+// The fault: every event of it counted for five seconds.
+test('of a run of which the client has had nothing yet, only the first that legacy says is in doubt', async () => {
+  const { legacy, candidate, clients, front, rollBack } = await line({ second: false });
+  candidate.say(event(1));
+  await until('it has one', () => clients[0]?.read.length === 1);
+  await over(rollBack());
+  const other = (seq: number) => JSON.stringify({ type: 'step', run_id: 'new', seq });
+  for (const seq of [1, 2, 3]) legacy.say(other(seq));
+  // Of the other one more may be on its way that the candidate left out.
+  for (const seq of [3, 4]) legacy.say(event(seq));
+  await until('it has all', () => clients[0]?.read.length === 6);
+  expect(front.doubts.map(({ unknown }) => unknown)).toEqual([0, 1, 1, 1]);
+});
+
 test('what follows in a run of which both have said the same since is known to be the next', async () => {
   const { legacy, candidate, clients, front, rollBack } = await line({ second: false });
   const progress = rollBack();

@@ -26,6 +26,8 @@ export interface Reconciled {
   readonly unnamed: number;
   /** Lanes in which the client stands where the new primary stood: what that sends next is next. */
   readonly certain: ReadonlySet<string>;
+  /** Lanes of which the client has had something in the time that counts; null where not all of that is known. */
+  readonly had: ReadonlySet<string> | null;
 }
 
 /**
@@ -60,6 +62,7 @@ export function reconcile({ delivered, sent, overrun, isAhead }: Tails): Reconci
     if (key !== null && !isGreeting) owed.set(key, (owed.get(key) ?? 0) + 1);
   }
   const longKeys = new Set(delivered.filter(({ lane }) => lane === null).map(({ key }) => key));
+  const had = new Set(delivered.flatMap(({ lane }) => (lane === null ? [] : [lane])));
   const lastMatch = new Map<string, number>();
   const certain = new Set<string>();
   const open: number[] = [];
@@ -92,6 +95,7 @@ export function reconcile({ delivered, sent, overrun, isAhead }: Tails): Reconci
     missing: open.length - deliver.length,
     unnamed: Math.max(0, unnamedOf(delivered) - unnamedOf(sent)),
     certain,
+    had: isAhead || longKeys.size > 0 ? null : had,
   };
 }
 
