@@ -7,7 +7,7 @@
 import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
 import { endOfLeg } from '../rules/handover/close-codes.ts';
-import { ABNORMAL, type StopAt, wholeFrame } from '../wire/frames.ts';
+import { ABNORMAL, NO_CODE, type StopAt, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
 import type { TailRing } from './tail-ring.ts';
@@ -18,12 +18,6 @@ const FLOOD_FACTOR = 4;
 
 /** Of 4xx, those that are about the service, or what stands before it (RFC 9110 15.5, RFC 8470 5.2, RFC 6585 4). */
 const NOT_OF_CLIENT: ReadonlySet<number> = new Set([404, 405, 407, 408, 421, 425, 426, 429]);
-
-/**
- * Close codes that are about the client (RFC 6455 7.4.1, IANA's registry), besides those that say what 4xx does. Not
- * 1005: that is what any `close()` without a reason says.
- */
-const OF_CLIENT: ReadonlySet<number> = new Set([1_000, 1_008, 3_000, 3_003]);
 
 export interface SecondLegOptions {
   readonly side: Side;
@@ -88,10 +82,13 @@ export class SecondLeg {
 
   /** Its service has refused it, or said goodbye, for its client's sake: it would say the same to another leg. */
   get refusesClient(): boolean {
-    const status = this.#refusedWith;
-    if (status !== null) return status >= 400 && status < 500 && !NOT_OF_CLIENT.has(status);
     const code = this.#leg?.tracker.closeCode ?? ABNORMAL;
-    return OF_CLIENT.has(code) || (code >= 4_400 && code < 4_500);
+    // 4400 to 4599 say what those of an answer do.
+    const said = code >= 4_400 && code < 4_600 ? code - 4_000 : null;
+    const status = this.#refusedWith ?? said;
+    if (status !== null) return status >= 400 && status < 500 && !NOT_OF_CLIENT.has(status);
+    // No code is what any `close()` without a reason says.
+    return code !== NO_CODE && endOfLeg(code, 'moving') === 'pass';
   }
 
   /** Gives the leg away, open as it is: whoever takes it listens from now on. */

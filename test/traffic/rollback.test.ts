@@ -6,7 +6,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { RollbackProgress } from '../../src/ports.ts';
 import type { Decision, Side } from '../../src/rules/decide.ts';
-import { closeFrame, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
+import { closeFrame, NO_CODE, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { freePort } from '../support/free-port.ts';
 import { isLetGo } from '../support/lane.ts';
@@ -497,7 +497,10 @@ describe('49, 53: where legacy can not be had', () => {
       else {
         // In one write: what is open for a moment would be moved to if the machine stood still then.
         socket.cork();
-        upgrades.handleUpgrade(request, socket, head, leg => leg.close(what));
+        upgrades.handleUpgrade(request, socket, head, leg =>
+          // A code that stands for a close without one can not be sent.
+          what === NO_CODE ? leg.close() : leg.close(what),
+        );
         socket.uncork();
       }
     });
@@ -510,6 +513,9 @@ describe('49, 53: where legacy can not be had', () => {
     ['it does not know the path', saying(404)],
     ['it goes down', saying(1001)],
     ['it fails once it is open', saying(1011)],
+    ['it fails once it is open, in an application’s words', saying(4500)],
+    ['it is asked too often, and says so once it is open', saying(4429)],
+    ['it says nothing', saying(NO_CODE)],
     ['it does not answer', silent],
   ])('because %s, sessions stay with the candidate, and are counted', async (_why, build) => {
     const port = await freePort();
@@ -523,6 +529,8 @@ describe('49, 53: where legacy can not be had', () => {
     const progress = rollBack();
     await over(progress);
     expect(progress.sessions).toEqual({ ...NONE, affected: 3, failed: 3 });
+    // Nor is it said of any of them that it will not have him.
+    expect(progress.refused).toBe(0);
     candidate.say(event(1));
     await until('they are served still', () => clients.every(({ read }) => read.length === 1));
     expect(clients.map(({ code }) => code)).toEqual([null, null, null]);
@@ -688,7 +696,7 @@ describe('whom legacy will not have with what he came with', () => {
   }
 
   // The fault: a client whose token had run out stayed with the candidate for ever, and legacy was asked once a second.
-  test.each([401, 403, 440, 1000, 1008, 4401])(
+  test.each([401, 403, 440, 1000, 1003, 1008, 4001, 4401])(
     'because it says %i, is told to come again, and it is asked once',
     async answer => {
       const { legacyPort, asked } = await answering(() => answer);
