@@ -31,9 +31,14 @@ export function likelihood(legacy: Pending, candidate: Pending): number {
 
 /** True where they differ in their type and in what names users at most. */
 export function isSameButForUsers(legacy: Pending, candidate: Pending): boolean {
+  return likenessOf(legacy, candidate) === 1;
+}
+
+/** Share of what they say that is the same, whatever their names; 0 of what is no event. */
+export function likenessOf(legacy: Pending, candidate: Pending): number {
   const [left, right] = [legacy.value, candidate.value];
-  if (!isRecord(left) || !isRecord(right)) return false;
-  return likeness(legacy.plan, left, right) === 1;
+  if (!isRecord(left) || !isRecord(right)) return 0;
+  return likeness(legacy.plan, left, right);
 }
 
 /** Is it the place of an event's type, or of what names a user, at the root or in an envelope? */

@@ -20,7 +20,13 @@ import type { Lane } from './lane.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import { type LegEnd, Legs, otherSide } from './legs.ts';
-import { isOfTypeOrUser, isSameButForUsers, likelihood, saysSomething } from './likeness.ts';
+import {
+  isOfTypeOrUser,
+  isSameButForUsers,
+  likelihood,
+  likenessOf,
+  saysSomething,
+} from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
 import { type Pending, printOf, Waiting, type WaitingRoom } from './pending.ts';
@@ -346,10 +352,10 @@ export class Pairing {
    */
   #settleChanged(legacy: readonly Pending[], candidate: readonly Pending[], isOver: boolean): void {
     if (legacy.length === 0 || candidate.length === 0) return;
-    const others = new Set(candidate);
+    const among = { legacy: new Set(legacy), candidate: new Set(candidate) };
     for (const event of legacy) {
       if (!event.isWaiting) continue;
-      const changed = this.#findChanged(event, others, isOver);
+      const changed = this.#findChanged(event, among, isOver);
       if (changed !== null) this.#pair(event, changed, this.#compare(event, changed));
     }
     for (const event of legacy.filter(isWaiting).slice(0, MOST_CHANGED)) {
@@ -358,19 +364,56 @@ export class Pairing {
     }
   }
 
-  /** By its key, before all in its own lane. */
-  #findChanged(legacy: Pending, among: ReadonlySet<Pending>, isOver: boolean): Pending | null {
+  /** By its key, before all in its own lane; of several that share it the one that says most of the same. */
+  #findChanged(
+    legacy: Pending,
+    among: Readonly<Record<Side, ReadonlySet<Pending>>>,
+    isOver: boolean,
+  ): Pending | null {
     let elsewhere: Pending | null = null;
+    const near: Pending[] = [];
     let tried = 0;
     let alike = this.#waiting.candidate.find(legacy.match) ?? null;
     for (; alike !== null && tried < MOST_CHANGED; alike = alike.alike) {
-      if (!among.has(alike)) continue;
+      if (!among.candidate.has(alike)) continue;
       tried++;
       if (!this.#isChanged(legacy, alike, isOver)) continue;
-      if (alike.lane === legacy.lane) return alike;
-      elsewhere ??= alike;
+      if (alike.lane !== legacy.lane) elsewhere ??= alike;
+      else if (legacy.isNamed) return alike;
+      else near.push(alike);
     }
-    return elsewhere;
+    return near.length === 0 ? elsewhere : this.#likestOf(near, legacy, among.legacy);
+  }
+
+  /**
+   * Null where each is more like another one of legacy's. In their order where none is left over, or they are many:
+   * what they say is dear to look through.
+   */
+  #likestOf(
+    near: readonly Pending[],
+    legacy: Pending,
+    among: ReadonlySet<Pending>,
+  ): Pending | null {
+    const rivals = this.#likeIn(legacy, 'legacy').filter(each => each !== legacy);
+    const passed = rivals.filter(each => among.has(each)).length;
+    const isEven =
+      near.length === passed + 1 || this.#likeIn(legacy, 'candidate').length === rivals.length + 1;
+    if (isEven || near.length === MOST_CHANGED) return near[0] ?? null;
+    const alike = near.map(candidate => ({ candidate, share: likenessOf(legacy, candidate) }));
+    const best = alike
+      .toSorted((a, b) => b.share - a.share)
+      .find(({ candidate, share }) => rivals.every(each => likenessOf(each, candidate) <= share));
+    return best?.candidate ?? null;
+  }
+
+  /** Those that wait on that side of its lane under its name; the first of many. */
+  #likeIn({ match, lane }: Pending, side: Side): Pending[] {
+    const found: Pending[] = [];
+    for (const each of this.#waiting[side].allOf(match)) {
+      if (each.lane === lane) found.push(each);
+      if (found.length > MOST_CHANGED) break;
+    }
+    return found;
   }
 
   /** The last look for what an event may have become; what came much later has a pair of its own to come. */
