@@ -16,6 +16,8 @@ Examples:
 
 interface Listing {
   readonly unkept: number;
+  /** Why none are here that only the file has; null where that was read. Absent from an older proxy. */
+  readonly unread?: string | null;
   readonly proofs: readonly Proof[];
 }
 
@@ -38,8 +40,10 @@ export function proofCommand(): Command {
     });
 }
 
-function listText({ proofs, unkept }: Listing): string {
-  const texts = proofs.length === 0 ? ['no rollback yet'] : proofs.map(proofText);
+function listText({ proofs, unkept, unread = null }: Listing): string {
+  const nothing = `no rollback ${unread === null ? 'yet' : 'by this process'}`;
+  const texts = proofs.length === 0 ? [nothing] : proofs.map(proofText);
+  if (unread !== null) texts.push(paint('yellow', `warning: older ones are left out: ${unread}`));
   if (unkept > 0) texts.push(paint('yellow', `warning: proofs that could not be kept: ${unkept}`));
   return texts.join('\n\n');
 }

@@ -2,7 +2,7 @@
 // for what goes to legacy.
 import type { Logger } from 'pino';
 import { CutoverError } from '../errors.ts';
-import { inTime, NO_ANSWER } from './disk-deadline.ts';
+import { inTime, NO_ANSWER, unread } from './disk-deadline.ts';
 import { HeldJournal } from './held-journal.ts';
 import type { Entry, Journal, Repair, Verified } from './journal.ts';
 
@@ -114,20 +114,31 @@ export class Audit {
     return this.note({ by, action: `${action}-failed`, reason, details: { seq, code } });
   }
 
-  /** The last `most` entries, newest first. Rejects with the system's error. */
-  async last(most: number): Promise<AuditEntry[]> {
-    const entries: AuditEntry[] = [];
-    for await (const entry of this.#journal.newest()) {
-      if (entries.push(entry) >= most) break;
-    }
-    return entries;
+  /** The last `most` entries, newest first. Rejects as `HeldJournal.last` does. */
+  last(most: number): Promise<AuditEntry[]> {
+    return this.#journal.last(most);
   }
 
+  /**
+   * As long as the disk answers it may take its time. Rejects with the system's error; throws
+   * `CutoverError('conflict')` where the file can not be opened, or the disk answers no more.
+   */
   async verify(): Promise<Verified> {
-    const journal = await this.#journal.opened().catch(cause => {
+    let [records, before] = [0, 0];
+    const opening = this.#journal.opened().catch(cause => {
       throw new CutoverError('conflict', this.#notOpen(), { cause });
     });
-    return journal.verify();
+    const verifying = opening.then(journal =>
+      journal.verify(() => {
+        records += 1;
+      }),
+    );
+    for (;;) {
+      const verified = await inTime(verifying, null);
+      if (verified !== null) return verified;
+      if (records === before) throw unread(FILE);
+      before = records;
+    }
   }
 
   async #append(act: Act): Promise<AuditEntry> {

@@ -1,6 +1,7 @@
 // A journal in the state folder, for as long as this process holds that. One that can not be opened, because the disk
 // is full or refuses at the start, is opened by whoever needs it next.
 import { join } from 'node:path';
+import { DiskReads } from './disk-deadline.ts';
 import { type Entry, Journal, type JournalOptions, type Repair } from './journal.ts';
 
 export interface HeldJournalOptions<T extends object> extends JournalOptions<T> {
@@ -12,6 +13,7 @@ export interface HeldJournalOptions<T extends object> extends JournalOptions<T> 
 
 export class HeldJournal<T extends object> {
   readonly #options: HeldJournalOptions<T>;
+  readonly #reads: DiskReads;
   /** Null while another process holds it. */
   #folder: string | null = null;
   #journal: Journal<T> | null = null;
@@ -20,6 +22,7 @@ export class HeldJournal<T extends object> {
 
   constructor(options: HeldJournalOptions<T>) {
     this.#options = options;
+    this.#reads = new DiskReads(options.file);
   }
 
   get isHeld(): boolean {
@@ -43,10 +46,20 @@ export class HeldJournal<T extends object> {
     return (await this.opened()).append(record);
   }
 
-  /** As `Journal.newest`; nothing where the file can not be opened, which whoever adds to it is told. */
-  async *newest(): AsyncGenerator<Entry<T>> {
-    const journal = await this.opened().catch(() => null);
-    if (journal !== null) yield* journal.newest();
+  /**
+   * The last `most` that are wanted, newest first; none where the file can not be opened, which whoever adds to it is
+   * told. Rejects with the system's error; throws `CutoverError('conflict')` where the disk does not answer in time.
+   */
+  last(most: number, isWanted: (entry: Entry<T>) => boolean = () => true): Promise<Entry<T>[]> {
+    return this.#reads.read(async () => {
+      const found: Entry<T>[] = [];
+      const journal = await this.opened().catch(() => null);
+      if (journal === null) return found;
+      for await (const entry of journal.newest()) {
+        if (isWanted(entry) && found.push(entry) >= most) break;
+      }
+      return found;
+    });
   }
 
   /** The file, opened. Rejects as `append` does. */

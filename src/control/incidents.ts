@@ -192,13 +192,9 @@ export class Incidents {
       : setTimeout(() => this.#look(key, unclaimed), READ_MS).unref();
   }
 
-  /** The last `most`, newest first. Rejects with the system's error. */
-  async last(most: number): Promise<Entry<Incident>[]> {
-    const found: Entry<Incident>[] = [];
-    for await (const incident of this.#journal.newest()) {
-      if (found.push(incident) >= most) break;
-    }
-    return found;
+  /** The last `most`, newest first. Rejects as `HeldJournal.last` does. */
+  last(most: number): Promise<Entry<Incident>[]> {
+    return this.#journal.last(most);
   }
 
   /** What a lane did about it; what was in doubt has claimed that already. Null: nothing. */

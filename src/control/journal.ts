@@ -114,8 +114,9 @@ export class Journal<T extends object> {
     }
   }
 
-  verify(): Promise<Verified> {
-    return this.#inTurn(() => verifyJournal(this.#file));
+  /** `onRecord` is told of each. */
+  verify(onRecord: () => void): Promise<Verified> {
+    return this.#inTurn(() => verifyJournal(this.#file, onRecord));
   }
 
   #inTurn<R>(act: () => Promise<R>): Promise<R> {
@@ -130,7 +131,10 @@ export class Journal<T extends object> {
  * or moved. Records cut off at the end, and a file that was made anew as a whole, only show by `head`.
  * A file that is not there has no entries. Rejects with the system's error.
  */
-export async function verifyJournal(file: string): Promise<Verified> {
+export async function verifyJournal(
+  file: string,
+  onRecord: () => void = () => undefined,
+): Promise<Verified> {
   const verified = { entries: 0, head: NOTHING_BEFORE };
   const lines = createInterface({ input: createReadStream(file), crlfDelay: 0 });
   try {
@@ -139,6 +143,7 @@ export async function verifyJournal(file: string): Promise<Verified> {
       if (why !== null) return { ...verified, fault: { line: verified.entries + 1, why } };
       verified.entries += 1;
       verified.head = hashOf(line);
+      onRecord();
     }
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;

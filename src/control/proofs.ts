@@ -1,5 +1,6 @@
 // What every rollback did, and when: told while it runs, kept for good when it is over.
 import type { Logger } from 'pino';
+import { CutoverError } from '../errors.ts';
 import type { AnswerTally, RollbackProgress, SessionTally } from '../ports.ts';
 import type { LatchEntry } from '../rules/latch.ts';
 import { HeldJournal } from './held-journal.ts';
@@ -163,26 +164,31 @@ export class Proofs {
     return last === undefined ? null : (last.over ?? proofOf(last, null));
   }
 
-  /** Rejects with the system's error. */
+  /** Rejects as `HeldJournal.last` does, but not for one of this process. */
   async find(id: string): Promise<Proof | null> {
     const known = this.#remembered.get(id);
     if (known !== undefined) return known.over ?? proofOf(known, null);
-    for await (const proof of this.#journal.newest()) if (proof.id === id) return plain(proof);
-    return null;
+    const [kept] = await this.#journal.last(1, proof => proof.id === id);
+    return kept === undefined ? null : plain(kept);
   }
 
-  /** The last `most`, newest first. Rejects with the system's error. */
-  async last(most: number): Promise<Proof[]> {
-    const running = [...this.#remembered.values()].reverse();
+  /**
+   * The last `most`, newest first. Rejects with the system's error. `unread` is why none are among them that only the
+   * file has, null where that was read, or not needed.
+   */
+  async last(most: number): Promise<{ proofs: readonly Proof[]; unread: string | null }> {
+    const running = [...this.#remembered.values()].reverse().slice(0, most);
     const proofs = running.map(known => known.over ?? proofOf(known, null));
+    if (proofs.length >= most) return { proofs, unread: null };
     const ids = new Set(proofs.map(({ id }) => id));
-    if (proofs.length < most) {
-      for await (const proof of this.#journal.newest()) {
-        if (!ids.has(proof.id)) proofs.push(plain(proof));
-        if (proofs.length >= most) break;
-      }
+    try {
+      const kept = await this.#journal.last(most - proofs.length, ({ id }) => !ids.has(id));
+      return { proofs: [...proofs, ...kept.map(plain)], unread: null };
+    } catch (error) {
+      // What this process has done it knows, whatever the disk does.
+      if (!(error instanceof CutoverError)) throw error;
+      return { proofs, unread: error.message };
     }
-    return proofs.slice(0, most);
   }
 
   async #finish(known: Remembered): Promise<void> {

@@ -43,7 +43,7 @@ export function rollbackRoutes(api: FastifyInstance, rollbacks: Rollbacks): void
   });
   api.get('/proofs', async request => {
     const { limit } = ProofsQuery.parse(request.query);
-    return { unkept: proofs.unkept, proofs: await proofs.last(limit) };
+    return { unkept: proofs.unkept, ...(await proofs.last(limit)) };
   });
   api.get('/proofs/:id', async request => {
     NoQuery.parse(request.query);
