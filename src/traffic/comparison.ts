@@ -16,7 +16,6 @@ import type { Breaker } from './breaker.ts';
 import type { ClientMessage } from './client-messages.ts';
 import { HeldBack } from './held-back.ts';
 import type { Leg, LegRequest } from './leg.ts';
-import { LET_IN_MS } from './let-in.ts';
 import type { Lone, ReadingOn } from './reading-on.ts';
 import { endingOf, SecondLeg, type SecondLegOptions } from './second-leg.ts';
 import type { TailRing } from './tail-ring.ts';
@@ -302,10 +301,7 @@ export class Comparison implements Lone {
   }
 
   leave(): void {
-    // Some accept whoever comes, and say then that he may not.
-    const lastedMs = performance.now() - (this.leg?.openedAt ?? Number.POSITIVE_INFINITY);
-    if (lastedMs >= LET_IN_MS) this.#letIn?.();
-    this.#letIn = null;
+    this.#tellLetIn();
     this.#second?.leave('ended');
   }
 
@@ -404,6 +400,7 @@ export class Comparison implements Lone {
     this.#tellEnd(side, end, second?.messages);
     // Another one may have taken its place.
     if (this.#second !== second) return;
+    this.#tellLetIn();
     this.#second = null;
     if (this.#ended) {
       this.#options.readingOn.delete(this);
@@ -411,6 +408,12 @@ export class Comparison implements Lone {
     }
     this.#lost(side, second?.refusesClient === true);
     this.#redialSoon(role);
+  }
+
+  /** Of the second leg of who was refused, however it ends. */
+  #tellLetIn(): void {
+    if (this.#second?.letsIn === true) this.#letIn?.();
+    this.#letIn = null;
   }
 
   /** A leg that a move has dialled is kept as the way back is, and is that only where it is legacy's. */

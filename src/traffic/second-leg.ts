@@ -10,6 +10,7 @@ import { endOfLeg } from '../rules/handover/close-codes.ts';
 import { ABNORMAL, NO_CODE, type StopAt, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
+import { LET_IN_MS } from './let-in.ts';
 import type { TailRing } from './tail-ring.ts';
 
 /** A shadow may send this much a second, and four times what the primary sends. */
@@ -18,6 +19,8 @@ const FLOOD_FACTOR = 4;
 
 /** Of 4xx, those that are about the service, or what stands before it (RFC 9110 15.5, RFC 8470 5.2, RFC 6585 4). */
 const NOT_OF_CLIENT: ReadonlySet<number> = new Set([404, 405, 407, 408, 421, 425, 426, 429]);
+/** Close code of who is done with his client (RFC 6455 7.4.1). */
+const FULFILLED = 1_000;
 
 export interface SecondLegOptions {
   readonly side: Side;
@@ -89,6 +92,13 @@ export class SecondLeg {
     if (status !== null) return status >= 400 && status < 500 && !NOT_OF_CLIENT.has(status);
     // No code is what any `close()` without a reason says.
     return code !== NO_CODE && endOfLeg(code, 'moving') === 'pass';
+  }
+
+  /** Its service lets the client in: some accept whoever comes, and say then that he may not. */
+  get letsIn(): boolean {
+    const leg = this.#leg;
+    if (leg === null || performance.now() - leg.openedAt < LET_IN_MS) return false;
+    return !this.refusesClient || leg.tracker.closeCode === FULFILLED;
   }
 
   /** Gives the leg away, open as it is: whoever takes it listens from now on. */

@@ -25,6 +25,7 @@ import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
+  vi.restoreAllMocks();
   for (const thing of open.splice(0).reverse()) await thing.close();
 });
 
@@ -589,6 +590,9 @@ describe('the client does not notice a second service that', () => {
   test.each([
     ['lets in before', '101', 'first', 1],
     ['lets in after', '101', 'last', 1],
+    ['lets in and is done with him later', '101, 1000', 'last', 1],
+    ['lets in and fails later', '101, 1011', 'first', 1],
+    ['lets in and shows the door later', '101, 1008', 'last', 0],
     ['accepts and shows the door, before', '1008', 'first', 0],
     ['accepts and shows the door, after', '1008', 'last', 0],
     ['refuses as well, before', '403', 'first', 0],
@@ -625,6 +629,15 @@ describe('the client does not notice a second service that', () => {
       };
       const order = when === 'first' ? ['candidate', 'legacy'] : ['legacy', 'candidate'];
       for (const side of order) await answers[side as 'legacy' | 'candidate']();
+      if (status.startsWith('101')) {
+        await until('it is in', opened);
+        const [, code] = status.split(', ');
+        const clock = performance.now.bind(performance);
+        // For as long as it takes to be let in, or as it is waited for.
+        const laterMs = code === undefined ? 6_000 : 1_000;
+        vi.spyOn(performance, 'now').mockImplementation(() => clock() + laterMs);
+        if (code !== undefined) other.write(closeFrame(Number(code)));
+      }
       await until('the second is over', () => ended().length === 1);
       const kept = front.reports.filter(({ kind }) => kind === 'kept');
       expect(kept.map(({ side, what }) => [side, what])).toEqual(
