@@ -452,13 +452,14 @@ export class Pairing {
     return best;
   }
 
+  /** One that is likelier, and likelier still to be a third one, is that. */
   #hasLikelier(legacy: Pending, candidate: Pending, likely: number): boolean {
     if (likely === 1) return false;
-    const { legacy: theirs = [] } = candidate.lane?.waiting ?? {};
-    const { candidate: others = [] } = legacy.lane?.waiting ?? {};
-    return (
-      theirs.slice(0, 2 * MOST_CHANGED).some(each => likelihood(each, candidate) > likely) ||
-      others.slice(0, 2 * MOST_CHANGED).some(each => likelihood(legacy, each) > likely)
+    return [legacy, candidate].some(event =>
+      facing(event).some(other => {
+        const more = likelihoodOf(event, other);
+        return more > likely && facing(other).every(each => likelihoodOf(other, each) <= more);
+      }),
     );
   }
 
@@ -720,3 +721,12 @@ function exactOf(event: Pending): number | null {
 }
 
 const hasFindings = ({ differences }: Comparison): boolean => differences.length > 0;
+
+/** What waits in its lane on the other side; the first of many. */
+function facing({ side, lane }: Pending): readonly Pending[] {
+  return lane?.waiting[otherSide(side)].slice(0, 2 * MOST_CHANGED) ?? [];
+}
+
+function likelihoodOf(a: Pending, b: Pending): number {
+  return a.side === 'legacy' ? likelihood(a, b) : likelihood(b, a);
+}
