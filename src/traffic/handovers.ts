@@ -254,6 +254,8 @@ export class Handovers {
   /** The session is over, or is where it is wanted. */
   forget(session: Session): void {
     session.cutTo = null;
+    // It is not tried again, and says nothing of what legacy does later.
+    if (session.refused === 'in-doubt') session.refused = 'no';
     this.#moves.delete(session);
     this.secondDialled(session);
     this.#retrying.delete(session);

@@ -743,6 +743,19 @@ describe('whom legacy will not have with what he came with', () => {
     expect(clients.map(({ code }) => code)).toEqual([null, null, null]);
   });
 
+  // The fault: status told it for as long as the session lived.
+  test('as nobody else, is no longer counted so once the rollback is released', async () => {
+    const { legacyPort } = await answering(() => 401);
+    const { front, serve, rollBack } = await line({ second: false, legacyPort });
+    const progress = rollBack();
+    await over(progress);
+    const outlook = () => front.traffic.rollbackOutlook(ROUTES);
+    expect(outlook()).toMatchObject({ toDial: 1, refused: 1 });
+    serve('candidate');
+    await front.traffic.reconsider();
+    expect(outlook()).toMatchObject({ toDial: 1, refused: 0 });
+  });
+
   test('while nobody knows whether it lets in anybody, is neither told nor failed until that is known', async () => {
     const { legacyPort } = await answering((_nth, url) => (url.includes('n=1') ? 101 : 401));
     const { clients, rollBack } = await line({ clients: 3, second: false, legacyPort });
