@@ -169,6 +169,7 @@ export class HttpLane {
   close(): void {
     clearInterval(this.#sweeper);
     this.streams.close();
+    this.#shown.close();
     this.#shared.close();
   }
 

@@ -1,5 +1,5 @@
-// Second legs whose client has left. What the primary said last may have its counterpart still on its way:
-// they are heard until nothing waits for one any more, and no longer than the judge would wait.
+// Second legs, and second streams of events, whose client has left, or whose own service has ended it. What the
+// primary said last may have its counterpart still on its way: they are heard until nothing waits for one any more, and no longer than the judge would wait.
 import type { RouteScope } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 

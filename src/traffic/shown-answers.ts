@@ -10,6 +10,7 @@ import type { AnswerSink } from './exchange.ts';
 import { HeldBack } from './held-back.ts';
 import { isolationOf, mayBeAnothers } from './isolation-guard.ts';
 import type { OpenStream } from './open-streams.ts';
+import { ReadingOn } from './reading-on.ts';
 import type { Roll } from './roll.ts';
 import { SamplePair, SampleRoom } from './sample-pair.ts';
 import type { ServiceConnection } from './service-connection.ts';
@@ -46,6 +47,8 @@ export class ShownAnswers {
   readonly #options: ShownAnswersOptions;
   readonly #shadows: ShadowRequests;
   readonly #samples = new SampleRoom();
+  /** Second streams whose client has left, or has had its own to the end. */
+  readonly #readingOn = new ReadingOn();
   /** Of legacy's twin: what ends each, and its route. */
   readonly #twinStreams = new Map<() => void, string>();
 
@@ -62,10 +65,17 @@ export class ShownAnswers {
 
   /** Those routes show the candidate nothing any more. */
   sever(routes: RouteScope): void {
+    this.#readingOn.sever('candidate', routes);
     this.#shadows.sever('candidate', routes);
   }
 
+  /** Nobody is heard any more without a client. */
+  close(): void {
+    this.#readingOn.end();
+  }
+
   sweep(): void {
+    this.#readingOn.sweep(performance.now());
     for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
   }
 
@@ -124,8 +134,9 @@ export class ShownAnswers {
   }
 
   /**
-   * As `show`, of a request for a stream of events, which lasts as long as its client; any other answer is compared
-   * as all are, even if nobody waits for it. A stream is not kept from overtaking: it goes on, and comes to the write.
+   * As `show`, of a request for a stream of events, which lasts as long as its client and is heard until nothing of
+   * his waits for it; any other answer is compared as all are, even if nobody waits for it. A stream is not kept from
+   * overtaking: it goes on, and comes to the write.
    */
   showStream(call: Call, shown: Shown, open: OpenStream): Seen {
     const { response, route, id } = call;
@@ -139,14 +150,17 @@ export class ShownAnswers {
     // What the client gets is no stream of events, unless it begins as one.
     let isPlain = true;
     let hasLeft = false;
+    let isSecondHeard = false;
     const leave = (): void => {
       shadow?.abort();
       stream.close();
       pair.found(plan.side, 'none');
     };
+    const lone = { route: route.name, side: plan.side, leave, sweepLone: () => undefined };
     const watched = (sink: AnswerSink, side: Side, plain: AnswerSink): AnswerSink => {
       const begun = (sample: AnswerSample): void => {
         if (side === primary) isPlain = false;
+        else isSecondHeard = true;
         pair.found(side, sample);
         if (hasLeft) leave();
       };
@@ -158,7 +172,10 @@ export class ShownAnswers {
       unwanted: () => pair.found(plan.side, 'none'),
       onOver: () => {
         lane.secondLegsOpen -= 1;
-        if (hasLeft) stream.close();
+        isSecondHeard = false;
+        this.#readingOn.delete(lone);
+        // How it ended is told in this turn.
+        if (hasLeft) queueMicrotask(() => stream.close());
       },
       sink: watched(throwingAway(heldBack), plan.side, plain),
     });
@@ -174,6 +191,12 @@ export class ShownAnswers {
     response.once('close', () => {
       heldBack.end();
       hasLeft = true;
+      stream.legClosed(primary, 'left');
+      if (!isPlain && isSecondHeard && this.#readingOn.add(lone)) {
+        shadow?.resume();
+        stream.onceSettled(leave);
+        return pair.found(primary, 'none');
+      }
       const isDue = shadow !== null && isPlain && !overtakes && pair.waitsFor(plan.side);
       if (!isDue) leave();
       pair.found(primary, 'none');

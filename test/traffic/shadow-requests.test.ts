@@ -289,6 +289,70 @@ test('both streams of events go to the judge, and the shadow ends with its clien
   await until('the judge is told', () => stream.notes.includes('end'));
 });
 
+// The fault: what the other service was late with when a stream ended was not heard, and nothing was known of it.
+describe('a second stream is heard until nothing waits for it any more', () => {
+  /** Both services' streams, as one client has them, and what is still said there. */
+  async function streaming() {
+    const responses: Partial<Record<'legacy' | 'candidate', http.ServerResponse>> = {};
+    const beginning =
+      (side: 'legacy' | 'candidate'): Answer =>
+      (_request, response) => {
+        responses[side] = response;
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write('data: one\n\n');
+      };
+    const parts = await both({ legacy: beginning('legacy'), candidate: beginning('candidate') });
+    const aborter = new AbortController();
+    const answer = await fetch(`${parts.url}/events`, { signal: aborter.signal });
+    const stream = await until('the judge hears of it', () => parts.ear.streams[0]);
+    await until('both are copied', () => stream.bytesOf.candidate.length > 0);
+    stream.waits = true;
+    const { legacy, candidate } = responses;
+    if (legacy === undefined || candidate === undefined) throw new Error('nobody was asked');
+    const heard = () => Buffer.concat(stream.bytesOf.candidate).toString();
+    return { ...parts, aborter, answer, stream, responses: { legacy, candidate }, heard };
+  }
+
+  test.each(['its own service has ended it', 'its client has left'])('once %s', async how => {
+    const { aborter, answer, stream, responses, candidate, heard, front } = await streaming();
+    if (how === 'its client has left') aborter.abort();
+    else {
+      responses.legacy.end('data: two\n\n');
+      expect(await answer.text()).toBe('data: one\n\ndata: two\n\n');
+    }
+    await until('the judge is told', () =>
+      stream.notes.some(note => note === 'left legacy' || note === 'close legacy'),
+    );
+    responses.candidate.write('data: two\n\n');
+    await until('it is heard', () => heard() === 'data: one\n\ndata: two\n\n');
+    expect(stream.notes).not.toContain('end');
+    expect(secondLegsOf(front)).toBe(1);
+    stream.settled();
+    await until('the candidate is let go', () => candidate.aborted() === 1);
+    expect(stream.notes).toContain('end');
+    expect(secondLegsOf(front)).toBe(0);
+  });
+
+  test('... or has come to its own end, of which the judge is told', async () => {
+    const { aborter, stream, responses, candidate } = await streaming();
+    aborter.abort();
+    await until('the judge is told', () => stream.notes.includes('left legacy'));
+    responses.candidate.end('data: two\n\n');
+    await until('it is over', () => stream.notes.includes('end'));
+    expect(stream.notes.slice(-2)).toEqual(['close candidate', 'end']);
+    expect(candidate.aborted()).toBe(0);
+  });
+
+  test('... but not where the candidate is severed', async () => {
+    const { aborter, stream, candidate, front } = await streaming();
+    aborter.abort();
+    await until('the judge is told', () => stream.notes.includes('left legacy'));
+    front.traffic.rollBack(new Set(['stream']), { sever: true });
+    await until('the candidate is let go', () => candidate.aborted() === 1);
+    expect(stream.notes).toContain('end');
+  });
+});
+
 const streamsOf = ({ traffic }: TestProxy): number =>
   [...traffic.counters()].reduce((sum, { counters }) => sum + counters.streamsOpen, 0);
 const secondLegsOf = ({ traffic }: TestProxy): number =>
