@@ -65,3 +65,26 @@ test.each([
   expect(pairing.pending).toBe(0);
   expect(new Set(verdicts).has('match')).toBe(false);
 });
+
+// The fault: to see whether it is likelier to be another one each was read anew for each that it was held against.
+test('an event without a key that differs is read a few times, however many it is held against', () => {
+  const alike = {
+    type: 'token',
+    room: 'a',
+    lang: 'en',
+    role: 'r',
+    model: 'm',
+    agent: 'b',
+    of: 'c',
+  };
+  const { pairing, verdicts, readsOf } = unlike((side, nth) => ({
+    ...alike,
+    text: `${side} ${nth}`,
+  }));
+  const last = 1_000 + EVENTS * STEP_MS;
+  const reads = readsOf(() => {
+    for (let at = last; at < last + 6_000; at += 100) pairing.sweep(at);
+  });
+  expect(verdicts).toEqual(Array(EVENTS).fill('mismatch'));
+  expect(reads).toBeLessThan(2 * EVENTS * 8);
+});

@@ -78,6 +78,7 @@ export class Arrivals {
       foreign,
       print: null,
       exact: null,
+      fields: null,
       older: null,
       newer: null,
       alike: null,

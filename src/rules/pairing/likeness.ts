@@ -5,7 +5,7 @@ import { instantMs } from '../compare/instant.ts';
 import { isRecord, type JsonRecord } from '../compare/record.ts';
 import { isUserField } from '../compare/rules.ts';
 import { keyOf } from '../event-key.ts';
-import type { Pending } from './pending.ts';
+import type { Field, Pending } from './pending.ts';
 
 /** Of the fields that say something, so many must be equal. Events of one run share a third. */
 const LEAST_ALIKE = 2 / 3;
@@ -25,7 +25,7 @@ export function likelihood(legacy: Pending, candidate: Pending): number {
     if (isSameButForStamps(legacy, candidate)) return 1;
   } else if (legacy.isPointed !== candidate.isPointed) return 0;
   else if (legacy.isPointed && !namesSame(legacy.plan, left, right)) return 0;
-  const alike = likeness(legacy.plan, left, right);
+  const alike = likeness(legacy, candidate);
   return alike >= LEAST_ALIKE ? alike : 0;
 }
 
@@ -36,9 +36,7 @@ export function isSameButForUsers(legacy: Pending, candidate: Pending): boolean 
 
 /** Share of what they say that is the same, whatever their names; 0 of what is no event. */
 export function likenessOf(legacy: Pending, candidate: Pending): number {
-  const [left, right] = [legacy.value, candidate.value];
-  if (!isRecord(left) || !isRecord(right)) return 0;
-  return likeness(legacy.plan, left, right);
+  return isRecord(legacy.value) && isRecord(candidate.value) ? likeness(legacy, candidate) : 0;
 }
 
 /** Is it the place of an event's type, or of what names a user, at the root or in an envelope? */
@@ -53,11 +51,11 @@ export function isOfTypeOrUser(path: string, { envelopes }: TypePlan): boolean {
 }
 
 /** Has it content beside its type, its users, and what all of its run have? */
-export function saysSomething({ plan, value }: Pending): boolean {
-  if (!isRecord(value)) return false;
+export function saysSomething(event: Pending): boolean {
+  const { plan } = event;
   const shared = [...plan.keyAll, ...plan.lanes.map(({ pointer }) => pointer)];
   const isShared = (name: string) => shared.some(pointer => pointer[0] === name);
-  return [...fieldsOf(plan, value).keys()].some(name => !isShared(name));
+  return [...fieldsOf(event, plan)].some(([name, { isUser }]) => !isUser && !isShared(name));
 }
 
 /** All that their keys are made of but the type. */
@@ -66,26 +64,31 @@ function namesSame(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): b
 }
 
 /** Share of equal fields, wherever they stand, without those that any two events may share. */
-function likeness(plan: TypePlan, legacy: JsonRecord, candidate: JsonRecord): number {
-  const left = fieldsOf(plan, legacy);
-  const right = fieldsOf(plan, candidate);
+function likeness(legacy: Pending, candidate: Pending): number {
+  const left = fieldsOf(legacy, legacy.plan);
+  const right = fieldsOf(candidate, legacy.plan);
+  let all = 0;
   let equal = 0;
-  for (const [name, text] of left) if (right.get(name) === text) equal++;
-  const all = left.size + right.size - [...left.keys()].filter(name => right.has(name)).length;
+  for (const [name, { text, isUser }] of left) {
+    if (isUser) continue;
+    all += 1;
+    if (right.get(name)?.text === text) equal += 1;
+  }
+  for (const [name, { isUser }] of right) if (!isUser && !left.has(name)) all += 1;
   return all === 0 ? 1 : equal / all;
 }
 
 /** Of a small event its stamps are the half: do both say something beside those, and all of it alike, users included? */
 function isSameButForStamps(legacy: Pending, candidate: Pending): boolean {
-  const left = valuesOf(legacy.plan, legacy.value as JsonRecord);
-  const right = valuesOf(legacy.plan, candidate.value as JsonRecord);
+  const left = fieldsOf(legacy, legacy.plan);
+  const right = fieldsOf(candidate, legacy.plan);
   if (left.size !== right.size) return false;
   let saysSame = false;
-  for (const [name, value] of left) {
+  for (const [name, { text, isUser, isStamp }] of left) {
     const other = right.get(name);
-    const areStamps = isStamp(value, legacy.at) && isStamp(other, candidate.at);
-    if (!areStamps && (!right.has(name) || canonical(value) !== canonical(other))) return false;
-    saysSame ||= !areStamps && !isUserField(name);
+    const areStamps = isStamp && other?.isStamp === true;
+    if (!areStamps && other?.text !== text) return false;
+    saysSame ||= !areStamps && !isUser;
   }
   return saysSame;
 }
@@ -95,21 +98,25 @@ function isStamp(value: unknown, at: number): boolean {
   return ms !== undefined && Math.abs(ms - at) <= SENT_WITHIN_MS;
 }
 
-function fieldsOf(plan: TypePlan, event: JsonRecord): Map<string, string> {
-  const fields = new Map<string, string>();
-  for (const [name, value] of valuesOf(plan, event)) {
-    if (!isUserField(name)) fields.set(name, canonical(value));
-  }
-  return fields;
+/**
+ * What it says beside its type, by the name of each field, wherever that stands; nothing of what is no event. An event is
+ * held against dozens of others: it is read once, but for those of another type.
+ */
+function fieldsOf(event: Pending, plan: TypePlan): ReadonlyMap<string, Field> {
+  if (plan !== event.plan) return readFields(event, plan);
+  event.fields ??= readFields(event, plan);
+  return event.fields;
 }
 
-function valuesOf(plan: TypePlan, event: JsonRecord): Map<string, unknown> {
-  const fields = new Map<string, unknown>();
+function readFields({ value: event, at }: Pending, plan: TypePlan): ReadonlyMap<string, Field> {
+  const fields = new Map<string, Field>();
   const add = (name: string, value: unknown) => {
     const isCommon = name === 'type' || plan.undigested.has(name);
-    if (!isCommon && value !== null) fields.set(name, value);
+    if (isCommon || value === null) return;
+    const about = { isUser: isUserField(name), isStamp: isStamp(value, at) };
+    fields.set(name, { text: canonical(value), ...about });
   };
-  for (const [name, value] of Object.entries(event)) {
+  for (const [name, value] of Object.entries(isRecord(event) ? event : {})) {
     if (!isRecord(value) || !plan.envelopes.some(each => each.name === name)) add(name, value);
     else for (const [inner, its] of Object.entries(value)) add(inner, its);
   }

@@ -10,6 +10,16 @@ import type { Lane } from './lane.ts';
  */
 const BESIDE_BYTES = 64;
 
+/** What one field of an event says. */
+export interface Field {
+  /** Canonical. */
+  readonly text: string;
+  /** It names a user. */
+  readonly isUser: boolean;
+  /** It says when the event was sent. */
+  readonly isStamp: boolean;
+}
+
 export interface Pending {
   readonly side: Side;
   readonly value: unknown;
@@ -41,6 +51,8 @@ export interface Pending {
   /** Of its content as far as the rules hold two services to it, once somebody asked; and in full. */
   print: number | null;
   exact: number | null;
+  /** What its fields say, by their names, once somebody asked: see `fieldsOf` of likeness. */
+  fields: ReadonlyMap<string, Field> | null;
 
   /** Neighbours by arrival, and the next that has the same `match`. Kept by `Waiting`. */
   older: Pending | null;
