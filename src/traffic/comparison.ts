@@ -79,9 +79,6 @@ interface Parting {
   readonly saidBoth: number;
 }
 
-/** Of clients who were refused at a time; beyond, nobody looks whether the other service lets them in. */
-const MOST_REFUSED = 500;
-
 export class Comparison implements Lone {
   /** Told if the second leg opens and stays, though the session never began. */
   #letIn: (() => void) | null = null;
@@ -276,10 +273,7 @@ export class Comparison implements Lone {
 
   /** Its primary's service has not let the client in: `letIn` is told if the second one does. */
   endRefused(letIn: () => void): void {
-    const { readingOn } = this.#options;
-    if (this.#second === null || readingOn.size >= MOST_REFUSED || !readingOn.add(this)) {
-      return this.end();
-    }
+    if (this.#second === null || !this.#options.readingOn.addRefused(this)) return this.end();
     this.#letIn = letIn;
     this.#ended = true;
   }

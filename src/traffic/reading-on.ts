@@ -7,6 +7,8 @@ import type { Side } from '../rules/decide.ts';
 const MOST_MS = 6_000;
 /** At a time; beyond, a leg leaves with its client. Half of the sessions that there may be by default. */
 const MOST_LEGS = 5_000;
+/** Of them, of clients who were refused; beyond, nobody looks whether the other service lets them in. */
+const MOST_REFUSED = 500;
 
 /** A leg that is heard without its client. */
 export interface Lone {
@@ -21,11 +23,9 @@ export interface Lone {
 export class ReadingOn {
   /** Since when, ms of `performance.now()`. */
   readonly #legs = new Map<Lone, number>();
+  /** Of them, those whose client was refused. */
+  readonly #refused = new Set<Lone>();
   #isOver = false;
-
-  get size(): number {
-    return this.#legs.size;
-  }
 
   /** False: there is no room for it, or the proxy is about to end. */
   add(leg: Lone): boolean {
@@ -34,9 +34,17 @@ export class ReadingOn {
     return true;
   }
 
+  /** The same for one whose client was refused by his own service. */
+  addRefused(leg: Lone): boolean {
+    if (this.#refused.size >= MOST_REFUSED || !this.add(leg)) return false;
+    this.#refused.add(leg);
+    return true;
+  }
+
   /** Harmless for one that is not there. */
   delete(leg: Lone): void {
     this.#legs.delete(leg);
+    this.#refused.delete(leg);
   }
 
   sweep(nowMs: number): void {
@@ -59,7 +67,7 @@ export class ReadingOn {
   }
 
   #leave(leg: Lone): void {
-    this.#legs.delete(leg);
+    this.delete(leg);
     leg.leave();
   }
 }
