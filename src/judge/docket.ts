@@ -24,6 +24,7 @@ import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { WaitingRoom } from '../rules/pairing/pending.ts';
+import { StreamEnds } from '../rules/pairing/stream-ends.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody, saidIn } from './answer.ts';
 import { AnswerIds } from './answer-ids.ts';
@@ -99,6 +100,8 @@ export class Docket {
   readonly #ids = new Map<string, SharedIds>();
   readonly #answerIds = new AnswerIds();
   readonly #compiled = new Map<string, CompiledRules>();
+  /** By route. */
+  readonly #ends = new Map<string, StreamEnds>();
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
   readonly #writes = new AnsweredWrites(WINDOW_MS);
   /** By request, what was found in an answer whose other one has not come yet. */
@@ -398,7 +401,8 @@ export class Docket {
     });
     const lacksWrite = (side: Side, atMs: number) => this.#leftOut.mayExplain(side, atMs);
     const rules = this.#rulesOf(route);
-    this.#streams.set(number, new JudgedStream(facts, pairing, rules, watch, lacksWrite));
+    const ends = this.#endsOf(route);
+    this.#streams.set(number, new JudgedStream(facts, pairing, rules, watch, ends, lacksWrite));
   }
 
   /** Nobody anonymous has anything of his own. */
@@ -441,6 +445,15 @@ export class Docket {
       this.#compiled.set(route, rules);
     }
     return rules;
+  }
+
+  #endsOf(route: string): StreamEnds {
+    let ends = this.#ends.get(route);
+    if (ends === undefined) {
+      ends = new StreamEnds();
+      this.#ends.set(route, ends);
+    }
+    return ends;
   }
 
   #closedOf(route: string): Books {

@@ -2,13 +2,14 @@
 // the pairing says what became of each.
 import type { StreamFacts } from '../ports.ts';
 import type { CompiledRules } from '../rules/compare/compile.ts';
-import { ofSide, type Side } from '../rules/decide.ts';
+import { ofSide, SIDES, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import type { MessageForm } from '../rules/isolation/inspect.ts';
 import { TOGETHER_MS } from '../rules/pairing/beginning.ts';
-import { otherSide } from '../rules/pairing/legs.ts';
+import { type LegEnd, otherSide } from '../rules/pairing/legs.ts';
 import type { Pairing } from '../rules/pairing/pairing.ts';
 import { Spans } from '../rules/pairing/spans.ts';
+import { endedWithLast, StreamEnds } from '../rules/pairing/stream-ends.ts';
 import type { UnjudgedReason } from '../rules/verdict.ts';
 import { OPCODE } from '../wire/frames.ts';
 import { MessageReader } from '../wire/message-reader.ts';
@@ -46,6 +47,7 @@ export class JudgedStream {
   readonly pairing: Pairing;
   readonly #rules: CompiledRules;
   readonly #watch: StreamWatch | null;
+  readonly #ends: StreamEnds;
   readonly #lacksWrite: (side: Side, atMs: number) => boolean;
   readonly #readers: Record<Side, Reader | null> = { legacy: null, candidate: null };
   /** Messages of each side, those that were left out included, counted from the leg's own start. */
@@ -86,18 +88,24 @@ export class JudgedStream {
   #isCaughtUp = true;
   /** When the piece that is being read came. */
   #time = 0;
+  /** Of a stream of events: when legacy's came, and which sides have brought it to its end. */
+  readonly #legacyTimes = { firstAt: 0, lastAt: 0, events: 0 };
+  readonly #complete = new Set<Side>();
+  #endedWithLast = false;
 
   constructor(
     facts: StreamFacts,
     pairing: Pairing,
     rules: CompiledRules,
     watch: StreamWatch | null,
+    ends: StreamEnds = new StreamEnds(),
     lacksWrite: (side: Side, atMs: number) => boolean = () => false,
   ) {
     this.facts = facts;
     this.pairing = pairing;
     this.#rules = rules;
     this.#watch = watch;
+    this.#ends = ends;
     this.#lacksWrite = lacksWrite;
     watch?.askOfLegacy(since => this.#isLegacyHeard(since));
   }
@@ -135,8 +143,18 @@ export class JudgedStream {
     this.#readers[side] = null;
     this.#closed = side;
     this.#openSince[side] = Number.POSITIVE_INFINITY;
-    this.pairing.legClosed(side, time, how);
-    if (side === 'legacy') this.#twin?.legClosed(side, time, how);
+    const ended = how === 'complete' ? this.#completed(side, time) : how;
+    this.pairing.legClosed(side, time, ended);
+    if (side === 'legacy') this.#twin?.legClosed(side, time, ended);
+  }
+
+  /** Its answer is at its end. Does that belong to what it is about? */
+  #completed(side: Side, time: number): LegEnd {
+    const { areOfRuns } = this.#ends;
+    this.#complete.add(side);
+    if (side === 'legacy') this.#endedWithLast = endedWithLast(this.#legacyTimes, time);
+    if (this.#complete.size === SIDES.length) this.#ends.note(this.#endedWithLast);
+    return areOfRuns && (side === 'candidate' || this.#endedWithLast) ? 'complete' : 'by-service';
   }
 
   piece({ side, bytes, afterGap, leftOut, time }: Piece): void {
@@ -297,6 +315,12 @@ export class JudgedStream {
       const reader = new SseReader(
         {
           event: event => {
+            if (side === 'legacy') {
+              const times = this.#legacyTimes;
+              if (times.events === 0) times.firstAt = this.#time;
+              times.lastAt = this.#time;
+              times.events += 1;
+            }
             const { data, event: type } = event;
             const form = type === 'message' ? {} : { type };
             this.#event(side, decodeSse(event), Buffer.from(data), form);

@@ -61,7 +61,7 @@ export function streaming(
       return flowing;
     },
     end(trailers) {
-      tap.legClosed(side, 'by-service');
+      tap.legClosed(side, 'complete');
       to.end(trailers);
     },
     fail(code, detail) {

@@ -43,6 +43,10 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
     tap,
     docket,
     flush,
+    pass(ms: number) {
+      flush();
+      now += ms;
+    },
     /** What was found since the last call of this, once all windows are over. */
     found() {
       for (const end = now + 2 * WINDOW_MS; now < end; now += TICK_MS) {
@@ -288,4 +292,37 @@ test('what waits for its pair is bounded by bytes as well, of a session and of a
   // Nothing of it is held any more: there is room again.
   for (const say of sessions) say('legacy', 30, half);
   expect(judge.docket.books().get('api')?.legacy.pending).toBe(8);
+});
+
+/** Streams of events, one a run, of which the candidate drops the last event in the last one. */
+function streamsOfRuns(judge: Judged, endsAfterMs: number, runs = 9): string[] {
+  for (let run = 1; run <= runs; run += 1) {
+    const stream = judge.tap.stream({
+      ...{ route: 'api', id: `s${run}`, format: 'sse', subject: null, primary: 'legacy' },
+    });
+    for (const side of SIDES) stream.legOpened(side);
+    for (let seq = 1; seq <= 5; seq += 1) {
+      judge.pass(200);
+      const event = Buffer.from(`data: {"type":"step","run_id":"r${run}","seq":${seq}}\n\n`);
+      stream.bytes('legacy', event);
+      if (seq < 5 || run < runs) stream.bytes('candidate', event);
+    }
+    judge.pass(endsAfterMs);
+    for (const side of SIDES) stream.legClosed(side, 'complete');
+    stream.close();
+  }
+  return judge.found().filter(line => line !== 'match step');
+}
+
+// The fault: a stream that ends with its run took along whatever the candidate had not sent of it.
+test('on a route whose streams end right behind their last event one that the candidate drops is missing', () => {
+  expect(streamsOfRuns(judged(), 1)).toEqual(['missing step']);
+});
+
+test.each([
+  ['they end at any time', 90, 9],
+  ['that is not known yet', 1, 8],
+])('... and nobody knows where %s', (_why, endsAfterMs, runs) => {
+  const found = streamsOfRuns(judged(), endsAfterMs, runs);
+  expect(found).toEqual(['unjudged(no-second) step legacy']);
 });

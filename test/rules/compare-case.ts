@@ -10,8 +10,9 @@
 //                                            `with` replaces fields of its root, null removes them;
 //                                            `exact`: hand in the JSON text as well, this one
 //                        { at, text }        a message that is no JSON object or array
-//                        { at, leg: "open" | "close" | "leave" }  without any: both open at 0. "close": its
-//                                            service ends it; "leave": its client does, or the proxy
+//                        { at, leg: "open" | "close" | "leave" | "complete" }  without any: both open at 0.
+//                                            "close": its service ends it; "leave": its client does, or the
+//                                            proxy; "complete": it was to end there, with its run
 //                        { at, gap: reason, leftOut? }   copies were lost
 //                        { at, unjudged: reason }        an event that can not be read
 //                        { at, unheard: true }           the client said what this side was to hear, and did not
@@ -44,6 +45,7 @@ import type { Finding, UnjudgedReason } from '../../src/rules/verdict.ts';
 
 const FOLDER = join(import.meta.dirname, '../fixtures/compare');
 const SWEEP_MS = 100;
+const LEG_ENDS = { close: 'by-service', leave: 'left', complete: 'complete' } as const;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -54,7 +56,7 @@ export interface Step {
   readonly contaminated?: string;
   readonly exact?: string;
   readonly text?: string;
-  readonly leg?: 'open' | 'close' | 'leave';
+  readonly leg?: 'open' | 'close' | 'leave' | 'complete';
   readonly gap?: UnjudgedReason;
   readonly leftOut?: number;
   readonly unjudged?: UnjudgedReason;
@@ -204,8 +206,7 @@ function take(
 ): void {
   const { at } = step;
   if (step.leg === 'open') pairing.legOpened(side, at);
-  else if (step.leg !== undefined)
-    pairing.legClosed(side, at, step.leg === 'leave' ? 'left' : 'by-service');
+  else if (step.leg !== undefined) pairing.legClosed(side, at, LEG_ENDS[step.leg]);
   else if (step.gap !== undefined) pairing.gap(side, at, step.gap, step.leftOut ?? 0);
   else if (step.unjudged !== undefined) pairing.unjudged(side, step.unjudged, at);
   else if (step.unheard) pairing.saidAlone(at, side);

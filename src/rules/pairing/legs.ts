@@ -9,12 +9,17 @@ import { Unheard } from './unheard.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
 
-/** How a leg ended: its service ended it by itself, or the client or the proxy has left it. */
-export type LegEnd = 'by-service' | 'left';
+/**
+ * How a leg ended: its service ended it by itself, or has brought its answer to its end (of one that ends with what it
+ * is about: see `StreamEnds`), or the client or the proxy has left it.
+ */
+export type LegEnd = 'by-service' | 'complete' | 'left';
 
 interface Leg {
   /** Null while it is not there. */
   openedAt: number | null;
+  /** Before it was complete; null for any other. */
+  wholeSince: number | null;
   openings: number;
   /** Of its first event: by then it was among those who are sent events. */
   joined: Moment | null;
@@ -69,6 +74,7 @@ export class Legs {
   opened(side: Side, atMs: number): void {
     const leg = this.#legs[side];
     leg.openedAt = atMs;
+    leg.wholeSince = null;
     leg.openings++;
     leg.joined = null;
     this.#lost[side] = null;
@@ -80,12 +86,22 @@ export class Legs {
       other.openedAt === null || atMs - other.openedAt > TOGETHER_MS || leg.openings > 1;
   }
 
+  /** All that its service had to say has come; `closed` follows. */
+  complete(side: Side): void {
+    this.#legs[side].wholeSince = this.#legs[side].openedAt;
+  }
+
+  /** Both have come to their end: what one of them has not said then, it has not. */
+  get areWhole(): boolean {
+    return SIDES.every(side => this.#legs[side].wholeSince !== null);
+  }
+
   /** `lastNo`: of its last event. */
   closed(side: Side, lastNo: number, how: LegEnd): void {
     const leg = this.#legs[side];
     leg.openedAt = null;
     // Whoever is left knows nothing of it before, and takes no leave: his last event is one as any other.
-    if (how === 'by-service') leg.farewells = [leg.farewells[1], lastNo];
+    if (how !== 'left') leg.farewells = [leg.farewells[1], lastNo];
   }
 
   gap(side: Side, lastNo: number, atMs: number, because: UnjudgedReason): void {
@@ -153,7 +169,7 @@ export class Legs {
 
   /** The last of its leg: a service that goes away may say so, to all, and the other one goes nowhere. */
   isFarewell({ side, no }: Pending): boolean {
-    return this.#legs[side].farewells.includes(no);
+    return !this.areWhole && this.#legs[side].farewells.includes(no);
   }
 
   /** May the other leg, once it is there, say the same? Whoever has been alone for long stays so. */
@@ -165,7 +181,7 @@ export class Legs {
 
   /** Why an event can have no pair: the other leg was not there, or copies were lost. Null: neither. */
   excuse(event: Pending): UnjudgedReason | null {
-    const { openedAt } = this.#legs[otherSide(event.side)];
+    const openedAt = this.#openedAt(otherSide(event.side));
     if (openedAt === null) return 'no-second';
     if (event.at < openedAt && !this.#isToBoth(event)) return 'no-second';
     if (this.isByOwnTimer(event) || this.#mayBeToOne(event)) return 'no-second';
@@ -181,7 +197,8 @@ export class Legs {
    */
   isEarly(event: Pending): boolean {
     const { side } = event;
-    const { openedAt, joined } = this.#legs[otherSide(side)];
+    const { joined } = this.#legs[otherSide(side)];
+    const openedAt = this.#openedAt(otherSide(side));
     if (openedAt === null) return false;
     if (this.#isBeforeAnchor(event)) return true;
     if (this.#isToBoth(event)) return false;
@@ -238,11 +255,17 @@ export class Legs {
 
   /** Behind a late leg, before both were seen to run together. */
   #isBeforeAnchor({ side, no, at }: Pending): boolean {
-    const { openedAt } = this.#legs[otherSide(side)];
+    const openedAt = this.#openedAt(otherSide(side));
     if (!this.#isLate || openedAt === null) return false;
     const { anchor } = this.#legs[side];
     const isBehind = anchor !== null && no > anchor;
     return !isBehind && at <= this.#bothOpenAt(openedAt, side) + this.#windowMs;
+  }
+
+  /** Null while it is not there, unless nothing is due from either any more. */
+  #openedAt(side: Side): number | null {
+    const { openedAt, wholeSince } = this.#legs[side];
+    return openedAt ?? (this.areWhole ? wholeSince : null);
   }
 
   #bothOpenAt(otherOpenedAt: number, side: Side): number {
@@ -266,6 +289,7 @@ export class Legs {
 function notThere(): Leg {
   return {
     openedAt: null,
+    wholeSince: null,
     openings: 0,
     joined: null,
     anchor: null,

@@ -198,7 +198,9 @@ export class Pairing {
     this.#now = atMs;
     // Before: what the leg did and did not send while it was there still counts.
     const other = otherSide(side);
-    this.#giveUp(other, 'no-second');
+    if (how === 'complete') this.#legs.complete(side);
+    // What waits has its verdict when the other one is complete as well, or goes on without it.
+    if (how !== 'complete' || !this.#legs.isOpen(other)) this.#giveUp(other, 'no-second');
     this.#legs.closed(side, this.#arrivals.lastNo(side), how);
     if (!this.#legs.isOpen(other)) this.#giveUp(side, 'no-second');
   }
@@ -527,6 +529,7 @@ export class Pairing {
     this.#triedMs = Number.NEGATIVE_INFINITY;
     // A leg that is gone takes along what it would have said again.
     this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isNamed);
+    if (this.#legs.areWhole) return this.#resolveAll(side);
     const goesOn = because === 'no-second' && this.#legs.isOpen(side);
     let next: Pending | null = null;
     for (let event = this.#waiting[side].oldest; event !== null; event = next) {
@@ -536,6 +539,14 @@ export class Pairing {
       const isOnly = isNamed(event) && this.#isDuplicate(event);
       if (wasPassed(event) || isOnly) this.#resolveAlone(event);
       else this.#resolve(event, 'unjudged', because);
+    }
+  }
+
+  /** Both sides have said all that they had to say. */
+  #resolveAll(side: Side): void {
+    const waiting = this.#waiting[side];
+    for (let event = waiting.oldest; event !== null; event = waiting.oldest) {
+      if (!this.#pairChanged(event, this.#options.windowMs)) this.#resolveAlone(event);
     }
   }
 
