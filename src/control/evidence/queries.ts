@@ -19,6 +19,8 @@ import type {
 } from './kept.ts';
 
 const HOUR_MS = 3_600_000;
+/** Share of all groups beyond which a filter is taken to leave much of what is kept. */
+const WIDE = 0.1;
 const GROUP_COLUMNS = `id, route, event_type AS eventType, verdict, kind, path, count,
   first_at AS firstAt, last_at AS lastAt,
   (SELECT count(*) FROM memberships WHERE group_id = groups.id) AS examples`;
@@ -86,13 +88,15 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
 
     findings({ limit, after, ...filter }) {
       const { where, values } = conditions(filter);
+      const isAll = where === '';
+      const among = isAll ? '' : ofGroups(where, isWide(database, where, values));
       const rows = database
         .prepare(
           `SELECT id, finding FROM examples
-           WHERE id > ? ${where === '' ? '' : `AND id IN (${ofGroups(where)})`}
+           WHERE id > ? ${isAll ? '' : `AND id IN (${among})`}
            ORDER BY id LIMIT ?`,
         )
-        .all(after, ...(where === '' ? [] : [after, ...values, limit]), limit);
+        .all(after, ...(isAll ? [] : [after, ...values, limit]), limit);
       const last = rows.length < limit ? null : Number(rows.at(-1)?.id);
       return { findings: rows.map(finding), after: last };
     },
@@ -145,11 +149,21 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
   };
 }
 
-/** The next page of examples by the order in which memberships lie: neither of them is looked through. */
-function ofGroups(where: string): string {
+/**
+ * The next page of examples of those groups. Of few groups all their later examples are sorted; of many they are met
+ * soon in the order in which examples lie, and `+` has no index of groups taken for that.
+ */
+function ofGroups(where: string, isWide: boolean): string {
   return `SELECT DISTINCT example_id FROM memberships
-    WHERE example_id > ? AND group_id IN (SELECT id FROM groups ${where})
+    WHERE example_id > ? AND ${isWide ? '+' : ''}group_id IN (SELECT id FROM groups ${where})
     ORDER BY example_id LIMIT ?`;
+}
+
+function isWide(database: DatabaseSync, where: string, values: readonly string[]): boolean {
+  const count = 'SELECT count(*) AS n FROM groups';
+  const all = database.prepare(count).get();
+  const those = database.prepare(`${count} ${where}`).get(...values);
+  return Number(those?.n) > Number(all?.n) * WIDE;
 }
 
 /** Those after `after` (epoch ms). */
