@@ -23,6 +23,7 @@ import {
   type SaidAlone,
 } from './batch.ts';
 import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
+import type { WatchedEvent } from './owned-data.ts';
 import type { StreamWatch } from './stream-watch.ts';
 
 /** Longer events are not compared. As much as the services advertise, and sixteen are held at most. */
@@ -263,13 +264,13 @@ export class JudgedStream {
     if (side === 'legacy') this.#messages.legacy += 1;
     else this.#messages.candidate += 1;
     const value = 'value' in decoded ? decoded.value : undefined;
-    const event = { value, plan: this.#rules.planOf(typeOf(value)) };
+    const event: WatchedEvent = { value, plan: this.#rules.planOf(typeOf(value)), exact: null };
     const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';
     const anothers = this.#watch?.arrived(side, payload, event, form, this.#time, other) ?? null;
     if ('value' in decoded) {
       const { text } = decoded;
       const bytes = payload.length;
-      this.pairing.event(side, value, this.#time, anothers, text, bytes);
+      this.pairing.event(side, value, this.#time, anothers, text, bytes, event.exact);
       if (side === 'legacy') this.#twin?.event(side, value, this.#time, null, text, bytes);
     } else this.#unpaired(side, decoded.because);
   }

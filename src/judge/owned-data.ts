@@ -1,22 +1,18 @@
 // One user's data on a route, by what legacy sends: whose identifiers and contents are, and whether what
 // somebody else is sent is his.
-import { contentPrint } from '../rules/compare/canonical.ts';
+import { type ContentPrint, contentPrint } from '../rules/compare/canonical.ts';
 import type { CompiledRules, TypePlan } from '../rules/compare/compile.ts';
 import { isRecord, type JsonRecord, own } from '../rules/compare/record.ts';
 import { PROVENANCE_FIELDS } from '../rules/compare/rules.ts';
 import { typeOf } from '../rules/event-key.ts';
-import {
-  type IdentifierPlace,
-  identifierPlaces,
-  identifiersAt,
-} from '../rules/isolation/identifier-places.ts';
+import { type IdentifierPlace, identifiersIn } from '../rules/isolation/identifier-places.ts';
 import type { IsolationRule } from '../rules/isolation/incident.ts';
 import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
 import { pointerTo } from '../rules/isolation/rules.ts';
 import type { ContaminationWatch, RouteWatch } from './contamination-watch.ts';
 
-/** Identifiers of one session that the ledger's young half has, and that need no telling again. */
-const MOST_TAUGHT = 64;
+/** Identifiers of one session and kind that the ledger's young half has, and that need no telling again. */
+const MOST_TAUGHT = 32;
 /** Of legacy's: it is not for him. Others say that it is not now, or that legacy has failed. */
 const REFUSED: ReadonlySet<number> = new Set([401, 403, 404, 410]);
 /** Statuses from there on say that there is nothing for him. */
@@ -28,6 +24,8 @@ const LEAST_CHARACTERS = 12;
 export interface WatchedEvent {
   readonly value: unknown;
   readonly plan: TypePlan;
+  /** Its `exactPrint`, where that was made on the way. */
+  exact?: number | null;
   /** Of an answer of HTTP, of which there is one on each side, whatever it holds. */
   readonly status?: number;
 }
@@ -62,7 +60,8 @@ export class OwnedData {
   readonly #rules: Pick<CompiledRules, 'planOf'>;
   readonly #user: Hash64;
   readonly #names: readonly string[];
-  readonly #taught = new Set<string>();
+  /** By kind. */
+  readonly #taught = new Map<string, Set<string>>();
   /** Of the ledger, when they were taught. */
   #generation = 0;
 
@@ -80,10 +79,13 @@ export class OwnedData {
     this.#names = names;
   }
 
-  /** Legacy has sent this to the user: an event, or a batch of them. */
+  /** Legacy has sent this to the user: an event, or a batch of them. Notes the event's `exact`, if it was made. */
   learn(event: WatchedEvent, at: number): void {
     const isMember = !isRecord(event.value);
-    this.#each(event, (value, plan) => this.#learn(value, plan, at, isMember));
+    this.#each(event, (value, plan) => {
+      const print = this.#learn(value, plan, at, isMember);
+      if (!isMember) event.exact = print?.exact ?? null;
+    });
   }
 
   /** In an event of the candidate's, less what is in legacy's own that it was paired with. */
@@ -120,44 +122,48 @@ export class OwnedData {
     return found;
   }
 
-  #learn(value: JsonRecord, plan: TypePlan, at: number, isMember: boolean): void {
+  #learn(value: JsonRecord, plan: TypePlan, at: number, isMember: boolean): ContentPrint | null {
     const { isolation, personal } = this.#route;
-    const teach = (name: string, { kind }: IdentifierPlace) =>
-      this.#teach(kind, name, at, () => this.#others(value, plan));
-    for (const place of identifierPlaces(isolation, plan)) {
-      identifiersAt(value, place, isolation, teach);
-    }
+    identifiersIn(value, plan, isolation, (name, { kind }) => {
+      if (!this.#isTaught(kind, name)) this.#teach(kind, name, at, value, plan);
+    });
     const type = typeOf(value);
-    if (!this.#saysWhose(type, value, plan, isMember)) return;
+    if (!this.#saysWhose(type, value, plan, isMember)) return null;
     const print = contentPrint(plan, value);
-    if (print === null) return;
+    if (print === null) return null;
     const before = this.#watch.contents.ownerOf(print);
     const owner = this.#watch.contents.teach(print, this.#user, at);
     if (before === null) personal.note(type, this.#user, 'new');
     else if (owner === SHARED) personal.note(type, this.#user, 'shared');
+    return print;
   }
 
-  /** `others`: who has made or owns what it stands in, by its own word. */
-  #teach(kind: string, name: string, at: number, others: () => readonly Hash64[]): void {
+  /** What was taught before is in the half that is forgotten next: it is used still, and stays his. */
+  #isTaught(kind: string, name: string): boolean {
+    const { generation } = this.#watch.identifiers;
+    if (generation !== this.#generation) this.#taught.clear();
+    this.#generation = generation;
+    return this.#taught.get(kind)?.has(name) === true;
+  }
+
+  #teach(kind: string, name: string, at: number, value: JsonRecord, plan: TypePlan): void {
     const { identifiers } = this.#watch;
-    const key = `${kind} ${name}`;
-    // What was taught before is in the half that is forgotten next: it is used still, and stays his.
-    const isOld = identifiers.generation !== this.#generation;
-    if (!isOld && this.#taught.has(key)) return;
-    if (isOld || this.#taught.size >= MOST_TAUGHT) this.#taught.clear();
     const what = this.#watch.hash(kind, name);
     // Nobody makes another's look shared by asking for it by its name; what he is given then is his as well.
     const mayBeHisWord = () =>
       this.#watch.isHisWord(this.#user, name) || this.#watch.isInDoubt(this.#user);
     if (this.#ownedByOther(what) !== null && mayBeHisWord()) {
-      identifiers.teach(this.#given(what, this.#user), this.#user, at);
-    } else {
-      this.#taught.add(key);
-      identifiers.teach(what, this.#user, at);
-      // Whom legacy sends it by mistake may be the only one: whose it is, is to have it all the same.
-      for (const other of others()) identifiers.teach(this.#given(what, other), other, at);
+      return void identifiers.teach(this.#given(what, this.#user), this.#user, at);
     }
-    this.#generation = identifiers.generation;
+    const taught = this.#taught.get(kind) ?? new Set();
+    this.#taught.set(kind, taught);
+    if (taught.size >= MOST_TAUGHT) taught.clear();
+    taught.add(name);
+    identifiers.teach(what, this.#user, at);
+    // Whom legacy sends it by mistake may be the only one: whose it is, by its own word, is to have it all the same.
+    for (const other of this.#others(value, plan)) {
+      identifiers.teach(this.#given(what, other), other, at);
+    }
   }
 
   /** In the candidate's event, and not in legacy's own that it was paired with, wherever they stand there. */
@@ -166,11 +172,7 @@ export class OwnedData {
     const known = new Set<string>();
     const found = new Map<string, FoundIdentifier>();
     const each = (of: WatchedEvent, take: (name: string, place: IdentifierPlace) => void) =>
-      this.#each(of, (value, plan) => {
-        for (const place of identifierPlaces(isolation, plan)) {
-          identifiersAt(value, place, isolation, take);
-        }
-      });
+      this.#each(of, (value, plan) => identifiersIn(value, plan, isolation, take));
     if (legacy !== null) each(legacy, (name, { kind }) => known.add(`${kind} ${name}`));
     // What he has asked for by its name is his to hear of, unless legacy refuses it to him.
     const mayQuote = !isRefused(legacy);

@@ -48,9 +48,7 @@ export function quoted(text: string): string {
  * them; fields that may differ are left out. Others have the same one by chance only.
  */
 export function fingerprint(plan: TypePlan, value: unknown): number {
-  isExact = false;
-  longest = MOST_CHARACTERS;
-  left = MOST_VALUES;
+  begin(false, MOST_CHARACTERS, MOST_VALUES);
   return hashOfEvent(plan, value);
 }
 
@@ -60,12 +58,16 @@ export function fingerprint(plan: TypePlan, value: unknown): number {
  * at. Null: too large or too deep for it, or it has integers beyond 2^53, whose digits only the text knows.
  */
 export function exactPrint(plan: TypePlan, value: unknown): number | null {
-  isExact = true;
-  longest = Number.POSITIVE_INFINITY;
-  isPartial = false;
-  left = MOST_EXACT_VALUES;
-  const hash = hashOfEvent(plan, value);
-  return left < 0 || isPartial ? null : hash;
+  begin(true, Number.POSITIVE_INFINITY, MOST_EXACT_VALUES);
+  hashOfEvent(plan, value);
+  return left < 0 || isPartial || isInexact ? null : exact;
+}
+
+export interface ContentPrint {
+  readonly high: number;
+  readonly low: number;
+  /** As `exactPrint`, of the same walk. */
+  readonly exact: number | null;
 }
 
 /**
@@ -73,30 +75,40 @@ export function exactPrint(plan: TypePlan, value: unknown): number | null {
  * Among 100,000 of them another one has the same by chance with odds of one in ten million million. Null: too large or
  * too deep for it.
  */
-export function contentPrint(
-  plan: TypePlan,
-  value: unknown,
-): { readonly high: number; readonly low: number } | null {
-  isExact = false;
-  longest = Number.POSITIVE_INFINITY;
-  isPartial = false;
-  left = MOST_EXACT_VALUES;
+export function contentPrint(plan: TypePlan, value: unknown): ContentPrint | null {
+  begin(true, Number.POSITIVE_INFINITY, MOST_EXACT_VALUES);
   const high = hashOfEvent(plan, value);
-  return left < 0 || isPartial ? null : { high, low: low || 1 };
+  if (left < 0 || isPartial) return null;
+  return { high, low: low || 1, exact: isInexact ? null : exact };
 }
 
-/** Of the call under way: nothing is left out, how much of a text and how many values are looked at, what was met. */
-let isExact = false;
+/** Of the call under way: is an exact print asked for as well, how much of a text and how many values are looked at. */
+let isExactAsked = false;
 let longest = MOST_CHARACTERS;
 let left = 0;
+/** What was met: something too deep; a number that may be another one. */
 let isPartial = false;
-/** The other half of what was hashed last: two hashes of one walk, since reading the texts is most of it. */
+let isInexact = false;
+/**
+ * Of what was hashed last: the other half, and the exact print. Several hashes of one walk, since reading the texts
+ * is most of it.
+ */
 let low = 0;
+let exact = 0;
+
+function begin(asksExact: boolean, mostCharacters: number, mostValues: number): void {
+  isExactAsked = asksExact;
+  longest = mostCharacters;
+  left = mostValues;
+  isPartial = false;
+  isInexact = false;
+}
 
 function hashOfEvent(plan: TypePlan, value: unknown): number {
   let high = 0;
   if (isRecord(value)) {
     let lowSum = 0;
+    let exactSum = 0;
     for (const key of Object.keys(value)) {
       if (left < 0) break;
       const fields = fieldsIn(plan.envelopes, key);
@@ -106,10 +118,13 @@ function hashOfEvent(plan: TypePlan, value: unknown): number {
           ? fieldsHash(inner, fields, 1)
           : fieldHash(key, inner, plan.root, 0);
       lowSum += low;
+      exactSum += exact;
     }
     low = lowSum;
+    exact = exactSum;
   } else high = hashOf(value, plan.root, 0);
   low = mixed(low);
+  exact = mixed(exact);
   return mixed(high);
 }
 
@@ -123,33 +138,46 @@ function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | nu
   // Sums, since the order of keys says nothing.
   let high = 0;
   let lowSum = 0;
+  let exactSum = 0;
   for (const key of Object.keys(record)) {
     if (left < 0) break;
     high += fieldHash(key, record[key], place, depth);
     lowSum += low;
+    exactSum += exact;
   }
   low = lowSum;
+  exact = exactSum;
   return high;
 }
 
 function fieldHash(key: string, value: unknown, place: Place | null, depth: number): number {
   const at = stepFrom(place, key);
-  if (isLeftOut(at, value)) return nothing();
+  const allowed = at === null ? null : at.allowed;
+  if (allowed !== null && !isExactly(allowed, value)) return nothing();
   const name = textHash(key);
   const lowName = low;
   const its = hashOf(value, at, depth);
+  exact = mixed(Math.imul(name, 31) + exact);
+  if (allowed !== null) return onlyExact();
   low = mixed(Math.imul(lowName, 31) + low);
   return mixed(Math.imul(name, 31) + its);
 }
 
 function nothing(): number {
+  exact = 0;
   low = 0;
   return 0;
 }
 
-function isLeftOut(place: Place | null, value: unknown): boolean {
-  const allowed = place === null ? null : place.allowed;
-  return allowed !== null && (!isExact || isMadeAnew(allowed, value));
+/** What may differ between two services is in no print but the exact one. */
+function onlyExact(): number {
+  low = 0;
+  return 0;
+}
+
+/** Is it, though a rule lets it differ, a part of the exact print, and is that asked for? */
+function isExactly(allowed: Allowed, value: unknown): boolean {
+  return isExactAsked && !isMadeAnew(allowed, value);
 }
 
 /** Differs between two sendings of one event, or says nothing. */
@@ -165,42 +193,56 @@ function hashOf(value: unknown, place: Place | null, depth: number): number {
   if (--left < 0 || depth > MOST_DEPTH) return nothing();
   if (typeof value === 'string') return textHash(value);
   if (typeof value === 'number') return numberHash(value);
-  if (typeof value === 'bigint') return textHash(String(value)) + 19;
+  // Not as a text of the same digits.
+  if (typeof value === 'bigint') return textHash(`${value}n`);
   if (typeof value !== 'object' || value === null) {
     low = value === true ? 3 : value === false ? 5 : 7;
+    exact = low;
     return low;
   }
   if (!Array.isArray(value)) {
     low = 13;
+    exact = 13;
     if (!isRecord(value)) return low;
     const fields = mixed(fieldsHash(value, place, depth + 1));
     low = mixed(low) + 11;
+    exact = mixed(exact) + 11;
     return fields + 11;
   }
   let high = value.length;
   let lowHash = value.length;
+  let exactHash = value.length;
   const isAnyOrder = place?.allowed?.anyOrder === true;
   for (const [index, item] of value.entries()) {
     if (left < 0) break;
     const at = place === null ? null : stepFrom(place, String(index));
-    const its = isLeftOut(at, item) ? nothing() : hashOf(item, at, depth + 1);
+    const allowed = at === null ? null : at.allowed;
+    const isIn = allowed === null || isExactly(allowed, item);
+    let its = isIn ? hashOf(item, at, depth + 1) : nothing();
+    if (isIn && allowed !== null) its = onlyExact();
     high = isAnyOrder ? high + mixed(its) : Math.imul(high, 31) + its;
     lowHash = isAnyOrder ? lowHash + mixed(low) : Math.imul(lowHash, 31) + low;
+    exactHash = isAnyOrder ? exactHash + mixed(exact) : Math.imul(exactHash, 31) + exact;
   }
   low = mixed(lowHash) + 17;
+  exact = mixed(exactHash) + 17;
   return mixed(high) + 17;
 }
 
+/** A number's 64 bits; there is one nought. */
+const NUMBER = new Float64Array(1);
+const NUMBER_WORDS = new Uint32Array(NUMBER.buffer);
+
 function numberHash(value: number): number {
-  if (!isExact) {
-    const fraction = Math.trunc((value % 1) * 1e9);
-    low = Math.imul(value, 0x9e3779b1) ^ fraction;
-    return Math.imul(value, 0x01000193) ^ fraction;
-  }
   if (Number.isInteger(value) ? !Number.isSafeInteger(value) : !Number.isFinite(value)) {
-    isPartial = true;
+    isInexact = true;
   }
-  return textHash(String(value)) + 19;
+  NUMBER[0] = value + 0;
+  const first = NUMBER_WORDS[0] as number;
+  const second = NUMBER_WORDS[1] as number;
+  low = mixed(Math.imul(first, 0x9e3779b1) ^ second);
+  exact = mixed(Math.imul(second, 0x01000193) ^ first);
+  return exact;
 }
 
 /**
@@ -223,7 +265,8 @@ function textHash(text: string): number {
   }
   for (; at < end; at++) a = Math.imul(a ^ text.charCodeAt(at), 0x01000193);
   low = mixed(mixed(mixed(d + Math.imul(c, 37)) + b) + Math.imul(a, 37));
-  return Math.imul(Math.imul(Math.imul(a, 31) + b, 31) + c, 31) + d;
+  exact = Math.imul(Math.imul(Math.imul(a, 31) + b, 31) + c, 31) + d;
+  return exact;
 }
 
 /** Spreads what differs in few bits over all of them. */

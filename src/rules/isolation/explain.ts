@@ -2,7 +2,7 @@
 import type { CompiledRules } from '../compare/compile.ts';
 import { isRecord, type JsonRecord, own, valueAt } from '../compare/record.ts';
 import { typeOf } from '../event-key.ts';
-import { identifierPlaces, identifiersAt } from './identifier-places.ts';
+import { identifiersIn } from './identifier-places.ts';
 import type { IsolationRule } from './incident.ts';
 import { inspect, type MessageForm, type Said, UNINSPECTABLE } from './inspect.ts';
 import type { Recipient } from './recipient.ts';
@@ -106,9 +106,7 @@ function ledgerPlaces(
       if (stands && places.get(path) !== null) places.set(path, quotes ?? QUOTES.unproven);
     }
     if (quotes !== null) continue;
-    for (const place of identifierPlaces(isolation, plan)) {
-      identifiersAt(event, place, isolation, () => places.set(pointerTo(place.steps), null));
-    }
+    identifiersIn(event, plan, isolation, (_name, { steps }) => places.set(pointerTo(steps), null));
   }
   return places;
 }

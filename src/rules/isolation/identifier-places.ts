@@ -51,20 +51,30 @@ export function identifierPlaces(isolation: Isolation, plan: TypePlan): Compiled
 }
 
 /** Calls `take` with each identifier that stands there, as text. */
-export function identifiersAt(
+export function identifiersIn(
   event: JsonRecord,
-  place: IdentifierPlace,
+  plan: TypePlan,
   isolation: Isolation,
   take: (name: string, place: IdentifierPlace) => void,
 ): void {
-  const { steps, isAtRoot, envelopes } = place;
-  const atRoot = isAtRoot ? identifierOf(valueAt(event, steps), isolation) : null;
-  if (atRoot !== null) take(atRoot, place);
-  for (const { name } of envelopes) {
-    const inner = own(event, name);
-    const within = isRecord(inner) ? identifierOf(valueAt(inner, steps), isolation) : null;
-    if (within !== null) take(within, place);
+  const isBare = !hasEnvelope(event, plan);
+  for (const place of identifierPlaces(isolation, plan)) {
+    const { steps, isAtRoot, envelopes } = place;
+    const atRoot = isAtRoot ? identifierOf(valueAt(event, steps), isolation) : null;
+    if (atRoot !== null) take(atRoot, place);
+    if (isBare) continue;
+    for (const { name } of envelopes) {
+      const inner = own(event, name);
+      const within = isRecord(inner) ? identifierOf(valueAt(inner, steps), isolation) : null;
+      if (within !== null) take(within, place);
+    }
   }
+}
+
+/** Asked once an event, and not for each place: what is not there takes longest to be looked for. */
+function hasEnvelope(event: JsonRecord, { envelopes }: TypePlan): boolean {
+  for (const { name } of envelopes) if (isRecord(own(event, name))) return true;
+  return false;
 }
 
 /** A text or a number. Small numbers are, where the route names the place itself. */

@@ -132,7 +132,8 @@ export class Pairing {
    * the message's text. `foreign`: what was found in it that is another user's, the
    * same text for the same in both services. With `text`, the message
    * as it came, integers beyond 2^53 are compared to the last digit; without it they are not
-   * comparable where they look equal. `bytes`: of the message, for what may wait.
+   * comparable where they look equal. `bytes`: of the message, for what may wait. `exact`: its exact print, where
+   * that is known.
    */
   event(
     side: Side,
@@ -141,11 +142,13 @@ export class Pairing {
     foreign: string | null = null,
     text: string | null = null,
     bytes = 0,
+    exact: number | null = null,
   ): void {
     this.#now = atMs;
     this.#tidy(atMs);
     this.#ledger.seen(side);
     const event = this.#arrivals.take(side, value, atMs, foreign, text, bytes);
+    event.exact = exact;
     this.#legs.arrived(event);
     if (side === 'legacy' && this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(event.type);
     if (this.#findPair(event)) return;
@@ -300,11 +303,13 @@ export class Pairing {
       if (isGuess) this.#legs.guessed(legacy, candidate);
       else this.#legs.paired(legacy, candidate);
     }
+    // These prints take long: what is alike has the other's.
+    const isOnePrint = comparison.isAlike && legacy.plan === candidate.plan;
+    if (isOnePrint) candidate.exact ??= legacy.exact;
     this.#content.note(exactOf(candidate), this.#now);
     // Of legacy's own only what has a name can be a duplicate; a changed one may come from the candidate as well.
     const mayRepeat = legacy.isNamed || hasFindings(comparison);
-    // A ninth of the judge's time are these prints: what is alike has the candidate's.
-    if (comparison.isAlike && legacy.plan === candidate.plan) legacy.exact ??= candidate.exact;
+    if (isOnePrint) legacy.exact ??= candidate.exact;
     else if (mayRepeat) this.#content.note(exactOf(legacy), this.#now);
     if (comparison.learned.length > 0 && !this.#hasDouble(legacy) && !this.#hasDouble(candidate)) {
       for (const { idClass, legacy: left, candidate: right } of comparison.learned) {
