@@ -9,7 +9,7 @@ import type { SseEvent } from '../wire/sse-reader.ts';
 export type Decoded =
   | {
       readonly value: unknown;
-      /** JSON of all of it, where numbers may have lost digits on their way into a value. */
+      /** JSON of all of it, for numbers that have lost digits on their way into a value; null: it is no JSON. */
       readonly text: string | null;
     }
   | { readonly because: UnjudgedReason };
@@ -19,12 +19,6 @@ export interface Read {
   readonly decoded: Decoded;
   readonly ascii: string | null;
 }
-
-/**
- * Sixteen digits may be more than a double holds exactly (2^53 has sixteen), and so may what an exponent makes
- * large. Where a value begins: ids in hexadecimal look like that inside.
- */
-const MAY_BE_INEXACT = /\d{16}|[:,[\s]-?\d[\d.]*[eE]\+?\d/;
 
 export function decodeMessage(opcode: number, payload: Buffer): Read {
   if (opcode !== OPCODE.text) {
@@ -64,10 +58,11 @@ export function decodeSse({ event, data }: SseEvent): Decoded {
   return { value: { ...value, [name]: event }, text: whole };
 }
 
-/** An object's text, which is not `{}`, with one field more at its end: of two that are called alike the last counts. */
+/** An object's text, with one field more at its end: of two that are called alike the last counts. */
 function withField(text: string, name: string, value: string): string {
-  const end = text.lastIndexOf('}');
-  return `${text.slice(0, end)},${JSON.stringify(name)}:${JSON.stringify(value)}}`;
+  const before = text.slice(0, text.lastIndexOf('}')).trimEnd();
+  const comma = before.endsWith('{') ? '' : ',';
+  return `${before}${comma}${JSON.stringify(name)}:${JSON.stringify(value)}}`;
 }
 
 /** A JSON object or array as a value, anything else as the text that it is. */
@@ -75,7 +70,7 @@ export function decodeText(text: string): Decoded {
   const first = text.trimStart()[0];
   if (first !== '{' && first !== '[') return { value: text, text: null };
   try {
-    return { value: JSON.parse(text), text: MAY_BE_INEXACT.test(text) ? text : null };
+    return { value: JSON.parse(text), text };
   } catch (error) {
     // Not JSON after all: compared as text. A stack that is too small for it is another matter.
     return error instanceof SyntaxError ? { value: text, text: null } : { because: 'too-deep' };

@@ -4,6 +4,17 @@
 /** A JSON number: its digits before and behind the point, and its exponent. */
 const NUMBER = /^(-?\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 
+/**
+ * Sixteen digits may be more than a double holds exactly (2^53 has sixteen), and so may what an exponent makes
+ * large. Where a value begins: ids in hexadecimal look like that inside.
+ */
+const MAY_BE_INEXACT = /\d{16}|[:,[\s]-?\d[\d.]*[eE]\+?\d/;
+
+/** May a number in it have lost digits? Asked of a message that can not be told from another one without. */
+export function mayBeInexact(text: string): boolean {
+  return MAY_BE_INEXACT.test(text);
+}
+
 /** The message with every such integer as a bigint; `undefined` where that can not be had. */
 export function withExactIntegers(text: string): unknown {
   try {

@@ -15,7 +15,7 @@ import type { UnjudgedReason, Verdict } from '../verdict.ts';
 import type { AnsweredWrites } from './answered-writes.ts';
 import { Arrivals } from './arrivals.ts';
 import type { Books } from './books.ts';
-import { withExactIntegers } from './exact.ts';
+import { mayBeInexact, withExactIntegers } from './exact.ts';
 import type { Lane } from './lane.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
@@ -730,7 +730,7 @@ const wasPassed = (event: Pending): boolean => event.lane?.hasPassed(event) === 
 
 function exactOf(event: Pending): number | null {
   event.exact ??= exactPrint(event.plan, event.value);
-  if (event.exact === null && event.text !== null) {
+  if (event.exact === null && event.text !== null && mayBeInexact(event.text)) {
     event.exact = exactPrint(event.plan, withExactIntegers(event.text));
   }
   return event.exact;
