@@ -42,6 +42,12 @@ export interface EventKey {
   readonly isNamed: boolean;
   /** One of its numbers is an integer beyond 2^53, of which a parser keeps no more than 53 bits. */
   readonly isRounded: boolean;
+  /**
+   * What tells it from most others, and what there is beside that and the type: where `rest` is not null, two of one
+   * type have one key if both are equal. The key itself takes long to be looked up: it is put together of many pieces.
+   */
+  readonly lead: unknown;
+  readonly rest: string | null;
 }
 
 /** The key and what it was made of. */
@@ -49,10 +55,14 @@ export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
   const { keyAll, keyFirst, envelopes } = plan;
   let isPointed = false;
   let isRounded = false;
+  let rest: string | null = '';
   let text = `${VERSION}[${quoted(typeOf(event))}`;
   for (const pointer of keyAll) {
     const value = read(event, pointer, envelopes);
-    if (value !== undefined) isPointed = true;
+    if (value !== undefined) {
+      isPointed = true;
+      rest = typeof value === 'string' && value !== '' && keyAll.length === 1 ? value : null;
+    }
     if (isInexact(value)) isRounded = true;
     text += `,${textOf(value)}`;
   }
@@ -68,7 +78,10 @@ export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
   }
   text += isPointed ? `,${textOf(first)}]` : `,"${digestOf(plan, event)}"]`;
   const key = text.length <= MOST_CHARACTERS ? text : `${VERSION}${digest(text)}`;
-  return { key, isPointed, isNamed, isRounded };
+  if (rest !== null && (typeof first === 'string' || Number.isFinite(first))) {
+    return { key, isPointed, isNamed, isRounded, lead: first, rest };
+  }
+  return { key, isPointed, isNamed, isRounded, lead: key, rest: null };
 }
 
 function textOf(value: unknown): string {

@@ -57,6 +57,7 @@ export class Arrivals {
       this.#next.candidate += 1;
       if (!isReplay) lane.places.candidate += 1;
     }
+    const match = named?.key ?? (typeof value === 'string' ? value : canonical(value));
     return {
       side,
       value,
@@ -64,7 +65,9 @@ export class Arrivals {
       bytes: bytesOf(bytes),
       type,
       plan,
-      match: named?.key ?? (typeof value === 'string' ? value : canonical(value)),
+      match,
+      lead: named?.lead ?? match,
+      rest: named?.rest ?? null,
       key: named?.key ?? null,
       isPointed: named?.isPointed ?? false,
       isNamed: named?.isNamed ?? false,
@@ -81,7 +84,7 @@ export class Arrivals {
       fields: null,
       older: null,
       newer: null,
-      alike: null,
+      beside: null,
       isWaiting: false,
     };
   }

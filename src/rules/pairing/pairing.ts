@@ -29,7 +29,7 @@ import {
 } from './likeness.ts';
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
-import { type Pending, printOf, Waiting, type WaitingRoom } from './pending.ts';
+import { nextAlike, type Pending, printOf, Waiting, type WaitingRoom } from './pending.ts';
 import { Unread } from './unread.ts';
 
 /**
@@ -255,15 +255,15 @@ export class Pairing {
    * several say the same, the oldest that this side has not come past, since those before it may be lost.
    */
   #findPair(event: Pending): boolean {
-    let other = ofSide(this.#waiting, otherSide(event.side)).find(event.match) ?? null;
+    let other = ofSide(this.#waiting, otherSide(event.side)).find(event);
     let passed: { readonly other: Pending; readonly comparison: Comparison } | null = null;
-    for (let tried = 0; other !== null; other = other.alike, tried++) {
+    for (let tried = 0; other !== null; other = nextAlike(other), tried++) {
       if (tried >= MOST_COMPARED && printOf(event) !== printOf(other)) continue;
       const comparison = this.#compare(event, other);
       // What could not be compared to its end will not be the next time.
       if (isSame(comparison) || (comparison.stopped !== null && !hasFindings(comparison))) {
         const mayBeLost = other.lane === event.lane && wasPassed(other);
-        if (mayBeLost && (passed !== null || other.alike !== null)) {
+        if (mayBeLost && (passed !== null || nextAlike(other) !== null)) {
           passed ??= { other, comparison };
           continue;
         }
@@ -380,14 +380,14 @@ export class Pairing {
     let elsewhere: Pending | null = null;
     const near: Pending[] = [];
     let tried = 0;
-    let alike = this.#waiting.candidate.find(legacy.match) ?? null;
-    for (; alike !== null && tried < MOST_CHANGED; alike = alike.alike) {
-      if (!among.candidate.has(alike)) continue;
+    let other = this.#waiting.candidate.find(legacy);
+    for (; other !== null && tried < MOST_CHANGED; other = nextAlike(other)) {
+      if (!among.candidate.has(other)) continue;
       tried++;
-      if (!this.#isChanged(legacy, alike, isOver)) continue;
-      if (alike.lane !== legacy.lane) elsewhere ??= alike;
-      else if (legacy.isNamed) return alike;
-      else near.push(alike);
+      if (!this.#isChanged(legacy, other, isOver)) continue;
+      if (other.lane !== legacy.lane) elsewhere ??= other;
+      else if (legacy.isNamed) return other;
+      else near.push(other);
     }
     return near.length === 0 ? elsewhere : this.#likestOf(near, legacy, among.legacy);
   }
@@ -414,10 +414,10 @@ export class Pairing {
   }
 
   /** Those that wait on that side of its lane under its name; the first of many. */
-  #likeIn({ match, lane }: Pending, side: Side): Pending[] {
+  #likeIn(event: Pending, side: Side): Pending[] {
     const found: Pending[] = [];
-    for (const each of this.#waiting[side].allOf(match)) {
-      if (each.lane === lane) found.push(each);
+    for (const each of this.#waiting[side].allOf(event)) {
+      if (each.lane === event.lane) found.push(each);
       if (found.length > MOST_CHANGED) break;
     }
     return found;
@@ -426,8 +426,8 @@ export class Pairing {
   /** The last look for what an event may have become; what came much later has a pair of its own to come. */
   #pairChanged(event: Pending, quietMs: number): boolean {
     const other = otherSide(event.side);
-    const alike = [...this.#waiting[other].allOf(event.match)];
-    const others = alike.length === 0 ? (event.lane?.waiting[other] ?? []) : alike;
+    const namesakes = [...this.#waiting[other].allOf(event)];
+    const others = namesakes.length === 0 ? (event.lane?.waiting[other] ?? []) : namesakes;
     const near = others.filter(
       // What another lane has may be due there, however late that one is.
       ({ at, lane }) => at <= event.at + (lane === event.lane ? quietMs : QUIET_MS),
@@ -557,7 +557,7 @@ export class Pairing {
 
   /** Does one of its key wait on the other side of its lane? */
   #hasLike(event: Pending): boolean {
-    for (const other of this.#waiting[otherSide(event.side)].allOf(event.match)) {
+    for (const other of this.#waiting[otherSide(event.side)].allOf(event)) {
       if (other.lane === event.lane) return true;
     }
     return false;
@@ -567,7 +567,7 @@ export class Pairing {
   #hasDouble(event: Pending): boolean {
     if (event.isNamed) return false;
     let tried = 0;
-    for (const other of this.#waiting[event.side].allOf(event.match)) {
+    for (const other of this.#waiting[event.side].allOf(event)) {
       // Among so many there will be one.
       if (printOf(other) === printOf(event) || ++tried >= MOST_COMPARED) return true;
     }
@@ -588,8 +588,8 @@ export class Pairing {
   /** Does one that says something else under the same name wait, so that its run says much, and may repeat itself? */
   #hasOther(event: Pending): boolean {
     return SIDES.some(side => {
-      const other = this.#waiting[side].find(event.match);
-      return other !== undefined && printOf(other) !== printOf(event);
+      const other = this.#waiting[side].find(event);
+      return other !== null && printOf(other) !== printOf(event);
     });
   }
 

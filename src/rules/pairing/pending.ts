@@ -31,6 +31,9 @@ export interface Pending {
   readonly plan: TypePlan;
   /** By what its pair is found; the event key where it has one. */
   readonly match: string;
+  /** For a quick look at that: see `EventKey`. */
+  readonly lead: unknown;
+  readonly rest: string | null;
   readonly key: string | null;
   /** Its key names it, rather than a digest of its content. */
   readonly isPointed: boolean;
@@ -54,10 +57,10 @@ export interface Pending {
   /** What its fields say, by their names, once somebody asked: see `fieldsOf` of likeness. */
   fields: ReadonlyMap<string, Field> | null;
 
-  /** Neighbours by arrival, and the next that has the same `match`. Kept by `Waiting`. */
+  /** Neighbours by arrival, and the next that has the same `lead`. Kept by `Waiting`. */
   older: Pending | null;
   newer: Pending | null;
-  alike: Pending | null;
+  beside: Pending | null;
   isWaiting: boolean;
 }
 
@@ -70,6 +73,12 @@ export function bytesOf(messageBytes: number): number {
 export function printOf(event: Pending): number {
   event.print ??= fingerprint(event.plan, event.value);
   return event.print;
+}
+
+/** Are both found by the same? Of the same `lead`. */
+function isMatch(a: Pending, b: Pending): boolean {
+  if (a.rest === null || b.rest === null) return a.match === b.match;
+  return a.rest === b.rest && a.type === b.type;
 }
 
 /** Two of one side that may stand for each other: neither has a name of its own, and they say the same. */
@@ -89,20 +98,21 @@ export class Waiting {
   bytes = 0;
   #oldest: Pending | null = null;
   #newest: Pending | null = null;
-  readonly #first = new Map<string, Pending>();
+  /** By `lead`. */
+  readonly #first = new Map<unknown, Pending>();
 
   get oldest(): Pending | null {
     return this.#oldest;
   }
 
-  /** The oldest that is found by `match`; `alike` leads on to later ones. */
-  find(match: string): Pending | undefined {
-    return this.#first.get(match);
+  /** The oldest that is found by the same as `event`; `nextAlike` leads on to later ones. */
+  find(event: Pending): Pending | null {
+    const first = this.#first.get(event.lead) ?? null;
+    return first === null || isMatch(first, event) ? first : nextAlike(first, event);
   }
 
-  *allOf(match: string): Iterable<Pending> {
-    let event = this.#first.get(match) ?? null;
-    for (; event !== null; event = event.alike) yield event;
+  *allOf(event: Pending): Iterable<Pending> {
+    for (let other = this.find(event); other !== null; other = nextAlike(other)) yield other;
   }
 
   add(event: Pending): void {
@@ -113,13 +123,13 @@ export class Waiting {
     this.#newest = event;
     this.size++;
     this.bytes += event.bytes;
-    let last = this.#first.get(event.match);
+    let last = this.#first.get(event.lead);
     if (last === undefined) {
-      this.#first.set(event.match, event);
+      this.#first.set(event.lead, event);
       return;
     }
-    while (last.alike !== null) last = last.alike;
-    last.alike = event;
+    while (last.beside !== null) last = last.beside;
+    last.beside = event;
   }
 
   /** Harmless for an event that does not wait. */
@@ -139,16 +149,23 @@ export class Waiting {
   }
 
   #unchain(event: Pending): void {
-    const { match, alike } = event;
-    const first = this.#first.get(match);
+    const { lead, beside } = event;
+    const first = this.#first.get(lead);
     if (first === event) {
-      if (alike === null) this.#first.delete(match);
-      else this.#first.set(match, alike);
+      if (beside === null) this.#first.delete(lead);
+      else this.#first.set(lead, beside);
     } else {
       let before = first;
-      while (before !== undefined && before.alike !== event) before = before.alike ?? undefined;
-      if (before !== undefined) before.alike = alike;
+      while (before !== undefined && before.beside !== event) before = before.beside ?? undefined;
+      if (before !== undefined) before.beside = beside;
     }
-    event.alike = null;
+    event.beside = null;
   }
+}
+
+/** The next behind one that waits which is found by the same as that, or as `like`. */
+export function nextAlike(waiting: Pending, like = waiting): Pending | null {
+  let next = waiting.beside;
+  while (next !== null && !isMatch(next, like)) next = next.beside;
+  return next;
 }
