@@ -99,7 +99,9 @@ interface HandedOver {
 
 /** Gathers findings until they are taken as one batch. */
 export class EvidenceBatcher {
-  #groups = new Map<string, GatheredGroup>();
+  #groups: GatheredGroup[] = [];
+  /** The same by type and path: those of several routes, verdicts and kinds. */
+  #byPlace = new Map<string, Map<string, GatheredGroup[]>>();
   #examples: GatheredExample[] = [];
   #bytes = 0;
   #dropped: Partial<Record<EvidenceDrop, number>> = {};
@@ -125,15 +127,15 @@ export class EvidenceBatcher {
 
   /** What was gathered since the last time; null if that is nothing. */
   take(units: readonly UnitCount[]): EvidenceBatch | null {
-    if (this.#groups.size === 0 && units.length === 0) return null;
-    const gathered = [...this.#groups.values()];
+    if (this.#groups.length === 0 && units.length === 0) return null;
     const batch = {
-      groups: gathered.map(({ group, names, count, firstAt, lastAt }) => {
+      groups: this.#groups.map(({ group, names, count, firstAt, lastAt }) => {
         return { ...group, ...namedBy(names), count, firstAt, lastAt };
       }),
       ...{ examples: this.#examples, units, dropped: this.#dropped },
     };
-    this.#groups = new Map();
+    this.#groups = [];
+    this.#byPlace = new Map();
     this.#examples = [];
     this.#bytes = 0;
     this.#dropped = {};
@@ -141,19 +143,26 @@ export class EvidenceBatcher {
   }
 
   #groupOf(group: EvidenceGroup, finding: Finding): GatheredGroup {
-    const key = keyOf(group);
-    const before = this.#groups.get(key);
-    if (before !== undefined) return before;
-    if (this.#groups.size >= MOST_GROUPS && group.eventType !== OTHER) {
+    const known = this.#byPlace.get(group.eventType)?.get(group.path);
+    // Looked through, since a text made of them all takes longer to be looked up: it is made anew for every finding.
+    if (known !== undefined) for (const each of known) if (isSame(each.group, group)) return each;
+    if (this.#groups.length >= MOST_GROUPS && group.eventType !== OTHER) {
       // Bounded as well: routes and verdicts are closed lists.
       return this.#groupOf({ ...group, eventType: OTHER, kind: '', path: '' }, finding);
     }
-    const at = Math.floor(finding.at);
-    const index = this.#groups.size;
-    const begun = { key, group, index, names: new Set<string>() };
-    const known = { ...begun, count: 0, firstAt: at, lastAt: at };
-    this.#groups.set(key, known);
-    return known;
+    return this.#begin(group, Math.floor(finding.at));
+  }
+
+  #begin(group: EvidenceGroup, at: number): GatheredGroup {
+    const { eventType, path } = group;
+    const index = this.#groups.length;
+    const begun = { key: keyOf(group), group, index, names: new Set<string>() };
+    const gathered = { ...begun, count: 0, firstAt: at, lastAt: at };
+    this.#groups.push(gathered);
+    const ofType = this.#byPlace.get(eventType) ?? new Map<string, GatheredGroup[]>();
+    this.#byPlace.set(eventType, ofType);
+    ofType.set(path, [...(ofType.get(path) ?? []), gathered]);
+    return gathered;
   }
 
   /** Which example of the group this one is; null if there is no need for one. */
@@ -200,6 +209,11 @@ function count(known: GatheredGroup, finding: Finding): void {
   known.count += 1;
   known.firstAt = Math.min(known.firstAt, at);
   known.lastAt = Math.max(known.lastAt, at);
+}
+
+/** Of the same type and path. */
+function isSame(a: EvidenceGroup, b: EvidenceGroup): boolean {
+  return a.verdict === b.verdict && a.kind === b.kind && a.route === b.route;
 }
 
 function keyOf({ route, eventType, verdict, kind, path }: EvidenceGroup): string {

@@ -61,6 +61,21 @@ interface Unit {
   readonly types: Map<string, boolean>;
 }
 
+/** All that tells it from others. */
+interface UnitName {
+  readonly route: string;
+  readonly of: UnitKind;
+  readonly level: number | undefined;
+  /** Empty for a session. */
+  readonly whose: string;
+  readonly unit: string;
+}
+
+function isSame(a: UnitName, b: UnitName): boolean {
+  const isAlike = a.unit === b.unit && a.level === b.level && a.of === b.of;
+  return isAlike && a.whose === b.whose && a.route === b.route;
+}
+
 /**
  * Counts a unit when it ends: idle for a minute, or ten minutes after it began. One that comes back
  * after that is counted as another unit, so the windows of a long session count several times; they
@@ -69,6 +84,8 @@ interface Unit {
  */
 export class UnitTracker {
   readonly #open = new Map<string, Unit>();
+  /** By session, the unit that it spoke of last. */
+  readonly #lastOf = new Map<string, { readonly named: UnitName; readonly key: string }>();
   /** By route, with the names of users that stand in them; null: none is a user's, see `#typeOf`. */
   readonly #types = new Map<string, Map<string, Set<string> | null>>();
   #ended = new Map<string, { -readonly [K in keyof UnitCount]: UnitCount[K] }>();
@@ -89,7 +106,7 @@ export class UnitTracker {
     if (says === 'nothing') return;
     const of = unit === session ? 'session' : 'run';
     const whose = of === 'session' ? '' : (subject[0] ?? session);
-    const key = `${route}\n${of}\n${unitLevel ?? ''}\n${whose}\n${unit}`;
+    const key = this.#keyOf({ route, of, level: unitLevel, whose, unit }, session);
     let found = this.#open.get(key);
     if (found !== undefined && isOver(found, at)) {
       this.#end(key, found, found.lastAt);
@@ -104,6 +121,17 @@ export class UnitTracker {
     const type = this.#typeOf(route, eventType, subject);
     if (says === 'diverged') found.types.set(type, true);
     else if (!found.types.has(type)) found.types.set(type, false);
+  }
+
+  /** A text that is made anew for every finding takes longest of all that is done here. */
+  #keyOf(named: UnitName, session: string): string {
+    const last = this.#lastOf.get(session);
+    if (last !== undefined && isSame(last.named, named)) return last.key;
+    const { route, of, level, whose, unit } = named;
+    const key = `${route}\n${of}\n${level ?? ''}\n${whose}\n${unit}`;
+    if (this.#lastOf.size >= MOST_OPEN) this.#lastOf.clear();
+    this.#lastOf.set(session, { named, key });
+    return key;
   }
 
   /** Units that ended since the last time. `nowMs` is epoch ms; infinity ends all. */
@@ -153,8 +181,11 @@ export class UnitTracker {
    */
   #typeOf(route: string, name: string, subject: readonly string[]): string {
     const eventType = generalType(name);
-    const types = this.#types.get(route) ?? new Map<string, Set<string> | null>();
-    this.#types.set(route, types);
+    let types = this.#types.get(route);
+    if (types === undefined) {
+      types = new Map();
+      this.#types.set(route, types);
+    }
     const known = types.get(eventType);
     if (known === null) return eventType;
     if (known === undefined && types.size >= MOST_TYPES) return OTHER;
