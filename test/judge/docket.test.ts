@@ -9,6 +9,7 @@ import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import { latencyQuantile } from '../../src/rules/latency.ts';
+import { addBooks, type Books, emptyBooks } from '../../src/rules/pairing/books.ts';
 import { FrameTracker, OPCODE, wholeFrame } from '../../src/wire/frames.ts';
 import { lineOf } from '../rules/compare-case.ts';
 import { unwatched } from './unwatched.ts';
@@ -325,4 +326,31 @@ test.each([
 ])('... and nobody knows where %s', (_why, endsAfterMs, runs) => {
   const found = streamsOfRuns(judged(), endsAfterMs, runs);
   expect(found).toEqual(['unjudged(no-second) step legacy']);
+});
+
+test("a route's books are those of all its sessions, of the ones that are over as well, and of its answers", () => {
+  const judge = judged();
+  const sum = emptyBooks();
+  for (const id of ['s1', 's2']) {
+    const stream = judge.tap.stream({ route: 'api', id, format: 'sse', subject: null });
+    const say = (side: Side, data: string) => stream.bytes(side, Buffer.from(`data: ${data}\n\n`));
+    for (const side of SIDES) stream.legOpened(side);
+    for (const side of SIDES) for (const seq of [1, 2]) say(side, `{"type":"step","seq":${seq}}`);
+    for (const seq of [3, 4]) say('legacy', `{"type":"step","seq":${seq}}`);
+    say('candidate', '{"type":"step","seq":3,"text":"other"}');
+    say('candidate', 'x'.repeat(2_000_000));
+    judge.found();
+    addBooks(sum, judge.docket.booksOf(id) as Books);
+    if (id === 's1') stream.close();
+  }
+  exchange(judge, 'user_1', [answer('{"a":1}'), answer('{"a":1}')]);
+  judge.flush();
+  sum.legacy.seen += 1;
+  sum.candidate.seen += 1;
+  sum.legacy.match += 1;
+  sum.candidate.match += 1;
+  const books = judge.docket.books().get('api');
+  expect(books?.legacy).toMatchObject({ seen: 9, match: 5, mismatch: 2 });
+  expect({ ...books?.legacy, latency: null }).toEqual(sum.legacy);
+  expect({ ...books?.candidate, latency: null }).toEqual(sum.candidate);
 });

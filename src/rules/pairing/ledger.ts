@@ -11,6 +11,8 @@ const CANDIDATE: readonly Side[] = ['candidate'];
 export interface LedgerOptions {
   readonly route: string;
   readonly session: string;
+  /** Of all its sessions: whatever is written into this one's books is written there as well. */
+  readonly routeBooks?: Books;
   /** Called once for every event or pair, matches included. */
   readonly onFinding: (finding: Finding) => void;
 }
@@ -18,16 +20,21 @@ export interface LedgerOptions {
 export class Ledger {
   readonly books: Books = emptyBooks();
   readonly #options: LedgerOptions;
+  readonly #all: readonly Books[];
 
   constructor(options: LedgerOptions) {
+    const { routeBooks } = options;
     this.#options = options;
+    this.#all = routeBooks === undefined ? [this.books] : [this.books, routeBooks];
   }
 
   /** An event that will have its verdict later. */
   seen(side: Side): void {
-    const books = ofSide(this.books, side);
-    books.seen++;
-    books.pending++;
+    for (const books of this.#all) {
+      const of = ofSide(books, side);
+      of.seen++;
+      of.pending++;
+    }
   }
 
   /** By precedence: contaminated, out of order, mismatch; then what proves nothing; noise, match. */
@@ -53,8 +60,10 @@ export class Ledger {
   /** An event of which nothing is known but that it came. */
   unread(side: Side, because: UnjudgedReason, at: number): void {
     const { route, session, onFinding } = this.#options;
-    this.books[side].seen++;
-    this.books[side].unjudged[because]++;
+    for (const books of this.#all) {
+      books[side].seen++;
+      books[side].unjudged[because]++;
+    }
     onFinding({
       ...{ verdict: 'unjudged', because, route, eventType: '', key: null, unit: session, session },
       legacy: side === 'legacy' ? undefined : null,
@@ -74,8 +83,10 @@ export class Ledger {
   ): void {
     const event = legacy ?? candidate;
     if (event === null) return;
-    if (legacy !== null) bookPending(this.books.legacy, verdict, because);
-    if (candidate !== null) bookPending(this.books.candidate, verdict, because);
+    for (const books of this.#all) {
+      if (legacy !== null) bookPending(books.legacy, verdict, because);
+      if (candidate !== null) bookPending(books.candidate, verdict, because);
+    }
     this.#options.onFinding({
       verdict,
       because,
