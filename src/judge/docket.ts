@@ -146,7 +146,8 @@ export class Docket {
       if (mark !== null) marks.push(number, ...mark);
       if (stream.isSettled) settled.push(number);
     }
-    return { marks, settled };
+    // From one thread to the other in one piece.
+    return { marks: Float64Array.from(marks), settled };
   }
 
   /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */

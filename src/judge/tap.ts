@@ -51,7 +51,7 @@ const SILENT_MS = 1_000;
 /** What the judge says of a batch that it has dealt with. */
 export interface Taken {
   /** How far streams are paired off, in fours: stream, generation, and a message's number on each side. */
-  readonly marks: readonly number[];
+  readonly marks: ArrayLike<number>;
   /** Streams of which one side is closed and nothing of it waits. */
   readonly settled: readonly number[];
 }
@@ -284,8 +284,8 @@ export class BatchTap implements Tap {
     if (this.#length > 0 || this.#notes.length > 0) this.#flushSoon();
     if (bytes.byteLength === BATCH_BYTES) this.#free.push(bytes);
     for (let i = 0; i + 3 < marks.length; i += MARK_NUMBERS) {
-      const [stream = 0, generation = 0, legacy = 0, candidate = 0] = marks.slice(i, i + 4);
-      this.#streams.get(stream)?.mark(generation, legacy, candidate);
+      const at = (n: number) => marks[i + n] as number;
+      this.#streams.get(at(0))?.mark(at(1), at(2), at(3));
     }
     for (const stream of settled) this.#streams.get(stream)?.settled();
   }
