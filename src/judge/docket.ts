@@ -22,7 +22,7 @@ import { StreamEnds } from '../rules/pairing/stream-ends.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody, saidIn } from './answer.ts';
 import { AnswerIds } from './answer-ids.ts';
-import { type Batch, type Note, type Piece, readBatch } from './batch.ts';
+import { type Batch, type LegClosed, type Note, type Piece, readBatch } from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
@@ -89,6 +89,9 @@ interface SharedIds {
 export class Docket {
   readonly #options: DocketOptions;
   readonly #streams = new Map<number, JudgedStream>();
+  /** Number of the batch at hand, and whose streams' pieces are in it. */
+  #batch = 0;
+  readonly #touched: { readonly number: number; readonly stream: JudgedStream }[] = [];
   /** By route: of all its sessions and exchanges. To add them up ten times a second takes a session 2 µs. */
   readonly #books = new Map<string, Books>();
   readonly #ids = new Map<string, SharedIds>();
@@ -121,16 +124,19 @@ export class Docket {
 
   take(batch: Pick<Batch, 'bytes' | 'length' | 'notes' | 'time'>): Taken {
     this.#options.watch.sentAt = batch.time;
-    const touched = new Set<number>();
+    this.#batch += 1;
     let time = 0;
     readBatch(batch, {
       piece: piece => {
-        touched.add(piece.stream);
+        const stream = this.#streams.get(piece.stream);
+        if (stream === undefined) return;
         time = piece.time;
-        this.#piece(piece);
+        this.#touch(piece.stream, stream);
+        this.#piece(piece, stream);
       },
       note: note => {
-        if (note.kind === 'leg-closed') touched.add(note.stream);
+        const stream = note.kind === 'leg-closed' ? this.#streams.get(note.stream) : undefined;
+        if (stream !== undefined) this.#touch((note as LegClosed).stream, stream);
         this.#contained(note);
       },
       said: (names, text) => this.#options.watch.heard(names, text),
@@ -139,9 +145,7 @@ export class Docket {
     this.#options.watch.heardUntil(batch.time - 2 * WINDOW_MS);
     const marks: number[] = [];
     const settled: number[] = [];
-    for (const number of touched) {
-      const stream = this.#streams.get(number);
-      if (stream === undefined) continue;
+    for (const { number, stream } of this.#touched.splice(0)) {
       const mark = stream.mark(time, WINDOW_MS);
       if (mark !== null) marks.push(number, ...mark);
       if (stream.isSettled) settled.push(number);
@@ -173,9 +177,14 @@ export class Docket {
     for (const number of [...this.#streams.keys()]) this.#close(number, time);
   }
 
-  #piece(piece: Piece): void {
-    const stream = this.#streams.get(piece.stream);
-    if (stream === undefined) return;
+  /** Something of it is in the batch at hand. */
+  #touch(number: number, stream: JudgedStream): void {
+    if (stream.touchedBy === this.#batch) return;
+    stream.touchedBy = this.#batch;
+    this.#touched.push({ number, stream });
+  }
+
+  #piece(piece: Piece, stream: JudgedStream): void {
     try {
       stream.piece(piece);
     } catch (error) {

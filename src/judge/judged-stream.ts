@@ -46,6 +46,8 @@ const AGAIN_MS = 5_000;
 export class JudgedStream {
   readonly facts: StreamFacts;
   readonly pairing: Pairing;
+  /** The last batch with a piece of it. */
+  touchedBy = 0;
   readonly #rules: CompiledRules;
   readonly #watch: StreamWatch | null;
   readonly #ends: StreamEnds;
@@ -351,17 +353,19 @@ export class JudgedStream {
       },
       MOST_EVENT_BYTES,
     );
-    return {
-      push: bytes => reader.push(bytes),
+    const messages = {
+      push: (bytes: Buffer) => {
+        reader.push(bytes);
+        messages.lost = reader.lost;
+      },
       gap: () => {
         search?.begin();
         const torn = reader.inMessage ? 1 : 0;
         reader.reset();
         return torn;
       },
-      get lost() {
-        return reader.lost;
-      },
+      lost: false,
     };
+    return messages;
   }
 }
