@@ -94,6 +94,8 @@ export class Comparison implements Lone {
   #primaryBytes = 0;
   /** The second leg has been told something by the client: whoever comes in its place has not. */
   #hasTold = false;
+  /** The primary has been told something by the client that the second leg was not. */
+  #hasToldAlone = false;
   #ended = false;
   #primary: FrameTracker | null = null;
   /** Messages that the primary had begun when the second leg came: what both say is counted from there. */
@@ -163,6 +165,7 @@ export class Comparison implements Lone {
 
   /** The client has told the primary something that the second leg does not get. `isMeant`: though it was to. */
   saidAlone(isMeant: boolean): void {
+    this.#hasToldAlone = true;
     this.#options.tap.saidAlone(this.side, isMeant);
   }
 
@@ -271,19 +274,20 @@ export class Comparison implements Lone {
     this.#listener?.secondWanted(this.#plan);
   }
 
-  /** Its primary's service has not let the client in: `letIn` is told if the second one does. */
+  /** Its primary's service has not let the client in, by what both were told: `letIn` is told if the second one does. */
   endRefused(letIn: () => void): void {
-    if (this.#second === null || !this.#options.readingOn.addRefused(this)) return this.end();
+    if (this.#ended) return;
+    const isLookedAt =
+      this.#second !== null && !this.#hasToldAlone && this.#options.readingOn.addRefused(this);
+    if (!isLookedAt) return this.end();
     this.#letIn = letIn;
-    this.#ended = true;
+    this.#over();
   }
 
   /** The session is over, or never began. */
   end(): void {
     if (this.#ended) return;
-    this.#ended = true;
-    this.#listener = null;
-    this.goOn();
+    this.#over();
     const { tap, readingOn } = this.#options;
     if (this.#second === null) return tap.close();
     // Without a leg there is nothing to be heard; one that is still dialled has nothing to add.
@@ -292,6 +296,12 @@ export class Comparison implements Lone {
       readingOn.delete(this);
       this.leave();
     });
+  }
+
+  #over(): void {
+    this.#ended = true;
+    this.#listener = null;
+    this.goOn();
   }
 
   leave(): void {

@@ -369,7 +369,6 @@ function finishIfClosed(session: Session): void {
   if (session.finished || !session.client.closed || !session.leg.socket.closed) return;
   session.finished = true;
   session.guard?.close();
-  session.comparison?.end();
   session.counters.sessionsOpen -= 1;
   session.host.ended(session);
 }

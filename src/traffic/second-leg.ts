@@ -85,20 +85,15 @@ export class SecondLeg {
 
   /** Its service has refused it, or said goodbye, for its client's sake: it would say the same to another leg. */
   get refusesClient(): boolean {
-    const code = this.#leg?.tracker.closeCode ?? ABNORMAL;
-    // 4400 to 4599 say what those of an answer do.
-    const said = code >= 4_400 && code < 4_600 ? code - 4_000 : null;
-    const status = this.#refusedWith ?? said;
-    if (status !== null) return status >= 400 && status < 500 && !NOT_OF_CLIENT.has(status);
-    // No code is what any `close()` without a reason says.
-    return code !== NO_CODE && endOfLeg(code, 'moving') === 'pass';
+    if (this.#refusedWith !== null) return isOfClient(this.#refusedWith);
+    return isGoodbyeToClient(this.#leg?.tracker.closeCode ?? ABNORMAL);
   }
 
   /** Its service lets the client in: some accept whoever comes, and say then that he may not. */
   get letsIn(): boolean {
     const leg = this.#leg;
     if (leg === null || performance.now() - leg.openedAt < LET_IN_MS) return false;
-    return !this.refusesClient || leg.tracker.closeCode === FULFILLED;
+    return this.#refusedWith === null && !showsTheDoor(leg.tracker.closeCode ?? ABNORMAL);
   }
 
   /** Gives the leg away, open as it is: whoever takes it listens from now on. */
@@ -254,4 +249,20 @@ export function endingOf(code: number): 'closed' | 'broken-off' {
 /** What matters is that it is gone, and 'close' says so next. */
 function onError(): void {
   // Counted there.
+}
+
+/** Does a service that closes a leg with that code not want its client? */
+export function showsTheDoor(code: number): boolean {
+  return code !== FULFILLED && isGoodbyeToClient(code);
+}
+
+function isGoodbyeToClient(code: number): boolean {
+  // 4400 to 4599 say what those of an answer do.
+  if (code >= 4_400 && code < 4_600) return isOfClient(code - 4_000);
+  // No code is what any `close()` without a reason says.
+  return code !== NO_CODE && endOfLeg(code, 'moving') === 'pass';
+}
+
+function isOfClient(status: number): boolean {
+  return status >= 400 && status < 500 && !NOT_OF_CLIENT.has(status);
 }

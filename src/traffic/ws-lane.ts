@@ -10,6 +10,7 @@ import type { Logger } from 'pino';
 import { ERRORS, type ErrorCode } from '../errors.ts';
 import type {
   Decider,
+  EndCause,
   HandoverCounts,
   IsolationWatch,
   LaneCounters,
@@ -38,13 +39,14 @@ import { type CalledBack, type HandoverListener, Handovers } from './handovers.t
 import { HeldRoom } from './held-room.ts';
 import { guardFacts } from './isolation-guard.ts';
 import { dialLeg, type Leg, type LegAnswer, type LegRequest } from './leg.ts';
-import { LetIn } from './let-in.ts';
+import { LET_IN_MS, LetIn } from './let-in.ts';
 import { paced, windowFor } from './pace.ts';
 import { ReadingOn } from './reading-on.ts';
 import { relayRefusal } from './refusal.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import type { RollbackRun } from './rollback-run.ts';
+import { showsTheDoor } from './second-leg.ts';
 import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
 import { inSlices } from './slices.ts';
@@ -403,6 +405,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     observer.sessionClosed(route, leg.side, cause, code, facts.subject);
     const outlasted = session.comparison?.outlasted(cause, code, causedAt) ?? [];
     for (const [despite, side] of outlasted) observer.sessionKept(route, side, despite);
+    this.#endComparison(session, cause);
     this.#options.logger.info(
       {
         session: facts.id,
@@ -419,6 +422,18 @@ export class WebSocketLane implements SessionHost, HandoverListener {
         messagesToUpstream: session.toUpstream.messages,
       },
       'session ended',
+    );
+  }
+
+  /** Some services accept whoever comes, and say then that he may not. Of who was moved another one has let him in. */
+  #endComparison(session: Session, cause: EndCause): void {
+    const { comparison, facts, leg, code, causedAt, state } = session;
+    if (comparison === null) return;
+    const isIn = state.moved || causedAt - leg.openedAt >= LET_IN_MS;
+    if (isIn || cause !== 'closed-by-upstream' || !showsTheDoor(code)) return comparison.end();
+    const { side } = comparison;
+    comparison.endRefused(() =>
+      this.#options.observer.sessionKept(facts.route.name, side, 'let-in'),
     );
   }
 

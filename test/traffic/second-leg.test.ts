@@ -35,6 +35,12 @@ const decides = (decision: Partial<Decision>): Decider => {
   const decided = { decision: { ...decisionFor('legacy'), ...decision }, revision: 'test' };
   return () => decided;
 };
+interface DoorCase {
+  readonly code: number;
+  readonly candidateCode?: number;
+  readonly afterMs?: number;
+  readonly says?: string;
+}
 const EMPTY = clientFrame(2);
 /** A length beyond 2^53. */
 const UNFRAMEABLE = Buffer.from([0x82, 0x7f, ...Array<number>(8).fill(0xff)]);
@@ -642,6 +648,61 @@ describe('the client does not notice a second service that', () => {
       const kept = front.reports.filter(({ kind }) => kind === 'kept');
       expect(kept.map(({ side, what }) => [side, what])).toEqual(
         Array.from({ length: count }, () => ['candidate', 'let-in']),
+      );
+    },
+  );
+
+  // The fault: whom legacy accepts only to say that he may not, and the candidate serves, was seen nowhere.
+  test.each([
+    ['1008 at once', { code: 1008 }, 1],
+    ['4401 at once', { code: 4401 }, 1],
+    ['1008 at once, as the candidate', { code: 1008, candidateCode: 1008 }, 0],
+    ['1000 at once', { code: 1000 }, 0],
+    ['1011 at once', { code: 1011 }, 0],
+    ['1008 once he is in', { code: 1008, afterMs: 1_000 }, 0],
+    ['1008 for what the candidate was not told', { code: 1008, says: 'x' }, 0],
+  ] as const)(
+    'who is accepted by legacy, and closed with %s: it is counted',
+    async (_, by, count) => {
+      const { code, candidateCode, afterMs = 0, says } = by as DoorCase;
+      const [legacy, candidate] = [await rawServer(), await rawServer()];
+      const front = await proxy({
+        legacy: legacy.port,
+        candidate: candidate.port,
+        routes: [{ ...ROUTE, mirror: 'none' }],
+        decider: decides({ second: SHADOW }),
+      });
+      open.push(legacy, candidate, front);
+      const client = await rawClient(front.port);
+      open.push({ close: () => client.socket.destroy() });
+      client.write(upgradeRequest('/ws'));
+      const [one, other] = [await legacy.next(), await candidate.next()];
+      await other.accept();
+      await one.accept();
+      await client.has('\r\n\r\n');
+      const legs = () =>
+        [...front.traffic.counters()].reduce(
+          (sum, { counters }) => sum + counters.secondLegsOpen,
+          0,
+        );
+      await until('both are in', () => legs() === 1);
+      if (says !== undefined) {
+        client.write(clientFrame(1, { payload: says }));
+        await until('it is told', () => one.received.length > 0);
+      }
+      const clock = performance.now.bind(performance);
+      let aheadMs = afterMs;
+      vi.spyOn(performance, 'now').mockImplementation(() => clock() + aheadMs);
+      if (candidateCode !== undefined) other.write(closeFrame(candidateCode));
+      one.socket.end(closeFrame(code));
+      await until('he is told', () => client.ended);
+      client.socket.end();
+      await until('he is gone', () => front.reports.some(({ kind }) => kind === 'closed'));
+      aheadMs += 6_000;
+      await until('the second is over', () => front.reports.some(r => r.kind === 'second-ended'));
+      const kept = front.reports.filter(({ kind, what }) => kind === 'kept' && what === 'let-in');
+      expect(kept.map(({ side }) => side)).toEqual(
+        Array.from({ length: count }, () => 'candidate'),
       );
     },
   );
