@@ -233,9 +233,11 @@ export class Rollbacks {
   ): Proof | null {
     const known = isNew ? null : this.proofs.ofEpoch(entry.epoch);
     const left = (): number => this.#leftOnCandidate(covered);
-    // What was left the last time may have gone over meanwhile; then it is proven anew.
-    const isSettled = known?.state === 'running' || (left() === 0 && known?.state !== 'partly');
-    if (!isNew && isSettled) return known;
+    // What was left the last time may have gone over meanwhile; then it is proven anew. A new one does not ask: to
+    // look at every session takes milliseconds, and nobody is cut before that.
+    const isSettled = () =>
+      known?.state === 'running' || (left() === 0 && known?.state !== 'partly');
+    if (!isNew && isSettled()) return known;
     const begun = this.#begin(covered, entry.state === 'severed');
     return this.proofs.watch({ entry, command, ...begun, leftOnCandidate: left });
   }
