@@ -42,7 +42,8 @@ export class SecondLeg {
   /** Changes with the roles of the session, where its service is not told. */
   role: Role['role'];
   readonly #options: SecondLegOptions;
-  readonly #gone = new AbortController();
+  /** Null for one that was not dialled: it takes longer to make than all else of it. */
+  #gone: AbortController | null = null;
   #leg: Leg | null = null;
   /** Its service's answer to the handshake, if that is no 101. */
   #refusedWith: number | null = null;
@@ -144,6 +145,7 @@ export class SecondLeg {
   }
 
   async #dial(request: LegRequest): Promise<void> {
+    this.#gone = new AbortController();
     const outcome = await dialLeg(request, this.#gone.signal);
     if (this.#ended) {
       if (outcome.kind !== 'failed') outcome.leg.socket.destroy();
@@ -227,7 +229,7 @@ export class SecondLeg {
     if (this.#ended) return;
     this.#ended = true;
     this.#frames = null;
-    if (this.#leg === null) this.#gone.abort();
+    if (this.#leg === null) this.#gone?.abort();
     else if (destroys) this.#leg.socket.destroy();
     const end = this.#leaving ?? why;
     const isByService = end === 'closed' || end === 'broken-off';
