@@ -19,6 +19,7 @@ import type { Departures } from './departures.ts';
 import { type DialPace, DialQueue, type InLine } from './dial-queue.ts';
 import { attachLeg, detachLeg, noteClose, putClose, writeToClient } from './forwarding.ts';
 import type { Leg } from './leg.ts';
+import { Line } from './line.ts';
 import type { Session } from './session.ts';
 import { SuppressGate } from './suppress-gate.ts';
 import { longEventOf, readTail, type TailMessage, tailEventOf } from './tail.ts';
@@ -91,8 +92,8 @@ export class Handovers {
   readonly #retrying = new Map<Session, number>();
   /** Who needs a leg, by the side of that: a service that does not answer must not keep them from the other one. */
   readonly #dials: Readonly<Record<Side, DialQueue<Session | CalledBack>>>;
-  readonly #uncut: Session[] = [];
-  readonly #held: Session[] = [];
+  readonly #uncut = new Line<Session>();
+  readonly #held = new Line<Session>();
   readonly #reconciled = new Map<Session, Reconciled>();
   readonly #rules = new WeakMap<RouteConfig, CompiledRules>();
   #ticker: NodeJS.Timeout | null = null;
@@ -117,11 +118,11 @@ export class Handovers {
   /** True if a session could go to the other side without being closed. */
   isMovable(session: Session): boolean {
     const { facts, leg, messages, hasSaidAlone, protocolsDiffer, refused, state } = session;
-    // Where it is to be dialled for, it comes with what its client came with.
-    const canEnter = refused !== 'for-good' && isCurrent(facts.expiresAt, Date.now());
     return (
       !facts.singleUse &&
-      (canEnter || state.second !== null) &&
+      // Where it is to be dialled for, it comes with what its client came with.
+      (state.second !== null ||
+        (refused !== 'for-good' && isCurrent(facts.expiresAt, Date.now()))) &&
       !leg.tracker.lost &&
       messages?.preambleOverrun !== true &&
       !hasSaidAlone &&
@@ -161,7 +162,7 @@ export class Handovers {
     // It would go where it was to go before, if that were over before its turn.
     this.#overlapping.delete(session);
     session.cutTo = to;
-    this.#uncut.push(session);
+    this.#uncut.add(session);
     this.#sliceSoon();
   }
 
@@ -200,7 +201,7 @@ export class Handovers {
         // What came in one read with the end of its last message is not the client's.
         session.leg.given = session.leg.tracker.messages;
         for (const run of session.rollbacks) run.cut(session);
-        this.#held.push(session);
+        this.#held.add(session);
         return this.#sliceSoon();
       case 'change-roles':
         return this.#changeRoles(session, action.lost);
@@ -533,8 +534,8 @@ export class Handovers {
   #slice(): void {
     const end = performance.now() + SLICE_MS;
     while (performance.now() < end) {
-      const uncut = this.#uncut.shift();
-      const session = uncut ?? this.#held.shift();
+      const uncut = this.#uncut.take();
+      const session = uncut ?? this.#held.take();
       if (session === undefined) break;
       if (uncut !== undefined) this.cutNow(session);
       else this.reconcileNow(session);
