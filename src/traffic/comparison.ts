@@ -177,7 +177,7 @@ export class Comparison implements Lone {
 
   /** The client reads again, or nobody waits for it any more. */
   goOn(): void {
-    this.leg?.socket.resume();
+    this.leg?.readOn();
     this.#heldBack.end();
   }
 

@@ -467,7 +467,7 @@ export class Handovers {
       leg.socket.pause();
       return comparison?.holdBack();
     }
-    leg.socket.resume();
+    leg.readOn();
     // The old primary, too: what it says is compared, and its pings are answered.
     comparison?.goOn();
   }

@@ -79,6 +79,11 @@ export class Leg {
       socket.write(wholeFrame(OPCODE.pong, payload, mask()));
   }
 
+  /** Where nobody has stopped it, `resume` is carried out all the same, in a tick of its own. */
+  readOn(): void {
+    if (this.socket.isPaused()) this.socket.resume();
+  }
+
   /** Answers the last ping that nobody has answered for certain. */
   answerPing(): void {
     const { pinged } = this;
