@@ -139,11 +139,19 @@ export function createMetrics(sources: MetricsSources): Metrics {
     labelNames: ['route', 'side', 'cause'],
     registers,
   });
-  const moved = new Counter({
+  const moves = new Map<
+    string,
+    { readonly labels: Record<'route' | 'side' | 'how', string>; count: number }
+  >();
+  new Counter({
     name: 'cutover_sessions_moved_total',
     help: 'Live sessions that went to another side and stayed open, by where to and how.',
     labelNames: ['route', 'side', 'how'],
     registers,
+    collect() {
+      this.reset();
+      for (const { labels, count } of moves.values()) this.inc(labels, count);
+    },
   });
   const doubts = new Counter({
     name: 'cutover_handover_doubts_total',
@@ -196,7 +204,11 @@ export function createMetrics(sources: MetricsSources): Metrics {
         failed.inc({ route, side, code });
       },
       sessionMoved(route, side, how) {
-        moved.inc({ route, side, how });
+        // Thousands in a rollback: labels are put together when they are asked for.
+        const key = `${side} ${how} ${route}`;
+        const known = moves.get(key);
+        if (known === undefined) moves.set(key, { labels: { route, side, how }, count: 1 });
+        else known.count += 1;
       },
       handoverCounted({ unreplayed, unknown, missing }) {
         if (unreplayed > 0) doubts.inc({ kind: 'unreplayed' }, unreplayed);
