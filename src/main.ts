@@ -35,6 +35,7 @@ import { rulesByRoute } from './judge/docket.ts';
 import { Judge } from './judge/judge.ts';
 import type { JudgeView, SecondLegsEnded, TrafficView } from './ports.ts';
 import type { Marker } from './rules/isolation/marker.ts';
+import { rehearseRollback } from './traffic/rehearsal.ts';
 import { Traffic } from './traffic/traffic.ts';
 
 /** A new version that waits for the one before it to be told to stop looks so often, */
@@ -383,6 +384,8 @@ export async function start(options: {
   // Before anything is served: a signal that nobody listens for would end the process at once.
   const ended = nextSignal(['SIGTERM', 'SIGINT']);
   process.on('SIGHUP', () => void starting.promise.then(proxy => proxy.reload()));
+  keepCode();
+  await rehearseRollback(logger);
   const proxy = await startProxy({
     ...{ ...options, loaded, logger },
     onRollbackBySignal: rollback.resolve,
@@ -427,6 +430,14 @@ function surviveStrays(logger: Logger): void {
  */
 function keepRequestsYoung(): void {
   setFlagsFromString('--no-allocation-site-pretenuring');
+}
+
+/**
+ * V8 throws away the code of what has not run for some collections, and a rollback may be weeks behind what it was
+ * rehearsed for.
+ */
+function keepCode(): void {
+  setFlagsFromString('--no-flush-bytecode');
 }
 
 async function warningsFor({ config }: Loaded): Promise<readonly string[]> {

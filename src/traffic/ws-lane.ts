@@ -70,6 +70,7 @@ export interface WebSocketLaneOptions {
   readonly counters: Counters;
   readonly tap: Tap;
   readonly twins: TwinSampling;
+  readonly tails?: TailRing;
   readonly logger: Logger;
   /** A connection to a service could not be had: nothing is left to make it of. */
   readonly onExhausted: () => void;
@@ -96,7 +97,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   #endBeforeMs = 0;
   readonly #options: WebSocketLaneOptions;
   readonly #breakers = { legacy: new Breaker(), candidate: new Breaker() };
-  readonly tails = new TailRing();
+  readonly tails: TailRing;
   readonly #readingOn = new ReadingOn();
   readonly #twins = new TwinLegs();
   readonly #departures: Departures<Session>;
@@ -113,6 +114,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   constructor(options: WebSocketLaneOptions) {
     this.#options = options;
+    this.tails = options.tails ?? new TailRing();
     this.#departures = new Departures({
       perS: () => options.context().limits.movesPerS,
       isDue: session => this.#isToLeave(session),
