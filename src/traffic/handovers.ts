@@ -63,11 +63,6 @@ export interface CalledBack extends InLine {
   readonly giveUp: AbortController;
 }
 
-interface Move {
-  readonly urgent: boolean;
-  redialled: boolean;
-}
-
 /** What the client gets of the new primary's, and how what follows is read. */
 interface Reconciled {
   /** Lie in the ring. */
@@ -78,7 +73,6 @@ interface Reconciled {
 
 export class Handovers {
   readonly #options: HandoverOptions;
-  readonly #moves = new Map<Session, Move>();
   /** Waiting for a boundary, by when it must have come. */
   readonly #cutting = new Map<Session, number>();
   /**
@@ -110,11 +104,6 @@ export class Handovers {
     this.#dials = { legacy: dials('legacy'), candidate: dials('candidate') };
   }
 
-  /** Sessions on their way. */
-  get underWay(): number {
-    return this.#moves.size;
-  }
-
   /** True if a session could go to the other side without being closed. */
   isMovable(session: Session): boolean {
     const { facts, leg, messages, hasSaidAlone, protocolsDiffer, refused, state } = session;
@@ -136,7 +125,7 @@ export class Handovers {
     // Its legs have their time beside each other, whatever changes besides.
     if (isWanted && this.#overlapping.has(session)) return;
     // What is to be quick stays so, when flags change besides.
-    const wasUrgent = this.#moves.get(session)?.urgent === true && isWanted;
+    const wasUrgent = session.move?.urgent === true && isWanted;
     this.#note(session, wasUrgent);
     this.#switch(session, to);
   }
@@ -185,7 +174,7 @@ export class Handovers {
   act(session: Session, action: HandoverAction): void {
     switch (action.kind) {
       case 'dial': {
-        const isUrgent = this.#moves.get(session)?.urgent === true;
+        const isUrgent = session.move?.urgent === true;
         return this.#dials[action.side].add(session, isUrgent ? 'rollback' : 'move');
       }
       case 'cut':
@@ -225,8 +214,8 @@ export class Handovers {
   }
 
   secondOpened(session: Session, side: Side): void {
-    const move = this.#moves.get(session);
-    if (move === undefined || session.state.wanted !== side) return;
+    const { move } = session;
+    if (move === null || session.state.wanted !== side) return;
     const overlap = move.urgent ? URGENT_OVERLAP_MS : OVERLAP_MS;
     this.#overlapping.set(session, performance.now() + overlap);
     this.#tickSoon();
@@ -237,7 +226,7 @@ export class Handovers {
     // It is not to change sides then, but to be tried again behind the others.
     this.#overlapping.delete(session);
     if (session.state.phase !== 'steady') return;
-    const isUrgent = this.#moves.get(session)?.urgent === true;
+    const isUrgent = session.move?.urgent === true;
     const isNew = session.refused === 'no';
     if (session.refused !== 'for-good') session.refused = refusesClient ? 'in-doubt' : 'no';
     // A service whose keys are broken refuses everybody, and so says nothing of anybody.
@@ -257,7 +246,7 @@ export class Handovers {
     session.cutTo = null;
     // It is not tried again, and says nothing of what legacy does later.
     if (session.refused === 'in-doubt') session.refused = 'no';
-    this.#moves.delete(session);
+    session.move = null;
     this.secondDialled(session);
     this.#retrying.delete(session);
     this.#cutting.delete(session);
@@ -272,8 +261,8 @@ export class Handovers {
   }
 
   #note(session: Session, urgent: boolean): void {
-    const redialled = this.#moves.get(session)?.redialled ?? false;
-    this.#moves.set(session, { urgent, redialled });
+    const redialled = session.move?.redialled ?? false;
+    session.move = { urgent, redialled };
   }
 
   #switch(session: Session, to: Side): void {
@@ -290,8 +279,8 @@ export class Handovers {
     // It has no leg any more, and is only to be told to come again.
     if (session.isLeaving || session.cause !== null) return false;
     const { wanted, second } = session.state;
-    const move = this.#moves.get(session);
-    if (move !== undefined && wanted === side && second !== side) {
+    const { move } = session;
+    if (move !== null && wanted === side && second !== side) {
       if (!this.#isDue(session)) {
         this.withdraw(session);
         return false;
@@ -309,7 +298,7 @@ export class Handovers {
    * that is over, and goes at any price.
    */
   #isDue(session: Session): boolean {
-    if (this.#moves.get(session)?.urgent === true) return true;
+    if (session.move?.urgent === true) return true;
     const { primary } = this.#options.decide(session).decision;
     return primary === session.state.wanted && this.isMovable(session);
   }
@@ -398,10 +387,10 @@ export class Handovers {
   #changeRoles(session: Session, lost: boolean): void {
     const { comparison, leg: old, toUpstream } = session;
     const reconciled = this.#reconciled.get(session);
-    const move = this.#moves.get(session);
+    const { move } = session;
     this.#reconciled.delete(session);
     if (comparison === null || reconciled === undefined) return this.#end(session);
-    const decided = move === undefined ? session.decided : this.#options.decide(session);
+    const decided = move === null ? session.decided : this.#options.decide(session);
     detachLeg(old);
     const { wanted } = session.state;
     // A change of mind in the meantime, that has been told or is about to be: it goes back by the same leg.
@@ -444,7 +433,7 @@ export class Handovers {
     this.#options.listener.moved(session, how);
     this.#goOn(session);
     session.giveKept();
-    if (wanted !== null && move !== undefined) this.#switch(session, wanted);
+    if (wanted !== null && move !== null) this.#switch(session, wanted);
     else this.forget(session);
   }
 
@@ -490,7 +479,7 @@ export class Handovers {
   /** It has no leg any more, and is told so in its turn. */
   #leave(session: Session): void {
     // A rollback that could not bring it to legacy may be over.
-    const isUrgent = session.rollbacks.length > 0 || this.#moves.get(session)?.urgent === true;
+    const isUrgent = session.rollbacks.length > 0 || session.move?.urgent === true;
     this.forget(session);
     // Its service's doing, whoever tells the client.
     const { closeCode } = session.leg.tracker;

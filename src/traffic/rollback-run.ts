@@ -24,12 +24,16 @@ export type RolledBackAnswer = RolledBack;
 
 type Outcome = 'inPlace' | 'redialled' | 'closed' | 'left';
 
+const NONE: readonly RollbackRun[] = [];
+
 export class RollbackRun implements RollbackProgress {
   /** What it holds, as of now. */
   readonly routes: RouteScope;
   readonly done: Promise<void>;
   lastCandidateByteAt: number | null = null;
   readonly #settled = { inPlace: 0, redialled: 0, closed: 0, left: 0 };
+  /** What nearly all of them have, thousands of them. */
+  readonly #alone: readonly RollbackRun[] = [this];
   readonly #pending = new Set<RolledBack>();
   /** Whether legacy has refused them. */
   readonly #failed = new Map<RolledBack, boolean>();
@@ -74,7 +78,7 @@ export class RollbackRun implements RollbackProgress {
   }
 
   join(session: RolledBack): void {
-    session.rollbacks = [...session.rollbacks, this];
+    session.rollbacks = session.rollbacks.length === 0 ? this.#alone : [...session.rollbacks, this];
     this.#pending.add(session);
   }
 
@@ -163,7 +167,8 @@ export class RollbackRun implements RollbackProgress {
   }
 
   #leave(whose: RolledBack): void {
-    whose.rollbacks = whose.rollbacks.filter(run => run !== this);
+    whose.rollbacks =
+      whose.rollbacks === this.#alone ? NONE : whose.rollbacks.filter(run => run !== this);
   }
 
   #settle(session: RolledBack, outcome: Outcome): void {

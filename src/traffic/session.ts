@@ -91,6 +91,8 @@ export class Session implements SecondLegListener, RolledBack {
   state: Handover;
   /** The side that it is to be moved to, as soon as one of its ends speaks or it has its turn. */
   cutTo: Side | null = null;
+  /** While it is on its way to another side; a rollback is urgent. */
+  move: { readonly urgent: boolean; redialled: boolean } | null = null;
   /** Served by the other side than its decision says, and to be gone by then (ms of `performance.now()`). */
   leaveBy = Number.POSITIVE_INFINITY;
   /** After a handover, while the client has events that the new primary is still going to send. */
