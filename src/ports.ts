@@ -468,8 +468,9 @@ export interface Tap {
    */
   write(): (answered: Side) => void;
   /**
-   * That side's copy of a write is not sent: what it does not say for want of it is not its fault. The result is to be
-   * told once when the other one has answered the write, or will not any more.
+   * That side's copy of a write is not sent: what it does not say for want of it is not its fault. To be called when the
+   * other one has the write; the result is to be told once when that has answered it, or will not any more. It counts
+   * until some time after that, and for a minute at most where it hangs.
    */
   writeLeftOut(side: Side): () => void;
 }

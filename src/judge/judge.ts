@@ -301,6 +301,7 @@ export class Judge implements JudgeView {
     const time = steadyNow();
     // No window is open then, and nothing counts up: a thread that wakes for nothing costs a proxy that only forwards.
     if (this.#tap.isIdleSince(time - IDLE_MS) && time - this.#tickedAt < IDLE_TICK_MS) return;
+    this.#tap.endHanging();
     // A time that is ahead of what was handed over would end windows before their events are known.
     if (this.#tap.flushIfFree()) {
       this.#tickedAt = time;

@@ -47,6 +47,8 @@ const MOST_SAID_BY_ONE = MOST_SAID_A_SECOND / 8;
 const SAY_AGAIN_MS = 1_000;
 /** Who is left out and then says nothing for so long has nothing to say: his gap ends without a piece. */
 const SILENT_MS = 1_000;
+/** A write that only one service was given has that long to be answered: `responseTimeoutMs`, where nobody says more. */
+const MOST_LEFT_OUT_MS = 60_000;
 
 /** What the judge says of a batch that it has dealt with. */
 export interface Taken {
@@ -90,8 +92,11 @@ export class BatchTap implements Tap {
   #saidSince = Number.NEGATIVE_INFINITY;
   /** Of that by user; those whom nobody knows as one. Infinite: the rest is not heard, and that was told. */
   readonly #saidBy = new Map<string, number>();
-  /** Writes that the side was not given, and the other one has not answered. */
-  readonly #leftOut: Record<Side, number> = { legacy: 0, candidate: 0 };
+  /** Writes that the side was not given, and the other one has not answered, in order: since when. */
+  readonly #leftOut: Readonly<Record<Side, Set<{ readonly since: number }>>> = {
+    legacy: new Set(),
+    candidate: new Set(),
+  };
   /** Bytes that were left out because the judge was behind. */
   bytesLeftOut = 0;
 
@@ -211,12 +216,28 @@ export class BatchTap implements Tap {
 
   writeLeftOut(side: Side): () => void {
     // However many they are: notes are not left out, and are to stay few.
-    this.#leftOut[side] += 1;
-    if (this.#leftOut[side] === 1) this.#sayLeftOut(side, false);
+    const open = ofSide(this.#leftOut, side);
+    const write = { since: this.now() };
+    open.add(write);
+    if (open.size === 1) this.#sayLeftOut(side, false);
     return () => {
-      this.#leftOut[side] -= 1;
-      if (this.#leftOut[side] === 0) this.#sayLeftOut(side, true);
+      // One that hung has its effects now, if it has any.
+      open.delete(write);
+      if (open.size === 0) this.#sayLeftOut(side, true);
     };
+  }
+
+  /** Writes that hang do not count any longer. To be called now and then. */
+  endHanging(): void {
+    const before = this.now() - MOST_LEFT_OUT_MS;
+    for (const side of SIDES) {
+      const open = ofSide(this.#leftOut, side);
+      for (const write of open) {
+        if (write.since > before) break;
+        open.delete(write);
+        if (open.size === 0) this.#sayLeftOut(side, true);
+      }
+    }
   }
 
   #sayLeftOut(side: Side, isOver: boolean): void {
@@ -299,7 +320,8 @@ export class BatchTap implements Tap {
     this.#length = 0;
     this.#notes = [];
     this.note({ kind: 'said-before' });
-    for (const side of SIDES) if (this.#leftOut[side] > 0) this.#sayLeftOut(side, false);
+    for (const side of SIDES)
+      if (ofSide(this.#leftOut, side).size > 0) this.#sayLeftOut(side, false);
     for (const stream of this.#streams.values()) stream.beginAnew();
   }
 

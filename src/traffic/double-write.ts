@@ -15,6 +15,8 @@ import { idempotencyKey, type Noted, pairOutcomes, took } from './write-outcomes
 const MOST_UNDER_WAY = 1_000;
 /** And their bodies together: each may be 1 MiB. */
 const MOST_UNDER_WAY_BYTES = 64 * 1_048_576;
+/** Of an upload, so much may have its effects before the rest is there. Less has none: one byte is cheap. */
+const PART_BYTES = 1_048_576;
 
 export interface DoubleWriteOptions {
   readonly route: string;
@@ -34,6 +36,16 @@ export interface DoubleWriteOptions {
   readonly over: () => void;
   /** Told once when the second service has done with its copy, or will not get it. */
   readonly secondOver: () => void;
+}
+
+/** A write that is too large for a copy, on its way to the one service. */
+interface LoneWrite {
+  /** Where its answer goes. */
+  readonly sink: AnswerSink;
+  readonly onBytes: (bytes: number) => void;
+  readonly onSent: () => void;
+  /** Its client has gone, and nothing of its answer is heard any more. */
+  readonly left: () => void;
 }
 
 /** A copy of which its service has had nothing yet. */
@@ -93,14 +105,17 @@ export class DoubleWriter {
   }
 
   /**
-   * `sink`, for a body that could not be held: if its service takes it, the other one lacks it. `left`: its client has
-   * gone, and nothing of its answer is heard any more.
+   * `sink`, for a body that could not be held: if its service takes it, the other one lacks it. What it causes comes
+   * once it is there whole, or behind a part of it; not for as long as its client takes to send it.
    */
-  tooLarge(route: string, side: Side, sink: AnswerSink): { sink: AnswerSink; left: () => void } {
+  tooLarge(route: string, side: Side, sink: AnswerSink): LoneWrite {
+    const leftOut = () => this.#tap.writeLeftOut(side === 'legacy' ? 'candidate' : 'legacy');
     let isOver = false;
-    const answered = this.#tap.writeLeftOut(side === 'legacy' ? 'candidate' : 'legacy');
+    let answered: (() => void) | null = null;
+    let bytesSent = 0;
+    let partAt = 0;
     const over = (): void => {
-      if (!isOver) answered();
+      if (!isOver) (answered ?? leftOut())();
       isOver = true;
     };
     const watched: AnswerSink = {
@@ -120,7 +135,24 @@ export class DoubleWriter {
       end: trailers => sink.end(trailers),
       fail: (code, detail) => sink.fail(code, detail),
     };
-    return { sink: watched, left: over };
+    return {
+      sink: watched,
+      onBytes: bytes => {
+        if (bytesSent >= partAt) {
+          leftOut()();
+          partAt = bytesSent + PART_BYTES;
+        }
+        bytesSent += bytes;
+      },
+      onSent: () => {
+        answered = leftOut();
+        // A service may answer what it has not read yet.
+        if (isOver) answered();
+      },
+      left: () => {
+        if (bytesSent > 0) over();
+      },
+    };
   }
 
   /** That side gets no copies of those routes' writes any more: what waits still is split. */

@@ -2,7 +2,6 @@
 import type { IncomingMessage } from 'node:http';
 import type net from 'node:net';
 import type { ErrorCode } from '../errors.ts';
-import type { LaneCounters } from '../ports.ts';
 import { AnswerReader } from '../wire/answer-reader.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { fieldValues } from '../wire/headers.ts';
@@ -26,8 +25,10 @@ export interface ExchangeRequest {
   readonly extra?: readonly string[];
   /** Called once the connection stands, just before the request is written to it. */
   readonly onStart?: () => void;
-  /** Where the bytes of a body that streams are counted. */
-  readonly counters?: Pick<LaneCounters, 'bytesToUpstream'>;
+  /** Told of the bytes of a body that streams, as they go out. */
+  readonly onBytes?: (bytes: number) => void;
+  /** ... and once, when it has gone out whole. */
+  readonly onSent?: () => void;
 }
 
 /** Where an answer goes. Called in this order; nothing follows `end` or `fail`. */
@@ -99,7 +100,7 @@ class ExchangeUnderWay implements Exchange, RequestUnderWay {
   }
 
   start(socket: net.Socket): void {
-    const { method, request, body, onStart, counters } = this.#request;
+    const { method, request, body, onStart, onBytes, onSent } = this.#request;
     onStart?.();
     const fields = this.#fields();
     const startLine = `${method} ${targetFor(this.#connection.upstream, request.target)} HTTP/1.1`;
@@ -119,12 +120,11 @@ class ExchangeUnderWay implements Exchange, RequestUnderWay {
     socket.write(headText(startLine, fields), 'latin1');
     this.#stopBody = streamBody(body, socket, {
       isChunked,
-      onBytes: bytes => {
-        if (counters !== undefined) counters.bytesToUpstream += bytes;
-      },
+      onBytes: bytes => onBytes?.(bytes),
       onSent: () => {
         this.#stopBody = null;
         this.#sentAtMs = performance.now();
+        onSent?.();
       },
       onBroken: () => {
         if (this.#isOver) return;

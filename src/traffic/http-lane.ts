@@ -295,10 +295,10 @@ export class HttpLane {
     const about = { subject, decision, sink: open?.stream ?? answer, compared: () => compared() };
     let sink = this.#guarded(call, about);
     // Taken is taken, whatever of its answer is withheld.
-    if (isTooLarge) {
-      const watched = this.#writer.tooLarge(route.name, primary, sink);
-      response.once('close', watched.left);
-      sink = watched.sink;
+    const alone = isTooLarge ? this.#writer.tooLarge(route.name, primary, sink) : null;
+    if (alone !== null) {
+      response.once('close', alone.left);
+      sink = alone.sink;
     }
     if (isSafe && decision.second !== null) {
       const overtakes = this.#secondWrites.isAhead(link, subject);
@@ -313,7 +313,12 @@ export class HttpLane {
       sink = this.#shown.askTwice(call, subject, sink);
     const counters = this.#options.counters.of(route.name, primary);
     const request = { method: incoming.method ?? 'GET', request: call.request };
-    return exchange(connection, { ...request, body, onStart, counters }, sink);
+    const onBytes = (bytes: number): void => {
+      counters.bytesToUpstream += bytes;
+      alone?.onBytes(bytes);
+    };
+    const told = { onStart, onBytes, onSent: () => alone?.onSent() };
+    return exchange(connection, { ...request, body, ...told }, sink);
   }
 
   /** What the client asks for: both services may say it again, here or on another connection. */

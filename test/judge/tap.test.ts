@@ -142,6 +142,43 @@ test('a judge that begins anew is told of writes that a side was not given and t
   expect(told).toEqual(['candidate true']);
 });
 
+// The fault: one that was never answered kept `missing` from everybody without an end.
+test('a write that hangs and that a side was not given counts for a minute, and once more when it is answered', () => {
+  const told: string[] = [];
+  const state = { now: 0 };
+  const tap = new BatchTap({
+    send: batch =>
+      readBatch(batch, {
+        piece: () => undefined,
+        note: note => void told.push(note.kind === 'writes-left-out' ? `${note.isOver}` : ''),
+        said: () => undefined,
+      }),
+    now: () => state.now,
+    writes: new UnansweredWrites(5_000),
+  });
+  const toldNow = () => {
+    tap.endHanging();
+    tap.flush();
+    return told.splice(0);
+  };
+  const hangs = tap.writeLeftOut('candidate');
+  state.now = 40_000;
+  const isQuick = tap.writeLeftOut('candidate');
+  state.now = 59_999;
+  expect(toldNow()).toEqual(['false']);
+  state.now = 60_000;
+  expect(toldNow()).toEqual([]);
+  isQuick();
+  expect(toldNow()).toEqual(['true']);
+  hangs();
+  expect(toldNow()).toEqual(['true']);
+  tap.writeLeftOut('candidate');
+  state.now = 119_999;
+  expect(toldNow()).toEqual(['false']);
+  state.now = 120_000;
+  expect(toldNow()).toEqual(['true']);
+});
+
 // The fault: bodies alone were counted. Answers without one, each with up to 64 KiB of fields, were handed over
 // without an end to a judge that did nothing.
 test('answers without bodies are left out as others are, once the judge has its hands full of their fields', () => {

@@ -1,6 +1,6 @@
 // Writes that only one service was given, because there was no room for the other one's copy: what that
-// does not say for want of them is no fault of its own. What they cause may come from when the first byte is on its way
-// until some time after they were answered: an upload takes minutes, and its event comes at the end.
+// does not say for want of them is no fault of its own. What they cause may come from when they are there until some
+// time after they were answered, and of an upload behind each part of it; not for as long as its client takes to send it.
 import { ofSide, type Side } from '../decide.ts';
 import { Spans } from './spans.ts';
 
