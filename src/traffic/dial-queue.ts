@@ -5,10 +5,11 @@
 const TICK_MS = 5;
 
 /**
- * What for, the most pressing first: to be served there because of a rollback, the same for who was tried in vain (he
+ * What for, the most pressing first: to be let in, since until then nobody serves him; to be served there because of a
+ * rollback, the same for who was tried in vain (he
  * keeps nobody waiting who was not tried yet), to be served there as planned, as the way back, to be compared.
  */
-const NEEDS = ['rollback', 'retry', 'move', 'standby', 'shadow'] as const;
+const NEEDS = ['entry', 'rollback', 'retry', 'move', 'standby', 'shadow'] as const;
 export type Need = (typeof NEEDS)[number];
 
 export interface DialPace {
@@ -32,6 +33,7 @@ export class DialQueue<Waiting extends InLine> {
   readonly #pace: () => DialPace;
   readonly #dial: (who: Waiting) => boolean;
   readonly #queues: Readonly<Record<Need, Queue<Waiting>>> = {
+    entry: emptyQueue(),
     rollback: emptyQueue(),
     retry: emptyQueue(),
     move: emptyQueue(),

@@ -155,9 +155,9 @@ export class Handovers {
     this.#sliceSoon();
   }
 
-  /** In his turn among those who are dialled for. */
+  /** At the pace at which is dialled, and before those who are served meanwhile. */
   callBack(who: CalledBack): void {
-    this.#dials.legacy.add(who, 'rollback');
+    this.#dials.legacy.add(who, 'entry');
   }
 
   /** He has the candidate's answer, or none is to come. */

@@ -6,15 +6,15 @@ import { until } from '../support/until.ts';
 
 const session = (activeAt: number): Session => ({ activeAt }) as unknown as Session;
 
-test('who is rolled back goes first, then who is to move, then ways back, then what is only compared; of each the last active one', async () => {
+test('who is to be let in goes first, then who is rolled back, then who is to move, then ways back, then what is only compared; of each the last active one', async () => {
   const order: Session[] = [];
   const queue = new DialQueue<Session>(
     () => ({ movesPerS: 100_000, dialsAtOnce: 1 }),
     one => order.push(one) > 0,
   );
-  const [shadow, standby, old, young, promoted, rolledBack] = [5, 4, 1, 2, 3, 0].map(
-    session,
-  ) as Session[];
+  const [shadow, standby, old, young, promoted, rolledBack, entering] = [
+    ...[5, 4, 1, 2, 3, 0, -1],
+  ].map(session) as Session[];
   const needs: [Session | undefined, Need][] = [
     [shadow, 'shadow'],
     [promoted, 'shadow'],
@@ -23,11 +23,12 @@ test('who is rolled back goes first, then who is to move, then ways back, then w
     [standby, 'standby'],
     [promoted, 'move'],
     [rolledBack, 'rollback'],
+    [entering, 'entry'],
     // What is less pressing changes nothing.
     [young, 'standby'],
   ];
   for (const [one, need] of needs) queue.add(one as Session, need);
-  const due = [rolledBack, promoted, young, old, standby, shadow];
+  const due = [entering, rolledBack, promoted, young, old, standby, shadow];
   for (let n = 1; n <= due.length; n += 1) {
     await until('the next is dialled', () => order.length === n);
     queue.add(order.at(-1) as Session, 'move');

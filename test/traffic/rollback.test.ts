@@ -1213,6 +1213,20 @@ describe('60: a handshake that is under way with the candidate', () => {
     expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(900);
   });
 
+  // The fault: they went last, behind everybody whom the candidate serves meanwhile.
+  test('goes to legacy before those who are in', async () => {
+    const { front, asked, rollBack, entering } = await asking(12, { limits: { movesPerS: 4 } });
+    // Those who came last would go first, were they all one to it.
+    const [waiting, inside] = [asked.slice(0, 4), asked.slice(4)];
+    for (const end of inside) await end.accept();
+    await until('eight are in', () => front.traffic.rollbackOutlook(ROUTES).toDial === 8);
+    const progress = rollBack();
+    await until('all who wait are let go', () => waiting.every(isLetGo));
+    expect(progress.sessions.redialled).toBeLessThan(6);
+    await entering;
+    await over(progress);
+  });
+
   test('that it refuses or breaks off meanwhile goes to legacy as well', async () => {
     const { legacy, rollBack, entering, asked } = await asking(4, { limits: { movesPerS: 1 } });
     rollBack();
