@@ -34,6 +34,11 @@ const OVERLAP_MS = 5_000;
 const URGENT_OVERLAP_MS = 250;
 /** In a rollback a leg that could not be had is tried again after so long, in its turn. */
 const RETRY_MS = 1_000;
+/**
+ * One that legacy has refused is tried again once it is known whether those who were let in besides are in to stay: for
+ * that they are there for a second (`LET_IN_MS`), and refusing takes less time than letting in.
+ */
+const RETRY_REFUSED_MS = 2_000;
 /** Deadlines and dials are looked at so often. */
 const TICK_MS = 5;
 /** Of a slice of cutting and reconciling; whoever speaks waits no longer. */
@@ -232,12 +237,13 @@ export class Handovers {
     // A service whose keys are broken refuses everybody, and so says nothing of anybody.
     if (isUrgent && refusesClient && this.#options.letsIn(session.route))
       return this.#tellRefused(session);
-    // By the next time it is known whether those who were let in besides are in to stay.
-    if (!isUrgent || !refusesClient || !isNew) {
+    const isOpen = isUrgent && refusesClient && isNew;
+    if (!isOpen) {
       for (const run of session.rollbacks) run.failed(session, refusesClient);
     }
     if (!isUrgent) return;
-    this.#retrying.set(session, performance.now() + RETRY_MS);
+    const waitMs = isOpen ? RETRY_REFUSED_MS : RETRY_MS;
+    this.#retrying.set(session, performance.now() + waitMs);
     this.#tickSoon();
   }
 
