@@ -7,7 +7,7 @@ import type { Side } from '../rules/decide.ts';
 const MOST_MS = 6_000;
 /** At a time; beyond, a leg leaves with its client. Half of the sessions that there may be by default. */
 const MOST_LEGS = 5_000;
-/** Of them, of clients who were refused; beyond, nobody looks whether the other service lets them in. */
+/** Besides them, of clients who were refused; beyond, nobody looks whether the other service lets them in. */
 const MOST_REFUSED = 500;
 
 /** A leg that is heard without its client. */
@@ -23,21 +23,25 @@ export interface Lone {
 export class ReadingOn {
   /** Since when, ms of `performance.now()`. */
   readonly #legs = new Map<Lone, number>();
-  /** Of them, those whose client was refused. */
+  /** Of them, those whose client was refused: they have room of their own. */
   readonly #refused = new Set<Lone>();
   #isOver = false;
 
   /** False: there is no room for it, or the proxy is about to end. */
   add(leg: Lone): boolean {
-    if (this.#isOver || this.#legs.size >= MOST_LEGS) return false;
-    this.#legs.set(leg, performance.now());
-    return true;
+    return this.#legs.size - this.#refused.size < MOST_LEGS && this.#add(leg);
   }
 
   /** The same for one whose client was refused by his own service. */
   addRefused(leg: Lone): boolean {
-    if (this.#refused.size >= MOST_REFUSED || !this.add(leg)) return false;
+    if (this.#refused.size >= MOST_REFUSED || !this.#add(leg)) return false;
     this.#refused.add(leg);
+    return true;
+  }
+
+  #add(leg: Lone): boolean {
+    if (this.#isOver) return false;
+    this.#legs.set(leg, performance.now());
     return true;
   }
 
