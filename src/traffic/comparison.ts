@@ -9,7 +9,7 @@ import type {
   TrafficObserver,
 } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
-import type { LegEnd } from '../rules/pairing/legs.ts';
+import { type LegEnd, otherSide } from '../rules/pairing/legs.ts';
 import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
 import { saysServiceFails } from '../wire/handshake.ts';
 import type { Breaker } from './breaker.ts';
@@ -97,7 +97,7 @@ export class Comparison implements Lone {
   /** The primary has been told something by the client that the second leg was not. */
   #hasToldAlone = false;
   #ended = false;
-  #primary: FrameTracker | null = null;
+  #primary: Leg | null = null;
   /** Messages that the primary had begun when the second leg came: what both say is counted from there. */
   #saidBefore = 0;
   /** The first one of each cause. */
@@ -135,9 +135,10 @@ export class Comparison implements Lone {
   }
 
   /** The primary's stream from here on. */
-  primaryOpened({ side, tracker, openedAt }: Leg, listener: SecondLegListener): void {
+  primaryOpened(leg: Leg, listener: SecondLegListener): void {
+    const { side, tracker, openedAt } = leg;
     this.#listener = listener;
-    this.#primary = tracker;
+    this.#primary = leg;
     const agoMs = performance.now() - openedAt;
     // However young: what it has said was not said to both.
     const isUsed = tracker.messages > 0;
@@ -166,7 +167,9 @@ export class Comparison implements Lone {
   /** The client has told the primary something that the second leg does not get. `isMeant`: though it was to. */
   saidAlone(isMeant: boolean): void {
     this.#hasToldAlone = true;
-    this.#options.tap.saidAlone(this.side, isMeant);
+    // Also while no second leg is wanted: that was of the other side once.
+    const unheardBy = this.#primary === null ? this.side : otherSide(this.#primary.side);
+    this.#options.tap.saidAlone(unheardBy, isMeant);
   }
 
   /** The client does not read: what would have come to it waits, and so does what is compared with that. */
@@ -229,7 +232,7 @@ export class Comparison implements Lone {
     const leg = second?.release() ?? null;
     if (second === null || leg === null) return null;
     this.#options.counters(leg.side).secondLegsOpen -= 1;
-    this.#primary = leg.tracker;
+    this.#primary = leg;
     // It is the other service's session from now on.
     this.#partings = [];
     this.#redials = 0;
@@ -256,7 +259,7 @@ export class Comparison implements Lone {
    */
   outlasted(cause: EndCause, code: number, atMs: number): ReadonlyMap<KeptDespite, Side> {
     const outlasted = new Map<KeptDespite, Side>();
-    const said = this.#primary?.messages ?? 0;
+    const said = this.#primary?.tracker.messages ?? 0;
     for (const { side, end, ...parting } of this.#partings) {
       if (parting.atMs >= atMs) continue;
       if (!BY_SERVICE.has(cause) || atMs - parting.atMs >= ALIKE_MS) outlasted.set(end, side);
@@ -323,7 +326,7 @@ export class Comparison implements Lone {
     this.#wantedFrom = Number.POSITIVE_INFINITY;
     const { singleUse, breakers, request, counters } = this.#options;
     const { side, role } = plan;
-    this.#saidBefore = this.#primary?.messages ?? 0;
+    this.#saidBefore = this.#primary?.tracker.messages ?? 0;
     const breaker = breakers[side];
     if (singleUse) return this.#tellEnd(side, 'single-use');
     // A standby is the way back, however often it failed.
@@ -335,7 +338,7 @@ export class Comparison implements Lone {
       this.#secondOptions(plan, {
         onOpen: () => {
           openedAt = performance.now();
-          if (!withSession) this.#saidBefore = this.#primary?.messages ?? 0;
+          if (!withSession) this.#saidBefore = this.#primary?.tracker.messages ?? 0;
           else if (this.leg !== null) this.leg.tailedSince = Number.NEGATIVE_INFINITY;
           breaker.succeeded();
           counters(side).secondLegsOpen += 1;

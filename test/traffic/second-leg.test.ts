@@ -170,6 +170,27 @@ test.each([
   expect(notes.includes('unheard by candidate')).toBe(false);
 });
 
+// The fault: without a second leg it was the side that had one once, which may be the one that serves now.
+test('where legacy serves again and nothing stands beside it, what it alone is told is not for the candidate', async () => {
+  const decisions = { now: { ...decisionFor('candidate'), second: STANDBY as SecondLeg | null } };
+  const { ear, front } = await both({
+    routes: [{ ...ROUTE, mirror: 'none' }],
+    decider: () => ({ decision: decisions.now, revision: 'test' }),
+  });
+  const { socket } = await enter(front);
+  const { notes } = await firstStream(ear);
+  const legsOpen = () =>
+    [...front.traffic.counters()].map(({ side, counters }) => [side, counters.secondLegsOpen]);
+  await until('legacy stands by', () => notes.includes('open legacy'));
+  decisions.now = { ...decisionFor('legacy'), second: null };
+  await front.traffic.reconsider();
+  await until('legacy serves alone', () => front.reports.some(({ kind }) => kind === 'moved'));
+  await until('nothing stands beside it', () => legsOpen().every(([, count]) => count === 0));
+  socket.send('one');
+  await until('the judge knows', () => notes.some(note => note.startsWith('not for')));
+  expect(notes.filter(note => note.startsWith('not for'))).toEqual(['not for candidate']);
+});
+
 // The fault: who it is that does not get it was not told, and of legacy's own words it was taken for legacy.
 test('where the candidate serves, what it alone is told is not for legacy', async () => {
   const { ear, front } = await both({
