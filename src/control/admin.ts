@@ -96,7 +96,7 @@ export interface Admin {
 }
 
 export function createAdmin(options: AdminOptions): Admin {
-  const { proxy, token, logger } = options;
+  const { proxy, logger } = options;
   const app = createApp(options);
   return {
     server: app.server,
@@ -105,7 +105,6 @@ export function createAdmin(options: AdminOptions): Admin {
     },
     async listen() {
       const { host, port } = proxy.loaded().config.admin;
-      await firstRollback(app, token);
       try {
         await app.listen({ host, port });
       } catch (error) {
@@ -120,15 +119,6 @@ export function createAdmin(options: AdminOptions): Admin {
       await app.close();
     },
   };
-}
-
-/**
- * Whatever is asked for first takes some 10 ms longer than later, since the code for it is made then: clients are not
- * to notice the command of a rollback. This one says nothing of why, and is refused.
- */
-async function firstRollback(app: FastifyInstance, token: string): Promise<void> {
-  const headers = { authorization: `Bearer ${token}` };
-  await app.inject({ method: 'POST', url: '/api/v1/rollback', headers, payload: {} });
 }
 
 function createApp({ proxy, metrics, token, logger }: AdminOptions): FastifyInstance {
