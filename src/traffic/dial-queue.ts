@@ -5,9 +5,9 @@
 const TICK_MS = 5;
 
 /**
- * What for, the most pressing first: to be let in, since until then nobody serves him; to be served there because of a
- * rollback, the same for who was tried in vain (he
- * keeps nobody waiting who was not tried yet), to be served there as planned, as the way back, to be compared.
+ * What for, the most pressing first: to be let in, since until then nobody serves him; to be served there because of
+ * a rollback; the same for who was tried in vain (he keeps nobody waiting who was not tried yet); to be served there as
+ * planned; as the way back; to be compared.
  */
 const NEEDS = ['entry', 'rollback', 'retry', 'move', 'standby', 'shadow'] as const;
 export type Need = (typeof NEEDS)[number];
