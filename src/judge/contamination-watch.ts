@@ -15,7 +15,7 @@ import { PersonalTypes } from '../rules/isolation/personal-types.ts';
 import { Isolation, type IsolationRules } from '../rules/isolation/rules.ts';
 import { SaidWords } from '../rules/isolation/said-words.ts';
 import { type SecretHash, secretHash } from '../rules/isolation/secret-hash.ts';
-import { FLUSH_MS } from './batch.ts';
+import { LONGEST_FLUSH_MS } from './batch.ts';
 
 /** A million identifiers for sure: 34 MB at most for each of two halves. */
 const IDENTIFIERS = { entries: 1_000_000, maxAgeMs: 24 * 3_600_000 };
@@ -27,7 +27,7 @@ const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
  */
 const OTHERS_MS = 50;
 /** From when an event came: what the other service sent in its time waits for its batch yet. */
-export const HOLD_MS = OTHERS_MS + FLUSH_MS;
+export const HOLD_MS = OTHERS_MS + LONGEST_FLUSH_MS;
 /**
  * Of all users, in each of the three queues. Five events of each of 10,000 sessions within a window; at some
  * 400 bytes each, which none of them grows beyond, 60 MB of the thread's 512. Beyond, the oldest is told before its
@@ -279,7 +279,7 @@ export class ContaminationWatch {
     const isKnown =
       side === 'candidate' && (mayEcho || this.#isUsual(contamination) || isInDoubt(known));
     // It has waited for its batch, as the other's does. Of a judge that is behind nobody knows how long.
-    const waitedMs = Math.min(FLUSH_MS, this.sentAt - at);
+    const waitedMs = Math.min(LONGEST_FLUSH_MS, this.sentAt - at);
     const [queue, ms] = isKnown
       ? [this.#longer, this.#options.windowMs]
       : [this.#briefly, HOLD_MS - waitedMs];

@@ -103,6 +103,12 @@ export class Docket {
   readonly #writes = new AnsweredWrites(WINDOW_MS);
   /** By request, what was found in an answer whose other one has not come yet. */
   readonly #answers = new Map<string, LookedAt>();
+  /** Of the sweep that is under way: sessions that are still to come. */
+  #sweeping: {
+    readonly streams: IterableIterator<JudgedStream>;
+    readonly time: number;
+    readonly due: JudgedWrites['due'];
+  } | null = null;
   readonly #room: WaitingRoom = { bytes: 0, mostBytes: MOST_WAITING_BYTES };
   readonly noise = new NoiseMeter();
 
@@ -155,11 +161,30 @@ export class Docket {
   }
 
   /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */
-  sweep(time: number, { due, ...writes }: JudgedWrites): void {
+  sweep(time: number, writes: JudgedWrites): void {
+    this.beginSweep(time, writes);
+    this.sweepOn();
+  }
+
+  /** The same in parts, which `sweepOn` does. A sweep that is under way is brought to its end before. */
+  beginSweep(time: number, { due, ...writes }: JudgedWrites): void {
+    this.sweepOn();
     this.#writes.note(time, writes);
     // Those in which nothing waits as well: they have lanes and contents to forget.
-    for (const stream of this.#streams.values()) stream.sweep(time, WINDOW_MS, due);
+    this.#sweeping = { streams: this.#streams.values(), time, due };
+  }
+
+  /** Asked after each session. True: all have been swept, or there is nothing to sweep. */
+  sweepOn(mayGoOn: () => boolean = () => true): boolean {
+    if (this.#sweeping === null) return true;
+    const { streams, time, due } = this.#sweeping;
+    for (const stream of streams) {
+      stream.sweep(time, WINDOW_MS, due);
+      if (!mayGoOn()) return false;
+    }
+    this.#sweeping = null;
     this.#options.watch.heardUntil(due.candidate);
+    return true;
   }
 
   /** By route, as they are kept: they go on. */

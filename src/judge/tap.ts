@@ -15,6 +15,7 @@ import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import {
   BATCH_BYTES,
   type Batch,
+  BUSY_BYTES,
   FLUSH_MS,
   MOST_RECORD_BYTES,
   type Note,
@@ -381,10 +382,15 @@ export class BatchTap implements Tap {
 
   #flushSoon(): void {
     this.#timer ??= setTimeout(() => {
-      this.#timer = null;
-      this.flushIfFree();
+      if (this.#length >= BUSY_BYTES) this.#timer = setTimeout(this.#onTimer, FLUSH_MS).unref();
+      else this.#onTimer();
     }, FLUSH_MS).unref();
   }
+
+  readonly #onTimer = () => {
+    this.#timer = null;
+    this.flushIfFree();
+  };
 }
 
 const NO_GAP = -1;

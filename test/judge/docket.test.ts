@@ -44,9 +44,11 @@ function judged(compare: CompareRules = DEFAULT_RULES) {
     tap,
     docket,
     flush,
+    /** What a sweep is told at the end of it. */
     pass(ms: number) {
       flush();
       now += ms;
+      return [now, writes.look(now)] as const;
     },
     /** What was found since the last call of this, once all windows are over. */
     found() {
@@ -105,6 +107,42 @@ test('streams are not paired off behind a message that nobody can read, until bo
   for (let windows = 0; windows < 2; windows += 1) judge.found();
   for (const side of SIDES) say(side, event);
   expect(stream.synced).toEqual({ legacy: 4, candidate: 5 });
+});
+
+test('a sweep in parts goes on where it paused, and the next one brings it to its end', () => {
+  const judge = judged();
+  const { tap, docket } = judge;
+  const open = (id: string) => {
+    const stream = tap.stream({ route: 'api', id, format: 'websocket', subject: null });
+    const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
+    for (const side of SIDES) stream.legOpened(side, trackers[side]);
+    return () => {
+      const frame = wholeFrame(OPCODE.text, Buffer.from('{"type":"a"}'));
+      stream.follow('legacy', frame, trackers.legacy);
+    };
+  };
+  const say = ['s1', 's2', 's3'].map(open);
+  judge.found();
+  const missing = () => docket.books().get('api')?.legacy.missing ?? 0;
+  for (const each of say) each();
+  judge.pass(WINDOW_MS);
+  const writes = judge.pass(WINDOW_MS);
+  docket.beginSweep(...writes);
+  expect(missing()).toBe(0);
+  expect(docket.sweepOn(() => false)).toBe(false);
+  expect(missing()).toBe(1);
+  // What comes in between waits for its own window.
+  say[2]?.();
+  judge.flush();
+  expect(docket.sweepOn(() => false)).toBe(false);
+  expect(missing()).toBe(2);
+  docket.beginSweep(...writes);
+  expect(missing()).toBe(3);
+  expect(docket.sweepOn()).toBe(true);
+  expect(docket.sweepOn()).toBe(true);
+  expect(missing()).toBe(3);
+  judge.found();
+  expect(missing()).toBe(4);
 });
 
 // Every request had its own map of ids: whatever the candidate made up was right.

@@ -1,7 +1,7 @@
 // What the judge finds of one user's data at another, without its thread and on a clock that is moved.
 
 import { expect, test, vi } from 'vitest';
-import { FLUSH_MS } from '../../src/judge/batch.ts';
+import { LONGEST_FLUSH_MS } from '../../src/judge/batch.ts';
 import { HOLD_MS } from '../../src/judge/contamination-watch.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { AnswerSample } from '../../src/ports.ts';
@@ -70,7 +70,7 @@ test('legacy has 50 ms from when the event came, whichever of the two waits for 
   eve.say('candidate', { type: 'ping' });
   const about = { route: 'events', session: 's-eve', eventType: 'x', isShown: null } as const;
   const found = { rule: 'routing', side: 'candidate', path: '/x', owner: 'bob' } as const;
-  const at = watch.sentAt - FLUSH_MS;
+  const at = watch.sentAt - LONGEST_FLUSH_MS;
   watch.hold({ ...about, ...found, user: 'eve', onBoth: false, at }, false);
   const before = whats().length;
   pass(4 * TICK_MS);

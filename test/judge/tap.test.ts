@@ -2,7 +2,13 @@
 // next to nothing in it, 32 of them were all that it may have in hand, and after a sixth of a second
 // whatever came was left out as overload.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type Batch, readBatch } from '../../src/judge/batch.ts';
+import {
+  type Batch,
+  BUSY_BYTES,
+  FLUSH_MS,
+  LONGEST_FLUSH_MS,
+  readBatch,
+} from '../../src/judge/batch.ts';
 import { BatchTap } from '../../src/judge/tap.ts';
 import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import type { AnswerSample } from '../../src/ports.ts';
@@ -46,6 +52,28 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
   }
   expect(heard.messages).toBe(messages);
   expect(tap.flushIfFree()).toBe(true);
+});
+
+test('a batch that fills fast waits twice as long, and wakes the judge half as often', async () => {
+  const sent: Batch[] = [];
+  const tap = new BatchTap({
+    send: batch => void sent.push(batch),
+    now: () => 0,
+    writes: new UnansweredWrites(5_000),
+  });
+  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
+  const tracker = new FrameTracker();
+  stream.legOpened('legacy', tracker);
+  const say = (bytes: number) =>
+    stream.follow('legacy', wholeFrame(1, Buffer.alloc(bytes, 'x')), tracker);
+  say(1_000);
+  await vi.advanceTimersByTimeAsync(FLUSH_MS);
+  expect(sent).toHaveLength(1);
+  say(BUSY_BYTES);
+  await vi.advanceTimersByTimeAsync(LONGEST_FLUSH_MS - 1);
+  expect(sent).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(sent).toHaveLength(2);
 });
 
 /** What clients say, on one socket, and what the judge is told of it. */

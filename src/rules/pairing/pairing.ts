@@ -210,10 +210,10 @@ export class Pairing {
 
   /**
    * Gives their verdict to events that waited long enough: by side, those that arrived by `dueMs`, a window
-   * ago unless told otherwise. Call every 100 ms; cheap when nothing waits.
+   * ago unless told otherwise. Call every 100 ms; cheap when nothing waits. `atMs` may be behind what arrived last.
    */
   sweep(atMs: number, dueMs?: Readonly<Record<Side, number>>): void {
-    this.#now = atMs;
+    this.#now = Math.max(this.#now, atMs);
     this.#tidy(atMs);
     const { windowMs } = this.#options;
     if (this.#waiting.legacy.size + this.#waiting.candidate.size === 0) return;
