@@ -164,8 +164,14 @@ export interface Piece {
   readonly leftOut: number;
   /** Epoch ms. */
   readonly time: number;
-  /** Lies in the batch. */
   readonly bytes: Buffer;
+}
+
+/** A piece as it lies in its batch: a view of its own takes longer than reading it. */
+export interface ReadPiece extends Piece {
+  /** In `bytes`, which are the batch's. */
+  readonly start: number;
+  readonly end: number;
 }
 
 /**
@@ -190,7 +196,7 @@ export function writePiece(batch: Buffer, offset: number, piece: Piece, isSaid =
 export function readBatch(
   { bytes, length, notes }: Pick<Batch, 'bytes' | 'length' | 'notes'>,
   reader: {
-    piece(piece: Piece): void;
+    piece(piece: ReadPiece): void;
     note(note: Note): void;
     said(names: Buffer, text: Buffer): void;
   },
@@ -217,7 +223,9 @@ export function readBatch(
         afterGap: flags === AFTER_GAP,
         leftOut: batch.readUInt32LE(offset + 12),
         time: batch.readDoubleLE(offset + 16),
-        bytes: batch.subarray(from, end),
+        bytes: batch,
+        start: from,
+        end,
       });
     }
     offset = end;

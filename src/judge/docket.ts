@@ -22,7 +22,7 @@ import { StreamEnds } from '../rules/pairing/stream-ends.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody, saidIn } from './answer.ts';
 import { AnswerIds } from './answer-ids.ts';
-import { type Batch, type LegClosed, type Note, type Piece, readBatch } from './batch.ts';
+import { type Batch, type LegClosed, type Note, type ReadPiece, readBatch } from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
@@ -209,7 +209,7 @@ export class Docket {
     this.#touched.push({ number, stream });
   }
 
-  #piece(piece: Piece, stream: JudgedStream): void {
+  #piece(piece: ReadPiece, stream: JudgedStream): void {
     try {
       stream.piece(piece);
     } catch (error) {

@@ -18,7 +18,7 @@ import {
   type GapBegan,
   type LegClosed,
   type LegOpened,
-  type Piece,
+  type ReadPiece,
   SAY_UNTOLD_AGAIN_MS,
   type SaidAlone,
 } from './batch.ts';
@@ -32,7 +32,8 @@ const NONE_UNREAD = { legacy: 0, candidate: 0 };
 
 /** Reads one side's bytes. */
 interface Reader {
-  push(bytes: Buffer): void;
+  /** What lies there from `start` to `end`. */
+  push(bytes: Buffer, start: number, end: number): void;
   /** Bytes are missing. Returns how many events that had begun are lost with them. */
   gap(): number;
   readonly lost: boolean;
@@ -160,17 +161,17 @@ export class JudgedStream {
     return areOfRuns && (side === 'candidate' || this.#endedWithLast) ? 'complete' : 'by-service';
   }
 
-  piece({ side, bytes, afterGap, leftOut, time }: Piece): void {
+  piece({ side, bytes, start, end, afterGap, leftOut, time }: ReadPiece): void {
     const reader = ofSide(this.#readers, side);
     if (reader === null || reader.lost) return;
     if (afterGap) this.#gap(side, leftOut, time);
     this.#time = time;
-    reader.push(bytes);
+    reader.push(bytes, start, end);
     if (reader.lost) this.pairing.lost(side, time, 'unframeable');
   }
 
   /** A piece could not be read to its end: what was in it is not known. */
-  failed({ side, time }: Pick<Piece, 'side' | 'time'>): void {
+  failed({ side, time }: Pick<ReadPiece, 'side' | 'time'>): void {
     this.#lastGapAt = Math.max(this.#lastGapAt, time);
     if (side === 'legacy') this.#legacyGapUntil = time;
     this.pairing.gap(side, time, 'judge-restart');
@@ -333,7 +334,7 @@ export class JudgedStream {
         MOST_EVENT_BYTES,
       );
       return {
-        push: bytes => reader.push(bytes),
+        push: (bytes, start, end) => reader.push(bytes.subarray(start, end)),
         // Events of a stream are not counted in the lanes: how many are lost is not known.
         gap: () => {
           search?.begin();
@@ -354,8 +355,8 @@ export class JudgedStream {
       MOST_EVENT_BYTES,
     );
     const messages = {
-      push: (bytes: Buffer) => {
-        reader.push(bytes);
+      push: (bytes: Buffer, start: number, end: number) => {
+        reader.push(bytes, start, end);
         messages.lost = reader.lost;
       },
       gap: () => {

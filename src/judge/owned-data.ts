@@ -131,10 +131,8 @@ export class OwnedData {
     if (!this.#saysWhose(type, value, plan, isMember)) return null;
     const print = contentPrint(plan, value);
     if (print === null) return null;
-    const before = this.#watch.contents.ownerOf(print);
-    const owner = this.#watch.contents.teach(print, this.#user, at);
-    if (before === null) personal.note(type, this.#user, 'new');
-    else if (owner === SHARED) personal.note(type, this.#user, 'shared');
+    const taught = this.#watch.contents.teach(print, this.#user, at);
+    if (taught !== 'his') personal.note(type, this.#user, taught);
     return print;
   }
 
@@ -263,7 +261,7 @@ export class OwnedData {
 }
 
 function hasOwn(record: JsonRecord): boolean {
-  for (const name of Object.keys(record)) {
+  for (const name in record) {
     const text = record[name];
     if (name !== 'type' && typeof text === 'string' && text.length >= LEAST_CHARACTERS) return true;
   }

@@ -2,8 +2,8 @@
 // by pairing, handover and isolation, and by the reference services to write down what they planted.
 import { hash } from 'node:crypto';
 import { canonical, quoted } from './compare/canonical.ts';
-import type { CompiledRules, TypePlan } from './compare/compile.ts';
-import { isRecord, type JsonRecord, own, read } from './compare/record.ts';
+import type { CompiledRules, Envelope, TypePlan } from './compare/compile.ts';
+import { isRecord, type JsonRecord, read, worn } from './compare/record.ts';
 import { isUserField } from './compare/rules.ts';
 import { isInexact } from './compare/walk.ts';
 
@@ -30,7 +30,8 @@ export function eventKey(rules: CompiledRules, event: unknown): string | null {
 /** An event's type; empty where it has none. */
 export function typeOf(event: unknown): string {
   if (!isRecord(event)) return '';
-  const type = own(event, 'type');
+  // Not by a name that varies, and JSON's objects inherit none.
+  const { type } = event;
   return typeof type === 'string' ? type : '';
 }
 
@@ -50,9 +51,13 @@ export interface EventKey {
   readonly rest: string | null;
 }
 
-/** The key and what it was made of. */
-export function keyOf(plan: TypePlan, event: JsonRecord): EventKey {
-  const { keyAll, keyFirst, envelopes } = plan;
+/** The key and what it was made of. `envelopes`: as `worn` of the event, if whoever asks knows. */
+export function keyOf(
+  plan: TypePlan,
+  event: JsonRecord,
+  envelopes: readonly Envelope[] = worn(event, plan.envelopes),
+): EventKey {
+  const { keyAll, keyFirst } = plan;
   let isPointed = false;
   let isRounded = false;
   let rest: string | null = '';

@@ -64,15 +64,16 @@ export class MessageReader {
     this.#endMessage();
   }
 
-  push(bytes: Buffer): void {
-    let at = 0;
-    while (at < bytes.length && !this.lost) {
-      at = this.#inPayload ? this.#takePayload(bytes, at) : this.#takeHeader(bytes, at);
+  /** Of these bytes what lies from `start` to `end`. */
+  push(bytes: Buffer, start = 0, end = bytes.length): void {
+    let at = start;
+    while (at < end && !this.lost) {
+      at = this.#inPayload ? this.#takePayload(bytes, at, end) : this.#takeHeader(bytes, at, end);
     }
   }
 
-  #takeHeader(bytes: Buffer, at: number): number {
-    const here = bytes.length - at;
+  #takeHeader(bytes: Buffer, at: number, end: number): number {
+    const here = end - at;
     // Nearly always the whole header lies in one piece.
     if (this.#headerBytes === 0 && here >= 2) {
       const length = headerLength(bytes[at + 1] as number);
@@ -123,8 +124,8 @@ export class MessageReader {
     return at + headerBytes;
   }
 
-  #takePayload(bytes: Buffer, at: number): number {
-    const taken = Math.min(this.#left, bytes.length - at);
+  #takePayload(bytes: Buffer, at: number, end: number): number {
+    const taken = Math.min(this.#left, end - at);
     const part = bytes.subarray(at, at + taken);
     this.#left -= taken;
     if (this.#left === 0) this.#endFrame(part);

@@ -10,8 +10,8 @@ const thread = (n: number): Hash64 => hash('thread_id', `thread_${n}`);
 test('the first to get an identifier owns it; what two got is nobody’s, for good', () => {
   const ownership = new Ownership(LIMITS);
   expect(ownership.ownerOf(thread(1))).toBeNull();
-  expect(ownership.teach(thread(1), ANN, 0)).toEqual(ANN);
-  expect(ownership.teach(thread(1), ANN, 1)).toEqual(ANN);
+  expect(ownership.teach(thread(1), ANN, 0)).toBe('new');
+  expect(ownership.teach(thread(1), ANN, 1)).toBe('his');
   expect(ownership.ownerOf(thread(1))).toEqual(ANN);
   expect(ownership.teach(thread(1), BOB, 2)).toBe(SHARED);
   expect(ownership.teach(thread(1), ANN, 3)).toBe(SHARED);

@@ -109,7 +109,7 @@ function hashOfEvent(plan: TypePlan, value: unknown): number {
   if (isRecord(value)) {
     let lowSum = 0;
     let exactSum = 0;
-    for (const key of Object.keys(value)) {
+    for (const key in value) {
       if (left < 0) break;
       const fields = fieldsIn(plan.envelopes, key);
       const inner = value[key];
@@ -139,7 +139,7 @@ function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | nu
   let high = 0;
   let lowSum = 0;
   let exactSum = 0;
-  for (const key of Object.keys(record)) {
+  for (const key in record) {
     if (left < 0) break;
     high += fieldHash(key, record[key], place, depth);
     lowSum += low;

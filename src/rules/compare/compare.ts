@@ -88,7 +88,7 @@ class Fields {
     envelopes: readonly Envelope[] | null,
   ): void {
     let common = 0;
-    for (const name of Object.keys(legacy)) {
+    for (const name in legacy) {
       const left = legacy[name];
       const right = own(candidate, name);
       if (right !== undefined) common++;

@@ -14,6 +14,20 @@ export function own(record: JsonRecord, key: string): unknown {
   return Object.hasOwn(record, key) ? value : undefined;
 }
 
+const NONE: readonly never[] = [];
+
+/**
+ * The same envelopes if the record has any of them, or none: asked once, and not at each read, since what is not there
+ * takes longest to be looked for.
+ */
+export function worn<E extends { readonly name: string }>(
+  record: JsonRecord,
+  envelopes: readonly E[],
+): readonly E[] {
+  for (const { name } of envelopes) if (isRecord(own(record, name))) return envelopes;
+  return NONE;
+}
+
 /** The value at `steps`, the first of which may stand at the root or in an envelope; null is absent. */
 export function read(
   record: JsonRecord,

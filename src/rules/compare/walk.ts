@@ -126,7 +126,7 @@ export class Walk implements Comparison {
     depth: number,
   ): void {
     let common = 0;
-    for (const name of Object.keys(legacy)) {
+    for (const name in legacy) {
       const right = own(candidate, name);
       if (right !== undefined) common++;
       this.value(legacy[name], right, path, name, stepFrom(place, name), depth + 1);

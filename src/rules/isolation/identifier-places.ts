@@ -1,7 +1,7 @@
 // Where in events of one type the ledger finds identifiers that prove something, and what counts as one.
 import type { TypePlan } from '../compare/compile.ts';
 import { type Place, stepFrom } from '../compare/place.ts';
-import { isRecord, type JsonRecord, own, valueAt } from '../compare/record.ts';
+import { isRecord, type JsonRecord, own, valueAt, worn } from '../compare/record.ts';
 import type { Isolation } from './rules.ts';
 
 /** As lanes of events are named; what is longer is no identifier. */
@@ -57,7 +57,7 @@ export function identifiersIn(
   isolation: Isolation,
   take: (name: string, place: IdentifierPlace) => void,
 ): void {
-  const isBare = !hasEnvelope(event, plan);
+  const isBare = worn(event, plan.envelopes).length === 0;
   for (const place of identifierPlaces(isolation, plan)) {
     const { steps, isAtRoot, envelopes } = place;
     const atRoot = isAtRoot ? identifierOf(valueAt(event, steps), isolation) : null;
@@ -69,12 +69,6 @@ export function identifiersIn(
       if (within !== null) take(within, place);
     }
   }
-}
-
-/** Asked once an event, and not for each place: what is not there takes longest to be looked for. */
-function hasEnvelope(event: JsonRecord, { envelopes }: TypePlan): boolean {
-  for (const { name } of envelopes) if (isRecord(own(event, name))) return true;
-  return false;
 }
 
 /** A text or a number. Small numbers are, where the route names the place itself. */

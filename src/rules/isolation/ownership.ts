@@ -18,6 +18,9 @@ export interface Hash64 {
 /** Owned by nobody, because several have it. */
 export const SHARED = 'shared';
 
+/** `new`: nobody had it before, and it is his now; `his`: he had it before. */
+export type Taught = 'new' | 'his' | typeof SHARED;
+
 export interface OwnershipLimits {
   /** Entries that are known for sure; twice as many at most. Each takes 16 bytes and the gaps between. */
   readonly entries: number;
@@ -56,13 +59,14 @@ export class Ownership {
     return this.#young.bytes + this.#old.bytes;
   }
 
-  /** Legacy has sent it to this user. Returns whose it is now: his, or shared. `atMs` never goes back. */
-  teach(what: Hash64, user: Hash64, atMs: number): Hash64 | typeof SHARED {
+  /** Legacy has sent it to this user. Returns whose it is by that. `atMs` never goes back. */
+  teach(what: Hash64, user: Hash64, atMs: number): Taught {
     this.#age(atMs);
-    const known = this.#young.get(what) ?? this.#old.get(what);
-    const owner = known === undefined || isSame(known, user) ? user : NOBODY;
-    this.#young.set(what, owner);
-    return owner === NOBODY ? SHARED : owner;
+    const young = this.#young.ownership(what, user);
+    const known = young === 'new' ? this.#old.ownership(what, user) : young;
+    // What he has already stands there as it is to stand.
+    if (young !== known || known !== 'his') this.#young.set(what, known === SHARED ? NOBODY : user);
+    return known;
   }
 
   /** Null: unknown. */
@@ -114,6 +118,14 @@ class Table {
     const words = this.#words;
     if (words[at] === 0 && words[at + 1] === 0) return undefined;
     return { high: words[at + 2] ?? 0, low: words[at + 3] ?? 0 };
+  }
+
+  /** What it would be to teach it here alone. */
+  ownership(what: Hash64, user: Hash64): Taught {
+    const at = this.#slotOf(what);
+    const words = this.#words;
+    if (words[at] === 0 && words[at + 1] === 0) return 'new';
+    return words[at + 2] === user.high && words[at + 3] === user.low ? 'his' : SHARED;
   }
 
   set(what: Hash64, owner: Hash64): void {

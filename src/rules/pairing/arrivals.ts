@@ -1,7 +1,7 @@
 // What is known of an event as soon as it arrives: its key, its lane, its place in both.
 import { canonical } from '../compare/canonical.ts';
-import type { CompiledRules, TypePlan } from '../compare/compile.ts';
-import { isRecord, type JsonRecord, read } from '../compare/record.ts';
+import type { CompiledRules, Envelope, TypePlan } from '../compare/compile.ts';
+import { isRecord, type JsonRecord, read, worn } from '../compare/record.ts';
 import { isInexact } from '../compare/walk.ts';
 import { ofSide, type Side } from '../decide.ts';
 import { type EventKey, keyOf, typeOf } from '../event-key.ts';
@@ -44,9 +44,15 @@ export class Arrivals {
   ): Pending {
     const type = typeOf(value);
     const plan = this.#rules.planOf(type);
-    const named = isRecord(value) ? namedBy(plan, value, text) : null;
-    const isReplay = isRecord(value) && isReplayed(plan, value);
-    const lane = isRecord(value) ? this.#laneOf(plan, value, text, at) : this.#session;
+    let named: EventKey | null = null;
+    let isReplay = false;
+    let lane = this.#session;
+    if (isRecord(value)) {
+      const envelopes = worn(value, plan.envelopes);
+      named = namedBy(plan, value, text, envelopes);
+      isReplay = plan.replay !== null && read(value, plan.replay, envelopes) === true;
+      lane = this.#laneOf(plan, value, text, at, envelopes);
+    }
     lane.lastAt = at;
     const place = ofSide(lane.places, side);
     const no = ofSide(this.#next, side);
@@ -107,12 +113,18 @@ export class Arrivals {
     }
   }
 
-  #laneOf(plan: TypePlan, event: JsonRecord, text: string | null, at: number): Lane {
+  #laneOf(
+    plan: TypePlan,
+    event: JsonRecord,
+    text: string | null,
+    at: number,
+    envelopes: readonly Envelope[],
+  ): Lane {
     if (plan.isTimer) return this.#timers;
     if (plan.isReply) return this.#replies;
     for (const { level, pointer } of plan.lanes) {
-      let name = read(event, pointer, plan.envelopes);
-      if (isInexact(name)) name = read(exactOf(event, text), pointer, plan.envelopes);
+      let name = read(event, pointer, envelopes);
+      if (isInexact(name)) name = read(exactOf(event, text), pointer, envelopes);
       if (typeof name !== 'string' && typeof name !== 'number' && typeof name !== 'bigint')
         continue;
       if (typeof name === 'string' && name.length > MOST_NAME) continue;
@@ -132,17 +144,18 @@ export class Arrivals {
 }
 
 /** Runs that are numbered beyond 2^53 look alike where they are not read to the last digit. */
-function namedBy(plan: TypePlan, event: JsonRecord, text: string | null): EventKey {
-  const named = keyOf(plan, event);
-  return named.isRounded ? keyOf(plan, exactOf(event, text)) : named;
+function namedBy(
+  plan: TypePlan,
+  event: JsonRecord,
+  text: string | null,
+  envelopes: readonly Envelope[],
+): EventKey {
+  const named = keyOf(plan, event, envelopes);
+  return named.isRounded ? keyOf(plan, exactOf(event, text), envelopes) : named;
 }
 
 /** The event with its integers to the last digit, if its text is there. */
 function exactOf(event: JsonRecord, text: string | null): JsonRecord {
   const exact = text === null ? undefined : withExactIntegers(text);
   return isRecord(exact) ? exact : event;
-}
-
-function isReplayed(plan: TypePlan, event: JsonRecord): boolean {
-  return plan.replay !== null && read(event, plan.replay, plan.envelopes) === true;
 }
