@@ -35,8 +35,8 @@ export function typeOf(event: unknown): string {
   return typeof type === 'string' ? type : '';
 }
 
-export interface EventKey {
-  readonly key: string;
+/** A key and what it is made of. Its text is put together once somebody asks: a pair is mostly found without it. */
+export class EventKey {
   /** False: the content had to stand in. */
   readonly isPointed: boolean;
   /** It has one of `first` that is not `shared`: no other event of its type and run has the same. */
@@ -45,48 +45,72 @@ export interface EventKey {
   readonly isRounded: boolean;
   /**
    * What tells it from most others, and what there is beside that and the type: where `rest` is not null, two of one
-   * type have one key if both are equal. The key itself takes long to be looked up: it is put together of many pieces.
+   * type have one key if both are equal. The text takes long to be looked up: it is put together of many pieces.
    */
   readonly lead: unknown;
   readonly rest: string | null;
+  readonly #plan: TypePlan;
+  readonly #event: JsonRecord;
+  readonly #envelopes: readonly Envelope[];
+  readonly #first: unknown;
+  #text: string | null = null;
+
+  constructor(plan: TypePlan, event: JsonRecord, envelopes: readonly Envelope[]) {
+    const { keyAll, keyFirst } = plan;
+    let isPointed = false;
+    let isRounded = false;
+    let rest: string | null = '';
+    for (const pointer of keyAll) {
+      const value = read(event, pointer, envelopes);
+      if (value === undefined) continue;
+      isPointed = true;
+      rest = typeof value === 'string' && value !== '' && keyAll.length === 1 ? value : null;
+      if (isInexact(value)) isRounded = true;
+    }
+    let first: unknown;
+    let isNamed = false;
+    for (const { pointer, isShared } of keyFirst) {
+      first = read(event, pointer, envelopes);
+      if (first === undefined) continue;
+      isPointed = true;
+      isNamed = !isShared;
+      if (isInexact(first)) isRounded = true;
+      break;
+    }
+    this.isPointed = isPointed;
+    this.isNamed = isNamed;
+    this.isRounded = isRounded;
+    this.#plan = plan;
+    this.#event = event;
+    this.#envelopes = envelopes;
+    this.#first = first;
+    const hasLead = rest !== null && (typeof first === 'string' || Number.isFinite(first));
+    this.lead = hasLead ? first : this.key;
+    this.rest = hasLead ? rest : null;
+  }
+
+  /** `k1:…` */
+  get key(): string {
+    this.#text ??= this.#put();
+    return this.#text;
+  }
+
+  #put(): string {
+    const [plan, event] = [this.#plan, this.#event];
+    let text = `${VERSION}[${quoted(typeOf(event))}`;
+    for (const pointer of plan.keyAll) text += `,${textOf(read(event, pointer, this.#envelopes))}`;
+    text += this.isPointed ? `,${textOf(this.#first)}]` : `,"${digestOf(plan, event)}"]`;
+    return text.length <= MOST_CHARACTERS ? text : `${VERSION}${digest(text)}`;
+  }
 }
 
-/** The key and what it was made of. `envelopes`: as `worn` of the event, if whoever asks knows. */
+/** `envelopes`: as `worn` of the event, if whoever asks knows. */
 export function keyOf(
   plan: TypePlan,
   event: JsonRecord,
   envelopes: readonly Envelope[] = worn(event, plan.envelopes),
 ): EventKey {
-  const { keyAll, keyFirst } = plan;
-  let isPointed = false;
-  let isRounded = false;
-  let rest: string | null = '';
-  let text = `${VERSION}[${quoted(typeOf(event))}`;
-  for (const pointer of keyAll) {
-    const value = read(event, pointer, envelopes);
-    if (value !== undefined) {
-      isPointed = true;
-      rest = typeof value === 'string' && value !== '' && keyAll.length === 1 ? value : null;
-    }
-    if (isInexact(value)) isRounded = true;
-    text += `,${textOf(value)}`;
-  }
-  let first: unknown;
-  let isNamed = false;
-  for (const { pointer, isShared } of keyFirst) {
-    first = read(event, pointer, envelopes);
-    if (first === undefined) continue;
-    isPointed = true;
-    isNamed = !isShared;
-    if (isInexact(first)) isRounded = true;
-    break;
-  }
-  text += isPointed ? `,${textOf(first)}]` : `,"${digestOf(plan, event)}"]`;
-  const key = text.length <= MOST_CHARACTERS ? text : `${VERSION}${digest(text)}`;
-  if (rest !== null && (typeof first === 'string' || Number.isFinite(first))) {
-    return { key, isPointed, isNamed, isRounded, lead: first, rest };
-  }
-  return { key, isPointed, isNamed, isRounded, lead: key, rest: null };
+  return new EventKey(plan, event, envelopes);
 }
 
 function textOf(value: unknown): string {

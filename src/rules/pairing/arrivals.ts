@@ -63,7 +63,7 @@ export class Arrivals {
       this.#next.candidate += 1;
       if (!isReplay) lane.places.candidate += 1;
     }
-    const match = named?.key ?? (typeof value === 'string' ? value : canonical(value));
+    const content = named !== null ? '' : typeof value === 'string' ? value : canonical(value);
     return {
       side,
       value,
@@ -71,10 +71,10 @@ export class Arrivals {
       bytes: bytesOf(bytes),
       type,
       plan,
-      match,
-      lead: named?.lead ?? match,
-      rest: named?.rest ?? null,
-      key: named?.key ?? null,
+      named,
+      content,
+      lead: named === null ? content : named.lead,
+      rest: named === null ? null : named.rest,
       isPointed: named?.isPointed ?? false,
       isNamed: named?.isNamed ?? false,
       unit: lane.unit,

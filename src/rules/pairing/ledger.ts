@@ -92,7 +92,7 @@ export class Ledger {
       because,
       route: this.#options.route,
       eventType: event.type,
-      key: event.key,
+      key: event.named?.key ?? null,
       unit: event.unit,
       unitLevel: event.unitLevel,
       session: this.#options.session,

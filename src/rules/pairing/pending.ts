@@ -2,6 +2,7 @@
 import { fingerprint } from '../compare/canonical.ts';
 import type { TypePlan } from '../compare/compile.ts';
 import type { Side } from '../decide.ts';
+import type { EventKey } from '../event-key.ts';
 import type { Lane } from './lane.ts';
 
 /**
@@ -29,12 +30,12 @@ export interface Pending {
   readonly bytes: number;
   readonly type: string;
   readonly plan: TypePlan;
-  /** By what its pair is found; the event key where it has one. */
-  readonly match: string;
+  /** By what its pair is found: the event key, or where it has none what it says (else empty). */
+  readonly named: EventKey | null;
+  readonly content: string;
   /** For a quick look at that: see `EventKey`. */
   readonly lead: unknown;
   readonly rest: string | null;
-  readonly key: string | null;
   /** Its key names it, rather than a digest of its content. */
   readonly isPointed: boolean;
   /** So does a number or id that no other event of its lane has, not only what several may share. */
@@ -75,15 +76,20 @@ export function printOf(event: Pending): number {
   return event.print;
 }
 
+/** By what its pair is found. */
+function matchOf({ named, content }: Pending): string {
+  return named === null ? content : named.key;
+}
+
 /** Are both found by the same? Of the same `lead`. */
 function isMatch(a: Pending, b: Pending): boolean {
-  if (a.rest === null || b.rest === null) return a.match === b.match;
+  if (a.rest === null || b.rest === null) return matchOf(a) === matchOf(b);
   return a.rest === b.rest && a.type === b.type;
 }
 
 /** Two of one side that may stand for each other: neither has a name of its own, and they say the same. */
 export function areTwins(a: Pending, b: Pending): boolean {
-  return a.match === b.match && !a.isNamed && !b.isNamed && printOf(a) === printOf(b);
+  return !a.isNamed && !b.isNamed && matchOf(a) === matchOf(b) && printOf(a) === printOf(b);
 }
 
 /** What waits in all sessions together. */
