@@ -157,7 +157,7 @@ export class Docket {
       if (stream.isSettled) settled.push(number);
     }
     // From one thread to the other in one piece.
-    return { marks: Float64Array.from(marks), settled };
+    return { marks: new Float64Array(marks), settled };
   }
 
   /** Gives their verdict to events that waited long enough: by side, those that arrived by `due`. */
