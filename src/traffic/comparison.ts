@@ -64,8 +64,8 @@ export interface SecondLegListener {
   secondOpened(side: Side): void;
   /** `refusesClient`: its service would say the same to another leg. */
   secondLost(side: Side, refusesClient: boolean): void;
-  /** Bytes of it have come, and lie in its tail. */
-  secondSpoke(): void;
+  /** Bytes of it have come: told before they are read, and again once they lie in its tail. */
+  secondSpeaks(): void;
   /** What every new leg is sent first. */
   preamble(): readonly ClientMessage[];
 }
@@ -389,10 +389,10 @@ export class Comparison implements Lone {
     told: Pick<SecondLegOptions, 'onOpen' | 'onRefused' | 'onEnd'>,
   ): SecondLegOptions {
     const { tap, tails } = this.#options;
-    return { side, role, tap, tails, onSpoke: this.#onSpoke, ...told };
+    return { side, role, tap, tails, onSpeaks: this.#onSpeaks, ...told };
   }
 
-  readonly #onSpoke = (): void => this.#listener?.secondSpoke();
+  readonly #onSpeaks = (): void => this.#listener?.secondSpeaks();
 
   #onEnd(
     { side, ...plan }: Plan,

@@ -30,8 +30,8 @@ export interface SecondLegOptions {
   readonly tails: TailRing | null;
   /** Told once the handshake is through, and once when it is over. */
   readonly onOpen: () => void;
-  /** Told when bytes have come, and lie in the tail. */
-  readonly onSpoke: () => void;
+  /** Told when bytes have come, before they are read, and again once they lie in the tail. */
+  readonly onSpeaks: () => void;
   /** Told before `onEnd` that its service has answered the handshake, and with another status than 101. */
   readonly onRefused: (status: number) => void;
   readonly onEnd: (end: SecondLegEnd) => void;
@@ -193,6 +193,10 @@ export class SecondLeg {
 
   #onBytes(leg: Leg, view: Buffer): void {
     if (this.#ended) return;
+    // Before they are read: a session that is to be moved to it then is one of which nobody has anything to say, and
+    // what it says is the new primary's.
+    this.#options.onSpeaks();
+    if (this.#ended) return leg.onBytes(view);
     const { tracker } = leg;
     this.#bytesSinceSweep += view.length;
     // What comes behind a message is found in the tail, though the beginning of that one may be gone.
@@ -202,7 +206,7 @@ export class SecondLeg {
     // Nobody can be moved to it, or be told where its next message begins.
     if (tracker.lost) return this.#end('unframeable');
     leg.answerPing();
-    if (tracker.closeCode === null) return this.#options.onSpoke();
+    if (tracker.closeCode === null) return this.#options.onSpeaks();
     leg.leave();
     this.#farewell(leg);
   }

@@ -304,7 +304,7 @@ export class Session implements SecondLegListener, RolledBack {
     this.host.secondOpened(this, side);
   }
 
-  secondSpoke(): void {
+  secondSpeaks(): void {
     this.hurry();
   }
 

@@ -35,7 +35,7 @@ export class TwinLegs {
     const leg = SecondLeg.dial(request, {
       ...{ side: 'candidate', role: 'shadow', tap: stream, tails: null },
       onOpen: () => undefined,
-      onSpoke: () => undefined,
+      onSpeaks: () => undefined,
       onRefused: () => undefined,
       onEnd: end => {
         this.#legs.delete(leg);

@@ -490,6 +490,21 @@ describe('a session that changes hands under traffic', () => {
     });
   });
 
+  // The fault: it was read before the move, and so given out as what the client may have had.
+  test('what the other service says first behind a rollback is in no doubt', async () => {
+    const all: Happening[] = [
+      { what: 'roll-back', second: true },
+      { what: 'say', side: 'legacy', run: 'bare', frames: 1 },
+      { what: 'arrive', at: 'legacy', bytes: 5_000 },
+    ];
+    const begin = { primary: 'candidate', second: true, ringBytes: ROOMY } as const;
+    await playing(begin, all, async session => {
+      expectSound(session);
+      expect([session.moves, session.unknown]).toEqual([['legacy in-place'], 0]);
+      expect(delivered(session)).toEqual({ lost: 0, gaps: 0, surplus: 0, disorder: 0 });
+    });
+  });
+
   // The fault: the other service spoke behind a close frame of which a part had gone out before the cut.
   test('nobody speaks behind a goodbye that has gone out in part', async () => {
     const all: Happening[] = [

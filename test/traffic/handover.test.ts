@@ -241,12 +241,15 @@ describe("where another user's data is kept away", () => {
   });
 
   test('what a handover delivers has passed the guard', async () => {
-    const { legacy, candidate, front, read, move } = await line({ ...ann, isolation: 'sanitize' });
+    const { legacy, candidate, front, read, ear, move } = await line({
+      ...{ ...ann, isolation: 'sanitize' },
+    });
     candidate.say(addressed(1, 'ann'));
     legacy.say(addressed(1, 'ann'));
     await until('it has the first', () => read.length === 1);
     const before = performance.timeOrigin + performance.now();
     candidate.say(addressed(2, 'bob'));
+    await until('it waits', () => ear.streams[0]?.messages('candidate').length === 2);
     await move('candidate');
     const after = performance.timeOrigin + performance.now();
     candidate.say(addressed(3, 'bob'));
