@@ -11,10 +11,11 @@ import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
 import type { Decided, HandoverCounts, MoveKind } from '../ports.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
-import { type SecondLeg, SIDES, type Side } from '../rules/decide.ts';
-import type { HandoverAction } from '../rules/handover/handover.ts';
-import { reconcile } from '../rules/handover/reconcile.ts';
+import { ofSide, type SecondLeg, SIDES, type Side } from '../rules/decide.ts';
+import type { HandoverAction, HandoverInput } from '../rules/handover/handover.ts';
+import { type Reconciled as Owed, reconcile, type TailEvent } from '../rules/handover/reconcile.ts';
 import { ABNORMAL, closeFrame } from '../wire/frames.ts';
+import type { Comparison } from './comparison.ts';
 import type { Departures } from './departures.ts';
 import { type DialPace, DialQueue, type InLine } from './dial-queue.ts';
 import { attachLeg, detachLeg, noteClose, putClose, writeToClient } from './forwarding.ts';
@@ -22,7 +23,14 @@ import type { Leg } from './leg.ts';
 import { Line } from './line.ts';
 import type { Session } from './session.ts';
 import { SuppressGate } from './suppress-gate.ts';
-import { longEventOf, readTail, type TailMessage, tailEventOf } from './tail.ts';
+import {
+  longEventOf,
+  NO_TAIL,
+  readTail,
+  type Tail,
+  type TailMessage,
+  tailEventOf,
+} from './tail.ts';
 import type { TailRing } from './tail-ring.ts';
 import { isCurrent } from './token.ts';
 
@@ -76,6 +84,11 @@ interface Reconciled {
   readonly gate: SuppressGate | null;
 }
 
+const RECONCILED: HandoverInput = { kind: 'reconciled' };
+/** Of who was silent, as nearly all of thousands are: garbage of the rest would be most of a rollback's. */
+const NOTHING_OWED = reconcile({ delivered: [], sent: [], overrun: false, isAhead: false });
+const NOTHING_LEFT: Reconciled = { deliver: [], partial: [], gate: null };
+
 export class Handovers {
   readonly #options: HandoverOptions;
   /** Waiting for a boundary, by when it must have come. */
@@ -93,7 +106,8 @@ export class Handovers {
   readonly #dials: Readonly<Record<Side, DialQueue<Session | CalledBack>>>;
   readonly #uncut = new Line<Session>();
   readonly #held = new Line<Session>();
-  readonly #reconciled = new Map<Session, Reconciled>();
+  /** Of the session that changes roles next, at once. */
+  #reconciled: Reconciled | null = null;
   readonly #rules = new WeakMap<RouteConfig, CompiledRules>();
   #ticker: NodeJS.Timeout | null = null;
   #isSlicing = false;
@@ -258,7 +272,6 @@ export class Handovers {
     this.#cutting.delete(session);
     this.#torn.delete(session);
     this.#overlapping.delete(session);
-    this.#reconciled.delete(session);
   }
 
   close(): void {
@@ -316,30 +329,12 @@ export class Handovers {
     if (session.state.phase !== 'held' || this.#isTorn(session)) return;
     // Nobody to change roles with after all: the session speaks on where it was.
     if (comparison === null || next === null) return session.handle({ kind: 'second-lost' });
-    const { greeting } = session.facts.route;
-    const rules = this.#rulesOf(session.facts.route);
-    const eventOf = (payload: Buffer) => tailEventOf(payload, rules, greeting);
-    const known = ({ payload, raw }: TailMessage) =>
-      payload === null ? longEventOf(raw) : eventOf(payload);
     const now = performance.now();
-    const { synced } = comparison.tap;
-    const read = (leg: Leg) =>
-      readTail(this.#options.tails, leg, synced?.[leg.side] ?? null, now - 2 * WINDOW_MS);
-    const sent = read(next);
+    const sent = this.#tailOf(next, comparison, now);
     if (sent.isTorn) return this.#awaitBoundary(session, next);
-    const given = read(old);
-    const result = reconcile({
-      delivered: given.messages
-        // What was withheld, as somebody else's or because nobody can look into it, the client has not had.
-        .filter(message => message.index < old.given && !session.guard?.withholds(message))
-        .map(known),
-      sent: sent.messages.map(message => ({
-        ...known(message),
-        hadAlready: message.index < next.given,
-      })),
-      overrun: Math.max(given.since, sent.since) > now - 2 * WINDOW_MS,
-      isAhead: !given.isComplete,
-    });
+    const given = this.#tailOf(old, comparison, now);
+    const isSilent = sent === NO_TAIL && given === NO_TAIL;
+    const result = isSilent ? NOTHING_OWED : this.#compare(session, next, { sent, given, now });
     const unreplayed = session.takeSaidAlone();
     const { missing, suppress: keys, unnamed } = result;
     // One that was waited for is lost, unless the client has it of the old primary.
@@ -352,20 +347,56 @@ export class Handovers {
     const isClear = keys.length === 0 && unnamed === 0 && !isInDoubt && now >= newUntil;
     const { listener } = this.#options;
     listener.counted({ unreplayed, unknown, missing });
-    this.#reconciled.set(session, {
-      deliver: result.deliver.map(index => sent.messages[index] as TailMessage),
-      partial: sent.partial,
-      gate: isClear
-        ? null
-        : new SuppressGate({
-            ...{ keys, unnamed, certain: isInDoubt ? result.certain : null },
-            ...{ until: now + WINDOW_MS, newUntil, eventOf },
-            had: given.since > now - WINDOW_MS ? null : result.had,
-            write: bytes => void writeToClient(session, bytes),
-            onDoubt: () => listener.counted({ unreplayed: 0, unknown: 1, missing: 0 }),
-          }),
+    this.#reconciled =
+      isSilent && isClear
+        ? NOTHING_LEFT
+        : {
+            deliver: result.deliver.map(index => sent.messages[index] as TailMessage),
+            partial: sent.partial,
+            gate: isClear
+              ? null
+              : new SuppressGate({
+                  ...{ keys, unnamed, certain: isInDoubt ? result.certain : null },
+                  ...{ until: now + WINDOW_MS, newUntil, eventOf: this.#eventsOf(session) },
+                  had: given.since > now - WINDOW_MS ? null : result.had,
+                  write: bytes => void writeToClient(session, bytes),
+                  onDoubt: () => listener.counted({ unreplayed: 0, unknown: 1, missing: 0 }),
+                }),
+          };
+    session.handle(RECONCILED);
+    this.#reconciled = null;
+  }
+
+  #tailOf(leg: Leg, { tap: { synced } }: Comparison, now: number): Tail {
+    const from = synced === null ? null : ofSide(synced, leg.side);
+    return readTail(this.#options.tails, leg, from, now - 2 * WINDOW_MS);
+  }
+
+  #compare(
+    session: Session,
+    next: Leg,
+    { sent, given, now }: { sent: Tail; given: Tail; now: number },
+  ): Owed {
+    const eventOf = this.#eventsOf(session);
+    const known = ({ payload, raw }: TailMessage) =>
+      payload === null ? longEventOf(raw) : eventOf(payload);
+    return reconcile({
+      delivered: given.messages
+        // What was withheld, as somebody else's or because nobody can look into it, the client has not had.
+        .filter(message => message.index < session.leg.given && !session.guard?.withholds(message))
+        .map(known),
+      sent: sent.messages.map(message => ({
+        ...known(message),
+        hadAlready: message.index < next.given,
+      })),
+      overrun: Math.max(given.since, sent.since) > now - 2 * WINDOW_MS,
+      isAhead: !given.isComplete,
     });
-    session.handle({ kind: 'reconciled' });
+  }
+
+  #eventsOf({ facts: { route } }: Session): (payload: Buffer) => TailEvent {
+    const rules = this.#rulesOf(route);
+    return payload => tailEventOf(payload, rules, route.greeting);
   }
 
   /** The other leg is still in the middle of what is nothing for the client. */
@@ -392,10 +423,9 @@ export class Handovers {
 
   #changeRoles(session: Session, lost: boolean): void {
     const { comparison, leg: old, toUpstream } = session;
-    const reconciled = this.#reconciled.get(session);
+    const reconciled = this.#reconciled;
     const { move } = session;
-    this.#reconciled.delete(session);
-    if (comparison === null || reconciled === undefined) return this.#end(session);
+    if (comparison === null || reconciled === null) return this.#end(session);
     const decided = move === null ? session.decided : this.#options.decide(session);
     detachLeg(old);
     const { wanted } = session.state;

@@ -188,7 +188,7 @@ export class Session implements SecondLegListener, RolledBack {
       fromMs: Math.floor(TIME_ORIGIN + fromMs),
       untilMs: Math.ceil(TIME_ORIGIN + performance.now()),
     };
-    this.turns = [...this.turns, turn].slice(-MOST_TURNS);
+    this.turns = this.turns.length === 0 ? [turn] : [...this.turns, turn].slice(-MOST_TURNS);
   }
 
   /** As the decision says by now; the client's stream is between two messages. */

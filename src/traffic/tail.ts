@@ -45,7 +45,8 @@ export interface Tail {
 /** Of a frame's first byte. */
 const OPCODE_BITS = 0x0f;
 
-const NONE: Tail = {
+/** Nothing that is not known to be the same on both legs; nearly everybody's, in a rollback of thousands. */
+export const NO_TAIL: Tail = {
   messages: [],
   partial: [],
   isTorn: false,
@@ -64,7 +65,7 @@ export function readTail(
   since: number,
 ): Tail {
   const { tracker } = leg;
-  if (from !== null && tracker.messages === from && tracker.atMessageBoundary) return NONE;
+  if (from !== null && tracker.messages === from && tracker.atMessageBoundary) return NO_TAIL;
   const wanted = (record: TailRecord): boolean =>
     !record.atBoundary || (from === null ? record.time >= since : record.messages > from);
   const { records, complete } = tails.back(leg.tail, wanted);

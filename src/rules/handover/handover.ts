@@ -66,6 +66,15 @@ export type HandoverAction =
   /** As `end`, in its turn: a service that dies leaves thousands, who would all come again at once. */
   | { readonly kind: 'leave' };
 
+const CUT: HandoverAction = { kind: 'cut' };
+const RECONCILE: HandoverAction = { kind: 'reconcile' };
+/** Thousands take the same steps at once: what these say is made once. */
+const NONE: readonly HandoverAction[] = [];
+const TO_CUT: readonly HandoverAction[] = [CUT];
+const TO_HOLD: readonly HandoverAction[] = [RECONCILE];
+const TO_CUT_AND_HOLD: readonly HandoverAction[] = [CUT, RECONCILE];
+const TO_CHANGE: readonly HandoverAction[] = [{ kind: 'change-roles', lost: false }];
+
 export interface Step {
   readonly state: Handover;
   readonly actions: readonly HandoverAction[];
@@ -108,16 +117,17 @@ function onSwitch(state: Handover, to: Side, atBoundary: boolean): Step {
     return { state: { ...state, phase: 'steady', wanted: null }, actions: [{ kind: 'resume' }] };
   }
   if (to === state.primary) return stay({ ...state, wanted: null });
-  const wanting = { ...state, wanted: to };
-  if (state.second !== to) return { state: wanting, actions: [{ kind: 'dial', side: to }] };
-  const cutting: Handover = { ...wanting, phase: 'cutting' };
-  if (!atBoundary) return { state: cutting, actions: [{ kind: 'cut' }] };
-  const held = hold(cutting);
-  return { state: held.state, actions: [{ kind: 'cut' }, ...held.actions] };
+  if (state.second !== to) {
+    return { state: { ...state, wanted: to }, actions: [{ kind: 'dial', side: to }] };
+  }
+  if (atBoundary) {
+    return { state: { ...state, phase: 'held', wanted: to }, actions: TO_CUT_AND_HOLD };
+  }
+  return { state: { ...state, phase: 'cutting', wanted: to }, actions: TO_CUT };
 }
 
 function hold(state: Handover): Step {
-  return { state: { ...state, phase: 'held' }, actions: [{ kind: 'reconcile' }] };
+  return { state: { ...state, phase: 'held' }, actions: TO_HOLD };
 }
 
 function changeRoles(state: Handover): Step {
@@ -132,7 +142,8 @@ function changeRoles(state: Handover): Step {
     primaryLost: false,
     moved: true,
   };
-  return { state: changed, actions: [{ kind: 'change-roles', lost: primaryLost }] };
+  const actions: Step['actions'] = primaryLost ? [{ kind: 'change-roles', lost: true }] : TO_CHANGE;
+  return { state: changed, actions };
 }
 
 function onLate(state: Handover): Step {
@@ -169,7 +180,7 @@ function onPrimaryLost(
   const held = hold({ ...lost, wanted: second });
   return {
     state: held.state,
-    actions: phase === 'cutting' ? held.actions : [{ kind: 'cut' }, ...held.actions],
+    actions: phase === 'cutting' ? TO_HOLD : TO_CUT_AND_HOLD,
   };
 }
 
@@ -182,5 +193,5 @@ function end(state: Handover, action: HandoverAction): Step {
 }
 
 function stay(state: Handover): Step {
-  return { state, actions: [] };
+  return { state, actions: NONE };
 }
