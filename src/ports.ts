@@ -217,6 +217,8 @@ export interface AnswerTally {
 
 /** A rollback under way in the lanes. */
 export interface RollbackProgress {
+  /** Settles once all that it concerns are found: until then there are more than `sessions` says. */
+  readonly found: Promise<void>;
   readonly sessions: SessionTally;
   /** Of those that failed, whom legacy has refused, though it has let in nobody of late: it may refuse everybody. */
   readonly refused: number;
@@ -228,7 +230,7 @@ export interface RollbackProgress {
    * kernel or a network holds is not among them.
    */
   readonly queuedBytes: number;
-  /** Settles when nothing is pending, or by `end`. */
+  /** Settles when all are found and nothing is pending, or by `end`. */
   readonly done: Promise<void>;
   /** What is pending stays so; it is served on as decided, without being watched. */
   end(): void;

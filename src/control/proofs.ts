@@ -60,8 +60,8 @@ export interface Watched {
   readonly entry: LatchEntry;
   readonly command: Command;
   readonly progress: RollbackProgress;
-  /** As was reckoned beforehand. */
-  readonly paceMs: number;
+  /** Asked once all are found: to reckon it takes milliseconds, and nobody waits for it. */
+  readonly paceMs: () => number;
   readonly leftOnCandidate: () => number;
 }
 
@@ -72,9 +72,11 @@ interface Remembered extends Watched {
 }
 
 /** Gives up on what a rollback waits for, once that takes too long. */
-export function endInTime(progress: RollbackProgress, paceMs: number): void {
-  const patience = setTimeout(() => progress.end(), paceMs + PATIENCE_MS).unref();
-  void progress.done.then(() => clearTimeout(patience));
+export function endInTime(progress: RollbackProgress, paceMs: () => number): void {
+  void progress.found.then(() => {
+    const patience = setTimeout(() => progress.end(), paceMs() + PATIENCE_MS).unref();
+    void progress.done.then(() => clearTimeout(patience));
+  });
 }
 
 export class Proofs {
@@ -127,6 +129,14 @@ export class Proofs {
     // Told here: what is pending at the end is no longer so afterwards.
     void progress.done.then(() => void this.#finish(remembered));
     return proofOf(remembered, null);
+  }
+
+  /** As it is once all that it concerns are found. */
+  async onceFound(proof: Proof): Promise<Proof> {
+    const known = this.#remembered.get(proof.id);
+    if (known === undefined) return proof;
+    await known.progress.found;
+    return known.over ?? proofOf(known, null);
   }
 
   async #readIds(journal: Journal<Proof>, repair: Repair | null): Promise<void> {

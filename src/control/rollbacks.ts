@@ -128,7 +128,7 @@ export class Rollbacks {
     const covered = scopes[0] === EVERYTHING ? ALL_ROUTES : new Set(fresh);
     // Proven as one rollback, whatever number of words it took.
     const whole = { ...entry, scope: scopes.join(', ') };
-    const proof = this.#carryOut(whole, command, covered, changed);
+    const proven = this.#carryOut(whole, command, covered, changed);
     if (acceptStale) this.acceptStale(routes);
     if (changed) this.counts[askerOf(by)] += 1;
     this.#options.logger.warn(
@@ -139,6 +139,7 @@ export class Rollbacks {
     const details = { scope, sever, acceptStale, stale, changed, epoch: entry.epoch, kept };
     const audited = await this.#options.audit.note({ by, action: 'rollback', reason, details });
     const now = { epoch: this.latch.epoch, held: this.#heldIn(scope) };
+    const proof = proven === null ? null : await this.proofs.onceFound(proven);
     return { scope, changed, latch: entry, ...now, kept, audited, stale, proof };
   }
 
@@ -191,11 +192,14 @@ export class Rollbacks {
     void this.#options.traffic()?.reconsider();
   }
 
-  /** The candidate's, as long as they are held. `paceMs` is how long that takes if nothing goes wrong. */
-  #begin(covered: RouteScope, sever: boolean): { progress: RollbackProgress; paceMs: number } {
+  /** The candidate's, as long as they are held. `paceMs` is how long that takes from then on if nothing goes wrong. */
+  #begin(
+    covered: RouteScope,
+    sever: boolean,
+  ): { progress: RollbackProgress; paceMs: () => number } {
     const traffic = this.#options.traffic();
-    if (traffic === null) return { progress: NOTHING_OPEN, paceMs: 0 };
-    const { paceMs } = traffic.rollbackOutlook(covered);
+    if (traffic === null) return { progress: NOTHING_OPEN, paceMs: () => 0 };
+    const paceMs = () => traffic.rollbackOutlook(covered).paceMs;
     const held = { has: (name: string) => covered.has(name) && this.latch.on(name) !== null };
     return { progress: traffic.rollBack(held, { sever }), paceMs };
   }
@@ -297,6 +301,7 @@ export function askerOf(by: string): Asker {
 
 /** Nobody has been let in yet. */
 const NOTHING_OPEN: RollbackProgress = {
+  found: Promise.resolve(),
   sessions: { affected: 0, inPlace: 0, redialled: 0, closed: 0, left: 0, failed: 0, pending: 0 },
   refused: 0,
   answers: { affected: 0, finished: 0, ended: 0, pending: 0 },

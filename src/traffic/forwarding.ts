@@ -201,11 +201,11 @@ function failsOver(session: Session, bytes: Buffer): boolean {
 
 /** Asks the state machine whether the session goes on without its primary. */
 function primaryLost(session: Session, code: number): boolean {
+  session.hear();
   // It is known, and its client waits to be told.
   if (session.isLeaving) return true;
   if (session.cause !== null || session.closeWaiting !== null) return false;
   if (session.state.primaryLost) return true;
-  if (session.cutTo !== null) session.host.cutNow(session);
   const { atMessageBoundary: atBoundary } = session.leg.tracker;
   const clientClosed = session.toUpstream.closeCode !== null;
   // A shadow is only compared: nobody is served by it because the other one failed.
@@ -317,11 +317,14 @@ function endAnswered({ cut, client }: Session): void {
 
 function clientOnError(this: SessionSocket): void {
   // What matters is that it is gone, and 'close' says so next.
-  noteClose(sessionOf(this), 'client-lost', ABNORMAL);
+  const session = sessionOf(this);
+  session.hear();
+  noteClose(session, 'client-lost', ABNORMAL);
 }
 
 function clientOnClose(this: SessionSocket): void {
   const session = sessionOf(this);
+  session.hear();
   noteClose(session, 'client-lost', ABNORMAL);
   session.handle({ kind: 'client-gone' });
   // What the client had sent still goes to the service; what the service sends has no reader.

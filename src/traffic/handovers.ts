@@ -76,6 +76,13 @@ export interface CalledBack extends InLine {
   readonly giveUp: AbortController;
 }
 
+/** Sessions that are visited, one after another. */
+interface Look {
+  readonly left: Iterator<Session>;
+  readonly visit: (session: Session) => void;
+  readonly over: () => void;
+}
+
 /** What the client gets of the new primary's, and how what follows is read. */
 interface Reconciled {
   /** Lie in the ring. */
@@ -104,7 +111,7 @@ export class Handovers {
   readonly #retrying = new Map<Session, number>();
   /** Who needs a leg, by the side of that: a service that does not answer must not keep them from the other one. */
   readonly #dials: Readonly<Record<Side, DialQueue<Session | CalledBack>>>;
-  readonly #uncut = new Line<Session>();
+  readonly #looks: Look[] = [];
   readonly #held = new Line<Session>();
   /** Of the session that changes roles next, at once. */
   #reconciled: Reconciled | null = null;
@@ -164,14 +171,17 @@ export class Handovers {
     this.#options.standBeside(session, session.decision.second);
   }
 
-  /** One of many, which all are under way when the next bytes of any of them are read. */
+  /** As `move`, for a rollback: whatever else was to become of it. */
   moveAtOnce(session: Session, to: Side): void {
     this.#note(session, true);
-    // It would go where it was to go before, if that were over before its turn.
     this.#overlapping.delete(session);
-    session.cutTo = to;
-    this.#uncut.add(session);
-    this.#sliceSoon();
+    this.#switch(session, to);
+  }
+
+  /** Visits all of them from now on, in slices, before anybody who is held has his turn; then calls `over`. */
+  lookAt(all: Iterable<Session>, visit: (session: Session) => void, over: () => void): void {
+    this.#looks.push({ left: all[Symbol.iterator](), visit, over });
+    if (!this.#look(performance.now() + SLICE_MS)) this.#sliceSoon();
   }
 
   /** At the pace at which is dialled, and before those who are served meanwhile. */
@@ -182,11 +192,6 @@ export class Handovers {
   /** He has the candidate's answer, or none is to come. */
   answered(who: CalledBack): void {
     this.#dials.legacy.done(who);
-  }
-
-  cutNow(session: Session): void {
-    const { cutTo } = session;
-    if (cutTo !== null) this.#switch(session, cutTo);
   }
 
   /** What the state machine says. */
@@ -263,7 +268,6 @@ export class Handovers {
 
   /** The session is over, or is where it is wanted. */
   forget(session: Session): void {
-    session.cutTo = null;
     // It is not tried again, and says nothing of what legacy does later.
     if (session.refused === 'in-doubt') session.refused = 'no';
     session.move = null;
@@ -285,7 +289,6 @@ export class Handovers {
   }
 
   #switch(session: Session, to: Side): void {
-    session.cutTo = null;
     // It is over, and only the answer to a goodbye is still to come: from whoever was told.
     if (session.cause !== null) return this.forget(session);
     const { atMessageBoundary: atBoundary } = session.leg.tracker;
@@ -324,6 +327,7 @@ export class Handovers {
 
   /** Neither leg speaks: what does the client still have to get? Whoever is not held is left alone. */
   reconcileNow(session: Session): void {
+    session.hear();
     const { comparison, leg: old } = session;
     const next = comparison?.leg ?? null;
     if (session.state.phase !== 'held' || this.#isTorn(session)) return;
@@ -558,15 +562,29 @@ export class Handovers {
 
   #slice(): void {
     const end = performance.now() + SLICE_MS;
+    this.#look(end);
     while (performance.now() < end) {
-      const uncut = this.#uncut.take();
-      const session = uncut ?? this.#held.take();
+      const session = this.#held.take();
       if (session === undefined) break;
-      if (uncut !== undefined) this.cutNow(session);
-      else this.reconcileNow(session);
+      this.reconcileNow(session);
     }
     this.#isSlicing = false;
-    if (this.#uncut.length + this.#held.length > 0) this.#sliceSoon();
+    if (this.#looks.length + this.#held.length > 0) this.#sliceSoon();
+  }
+
+  /** False: the time is over, and somebody is left. */
+  #look(end: number): boolean {
+    for (let look = this.#looks[0]; look !== undefined; look = this.#looks[0]) {
+      for (;;) {
+        const { done, value } = look.left.next();
+        if (done) break;
+        look.visit(value);
+        if (performance.now() >= end) return false;
+      }
+      this.#looks.shift();
+      look.over();
+    }
+    return true;
   }
 
   #stopTicking(): void {
@@ -583,12 +601,15 @@ export class Handovers {
       // At its boundary it only waits for its turn, unless the other leg is to come to one, too.
       const waits = session.state.phase === 'cutting' || this.#torn.has(session);
       if (now < due || !waits) continue;
-      this.#cutting.delete(session);
+      session.hear();
+      // Where it is to stay, it waits for none.
+      if (!this.#cutting.delete(session)) continue;
       session.handle({ kind: 'late' });
     }
     for (const [session, due] of this.#overlapping) {
       if (now < due) continue;
-      this.#overlapping.delete(session);
+      session.hear();
+      if (!this.#overlapping.delete(session)) continue;
       const { wanted } = session.state;
       if (wanted === null) continue;
       if (this.#isDue(session)) this.#switch(session, wanted);

@@ -30,6 +30,7 @@ export class RollbackRun implements RollbackProgress {
   /** What it holds, as of now. */
   readonly routes: RouteScope;
   readonly done: Promise<void>;
+  readonly found: Promise<void>;
   lastCandidateByteAt: number | null = null;
   readonly #settled = { inPlace: 0, redialled: 0, closed: 0, left: 0 };
   /** What nearly all of them have, thousands of them. */
@@ -48,6 +49,8 @@ export class RollbackRun implements RollbackProgress {
   queuedBytes = 0;
   readonly #onEnd: (run: RollbackRun) => void;
   #resolve: () => void = () => undefined;
+  #resolveFound: () => void = () => undefined;
+  #isLooking = true;
   #ended = false;
 
   /** `onEnd` is called once, before `done` settles. */
@@ -56,6 +59,9 @@ export class RollbackRun implements RollbackProgress {
     this.#onEnd = onEnd;
     this.done = new Promise(resolve => {
       this.#resolve = resolve;
+    });
+    this.found = new Promise(resolve => {
+      this.#resolveFound = resolve;
     });
   }
 
@@ -75,6 +81,13 @@ export class RollbackRun implements RollbackProgress {
     const { finished, ended } = this.#answers;
     const pending = this.#pendingAnswers.size + this.#released.answers;
     return { affected: finished + ended + pending, finished, ended, pending };
+  }
+
+  /** Whoever is open has joined, or turned out not to. It can come to its end from then on. */
+  allFound(): void {
+    this.#isLooking = false;
+    this.#resolveFound();
+    this.settle();
   }
 
   join(session: RolledBack): void {
@@ -152,6 +165,7 @@ export class RollbackRun implements RollbackProgress {
 
   /** Ends it if nothing is pending. */
   settle(): void {
+    if (this.#isLooking) return;
     const pending = this.#pending.size + this.#opening + this.#pendingAnswers.size;
     if (pending === 0) this.end();
   }

@@ -57,8 +57,10 @@ export interface SessionHost {
   ended(session: Session): void;
   /** What the state machine says and the lane does: dialling, waiting for a boundary, reconciling. */
   act(session: Session, action: HandoverAction): void;
-  /** It is to be cut (`cutTo`), or is held, and must not wait for its turn. */
-  cutNow(session: Session): void;
+  /** Counts what was asked of all sessions at once; each hears of it in its turn, or before anything is done with it. */
+  readonly asked: number;
+  hear(session: Session): void;
+  /** It is held, and must not wait for its turn. */
   reconcileNow(session: Session): void;
   /** It is to have that second leg, in its turn. */
   secondWanted(session: Session, plan: SecondLeg): void;
@@ -89,8 +91,8 @@ export class Session implements SecondLegListener, RolledBack {
   /** Null where nothing is compared. */
   comparison: Comparison | null = null;
   state: Handover;
-  /** The side that it is to be moved to, as soon as one of its ends speaks or it has its turn. */
-  cutTo: Side | null = null;
+  /** As far as it has heard; see `SessionHost`. */
+  heard: number;
   /** While it is on its way to another side; a rollback is urgent. */
   move: { readonly urgent: boolean; redialled: boolean } | null = null;
   /** Served by the other side than its decision says, and to be gone by then (ms of `performance.now()`). */
@@ -151,6 +153,7 @@ export class Session implements SecondLegListener, RolledBack {
     this.up = leg;
     this.counters = host.countersOf(facts.route.name, leg.side);
     this.state = steady(leg.side);
+    this.heard = host.asked;
     this.activeAt = facts.startedAt;
     this.#clientProgress = new Progress(facts.startedAt);
     this.#legProgress = new Progress(facts.startedAt);
@@ -291,6 +294,7 @@ export class Session implements SecondLegListener, RolledBack {
 
   /** A leg that can not become the primary is only compared: the state machine does not hear of it. */
   secondOpened(side: Side): void {
+    this.hear();
     this.host.secondDialled(this);
     this.refused = 'no';
     const { comparison, leg, facts, state } = this;
@@ -308,11 +312,16 @@ export class Session implements SecondLegListener, RolledBack {
     this.hurry();
   }
 
-  /** One of its ends speaks: a move that is under way does not wait for its turn. False: none is. */
+  /** Before anything is done with it. */
+  hear(): void {
+    if (this.heard !== this.host.asked) this.host.hear(this);
+  }
+
+  /** One of its ends speaks: what is asked of all, and a move that is under way, does not wait for its turn. False: none is. */
   hurry(): boolean {
-    if (this.cutTo === null && this.state.phase !== 'held') return false;
-    if (this.cutTo !== null) this.host.cutNow(this);
-    if (this.state.phase === 'held') this.host.reconcileNow(this);
+    this.hear();
+    if (this.state.phase !== 'held') return false;
+    this.host.reconcileNow(this);
     return true;
   }
 
@@ -334,6 +343,7 @@ export class Session implements SecondLegListener, RolledBack {
   }
 
   secondLost(side: Side, refusesClient = false): void {
+    this.hear();
     this.host.secondDialled(this);
     // Another one that is dialled has not heard what this one has.
     this.messages?.forgetMirrored();
@@ -347,6 +357,7 @@ export class Session implements SecondLegListener, RolledBack {
    * the connection inside a frame that the client has the beginning of. The client's answer still reaches the service.
    */
   end(code: number, reason: string): void {
+    this.hear();
     // Without a leg it has ended for a reason of the service's, and its client has still to be told.
     if (this.cause !== null && !this.isLeaving) return;
     if (this.isLeaving) for (const run of this.rollbacks) run.closed(this);
@@ -381,6 +392,7 @@ export class Session implements SecondLegListener, RolledBack {
 
   /** Cuts the session off at once. */
   destroy(): void {
+    this.hear();
     noteClose(this, 'ended-by-proxy', ABNORMAL);
     this.client.destroy();
     this.leg.socket.destroy();
@@ -423,6 +435,7 @@ export class Session implements SecondLegListener, RolledBack {
   }
 
   #giveUp(cause: EndCause): void {
+    this.hear();
     noteClose(this, cause, ABNORMAL);
     this.destroy();
   }

@@ -193,8 +193,8 @@ export class Traffic implements TrafficView {
 
   rollBack(routes: RouteScope, { sever = false } = {}): RollbackProgress {
     const run = new RollbackRun(routes, ended => this.#webSockets.rolledBack(ended));
-    this.#webSockets.rollBack(run);
     this.#http.rollBack(run);
+    this.#webSockets.rollBack(run);
     if (sever) {
       this.#http.sever(routes);
       this.#bypass.sever(routes);
@@ -202,7 +202,6 @@ export class Traffic implements TrafficView {
       // Second legs of sessions that legacy serves.
       void this.reconsider();
     }
-    run.settle();
     return run;
   }
 

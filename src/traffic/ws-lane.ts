@@ -109,6 +109,9 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** Counts those of them for which all sessions are looked at, one after another. */
   #visits = 0;
   readonly #rollbacks = new Set<RollbackRun>();
+  asked = 0;
+  /** Rollbacks of which not everybody has heard, and what `asked` was with each. */
+  readonly #unheard = new Map<RollbackRun, number>();
   readonly #held = new HeldRoom();
   readonly #openings = new Set<UnderWay>();
 
@@ -356,8 +359,14 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     this.#handovers.act(session, action);
   }
 
-  cutNow(session: Session): void {
-    this.#handovers.cutNow(session);
+  hear(session: Session): void {
+    const { heard } = session;
+    session.heard = this.asked;
+    for (const [run, asked] of this.#unheard) {
+      if (asked <= heard || !run.routes.has(session.route)) continue;
+      if (this.#rollBack(session, run) !== 'reconnect') continue;
+      this.#departures.add(session, { isUrgent: true });
+    }
   }
 
   reconcileNow(session: Session): void {
@@ -481,20 +490,26 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   /**
-   * Everything of those routes that the candidate serves goes to legacy, in one go: from here on no message
-   * of the candidate's begins.
+   * Everything of those routes that the candidate serves goes to legacy: from here on no message of the candidate's
+   * begins, since every session hears of it before anything is done with it, and the silent ones in slices.
    */
   rollBack(run: RollbackRun): void {
     this.#changes += 1;
     this.#rollbacks.add(run);
     const waiting = [...this.#openings].filter(under => isAskingCandidate(under, run.routes));
     for (const { over } of waiting) over.push(run.opening());
-    for (const session of this.sessions) {
-      if (!run.routes.has(session.route)) continue;
-      if (this.#rollBack(session, run) !== 'reconnect') continue;
-      this.#departures.add(session, { isUrgent: true });
-    }
     this.#callBack(waiting);
+    this.asked += 1;
+    this.#unheard.set(run, this.asked);
+    // To look at thousands takes milliseconds, in which nobody would be served.
+    this.#handovers.lookAt(
+      this.sessions,
+      session => session.hear(),
+      () => {
+        this.#unheard.delete(run);
+        run.allFound();
+      },
+    );
   }
 
   /** Whom the candidate has not let in yet goes to legacy; it may never answer. Whoever was called back has his turn. */
@@ -525,7 +540,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       return;
     }
     // In the middle of a move to the candidate as well: it stays, unless legacy has died.
-    const isOnItsWay = phase !== 'steady' || (wanted ?? session.cutTo) === 'legacy';
+    const isOnItsWay = phase !== 'steady' || wanted === 'legacy';
     const isUnderWay = session.rollbacks.length > 0 && isOnItsWay;
     run.join(session);
     // It goes as the first one said; what is decided for it is asked for when it is there.
@@ -595,12 +610,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   /** `reconnect`: the session is to be told to come again. */
   #reconsider(session: Session): 'reconnect' | undefined {
+    session.hear();
     // A rollback comes first.
     if (session.cause !== null || session.isLeaving || session.rollbacks.length > 0) return;
     const { route, subject } = session.facts;
     const decided = this.#options.decider(route, subject);
     const { primary, second, reason } = decided.decision;
-    const goesTo = session.state.wanted ?? session.cutTo;
+    const goesTo = session.state.wanted;
     if (reason === 'bypass') {
       // Only what is new goes to the emergency lane; what is open stays as it is, and goes nowhere else.
       if (goesTo !== null && goesTo !== primary) this.#handovers.withdraw(session);
@@ -635,6 +651,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** Cuts off what is left. */
   close(): void {
     clearInterval(this.#sweeper);
+    this.#unheard.clear();
     this.#handovers.close();
     this.#departures.close();
     this.#readingOn.end();

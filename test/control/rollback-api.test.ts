@@ -168,7 +168,7 @@ test('however often a rollback is asked for again, no two proofs have one number
     const progress = new FakeProgress();
     progress.end();
     const watched = { entry, command: commandNow(new Date()), progress };
-    return proofs.watch({ ...watched, paceMs: 0, leftOnCandidate: () => 1 }).id;
+    return proofs.watch({ ...watched, paceMs: () => 0, leftOnCandidate: () => 1 }).id;
   };
   const ids = Array.from({ length: 150 }, () => proven(op.rollbacks.proofs));
   expect(ids.slice(0, 2)).toEqual(['1', '1.2']);
@@ -193,7 +193,7 @@ test('66: where the disk refuses at the start the next proof is kept once it doe
     const progress = new FakeProgress();
     progress.end();
     const watched = { entry: { ...entry, epoch }, command: commandNow(new Date()), progress };
-    proofs.watch({ ...watched, paceMs: 0, leftOnCandidate: () => 1 });
+    proofs.watch({ ...watched, paceMs: () => 0, leftOnCandidate: () => 1 });
   };
   const kept = async () => {
     const text = await readFile(file, 'utf8').catch(() => '');
@@ -239,6 +239,25 @@ test('a rollback of several routes is watched for as long as all of them take, a
   } finally {
     vi.useRealTimers();
   }
+});
+
+test('a rollback is answered once all whom it concerns are found, and tells how many those are', async () => {
+  let allFound: () => void = () => undefined;
+  op.traffic.found = new Promise(resolve => {
+    allFound = resolve;
+  });
+  op.traffic.open('events', 'candidate', 'u1', 'u2', 'u3');
+  let isAnswered = false;
+  const asked = op.rollbacks.rollback({ reason, by: 'operator' }).finally(() => {
+    isAnswered = true;
+  });
+  const onRecord = async () => (await get('/audit')).body.entries.length > 0;
+  await until('it is on record', onRecord);
+  expect(isAnswered).toBe(false);
+  const progress = op.traffic.rollbacks[0]?.progress;
+  if (progress !== undefined) progress.sessions.affected = 5;
+  allFound();
+  expect((await asked).proof).toMatchObject({ state: 'running', sessions: { affected: 5 } });
 });
 
 test('a release lets flags decide again, and moves sessions back', async () => {

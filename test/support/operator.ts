@@ -67,6 +67,8 @@ export class FakeTraffic implements TrafficView {
   /** So many sessions go to legacy a second; without it all at once. */
   movesPerS = Number.POSITIVE_INFINITY;
   readonly #routes: readonly string[];
+  /** They are counted as being there, and take their time. */
+  readonly #rolledBack = new Set<FakeTraffic['sessions'][number]>();
 
   /** Of the configuration. */
   constructor(routes: readonly string[] = []) {
@@ -122,17 +124,20 @@ export class FakeTraffic implements TrafficView {
     progress: FakeProgress;
     held: RouteScope;
   }[] = [];
+  /** Whom the next rollback concerns is known then. */
+  found: Promise<void> = Promise.resolve();
   /** How often decisions were to be asked for anew. */
   reconsidered = 0;
 
   rollBack(held: RouteScope, { sever = false } = {}): RollbackProgress {
-    const progress = new FakeProgress();
+    const progress = new FakeProgress(this.found);
     const names = [...this.#routes, ...this.sessions.map(({ route }) => route)];
     const routes = [...new Set(names)].filter(name => held.has(name));
     this.rollbacks.push({ routes, sever, progress, held });
     for (const session of this.sessions) {
       if (!held.has(session.route) || session.side === 'legacy') continue;
       session.side = 'legacy';
+      this.#rolledBack.add(session);
       this.of(session.route, 'candidate').sessionsOpen -= 1;
       this.of(session.route, 'legacy').sessionsOpen += 1;
       progress.sessions.affected += 1;
@@ -142,8 +147,10 @@ export class FakeTraffic implements TrafficView {
   }
 
   rollbackOutlook(routes: RouteScope): RollbackOutlook {
-    const warm = this.sessions.filter(s => routes.has(s.route) && s.side === 'candidate').length;
-    const paceMs = (warm * 1_000) / this.movesPerS;
+    const asked = this.sessions.filter(({ route }) => routes.has(route));
+    const warm = asked.filter(({ side }) => side === 'candidate').length;
+    const goes = warm + asked.filter(session => this.#rolledBack.has(session)).length;
+    const paceMs = (goes * 1_000) / this.movesPerS;
     return { warm, toDial: 0, notMovable: 0, refused: 0, answers: 0, paceMs };
   }
 
@@ -170,6 +177,7 @@ export class FakeTraffic implements TrafficView {
 
 /** A rollback that is through when a test says so. */
 export class FakeProgress implements RollbackProgress {
+  readonly found: Promise<void>;
   sessions = { affected: 0, inPlace: 0, redialled: 0, closed: 0, left: 0, failed: 0, pending: 0 };
   refused = 0;
   answers = { affected: 0, finished: 0, ended: 0, pending: 0 };
@@ -179,6 +187,10 @@ export class FakeProgress implements RollbackProgress {
   readonly done = new Promise<void>(resolve => {
     this.end = resolve;
   });
+
+  constructor(found = Promise.resolve()) {
+    this.found = found;
+  }
 }
 
 /** A judge that nobody has handed anything. */

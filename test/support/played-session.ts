@@ -8,6 +8,7 @@ import { vi } from 'vitest';
 import type { Decision, Side } from '../../src/rules/decide.ts';
 import { contextOf } from '../../src/traffic/context.ts';
 import { Counters } from '../../src/traffic/counters.ts';
+import { Handovers } from '../../src/traffic/handovers.ts';
 import { RollbackRun } from '../../src/traffic/rollback-run.ts';
 import type { Upstream } from '../../src/traffic/upstream.ts';
 import { WebSocketLane } from '../../src/traffic/ws-lane.ts';
@@ -397,9 +398,25 @@ export class PlayedSession {
     void this.lane.reconsider();
   }
 
-  rollBack(withSecond: boolean): void {
+  /** `late`: others are told of it before, and the session in a later turn. */
+  rollBack(withSecond: boolean, late = false): RollbackRun {
     this.decision = decided('legacy', withSecond);
-    this.lane.rollBack(new RollbackRun(new Set([ROUTE]), run => this.lane.rolledBack(run)));
+    const run = new RollbackRun(new Set([ROUTE]), ended => {
+      // Where it meets nobody the next change of flags is as good.
+      if (ended.sessions.affected > 0) this.lane.rolledBack(ended);
+    });
+    const look = vi.spyOn(Handovers.prototype, 'lookAt');
+    if (late) {
+      look.mockImplementation((all, visit, over) => {
+        setImmediate(() => {
+          for (const session of all) visit(session);
+          over();
+        });
+      });
+    }
+    this.lane.rollBack(run);
+    look.mockRestore();
+    return run;
   }
 
   /** Everything that is under way arrives, and what is due is done. */

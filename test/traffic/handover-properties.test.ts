@@ -4,6 +4,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
+import type { RollbackRun } from '../../src/traffic/rollback-run.ts';
 import type { TailRing } from '../../src/traffic/tail-ring.ts';
 import type * as upstream from '../../src/traffic/upstream.ts';
 import type { UnitSink, UnitSplitter } from '../../src/wire/message-units.ts';
@@ -74,7 +75,7 @@ type Happening =
   | { readonly what: 'client-pings' | 'client-stops' | 'client-reads' }
   | { readonly what: 'pass'; readonly ms: number }
   | { readonly what: 'serve'; readonly side: Side; readonly second: boolean }
-  | { readonly what: 'roll-back'; readonly second: boolean }
+  | { readonly what: 'roll-back'; readonly second: boolean; readonly late?: boolean }
   | { readonly what: 'client-closes' | 'client-resets' }
   | { readonly what: 'service-closes'; readonly side: Side; readonly code: number }
   | { readonly what: 'service-resets'; readonly side: Side }
@@ -137,7 +138,7 @@ async function happen(session: PlayedSession, happening: Happening): Promise<voi
       session.serve(happening.side, happening.second);
       break;
     case 'roll-back':
-      session.rollBack(happening.second);
+      session.rollBack(happening.second, happening.late);
       break;
     case 'client-closes':
       client.close();
@@ -216,7 +217,7 @@ const outlasting = {
 const switching = (second: fc.Arbitrary<boolean>) =>
   fc.oneof(
     fc.record({ what: fc.constant('serve' as const), side, second }),
-    fc.record({ what: fc.constant('roll-back' as const), second }),
+    fc.record({ what: fc.constant('roll-back' as const), second, late: fc.boolean() }),
   );
 const losing = fc.oneof(
   fc.record({ what: fc.constantFrom('client-closes' as const, 'client-resets' as const) }),
@@ -518,6 +519,105 @@ describe('a session that changes hands under traffic', () => {
       expectSound(session);
       expect([session.client.closes, session.moves]).toEqual([[1000], []]);
     });
+  });
+});
+
+describe('a session that has not heard yet of the rollback that it is in', () => {
+  const rolledBack = async (
+    happened: readonly Happening[],
+    check: (session: PlayedSession, run: RollbackRun) => void,
+    primary: Side = 'candidate',
+    before: readonly Happening[] = [],
+  ) => {
+    const begin = { primary, second: true, ringBytes: ROOMY, boundaryMs: 50 } as const;
+    await playing(begin, [], async session => {
+      for (const happening of before) await happen(session, happening);
+      const run = session.rollBack(true, true);
+      expect(run.sessions.affected).toBe(0);
+      for (const happening of happened) await happen(session, happening);
+      check(session, run);
+      await level(session);
+      expectSound(session);
+      expect(run.sessions.pending).toBe(0);
+    });
+  };
+  const says = (side: Side): Happening[] => [
+    { what: 'say', side, run: 'r1', frames: 1 },
+    { what: 'arrive', at: side, bytes: 5_000 },
+  ];
+  const inPlace = { affected: 1, inPlace: 1, closed: 0, left: 0, pending: 0 };
+
+  test('hears of it before anything that the candidate says, and legacy speaks', async () => {
+    await rolledBack([...says('candidate'), ...says('legacy')], ({ client, moves }, run) => {
+      expect(moves).toEqual(['legacy in-place']);
+      expect(client.read.slice(1)).toEqual([textOf('r1', 0, true)]);
+      expect([run.lastCandidateByteAt, run.sessions]).toMatchObject([null, inPlace]);
+    });
+  });
+
+  test('gets the rest of what the candidate is in the middle of, and no more', async () => {
+    const half: Happening[] = [
+      { what: 'half', side: 'candidate', run: 'r1', pings: false },
+      { what: 'arrive', at: 'candidate', bytes: 5_000 },
+    ];
+    const more: Happening[] = [...says('candidate'), ...says('candidate')];
+    const check = ({ client, moves }: PlayedSession, run: RollbackRun) => {
+      expect(moves).toEqual(['legacy in-place']);
+      expect(client.read.slice(1)).toEqual([textOf('r1', 0, true)]);
+      expect(run.lastCandidateByteAt).not.toBeNull();
+    };
+    await rolledBack(more, check, 'candidate', half);
+  });
+
+  test.each([
+    [
+      'its client speaks',
+      [
+        { what: 'client-says', frames: 1, half: false },
+        { what: 'arrive', at: 'client', bytes: 99 },
+      ],
+    ],
+    ['legacy speaks', says('legacy')],
+    [
+      'the candidate dies',
+      [
+        { what: 'service-resets', side: 'candidate' },
+        { what: 'pass', ms: 1 },
+      ],
+    ],
+    [
+      'flags change',
+      [
+        { what: 'serve', side: 'legacy', second: true },
+        { what: 'pass', ms: 1 },
+      ],
+    ],
+    ['nothing happens', [{ what: 'pass', ms: 1 }]],
+  ] satisfies [string, Happening[]][])('is in the tally where %s', async (_, happened) => {
+    await rolledBack(happened, (session, run) => {
+      expect(session.moves).toHaveLength(1);
+      expect(run.sessions).toMatchObject(inPlace);
+    });
+  });
+
+  test('is in the tally where its client leaves', async () => {
+    await rolledBack([{ what: 'client-resets' }, { what: 'pass', ms: 1 }], (_, run) => {
+      expect(run.sessions).toMatchObject({ affected: 1, left: 1, pending: 0 });
+    });
+  });
+
+  test('does not go to the candidate any more, where it was on its way there', async () => {
+    const going: Happening[] = [{ what: 'serve', side: 'candidate', second: true }];
+    const check = ({ moves }: PlayedSession) => expect(moves).toEqual([]);
+    await rolledBack(
+      [
+        { what: 'pass', ms: 1 },
+        { what: 'pass', ms: 1 },
+      ],
+      check,
+      'legacy',
+      going,
+    );
   });
 });
 
