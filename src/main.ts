@@ -9,6 +9,7 @@ import { type Admin, createAdmin } from './control/admin.ts';
 import { Audit } from './control/audit.ts';
 import { Bypass } from './control/bypass.ts';
 import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
+import { rehearseCommand } from './control/command-rehearsal.ts';
 import { createDecider } from './control/decider.ts';
 import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
@@ -387,6 +388,7 @@ export async function start(options: {
   keepCode();
   collectAlone();
   await rehearseRollback(logger);
+  await rehearseCommand(logger);
   const proxy = await startProxy({
     ...{ ...options, loaded, logger },
     onRollbackBySignal: rollback.resolve,
