@@ -578,6 +578,12 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     return this.#options.decider(facts.route, facts.subject).decision.primary !== leg.side;
   }
 
+  /** Or is going to be, once it hears of it. */
+  #isRolledBack({ heard, route, rollbacks }: Session): boolean {
+    if (heard === this.asked || rollbacks.length > 0) return rollbacks.length > 0;
+    return [...this.#unheard.keys()].some(run => run.routes.has(route));
+  }
+
   /** What a rollback of those routes would meet; `paceMs` without answers. */
   rollbackOutlook(routes: RouteScope): Omit<RollbackOutlook, 'answers'> {
     const count = { warm: 0, toDial: 0, notMovable: 0, refused: 0 };
@@ -586,7 +592,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     for (const session of this.sessions) {
       if (session.leg.side !== 'candidate') continue;
       const isAsked = routes.has(session.route);
-      if (!isAsked && session.rollbacks.length === 0) continue;
+      if (!isAsked && !this.#isRolledBack(session)) continue;
       // It has come to its end: its client has still to close, or to be told, and nothing is to be done.
       if (session.cause !== null) continue;
       const counts = isAsked ? count : before;
