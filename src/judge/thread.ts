@@ -1,7 +1,6 @@
 // The judge's thread: takes batches, gives their memory back, and says now and then how the books stand.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { NoiseAsked } from '../ports.ts';
-import { giveWay } from '../priority.ts';
 import type { Contamination } from '../rules/isolation/incident.ts';
 import type { IsolationBooks } from '../rules/isolation/isolation-books.ts';
 import type { Marker } from '../rules/isolation/marker.ts';
@@ -68,7 +67,6 @@ const PAUSE_MS = 2;
 
 const port = parentPort;
 if (port === null) throw new Error('this is the judge thread; start it by `Judge`');
-giveWay();
 const evidence = new EvidenceLine();
 let failures = 0;
 let last = 0;

@@ -1,6 +1,5 @@
 // The evidence thread: takes batches from the judge's lines, redacts and keeps them, answers questions.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import { giveWay } from '../../priority.ts';
 import { DEFAULT_RULES } from '../../rules/compare/rules.ts';
 import type { FromEvidenceLine, ToEvidenceLine } from '../../rules/evidence-batch.ts';
 import { keyedHash } from '../../rules/keyed-hash.ts';
@@ -13,7 +12,6 @@ import type { EvidenceQueries } from './queries.ts';
 /** What is too old goes within so long after it is. */
 const RETAIN_MS = 60_000;
 
-giveWay();
 const { file, key, settings: first } = workerData as EvidenceThreadData;
 const hash = keyedHash(key);
 /** Of a route that is no longer configured. */
