@@ -129,7 +129,7 @@ export class Docket {
   }
 
   take(batch: Pick<Batch, 'bytes' | 'length' | 'notes' | 'time'>): Taken {
-    this.#options.watch.sentAt = batch.time;
+    this.#options.watch.looksInto(batch);
     this.#batch += 1;
     let time = 0;
     readBatch(batch, {
