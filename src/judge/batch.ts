@@ -165,8 +165,8 @@ export interface Piece {
 }
 
 /** A piece as it lies in its batch: a view of its own takes longer than reading it. */
-export interface ReadPiece extends Piece {
-  /** In `bytes`, which are the batch's. */
+export interface ReadPiece extends Omit<Piece, 'bytes'> {
+  readonly batch: Buffer;
   readonly start: number;
   readonly end: number;
 }
@@ -220,7 +220,7 @@ export function readBatch(
         afterGap: flags === AFTER_GAP,
         leftOut: batch.readUInt32LE(offset + 12),
         time: batch.readDoubleLE(offset + 16),
-        bytes: batch,
+        batch,
         start: from,
         end,
       });

@@ -161,12 +161,12 @@ export class JudgedStream {
     return areOfRuns && (side === 'candidate' || this.#endedWithLast) ? 'complete' : 'by-service';
   }
 
-  piece({ side, bytes, start, end, afterGap, leftOut, time }: ReadPiece): void {
+  piece({ side, batch, start, end, afterGap, leftOut, time }: ReadPiece): void {
     const reader = ofSide(this.#readers, side);
     if (reader === null || reader.lost) return;
     if (afterGap) this.#gap(side, leftOut, time);
     this.#time = time;
-    reader.push(bytes, start, end);
+    reader.push(batch, start, end);
     if (reader.lost) this.pairing.lost(side, time, 'unframeable');
   }
 

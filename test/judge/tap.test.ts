@@ -40,9 +40,9 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
   const heard = new FrameTracker();
   for (let batch = sent.shift(); batch !== undefined; batch = sent.shift()) {
     readBatch(batch, {
-      piece: ({ bytes, afterGap }) => {
+      piece: ({ batch, start, end, afterGap }) => {
         expect(afterGap).toBe(false);
-        heard.push(bytes);
+        heard.push(batch.subarray(start, end));
       },
       note: () => undefined,
       said: () => undefined,
