@@ -14,15 +14,34 @@ export const FLUSH_MS = 10;
 /** Beyond that many bytes, some 3 MB/s, it waits as long once more, for half the wakes (bench/README.md). */
 export const BUSY_BYTES = 32_768;
 export const LONGEST_FLUSH_MS = 2 * FLUSH_MS;
-/** Side, flags, stream (or, of what was said, the length of the names), length, messages left out, time. */
+/** Words: side and flags, stream (or, of what was said, the length of the names), length, messages left out; then the time. */
 const RECORD_BYTES = 24;
+const TIME_AT = 16;
+const WORD_BYTES = 4;
+/** Records begin at multiples of it: so words and times are written and read in one go. */
+const TIME_BYTES = 8;
 /** The longest piece that one record holds. */
 export const MOST_RECORD_BYTES = BATCH_BYTES - RECORD_BYTES;
 
+/** It is the candidate's. */
+const CANDIDATE = 1;
 /** Bytes are missing before this record, which begins at a message boundary. */
-const AFTER_GAP = 1;
+const AFTER_GAP = 2;
 /** It is of no stream: whose words follow, and the words. */
-const SAID = 2;
+const SAID = 4;
+
+/** A batch's memory, seen as bytes, words and times. */
+export class BatchMemory {
+  readonly bytes: Buffer;
+  readonly words: Uint32Array;
+  readonly times: Float64Array;
+
+  constructor(memory: ArrayBuffer) {
+    this.bytes = Buffer.from(memory);
+    this.words = new Uint32Array(memory);
+    this.times = new Float64Array(memory);
+  }
+}
 
 /** A side's bytes are left out from here on, until a piece follows that says how many messages were. */
 export interface GapBegan {
@@ -175,18 +194,30 @@ export interface ReadPiece extends Omit<Piece, 'bytes'> {
  * Writes a record at `offset`; returns the offset behind it, or -1 if it does not fit. `isSaid`: it is what a client
  * said, and `stream` is the length of its names, which stand before it.
  */
-export function writePiece(batch: Buffer, offset: number, piece: Piece, isSaid = false): number {
-  const { bytes, side } = piece;
-  const end = offset + RECORD_BYTES + bytes.length;
-  if (end > batch.length) return -1;
-  batch[offset] = side === 'legacy' ? 0 : 1;
-  batch[offset + 1] = isSaid ? SAID : piece.afterGap ? AFTER_GAP : 0;
-  batch.writeUInt32LE(piece.stream, offset + 4);
-  batch.writeUInt32LE(bytes.length, offset + 8);
-  batch.writeUInt32LE(piece.leftOut, offset + 12);
-  batch.writeDoubleLE(piece.time, offset + 16);
-  bytes.copy(batch, offset + RECORD_BYTES);
-  return end;
+export function writePiece(
+  batch: BatchMemory,
+  offset: number,
+  piece: Piece,
+  isSaid = false,
+): number {
+  const { bytes, side, afterGap } = piece;
+  const from = offset + RECORD_BYTES;
+  const end = from + bytes.length;
+  if (end > batch.bytes.length) return -1;
+  const { words } = batch;
+  const at = offset / WORD_BYTES;
+  words[at] =
+    (side === 'legacy' ? 0 : CANDIDATE) | (isSaid ? SAID : 0) | (afterGap ? AFTER_GAP : 0);
+  words[at + 1] = piece.stream;
+  words[at + 2] = bytes.length;
+  words[at + 3] = piece.leftOut;
+  batch.times[(offset + TIME_AT) / TIME_BYTES] = piece.time;
+  batch.bytes.set(bytes, from);
+  return aligned(end);
+}
+
+function aligned(offset: number): number {
+  return Math.ceil(offset / TIME_BYTES) * TIME_BYTES;
 }
 
 /** Hands over records and notes in order. */
@@ -198,7 +229,7 @@ export function readBatch(
     said(names: Buffer, text: Buffer): void;
   },
 ): void {
-  const batch = Buffer.from(bytes, 0, length);
+  const { bytes: batch, words, times } = new BatchMemory(bytes);
   let next = 0;
   let offset = 0;
   for (;;) {
@@ -207,24 +238,25 @@ export function readBatch(
       reader.note(note);
     }
     if (offset >= length) return;
+    const at = offset / WORD_BYTES;
+    const flags = words[at] as number;
+    const stream = words[at + 1] as number;
     const from = offset + RECORD_BYTES;
-    const end = from + batch.readUInt32LE(offset + 8);
-    const stream = batch.readUInt32LE(offset + 4);
-    const flags = batch[offset + 1];
-    if (flags === SAID) {
+    const end = from + (words[at + 2] as number);
+    if ((flags & SAID) !== 0) {
       reader.said(batch.subarray(from, from + stream), batch.subarray(from + stream, end));
     } else {
       reader.piece({
         stream,
-        side: batch[offset] === 0 ? 'legacy' : 'candidate',
-        afterGap: flags === AFTER_GAP,
-        leftOut: batch.readUInt32LE(offset + 12),
-        time: batch.readDoubleLE(offset + 16),
+        side: (flags & CANDIDATE) === 0 ? 'legacy' : 'candidate',
+        afterGap: (flags & AFTER_GAP) !== 0,
+        leftOut: words[at + 3] as number,
+        time: times[(offset + TIME_AT) / TIME_BYTES] as number,
         batch,
         start: from,
         end,
       });
     }
-    offset = end;
+    offset = aligned(end);
   }
 }

@@ -15,6 +15,7 @@ import type { FrameTracker, StopAt } from '../wire/frames.ts';
 import {
   BATCH_BYTES,
   type Batch,
+  BatchMemory,
   BUSY_BYTES,
   FLUSH_MS,
   MOST_RECORD_BYTES,
@@ -83,7 +84,7 @@ export class BatchTap implements Tap {
   /** When the judge was sent something last. */
   #sentAt = 0;
   #exchangeBytes = 0;
-  #batch: Buffer | null = null;
+  #batch: BatchMemory | null = null;
   #length = 0;
   #notes: Note[] = [];
   #timer: NodeJS.Timeout | null = null;
@@ -350,7 +351,7 @@ export class BatchTap implements Tap {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (this.#length === 0 && this.#notes.length === 0) return;
-    const bytes = this.#batch?.buffer as ArrayBuffer | undefined;
+    const bytes = this.#batch?.bytes.buffer as ArrayBuffer | undefined;
     const batch = {
       kind: 'batch',
       bytes: bytes ?? new ArrayBuffer(0),
@@ -373,10 +374,10 @@ export class BatchTap implements Tap {
     this.#inGap.delete(stream);
   }
 
-  #takeBatch(): Buffer | null {
+  #takeBatch(): BatchMemory | null {
     // Batches of notes alone count as well: they are in the judge's hand all the same.
     if (this.#inHand >= MOST_BATCHES) return null;
-    this.#batch = Buffer.from(this.#free.pop() ?? new ArrayBuffer(BATCH_BYTES));
+    this.#batch = new BatchMemory(this.#free.pop() ?? new ArrayBuffer(BATCH_BYTES));
     return this.#batch;
   }
 
