@@ -15,7 +15,7 @@ import { PersonalTypes } from '../rules/isolation/personal-types.ts';
 import { Isolation, type IsolationRules } from '../rules/isolation/rules.ts';
 import { SaidWords } from '../rules/isolation/said-words.ts';
 import { type SecretHash, secretHash } from '../rules/isolation/secret-hash.ts';
-import { type Batch, BUSY_BYTES, FLUSH_MS, LONGEST_FLUSH_MS } from './batch.ts';
+import { LONGEST_FLUSH_MS } from './batch.ts';
 
 /** A million identifiers for sure: 34 MB at most for each of two halves. */
 const IDENTIFIERS = { entries: 1_000_000, maxAgeMs: 24 * 3_600_000 };
@@ -26,8 +26,8 @@ const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
  * of the 100 ms in which a rollback is to begin.
  */
 const OTHERS_MS = 50;
-/** From when an event came: what the other service sent in its time waits for its batch yet, which takes longer in busy times. */
-export const HOLD_MS = OTHERS_MS + FLUSH_MS;
+/** From when an event came: what the other service sent in its time waits for its batch yet. */
+export const HOLD_MS = OTHERS_MS + LONGEST_FLUSH_MS;
 /**
  * Of all users, in each of the three queues. Five events of each of 10,000 sessions within a window; at some
  * 400 bytes each, which none of them grows beyond, 60 MB of the thread's 512. Beyond, the oldest is told before its
@@ -126,9 +126,8 @@ export class ContaminationWatch {
   readonly #briefly = new Set<Held>();
   readonly #longer = new Set<Held>();
 
-  /** When the batch was sent that is looked into, on the clock of its events, and how long such a one waits. */
-  #sentAt = 0;
-  #flushMs: number = FLUSH_MS;
+  /** When the batch was sent that is looked into, on the clock of its events. */
+  sentAt = 0;
 
   /** What came by then has had its window: legacy has answered the writes before it, or had a window for that. */
   #heardUntil = Number.NEGATIVE_INFINITY;
@@ -138,12 +137,6 @@ export class ContaminationWatch {
     this.now = options.now;
     this.hash = secretHash(options.secret);
     this.markers = new Markers(options.markers);
-  }
-
-  /** That batch is looked into from now on. */
-  looksInto({ time, length }: Pick<Batch, 'time' | 'length'>): void {
-    this.#sentAt = time;
-    this.#flushMs = length < BUSY_BYTES ? FLUSH_MS : LONGEST_FLUSH_MS;
   }
 
   /** So long an event waits for its pair, ms. */
@@ -286,10 +279,10 @@ export class ContaminationWatch {
     const isKnown =
       side === 'candidate' && (mayEcho || this.#isUsual(contamination) || isInDoubt(known));
     // It has waited for its batch, as the other's does. Of a judge that is behind nobody knows how long.
-    const waitedMs = Math.min(this.#flushMs, this.#sentAt - at);
+    const waitedMs = Math.min(LONGEST_FLUSH_MS, this.sentAt - at);
     const [queue, ms] = isKnown
       ? [this.#longer, this.#options.windowMs]
-      : [this.#briefly, OTHERS_MS + this.#flushMs - waitedMs];
+      : [this.#briefly, HOLD_MS - waitedMs];
     const held: Held = { contamination, dueAt: now + ms, ...known, toldAs: 'nothing' };
     queue.add(held);
     if (queue.size > MOST_HELD) {

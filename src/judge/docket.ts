@@ -129,7 +129,7 @@ export class Docket {
   }
 
   take(batch: Pick<Batch, 'bytes' | 'length' | 'notes' | 'time'>): Taken {
-    this.#options.watch.looksInto(batch);
+    this.#options.watch.sentAt = batch.time;
     this.#batch += 1;
     let time = 0;
     readBatch(batch, {
