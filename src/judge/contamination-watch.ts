@@ -26,7 +26,7 @@ const CONTENTS = { entries: 100_000, maxAgeMs: 10 * 60_000 };
  * of the 100 ms in which a rollback is to begin.
  */
 const OTHERS_MS = 50;
-/** From when an event came: what the other service sent in its time waits for its batch yet. */
+/** From when an event came: what the other service sent in its time waits for its batch yet, however calm it was before. */
 export const HOLD_MS = OTHERS_MS + LONGEST_FLUSH_MS;
 /**
  * Of all users, in each of the three queues. Five events of each of 10,000 sessions within a window; at some

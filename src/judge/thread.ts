@@ -102,6 +102,8 @@ port.on('message', (told: ToJudge) => {
       );
     }
     case 'tick':
+      // Each tick has its report, though it comes before the last sweep is through.
+      if (sweeping !== null) endSweep();
       last = told.time;
       docket.beginSweep(told.time, told);
       return sweepOn();
@@ -119,6 +121,7 @@ port.on('message', (told: ToJudge) => {
       if (sweeping !== null) clearTimeout(sweeping);
       docket.close(told.time);
       watch.settleAll();
+      if (settling !== null) clearTimeout(settling);
       report();
       return void evidence.close().then(() => {
         say({ kind: 'closed' });
@@ -129,13 +132,16 @@ port.on('message', (told: ToJudge) => {
 
 /** In slices, with time for the threads that serve clients where they share a CPU with this one. */
 function sweepOn(): void {
+  const end = performance.now() + SLICE_MS;
+  if (docket.sweepOn(() => performance.now() < end)) endSweep();
+  else sweeping = setTimeout(sweepOn, PAUSE_MS);
+}
+
+/** All of it that is left, at once. */
+function endSweep(): void {
   if (sweeping !== null) clearTimeout(sweeping);
   sweeping = null;
-  const end = performance.now() + SLICE_MS;
-  if (!docket.sweepOn(() => performance.now() < end)) {
-    sweeping = setTimeout(sweepOn, PAUSE_MS);
-    return;
-  }
+  docket.sweepOn();
   settle();
   evidence.flush(last);
   report();

@@ -50,10 +50,11 @@ export class EventKey {
   readonly lead: unknown;
   readonly rest: string | null;
   readonly #plan: TypePlan;
-  readonly #event: JsonRecord;
+  /** Null once the text is there. */
+  #event: JsonRecord | null;
   readonly #envelopes: readonly Envelope[];
-  readonly #first: unknown;
-  #text: string | null = null;
+  #first: unknown;
+  #text = '';
 
   constructor(plan: TypePlan, event: JsonRecord, envelopes: readonly Envelope[]) {
     const { keyAll, keyFirst } = plan;
@@ -91,12 +92,20 @@ export class EventKey {
 
   /** `k1:…` */
   get key(): string {
-    this.#text ??= this.#put();
+    this.settle();
     return this.#text;
   }
 
-  #put(): string {
-    const [plan, event] = [this.#plan, this.#event];
+  /** Keeps nothing of the event from now on: as long as there is no text, it keeps all of it. */
+  settle(): void {
+    if (this.#event === null) return;
+    this.#text = this.#put(this.#event);
+    this.#event = null;
+    this.#first = undefined;
+  }
+
+  #put(event: JsonRecord): string {
+    const plan = this.#plan;
     let text = `${VERSION}[${quoted(typeOf(event))}`;
     for (const pointer of plan.keyAll) text += `,${textOf(read(event, pointer, this.#envelopes))}`;
     text += this.isPointed ? `,${textOf(this.#first)}]` : `,"${digestOf(plan, event)}"]`;

@@ -1,5 +1,7 @@
 // Small events take thirty times their message once they wait: a room full of those must not be three times what
 // the judge's thread has.
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { compileRules } from '../../src/rules/compare/compile.ts';
 import { IdClasses } from '../../src/rules/compare/ids.ts';
@@ -31,4 +33,28 @@ test('an event counts as 64 bytes more than its message, and as nothing once it 
   expect(found).toEqual(Array(60).fill('window-overrun'));
   for (const one of sessions) one.end(1_100);
   expect([waiting(), room.bytes]).toEqual([0, 0]);
+});
+
+// The fault: the second parse that an id beyond 2^53 takes waited along with the first.
+test('an event whose key is read to the last digit takes no more memory than any other', () => {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  const heapOf = (id: string) => {
+    const one = new Pairing({
+      ...{ route: 'events', session: 's', rules: compileRules(DEFAULT_RULES), subject: [] },
+      ...{ ids: new IdClasses(), windowMs: 5_000, maxPending: 1_000 },
+      onFinding: () => undefined,
+    });
+    for (const side of SIDES) one.legOpened(side, 0);
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    for (let nth = 10; nth < 30; nth++) {
+      const text = `{"type":"a","message_id":${id}${nth},"all":[${'{},'.repeat(20_000)}{}]}`;
+      one.event('legacy', JSON.parse(text), 1_000, null, text, text.length);
+    }
+    collect();
+    expect(one.pending).toBe(20);
+    return process.memoryUsage().heapUsed - before;
+  };
+  expect(heapOf('9007199254740993') / heapOf('9007199254')).toBeLessThan(1.4);
 });

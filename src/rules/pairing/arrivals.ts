@@ -151,7 +151,11 @@ function namedBy(
   envelopes: readonly Envelope[],
 ): EventKey {
   const named = keyOf(plan, event, envelopes);
-  return named.isRounded ? keyOf(plan, exactOf(event, text), envelopes) : named;
+  if (!named.isRounded) return named;
+  const exact = keyOf(plan, exactOf(event, text), envelopes);
+  // Parsed for this alone, and as large as the other one, which waits as well.
+  exact.settle();
+  return exact;
 }
 
 /** The event with its integers to the last digit, if its text is there. */
