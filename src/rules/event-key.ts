@@ -50,7 +50,7 @@ export class EventKey {
   readonly lead: unknown;
   readonly rest: string | null;
   readonly #plan: TypePlan;
-  /** Null once the text is there. */
+  /** Null once the text is there: one that was parsed for its digits is not to be kept. */
   #event: JsonRecord | null;
   readonly #envelopes: readonly Envelope[];
   #first: unknown;
@@ -92,16 +92,12 @@ export class EventKey {
 
   /** `k1:…` */
   get key(): string {
-    this.settle();
+    if (this.#event !== null) {
+      this.#text = this.#put(this.#event);
+      this.#event = null;
+      this.#first = undefined;
+    }
     return this.#text;
-  }
-
-  /** Keeps nothing of the event from now on: as long as there is no text, it keeps all of it. */
-  settle(): void {
-    if (this.#event === null) return;
-    this.#text = this.#put(this.#event);
-    this.#event = null;
-    this.#first = undefined;
   }
 
   #put(event: JsonRecord): string {

@@ -151,11 +151,7 @@ function namedBy(
   envelopes: readonly Envelope[],
 ): EventKey {
   const named = keyOf(plan, event, envelopes);
-  if (!named.isRounded) return named;
-  const exact = keyOf(plan, exactOf(event, text), envelopes);
-  // Parsed for this alone, and as large as the other one, which waits as well.
-  exact.settle();
-  return exact;
+  return named.isRounded ? keyOf(plan, exactOf(event, text), envelopes) : named;
 }
 
 /** The event with its integers to the last digit, if its text is there. */
