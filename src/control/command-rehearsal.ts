@@ -2,12 +2,9 @@
 // code that a process may never have run before, and its first time would hold up everybody for some 7 ms
 // (`bench/README.md`; the sessions' part is `traffic/rehearsal.ts`). API, latch, trail and proofs are made for it, and
 // have neither a folder nor traffic: nothing is written, moved, counted or logged, and nothing stays but the code.
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import fastify from 'fastify';
 import pino, { type Logger } from 'pino';
 import { ConfigSchema } from '../config/schema.ts';
@@ -23,6 +20,8 @@ const COMMANDS = 12;
 /** It is given up then: it is worth a moment of starting, and no more. */
 const MOST_MS = 3_000;
 const HOST = '127.0.0.1';
+/** Not there, and on no disk, which might hang. */
+const NO_FOLDER = '/proc/cutover-rehearsal';
 
 /** Resolves once it is over; without loopback there is none, and it never rejects. */
 export async function rehearseCommand(logger: Logger, mostMs = MOST_MS): Promise<void> {
@@ -56,8 +55,7 @@ async function rollbacksOfNobody(): Promise<Rollbacks> {
   const logger = pino({}, { write: () => undefined });
   const stage = { name: 'live', serve: 1000, shadow: 1000, kill: false } as const;
   return new Rollbacks({
-    // Nobody makes that folder.
-    latch: await Latch.open(join(tmpdir(), `cutover-rehearsal-${randomUUID()}`)),
+    latch: await Latch.open(NO_FOLDER),
     audit: new Audit(logger),
     proofs: new Proofs(logger),
     staleness: new Staleness(logger),
