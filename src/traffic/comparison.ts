@@ -370,17 +370,20 @@ export class Comparison implements Lone {
     const counters = this.#options.counters(leg.side);
     counters.secondLegsOpen += 1;
     this.#hasTold = true;
-    const second: SecondLeg = SecondLeg.of(
-      leg,
-      this.#secondOptions(plan, {
-        onOpen: () => undefined,
-        onRefused: () => undefined,
-        onEnd: end => {
-          counters.secondLegsOpen -= 1;
-          this.#onEnd(plan, second, end, performance.now() - leg.openedAt);
-        },
-      }),
-    );
+    const { tap, tails } = this.#options;
+    const second: SecondLeg = SecondLeg.of(leg, {
+      side: plan.side,
+      role: plan.role,
+      tap,
+      tails,
+      onSpeaks: this.#onSpeaks,
+      onOpen: untold,
+      onRefused: untold,
+      onEnd: end => {
+        counters.secondLegsOpen -= 1;
+        this.#onEnd(plan, second, end, performance.now() - leg.openedAt);
+      },
+    });
     this.#second = second;
   }
 
@@ -440,4 +443,8 @@ export class Comparison implements Lone {
     this.#wantedFrom = performance.now() + Math.min(waitMs, last);
     this.#redials += 1;
   }
+}
+
+function untold(): void {
+  // A leg that was the primary is open, and was not refused.
 }

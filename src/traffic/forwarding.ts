@@ -31,9 +31,6 @@ export function attachLeg(session: Session, leg: Leg): void {
   const socket: SessionSocket = leg.socket;
   socket[kSession] = session;
   leg.onBytes = view => forwardToClient(session, view);
-  leg.onPing = payload => {
-    leg.pinged = payload;
-  };
   socket.on('drain', legOnDrain).on('end', legOnEnd);
   socket.on('error', legOnError).on('close', legOnClose);
 }
@@ -41,11 +38,15 @@ export function attachLeg(session: Session, leg: Leg): void {
 /** It no longer is: what it sends from now on is nobody's, until somebody takes it over. */
 export function detachLeg(leg: Leg): void {
   const { socket } = leg;
-  leg.onBytes = () => undefined;
+  leg.onBytes = nobody;
   socket.off('drain', legOnDrain).off('end', legOnEnd);
   socket.off('error', legOnError).off('close', legOnClose);
   // Deleted, it would cost every later look at the socket its quick way.
   (socket as SessionSocket)[kSession] = undefined;
+}
+
+function nobody(): void {
+  // A function for each would be kept for thousands at once.
 }
 
 export function forwardToClient(session: Session, view: Buffer): void {

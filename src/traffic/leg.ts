@@ -33,12 +33,15 @@ export class Leg {
   readonly side: Side;
   readonly socket: net.Socket;
   /** Follows what its service sends, from the first byte behind the handshake. */
-  readonly tracker = new FrameTracker(payload => this.onPing?.(payload));
+  readonly tracker = new FrameTracker(payload => {
+    this.pinged = payload;
+  });
   /** Gets every read. The view holds only during the call. */
   onBytes: (view: Buffer) => void;
-  /** Answers its pings, while the client does not. */
-  onPing: ((payload: Buffer) => void) | null = null;
-  /** The last ping of it that went to the client, who may answer when another leg is the primary. */
+  /**
+   * The last ping of it that is not answered for certain: of a primary it went to the client, who may answer when
+   * another leg is that. Of one read the last one is enough (RFC 6455 5.5.3): there may be thousands in it.
+   */
   pinged: Buffer | null = null;
   /** The subprotocol that its service chose; null for none. */
   protocol: string | null = null;

@@ -116,7 +116,8 @@ export class RollbackRun implements RollbackProgress {
 
   /** No byte of the candidate's follows, unless a session stays where it is after all. */
   cut(whose: RolledBack): void {
-    const [bytes, before] = [whose.client.writableLength, this.#queued.get(whose) ?? 0];
+    const bytes = whose.client.writableLength;
+    const before = this.#queued.get(whose) ?? 0;
     if (bytes === before) return;
     this.#queued.set(whose, bytes);
     this.queuedBytes += bytes - before;

@@ -102,7 +102,6 @@ export class SecondLeg {
     const { leg } = this;
     if (leg === null) return null;
     this.#ended = true;
-    leg.onPing = null;
     const { socket } = leg;
     socket.off('end', this.#onSocketEnd).off('error', onError).off('close', this.#onSocketClose);
     return leg;
@@ -172,10 +171,6 @@ export class SecondLeg {
     this.#leg = leg;
     if (this.#options.tails !== null) leg.tailedSince = Math.min(leg.tailedSince, leg.openedAt);
     leg.onBytes = view => this.#onBytes(leg, view);
-    // The last one of a read is answered when that is through (RFC 6455 5.5.3): there may be thousands in it.
-    leg.onPing = payload => {
-      leg.pinged = payload;
-    };
     // The client's answer may go to the new primary. A second pong is harmless (RFC 6455 5.5.3), a ping
     // without one costs the leg.
     leg.answerPing();

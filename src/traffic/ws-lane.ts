@@ -344,6 +344,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   guardOf(session: Session): StreamGuard | null {
     const { facts, leg, isolation } = session;
+    if (isolation === 'observe') return null;
     // An event of which the judge has no copy is told by nobody else: not in its window, but at once.
     const compared = () => session.comparison?.tap.hears(leg.side) === true;
     const told = { watch: this.#options.isolation, compared };
