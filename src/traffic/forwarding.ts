@@ -57,6 +57,8 @@ export function forwardToClient(session: Session, view: Buffer): void {
     if (session.state.phase === 'held') return session.keep(leg, view);
     return leg.onBytes(view);
   }
+  // What it has heard just now may have ended it.
+  if (session.cut) return;
   const isToGuard = session.guarding !== session.isolation && !guardAnew(session);
   const isCutting = session.state.phase === 'cutting';
   const stopsSoon = isCutting || isToGuard || session.closeWaiting !== null;
@@ -169,9 +171,9 @@ export function putClose(session: Session, frame: Buffer): void {
     if (isOurs) run.closed(session);
     else run.left(session);
   }
-  // A service that closed already has the last word.
-  if (!session.lastWord) session.client.write(frame);
   const { client, toUpstream } = session;
+  // A service that closed already has the last word, and one that has ended it in the middle of a message.
+  if (!session.lastWord && client.writable) client.write(frame);
   // Otherwise the client's answer does (RFC 6455 7.1.1). Here that has none, or has come already.
   if (!isOurs || toUpstream.closeCode !== null || client.readableEnded) client.end();
   // What the service still sends is read and thrown away, so that its own close is seen.

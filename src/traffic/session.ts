@@ -378,7 +378,10 @@ export class Session implements SecondLegListener, RolledBack {
 
   #putCloseSoon(frame: Buffer): void {
     const { tracker } = this.leg;
-    if (tracker.lost) return void this.client.destroy();
+    if (tracker.lost) {
+      this.cut = true;
+      return void this.client.destroy();
+    }
     if (tracker.atMessageBoundary) return putClose(this, frame);
     this.closeWaiting = frame;
     // It may stand still for a client that is behind in reading.

@@ -271,7 +271,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const runs = [...this.#rollbacks].filter(({ routes }) => routes.has(session.route));
     // Whoever has no part in a rollback is none of its business.
     const leaves = [...runs.map(run => this.#rollBack(session, run)), this.#reconsider(session)];
-    if (leaves.includes('reconnect')) endForRestart(session);
+    if (leaves.includes('goodbye')) session.answerGoodbye();
+    else if (leaves.includes('reconnect')) endForRestart(session);
   }
 
   /** A bypass leaves alone what is open; whose candidate has not answered yet is as new as who comes behind it. */
@@ -363,11 +364,15 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   hear(session: Session): void {
     const { heard } = session;
     session.heard = this.asked;
+    let isOver = false;
     for (const [run, asked] of this.#unheard) {
       if (asked <= heard || !run.routes.has(session.route)) continue;
-      if (this.#rollBack(session, run) !== 'reconnect') continue;
-      this.#departures.add(session, { isUrgent: true });
+      const next = this.#rollBack(session, run);
+      if (next === 'reconnect') this.#departures.add(session, { isUrgent: true });
+      else if (next === 'goodbye') isOver = true;
     }
+    // Not before it has joined all of them, and before anything else that the candidate says.
+    if (isOver) session.answerGoodbye();
   }
 
   reconcileNow(session: Session): void {
@@ -530,9 +535,10 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     queueMicrotask(() => void this.reconsider());
   }
 
-  #rollBack(session: Session, run: RollbackRun): 'reconnect' | undefined {
+  /** `reconnect`: it is to be told to come again; `goodbye`: it has come to its end, and is to be answered. */
+  #rollBack(session: Session, run: RollbackRun): 'reconnect' | 'goodbye' | undefined {
     if (session.isLeaving) return;
-    if (session.cause !== null) return void this.#seeOff(session, run);
+    if (session.cause !== null) return this.#seeOff(session, run);
     const { phase, wanted } = session.state;
     const isThere = session.leg.side === 'candidate';
     if (!isThere && phase === 'steady') {
@@ -552,12 +558,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   }
 
   /** It has come to its end already, and goes nowhere; but the candidate says nothing more. */
-  #seeOff(session: Session, run: RollbackRun): void {
+  #seeOff(session: Session, run: RollbackRun): 'goodbye' | undefined {
     const { leg, cut, lastWord, client } = session;
     if (leg.side !== 'candidate' || cut || lastWord || !client.writable) return;
     run.join(session);
-    // Not before all have joined.
-    queueMicrotask(() => session.answerGoodbye());
+    return 'goodbye';
   }
 
   #isToMove(session: Session): boolean {

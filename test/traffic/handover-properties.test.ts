@@ -606,6 +606,68 @@ describe('a session that has not heard yet of the rollback that it is in', () =>
     });
   });
 
+  const goodbye: Happening[] = [
+    { what: 'client-closes' },
+    { what: 'arrive', at: 'client', bytes: 99 },
+  ];
+  const left = { affected: 1, left: 1, pending: 0 };
+
+  // The fault: it was answered a moment later, and what the candidate said in the same read came before that.
+  test('hears the candidate no more, where its client has said goodbye', async () => {
+    const check = ({ client }: PlayedSession, run: RollbackRun) => {
+      expect([client.read.slice(1), client.closes]).toEqual([[], [1000]]);
+      expect([run.lastCandidateByteAt, run.sessions]).toMatchObject([null, left]);
+    };
+    await rolledBack(says('candidate'), check, 'candidate', goodbye);
+  });
+
+  // The fault: the answer was written behind the end of the client's socket, which lost what was queued there.
+  test.each([
+    ['with nothing under way', false, [1000]],
+    ['in the middle of a message', true, []],
+  ])(
+    'is not cut off where the candidate answers its goodbye by ending alone, %s',
+    async (_, isMidMessage, closes) => {
+      const begin = {
+        primary: 'candidate',
+        second: true,
+        ringBytes: ROOMY,
+        boundaryMs: 50,
+      } as const;
+      await playing(begin, [], async session => {
+        const { client, services } = session;
+        await happen(session, { what: 'client-stops' });
+        const half: Happening = { what: 'half', side: 'candidate', run: 'r2', pings: false };
+        const arrives: Happening = { what: 'arrive', at: 'candidate', bytes: 5_000 };
+        const before = [...says('candidate'), ...(isMidMessage ? [half, arrives] : [])];
+        for (const happening of before) await happen(session, happening);
+        // It has no answer to it.
+        for (const connection of services.candidate.open) connection.isOver = true;
+        for (const happening of goodbye) await happen(session, happening);
+        const run = session.rollBack(true, true);
+        await happen(session, arrives);
+        await session.pass(60);
+        await happen(session, { what: 'client-reads' });
+        expect([client.read.slice(1), client.closes]).toEqual([[textOf('r1', 0, true)], closes]);
+        expect(client.socket.errored).toBeNull();
+        await session.calm();
+        expectSound(session);
+        expect(run.sessions).toMatchObject(left);
+      });
+    },
+  );
+
+  // The fault: whom the first one cut was in no tally of the second.
+  test('is in the tally of both of two that it hears of at once', async () => {
+    const begin = { primary: 'candidate', second: true, ringBytes: ROOMY, boundaryMs: 50 } as const;
+    await playing(begin, [], async session => {
+      for (const happening of goodbye) await happen(session, happening);
+      const runs = [session.rollBack(true, true), session.rollBack(true, true)];
+      for (const happening of says('candidate')) await happen(session, happening);
+      for (const run of runs) expect(run.sessions).toMatchObject(left);
+    });
+  });
+
   test('does not go to the candidate any more, where it was on its way there', async () => {
     const going: Happening[] = [{ what: 'serve', side: 'candidate', second: true }];
     const check = ({ moves }: PlayedSession) => expect(moves).toEqual([]);
