@@ -1,7 +1,10 @@
 // A disk that hangs answers nothing, not even that it refuses: what goes to legacy waits for none.
 import { CutoverError } from '../errors.ts';
 
-/** A busy disk may take a second or two. A rollback waits twice, and the scripts' curl gives up after 70 s. */
+/**
+ * A busy disk may take a second or two. A rollback waits twice, and once for whom it concerns; the scripts' curl gives
+ * up after 70 s.
+ */
 const DISK_MS = 3_000;
 
 /** Why something was refused, for an operator. */

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { CutoverError } from '../errors.ts';
 import type { AnswerTally, RollbackProgress, SessionTally } from '../ports.ts';
 import type { LatchEntry } from '../rules/latch.ts';
+import { inTime } from './disk-deadline.ts';
 import { HeldJournal } from './held-journal.ts';
 import type { Journal, Repair } from './journal.ts';
 
@@ -73,7 +74,7 @@ interface Remembered extends Watched {
 
 /** Gives up on what a rollback waits for, once that takes too long. */
 export function endInTime(progress: RollbackProgress, paceMs: () => number): void {
-  void progress.found.then(() => {
+  void inTime(progress.found, null).then(() => {
     const patience = setTimeout(() => progress.end(), paceMs() + PATIENCE_MS).unref();
     void progress.done.then(() => clearTimeout(patience));
   });
@@ -131,11 +132,11 @@ export class Proofs {
     return proofOf(remembered, null);
   }
 
-  /** As it is once all that it concerns are found. */
+  /** As it is once all that it concerns are found, or as far as they are where that takes seconds. */
   async onceFound(proof: Proof): Promise<Proof> {
     const known = this.#remembered.get(proof.id);
     if (known === undefined) return proof;
-    await known.progress.found;
+    await inTime(known.progress.found, null);
     return known.over ?? proofOf(known, null);
   }
 

@@ -181,7 +181,15 @@ export class Handovers {
   /** Visits all of them from now on, in slices, before anybody who is held has his turn; then calls `over`. */
   lookAt(all: Iterable<Session>, visit: (session: Session) => void, over: () => void): void {
     this.#looks.push({ left: all[Symbol.iterator](), visit, over });
-    if (!this.#look(performance.now() + SLICE_MS)) this.#sliceSoon();
+    try {
+      this.#look(performance.now() + SLICE_MS);
+    } catch (error) {
+      // A fault of one session's is told as any stray, and does not keep the command from all others.
+      setImmediate(() => {
+        throw error;
+      });
+    }
+    if (this.#looks.length > 0) this.#sliceSoon();
   }
 
   /** At the pace at which is dialled, and before those who are served meanwhile. */
@@ -562,29 +570,32 @@ export class Handovers {
 
   #slice(): void {
     const end = performance.now() + SLICE_MS;
-    this.#look(end);
-    while (performance.now() < end) {
-      const session = this.#held.take();
-      if (session === undefined) break;
-      this.reconcileNow(session);
+    try {
+      this.#look(end);
+      while (performance.now() < end) {
+        const session = this.#held.take();
+        if (session === undefined) break;
+        this.reconcileNow(session);
+      }
+    } finally {
+      // A fault of one session's is not to be that of all behind it.
+      this.#isSlicing = false;
+      if (this.#looks.length + this.#held.length > 0) this.#sliceSoon();
     }
-    this.#isSlicing = false;
-    if (this.#looks.length + this.#held.length > 0) this.#sliceSoon();
   }
 
-  /** False: the time is over, and somebody is left. */
-  #look(end: number): boolean {
+  /** Until the time is over, or nobody is left. */
+  #look(end: number): void {
     for (let look = this.#looks[0]; look !== undefined; look = this.#looks[0]) {
       for (;;) {
         const { done, value } = look.left.next();
         if (done) break;
         look.visit(value);
-        if (performance.now() >= end) return false;
+        if (performance.now() >= end) return;
       }
       this.#looks.shift();
       look.over();
     }
-    return true;
   }
 
   #stopTicking(): void {

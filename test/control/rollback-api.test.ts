@@ -6,7 +6,7 @@ import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { readiness } from '../../src/control/health.ts';
 import { verifyJournal } from '../../src/control/journal.ts';
 import { Latch } from '../../src/control/latch.ts';
-import { commandNow, Proofs } from '../../src/control/proofs.ts';
+import { commandNow, type Proof, Proofs } from '../../src/control/proofs.ts';
 import { rollbackBySignal } from '../../src/control/rollback-signal.ts';
 import { statusOf } from '../../src/control/status.ts';
 import { hanging, hangingFile } from '../support/hanging.ts';
@@ -258,6 +258,44 @@ test('a rollback is answered once all whom it concerns are found, and tells how 
   if (progress !== undefined) progress.sessions.affected = 5;
   allFound();
   expect((await asked).proof).toMatchObject({ state: 'running', sessions: { affected: 5 } });
+});
+
+// The fault: the answer hung on that without a limit, and so did the end of a proof.
+test('where they are not all found within seconds it is answered all the same, and comes to its end', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const entry = {
+      epoch: 7,
+      scope: '*',
+      state: 'latched',
+      reason,
+      by: 'operator',
+      at: '',
+    } as const;
+    const progress = new FakeProgress(new Promise<void>(() => undefined));
+    const asked = { paceMs: () => 1_000, leftOnCandidate: () => 2 };
+    const begun = op.rollbacks.proofs.watch({
+      entry,
+      command: commandNow(new Date()),
+      progress,
+      ...asked,
+    });
+    let answer: Proof | null = null;
+    void op.rollbacks.proofs.onceFound(begun).then(proof => {
+      answer = proof;
+    });
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(answer).toBeNull();
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(answer).toMatchObject({ id: begun.id, state: 'running' });
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(await op.rollbacks.proofs.find(begun.id)).toMatchObject({
+      state: 'partly',
+      stillOnCandidate: 2,
+    });
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('a release lets flags decide again, and moves sessions back', async () => {
