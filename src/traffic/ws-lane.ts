@@ -551,7 +551,11 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const isUnderWay = session.rollbacks.length > 0 && isOnItsWay;
     run.join(session);
     // It goes as the first one said; what is decided for it is asked for when it is there.
-    if (isUnderWay) return;
+    if (isUnderWay) {
+      // Behind its cut already: what waits for its client waits by this one as well.
+      if (isThere && phase === 'held') run.cut(session);
+      return;
+    }
     // Again: it keeps its turn, or has a new one.
     if (isThere && !this.#isToMove(session)) return 'reconnect';
     this.#handovers.moveAtOnce(session, 'legacy');

@@ -668,6 +668,20 @@ describe('a session that has not heard yet of the rollback that it is in', () =>
     });
   });
 
+  // The fault: it was behind its cut by the first, and what waited for its client was nothing to the second.
+  test('what waits for its client is in both of two that it hears of at once', async () => {
+    const begin = { primary: 'candidate', second: true, ringBytes: ROOMY, boundaryMs: 50 } as const;
+    await playing(begin, [], async session => {
+      await happen(session, { what: 'client-stops' });
+      for (const happening of says('candidate')) await happen(session, happening);
+      const [first, second] = [session.rollBack(true, true), session.rollBack(true, true)];
+      for (const happening of says('legacy')) await happen(session, happening);
+      expect(first.queuedBytes).toBeGreaterThan(0);
+      expect(second.queuedBytes).toBe(first.queuedBytes);
+      for (const { sessions } of [first, second]) expect(sessions).toMatchObject(inPlace);
+    });
+  });
+
   test('does not go to the candidate any more, where it was on its way there', async () => {
     const going: Happening[] = [{ what: 'serve', side: 'candidate', second: true }];
     const check = ({ moves }: PlayedSession) => expect(moves).toEqual([]);
