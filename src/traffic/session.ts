@@ -395,8 +395,9 @@ export class Session implements SecondLegListener, RolledBack {
 
   /** Cuts the session off at once. */
   destroy(): void {
-    this.hear();
     noteClose(this, 'ended-by-proxy', ABNORMAL);
+    // Behind that: it is in the tally of a rollback, and goes nowhere.
+    this.hear();
     this.client.destroy();
     this.leg.socket.destroy();
   }

@@ -667,12 +667,13 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   /** Cuts off what is left. */
   close(): void {
     clearInterval(this.#sweeper);
-    this.#unheard.clear();
     this.#handovers.close();
     this.#departures.close();
     this.#readingOn.end();
     this.#twins.end();
     for (const session of this.sessions) session.destroy();
+    // Behind that: who has not heard yet is in their tallies as well.
+    this.#unheard.clear();
   }
 }
 

@@ -612,6 +612,19 @@ describe('a session that has not heard yet of the rollback that it is in', () =>
   ];
   const left = { affected: 1, left: 1, pending: 0 };
 
+  // The fault: it was in no tally, and the rollback complete without it.
+  test('is in the tally where the lane cuts it off', async () => {
+    const begin = { primary: 'candidate', second: true, ringBytes: ROOMY, boundaryMs: 50 } as const;
+    await playing(begin, [], async session => {
+      const run = session.rollBack(true, true);
+      session.close();
+      await session.pass(1);
+      await session.calm();
+      expect([session.moves, session.lane.sessions.size]).toEqual([[], 0]);
+      expect(run.sessions).toMatchObject({ affected: 1, closed: 1, pending: 0 });
+    });
+  });
+
   // The fault: it was answered a moment later, and what the candidate said in the same read came before that.
   test('hears the candidate no more, where its client has said goodbye', async () => {
     const check = ({ client }: PlayedSession, run: RollbackRun) => {
