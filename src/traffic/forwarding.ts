@@ -7,16 +7,13 @@
 import type net from 'node:net';
 import type { EndCause } from '../ports.ts';
 import type { LegEnd } from '../rules/pairing/legs.ts';
-import { ABNORMAL, type StopAt } from '../wire/frames.ts';
+import { ABNORMAL, CLOSE_BYTE, type StopAt } from '../wire/frames.ts';
 import type { Leg } from './leg.ts';
 import type { Session } from './session.ts';
 import { writeView } from './write-view.ts';
 
 const kSession = Symbol('session');
 type SessionSocket = net.Socket & { [kSession]?: Session | undefined };
-
-/** First byte of a close frame (RFC 6455 5.2). */
-const CLOSE_BYTE = 0x88;
 
 /** From now on what the client sends and does is the session's. */
 export function attachClient(session: Session): void {

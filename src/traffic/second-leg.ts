@@ -7,7 +7,7 @@
 import type { SecondLegEnd, StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
 import { endOfLeg } from '../rules/handover/close-codes.ts';
-import { ABNORMAL, NO_CODE, type StopAt, wholeFrame } from '../wire/frames.ts';
+import { ABNORMAL, CLOSE_BYTE, NO_CODE, type StopAt, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
 import { LET_IN_MS } from './let-in.ts';
@@ -188,11 +188,11 @@ export class SecondLeg {
 
   #onBytes(leg: Leg, view: Buffer): void {
     if (this.#ended) return;
-    // Before they are read: a session that is to be moved to it then is one of which nobody has anything to say, and
-    // what it says is the new primary's.
-    this.#options.onSpeaks();
-    if (this.#ended) return leg.onBytes(view);
     const { tracker } = leg;
+    // Before they are read: a session that is to be moved to it then is one of which nobody has anything to say, and
+    // what it says is the new primary's. But by a goodbye alone nobody is moved to who says it.
+    if (!tracker.atFrameBoundary || view[0] !== CLOSE_BYTE) this.#options.onSpeaks();
+    if (this.#ended) return leg.onBytes(view);
     this.#bytesSinceSweep += view.length;
     // What comes behind a message is found in the tail, though the beginning of that one may be gone.
     const taken = tracker.atMessageBoundary ? 0 : this.#follow(leg, view, 'message');

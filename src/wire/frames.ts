@@ -7,6 +7,9 @@ export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, 
 export const NO_CODE = 1005;
 export const ABNORMAL = 1006;
 
+/** First byte of a close frame (RFC 6455 5.2). */
+export const CLOSE_BYTE = 0x88;
+
 /** A control frame holds no more (RFC 6455 5.5). */
 const MOST_CONTROL_BYTES = 125;
 

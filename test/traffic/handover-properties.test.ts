@@ -506,6 +506,30 @@ describe('a session that changes hands under traffic', () => {
     });
   });
 
+  // The fault: it became the primary by its goodbye, and its client was told to go.
+  test.each([
+    ['a change of flags', 'legacy', [], 'candidate'],
+    ['a rollback', 'candidate', ['legacy redialled'], 'legacy'],
+  ] as const)(
+    'by %s nobody is moved to a service that says goodbye',
+    async (_, primary, moves, to) => {
+      const all: Happening[] = [
+        primary === 'legacy'
+          ? { what: 'serve', side: 'candidate', second: true }
+          : { what: 'roll-back', second: true, late: true },
+        { what: 'service-closes', side: to, code: 1012 },
+        { what: 'arrive', at: to, bytes: 5_000 },
+      ];
+      const begin = { primary, second: true, ringBytes: ROOMY, boundaryMs: 50 } as const;
+      await playing(begin, all, async session => {
+        if (primary === 'candidate') await session.pass(1_100);
+        await level(session);
+        expectSound(session);
+        expect([session.client.closes, session.moves.slice(0, 1)]).toEqual([[], moves]);
+      });
+    },
+  );
+
   // The fault: the other service spoke behind a close frame of which a part had gone out before the cut.
   test('nobody speaks behind a goodbye that has gone out in part', async () => {
     const all: Happening[] = [
