@@ -386,7 +386,6 @@ export async function start(options: {
   const ended = nextSignal(['SIGTERM', 'SIGINT']);
   process.on('SIGHUP', () => void starting.promise.then(proxy => proxy.reload()));
   keepCode();
-  collectAlone();
   await rehearseRollback(logger);
   await rehearseCommand(logger);
   const proxy = await startProxy({
@@ -441,16 +440,6 @@ function keepRequestsYoung(): void {
  */
 function keepCode(): void {
   setFlagsFromString('--no-flush-bytecode');
-}
-
-/**
- * V8 collects the young generation of each thread with the help of four others, which are as important to the system as
- * the one that serves clients. There is little to be collected at a time, and much to be agreed upon: 2 µs of every
- * event that is compared, and half of the p99 where a stalled candidate lets all that legacy sends grow old
- * (bench/README.md).
- */
-function collectAlone(): void {
-  setFlagsFromString('--no-parallel-scavenge');
 }
 
 async function warningsFor({ config }: Loaded): Promise<readonly string[]> {
