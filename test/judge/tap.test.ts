@@ -17,7 +17,8 @@ import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-test('a judge that does nothing for seconds gets every event of a trickle once it goes on', async () => {
+/** One stream of legacy's, and the batches that went out. */
+function listening() {
   const sent: Batch[] = [];
   const tap = new BatchTap({
     send: batch => void sent.push(batch),
@@ -27,6 +28,11 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
   const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
   const tracker = new FrameTracker();
   stream.legOpened('legacy', tracker);
+  return { sent, tap, stream, tracker };
+}
+
+test('a judge that does nothing for seconds gets every event of a trickle once it goes on', async () => {
+  const { sent, tap, stream, tracker } = listening();
   const messages = 1_000;
   for (let i = 0; i < messages; i += 1) {
     stream.follow('legacy', wholeFrame(1, Buffer.from(`{"seq":${i}}`)), tracker);
@@ -55,15 +61,7 @@ test('a judge that does nothing for seconds gets every event of a trickle once i
 });
 
 test('a batch that fills fast waits twice as long, and wakes the judge half as often', async () => {
-  const sent: Batch[] = [];
-  const tap = new BatchTap({
-    send: batch => void sent.push(batch),
-    now: () => 0,
-    writes: new UnansweredWrites(5_000),
-  });
-  const stream = tap.stream({ route: 'events', id: 's1', format: 'websocket', subject: null });
-  const tracker = new FrameTracker();
-  stream.legOpened('legacy', tracker);
+  const { sent, stream, tracker } = listening();
   const say = (bytes: number) =>
     stream.follow('legacy', wholeFrame(1, Buffer.alloc(bytes, 'x')), tracker);
   say(1_000);

@@ -65,6 +65,16 @@ test('a stream cut anywhere yields its messages, fragments joined, masks taken o
         }
         reader.push(stream.subarray(at));
         expect(seen).toEqual(due);
+        // The same where it lies among other bytes.
+        const among = Buffer.concat([Buffer.alloc(3, 0xff), stream, Buffer.alloc(3, 0xff)]);
+        const lying = reading(1_000_000);
+        let from = 3;
+        for (const cut of [...cuts, stream.length]) {
+          const to = Math.min(from + cut, 3 + stream.length);
+          lying.reader.push(among, from, to);
+          from = to;
+        }
+        expect(lying.seen).toEqual(due);
         expect(reader.lost).toBe(false);
         expect(reader.inMessage).toBe(false);
       },

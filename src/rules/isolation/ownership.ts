@@ -65,7 +65,7 @@ export class Ownership {
     const young = this.#young.ownership(what, user);
     const known = young === 'new' ? this.#old.ownership(what, user) : young;
     // What he has already stands there as it is to stand.
-    if (young !== known || known !== 'his') this.#young.set(what, known === SHARED ? NOBODY : user);
+    if (young !== 'his') this.#young.set(what, known === SHARED ? NOBODY : user);
     return known;
   }
 
