@@ -9,7 +9,6 @@ import { type Admin, createAdmin } from './control/admin.ts';
 import { Audit } from './control/audit.ts';
 import { Bypass } from './control/bypass.ts';
 import { capacityWarnings, readSystemLimits } from './control/capacity.ts';
-import { rehearseCommand } from './control/command-rehearsal.ts';
 import { createDecider } from './control/decider.ts';
 import { Evidence } from './control/evidence/evidence.ts';
 import { openFlags } from './control/flags/open-flags.ts';
@@ -35,8 +34,8 @@ import { WriteSplits } from './control/write-splits.ts';
 import { rulesByRoute } from './judge/docket.ts';
 import { Judge } from './judge/judge.ts';
 import type { JudgeView, SecondLegsEnded, TrafficView } from './ports.ts';
+import { rehearse } from './rehearsal.ts';
 import type { Marker } from './rules/isolation/marker.ts';
-import { rehearseRollback } from './traffic/rehearsal.ts';
 import { Traffic } from './traffic/traffic.ts';
 
 /** A new version that waits for the one before it to be told to stop looks so often, */
@@ -386,8 +385,7 @@ export async function start(options: {
   const ended = nextSignal(['SIGTERM', 'SIGINT']);
   process.on('SIGHUP', () => void starting.promise.then(proxy => proxy.reload()));
   keepCode();
-  await rehearseRollback(logger);
-  await rehearseCommand(logger);
+  await rehearse(logger);
   const proxy = await startProxy({
     ...{ ...options, loaded, logger },
     onRollbackBySignal: rollback.resolve,

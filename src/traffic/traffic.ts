@@ -43,6 +43,7 @@ import { Pipeline } from './pipeline.ts';
 import { logRefusal } from './refusal-log.ts';
 import { idsOf, isAmbiguous } from './request.ts';
 import { RollbackRun } from './rollback-run.ts';
+import type { Session } from './session.ts';
 import { Uploads } from './uploads.ts';
 import { watchForDeadPeer } from './upstream.ts';
 import { WebSocketLane } from './ws-lane.ts';
@@ -113,6 +114,11 @@ export class Traffic implements TrafficView {
         socket.pause();
       },
     );
+  }
+
+  /** WebSockets that are open, with all that is known of each. */
+  get sessions(): ReadonlySet<Session> {
+    return this.#webSockets.sessions;
   }
 
   get connecting(): number {

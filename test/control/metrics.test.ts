@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
-import { closeCodeClass } from '../../src/control/metrics.ts';
+import { closeCodeClass } from '../../src/control/traffic-meter.ts';
 import { flagsFor, type Operated, operated } from '../support/operator.ts';
 
 let op: Operated;

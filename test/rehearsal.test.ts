@@ -1,9 +1,10 @@
 import net from 'node:net';
 import pino from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
-import { rehearseCommand } from '../../src/control/command-rehearsal.ts';
-import { Rollbacks } from '../../src/control/rollbacks.ts';
-import { until } from '../support/until.ts';
+import { Rollbacks } from '../src/control/rollbacks.ts';
+import { rehearse } from '../src/rehearsal.ts';
+import { WebSocketLane } from '../src/traffic/ws-lane.ts';
+import { until } from './support/until.ts';
 
 const SOCKETS = new Set(['TCPServerWrap', 'TCPSocketWrap']);
 const openSockets = () =>
@@ -11,18 +12,26 @@ const openSockets = () =>
 
 afterEach(() => void vi.restoreAllMocks());
 
-test('rollbacks of nobody are asked for, and nothing of them stays', async () => {
+test('sessions go to legacy and back, at last by a command, and nothing stays', async () => {
   const before = openSockets();
+  const moved = vi.spyOn(WebSocketLane.prototype, 'moved');
   const rollback = vi.spyOn(Rollbacks.prototype, 'rollback');
   const logged: string[] = [];
-  await rehearseCommand(pino({}, { write: line => void logged.push(line) }), 60_000);
+  await rehearse(pino({}, { write: line => void logged.push(line) }), 60_000);
   expect(logged).toEqual([]);
+  const to = moved.mock.calls.map(([session]) => session.facts.subject?.id);
+  const users = new Set(to).size;
+  expect(users).toBeGreaterThan(1);
+  // Each of them more than once in both directions.
+  expect(to.length / users).toBeGreaterThan(4);
   const done = await Promise.all(rollback.mock.results.map(({ value }) => value));
   expect(done.length).toBeGreaterThan(10);
-  for (const { changed, kept, audited, proof } of done) {
+  const affected = done.map(({ changed, kept, audited, proof }) => {
     expect({ changed, kept, audited }).toEqual({ changed: true, kept: false, audited: false });
-    expect(proof).toMatchObject({ sessions: { affected: 0 } });
-  }
+    return proof?.sessions.affected;
+  });
+  // Of each lap the last one finds everybody.
+  expect(affected.filter(sessions => sessions === users)).toHaveLength(2);
   await until('all is closed', () => openSockets() === before);
 });
 
@@ -31,6 +40,6 @@ test('what goes wrong with it is told, and does not keep the proxy from starting
     throw new Error('no loopback');
   });
   const logged: string[] = [];
-  await rehearseCommand(pino({}, { write: line => void logged.push(line) }));
+  await rehearse(pino({}, { write: line => void logged.push(line) }));
   expect(logged.join()).toContain('no loopback');
 });
