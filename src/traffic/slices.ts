@@ -3,7 +3,7 @@
 /**
  * So long at a time: one decision takes up to 5 µs, and the goodbye to a second leg that follows from it some 80.
  */
-const SLICE_MS = 1;
+export const SLICE_MS = 1;
 
 /** Visits them one after another, and gives way to traffic in between. Stops once `isCurrent` says no. */
 export async function inSlices<T>(

@@ -49,7 +49,7 @@ import type { RollbackRun } from './rollback-run.ts';
 import { showsTheDoor } from './second-leg.ts';
 import { type Opening, Session, type SessionHost } from './session.ts';
 import { fieldsToClient } from './shown-side.ts';
-import { inSlices } from './slices.ts';
+import { inSlices, SLICE_MS } from './slices.ts';
 import { StreamGuard } from './stream-guard.ts';
 import { TailRing } from './tail-ring.ts';
 import { TwinLegs } from './twin-legs.ts';
@@ -108,6 +108,8 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   #changes = 0;
   /** Counts those of them for which all sessions are looked at, one after another. */
   #visits = 0;
+  /** Of a sweep that is under way: sessions that are still to come. */
+  #sweeping: Iterable<Session> | null = null;
   readonly #rollbacks = new Set<RollbackRun>();
   asked = 0;
   /** Rollbacks of which not everybody has heard, and what `asked` was with each. */
@@ -132,16 +134,32 @@ export class WebSocketLane implements SessionHost, HandoverListener {
       listener: this,
       departures: this.#departures,
     });
-    this.#sweeper = setInterval(() => {
-      const now = performance.now();
-      for (const session of this.sessions) {
-        session.sweep(now);
-        if (session.leaveBy <= now) this.#departures.add(session);
-      }
-      this.#readingOn.sweep(now);
-      this.#twins.sweep();
-    }, SWEEP_MS);
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
     this.#sweeper.unref();
+  }
+
+  #sweep(): void {
+    // Not before the one before it is through.
+    if (this.#sweeping !== null) return;
+    const now = performance.now();
+    this.#readingOn.sweep(now);
+    this.#twins.sweep();
+    this.#sweeping = this.sessions.values();
+    this.#sweepOn();
+  }
+
+  /** In slices: thousands of sessions take some milliseconds. */
+  #sweepOn(): void {
+    const now = performance.now();
+    const left = this.#sweeping ?? [];
+    this.#sweeping = null;
+    for (const session of left) {
+      session.sweep(now);
+      if (session.leaveBy <= now) this.#departures.add(session);
+      if (performance.now() < now + SLICE_MS) continue;
+      this.#sweeping = left;
+      return void setImmediate(() => this.#sweepOn());
+    }
   }
 
   /** Takes over a client's upgrade request. Every end of it is an answer or an open session. */

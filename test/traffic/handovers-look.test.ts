@@ -7,7 +7,7 @@ beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setImmediate', 'clearImmediate'] });
   // Two or so of them fit into a slice.
   vi.spyOn(performance, 'now').mockImplementation(() => {
-    clock += 0.4;
+    clock += 0.1;
     return clock;
   });
 });
