@@ -33,6 +33,7 @@ import type { Side } from './rules/decide.ts';
 import { stageEdits } from './rules/flag-stage.ts';
 import { stageTarget } from './rules/stage.ts';
 import type { Session } from './traffic/session.ts';
+import { TailRing } from './traffic/tail-ring.ts';
 import { Traffic } from './traffic/traffic.ts';
 import { OPCODE, wholeFrame } from './wire/frames.ts';
 import { acceptFor } from './wire/handshake.ts';
@@ -47,6 +48,8 @@ const MOVES = 160;
 const LAPS = 2;
 /** It is given up then: it is worth a moment of starting, and no more. */
 const MOST_MS = 3_000;
+/** Its pages are touched one after the other, which 64 MiB would do for a quarter of a second. */
+const RING_BYTES = 1_048_576;
 /** Longer than anything waits for. */
 const LONG_MS = 3_600_000;
 
@@ -256,6 +259,7 @@ function trafficOf(loaded: Loaded, decider: Decider, tap: Tap, logger: Logger): 
     ledger: new WriteSplits(logger),
     twins: { take: () => false, isOn: () => false },
     bypassed: () => false,
+    tails: new TailRing(RING_BYTES),
   });
 }
 

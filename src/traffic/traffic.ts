@@ -44,6 +44,7 @@ import { logRefusal } from './refusal-log.ts';
 import { idsOf, isAmbiguous } from './request.ts';
 import { RollbackRun } from './rollback-run.ts';
 import type { Session } from './session.ts';
+import type { TailRing } from './tail-ring.ts';
 import { Uploads } from './uploads.ts';
 import { watchForDeadPeer } from './upstream.ts';
 import { WebSocketLane } from './ws-lane.ts';
@@ -66,6 +67,8 @@ export interface TrafficOptions {
   readonly logger: Logger;
   /** True while an operator sends everything straight to legacy. */
   readonly bypassed: () => boolean;
+  /** In place of one of 64 MiB. */
+  readonly tails?: TailRing;
 }
 
 export class Traffic implements TrafficView {
