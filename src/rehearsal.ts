@@ -76,7 +76,7 @@ export async function rehearse(logger: Logger, mostMs = MOST_MS): Promise<void> 
   } catch (error) {
     // Nothing else is different then.
     const reason = error instanceof Error ? error.message : String(error);
-    logger.info({ reason }, 'no rollback was rehearsed, so the first one takes longer');
+    logger.info({ reason }, 'a rehearsal was not finished, so the first rollback may take longer');
   }
 }
 
@@ -115,6 +115,7 @@ async function play(open: Closable[], giveUp: AbortSignal): Promise<void> {
   const areOn = (side: Side) =>
     all(({ leg, state }) => leg.side === side && state.phase === 'steady' && state.second !== null);
   await areOn('candidate');
+  for (let nth = SERVED; nth < COMMANDS; nth += 1) await command(routeName(nth), giveUp);
   // As nearly all are that a rollback meets.
   for (const { leg, comparison } of [...traffic.sessions].slice(NEW)) {
     leg.openedAt -= LONG_MS;
@@ -126,7 +127,6 @@ async function play(open: Closable[], giveUp: AbortSignal): Promise<void> {
     moves[to]();
     await areOn(to);
   }
-  for (let nth = SERVED; nth < COMMANDS; nth += 1) await command(routeName(nth), giveUp);
   await command(undefined, giveUp);
   await areOn('legacy');
 }
@@ -154,7 +154,8 @@ async function listening(
 ): Promise<number> {
   const server = http.createServer().on('upgrade', (request, socket, head) => {
     open.push({ close: () => socket.destroy() });
-    socket.on('error', ignoreError);
+    // One that comes when all is closed already, since it was given up, stays for nobody either.
+    socket.on('error', ignoreError).on('end', () => socket.destroy());
     onUpgrade(request, socket, head);
   });
   open.push(server);

@@ -50,9 +50,11 @@ const RETRY_REFUSED_MS = 2_000;
 /** Deadlines and dials are looked at so often. */
 const TICK_MS = 5;
 /**
- * Of a slice of cutting and reconciling; whoever speaks waits no longer. In the first moments every turn has events
- * that move their session besides: slices of 1 ms had a p99 half a millisecond higher (bench/README.md).
+ * Of a slice of looking at sessions, and of one of reconciling silent ones; whoever speaks waits no longer. In the
+ * first moments every turn has events that move their sessions besides, and waits for those (bench/README.md). The
+ * answer to a command waits for the looks.
  */
+const LOOK_MS = 0.5;
 const SLICE_MS = 0.25;
 
 export interface HandoverOptions {
@@ -185,7 +187,7 @@ export class Handovers {
   lookAt(all: Iterable<Session>, visit: (session: Session) => void, over: () => void): void {
     this.#looks.push({ left: all[Symbol.iterator](), visit, over });
     try {
-      this.#look(performance.now() + SLICE_MS);
+      this.#look(performance.now() + LOOK_MS);
     } catch (error) {
       // A fault of one session's is told as any stray, and does not keep the command from all others.
       setImmediate(() => {
@@ -572,10 +574,10 @@ export class Handovers {
   }
 
   #slice(): void {
-    const end = performance.now() + SLICE_MS;
+    const begun = performance.now();
     try {
-      this.#look(end);
-      while (performance.now() < end) {
+      this.#look(begun + LOOK_MS);
+      while (performance.now() < begun + SLICE_MS) {
         const session = this.#held.take();
         if (session === undefined) break;
         this.reconcileNow(session);

@@ -1,7 +1,8 @@
 // Looking at many that are open without holding up what they say.
 
 /**
- * So long at a time: one decision takes up to 5 µs, and the goodbye to a second leg that follows from it some 80.
+ * So long at a time: a session is swept in half a microsecond, one decision takes up to 5, and the goodbye to a second leg that
+ * follows from it some 80.
  */
 export const SLICE_MS = 1;
 
