@@ -821,6 +821,22 @@ describe('when the primary fails', () => {
     await until('it has one', () => read.length === 1);
   });
 
+  test('what its client said to it alone is counted, once, and not said to legacy', async () => {
+    const { legacy, candidate, socket, front, read, moved } = await line({
+      ...{ primary: 'candidate', routes: [{ ...ROUTE, mirror: 'none' }] },
+    });
+    for (const text of ['one', 'two']) socket.send(text);
+    await until('it is heard', () => candidate.heard.length === 2);
+    candidate.sockets[0]?.close(1011);
+    await until('it goes on', () => moved().length === 1);
+    expect(front.doubts).toEqual([{ unreplayed: 2, unknown: 0, missing: 0 }]);
+    socket.send('three');
+    await until('legacy hears what follows', () => legacy.heard.length > 0);
+    legacy.say(event(1));
+    await until('it speaks', () => read.length === 1);
+    expect(legacy.heard).toEqual(['three']);
+  });
+
   test('the candidate that only shadows it does not take over: the client is told', async () => {
     const { legacy, code, moved } = await line();
     legacy.sockets[0]?.close(1012);
