@@ -745,6 +745,25 @@ test('a session without a second leg is moved by one that is dialled for it', as
   expect(legacy.closes).toEqual([1000]);
 });
 
+test('a leg that is dialled for a rollback is told the preamble first, and then what follows', async () => {
+  const { legacy, candidate, front, socket, serve, moved } = await line({
+    ...{ primary: 'candidate', second: false },
+    routes: [{ ...ROUTE, mirror: 'none', preamble: ['auth', 'join'] }],
+  });
+  const preamble = ['{"type":"auth"}', '{"type":"join","room":1}', '{"type":"join","room":2}'];
+  for (const text of preamble) socket.send(text);
+  await until('it is heard', () => candidate.heard.length === 3);
+  const outlook = front.traffic.rollbackOutlook(new Set([ROUTE.name]));
+  expect(outlook).toMatchObject({ toDial: 1, notMovable: 0 });
+  serve('legacy');
+  await front.traffic.rollBack(new Set([ROUTE.name])).done;
+  expect(moved().map(({ what }) => what)).toEqual(['redialled']);
+  socket.send('{"type":"chat"}');
+  await until('legacy hears what follows', () => legacy.heard.length > 3);
+  expect(legacy.heard).toEqual([...preamble, '{"type":"chat"}']);
+  expect(front.doubts.map(({ unreplayed }) => unreplayed)).toEqual([0]);
+});
+
 test.each([
   ['reconnect', 1012],
   ['drain', null],
@@ -1009,6 +1028,22 @@ describe('a service that took another subprotocol', () => {
     await front.traffic.reconsider();
     await until('it is told', () => code() === 1012);
     expect(candidate.sockets).toHaveLength(1);
+    expect(moved()).toEqual([]);
+  });
+
+  test('... and for a rollback as well, which ends as its tally says', async () => {
+    const { legacy, front, serve, moved, code } = await line({
+      ...{ protocols, primary: 'candidate', second: false },
+    });
+    // Nobody knows before it is dialled.
+    const outlook = front.traffic.rollbackOutlook(new Set([ROUTE.name]));
+    expect(outlook).toMatchObject({ toDial: 1, notMovable: 0 });
+    serve('legacy');
+    const progress = front.traffic.rollBack(new Set([ROUTE.name]));
+    await until('it is told', () => code() === 1012);
+    await progress.done;
+    expect(progress.sessions).toMatchObject({ affected: 1, closed: 1, redialled: 0, failed: 0 });
+    expect(legacy.sockets).toHaveLength(1);
     expect(moved()).toEqual([]);
   });
 });

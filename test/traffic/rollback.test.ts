@@ -31,6 +31,8 @@ const ROUTES = new Set(['events']);
 /** Who comes again at once when it is told to, and how many are told a second. */
 const HERD = 150;
 const HERD_PER_S = 200;
+/** A frame of more bytes than there can be. */
+const UNFRAMEABLE = Buffer.from([0x82, 0x7f, ...Array<number>(8).fill(0xff)]);
 const cpuMs = ({ user, system }: NodeJS.CpuUsage) => (user + system) / 1_000;
 const event = (seq: number) => JSON.stringify({ type: 'step', run_id: 'r', seq });
 
@@ -381,6 +383,64 @@ describe.each([
     // Between any two of them lie 25 ms and more.
     const lastMs = Math.max(...clients.map(({ closedAt }) => closedAt));
     expect(lastMs - startMs).toBeGreaterThan(11 * 25 - 10);
+  });
+});
+
+test('a session whose frames can not be followed is cut off: nobody knows a place for a close frame', async () => {
+  const played = await rawServer();
+  open.push(played);
+  const { front, rollBack } = await line({
+    ...{ clients: 0, second: false, candidate: played.port },
+  });
+  const client = await rawClient(front.port);
+  open.push({ close: () => client.socket.destroy() });
+  client.write(upgradeRequest());
+  const upstream = await played.next();
+  await upstream.accept();
+  await client.has('\r\n\r\n');
+  client.received = Buffer.alloc(0);
+  upstream.write(UNFRAMEABLE);
+  await until('it has that', () => client.received.equals(UNFRAMEABLE));
+  expect(front.traffic.rollbackOutlook(ROUTES)).toMatchObject({ toDial: 0, notMovable: 1 });
+  const progress = rollBack();
+  await over(progress);
+  await until('it is cut off', () => client.ended || client.closed);
+  expect(client.received).toEqual(UNFRAMEABLE);
+  expect(progress.sessions).toEqual({ ...NONE, affected: 1, closed: 1 });
+  expect(front.traffic.rollbackOutlook(ROUTES).notMovable).toBe(0);
+});
+
+// Legacy stands by, and has not heard everything.
+describe.each<[string, Partial<NonNullable<ProxyOptions['routes']>[number]>, string[]]>([
+  [
+    'whose preamble is longer than is kept',
+    { preamble: ['join'] },
+    [1, 2].map(room => JSON.stringify({ type: 'join', room, pad: 'x'.repeat(40_000) })),
+  ],
+  ['whose client said what is too long to be mirrored', {}, ['x'.repeat(1_048_577)]],
+  ['whose client said what only the candidate heard', { mirror: 'none' }, ['hello']],
+])('a session %s', (_what, route, messages) => {
+  test('is told to come again, and a silent one beside it goes in place', async () => {
+    const { candidate, legacy, clients, front, rollBack } = await line({
+      ...{ clients: 2, routes: [{ ...ROUTE, ...route }] },
+    });
+    const heard: string[] = [];
+    for (const socket of candidate.sockets)
+      socket.on('message', data => void heard.push(String(data)));
+    const [speaks, silent] = clients as [Client, Client];
+    for (const message of messages) speaks.socket.send(message);
+    await until('it is heard', () => heard.length === messages.length);
+    expect(front.traffic.rollbackOutlook(ROUTES)).toMatchObject({
+      ...{ warm: 1, toDial: 0, notMovable: 1 },
+    });
+    const progress = rollBack();
+    await over(progress);
+    await until('it is told', () => speaks.code !== null);
+    legacy.say(event(1));
+    await until('legacy serves the other one', () => silent.read.length === 1);
+    expect([speaks.code, silent.code]).toEqual([1012, null]);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 2, inPlace: 1, closed: 1 });
+    expect(front.doubts).toEqual([{ unreplayed: 0, unknown: 0, missing: 0 }]);
   });
 });
 
