@@ -385,7 +385,7 @@ export const ConfigSchema = z.strictObject({
     .string()
     .min(1)
     .default('state')
-    .describe('Lock, admin token, evidence, later latch and audit.'),
+    .describe('Lock, admin token, latch, audit trail, proofs of rollbacks, evidence.'),
   upstreams: z
     .strictObject({
       legacy: Upstream,
