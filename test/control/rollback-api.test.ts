@@ -114,6 +114,8 @@ test('the answers are as docs/rollback.md says', async () => {
     return names.split(', ');
   };
   op.traffic.open('events', 'candidate', ...users(1));
+  op.guardrails.look();
+  const status = (await get('/status').expect(200)).body;
   const rolled = (await post('/rollback', { reason }).expect(200)).body;
   expect(Object.keys(rolled)).toEqual(said('POST /api/v1/rollback'));
   expect(Object.keys(rolled.latch).join(', ')).toBe('epoch, scope, state, reason, by, at');
@@ -125,6 +127,34 @@ test('the answers are as docs/rollback.md says', async () => {
     expect(page).toContain(`${name}: {${Object.keys(proof[name]).join(', ')}}`);
   }
   expect(Object.keys((await get('/proofs').expect(200)).body)).toEqual(said('GET /api/v1/proofs'));
+  /** What the table behind that sentence has: where a field is, and the names in its braces. */
+  const table = (sentence: string): { field: string; names: string[] | null }[] => {
+    const [, rest = ''] = page.split(`\n${sentence}\n\n`);
+    const [rows = ''] = rest.split('\n\n', 1);
+    return [...rows.matchAll(/^\| `([^`]+)` \|(?: `\{([^}]*)\}`)?/gm)].map(
+      ([, field = '', names]) => ({ field, names: names?.split(', ') ?? null }),
+    );
+  };
+  const progress = op.traffic.rollbacks[0]?.progress as FakeProgress;
+  progress.lastCandidateByteAt = performance.now();
+  const answers = {
+    'What the proof says:': (await get(`/proofs/${rolled.proof.id}`).expect(200)).body,
+    'What the status says of a rollback, beforehand and meanwhile:': status,
+  };
+  for (const [sentence, answer] of Object.entries(answers)) {
+    const rows = table(sentence);
+    expect(rows.length).toBeGreaterThan(7);
+    for (const { field, names } of rows) {
+      const at = field.replaceAll('[]', '[0]');
+      expect(answer, field).toHaveProperty(at);
+      if (names === null) continue;
+      const value = at
+        .split(/[.[\]]+/)
+        .filter(Boolean)
+        .reduce((whole, name) => whole[name], answer);
+      expect(Object.keys(value), field).toEqual(names);
+    }
+  }
   const released = (await post('/release', { reason }).expect(200)).body;
   expect(Object.keys(released)).toEqual(said('POST /api/v1/release'));
   await request(admin.server).post('/api/v1/rollback').send({ reason }).expect(401);
