@@ -427,40 +427,50 @@ async function readers(listen: string, names: readonly string[]) {
         });
       }
     },
-    /** Each has each step once, in order. */
-    haveAll: async () => {
-      await until('all have all', () => [...read.values()].every(of => of.length >= posted));
+    /** Each of them has each step once, in order. */
+    haveAll: async (of: readonly string[] = names) => {
       const steps = Array.from({ length: posted }, (_, i) => i + 1);
-      expect([...read.values()]).toEqual(names.map(() => steps));
+      const had = () => of.map(name => read.get(name) ?? []);
+      await until('all have all', () => had().every(({ length }) => length >= posted));
+      expect(had()).toEqual(of.map(() => steps));
     },
   };
 }
 const NAMES = ['user_1001', 'user_1002', 'user_1003'];
 
-test('53: with the candidate killed by -9 under load its sessions go on with legacy, each event once', async () => {
-  const legacy = await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET } });
-  open.push(legacy);
-  const where = await place({ legacy: legacy.url, candidate: 'http://127.0.0.1:1' });
+/** A proxy whose services run here, but for one: that is a process, which a signal can end. */
+async function withKillable(side: 'legacy' | 'candidate', ...stage: [string, number?]) {
+  const kinds = { legacy: 'legacy', candidate: 'ssot' } as const;
+  const other = side === 'legacy' ? 'candidate' : 'legacy';
+  const here = await startBroadcaster({ kind: kinds[other], keys: { secret: SECRET } });
+  open.push(here);
+  const urls = { legacy: 'http://127.0.0.1:1', candidate: 'http://127.0.0.1:1', [other]: here.url };
+  const where = await place(urls);
   open.push(where);
-  const candidate = startCommand(['broadcaster', 'ssot', '--secret-file', 'secret'], {
+  const child = startCommand(['broadcaster', kinds[side], '--secret-file', 'secret'], {
     cwd: where.folder,
   });
-  open.push({ close: () => candidate.kill('SIGKILL') });
+  open.push({ close: () => child.kill('SIGKILL') });
   let said = '';
-  candidate.stdout.on('data', chunk => {
+  child.stdout.on('data', chunk => {
     said += chunk;
   });
   const url = await until('it listens', () => /broadcaster: (http\S+)/.exec(said)?.[1], 30_000);
   const file = path.join(where.folder, 'cutover.yaml');
   const config = await readFile(file, 'utf8');
   await writeFile(file, config.replace('http://127.0.0.1:1', url));
-  await where.editFlags('live');
+  await where.editFlags(...stage);
   const proxy = await startProxy({
     loaded: await loadConfig(file, {}),
     env: {},
     logger: pino({ level: 'silent' }),
   });
   open.push(proxy);
+  return { proxy, kill: () => child.kill('SIGKILL') };
+}
+
+test('53: with the candidate killed by -9 under load its sessions go on with legacy, each event once', async () => {
+  const { proxy, kill } = await withKillable('candidate', 'live');
   const { sockets, post, haveAll } = await readers(proxy.listen, NAMES);
   await until(
     'all are warm',
@@ -468,12 +478,35 @@ test('53: with the candidate killed by -9 under load its sessions go on with leg
   );
   for (let i = 0; i < 5; i += 1) await post();
   const posting = post();
-  candidate.kill('SIGKILL');
+  kill();
   await posting;
   await until('all are on legacy', () => !new Set(sidesOf(proxy).values()).has('candidate'));
   for (let i = 0; i < 5; i += 1) await post();
   await haveAll();
   expect(sockets.map(({ readyState }) => readyState)).toEqual(NAMES.map(() => 1));
+});
+
+test('53: with legacy killed by -9 under load its users lose their connection, those of the candidate have each event once', async () => {
+  const { proxy, kill } = await withKillable('legacy', 'canary', 50);
+  const names = Array.from({ length: 8 }, (_, i) => `user_${1001 + i}`);
+  const { sockets, post, haveAll } = await readers(proxy.listen, names);
+  const sides = sidesOf(proxy);
+  const on = (side: string) => names.filter(name => sides.get(name) === side);
+  expect([on('legacy').length > 0, on('candidate').length > 0]).toEqual([true, true]);
+  const codes: Record<string, number> = {};
+  for (const [index, socket] of sockets.entries()) {
+    socket.on('close', code => Object.assign(codes, { [names[index] ?? '']: code }));
+  }
+  for (let i = 0; i < 5; i += 1) await post();
+  const posting = post();
+  kill();
+  await posting;
+  await until('its users are told', () => Object.keys(codes).length === on('legacy').length);
+  for (let i = 0; i < 5; i += 1) await post();
+  await haveAll(on('candidate'));
+  expect(codes).toEqual(Object.fromEntries(on('legacy').map(name => [name, 1006])));
+  await until('they are gone', () => sidesOf(proxy).size === on('candidate').length);
+  expect([...sidesOf(proxy).keys()].toSorted()).toEqual(on('candidate'));
 });
 
 test('with a judge that dies over and over a rollback is complete, and everybody gets each event once', async () => {
