@@ -17,7 +17,13 @@ import {
   proxy,
   type TestProxy,
 } from '../support/proxy.ts';
-import { type RawEnd, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
+import {
+  type RawEnd,
+  type RawServer,
+  rawClient,
+  rawServer,
+  upgradeRequest,
+} from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const open: { close(): unknown }[] = [];
@@ -118,6 +124,18 @@ async function line({ clients: count = 1, second = true, legacyPort, ...rest }: 
     return front.traffic.rollBack(ROUTES, how);
   };
   return { candidate, legacy: legacy as Service, front, clients, serve, rollBack };
+}
+
+/** A client whose WebSocket a service has let in that the test plays; what comes from here on is in `client.received`. */
+async function rawSession(front: TestProxy, played: RawServer) {
+  const client = await rawClient(front.port);
+  open.push({ close: () => client.socket.destroy() });
+  client.write(upgradeRequest());
+  const upstream = await played.next();
+  await upstream.accept();
+  await client.has('\r\n\r\n');
+  client.received = Buffer.alloc(0);
+  return { client, upstream };
 }
 
 async function enter(port: number, path = '/ws'): Promise<Client> {
@@ -392,13 +410,7 @@ test('a session whose frames can not be followed is cut off: nobody knows a plac
   const { front, rollBack } = await line({
     ...{ clients: 0, second: false, candidate: played.port },
   });
-  const client = await rawClient(front.port);
-  open.push({ close: () => client.socket.destroy() });
-  client.write(upgradeRequest());
-  const upstream = await played.next();
-  await upstream.accept();
-  await client.has('\r\n\r\n');
-  client.received = Buffer.alloc(0);
+  const { client, upstream } = await rawSession(front, played);
   upstream.write(UNFRAMEABLE);
   await until('it has that', () => client.received.equals(UNFRAMEABLE));
   expect(front.traffic.rollbackOutlook(ROUTES)).toMatchObject({ toDial: 0, notMovable: 1 });
@@ -1634,13 +1646,7 @@ describe('whose goodbye the candidate has not answered', () => {
 
   test('and who ended its side without one, is told to come again', async () => {
     const { played, outlook, front, rollBack } = await withRaw();
-    const client = await rawClient(front.port);
-    open.push({ close: () => client.socket.destroy() });
-    client.write(upgradeRequest());
-    const upstream = await played.next();
-    await upstream.accept();
-    await client.has('\r\n\r\n');
-    client.received = Buffer.alloc(0);
+    const { client, upstream } = await rawSession(front, played);
     client.socket.end();
     await until('the candidate knows', () => upstream.ended);
     expect(outlook()).toBe(0);
@@ -1654,13 +1660,7 @@ describe('whose goodbye the candidate has not answered', () => {
 
   test('and whom the candidate has said goodbye to, has nothing to wait for', async () => {
     const { played, outlook, front, rollBack } = await withRaw();
-    const client = await rawClient(front.port);
-    open.push({ close: () => client.socket.destroy() });
-    client.write(upgradeRequest());
-    const upstream = await played.next();
-    await upstream.accept();
-    await client.has('\r\n\r\n');
-    client.received = Buffer.alloc(0);
+    const { client, upstream } = await rawSession(front, played);
     upstream.write(closeFrame(1001));
     await until('it is told', () => client.received.length === 4);
     const progress = rollBack();
