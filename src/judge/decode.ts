@@ -35,6 +35,9 @@ export function decodeMessage(opcode: number, payload: Buffer): Read {
   return { decoded: decodeText(payload.toString('utf8')), ascii: null };
 }
 
+/** As JSON's objects and arrays begin. */
+const [OBJECT, ARRAY] = [0x7b, 0x5b] as const;
+
 /** As the line of the stream begins, and as hardly a field of the data is called. */
 const EVENT_LINE = 'event:';
 
@@ -67,12 +70,16 @@ function withField(text: string, name: string, value: string): string {
 
 /** A JSON object or array as a value, anything else as the text that it is. */
 export function decodeText(text: string): Decoded {
-  const first = text.trimStart()[0];
-  if (first !== '{' && first !== '[') return { value: text, text: null };
+  if (!isBegun(text) && !isBegun(text.trimStart())) return { value: text, text: null };
   try {
     return { value: JSON.parse(text), text };
   } catch (error) {
     // Not JSON after all: compared as text. A stack that is too small for it is another matter.
     return error instanceof SyntaxError ? { value: text, text: null } : { because: 'too-deep' };
   }
+}
+
+function isBegun(text: string): boolean {
+  const first = text.charCodeAt(0);
+  return first === OBJECT || first === ARRAY;
 }

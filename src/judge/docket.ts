@@ -152,8 +152,7 @@ export class Docket {
     const marks: number[] = [];
     const settled: number[] = [];
     for (const { number, stream } of this.#touched.splice(0)) {
-      const mark = stream.mark(time, WINDOW_MS);
-      if (mark !== null) marks.push(number, ...mark);
+      stream.mark(marks, number, time, WINDOW_MS);
       if (stream.isSettled) settled.push(number);
     }
     // From one thread to the other in one piece.

@@ -222,11 +222,11 @@ export class JudgedStream {
   }
 
   /**
-   * How far both streams are known to be paired off, for a handover: null unless nothing waits, both
-   * legs were there for a window, and within two nothing was left out, and nothing came of one side alone that
-   * can not be paired.
+   * Adds to `marks`, behind `number`, how far both streams are known to be paired off, for a handover. Nothing unless
+   * nothing waits, both legs were there for a window, and within two nothing was left out, and nothing came of one side
+   * alone that can not be paired.
    */
-  mark(time: number, windowMs: number): readonly [number, number, number] | null {
+  mark(marks: number[], number: number, time: number, windowMs: number): void {
     const { legacy, candidate } = this.#openSince;
     if (time - this.#lastUnreadAt > 2 * windowMs) Object.assign(this.#unread, NONE_UNREAD);
     const isKnown =
@@ -234,7 +234,8 @@ export class JudgedStream {
       this.#unread.legacy === this.#unread.candidate &&
       time - Math.max(legacy, candidate) > windowMs &&
       time - this.#lastGapAt > 2 * windowMs;
-    return isKnown ? [this.#generation, this.#messages.legacy, this.#messages.candidate] : null;
+    if (!isKnown) return;
+    marks.push(number, this.#generation, this.#messages.legacy, this.#messages.candidate);
   }
 
   /** One side is over, and nothing that it sent waits for the other one's any more. */

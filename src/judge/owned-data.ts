@@ -20,6 +20,13 @@ const LEAST_REFUSAL = 400;
 /** The shortest text that makes a content somebody's own. */
 const LEAST_CHARACTERS = 12;
 
+/** Of one kind. */
+interface Taught {
+  readonly names: Set<string>;
+  /** The next event mostly has it too. */
+  last: string;
+}
+
 /** What an event is known by here. */
 export interface WatchedEvent {
   readonly value: unknown;
@@ -61,7 +68,7 @@ export class OwnedData {
   readonly #user: Hash64;
   readonly #names: readonly string[];
   /** By kind. */
-  readonly #taught = new Map<string, Set<string>>();
+  readonly #taught = new Map<string, Taught>();
   /** Of the ledger, when they were taught. */
   #generation = 0;
 
@@ -81,11 +88,11 @@ export class OwnedData {
 
   /** Legacy has sent this to the user: an event, or a batch of them. Notes the event's `exact`, if it was made. */
   learn(event: WatchedEvent, at: number): void {
-    const isMember = !isRecord(event.value);
-    this.#each(event, (value, plan) => {
-      const print = this.#learn(value, plan, at, isMember);
-      if (!isMember) event.exact = print?.exact ?? null;
-    });
+    const { value, plan, status = 0 } = event;
+    // Nearly always, and a closure for each event is one too many.
+    if (isRecord(value) && status < LEAST_REFUSAL) {
+      if (saysIts(plan)) event.exact = this.#learn(value, plan, at, false)?.exact ?? null;
+    } else this.#each(event, (member, its) => void this.#learn(member, its, at, true));
   }
 
   /** In an event of the candidate's, less what is in legacy's own that it was paired with. */
@@ -141,7 +148,8 @@ export class OwnedData {
     const { generation } = this.#watch.identifiers;
     if (generation !== this.#generation) this.#taught.clear();
     this.#generation = generation;
-    return this.#taught.get(kind)?.has(name) === true;
+    const taught = this.#taught.get(kind);
+    return taught !== undefined && (taught.last === name || taught.names.has(name));
   }
 
   #teach(kind: string, name: string, at: number, value: JsonRecord, plan: TypePlan): void {
@@ -153,10 +161,11 @@ export class OwnedData {
     if (this.#ownedByOther(what) !== null && mayBeHisWord()) {
       return void identifiers.teach(this.#given(what, this.#user), this.#user, at);
     }
-    const taught = this.#taught.get(kind) ?? new Set();
+    const taught = this.#taught.get(kind) ?? { names: new Set(), last: name };
     this.#taught.set(kind, taught);
-    if (taught.size >= MOST_TAUGHT) taught.clear();
-    taught.add(name);
+    if (taught.names.size >= MOST_TAUGHT) taught.names.clear();
+    taught.names.add(name);
+    taught.last = name;
     identifiers.teach(what, this.#user, at);
     // Whom legacy sends it by mistake may be the only one: whose it is, by its own word, is to have it all the same.
     for (const other of this.#others(value, plan)) {
@@ -195,7 +204,7 @@ export class OwnedData {
   ): void {
     if (status >= LEAST_REFUSAL) return;
     const one = (each: JsonRecord, itsPlan: TypePlan) => {
-      if (!itsPlan.isReply && !itsPlan.isFailure) take(each, itsPlan);
+      if (saysIts(itsPlan)) take(each, itsPlan);
     };
     if (isRecord(value)) return one(value, plan);
     if (!Array.isArray(value)) return;
@@ -249,7 +258,8 @@ export class OwnedData {
    */
   #saysWhose(type: string, value: JsonRecord, plan: TypePlan, isMember: boolean): boolean {
     if (isMember && type === '') return false;
-    if (this.#route.isolation.everyone.has(type)) return false;
+    const { everyone } = this.#route.isolation;
+    if (everyone.size > 0 && everyone.has(type)) return false;
     return (
       hasOwn(value) ||
       plan.envelopes.some(({ name }) => {
@@ -258,6 +268,10 @@ export class OwnedData {
       })
     );
   }
+}
+
+function saysIts({ isReply, isFailure }: TypePlan): boolean {
+  return !isReply && !isFailure;
 }
 
 function hasOwn(record: JsonRecord): boolean {

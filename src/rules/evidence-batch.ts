@@ -4,7 +4,7 @@
 import { type EvidenceGroup, groupsOf, OTHER } from './evidence-group.ts';
 import { namedBy, noteNames } from './known-values.ts';
 import type { UnitCount } from './unit-tracker.ts';
-import type { Finding, Verdict } from './verdict.ts';
+import type { Difference, Finding, Verdict } from './verdict.ts';
 
 /** Groups of one batch. Beyond, whatever is new is counted under `(other)` of its route and verdict. */
 const MOST_GROUPS = 1_000;
@@ -85,7 +85,14 @@ interface GatheredGroup {
   count: number;
   firstAt: number;
   lastAt: number;
+  /** Null until the first finding of this batch. */
+  handed: HandedOver | null;
 }
+
+/** What groups a finding belongs to is told by this. */
+type Shape = Pick<Finding, 'route' | 'verdict' | 'because' | 'eventType'> & {
+  readonly differences: readonly Pick<Difference, 'kind' | 'path'>[];
+};
 
 interface GatheredExample extends Example {
   readonly groups: number[];
@@ -102,6 +109,8 @@ export class EvidenceBatcher {
   #groups: GatheredGroup[] = [];
   /** The same by type and path: those of several routes, verdicts and kinds. */
   #byPlace = new Map<string, Map<string, GatheredGroup[]>>();
+  /** Of the finding before: the next one mostly belongs to the same. */
+  #last: { readonly shape: Shape; readonly groups: readonly GatheredGroup[] } | null = null;
   #examples: GatheredExample[] = [];
   #bytes = 0;
   #dropped: Partial<Record<EvidenceDrop, number>> = {};
@@ -113,8 +122,7 @@ export class EvidenceBatcher {
   /** `subject`: names of the user whose events they are. */
   add(finding: Finding, subject: readonly string[] = []): void {
     let example: GatheredExample | null = null;
-    for (const group of groupsOf(finding)) {
-      const known = this.#groupOf(group, finding);
+    for (const known of this.#groupsOf(finding)) {
       count(known, finding);
       noteNames(known.names, subject, known.group.eventType, known.group.path);
       // Most findings are only counted.
@@ -136,10 +144,18 @@ export class EvidenceBatcher {
     };
     this.#groups = [];
     this.#byPlace = new Map();
+    this.#last = null;
     this.#examples = [];
     this.#bytes = 0;
     this.#dropped = {};
     return batch;
+  }
+
+  #groupsOf(finding: Finding): readonly GatheredGroup[] {
+    if (this.#last !== null && isAlike(this.#last.shape, finding)) return this.#last.groups;
+    const groups = groupsOf(finding).map(group => this.#groupOf(group, finding));
+    this.#last = { shape: shapeOf(finding), groups };
+    return groups;
   }
 
   #groupOf(group: EvidenceGroup, finding: Finding): GatheredGroup {
@@ -157,7 +173,7 @@ export class EvidenceBatcher {
     const { eventType, path } = group;
     const index = this.#groups.length;
     const begun = { key: keyOf(group), group, index, names: new Set<string>() };
-    const gathered = { ...begun, count: 0, firstAt: at, lastAt: at };
+    const gathered = { ...begun, count: 0, firstAt: at, lastAt: at, handed: null };
     this.#groups.push(gathered);
     const ofType = this.#byPlace.get(eventType) ?? new Map<string, GatheredGroup[]>();
     this.#byPlace.set(eventType, ofType);
@@ -166,15 +182,18 @@ export class EvidenceBatcher {
   }
 
   /** Which example of the group this one is; null if there is no need for one. */
-  #nthExample({ key, group, lastAt: at }: GatheredGroup): number | null {
+  #nthExample(known: GatheredGroup): number | null {
+    const { key, group, lastAt: at } = known;
     const first = HARMLESS.has(group.verdict) ? FIRST_EXAMPLES : this.firstExamples;
-    let handed = this.#handed.get(key);
+    let handed = known.handed ?? this.#handed.get(key);
     if (handed === undefined) {
       handed = { examples: 0, lastAt: at };
       this.#remember(key, handed);
     } else if (handed.examples >= first && at - handed.lastAt < EXAMPLE_EVERY_MS) {
+      known.handed = handed;
       return null;
     }
+    known.handed = handed;
     handed.examples += 1;
     handed.lastAt = at;
     return handed.examples;
@@ -211,6 +230,23 @@ function count(known: GatheredGroup, finding: Finding): void {
   known.lastAt = Math.max(known.lastAt, at);
 }
 
+function shapeOf({ route, verdict, because, eventType, differences }: Finding): Shape {
+  const places = differences.map(({ kind, path }) => ({ kind, path }));
+  return { route, verdict, because, eventType, differences: places };
+}
+
+function isAlike(shape: Shape, finding: Finding): boolean {
+  const { differences } = shape;
+  if (shape.verdict !== finding.verdict || shape.because !== finding.because) return false;
+  if (shape.eventType !== finding.eventType || shape.route !== finding.route) return false;
+  if (differences.length !== finding.differences.length) return false;
+  for (let at = 0; at < differences.length; at++) {
+    const [its, other] = [differences[at], finding.differences[at]];
+    if (its?.path !== other?.path || its?.kind !== other?.kind) return false;
+  }
+  return true;
+}
+
 /** Of the same type and path. */
 function isSame(a: EvidenceGroup, b: EvidenceGroup): boolean {
   return a.verdict === b.verdict && a.kind === b.kind && a.route === b.route;
@@ -220,9 +256,11 @@ function keyOf({ route, eventType, verdict, kind, path }: EvidenceGroup): string
   return `${route}\n${verdict}\n${kind}\n${path}\n${eventType}`;
 }
 
+/** A plain one, with its key: it goes to another thread. */
 function shortened(finding: Finding): Finding {
-  const { at, differences } = finding;
-  return { ...finding, at: Math.floor(at), differences: differences.slice(0, MOST_DIFFERENCES) };
+  const { key, at, differences } = finding;
+  const shown = differences.slice(0, MOST_DIFFERENCES);
+  return { ...finding, key, at: Math.floor(at), differences: shown };
 }
 
 /** Its groups tell what differs, and where. */

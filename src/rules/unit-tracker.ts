@@ -59,6 +59,7 @@ interface Unit {
   lastAt: number;
   /** Whether it diverged, by event type. */
   readonly types: Map<string, boolean>;
+  isOpen: boolean;
 }
 
 /** All that tells it from others. */
@@ -69,6 +70,14 @@ interface UnitName {
   /** Empty for a session. */
   readonly whose: string;
   readonly unit: string;
+}
+
+/** What a session spoke of last: the next event is mostly one more of that. */
+interface Last {
+  readonly named: UnitName;
+  readonly key: string;
+  readonly unit: Unit;
+  readonly eventType: string;
 }
 
 function isSame(a: UnitName, b: UnitName): boolean {
@@ -84,8 +93,8 @@ function isSame(a: UnitName, b: UnitName): boolean {
  */
 export class UnitTracker {
   readonly #open = new Map<string, Unit>();
-  /** By session, the unit that it spoke of last. */
-  readonly #lastOf = new Map<string, { readonly named: UnitName; readonly key: string }>();
+  /** By session. */
+  readonly #lastOf = new Map<string, Last>();
   /** By route, with the names of users that stand in them; null: none is a user's, see `#typeOf`. */
   readonly #types = new Map<string, Map<string, Set<string> | null>>();
   #ended = new Map<string, { -readonly [K in keyof UnitCount]: UnitCount[K] }>();
@@ -104,34 +113,35 @@ export class UnitTracker {
   ): void {
     const says = SAYS[verdict];
     if (says === 'nothing') return;
-    const of = unit === session ? 'session' : 'run';
+    const of: UnitKind = unit === session ? 'session' : 'run';
     const whose = of === 'session' ? '' : (subject[0] ?? session);
-    const key = this.#keyOf({ route, of, level: unitLevel, whose, unit }, session);
-    let found = this.#open.get(key);
-    if (found !== undefined && isOver(found, at)) {
-      this.#end(key, found, found.lastAt);
-      found = undefined;
+    const named: UnitName = { route, of, level: unitLevel, whose, unit };
+    const last = this.#lastOf.get(session);
+    const isSameUnit = last !== undefined && isSame(last.named, named);
+    const isOpen = isSameUnit && last.unit.isOpen && !isOver(last.unit, at);
+    if (isOpen && last.eventType === eventType && says === 'clean') {
+      last.unit.lastAt = Math.max(last.unit.lastAt, at);
+      return;
     }
-    if (found === undefined) {
-      if (this.#open.size >= MOST_OPEN) this.#crowdOut();
-      found = { route, of, firstAt: at, lastAt: at, types: new Map() };
-      this.#open.set(key, found);
-    }
+    // A text that is made anew for every finding takes longest of all that is done here.
+    const key = isSameUnit ? last.key : keyOf(named);
+    const found = this.#openAt(key, named, at);
     found.lastAt = Math.max(found.lastAt, at);
     const type = this.#typeOf(route, eventType, subject);
     if (says === 'diverged') found.types.set(type, true);
     else if (!found.types.has(type)) found.types.set(type, false);
+    if (this.#lastOf.size >= MOST_OPEN) this.#lastOf.clear();
+    this.#lastOf.set(session, { named, key, unit: found, eventType });
   }
 
-  /** A text that is made anew for every finding takes longest of all that is done here. */
-  #keyOf(named: UnitName, session: string): string {
-    const last = this.#lastOf.get(session);
-    if (last !== undefined && isSame(last.named, named)) return last.key;
-    const { route, of, level, whose, unit } = named;
-    const key = `${route}\n${of}\n${level ?? ''}\n${whose}\n${unit}`;
-    if (this.#lastOf.size >= MOST_OPEN) this.#lastOf.clear();
-    this.#lastOf.set(session, { named, key });
-    return key;
+  #openAt(key: string, { route, of }: UnitName, at: number): Unit {
+    const known = this.#open.get(key);
+    if (known !== undefined && !isOver(known, at)) return known;
+    if (known !== undefined) this.#end(key, known, known.lastAt);
+    if (this.#open.size >= MOST_OPEN) this.#crowdOut();
+    const begun = { route, of, firstAt: at, lastAt: at, types: new Map(), isOpen: true };
+    this.#open.set(key, begun);
+    return begun;
   }
 
   /** Units that ended since the last time. `nowMs` is epoch ms; infinity ends all. */
@@ -145,9 +155,12 @@ export class UnitTracker {
 
   /** Counts anew from here on: that route's, or (null) all. */
   forget(route: string | null): void {
-    for (const units of [this.#open, this.#ended]) {
-      for (const [key, unit] of units) if (isOf(unit, route)) units.delete(key);
+    for (const [key, unit] of this.#open) {
+      if (!isOf(unit, route)) continue;
+      this.#open.delete(key);
+      unit.isOpen = false;
     }
+    for (const [key, count] of this.#ended) if (isOf(count, route)) this.#ended.delete(key);
   }
 
   #crowdOut(): void {
@@ -160,6 +173,7 @@ export class UnitTracker {
   #end(key: string, unit: Unit, at: number): void {
     const { types } = unit;
     this.#open.delete(key);
+    unit.isOpen = false;
     const hour = Math.floor(at / HOUR_MS);
     for (const [type, diverged] of types) this.#count(unit, type, hour, diverged);
     this.#count(unit, null, hour, [...types.values()].includes(true));
@@ -194,6 +208,10 @@ export class UnitTracker {
     types.set(eventType, names.size === 0 ? null : names);
     return eventType;
   }
+}
+
+function keyOf({ route, of, level, whose, unit }: UnitName): string {
+  return `${route}\n${of}\n${level ?? ''}\n${whose}\n${unit}`;
 }
 
 /** `route` null: of whichever. */

@@ -48,6 +48,9 @@ export class CompiledRules {
   readonly rules: CompareRules;
   readonly #named: ReadonlyMap<string, TypePlan>;
   readonly #others: TypePlan;
+  /** Asked for last: an event is asked about more than once, and its neighbours are mostly of its type. */
+  #type: string | null = null;
+  #plan: TypePlan;
 
   constructor(rules: CompareRules, profile: NoiseProfile | null) {
     this.rules = rules;
@@ -60,10 +63,15 @@ export class CompiledRules {
     ]);
     this.#named = new Map([...types].map(type => [type, planOf(rules, profile, type)]));
     this.#others = planOf(rules, profile, null);
+    this.#plan = this.#others;
   }
 
   planOf(type: string): TypePlan {
-    return this.#named.get(type) ?? this.#others;
+    if (type !== this.#type) {
+      this.#type = type;
+      this.#plan = this.#named.get(type) ?? this.#others;
+    }
+    return this.#plan;
   }
 }
 

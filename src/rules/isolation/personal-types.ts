@@ -19,21 +19,30 @@ interface Known {
 
 export class PersonalTypes {
   readonly #types = new Map<string, Known>();
+  /** Of the content before: the next one is mostly of its type. */
+  #last: { readonly type: string; readonly known: Known } | null = null;
 
   /** Legacy sent this user a content: `new`, or one that somebody else had before. */
   note(type: string, user: Hash64, what: 'new' | 'shared'): void {
-    const name = generalType(type);
-    let known = this.#types.get(name);
-    if (known === undefined) {
-      if (this.#types.size >= MOST_TYPES) return;
-      known = { users: [], contents: 0, shared: 0 };
-      this.#types.set(name, known);
-    }
+    const known = this.#last?.type === type ? this.#last.known : this.#knownOf(type);
+    if (known === null) return;
     if (what === 'new') known.contents += 1;
     else known.shared += 1;
     if (known.users.length < LEAST_USERS && !known.users.some(each => isSame(each, user))) {
       known.users.push(user);
     }
+  }
+
+  #knownOf(type: string): Known | null {
+    const name = generalType(type);
+    let known = this.#types.get(name);
+    if (known === undefined) {
+      if (this.#types.size >= MOST_TYPES) return null;
+      known = { users: [], contents: 0, shared: 0 };
+      this.#types.set(name, known);
+    }
+    this.#last = { type, known };
+    return known;
   }
 
   isPersonal(type: string): boolean {

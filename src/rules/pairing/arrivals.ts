@@ -24,6 +24,8 @@ export class Arrivals {
   /** By pointer, then by the value that stands there. */
   readonly #lanes: Map<unknown, Lane>[];
   #laneCount = 0;
+  /** Of the event before, and the value that named it: the next one is mostly of the same run. */
+  #last: { readonly level: number; readonly name: unknown; readonly lane: Lane } | null = null;
   readonly #next: Record<Side, number> = { legacy: 0, candidate: 0 };
 
   constructor(rules: CompiledRules, session: string) {
@@ -109,6 +111,7 @@ export class Arrivals {
         if (lastAt > before || !lane.isIdle) continue;
         lanes.delete(name);
         this.#laneCount--;
+        this.#last = null;
       }
     }
   }
@@ -128,18 +131,25 @@ export class Arrivals {
       if (typeof name !== 'string' && typeof name !== 'number' && typeof name !== 'bigint')
         continue;
       if (typeof name === 'string' && name.length > MOST_NAME) continue;
-      const lanes = this.#lanes[level];
-      const known = lanes?.get(name);
-      if (known !== undefined) return known;
-      const lane = new Lane(String(name), level, at);
-      // Beyond, each event has a lane to itself: no order is kept.
-      if (this.#laneCount < MOST_LANES) {
-        lanes?.set(name, lane);
-        this.#laneCount++;
-      }
-      return lane;
+      const last = this.#last;
+      if (last !== null && last.name === name && last.level === level) return last.lane;
+      return this.#laneNamed(level, name, at);
     }
     return this.#session;
+  }
+
+  #laneNamed(level: number, name: string | number | bigint, at: number): Lane {
+    const lanes = this.#lanes[level];
+    let lane = lanes?.get(name);
+    if (lane === undefined) {
+      lane = new Lane(String(name), level, at);
+      // Beyond, each event has a lane to itself: no order is kept.
+      if (this.#laneCount >= MOST_LANES) return lane;
+      lanes?.set(name, lane);
+      this.#laneCount++;
+    }
+    this.#last = { level, name, lane };
+    return lane;
   }
 }
 

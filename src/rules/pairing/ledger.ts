@@ -87,21 +87,54 @@ export class Ledger {
       if (legacy !== null) bookPending(books.legacy, verdict, because);
       if (candidate !== null) bookPending(books.candidate, verdict, because);
     }
-    this.#options.onFinding({
-      verdict,
-      because,
-      route: this.#options.route,
-      eventType: event.type,
-      key: event.named?.key ?? null,
-      unit: event.unit,
-      unitLevel: event.unitLevel,
-      session: this.#options.session,
-      legacy: legacy === null ? null : legacy.value,
-      candidate: candidate === null ? null : candidate.value,
-      sides: legacy === null ? CANDIDATE : candidate === null ? LEGACY : SIDES,
-      differences,
-      at: Math.max(legacy?.at ?? 0, candidate?.at ?? 0),
-    });
+    this.#options.onFinding(
+      new Found(this.#options, event, verdict, because, legacy, candidate, differences),
+    );
+  }
+}
+
+/** Of events: whose key is put together once somebody asks, since nearly all are only counted. */
+class Found implements Finding {
+  readonly verdict: Verdict;
+  readonly because: UnjudgedReason | null;
+  readonly route: string;
+  readonly eventType: string;
+  readonly unit: string;
+  readonly unitLevel: number | undefined;
+  readonly session: string;
+  readonly legacy: unknown;
+  readonly candidate: unknown;
+  readonly sides: readonly Side[];
+  readonly differences: readonly Difference[];
+  readonly at: number;
+  readonly #named: Pending['named'];
+
+  constructor(
+    { route, session }: LedgerOptions,
+    event: Pending,
+    verdict: Verdict,
+    because: UnjudgedReason | null,
+    legacy: Pending | null,
+    candidate: Pending | null,
+    differences: readonly Difference[],
+  ) {
+    this.verdict = verdict;
+    this.because = because;
+    this.route = route;
+    this.eventType = event.type;
+    this.unit = event.unit;
+    this.unitLevel = event.unitLevel;
+    this.session = session;
+    this.legacy = legacy === null ? null : legacy.value;
+    this.candidate = candidate === null ? null : candidate.value;
+    this.sides = legacy === null ? CANDIDATE : candidate === null ? LEGACY : SIDES;
+    this.differences = differences;
+    this.at = Math.max(legacy?.at ?? 0, candidate?.at ?? 0);
+    this.#named = event.named;
+  }
+
+  get key(): string | null {
+    return this.#named?.key ?? null;
   }
 }
 

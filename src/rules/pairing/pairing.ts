@@ -97,6 +97,7 @@ export class Pairing {
   };
   readonly #unread: Unread;
   readonly #legacyTypes = new Set<string>();
+  #lastLegacyType: string | null = null;
   /** Largest distance between the two of a pair: since `#sinceMs`, and before that. */
   #lagMs = 0;
   #lagBeforeMs = 0;
@@ -150,7 +151,7 @@ export class Pairing {
     const event = this.#arrivals.take(side, value, atMs, foreign, text, bytes);
     event.exact = exact;
     this.#legs.arrived(event);
-    if (side === 'legacy' && this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(event.type);
+    if (side === 'legacy' && event.type !== this.#lastLegacyType) this.#noteType(event.type);
     if (this.#findPair(event)) return;
     ofSide(this.#waiting, side).add(event);
     if (this.#options.room !== undefined) this.#options.room.bytes += event.bytes;
@@ -235,6 +236,11 @@ export class Pairing {
   end(atMs: number): void {
     this.#now = atMs;
     for (const side of SIDES) this.#giveUp(side, 'session-ended');
+  }
+
+  #noteType(type: string): void {
+    this.#lastLegacyType = type;
+    if (this.#legacyTypes.size < MOST_TYPES) this.#legacyTypes.add(type);
   }
 
   /** Forgets what is over. An event may wait for a window, and look back for another one. */

@@ -98,14 +98,17 @@ export interface WaitingRoom {
   readonly mostBytes: number;
 }
 
+/** So few are looked through one by one: mostly one waits, or none, and a map takes longer. */
+const MOST_LISTED = 8;
+
 /** One side's events without a pair, by arrival and by what their pair is found by. */
 export class Waiting {
   size = 0;
   bytes = 0;
   #oldest: Pending | null = null;
   #newest: Pending | null = null;
-  /** By `lead`. */
-  readonly #first = new Map<unknown, Pending>();
+  /** The oldest by `lead`; null from when nothing waits until many do. */
+  #first: Map<unknown, Pending> | null = null;
 
   get oldest(): Pending | null {
     return this.#oldest;
@@ -113,7 +116,7 @@ export class Waiting {
 
   /** The oldest that is found by the same as `event`; `nextAlike` leads on to later ones. */
   find(event: Pending): Pending | null {
-    const first = this.#first.get(event.lead) ?? null;
+    const first = this.#firstOf(event.lead);
     return first === null || isMatch(first, event) ? first : nextAlike(first, event);
   }
 
@@ -122,6 +125,7 @@ export class Waiting {
   }
 
   add(event: Pending): void {
+    let last = this.#firstOf(event.lead);
     event.isWaiting = true;
     event.older = this.#newest;
     if (this.#newest === null) this.#oldest = event;
@@ -129,18 +133,17 @@ export class Waiting {
     this.#newest = event;
     this.size++;
     this.bytes += event.bytes;
-    let last = this.#first.get(event.lead);
-    if (last === undefined) {
-      this.#first.set(event.lead, event);
-      return;
-    }
-    while (last.beside !== null) last = last.beside;
-    last.beside = event;
+    if (last !== null) {
+      while (last.beside !== null) last = last.beside;
+      last.beside = event;
+    } else if (this.#first !== null) this.#first.set(event.lead, event);
+    else if (this.size > MOST_LISTED) this.#first = this.#listed();
   }
 
   /** Harmless for an event that does not wait. */
   remove(event: Pending): void {
     if (!event.isWaiting) return;
+    this.#unchain(event);
     event.isWaiting = false;
     const { older, newer } = event;
     if (older === null) this.#oldest = newer;
@@ -151,20 +154,33 @@ export class Waiting {
     event.newer = null;
     this.size--;
     this.bytes -= event.bytes;
-    this.#unchain(event);
+    if (this.size === 0) this.#first = null;
   }
 
+  #firstOf(lead: unknown): Pending | null {
+    if (this.#first !== null) return this.#first.get(lead) ?? null;
+    let event = this.#oldest;
+    while (event !== null && event.lead !== lead) event = event.newer;
+    return event;
+  }
+
+  #listed(): Map<unknown, Pending> {
+    const first = new Map<unknown, Pending>();
+    for (let event = this.#oldest; event !== null; event = event.newer) {
+      if (!first.has(event.lead)) first.set(event.lead, event);
+    }
+    return first;
+  }
+
+  /** While it still stands among them. */
   #unchain(event: Pending): void {
     const { lead, beside } = event;
-    const first = this.#first.get(lead);
-    if (first === event) {
-      if (beside === null) this.#first.delete(lead);
-      else this.#first.set(lead, beside);
-    } else {
-      let before = first;
-      while (before !== undefined && before.beside !== event) before = before.beside ?? undefined;
-      if (before !== undefined) before.beside = beside;
-    }
+    let before = this.#firstOf(lead);
+    if (before !== event) {
+      while (before !== null && before.beside !== event) before = before.beside;
+      if (before !== null) before.beside = beside;
+    } else if (beside === null) this.#first?.delete(lead);
+    else this.#first?.set(lead, beside);
     event.beside = null;
   }
 }
