@@ -241,8 +241,9 @@ function isAlike(shape: Shape, finding: Finding): boolean {
   if (shape.eventType !== finding.eventType || shape.route !== finding.route) return false;
   if (differences.length !== finding.differences.length) return false;
   for (let at = 0; at < differences.length; at++) {
-    const [its, other] = [differences[at], finding.differences[at]];
-    if (its?.path !== other?.path || its?.kind !== other?.kind) return false;
+    const its = differences[at] as Shape['differences'][number];
+    const other = finding.differences[at] as Difference;
+    if (its.path !== other.path || its.kind !== other.kind) return false;
   }
   return true;
 }

@@ -29,13 +29,16 @@ export class AnsweredWrites {
     while ((this.#looks[1]?.at ?? atMs) < before) this.#looks.shift();
   }
 
-  /** How long it took from then on, at the most, until `side` had answered all writes that began by then, ms. */
-  lateMs(side: Side, begunBy: number): number {
+  /**
+   * How long it took from then on, at the most, until `side` had answered all writes that began by `begunBy`, ms. Not
+   * from then: `since` where they may have had their effects at the other one before.
+   */
+  lateMs(side: Side, begunBy: number, since = begunBy): number {
     let longestMs = 0;
     for (const look of this.#looks) {
-      if (look.at < begunBy) continue;
+      if (look.at < since) continue;
       longestMs = Math.max(longestMs, ofSide(look.longestMs, side));
-      if (ofSide(look.answered, side) >= begunBy) return Math.min(longestMs, look.at - begunBy);
+      if (ofSide(look.answered, side) >= begunBy) return Math.min(longestMs, look.at - since);
     }
     return longestMs;
   }

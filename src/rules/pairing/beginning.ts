@@ -113,13 +113,15 @@ export class Beginning {
     // One that says nothing for a long time has joined all the same.
     const latest = openedAt + TOGETHER_MS;
     const isPrompt = joined !== null && joined.at <= latest;
-    const isBy = (sentBy: number, thereBy: number): boolean =>
-      sentBy <= thereBy ||
-      sentBy - (this.#writes?.lateMs(side, isPrompt ? joined.at : latest) ?? 0) <= thereBy;
+    const begunBy = isPrompt ? joined.at : latest;
+    const isBy = (sentBy: number, thereBy: number, since = begunBy): boolean =>
+      sentBy <= thereBy || sentBy - (this.#writes?.lateMs(side, begunBy, since) ?? 0) <= thereBy;
     if (isPrompt && joined.sent !== null && this.#byStamp.pairs > 0) {
       const sent = sentAt(event);
       if (sent !== null) {
-        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent);
+        // When that was, on the clock here: what it sent as it was dialled may have been long on its way.
+        const since = openedAt - TOGETHER_MS;
+        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent, since);
       }
     }
     if (this.#byArrival.pairs === 0) {

@@ -4,7 +4,7 @@ import type { UnjudgedReason } from '../verdict.ts';
 import type { AnsweredWrites } from './answered-writes.ts';
 import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
-import type { Pending } from './pending.ts';
+import { matchOf, type Pending } from './pending.ts';
 import { Unheard } from './unheard.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
@@ -141,6 +141,7 @@ export class Legs {
     lane.gap = this.#gap.nth;
     lane.resumed.legacy = legacy.place;
     lane.resumed.candidate = candidate.place;
+    lane.resumedWith = matchOf(legacy);
   }
 
   /** Which was whose is not sure. */
@@ -275,6 +276,16 @@ export class Legs {
   /** Copies were lost of late: what its lane resumed with may be the other one of two that say the same. */
   isSoonAfterGap({ at }: Pending): boolean {
     return at <= this.#gap.at + this.#windowMs;
+  }
+
+  /**
+   * Is it found by the same as what its lane resumed with? Whatever it is said to be the name of, a client may have used
+   * it twice: the other one's of this one may be lost, and have been taken for it.
+   */
+  isAsResumed(event: Pending): boolean {
+    const { lane } = event;
+    if (lane === null || lane.gap === 0 || lane.gap !== this.#gap.nth) return false;
+    return this.isSoonAfterGap(event) && lane.resumedWith === matchOf(event);
   }
 
   /** Copies were lost around then, and its lane had not resumed. */

@@ -77,7 +77,7 @@ export function printOf(event: Pending): number {
 }
 
 /** By what its pair is found. */
-function matchOf({ named, content }: Pending): string {
+export function matchOf({ named, content }: Pending): string {
   return named === null ? content : named.key;
 }
 
