@@ -1,7 +1,13 @@
 // What the judge hands over: complete counts, few examples, and never much at once.
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { compileRules } from '../../src/rules/compare/compile.ts';
+import { IdClasses } from '../../src/rules/compare/ids.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES } from '../../src/rules/decide.ts';
 import { type EvidenceBatch, EvidenceBatcher } from '../../src/rules/evidence-batch.ts';
 import { generalPath, groupsOf } from '../../src/rules/evidence-group.ts';
+import { Pairing } from '../../src/rules/pairing/pairing.ts';
 import type { Difference, Finding } from '../../src/rules/verdict.ts';
 
 function finding(rest: Partial<Finding> = {}): Finding {
@@ -67,6 +73,46 @@ test('a finding is in a group for every kind and place of its differences, once'
     value(`/${'x'.repeat(1 + (i % 40))}/${i % 3}`),
   );
   expect(groupsOf(finding({ differences: many }))).toHaveLength(16);
+});
+
+test('whatever a finding follows, it is counted where it belongs', () => {
+  const one = fc.record({
+    verdict: fc.constantFrom('noise', 'mismatch', 'missing', 'unjudged' as const),
+    because: fc.constantFrom(null, 'overload', 'no-second' as const),
+    route: fc.constantFrom('events', 'sse'),
+    eventType: fc.constantFrom('a', 'b'),
+    differences: fc.array(
+      fc.record({
+        kind: fc.constantFrom('value', 'type' as const),
+        path: fc.constantFrom('/a', '/b/0', '/b/1'),
+        ...{ legacy: fc.constant(1), candidate: fc.constant(2) },
+      }),
+      { maxLength: 3 },
+    ),
+  });
+  fc.assert(
+    fc.property(fc.array(one), fc.nat(), (all, cut) => {
+      const batcher = new EvidenceBatcher();
+      const counted: Record<string, number> = {};
+      const expected: Record<string, number> = {};
+      const take = () => {
+        for (const { count, firstAt, lastAt, ...group } of batcher.take([])?.groups ?? []) {
+          const key = JSON.stringify(Object.entries(group).sort());
+          counted[key] = (counted[key] ?? 0) + count;
+        }
+      };
+      for (const [nth, each] of all.entries()) {
+        batcher.add(finding(each));
+        for (const group of groupsOf(finding(each))) {
+          const key = JSON.stringify(Object.entries(group).sort());
+          expected[key] = (expected[key] ?? 0) + 1;
+        }
+        if (nth === cut % all.length) take();
+      }
+      take();
+      expect(counted).toEqual(expected);
+    }),
+  );
 });
 
 test('all are counted, with the times of the first and the last; the first five are handed over', () => {
@@ -164,4 +210,17 @@ test('nothing found is no batch; what was taken is not taken again', () => {
     groups: [],
     units: [{ units: 1 }],
   });
+});
+
+test('the key of what a session found is in its example, for another thread as well', () => {
+  const batcher = new EvidenceBatcher();
+  const pairing = new Pairing({
+    ...{ route: 'events', session: 's', rules: compileRules(DEFAULT_RULES), subject: [] },
+    ...{ ids: new IdClasses(), windowMs: 5_000, maxPending: 10 },
+    onFinding: each => batcher.add(each),
+  });
+  for (const side of SIDES) pairing.legOpened(side, 0);
+  for (const side of SIDES) pairing.event(side, { type: 'a', run_id: 'r', seq: 1 }, 1_000);
+  const { examples } = structuredClone(batcher.take([])) ?? expect.fail();
+  expect(examples.map(each => each.finding.key)).toEqual(['k1:["a","r",1]']);
 });

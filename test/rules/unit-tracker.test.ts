@@ -111,6 +111,17 @@ test('what is forgotten is not counted, whether it was under way or had ended', 
 });
 
 // One who was called agent had agent_message called <user ...>_message, of everybody and for as long as it ran.
+test('what a session goes on with begins anew once it was forgotten, or is over', () => {
+  const tracker = new UnitTracker();
+  tracker.add(finding('match'));
+  tracker.forget('events');
+  tracker.add(finding('match'));
+  expect(counted(tracker)).toEqual({ '*': '0 of 1', a: '0 of 1' });
+  tracker.add(finding('match', 'run_1', 0));
+  tracker.add(finding('match', 'run_1', MINUTE + 1));
+  expect(counted(tracker)).toEqual({ '*': '0 of 2', a: '0 of 2' });
+});
+
 test('a user stands in a type that was his first, and in none that others had before him', () => {
   const tracker = new UnitTracker();
   const say = (user: string, type: string) =>
