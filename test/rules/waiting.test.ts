@@ -18,7 +18,7 @@ test('the oldest of those that are found by the same is found, however many come
     { weight: 2, arbitrary: fc.record({ remove: fc.nat() }) },
   );
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 120 }), steps => {
+    fc.property(fc.array(step, { minLength: 60, maxLength: 150 }), steps => {
       const arrivals = new Arrivals(RULES, 's');
       const waiting = new Waiting();
       const model: Pending[] = [];
@@ -41,7 +41,7 @@ test('the oldest of those that are found by the same is found, however many come
         }
       }
     }),
-    { numRuns: 60 },
+    { numRuns: 30 },
   );
 });
 
