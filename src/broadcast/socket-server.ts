@@ -79,8 +79,9 @@ export class SocketServer {
     if (target === null) return refuse(socket, '400 Bad Request');
     const { pathname, searchParams } = target;
     if (!SOCKET_PATHS.includes(pathname)) return refuse(socket, '404 Not Found');
-    if (hub.isClosing) return refuse(socket, '503 Service Unavailable');
     const userId = await userOfHandshake(request, searchParams, verify, tickets);
+    // Behind that: who would be welcomed after all others were told goodbye would stay for ever.
+    if (hub.isClosing) return refuse(socket, '503 Service Unavailable');
     if (userId === undefined && this.#refuse) return refuse(socket, '403 Forbidden');
     socket.off('error', onError);
     this.#server.handleUpgrade(request, socket, head, ws => {
