@@ -432,6 +432,7 @@ export class Pairing {
   /** The last look for what an event may have become; what came much later has a pair of its own to come. */
   #pairChanged(event: Pending, quietMs: number): boolean {
     const other = otherSide(event.side);
+    if (this.#waiting[other].size === 0) return false;
     const namesakes = [...this.#waiting[other].allOf(event)];
     const others = namesakes.length === 0 ? (event.lane?.waiting[other] ?? []) : namesakes;
     const near = others.filter(
@@ -509,16 +510,14 @@ export class Pairing {
     sides: readonly Side[],
     isOnly: (event: Pending) => boolean = () => false,
   ): void {
-    const lanes = new Set<Lane>();
-    let next = this.#waiting.legacy.oldest;
-    for (; next !== null && next.at <= until; next = next.newer) {
-      if (next.lane !== null && next.lane.waiting.candidate.length > 0) lanes.add(next.lane);
-    }
     const isQuiet = ({ at }: Pending) => at <= until;
-    for (const { waiting } of lanes) {
+    for (const { waiting } of this.#lanesOfBoth(until)) {
       this.#settleChanged(waiting.legacy.filter(isQuiet), waiting.candidate.filter(isQuiet), false);
     }
+    // Where nothing was paired of late nothing is a duplicate.
+    if (this.#content.isEmpty) return;
     for (const side of sides) {
+      let next: Pending | null = null;
       for (
         let event = this.#waiting[side].oldest;
         event !== null && event.at <= until;
@@ -532,6 +531,18 @@ export class Pairing {
         if (next !== null && !next.isWaiting) next = this.#waiting[side].oldest;
       }
     }
+  }
+
+  /** In which something of both sides waits, and of legacy since before `until`. */
+  #lanesOfBoth(until: number): ReadonlySet<Lane> {
+    const lanes = new Set<Lane>();
+    // Ten times a second all that a silent candidate does not send would be looked through.
+    if (this.#waiting.candidate.size === 0) return lanes;
+    let event = this.#waiting.legacy.oldest;
+    for (; event !== null && event.at <= until; event = event.newer) {
+      if (event.lane !== null && event.lane.waiting.candidate.length > 0) lanes.add(event.lane);
+    }
+    return lanes;
   }
 
   /** No pair will come for the events of this side any more. */
