@@ -70,6 +70,7 @@ export class Arrivals {
       side,
       value,
       text,
+      isExact: false,
       bytes: bytesOf(bytes),
       type,
       plan,

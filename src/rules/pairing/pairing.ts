@@ -104,6 +104,7 @@ export class Pairing {
   #sinceMs = Number.NEGATIVE_INFINITY;
   /** What had waited by then on both sides was looked at, and is no event that was readdressed. */
   #triedMs = Number.NEGATIVE_INFINITY;
+  #lightenedMs = Number.NEGATIVE_INFINITY;
   #now = 0;
 
   constructor(options: PairingOptions) {
@@ -218,6 +219,7 @@ export class Pairing {
     this.#tidy(atMs);
     const { windowMs } = this.#options;
     if (this.#waiting.legacy.size + this.#waiting.candidate.size === 0) return;
+    this.#lighten(atMs);
     const quietMs = Math.min(windowMs, Math.max(QUIET_MS, 2 * this.#lagMs, 2 * this.#lagBeforeMs));
     this.#settleQuiet(atMs - quietMs, SIDES);
     this.#triedMs = Math.max(this.#triedMs, atMs - quietMs);
@@ -230,6 +232,19 @@ export class Pairing {
         if (!this.#pairChanged(event, quietMs)) this.#resolveAlone(event);
       }
     }
+  }
+
+  /** What was not paired at once may wait for a window, and its text is a third of what it takes. */
+  #lighten(atMs: number): void {
+    for (const side of SIDES) {
+      let event = this.#waiting[side].newest;
+      for (; event !== null && event.at > this.#lightenedMs; event = event.older) {
+        if (event.text === null || mayBeInexact(event.text)) continue;
+        event.text = null;
+        event.isExact = true;
+      }
+    }
+    this.#lightenedMs = atMs;
   }
 
   /** The session is over: everything gets its verdict, `pending` becomes 0. */
@@ -287,8 +302,8 @@ export class Pairing {
     const candidate = a.side === 'legacy' ? b : a;
     const found = compare(legacy.plan, legacy.value, candidate.value, this.#options);
     if (!found.inexact) return found;
-    const left = legacy.text === null ? undefined : withExactIntegers(legacy.text);
-    const right = candidate.text === null ? undefined : withExactIntegers(candidate.text);
+    const left = exactValueOf(legacy);
+    const right = exactValueOf(candidate);
     if (left !== undefined && right !== undefined) {
       return compare(legacy.plan, left, right, this.#options);
     }
@@ -745,6 +760,12 @@ const isNamed = (event: Pending): boolean => event.isNamed;
 
 /** A replay is of no lane, and nothing passes it. */
 const wasPassed = (event: Pending): boolean => event.lane?.hasPassed(event) === true;
+
+/** To the last digit; undefined where that is not known. */
+function exactValueOf({ text, isExact, value }: Pending): unknown {
+  if (isExact) return value;
+  return text === null ? undefined : withExactIntegers(text);
+}
 
 function exactOf(event: Pending): number | null {
   event.exact ??= exactPrint(event.plan, event.value);

@@ -24,8 +24,10 @@ export interface Field {
 export interface Pending {
   readonly side: Side;
   readonly value: unknown;
-  /** The message's text, if whoever hands it in has it; for numbers that a double can not hold. */
-  readonly text: string | null;
+  /** The message's text, if whoever hands it in has it and as long as it may be needed: see `isExact`. */
+  text: string | null;
+  /** It has no number that a double can not hold, so that its text is not needed. False: not known. */
+  isExact: boolean;
   /** Of the message, and what it takes beside that. */
   readonly bytes: number;
   readonly type: string;
@@ -112,6 +114,10 @@ export class Waiting {
 
   get oldest(): Pending | null {
     return this.#oldest;
+  }
+
+  get newest(): Pending | null {
+    return this.#newest;
   }
 
   /** The oldest that is found by the same as `event`; `nextAlike` leads on to later ones. */
