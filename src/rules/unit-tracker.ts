@@ -16,6 +16,8 @@ const LONGEST_MS = 10 * 60_000;
 const MOST_OPEN = 20_000;
 /** Types of one route; a client that makes up types must not fill the memory. */
 const MOST_TYPES = 100;
+/** Nobody names a type so; what is longer is not remembered. */
+const MOST_REMEMBERED_LENGTH = 200;
 const HOUR_MS = 3_600_000;
 
 /** What each verdict says of its unit; what proves nothing leaves the unit as it was. */
@@ -77,7 +79,8 @@ interface Last {
   readonly named: UnitName;
   readonly key: string;
   readonly unit: Unit;
-  readonly eventType: string;
+  /** Null: it is too long to be remembered. */
+  readonly eventType: string | null;
 }
 
 function isSame(a: UnitName, b: UnitName): boolean {
@@ -131,7 +134,8 @@ export class UnitTracker {
     if (says === 'diverged') found.types.set(type, true);
     else if (!found.types.has(type)) found.types.set(type, false);
     if (this.#lastOf.size >= MOST_OPEN) this.#lastOf.clear();
-    this.#lastOf.set(session, { named, key, unit: found, eventType });
+    const isShort = eventType.length <= MOST_REMEMBERED_LENGTH;
+    this.#lastOf.set(session, { named, key, unit: found, eventType: isShort ? eventType : null });
   }
 
   #openAt(key: string, { route, of }: UnitName, at: number): Unit {

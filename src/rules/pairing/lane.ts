@@ -19,7 +19,7 @@ export class Lane {
   /** The gap after which both sides were first seen to run together again, and from which place on. */
   gap = 0;
   readonly resumed: Record<Side, number> = { legacy: -1, candidate: -1 };
-  /** What that pair was found by. */
+  /** Key of that pair; empty where it has none. */
   resumedWith = '';
   /** Its first pair of the beginning at hand: see `Beginning`. */
   first: FirstPair | null = null;

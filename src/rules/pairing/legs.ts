@@ -4,7 +4,7 @@ import type { UnjudgedReason } from '../verdict.ts';
 import type { AnsweredWrites } from './answered-writes.ts';
 import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
-import { matchOf, type Pending } from './pending.ts';
+import type { Pending } from './pending.ts';
 import { Unheard } from './unheard.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
@@ -141,7 +141,7 @@ export class Legs {
     lane.gap = this.#gap.nth;
     lane.resumed.legacy = legacy.place;
     lane.resumed.candidate = candidate.place;
-    lane.resumedWith = matchOf(legacy);
+    lane.resumedWith = legacy.named?.key ?? '';
   }
 
   /** Which was whose is not sure. */
@@ -279,13 +279,13 @@ export class Legs {
   }
 
   /**
-   * Is it found by the same as what its lane resumed with? Whatever it is said to be the name of, a client may have used
+   * Has it the key that its lane resumed with? Whatever it is said to be the name of, a client may have used
    * it twice: the other one's of this one may be lost, and have been taken for it.
    */
   isAsResumed(event: Pending): boolean {
     const { lane } = event;
     if (lane === null || lane.gap === 0 || lane.gap !== this.#gap.nth) return false;
-    return this.isSoonAfterGap(event) && lane.resumedWith === matchOf(event);
+    return this.isSoonAfterGap(event) && event.named?.key === lane.resumedWith;
   }
 
   /** Copies were lost around then, and its lane had not resumed. */

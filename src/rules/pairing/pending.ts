@@ -79,7 +79,7 @@ export function printOf(event: Pending): number {
 }
 
 /** By what its pair is found. */
-export function matchOf({ named, content }: Pending): string {
+function matchOf({ named, content }: Pending): string {
   return named === null ? content : named.key;
 }
 
