@@ -80,8 +80,9 @@ export class SocketServer {
     const { pathname, searchParams } = target;
     if (!SOCKET_PATHS.includes(pathname)) return refuse(socket, '404 Not Found');
     const userId = await userOfHandshake(request, searchParams, verify, tickets);
-    // Behind that: who would be welcomed after all others were told goodbye would stay for ever.
+    // Behind that: who would be welcomed after all others were told goodbye, or torn down, would stay for ever.
     if (hub.isClosing) return refuse(socket, '503 Service Unavailable');
+    if (this.#stopped.signal.aborted) return void socket.destroy();
     if (userId === undefined && this.#refuse) return refuse(socket, '403 Forbidden');
     socket.off('error', onError);
     this.#server.handleUpgrade(request, socket, head, ws => {
@@ -139,6 +140,9 @@ export class SocketServer {
   }
 }
 
+/** A client that leaves its half open is left as well: the service ends once all sockets have. */
 function refuse(socket: Duplex, status: string): void {
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  const deadline = setTimeout(() => socket.destroy(), CLOSE_MS);
+  socket.once('close', () => clearTimeout(deadline));
 }
