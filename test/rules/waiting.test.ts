@@ -45,6 +45,26 @@ test('the oldest of those that are found by the same is found, however many come
   );
 });
 
+// The fault: hundreds of one name were gone through for each event of another one.
+test('however many wait, a few at most are looked at for one that is not among them', () => {
+  const arrivals = new Arrivals(RULES, 's');
+  const waiting = new Waiting();
+  let looks = 0;
+  for (let nth = 0; nth < 100; nth++) {
+    const event = arrived(arrivals, `run ${nth}`, 1);
+    const { lead } = event;
+    const get = () => {
+      looks += 1;
+      return lead;
+    };
+    Object.defineProperty(event, 'lead', { get });
+    waiting.add(event);
+  }
+  looks = 0;
+  expect(waiting.find(arrived(arrivals, 'r', 2))).toBeNull();
+  expect(looks).toBeLessThan(10);
+});
+
 test('what is forgotten of a run is no more had by what comes of it then', () => {
   const arrivals = new Arrivals(RULES, 's');
   const { lane } = arrived(arrivals, 'r', 0, 1_000);

@@ -139,11 +139,12 @@ export class Waiting {
     this.#newest = event;
     this.size++;
     this.bytes += event.bytes;
-    if (last !== null) {
+    if (last === null) this.#first?.set(event.lead, event);
+    else {
       while (last.beside !== null) last = last.beside;
       last.beside = event;
-    } else if (this.#first !== null) this.#first.set(event.lead, event);
-    else if (this.size > MOST_LISTED) this.#first = this.#listed();
+    }
+    if (this.#first === null && this.size > MOST_LISTED) this.#first = this.#listed();
   }
 
   /** Harmless for an event that does not wait. */
