@@ -181,6 +181,8 @@ export class UnitTracker {
     const hour = Math.floor(at / HOUR_MS);
     for (const [type, diverged] of types) this.#count(unit, type, hour, diverged);
     this.#count(unit, null, hour, [...types.values()].includes(true));
+    // Its session may have it for long, as what it spoke of last.
+    types.clear();
   }
 
   #count({ route, of }: Unit, eventType: string | null, hour: number, diverged: boolean): void {

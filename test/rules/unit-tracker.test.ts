@@ -110,7 +110,6 @@ test('what is forgotten is not counted, whether it was under way or had ended', 
   expect([tracker.open, routes()]).toEqual([0, []]);
 });
 
-// One who was called agent had agent_message called <user ...>_message, of everybody and for as long as it ran.
 test('what a session goes on with begins anew once it was forgotten, or is over', () => {
   const tracker = new UnitTracker();
   tracker.add(finding('match'));
@@ -122,6 +121,7 @@ test('what a session goes on with begins anew once it was forgotten, or is over'
   expect(counted(tracker)).toEqual({ '*': '0 of 2', a: '0 of 2' });
 });
 
+// One who was called agent had agent_message called <user ...>_message, of everybody and for as long as it ran.
 test('a user stands in a type that was his first, and in none that others had before him', () => {
   const tracker = new UnitTracker();
   const say = (user: string, type: string) =>
