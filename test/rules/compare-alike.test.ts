@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { broadcasterRules } from '../../src/broadcast/compare-rules.ts';
 import { contentPrint, exactPrint, fingerprint } from '../../src/rules/compare/canonical.ts';
 import { compare, isSame } from '../../src/rules/compare/compare.ts';
 import { compileRules } from '../../src/rules/compare/compile.ts';
@@ -121,4 +122,20 @@ test('contents that differ in a few characters, or in where they stand, have pri
   // By chance less than two of 60,000 have the same one of 2^30.
   expect(halves.high.size).toBeGreaterThan(3 * COUNT - 12);
   expect(halves.low.size).toBeGreaterThan(3 * COUNT - 12);
+});
+
+// The fault: legacy's ids in `payload` were in the print, though the rules say of them in `data` that each makes its own.
+test('what the rules let differ in one envelope is in no print of an event that has it in another', () => {
+  const plan = compileRules(broadcasterRules()).planOf('ack');
+  const body = (id: string) => ({ in_reply_to: 'm', message_id: id });
+  const acks = [
+    { type: 'ack', payload: body('a'), timestamp: 1.5 },
+    { type: 'ack', payload: body('b'), timestamp: 2.5 },
+    { type: 'ack', data: body('1'), timestamp: '2026-01-01T00:00:00Z' },
+    { type: 'ack', ...body('2') },
+  ];
+  expect(new Set(acks.map(each => fingerprint(plan, each))).size).toBe(1);
+  expect(new Set(acks.map(each => exactPrint(plan, each))).size).toBe(1);
+  const other = { type: 'ack', payload: { ...body('a'), in_reply_to: 'n' } };
+  expect(fingerprint(plan, other)).not.toBe(fingerprint(plan, acks[0]));
 });

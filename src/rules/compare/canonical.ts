@@ -111,12 +111,11 @@ function hashOfEvent(plan: TypePlan, value: unknown): number {
     let exactSum = 0;
     for (const key in value) {
       if (left < 0) break;
-      const fields = fieldsIn(plan.envelopes, key);
       const inner = value[key];
       high +=
-        fields !== null && isRecord(inner)
-          ? fieldsHash(inner, fields, 1)
-          : fieldHash(key, inner, plan.root, 0);
+        isEnvelope(plan.envelopes, key) && isRecord(inner)
+          ? fieldsHash(inner, plan.prints.inner, 1)
+          : fieldHash(key, inner, plan.prints.root, 0);
       lowSum += low;
       exactSum += exact;
     }
@@ -128,10 +127,10 @@ function hashOfEvent(plan: TypePlan, value: unknown): number {
   return mixed(high);
 }
 
-/** Null: it is the name of no envelope. Without a closure, which every field of every event would pay for. */
-function fieldsIn(envelopes: readonly Envelope[], name: string): Place | null {
-  for (const envelope of envelopes) if (envelope.name === name) return envelope.fields;
-  return null;
+/** Without a closure, which every field of every event would pay for. */
+function isEnvelope(envelopes: readonly Envelope[], name: string): boolean {
+  for (const envelope of envelopes) if (envelope.name === name) return true;
+  return false;
 }
 
 function fieldsHash(record: Readonly<Record<string, unknown>>, place: Place | null, depth: number) {

@@ -9,6 +9,11 @@ export interface TypePlan {
   /** Of the fields at the root, or of a list's elements there; for each envelope of the fields in it. */
   readonly root: Place;
   readonly envelopes: readonly Envelope[];
+  /**
+   * The same for prints of one event alone, at the root and in any envelope: the other service may have a field in
+   * another one, and a comparison reads what the rules say of it there.
+   */
+  readonly prints: { readonly root: Place; readonly inner: Place };
   /** Pointers, as steps. Of `keyFirst` the first that an event has counts. */
   readonly keyAll: readonly Pointer[];
   readonly keyFirst: readonly KeyPointer[];
@@ -101,6 +106,9 @@ function planOf(rules: CompareRules, profile: NoiseProfile | null, type: string 
   const isInEnvelope = ({ steps }: Placed) =>
     steps.length > 1 && envelopes.includes(steps[0] ?? '');
   const anywhere = placed.filter(each => !isInEnvelope(each));
+  const inEnvelopes = placed
+    .filter(isInEnvelope)
+    .map(({ steps, allowance }) => ({ steps: steps.slice(1), allowance }));
   const unfit = applying.filter(({ as }) => UNKEYED.has(as)).map(({ path }) => stepsOf(path));
   const isFit = (pointer: string) => !unfit.some(steps => covers(steps, pointer, envelopes));
   const bare = (path: string) => {
@@ -122,6 +130,10 @@ function planOf(rules: CompareRules, profile: NoiseProfile | null, type: string 
           .map(({ steps, allowance }) => ({ steps: steps.slice(1), allowance })),
       ]),
     })),
+    prints: {
+      root: placeOf([...placed, ...inEnvelopes]),
+      inner: placeOf([...anywhere, ...inEnvelopes]),
+    },
     keyAll: key.all.map(stepsOf),
     keyFirst: key.first
       .filter(isFit)

@@ -19,8 +19,6 @@ export class Lane {
   /** The gap after which both sides were first seen to run together again, and from which place on. */
   gap = 0;
   readonly resumed: Record<Side, number> = { legacy: -1, candidate: -1 };
-  /** Key of that pair; empty where it has none. */
-  resumedWith = '';
   /** Its first pair of the beginning at hand: see `Beginning`. */
   first: FirstPair | null = null;
   /** When its latest event arrived. */

@@ -141,7 +141,6 @@ export class Legs {
     lane.gap = this.#gap.nth;
     lane.resumed.legacy = legacy.place;
     lane.resumed.candidate = candidate.place;
-    lane.resumedWith = legacy.named?.key ?? '';
   }
 
   /** Which was whose is not sure. */
@@ -276,16 +275,6 @@ export class Legs {
   /** Copies were lost of late: what its lane resumed with may be the other one of two that say the same. */
   isSoonAfterGap({ at }: Pending): boolean {
     return at <= this.#gap.at + this.#windowMs;
-  }
-
-  /**
-   * Has it the key that its lane resumed with? Whatever it is said to be the name of, a client may have used
-   * it twice: the other one's of this one may be lost, and have been taken for it.
-   */
-  isAsResumed(event: Pending): boolean {
-    const { lane } = event;
-    if (lane === null || lane.gap === 0 || lane.gap !== this.#gap.nth) return false;
-    return this.isSoonAfterGap(event) && event.named?.key === lane.resumedWith;
   }
 
   /** Copies were lost around then, and its lane had not resumed. */

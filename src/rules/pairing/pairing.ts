@@ -633,8 +633,7 @@ export class Pairing {
 
   /** Of two that say the same the other side's first may be lost, and its second be paired with the first of these. */
   #isLeftOver(event: Pending): boolean {
-    if (!this.#legs.isSoonAfterGap(event)) return false;
-    return this.#wasPaired(event) || this.#legs.isAsResumed(event);
+    return this.#legs.isSoonAfterGap(event) && this.#wasPaired(event);
   }
 
   /** Did the other side say so before this one's leg was there? */
