@@ -159,8 +159,8 @@ export interface Prevented {
   /** JSON pointer to the first such field. */
   readonly path: string;
   readonly eventType: string;
-  /** What that field says, as JSON. Nobody's business but a pseudonym's: never logged, never kept. */
-  readonly named: string;
+  /** Whom that field names, as in `Contamination`. Nobody's business but a pseudonym's: never logged, never kept. */
+  readonly owner: string | null;
   readonly outcome: 'sanitized' | 'blocked';
   /** The judge has a copy of it, and will say so, too. */
   readonly compared: boolean;

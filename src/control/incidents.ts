@@ -7,12 +7,7 @@ import type { Logger } from 'pino';
 import type { Prevented, TrafficView } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { generalType } from '../rules/evidence-group.ts';
-import {
-  type Contamination,
-  type IsolationRule,
-  nameIn,
-  type Outcome,
-} from '../rules/isolation/incident.ts';
+import type { Contamination, IsolationRule, Outcome } from '../rules/isolation/incident.ts';
 import { wasHeard } from '../rules/isolation/turns.ts';
 import { type KeyedHash, keyedHash } from '../rules/keyed-hash.ts';
 import { KnownValues } from '../rules/known-values.ts';
@@ -281,7 +276,7 @@ export class Incidents {
   }
 
   #onlyPrevented(event: Prevented): void {
-    const { route, side, session, path, eventType, subject, named, outcome } = event;
+    const { route, side, session, path, eventType, subject, owner, outcome } = event;
     // Nobody's leak: users have other names in events than in their credentials.
     if (this.#options.isMismatch(route)) return;
     // Nor is it where both services are known to name others.
@@ -296,7 +291,7 @@ export class Incidents {
       rule: 'routing',
       at: Date.now(),
     } as const;
-    this.#act({ ...found, user: subject.id, owner: nameIn(named), onBoth: false }, outcome);
+    this.#act({ ...found, user: subject.id, owner, onBoth: false }, outcome);
   }
 
   #act(found: Contamination, prevented: Outcome | null): void {

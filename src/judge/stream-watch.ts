@@ -9,7 +9,7 @@ import type { CompiledRules } from '../rules/compare/compile.ts';
 import { isRecord } from '../rules/compare/record.ts';
 import { namesOf, type Side, type Subject } from '../rules/decide.ts';
 import { keyOf, typeOf } from '../rules/event-key.ts';
-import { type Contamination, nameIn } from '../rules/isolation/incident.ts';
+import type { Contamination } from '../rules/isolation/incident.ts';
 import {
   inspect,
   type MessageForm,
@@ -212,7 +212,7 @@ export class StreamWatch {
     const isSaid = names.every(name => this.#watch.isSaid(this.#user, name));
     const mayEcho = isSaid || names.every(name => this.#watch.mayBeSaid(this.#user, name));
     const { path, eventType } = first;
-    const owner = nameIn(names[0] ?? '');
+    const owner = this.#recipient.other(isolation, names[0] ?? '');
     return { rule: 'routing', path, owner, eventType, what, mayEcho, isSaid };
   }
 

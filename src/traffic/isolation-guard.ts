@@ -8,6 +8,7 @@ import {
   examine,
   type MessageForm,
   type RoutingField,
+  textAt,
 } from '../rules/isolation/inspect.ts';
 import { Recipient } from '../rules/isolation/recipient.ts';
 import { Isolation } from '../rules/isolation/rules.ts';
@@ -128,14 +129,14 @@ export class IsolationGuard {
   }
 
   #prevent(payload: Buffer, fields: readonly RoutingField[]): Ruling {
-    const { route, side, id, subject, mode, watch } = this.#facts;
+    const { route, side, id, subject, isolation, mode, watch } = this.#facts;
     const foreign = fields.find(({ says }) => says === 'foreign') as RoutingField;
     const { path, eventType, start, end } = foreign;
-    const named = payload.toString('utf8', start, end);
     const ruling = mode === 'block' ? 'withhold' : this.#sanitized(payload, fields);
     const tell = () =>
       watch.prevented({
-        ...{ route, side, session: id, subject, path, eventType, named },
+        ...{ route, side, session: id, subject, path, eventType },
+        owner: this.#recipient.other(isolation, textAt(payload, start, end)),
         compared: this.#facts.compared(),
         outcome: ruling === 'withhold' ? 'blocked' : 'sanitized',
         ...(this.cameAt === null ? {} : { cameAt: this.cameAt }),

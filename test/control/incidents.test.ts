@@ -49,7 +49,7 @@ const found = (more: Partial<Contamination> = {}): Contamination => ({
 });
 const prevented = (more: Partial<Prevented> = {}): Prevented => ({
   ...{ route: 'events', side: 'candidate', session: 's1', path: '/target_user_id' },
-  ...{ eventType: 'notice', named: '"bob"', outcome: 'sanitized', compared: true },
+  ...{ eventType: 'notice', owner: 'bob', outcome: 'sanitized', compared: true },
   subject: { id: 'ann', aliases: [] },
   ...more,
 });

@@ -40,6 +40,17 @@ test('an address is of the event that it stands in, also in a batch', () => {
   expect(told.map(({ eventType }) => eventType)).toEqual(['assigned', 'assigned']);
 });
 
+// The fault: whose it was stood nowhere where he was the only one in a list or an object, and 42.0 was nobody's name.
+test('whose it is by an address is told, however that is written, where it names him alone', () => {
+  const { join, pass, told } = judged();
+  const ann = join('ann');
+  const named = ['"bob"', '["bob"]', '{"id":"bob"}', '42', '42.0', '["42"]', '["bob","carl"]'];
+  for (const [n, json] of named.entries())
+    ann.say('candidate', `{"type":"a","run_id":"run${n}","userId":${json}}`);
+  pass(HOLD_MS + TICK_MS);
+  expect(told.map(({ owner }) => owner)).toEqual(['bob', 'bob', 'bob', '42', '42', '42', null]);
+});
+
 test('what both services send one user is told as such, whichever comes first', () => {
   for (const order of [SIDES, SIDES.toReversed()]) {
     const { join, pass, whats } = judged();

@@ -12,6 +12,7 @@
 //            scan       what the scan must say; left out: not asked
 //            says       [path says] of each routing field, sorted; or "uninspectable because"
 //            examined   what a lane is told, where that does not follow from `says`
+//            owner      whose it is by the first field that names somebody else; null: nobody alone
 //            sanitized  the text after what names others was rewritten
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,6 +39,7 @@ export interface IsolationCase {
   readonly scan?: 'clean' | 'parse';
   readonly says: readonly string[] | string;
   readonly examined?: 'clean' | 'foreign' | 'uninspectable';
+  readonly owner?: string | null;
   readonly sanitized?: string;
 }
 

@@ -1,6 +1,6 @@
 // Plays the conformance cases; how they are written: isolation-case.ts.
 import { expect, test } from 'vitest';
-import { examine, type Inspection, inspect } from '../../src/rules/isolation/inspect.ts';
+import { examine, type Inspection, inspect, textAt } from '../../src/rules/isolation/inspect.ts';
 import { Recipient } from '../../src/rules/isolation/recipient.ts';
 import { sanitize } from '../../src/rules/isolation/sanitize.ts';
 import { hasRoutingField, scan } from '../../src/rules/isolation/scan.ts';
@@ -31,6 +31,10 @@ test.each(CASES)('$file: $one.name', ({ one }) => {
     if (one.sanitized !== undefined) expect(safe.toString()).toBe(one.sanitized);
     expect(examine(isolation, recipient, safe, form).kind).toBe('clean');
   } else expect(one.sanitized).toBeUndefined();
+  if (one.owner !== undefined && examined.kind === 'foreign') {
+    const [{ start, end } = { start: 0, end: 0 }] = examined.fields;
+    expect(recipient.other(isolation, textAt(bytes, start, end))).toBe(one.owner);
+  } else expect(one.owner).toBeUndefined();
   expect(bytes.equals(before)).toBe(true);
 });
 

@@ -153,9 +153,18 @@ test('what was prevented is told with field, type and outcome', async () => {
   expect(front.prevented[0]).toEqual({
     ...{ route: 'events', side: 'legacy', session: expect.any(String) },
     subject: { id: 'ann', aliases: [] },
-    ...{ path: '/recipient_id', eventType: 'a', named: '"bob"' },
+    ...{ path: '/recipient_id', eventType: 'a', owner: 'bob' },
     ...{ outcome: 'blocked', compared: false },
   });
+});
+
+// The fault: as in the judge's own word, which may not come.
+test('... and with whose it is, however that is written, where it names him alone', async () => {
+  const { front, upstream } = await session('sanitize');
+  const named = ['["bob"]', '{"id":"bob"}', '42.0', '["bob","carl"]'];
+  for (const json of named) upstream.write(message(`{"userId":${json}}`));
+  await until('all are told', () => front.prevented.length === named.length);
+  expect(front.prevented.map(({ owner }) => owner)).toEqual(['bob', 'bob', '42', null]);
 });
 
 describe('beside a second leg', () => {

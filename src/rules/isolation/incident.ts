@@ -45,12 +45,3 @@ export const OUTCOMES = {
   unasked: 'nobody looked: there were too many in that minute',
 } as const;
 export type Outcome = keyof typeof OUTCOMES;
-
-/** The name in a routing field, as JSON; a list or an object is nobody's. */
-export function nameIn(json: string): string | null {
-  if (json.length > MOST_NAME || !/^["\d-]/.test(json)) return null;
-  return json.startsWith('"') ? String(JSON.parse(json)) : json;
-}
-
-/** Longer names are no user's. */
-const MOST_NAME = 256;

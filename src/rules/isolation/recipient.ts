@@ -60,6 +60,16 @@ export class Recipient {
     return JSON.stringify(own);
   }
 
+  /**
+   * The one other user whom a value names as it is written in JSON: a number is one, however it is written, and so is
+   * he who stands alone in a list or an object. Null where they are several, or that can not be told.
+   */
+  other(isolation: Isolation, json: string): string | null {
+    const others = allNamed(isolation, json)?.filter(name => !this.#names.has(name)) ?? [];
+    const [name] = others;
+    return others.length > 1 || name === undefined || name.length > MOST_NAME ? null : name;
+  }
+
   #number(json: string, value: number): Named {
     if (this.#names.has(json)) return 'own';
     // 42.0 is 42; what lost digits on its way into a double may be anybody.
@@ -168,3 +178,5 @@ function asWritten(_key: string, value: unknown, context?: { readonly source?: s
 
 /** A list of objects with an id each is as far as recipients go. */
 const MOST_NESTING = 2;
+/** Longer names are no user's. */
+const MOST_NAME = 256;
