@@ -91,6 +91,14 @@ test('the files that are named by their path exist', () => {
   for (const [, file = ''] of named) expect(existsSync(path.join(ROOT, file)), file).toBe(true);
 });
 
+// The fault: scripts/shadow-run, which README sends cron and CI to, was in no package.
+test('the scripts that are named are packed, but for what is for a checkout alone', () => {
+  const named = new Set([...ALL.matchAll(/`(scripts\/[\w.-]+)/g)].map(([, file]) => file));
+  expect(named.delete('scripts/check')).toBe(true);
+  expect(named.size).toBeGreaterThan(3);
+  expect(MANIFEST.files).toEqual(expect.arrayContaining([...named]));
+});
+
 test('contents lead to what is there, and to all of it', () => {
   expect(contentsOf(README)).toEqual(anchorsOf(README).map(anchor => `#${anchor}`));
   for (const file of DOCS) {
