@@ -5,8 +5,12 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import type { WriteSplit } from '../../src/ports.ts';
+import type { Contamination } from '../../src/rules/isolation/incident.ts';
+import { emptyIsolationBooks } from '../../src/rules/isolation/isolation-books.ts';
+import { HASH_KEY_BYTES } from '../../src/rules/keyed-hash.ts';
 import { cutover } from '../support/command.ts';
 import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
+import { until } from '../support/until.ts';
 
 let op: Operated;
 let admin: Admin;
@@ -355,6 +359,87 @@ describe('writes', () => {
     const ran = await run(...words);
     expect(ran).toMatchObject({ code, stdout: '' });
     expect(ran.stderr).toMatch(stderr);
+  });
+});
+
+describe('isolation', () => {
+  const found: Contamination = {
+    ...{ rule: 'routing', route: 'events', session: 's1', side: 'candidate', isShown: true },
+    ...{ path: '/userId', eventType: 'notice', onBoth: false, user: 'ann', owner: 'bob' },
+    at: Date.parse('2026-01-02T03:04:05.000Z'),
+  };
+
+  test('status says what was looked at and found, and what wants a look', async () => {
+    await admin.close();
+    const books = emptyIsolationBooks();
+    const { candidate } = books.sides;
+    Object.assign(candidate, { fields: 12, foreign: 5, onBoth: 2, inDoubt: 3 });
+    candidate.contaminated.routing = 4;
+    candidate.uninspectable.binary = 6;
+    candidate.crowded['told-early'] = 7;
+    books.identityMismatch = true;
+    const judge = { ...op.proxy.judge, isolationBooks: () => new Map([['events', books]]) };
+    admin = createAdmin({ ...op, proxy: { ...op.proxy, judge }, token: TOKEN });
+    env.CUTOVER_ADMIN = `http://127.0.0.1:${(await admin.listen()).port}`;
+    op.incidents.contaminated(found);
+    op.incidents.contaminated({ ...found, onBoth: true });
+
+    const { code, stdout, stderr } = await run('isolation', 'status');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const lines = stdout.split('\n');
+    expect(lines).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^events .* legacy +0 +0 +0 +0$/),
+        expect.stringMatching(/^events .* candidate +12 +5 +2 +routing 4$/),
+        expect.stringMatching(/^api .* candidate +0 +0 +0 +0$/),
+        'events: 1 of candidate by routing, delivered',
+        expect.stringMatching(/^events: 1 of notice name others at \/userId in both services/),
+        expect.stringMatching(/^events: 3 of candidate name others in doubt/),
+        'events: 6 of candidate not looked into, binary',
+        'events: 7 of candidate too many at a time, told-early',
+        expect.stringMatching(/^warning: events: identity-mismatch/),
+      ]),
+    );
+    expect(stdout).not.toContain('warning: api');
+    expect(stdout).not.toContain(ESC);
+    const json = JSON.parse((await run('isolation', 'status', '--json')).stdout);
+    expect(json.routes[0]).toMatchObject({ route: 'events', identityMismatch: true });
+
+    const all = await run('status');
+    expect(all.stdout).toMatch(
+      /^contaminated +events: 1 of candidate by routing, delivered; identity-mismatch \(cutover isolation incidents\)$/m,
+    );
+    expect(all.stdout).toMatch(
+      /addresses in legacy.s own events do not fit the names of its users/,
+    );
+  });
+
+  test('incidents are listed newest first, and name nobody', async () => {
+    expect(await run('isolation', 'incidents')).toMatchObject({
+      ...{ code: 0, stdout: 'no incidents\n', stderr: '' },
+    });
+    await op.incidents.keepIn(op.stateDir, new Uint8Array(HASH_KEY_BYTES).fill(9));
+    op.incidents.contaminated(found);
+    op.incidents.contaminated({ ...found, rule: 'ledger', path: '', eventType: '', owner: null });
+    await until('both are on record', async () => (await op.incidents.last(10)).length === 2);
+    op.incidents.unkept = 3;
+
+    const { code, stdout, stderr } = await run('isolation', 'incidents');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const [head, second, first, unkept] = stdout.split('\n');
+    for (const column of ['seq', 'rule', 'path', 'outcome', 'user', 'owner', 'session', 'evidence'])
+      expect(head).toMatch(new RegExp(`\\b${column}\\b`));
+    expect(first).toMatch(
+      /^1 +2026-01-02T03:04:05.000Z +events +candidate +routing +\/userId +notice/,
+    );
+    expect(first).toMatch(/ delivered /);
+    expect(first?.match(/\b[0-9a-f]{16}\b/g)).toHaveLength(2);
+    expect(second).toMatch(/^2 +2026-01-02T03:04:05.000Z +events +candidate +ledger +- +- /);
+    expect(second?.match(/\b[0-9a-f]{16}\b/g)).toHaveLength(1);
+    expect(unkept).toBe('counted and not on record: 3');
+    expect(stdout).not.toMatch(/ann|bob/);
+    const limited = await run('isolation', 'incidents', '--limit', '1', '--json');
+    expect(JSON.parse(limited.stdout)).toMatchObject({ unkept: 3, incidents: [{ seq: 2 }] });
   });
 });
 

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { readiness } from '../../src/control/health.ts';
+import { emptyIsolationBooks } from '../../src/rules/isolation/isolation-books.ts';
 import { emptyBooks } from '../../src/rules/pairing/books.ts';
 import { flagsFor, type Operated, operated } from '../support/operator.ts';
 import { until } from '../support/until.ts';
@@ -77,4 +78,18 @@ test('events that one service may lack for want of a write are a warning, once t
   expect(readiness({ ...op.proxy, judge }).warnings).toEqual([]);
   books.legacy.unjudged['write-left-out'] = 2;
   expect(codes(readiness({ ...op.proxy, judge }).warnings)).toEqual(['writes-left-out']);
+});
+
+test('addresses that do not fit the names of users are a warning, on whichever route', async () => {
+  op = await operated();
+  const [events, api] = [emptyIsolationBooks(), emptyIsolationBooks()];
+  const isolationBooks = () => new Map(Object.entries({ events, api }));
+  const judge = { ...op.proxy.judge, isolationBooks };
+  expect(readiness({ ...op.proxy, judge }).warnings).toEqual([]);
+  api.identityMismatch = true;
+  const { ready, warnings } = readiness({ ...op.proxy, judge });
+  expect(ready).toBe(true);
+  expect(codes(warnings)).toEqual(['identity-mismatch']);
+  events.identityMismatch = true;
+  expect(codes(readiness({ ...op.proxy, judge }).warnings)).toEqual(['identity-mismatch']);
 });
