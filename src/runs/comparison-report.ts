@@ -41,6 +41,8 @@ export interface RunFacts {
   readonly candidate: string;
   readonly scenario: string;
   readonly users: number;
+  /** Of them, whose tokens name nobody to the proxy: whether they were sent another's data was not looked at. */
+  readonly unnamed: number;
   readonly forMs: number;
   /** How visits ended; a visit is a login, a run and a logout. */
   readonly visits: Readonly<Record<Visit, number>>;
@@ -226,6 +228,12 @@ export function reportText(report: ComparisonReport): string {
     lines.push(
       '',
       `Of ${counted(seen, 'event')} on both sides, pairs counted once: ${all.join(', ')}.`,
+    );
+  }
+  if (report.unnamed > 0) {
+    const who = `${report.unnamed} of ${counted(users, 'user')}`;
+    lines.push(
+      `The tokens of ${who} name nobody: whether they were sent data of another user was not looked at.`,
     );
   }
   if (report.secondLegs.length > 0) {

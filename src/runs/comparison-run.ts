@@ -72,6 +72,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     found: Pick<
       RunFacts,
       | 'obstacles'
+      | 'unnamed'
       | 'secondLegs'
       | 'keptSessions'
       | 'books'
@@ -90,6 +91,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
   const obstacles = await unreachable(options);
   const none = { legacy: 0, candidate: 0 };
   const nothing = {
+    unnamed: 0,
     ...{ secondLegs: [], keptSessions: [], books: {}, contaminations: none },
     ...{ rates: [], findings: [] },
   };
@@ -101,6 +103,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     const { loaded } = copy;
     const planted = markersFor(options.tokens, loaded.config.identity.claim);
     const markers = planted.filter(marker => marker !== null);
+    const unnamed = planted.length - markers.length;
     const proxy = await startProxy({ loaded, markers, env: options.env, logger: options.logger });
     const words = planted.map(marker => marker?.text);
     try {
@@ -113,7 +116,8 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     const keptSessions = ofCandidate(await proxy.sessionsKept());
     const contaminations = contaminationsIn(proxy.judge.isolationBooks());
     const kept = evidenceIn(loaded.config);
-    return reportWith({ obstacles, secondLegs, keptSessions, books, contaminations, ...kept });
+    const found = { obstacles, unnamed, secondLegs, keptSessions, books, contaminations };
+    return reportWith({ ...found, ...kept });
   } finally {
     await copy.remove();
   }

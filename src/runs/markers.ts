@@ -23,7 +23,8 @@ function subjectOf(token: string, claim: string): string | null {
   try {
     const [, claims = ''] = token.split('.');
     const found: unknown = JSON.parse(Buffer.from(claims, 'base64url').toString('utf8'))[claim];
-    return typeof found === 'string' && found !== '' ? found : null;
+    const name = Number.isSafeInteger(found) ? String(found) : found;
+    return typeof name === 'string' && name !== '' ? name : null;
   } catch {
     // No JWT: who he is only the services know.
     return null;

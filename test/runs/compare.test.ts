@@ -161,6 +161,31 @@ test(
   LIMIT_MS,
 );
 
+test(
+  'users whose tokens name nobody are compared, and counted as those whose data was not told apart',
+  async () => {
+    const services = await Promise.all([smallAgent(), smallAgent()]);
+    running.push(...services);
+    const [one, other] = services.map(({ url }) => String(url));
+    const named = (sub: string | number) =>
+      `e30.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.x`;
+    const opaque = Array.from({ length: 10 }, (_, i) => `opaque-${i}`);
+    // A number is a name, as it is to the proxy.
+    const tokens = [named('ann'), named(7), ...opaque];
+    await writeFile(path.join(folder, 'nameless'), tokens.join('\n'));
+    const words = ['--legacy', one ?? '', '--candidate', other ?? '', '--tokens', 'nameless'];
+    const ran = await cutover(['compare', ...words, ...SHORT, '--out', 'nameless-report'], {
+      cwd: folder,
+    });
+    expect(ran.stdout).toContain('# EQUAL');
+    expect(ran.stdout).toContain('The tokens of 10 of 12 users name nobody:');
+    const file = path.join(folder, 'nameless-report/report.json');
+    const report = JSON.parse(await readFile(file, 'utf8'));
+    expect(report).toMatchObject({ verdict: 'equal', users: 12, unnamed: 10 });
+  },
+  LIMIT_MS,
+);
+
 // They could not be compared after that, and the report said no more than that.
 test(
   'a candidate that breaks off sessions that legacy keeps differs; one that lets nobody in is named as the reason',

@@ -17,6 +17,7 @@ function reported(
   return comparisonReport({
     ...{ startedAt: '2025-01-01T00:00:00.000Z', endedAt: '2025-01-01T00:01:00.000Z' },
     ...{ legacy: 'http://l', candidate: 'http://c', scenario: 'golden-path', users: 1, forMs: 1 },
+    unnamed: 0,
     visits: { done: 10, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
     ...{
       mostlyBroken: null,
@@ -127,4 +128,15 @@ test('a run of which more than 0.1 % may be missing for want of a write could no
   expect(reasons()).toEqual([
     '3 of 2003 events could not be judged, since one service was not given writes that may have caused them',
   ]);
+});
+
+// The fault: where tokens are no JWTs nobody's data is told from another's, and EQUAL was all that was said.
+test('of how many users nobody could tell whose data is whose is said, and changes no verdict', () => {
+  const nobody = { legacy: 0, candidate: 0 };
+  const report = reported(0, nobody, { users: 12, unnamed: 10 });
+  expect(report).toMatchObject({ verdict: 'equal', exitCode: 0, reasons: [], unnamed: 10 });
+  expect(reportText(report)).toContain(
+    'The tokens of 10 of 12 users name nobody: whether they were sent data of another user was not looked at.\n',
+  );
+  expect(reportText(reported(0, nobody))).not.toContain('name nobody');
 });
