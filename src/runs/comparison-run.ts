@@ -6,9 +6,11 @@
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { Loaded } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { evidenceQueries } from '../control/evidence/queries.ts';
 import { EvidenceStore } from '../control/evidence/store.ts';
+import { unreachable } from '../control/reach.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
 import type { SecondLegsEnded } from '../ports.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
@@ -88,19 +90,18 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       mostlyBroken: mostOf(broken),
       ...found,
     });
-  const obstacles = await unreachable(options);
   const none = { legacy: 0, candidate: 0 };
   const nothing = {
     unnamed: 0,
     ...{ secondLegs: [], keptSessions: [], books: {}, contaminations: none },
     ...{ rates: [], findings: [] },
   };
-  if (obstacles.length > 0) return reportWith({ obstacles, ...nothing });
-
   const urls = { CUTOVER_LEGACY: options.legacy.href, CUTOVER_CANDIDATE: options.candidate.href };
   const copy = await shippedCopy({ ...options.env, ...urls }, 'shadow');
   try {
     const { loaded } = copy;
+    const obstacles = await obstaclesTo(options, loaded);
+    if (obstacles.length > 0) return reportWith({ obstacles, ...nothing });
     const planted = markersFor(options.tokens, loaded.config.identity.claim);
     const markers = planted.filter(marker => marker !== null);
     const unnamed = planted.length - markers.length;
@@ -123,17 +124,11 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
   }
 }
 
-/** A sentence for each service that does not answer at all. */
-async function unreachable(options: ComparisonOptions): Promise<string[]> {
+/** A sentence for each service that nobody can connect to. */
+async function obstaclesTo(options: ComparisonOptions, loaded: Loaded): Promise<string[]> {
   const asked = SIDES.map(async (side: Side): Promise<string[]> => {
-    try {
-      const signal = AbortSignal.timeout(REACHABLE_MS);
-      const answer = await fetch(options[side], { signal, redirect: 'manual' });
-      await answer.body?.cancel();
-      return [];
-    } catch (error) {
-      return [`${side} can not be reached at ${shown(options[side])}: ${whyNot(error)}`];
-    }
+    const why = await unreachable(loaded, side, REACHABLE_MS);
+    return why === null ? [] : [`${side} can not be reached at ${shown(options[side])}: ${why}`];
   });
   return (await Promise.all(asked)).flat();
 }
@@ -300,11 +295,4 @@ async function waitUntil(atMs: number, signal: AbortSignal): Promise<void> {
 /** Without what it may hold of a credential. */
 function shown(url: URL): string {
   return url.origin + (url.pathname === '/' ? '' : url.pathname);
-}
-
-function whyNot(error: unknown): string {
-  const cause = error instanceof Error ? error.cause : undefined;
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-  if (error instanceof Error && error.name === 'TimeoutError') return 'no answer in time';
-  return typeof code === 'string' ? code : 'the connection failed';
 }

@@ -18,6 +18,8 @@ import { SECRET, tokenFor } from '../support/stack.ts';
 const SCRIPT = path.join(import.meta.dirname, '../../scripts/shadow-run');
 /** A run of seconds; catches a hang. */
 const LIMIT_MS = 120_000;
+/** Of those that `fetch` refuses to connect to, whoever listens there. */
+const BARRED_PORTS = [10080, 6566, 5061, 4190, 6697];
 const SHORT = ['--users', '12', '--for', '1s'];
 
 let folder: string;
@@ -118,6 +120,34 @@ test(
   },
   LIMIT_MS,
 );
+
+// The fault: services were asked by `fetch`, for a page, before anything was compared.
+test(
+  'a service that answers its users can be reached, whatever its port, and whatever it says to a plain request',
+  async () => {
+    const one = await smallAgent({ socketsAlone: true });
+    running.push(one);
+    const other = await onBarredPort();
+    const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
+    const ran = await cutover(['compare', ...services, ...SHORT, '--out', 'reached'], {
+      cwd: folder,
+    });
+    expect(ran.stdout).toContain('# EQUAL');
+    expect(ran.code).toBe(0);
+  },
+  LIMIT_MS,
+);
+
+/** On the first that is free. */
+async function onBarredPort() {
+  for (const port of BARRED_PORTS) {
+    const service = await smallAgent({ port }).catch(() => null);
+    if (service === null) continue;
+    running.push(service);
+    return service;
+  }
+  throw new Error('other processes listen on all of them');
+}
 
 test(
   'users whom legacy lets in and the candidate does not are a difference: exit 1, and told as that',

@@ -15,6 +15,10 @@ export interface Oddities {
   readonly greet?: (socket: WebSocket) => void;
   /** Done after each event of a run. */
   readonly after?: (socket: WebSocket, type: string) => void;
+  /** Connections with a request that is no handshake are closed without a word. */
+  readonly socketsAlone?: boolean;
+  /** Any free one unless it is named. */
+  readonly port?: number;
 }
 
 export interface SmallAgent {
@@ -22,8 +26,11 @@ export interface SmallAgent {
   close(): Promise<void>;
 }
 
-export async function smallAgent({ greet = hello, after }: Oddities = {}): Promise<SmallAgent> {
-  const server = http.createServer((_, response) => response.end('ok'));
+export async function smallAgent(oddities: Oddities = {}): Promise<SmallAgent> {
+  const { greet = hello, after, socketsAlone = false, port = 0 } = oddities;
+  const server = http.createServer((request, response) =>
+    socketsAlone ? request.socket.destroy() : response.end('ok'),
+  );
   const sockets = new WebSocketServer({
     server,
     handleProtocols: offered => [...offered].find(each => each.startsWith('jwt.')) ?? false,
@@ -36,7 +43,7 @@ export async function smallAgent({ greet = hello, after }: Oddities = {}): Promi
       if (type === 'start_agent') run(socket, `run_${message_id}`, after);
     });
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
