@@ -2,10 +2,11 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
-import type { BooksView } from '../control/books-view.ts';
+import type { BooksView, SideView } from '../control/books-view.ts';
 import type { EvidenceStatus, RouteStatus, Status, TrafficStatus } from '../control/status.ts';
-import type { Side } from '../rules/decide.ts';
+import { SIDES } from '../rules/decide.ts';
 import { readingText } from '../rules/guardrails.ts';
+import { VERDICTS, type Verdict } from '../rules/verdict.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
 import { leftText, percent } from './evidence-text.ts';
 import { duration, paint, plain, print, table } from './output.ts';
@@ -15,6 +16,11 @@ import { splitCounts } from './writes-command.ts';
 const HELP = `
 Columns legacy and candidate are open WebSockets and event streams. Plain requests that were answered
 (by legacy/by candidate) and failures are counted since the start.
+
+compared: what each service sent since the start. What was seen is the sum of what stands behind it: the
+verdicts, what waits for its pair (pending), and what nothing can be said of (unjudged), with the reasons.
+diverged: of runs, sessions or requests, those in which anything differed; which share that is, with limits
+that hold with 95 %; and how many more must be clean until it is known to be below 0.1 %.
 
 Examples:
   cutover status
@@ -124,55 +130,49 @@ function factsTable(status: Status): string {
   return table([], rows);
 }
 
-/** What the comparison has found, of legacy's events; `extra` and `duplicate` are the candidate's. */
+/** What the comparison has found, route by route. */
 function booksRows({ routes, judge }: Status): string[][] {
-  const rows = routes.flatMap(({ name, books }) => {
-    if (books === null) return [];
-    const { legacy, candidate } = books;
-    const found = [
-      `${legacy.seen} seen, ${legacy.match} match`,
-      ...SHOWN.filter(verdict => legacy[verdict] > 0).map(
-        verdict => `${legacy[verdict]} ${verdict}`,
-      ),
-      ...OF_CANDIDATE.filter(verdict => candidate[verdict] > 0).map(
-        verdict => `${candidate[verdict]} ${verdict}`,
-      ),
-      ...(legacy.unjudged > 0 ? [`${legacy.unjudged} unjudged (${reasonsText(legacy)})`] : []),
-      ...latencyText(books),
-      ...(books.imbalance === null ? [] : [paint('red', `does not add up: ${books.imbalance}`)]),
-    ];
-    return [`${name}: ${found.join(', ')}`];
-  });
+  const rows = routes.flatMap(({ name, books }) =>
+    books === null ? [] : booksTexts(books).map(text => `${name}: ${text}`),
+  );
   if (!judge.running || judge.restarts > 0) {
     rows.push(`${judge.running ? 'the judge' : 'no judge;'} began anew ${judge.restarts} times`);
   }
   return rows.map((text, index) => [index === 0 ? 'compared' : '', text]);
 }
 
+/** A line for each service that adds up to what was seen of it. */
+function booksTexts(books: BooksView): string[] {
+  const { imbalance } = books;
+  return [
+    ...SIDES.map(side => `${side} ${sideText(books[side])}`),
+    ...(imbalance === null ? [] : [paint('red', `does not add up: ${imbalance}`)]),
+  ];
+}
+
+function sideText(books: SideView): string {
+  const { seen, match, unjudged, latencyMs } = books;
+  return [
+    `${seen} seen, ${match} match`,
+    ...COUNTED.filter(what => books[what] > 0).map(what => `${books[what]} ${what}`),
+    ...(unjudged > 0 ? [`${unjudged} unjudged (${reasonsText(books)})`] : []),
+    ...(latencyMs === null
+      ? []
+      : [`p50 ${latencyMs.p50.toFixed(1)} ms, p99 ${latencyMs.p99.toFixed(1)} ms`]),
+  ].join(', ');
+}
+
 /** Why they are unjudged, the most frequent first. */
-function reasonsText({ because }: BooksView['legacy']): string {
+function reasonsText({ because }: SideView): string {
   const reasons = Object.entries(because).toSorted(([, a], [, b]) => b - a);
   return reasons.map(([reason, count]) => `${reason} ${count}`).join(', ');
 }
 
-/** Of answers that both services gave; legacy's first. */
-function latencyText({ legacy, candidate }: Pick<BooksView, Side>): string[] {
-  const [left, right] = [legacy.latencyMs, candidate.latencyMs];
-  if (left === null || right === null) return [];
-  const both = (a: number, b: number) => `${a.toFixed(1)}/${b.toFixed(1)} ms`;
-  return [`p50 ${both(left.p50, right.p50)}, p99 ${both(left.p99, right.p99)}`];
-}
-
-const SHOWN = [
-  'noise',
-  'failed-alike',
-  'mismatch',
-  'missing',
-  'out-of-order',
-  'contaminated',
+/** Shown where there are any; the reasons of what is unjudged are told with it. */
+const COUNTED = [
+  ...Object.keys(VERDICTS).filter(verdict => verdict !== 'match' && verdict !== 'unjudged'),
   'pending',
-] as const;
-const OF_CANDIDATE = ['extra', 'duplicate'] as const;
+] as (Exclude<Verdict, 'match' | 'unjudged'> | 'pending')[];
 
 /** Other users' data; nothing where none was found. */
 function isolationRows({ routes }: Status): string[][] {

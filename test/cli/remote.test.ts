@@ -5,9 +5,22 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import type { WriteSplit } from '../../src/ports.ts';
+import { SIDES, type Side } from '../../src/rules/decide.ts';
 import type { Contamination } from '../../src/rules/isolation/incident.ts';
 import { emptyIsolationBooks } from '../../src/rules/isolation/isolation-books.ts';
 import { HASH_KEY_BYTES } from '../../src/rules/keyed-hash.ts';
+import {
+  bookFinding,
+  bookLatencies,
+  emptyBooks,
+  imbalance,
+} from '../../src/rules/pairing/books.ts';
+import {
+  type Finding,
+  type UnjudgedReason,
+  VERDICTS,
+  type Verdict,
+} from '../../src/rules/verdict.ts';
 import { cutover } from '../support/command.ts';
 import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
 import { until } from '../support/until.ts';
@@ -220,6 +233,35 @@ describe('looking', () => {
     expect(json).toMatchObject({ ready: true, routes: [{ name: 'events' }, { name: 'api' }] });
   });
 
+  // The fault: what legacy sent twice was nowhere, nor what of the candidate was pending, unjudged or contaminated.
+  test("status has the books of both services, and each one's add up to what it sent", async () => {
+    const books = booksOfAllKinds();
+    op.state.books.set('events', books);
+    op.state.books.set('api', emptyBooks());
+    const { stdout } = await run('status');
+    const [, legacy = '', candidate = ''] =
+      /^compared +events: legacy (.*)\n +events: candidate (.*)\n +api: legacy 0 seen, 0 match\n/m.exec(
+        stdout,
+      ) ?? [];
+    for (const side of SIDES) {
+      const { seen } = books[side];
+      const text = { legacy, candidate }[side];
+      // What is in brackets is part of what stands before them.
+      const [said, ...parts] = text.replaceAll(/ \(.*?\)|, p50.*/g, '').split(', ');
+      expect(said).toBe(`${seen} seen`);
+      expect(
+        parts.reduce((sum, part) => sum + Number.parseInt(part, 10), 0),
+        text,
+      ).toBe(seen);
+    }
+    expect(legacy).toMatch(/, 7 duplicate, .* unjudged \(too-large 8, overload 1\), p50 /);
+    expect(candidate).toMatch(/, 6 extra, 9 duplicate, .* contaminated, 4 pending, 3 unjudged \(/);
+    expect(candidate).toMatch(/ unjudged \(no-second 3\), p50 2[\d.]+ ms, p99 2[\d.]+ ms$/);
+    const { stdout: help } = await run('status', '--help');
+    expect(help).toContain('compared: ');
+    expect(help).toContain('diverged: ');
+  });
+
   test('explain tells decision, reason, stage and flags', async () => {
     const { code, stdout } = await run('explain', '--user', 'u1', '--route', 'events');
     expect(code).toBe(0);
@@ -245,6 +287,38 @@ describe('looking', () => {
     expect(json.flags[0]).toMatchObject({ name: 'events.serve', role: 'serve', percent: 0 });
   });
 });
+
+/** Of each verdict another number, and more of those that are of one side alone. */
+function booksOfAllKinds() {
+  const books = emptyBooks();
+  const book = (
+    count: number,
+    verdict: Verdict,
+    sides: readonly Side[],
+    because: UnjudgedReason | null = null,
+  ) => {
+    for (let i = 0; i < count; i++) bookFinding(books, { verdict, because, sides } as Finding);
+  };
+  const ofPairs = ['match', 'noise', 'failed-alike', 'mismatch', 'out-of-order'] as const;
+  for (const [i, verdict] of ofPairs.entries()) book(10 + i, verdict, SIDES);
+  book(5, 'missing', ['legacy']);
+  book(6, 'extra', ['candidate']);
+  book(7, 'duplicate', ['legacy']);
+  book(9, 'duplicate', ['candidate']);
+  book(1, 'contaminated', ['candidate']);
+  book(8, 'unjudged', ['legacy'], 'too-large');
+  book(1, 'unjudged', ['legacy'], 'overload');
+  book(3, 'unjudged', ['candidate'], 'no-second');
+  books.candidate.seen += 4;
+  books.candidate.pending += 4;
+  bookLatencies(books, { legacy: 10, candidate: 20 });
+  expect(imbalance(books)).toBeNull();
+  for (const verdict of Object.keys(VERDICTS) as Verdict[]) {
+    if (verdict === 'unjudged') continue;
+    expect(books.legacy[verdict] + books.candidate[verdict], verdict).toBeGreaterThan(0);
+  }
+  return books;
+}
 
 describe('bypass', () => {
   const file = () => path.join(op.stateDir, 'bypass.json');

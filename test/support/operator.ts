@@ -36,6 +36,7 @@ import type {
 import type { Side, Subject } from '../../src/rules/decide.ts';
 import type { FeatureLike } from '../../src/rules/flag-shape.ts';
 import { stageEdits } from '../../src/rules/flag-stage.ts';
+import type { Books } from '../../src/rules/pairing/books.ts';
 import { stageTarget } from '../../src/rules/stage.ts';
 
 export const TOKEN = 'tok-0123456789abcdef0123456789abcdef';
@@ -237,6 +238,8 @@ export interface Operated {
     unreachable: Partial<Record<Side, string>>;
     /** The one in force. */
     config: Loaded['config'];
+    /** What the judge has, by route. */
+    books: Map<string, Books>;
   };
   /** Writes a flag file of the folder. */
   write(file: string, features: readonly FeatureLike[] | string): Promise<void>;
@@ -282,6 +285,7 @@ export async function operated(
     warnings: [],
     unreachable: {},
     config,
+    books: new Map(),
   };
   const loaded = (): Loaded => ({
     ...{ config: state.config, file: '/etc/cutover.yaml', secrets: { ca: {} }, noise: {} },
@@ -318,7 +322,7 @@ export async function operated(
     return made;
   };
   const guardrails = await guard();
-  const judge = NOTHING_JUDGED;
+  const judge: JudgeView = { ...NOTHING_JUDGED, books: () => state.books };
   const incidents = new Incidents({
     ...{ guardrails: () => guardrails, traffic: () => state.traffic, logger },
     isMismatch: () => false,
@@ -352,7 +356,7 @@ export async function operated(
     lastReload: () => state.lastReload,
     traffic: () => state.traffic,
     unreachable: async side => state.unreachable[side] ?? null,
-    judge: NOTHING_JUDGED,
+    judge,
     noise: new NoiseMeasuring(NOTHING_JUDGED),
     bypass,
     rollbacks,
