@@ -1,6 +1,6 @@
 // `cutover compare`: are two running services the same to their users?
 import { appendFileSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import pino from 'pino';
@@ -24,6 +24,8 @@ Examples:
   cutover compare --legacy http://127.0.0.1:9001 --candidate http://127.0.0.1:9002 --secret-file jwt
   cutover compare --legacy https://old --candidate https://new --tokens users.txt --for 10m`;
 
+const DATA = 'report.json';
+const TEXT = 'report.md';
 /** Beside the reports: what the proxy of the run logged as an error. */
 const LOG = 'proxy.log';
 /** A day of comparison is what a migration stage takes; tokens are to outlive it. */
@@ -71,11 +73,14 @@ export function compareCommand(): Command {
     .action(compare);
 }
 
-/** The exit code is set before anything is printed: it holds where nobody reads that. */
+/**
+ * The exit code is set before anything is printed: it holds where nobody reads that. What was found is told by
+ * whatever is left to tell it by: a run of hours is not for nothing because a disk is full at its end.
+ */
 async function compare(words: CompareWords): Promise<void> {
   const { legacy, candidate, scenario, users, for: forMs, out, json = false } = words;
   const tokens = await tokensOf(words);
-  await mkdir(out, { recursive: true });
+  await prepare(out);
   const stop = new AbortController();
   // A second signal ends the process, as it would without us.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
@@ -91,26 +96,53 @@ async function compare(words: CompareWords): Promise<void> {
   });
   if (log.lines > 0)
     process.stderr.write(`${log.file} has what the proxy logged: ${log.lines} lines\n`);
+  if (log.lost > 0)
+    process.stderr.write(`${log.file} can not be written: ${log.lost} lines are lost\n`);
   const text = reportText(report);
-  const data = JSON.stringify(report, null, 2);
-  await writeFile(path.join(out, 'report.json'), `${data}\n`);
-  await writeFile(path.join(out, 'report.md'), text);
+  const data = `${JSON.stringify(report, null, 2)}\n`;
   process.exitCode = report.exitCode;
-  process.stdout.write(json ? `${data}\n` : text);
+  try {
+    await writeFile(path.join(out, DATA), data);
+    await writeFile(path.join(out, TEXT), text);
+  } catch (error) {
+    process.stderr.write(`${notWritable(out, error)}\n`);
+  }
+  process.stdout.write(json ? data : text);
+}
+
+/** Throws before the run what would be thrown after it. What reports of before say stays until then. */
+async function prepare(out: string): Promise<void> {
+  try {
+    await mkdir(out, { recursive: true });
+    for (const file of [DATA, TEXT]) await appendFile(path.join(out, file), '');
+  } catch (error) {
+    throw new CutoverError('conflict', notWritable(out, error));
+  }
+}
+
+function notWritable(out: string, error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return `--out ${out} can not be written: ${code ?? message}`;
 }
 
 /** Made by the first line that is written; a run of which all is well leaves none. */
 class LogFile {
   readonly file: string;
   lines = 0;
+  lost = 0;
 
   constructor(file: string) {
     this.file = file;
   }
 
+  /** Never throws: whoever logs is in the midst of his work. */
   write(text: string): void {
-    this.lines += 1;
-    appendFileSync(this.file, text);
+    try {
+      appendFileSync(this.file, text);
+      this.lines += 1;
+    } catch {
+      this.lost += 1;
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 // A comparison run as a person or cron has it: two running services, one command, one verdict.
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -117,6 +118,41 @@ test(
     const without = await compare(nobody);
     expect(without).toMatchObject({ code: 3, stderr: expect.stringContaining('--secret-file') });
     expect((await compare(nobody, '--for', 'ever')).code).toBe(3);
+  },
+  LIMIT_MS,
+);
+
+// The faults: that was found out after the run, and the verdict was lost with the report.
+test(
+  'a folder that can not be written is told before the run; after it, the verdict is printed all the same',
+  async () => {
+    await writeFile(path.join(folder, 'a-file'), '');
+    const before = await compare(await candidate(), '--secret-file', 'secret', '--out', 'a-file');
+    expect(before).toEqual({
+      ...{ code: 3, stdout: '', stderr: '--out a-file can not be written: EEXIST\n' },
+    });
+    await mkdir(path.join(folder, 'taken/report.md'), { recursive: true });
+    const taken = await compare(legacy.url, '--secret-file', 'secret', '--out', 'taken');
+    expect(taken).toEqual({
+      ...{ code: 3, stdout: '', stderr: '--out taken can not be written: EISDIR\n' },
+    });
+    const lost = path.join(folder, 'lost');
+    const one = await smallAgent();
+    const other = await smallAgent({
+      after: (_, type) => {
+        if (type === 'agent_completed') rmSync(lost, { recursive: true, force: true });
+      },
+    });
+    running.push(one, other);
+    const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
+    const after = await cutover(['compare', ...services, ...SHORT, '--out', lost], {
+      cwd: folder,
+    });
+    expect(after).toMatchObject({
+      ...{ code: 0, stdout: expect.stringContaining('# EQUAL') },
+      stderr: expect.stringContaining(`--out ${lost} can not be written: ENOENT\n`),
+    });
+    expect(after.stderr).not.toContain('should not have happened');
   },
   LIMIT_MS,
 );
