@@ -13,6 +13,7 @@ import type { Heard } from './rules/isolation/turns.ts';
 import type { NoiseCounts } from './rules/noise-tally.ts';
 import type { Books } from './rules/pairing/books.ts';
 import type { LegEnd } from './rules/pairing/legs.ts';
+import type { SecondLegEnd } from './rules/second-leg-end.ts';
 import type { FrameTracker, StopAt } from './wire/frames.ts';
 import type { RawHeaders } from './wire/headers.ts';
 
@@ -38,28 +39,6 @@ export type EndCause =
   | 'upstream-stalled'
   /** The proxy ended it: shutdown, bypass. */
   | 'ended-by-proxy';
-
-/**
- * Why a second leg is not there: `refused` and `failed` at its handshake; `closed` by its service for good
- * reason, `broken-off` by one that failed or vanished (1011, a reset; `endOfLeg`); `unframeable` by us, since nobody
- * can follow its frames any more;
- * `slow` did not take what clients said, `flooding` sent far more than the primary; `broken`: nobody
- * was asked, because its service keeps failing; `busy`: too many are under way, or a write that it would overtake; `single-use` the credential is good for one service
- * only; `ended` with its session, `unwanted` by a change of flags.
- */
-export type SecondLegEnd =
-  | 'refused'
-  | 'failed'
-  | 'closed'
-  | 'broken-off'
-  | 'unframeable'
-  | 'slow'
-  | 'flooding'
-  | 'broken'
-  | 'busy'
-  | 'single-use'
-  | 'ended'
-  | 'unwanted';
 
 /**
  * What a session's second leg did that its primary did not: it ended so, or (`sooner`) its service ended it up to 5 s

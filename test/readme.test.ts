@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { REASONS } from '../src/rules/decide.ts';
+import { SECOND_LEG_ENDS } from '../src/rules/second-leg-end.ts';
 import { STAGES } from '../src/rules/stage.ts';
 import { UNJUDGED, VERDICTS } from '../src/rules/verdict.ts';
 import { cutover } from './support/command.ts';
@@ -63,9 +64,9 @@ test('every reason, stage and verdict stands in README', () => {
     expect(README).toContain(`\`${name}`);
 });
 
-test('why a side serves somebody, and why an event is unjudged, is told by the words of the code', () => {
+test('why a side serves somebody, an event is unjudged and a second leg is over is told by the words of the code', () => {
   const plain = ALL.replaceAll('`', '');
-  for (const [name, says] of Object.entries({ ...REASONS, ...UNJUDGED }))
+  for (const [name, says] of Object.entries({ ...REASONS, ...UNJUDGED, ...SECOND_LEG_ENDS }))
     expect(plain).toContain(`| ${name} | ${says} |`);
 });
 

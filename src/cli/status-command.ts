@@ -21,6 +21,8 @@ compared: what each service sent since the start. What was seen is the sum of wh
 verdicts, what waits for its pair (pending), and what nothing can be said of (unjudged), with the reasons.
 diverged: of runs, sessions or requests, those in which anything differed; which share that is, with limits
 that hold with 95 %; and how many more must be clean until it is known to be below 0.1 %.
+legs lost: second legs, and requests shown to the other service, that could not be had or were broken off
+since the start, by cause and service.
 
 Examples:
   cutover status
@@ -116,6 +118,7 @@ function factsTable(status: Status): string {
     ...guardrailRows(status),
     ...bypassRows(status),
     ...booksRows(status),
+    ...secondLegRows(status),
     ...isolationRows(status),
     ...divergedRows(status),
     ['evidence', evidenceText(status.evidence)],
@@ -155,17 +158,28 @@ function sideText(books: SideView): string {
   return [
     `${seen} seen, ${match} match`,
     ...COUNTED.filter(what => books[what] > 0).map(what => `${books[what]} ${what}`),
-    ...(unjudged > 0 ? [`${unjudged} unjudged (${reasonsText(books)})`] : []),
+    ...(unjudged > 0 ? [`${unjudged} unjudged (${causesText(books.because)})`] : []),
     ...(latencyMs === null
       ? []
       : [`p50 ${latencyMs.p50.toFixed(1)} ms, p99 ${latencyMs.p99.toFixed(1)} ms`]),
   ].join(', ');
 }
 
-/** Why they are unjudged, the most frequent first. */
-function reasonsText({ because }: SideView): string {
-  const reasons = Object.entries(because).toSorted(([, a], [, b]) => b - a);
-  return reasons.map(([reason, count]) => `${reason} ${count}`).join(', ');
+/** The most frequent first. */
+function causesText(causes: Readonly<Record<string, number>>): string {
+  const found = Object.entries(causes).toSorted(([, a], [, b]) => b - a);
+  return found.map(([cause, count]) => `${cause} ${count}`).join(', ');
+}
+
+/** Of each service, what was not there to be compared; nothing where all was. */
+function secondLegRows({ routes }: Status): string[][] {
+  const rows = routes.flatMap(({ name, secondLegsLost }) => {
+    const found = SIDES.map(side => [side, causesText(secondLegsLost[side])])
+      .filter(([, causes]) => causes !== '')
+      .map(([side, causes]) => `${causes} of ${side}`);
+    return found.length === 0 ? [] : [`${name}: ${found.join('; ')}`];
+  });
+  return rows.map((text, index) => [index === 0 ? 'legs lost' : '', text]);
 }
 
 /** Shown where there are any; the reasons of what is unjudged are told with it. */

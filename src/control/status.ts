@@ -1,13 +1,14 @@
 // Everything that an operator wants to know at a glance, as one value.
 import type { RouteConfig } from '../config/schema.ts';
 import { CutoverError } from '../errors.ts';
-import type { RollbackOutlook, TrafficView } from '../ports.ts';
+import type { KeptDespite, RollbackOutlook, SecondLegsEnded, TrafficView } from '../ports.ts';
 import type { Confidence } from '../rules/confidence.ts';
 import type { Side } from '../rules/decide.ts';
 import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
 import type { Held } from '../rules/latch.ts';
 import { ALL_ROUTES, BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
+import { AS_MEANT } from '../rules/second-leg-end.ts';
 import type { UnitKind } from '../rules/unit-tracker.ts';
 import { type BooksView, booksView, type JudgeStatus, judgeStatus } from './books-view.ts';
 import { type BypassView, bypassView } from './bypass-change.ts';
@@ -73,12 +74,19 @@ export interface RouteStatus extends TrafficStatus {
   /** Since when legacy has not heard of everything, so that a rollback has to be asked for twice; null: it has. */
   readonly staleSince: string | null;
   readonly guardrails: RouteGuardrails;
+  /**
+   * Second legs on that side, and requests that it was to be shown, that could not be had or did not last, by cause:
+   * since the start, causes that occurred.
+   */
+  readonly secondLegsLost: Readonly<Record<Side, LostLegs>>;
   /** What was compared since the start, and what came of it; null where nothing was. */
   readonly books: BooksView | null;
   readonly isolation: IsolationView;
   /** How often runs or sessions diverge; null before one of them ended, or if that can not be read. */
   readonly divergence: RouteDivergence | null;
 }
+
+type LostLegs = Readonly<Partial<Record<KeptDespite, number>>>;
 
 export interface RouteDivergence extends Confidence {
   readonly of: UnitKind;
@@ -151,11 +159,12 @@ export interface Status extends Readiness {
 /** `nowMs` is epoch ms. */
 export async function statusOf(
   proxy: ProxyView,
-  metrics: Pick<Metrics, 'failures'>,
+  metrics: Pick<Metrics, 'failures' | 'secondLegsEnded'>,
   nowMs: number,
 ): Promise<Status> {
-  const [failures, divergences] = await Promise.all([
+  const [failures, secondLegsEnded, divergences] = await Promise.all([
     metrics.failures(),
+    metrics.secondLegsEnded(),
     divergencesOf(proxy.evidence),
   ]);
   const traffic = proxy.traffic();
@@ -185,6 +194,7 @@ export async function statusOf(
         guardrails: proxy.guardrails.of(name),
         rollback: traffic?.rollbackOutlook(new Set([name])) ?? null,
         staleSince: proxy.rollbacks.staleSince(name),
+        secondLegsLost: lostOf(secondLegsEnded, name),
         isolation: isolationView(proxy, route),
         ...{ books: compared, ...trafficOf(name) },
       };
@@ -286,6 +296,16 @@ function lanesOf(traffic: TrafficView | null, route: string): Record<Side, LaneS
     };
   }
   return lanes;
+}
+
+/** But for those that ended as they were meant to. Roles are counted together. */
+function lostOf(ended: readonly SecondLegsEnded[], route: string): Record<Side, LostLegs> {
+  const lost: Record<Side, Partial<Record<KeptDespite, number>>> = { legacy: {}, candidate: {} };
+  for (const { route: name, side, cause, count } of ended) {
+    if (name !== route || AS_MEANT.has(cause)) continue;
+    lost[side][cause] = (lost[side][cause] ?? 0) + count;
+  }
+  return lost;
 }
 
 function usersOf(traffic: TrafficView, route: string): Record<Side, ReadonlySet<string>> {

@@ -16,6 +16,7 @@ import type { SecondLegsEnded } from '../ports.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
 import type { IsolationBooks } from '../rules/isolation/isolation-books.ts';
 import type { Books } from '../rules/pairing/books.ts';
+import { AS_MEANT } from '../rules/second-leg-end.ts';
 import { type ComparisonReport, comparisonReport, type RunFacts } from './comparison-report.ts';
 import { markersFor } from './markers.ts';
 import { shippedCopy } from './shipped-copy.ts';
@@ -46,7 +47,6 @@ const EXAMPLES = 2;
 const MOST_OF_A_REASON = 150;
 const MOST_REASONS = 100;
 const HARMLESS: ReadonlySet<string> = new Set(['match', 'noise', 'failed-alike', 'unjudged']);
-const WITH_SESSION: ReadonlySet<string> = new Set(['ended', 'unwanted']);
 /** Share of runs that a migration is usually decided by. */
 const THRESHOLD = 0.001;
 
@@ -230,9 +230,7 @@ function totals(books: ReadonlyMap<string, Books>): { pending: number; seen: num
 /** But for those that ended with their sessions. */
 function ofCandidate(all: readonly SecondLegsEnded[]): RunFacts['secondLegs'] {
   return all
-    .filter(
-      ({ side, cause, count }) => side === 'candidate' && !WITH_SESSION.has(cause) && count > 0,
-    )
+    .filter(({ side, cause, count }) => side === 'candidate' && !AS_MEANT.has(cause) && count > 0)
     .map(({ route, cause, count }) => ({ route, cause, count }));
 }
 

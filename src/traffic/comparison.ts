@@ -1,15 +1,9 @@
 // What one session is compared with: its second leg, and the ear of the judge in both streams.
 import type { RouteConfig } from '../config/schema.ts';
-import type {
-  EndCause,
-  KeptDespite,
-  LaneCounters,
-  SecondLegEnd,
-  StreamTap,
-  TrafficObserver,
-} from '../ports.ts';
+import type { EndCause, KeptDespite, LaneCounters, StreamTap, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
 import { type LegEnd, otherSide } from '../rules/pairing/legs.ts';
+import type { SecondLegEnd } from '../rules/second-leg-end.ts';
 import { type FrameTracker, OPCODE, type StopAt } from '../wire/frames.ts';
 import { saysServiceFails } from '../wire/handshake.ts';
 import type { Breaker } from './breaker.ts';

@@ -4,9 +4,10 @@
 //
 //   client messages ─► (mirrored) ─► second leg ─► copies for the judge, and the tail
 //                                        └─ pings are answered here
-import type { SecondLegEnd, StreamTap } from '../ports.ts';
+import type { StreamTap } from '../ports.ts';
 import type { SecondLeg as Role, Side } from '../rules/decide.ts';
 import { endOfLeg } from '../rules/handover/close-codes.ts';
+import type { SecondLegEnd } from '../rules/second-leg-end.ts';
 import { ABNORMAL, CLOSE_BYTE, NO_CODE, type StopAt, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';

@@ -1,7 +1,8 @@
 // Requests that the other service is shown too: its answers are compared and thrown away, and nobody
 // waits for them.
-import type { RouteScope, SecondLegEnd, TrafficObserver } from '../ports.ts';
+import type { RouteScope, TrafficObserver } from '../ports.ts';
 import type { SecondLeg as Plan, Side } from '../rules/decide.ts';
+import type { SecondLegEnd } from '../rules/second-leg-end.ts';
 import { ClientLink } from './affinity.ts';
 import { isEventStream } from './answer-sample.ts';
 import { Breaker } from './breaker.ts';

@@ -1,7 +1,8 @@
 // Legs to a twin of legacy, beside sessions that are compared while somebody measures how legacy differs from
 // itself. A twin is told nothing by clients: what it sends of itself is held against what legacy sends.
 import type { Socket } from 'node:net';
-import type { SecondLegEnd, StreamTap } from '../ports.ts';
+import type { StreamTap } from '../ports.ts';
+import type { SecondLegEnd } from '../rules/second-leg-end.ts';
 import type { LegRequest } from './leg.ts';
 import { SecondLeg } from './second-leg.ts';
 

@@ -222,12 +222,18 @@ describe('looking', () => {
   test('status shows routes, sessions, failures, flags and warnings', async () => {
     op.traffic.open('events', 'legacy', 'a', 'b');
     op.metrics.observer.failed('events', 'candidate', 'upstream-timeout');
+    for (const end of ['broken', 'refused', 'refused', 'ended'] as const)
+      op.metrics.observer.secondLegEnded('events', 'candidate', 'shadow', end);
+    op.metrics.observer.secondLegEnded('events', 'legacy', 'standby', 'closed');
     op.state.warnings = ['1,024 file descriptors are too few for 10,000 sessions'];
     const { code, stdout } = await run('status');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^cutover 0\.1\.0, up \d+ s, ready\n/);
     expect(stdout).toMatch(/^events +\/ws +shadow +2 +0 +- +upstream-timeout 1$/m);
     expect(stdout).toMatch(/^flags +file:[0-9a-f]{12}, read \d+ s ago, 0 errors, 1 warning /m);
+    expect(stdout).toMatch(
+      /^legs lost +events: closed 1 of legacy; refused 2, broken 1 of candidate$/m,
+    );
     expect(stdout).toMatch(/^warning +1,024 file descriptors/m);
     const json = JSON.parse((await run('status', '--json')).stdout);
     expect(json).toMatchObject({ ready: true, routes: [{ name: 'events' }, { name: 'api' }] });

@@ -27,6 +27,21 @@ test('each route shows its stage, flags, open sessions, messages and failures by
   expect(routes[1]).toMatchObject({ name: 'api', stage: { name: 'off' }, failures: {} });
 });
 
+// The fault: only the metric told that shadows had been broken off; an operator saw `unjudged (no-second)`.
+test('second legs that were lost are counted by side and cause, and not those that ended as they were meant to', async () => {
+  op = await operated();
+  const { observer } = op.metrics;
+  for (const end of ['refused', 'refused', 'broken', 'ended', 'unwanted'] as const)
+    observer.secondLegEnded('events', 'candidate', 'shadow', end);
+  for (const role of ['standby', 'shadow'] as const)
+    observer.secondLegEnded('events', 'legacy', role, 'closed');
+  const { routes } = await status();
+  expect(routes.map(({ secondLegsLost }) => secondLegsLost)).toEqual([
+    { legacy: { closed: 2 }, candidate: { refused: 2, broken: 1 } },
+    { legacy: {}, candidate: {} },
+  ]);
+});
+
 test('a user with several sessions is one user, and somebody anonymous is none', async () => {
   op = await operated();
   op.traffic.open('events', 'legacy', 'ann', 'ann', 'bob');
