@@ -32,7 +32,8 @@ First steps:
   cutover rollback --reason "…"    everybody back to legacy, at once
 
 Ends with 0 if all is well, 1 if something was refused or is not valid, 2 if nobody answers, 3 if a rollback
-left something, 64 if the command was not understood. Colours are left out where NO_COLOR is set.`;
+left something, 64 if the command was not understood; but compare ends with its own, see its help. Colours are
+left out where NO_COLOR is set.`;
 
 /** Of `cutover compare`. */
 const COULD_NOT_TELL = 3;

@@ -18,6 +18,7 @@ report.md, in which nothing personal stands.
 
 Ends with 0 if they are equal, 1 if they differ, 2 if data of one user reached another, 3 if it could
 not tell, and says why: a service can not be reached, too few events, too many that could not be judged.
+3 is also for a word, a file or a folder that is wrong, and where Cutover failed.
 A session that legacy keeps and the candidate refuses or ends is a difference, however few there are.
 
 Examples:

@@ -55,6 +55,14 @@ describe('help', () => {
     }
   });
 
+  // The fault: it promised 64 for what was not understood, and of `compare` 1, 2 and 3 are about the services.
+  test('compare ends with codes of its own, and both helps say so', async () => {
+    expect((await run('--help')).stdout).toContain('compare ends with its own, see its help');
+    const { code, stdout } = await run('compare', '--help');
+    expect(code).toBe(0);
+    expect(stdout).toContain('3 is also for a word, a file or a folder that is wrong');
+  });
+
   test('an unknown command is 64, with what was probably meant', async () => {
     const ran = await run('stauts');
     expect(ran).toMatchObject({ code: 64, stdout: '' });
