@@ -24,11 +24,18 @@ Examples:
 
 const EXPLAIN_HELP = `
 Says rule by rule what is found in one event that is on its way to a user. Reads the route's rules from
-the configuration, and asks no proxy. Ends with 1 if the event is contaminated.
+the configuration, and asks no proxy. Ends with 1 if the event is contaminated. Of what can not be looked
+into it says "uninspectable", which is neither: see what it says for each rule.
 
 Examples:
   cutover isolation explain event.json --user user_1001
   cutover isolation explain event.json --user user_1001 --alias ann@example.com --route sse --json`;
+
+/** Where there is no configuration: what a route has that says nothing else. */
+const UNCONFIGURED = {
+  ...{ isolation: DEFAULT_ISOLATION, compare: DEFAULT_RULES },
+  protocol: 'websocket',
+} as const;
 
 type RouteIsolation = IsolationView & { readonly route: string };
 
@@ -89,13 +96,14 @@ function collect(value: string, before: readonly string[]): readonly string[] {
 async function runExplain(file: string, options: ExplainOptions): Promise<void> {
   const { user, alias, json = false } = options;
   const payload = await readEvent(file);
-  const { isolation, compare } = await rulesOf(options);
+  const { isolation, compare, protocol } = await rulesOf(options);
   const explained = explainEvent(
     new Isolation(isolation),
     compileRules(compare),
     new Recipient({ id: user, aliases: alias }),
     payload,
     parsed(payload),
+    { protocol },
   );
   print(explained, json, explainedText);
   if (explained.says === 'contaminated') {
@@ -114,7 +122,7 @@ async function readEvent(file: string): Promise<Buffer> {
 async function rulesOf({ config, route }: ExplainOptions) {
   const read = config === undefined ? await readConfigIfThere(config) : await readConfig(config);
   if (read === null) {
-    if (route === undefined) return { isolation: DEFAULT_ISOLATION, compare: DEFAULT_RULES };
+    if (route === undefined) return UNCONFIGURED;
     throw new CommandFailure(2, 'there is no cutover.yaml here; name one with --config');
   }
   const found = read.routes.find(({ name }) => route === undefined || name === route);
@@ -136,7 +144,8 @@ function parsed(payload: Buffer): unknown {
 function explainedText({ eventType, says, scan, rules }: Explanation): string {
   const colour = says === 'clean' ? 'green' : 'red';
   const type = eventType === '' ? 'an event without a type' : plain(eventType);
-  const lane = scan === 'clean' ? 'its bytes show no foreign address' : 'it has to be parsed';
+  const bytes = scan === 'clean' ? 'its bytes show no foreign address' : 'it has to be parsed';
+  const looked = says === 'uninspectable' ? 'not all of it can be looked into' : bytes;
   const rows = rules.map(({ rule, path, says: what, why }) => [
     rule,
     path === '' ? '-' : plain(path),
@@ -144,7 +153,7 @@ function explainedText({ eventType, says, scan, rules }: Explanation): string {
     why,
   ]);
   return [
-    `${type}: ${paint(colour, says)} (${lane})`,
+    `${type}: ${paint(colour, says)} (${looked})`,
     '',
     table(['rule', 'path', 'says', 'why'], rows),
   ].join('\n');

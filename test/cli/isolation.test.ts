@@ -22,8 +22,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(dir, { recursive: true }));
 
-const put = (file: string, text: string) => writeFile(path.join(dir, file), text);
-const explain = async (event: string, ...words: string[]) => {
+const put = (file: string, text: string | Buffer) => writeFile(path.join(dir, file), text);
+const explain = async (event: string | Buffer, ...words: string[]) => {
   await put('event.json', event);
   return cutover(['isolation', 'explain', 'event.json', '--user', 'ann', ...words], { cwd: dir });
 };
@@ -60,6 +60,12 @@ test('what is declared as provenance, an alias, and a type for everybody are tol
     ...{ eventType: 'receipt', scan: 'parse', says: 'clean' },
     rules: [
       { rule: 'routing', path: '/recipient_id', says: 'clean' },
+      {
+        rule: 'ledger',
+        path: '',
+        says: 'clean',
+        why: expect.stringMatching(/^none of \/thread_id, /),
+      },
       { rule: 'fingerprint', says: 'open' },
       { rule: 'marker', says: 'clean' },
     ],
@@ -67,14 +73,29 @@ test('what is declared as provenance, an alias, and a type for everybody are tol
   const notice = await explain('{"type":"notice","userId":"a@b.c"}', '--alias', 'a@b.c', '--json');
   expect(JSON.parse(notice.stdout)).toMatchObject({
     ...{ scan: 'clean', says: 'clean' },
-    rules: [{ says: 'clean', why: 'names the user' }, { rule: 'fingerprint', says: 'clean' }, {}],
+    rules: [
+      { says: 'clean', why: 'names the user' },
+      { rule: 'ledger', says: 'clean' },
+      { rule: 'fingerprint', says: 'clean' },
+      {},
+    ],
   });
 });
 
-test('what can not be looked into, read or found is told as that', async () => {
-  const broken = await explain('{"userId":"bob"');
-  expect(broken).toMatchObject({ code: 0 });
-  expect(broken.stdout).toContain('uninspectable');
+// The fault: what showed no field's name in plain bytes was "clean", though nobody could look into it.
+test('what can not be looked into is never called clean', async () => {
+  const wide = Buffer.from('{"userId":"bob","type":"x"}', 'utf16le');
+  for (const event of ['{"userId":"bob"', '{"type":"x","thread_id":"t1"', wide]) {
+    const ran = await explain(event);
+    expect(ran).toMatchObject({ code: 0 });
+    expect(ran.stdout).toContain(
+      'an event without a type: uninspectable (not all of it can be looked into)',
+    );
+    expect(ran.stdout).not.toMatch(/bob|: clean/);
+  }
+});
+
+test('what can not be read or found is told as that', async () => {
   const nowhere = await cutover(['isolation', 'explain', 'no.json', '--user', 'ann'], { cwd: dir });
   expect(nowhere).toMatchObject({ code: 2, stderr: expect.stringContaining('no.json') });
   const route = await explain('{}', '--route', 'nothing');

@@ -2,8 +2,9 @@
 import { expect, test } from 'vitest';
 import { compileRules } from '../../src/rules/compare/compile.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
-import { explainEvent } from '../../src/rules/isolation/explain.ts';
+import { explainEvent, type SentAs } from '../../src/rules/isolation/explain.ts';
 import { Recipient } from '../../src/rules/isolation/recipient.ts';
+import type { IsolationRules } from '../../src/rules/isolation/rules.ts';
 import { isolationOf, USER } from './isolation-case.ts';
 
 const RULES = compileRules({
@@ -39,3 +40,85 @@ test('of every identifier it is said whether the ledger is asked, and why not', 
   ];
   expect(ledger(batch)).toEqual(['/thread_id open: contaminated if legacy g']);
 });
+
+const MSGPACK = Buffer.from('82a6757365724964a6757365725f32', 'hex');
+const WIDE = Buffer.from('{"userId":"user_2"}', 'utf16le');
+const [PASSES, BY_ROUTE] = [
+  'passes as text: its bytes show no foreign address',
+  'passes (uninspectable',
+];
+const NO_FIELD = 'no JSON, and no field is named in it';
+const NAMED = 'a routing field is named in it, and it is no JSON';
+
+// The fault: bytes that showed no field's name were "clean", and no rule said why.
+test.each([
+  ['binary data', 'websocket', MSGPACK, 'binary data that is no JSON', BY_ROUTE, 'binary data'],
+  ['data that is UTF-8 by chance', 'websocket', '\n\x03bob', 'binary data', BY_ROUTE, 'binary'],
+  [
+    'UTF-16 with a mark',
+    'http',
+    Buffer.concat([Buffer.from([255, 254]), WIDE]),
+    'UTF-16',
+    BY_ROUTE,
+  ],
+  ['UTF-16 without one', 'http', WIDE, 'text in UTF-16', BY_ROUTE],
+  ['... of a WebSocket', 'websocket', WIDE, 'binary data that', BY_ROUTE, 'binary data'],
+  ['... of a stream', 'sse', WIDE, 'text in UTF-16', PASSES],
+  ['broken JSON', 'websocket', '{"type":"x","thread_id":"t1"', NO_FIELD, PASSES],
+  ['... of an answer', 'http', '{"type":"x","thread_id":"t1"', NO_FIELD, PASSES],
+  ['... that names another', 'websocket', '{"userId":"user_2"', NAMED, BY_ROUTE],
+  ['... that names the user', 'sse', '{"userId":"user_1"', NAMED, PASSES],
+  ['a text', 'websocket', 'hello', NO_FIELD, PASSES],
+  ['a page', 'http', '<p>hello', NO_FIELD, BY_ROUTE],
+  ['what is too long', 'http', `{"a":"${'x'.repeat(1_100_000)}"}`, 'longer', BY_ROUTE, 'longer'],
+] as const)(
+  'nobody can look into %s of a %s, and that is what each rule says',
+  (_, protocol, event, what, lane, because?: string) => {
+    const unread = because ?? 'no JSON object or array';
+    const { says, rules } = explained(event, { protocol });
+    expect(says).toBe('uninspectable');
+    expect(rules).toMatchObject([
+      { rule: 'routing', says: 'open', why: expect.stringContaining(what) },
+      { rule: 'ledger', says: 'open', why: expect.stringContaining(`not read: ${unread}`) },
+      { rule: 'fingerprint', says: 'open', why: expect.stringContaining(`not read: ${unread}`) },
+      { rule: 'marker', says: 'clean' },
+    ]);
+    expect(rules[0]?.why).toContain(`; ${lane}`);
+    expect(JSON.stringify(rules)).not.toMatch(/user_[12]/);
+  },
+);
+
+test('... unless the lane withholds it, or somebody else is named in what it can read', () => {
+  const blocked = explained(MSGPACK, undefined, { uninspectable: 'block' });
+  expect(blocked.rules[0]?.why).toContain('; withheld where');
+  // One JSON after another: the judge does not read it, the lane does.
+  const lines = (user: string) => explained(`{"userId":"user_1"}\n{"userId":"${user}"}`);
+  expect(lines('user_2').says).toBe('contaminated');
+  expect(lines('user_1')).toMatchObject({
+    says: 'uninspectable',
+    rules: [{ says: 'clean' }, { says: 'clean' }, { rule: 'ledger', says: 'open' }, {}, {}],
+  });
+});
+
+test('a rule that finds nothing to ask about says so', () => {
+  expect(explained('[1]').rules).toMatchObject([
+    { rule: 'routing', says: 'clean' },
+    { rule: 'ledger', says: 'clean', why: expect.stringMatching(/^none of \/thread_id, /) },
+    { rule: 'fingerprint', says: 'clean', why: 'no event is in it' },
+    { rule: 'marker', says: 'clean' },
+  ]);
+  const [, named] = explained('{"type":"x"}', undefined, { identifiers: [] }).rules;
+  expect(named?.why).toBe('the route names no identifiers');
+});
+
+function explained(event: string | Buffer, sent?: SentAs, isolation: Partial<IsolationRules> = {}) {
+  const payload = Buffer.from(event as string);
+  let value: unknown;
+  try {
+    value = JSON.parse(payload.toString());
+  } catch {
+    // No JSON.
+  }
+  const recipient = new Recipient(USER);
+  return explainEvent(isolationOf(isolation), RULES, recipient, payload, value, sent);
+}

@@ -1,13 +1,22 @@
 // What isolation makes of one event, rule by rule, and why: without anything else that was ever sent.
+import { isUtf8 } from 'node:buffer';
 import type { CompiledRules } from '../compare/compile.ts';
 import { isRecord, type JsonRecord, own, valueAt } from '../compare/record.ts';
 import { typeOf } from '../event-key.ts';
 import { identifiersIn } from './identifier-places.ts';
 import type { IsolationRule } from './incident.ts';
-import { inspect, type MessageForm, type Said, UNINSPECTABLE } from './inspect.ts';
+import {
+  examine,
+  type Inspection,
+  inspect,
+  isWide,
+  type Said,
+  UNINSPECTABLE,
+  type UninspectableBecause,
+} from './inspect.ts';
 import type { Recipient } from './recipient.ts';
 import { type Isolation, pointerTo } from './rules.ts';
-import { scan } from './scan.ts';
+import { hasRoutingField, scan } from './scan.ts';
 
 const WHY: Readonly<Record<Said, string>> = {
   own: 'names the user',
@@ -29,6 +38,16 @@ const QUOTES = {
     'proves nothing: each service makes up its own there, it is content, too long, or a number below 2^32 at a place that the route does not name',
 } as const;
 
+/** What no text has: a message of a WebSocket with one of them in it is a binary one. */
+const CONTROL = /[^\P{Cc}\t\r\n]/u;
+/** As JSON's objects and arrays begin; `\xef\xbb\xbf` is a byte order mark, read as Latin-1. */
+const JSON_BEGINS = /^(?:\xef\xbb\xbf)?[ \t\r\n]*[{[]/;
+
+/** How the event is sent. */
+export interface SentAs {
+  readonly protocol: 'websocket' | 'http' | 'sse';
+}
+
 export interface ExplainedRule {
   readonly rule: IsolationRule;
   /** JSON pointer; empty where it is the event as a whole. */
@@ -46,18 +65,23 @@ export interface Explanation {
   readonly rules: readonly ExplainedRule[];
 }
 
-/** `value` is the parsed payload, undefined where it is no JSON. */
+/**
+ * `value` is the parsed payload, undefined where it is no JSON. Clean is what lane and judge can look into, by all
+ * rules, and where none says otherwise.
+ */
 export function explainEvent(
   isolation: Isolation,
   rules: CompiledRules,
   recipient: Recipient,
   payload: Buffer,
   value: unknown,
-  form: MessageForm = {},
+  { protocol }: SentAs = { protocol: 'websocket' },
 ): Explanation {
-  const eventType = typeOf(value);
+  const isBinary = protocol === 'websocket' && !isText(payload);
   const scanned = scan(isolation, recipient, payload);
-  const inspection = inspect(isolation, recipient, payload, form);
+  const inspection = inspect(isolation, recipient, payload, { isBinary });
+  const unread = unreadBecause(inspection, isBinary, value);
+  const eventType = unread === null ? typeOf(value) : '';
   const found: ExplainedRule[] = [];
   const add = (rule: IsolationRule, path: string, says: ExplainedRule['says'], why: string) =>
     found.push({ rule, path, says, why });
@@ -69,24 +93,77 @@ export function explainEvent(
       const names = isolation.rules.routing.join(', ');
       add('routing', '', 'clean', `none of ${names} at its root or in its envelopes`);
     }
-  } else if (scanned === 'parse') {
-    const what = `${UNINSPECTABLE[inspection.because]}; the route lets it ${isolation.rules.uninspectable}`;
-    add('routing', '', 'open', what);
+  } else {
+    const what = whyUninspectable(isolation, payload, inspection.because);
+    const { because } = inspection;
+    const lane = laneOf(isolation, recipient, payload, { protocol, isBinary, because });
+    add('routing', '', 'open', `${what}; ${lane}`);
   }
-  const events = isRecord(value) ? [value] : Array.isArray(value) ? value.filter(isRecord) : [];
-  if (events.length > 0) {
-    for (const [path, why] of ledgerPlaces(isolation, events, rules)) {
+  if (unread === null) {
+    const events = (Array.isArray(value) ? value : [value]).filter(isRecord);
+    const places = ledgerPlaces(isolation, events, rules);
+    for (const [path, why] of places) {
       add('ledger', path, why === null ? 'open' : 'clean', why ?? LEDGER);
     }
+    if (places.size === 0) add('ledger', '', 'clean', noIdentifier(isolation));
     for (const type of new Set(events.map(typeOf))) {
       add('fingerprint', '', ...contentOf(isolation, rules, type, Array.isArray(value)));
     }
+    if (events.length === 0) add('fingerprint', '', 'clean', 'no event is in it');
+  } else {
+    for (const rule of ['ledger', 'fingerprint'] as const) add(rule, '', 'open', unread);
   }
   add('marker', '', 'clean', 'markers are planted by comparison runs alone');
   const isForeign = found.some(({ says }) => says === 'contaminated');
-  const isUnread = inspection.kind === 'uninspectable' && scanned === 'parse';
+  const isUnread = inspection.kind === 'uninspectable' || unread !== null;
   const says = isForeign ? 'contaminated' : isUnread ? 'uninspectable' : 'clean';
   return { eventType, scan: scanned, says, rules: found };
+}
+
+function isText(payload: Buffer): boolean {
+  return isUtf8(payload) && !CONTROL.test(payload.toString());
+}
+
+/** Why the judge has no value that could say whose it is; null: it has one. */
+function unreadBecause(inspection: Inspection, isBinary: boolean, value: unknown): string | null {
+  if (inspection.kind === 'uninspectable' && inspection.because === 'too-large')
+    return 'not read: longer than is looked into';
+  if (isBinary) return 'not read: binary data';
+  return isRecord(value) || Array.isArray(value) ? null : 'not read: no JSON object or array';
+}
+
+function whyUninspectable(
+  isolation: Isolation,
+  payload: Buffer,
+  because: UninspectableBecause,
+): string {
+  if (because !== 'not-json') return UNINSPECTABLE[because];
+  if (isWide(payload)) return UNINSPECTABLE['not-utf8'];
+  return hasRoutingField(isolation, payload)
+    ? UNINSPECTABLE[because]
+    : 'no JSON, and no field is named in it that says whom it is for';
+}
+
+/** What a lane that guards does about it. */
+function laneOf(
+  isolation: Isolation,
+  recipient: Recipient,
+  payload: Buffer,
+  how: SentAs & { readonly isBinary: boolean; readonly because: UninspectableBecause },
+): string {
+  // An answer that does not begin as JSON is a page, whatever stands in it.
+  const isPage = isWide(payload) || !JSON_BEGINS.test(payload.toString('latin1'));
+  const isRead = how.because !== 'too-large' && !(how.protocol === 'http' && isPage);
+  if (isRead && examine(isolation, recipient, payload, how).kind === 'clean')
+    return 'passes as text: its bytes show no foreign address';
+  return isolation.rules.uninspectable === 'block'
+    ? 'withheld where the route is guarded (uninspectable: block)'
+    : 'passes (uninspectable: pass)';
+}
+
+function noIdentifier({ identifiers }: Isolation): string {
+  if (identifiers.length === 0) return 'the route names no identifiers';
+  return `none of ${identifiers.map(pointerTo).join(', ')} at its root or in its envelopes`;
 }
 
 /** By place: why an identifier there says nothing of whose it is; null where it does, in one of the events. */
