@@ -16,7 +16,11 @@ const ENOUGH_EACH = 3;
 /** Nothing in the tour takes longer; what does is told, and the tour is over. */
 const STEP_MS = 20_000;
 const LOOK_MS = 100;
+/** An event waits 5 s for its pair; then it has its verdict. */
+const VERDICT_MS = 6_000;
 const STEPS = 6;
+/** The one that its users' WebSockets are on. */
+const ROUTE = 'events';
 
 export interface TourOptions {
   readonly demo: RunningDemo;
@@ -33,8 +37,8 @@ export interface TourOptions {
 class TourOver extends Error {}
 
 /**
- * Tells it and leaves everything in stage `off`, unless somebody else has begun to roll back. Never rejects:
- * what went wrong is said.
+ * Tells it and leaves everything in stage `off`, unless somebody else has begun to roll back, with nothing of what it
+ * has planted in how often runs diverge. Never rejects: what went wrong is said.
  */
 export async function tellTour(options: TourOptions): Promise<void> {
   const { say, signal } = options;
@@ -46,7 +50,9 @@ export async function tellTour(options: TourOptions): Promise<void> {
     const why = error instanceof Error ? error.message : String(error);
     say(`The tour ends here: ${why}`);
   }
-  await tour.putBack().catch(error => say(`Stage and latch are as they are: ${error.message}`));
+  await tour.putBack().catch(error => {
+    if (!signal.aborted) say(`Stage and latch are as they are: ${error.message}`);
+  });
 }
 
 class Tour {
@@ -56,6 +62,8 @@ class Tour {
   #hasStaged = false;
   /** The route that the tour's leak has rolled back. */
   #latched: string | null = null;
+  /** What the comparison makes of each fault that was planted. */
+  readonly #planted: ('mismatch' | 'contaminated')[] = [];
 
   constructor(options: TourOptions) {
     this.#options = options;
@@ -91,7 +99,7 @@ class Tour {
 
     this.#title('A fault is planted: once, the candidate gives an event another type.');
     const sentBefore = this.#sentByCandidate();
-    const fault = await this.#plant('wrong-type', () => true);
+    const fault = await this.#plant('wrong-type', 'mismatch', () => true);
     const plantedAt = performance.now();
     const group = await this.#until('it is found', async () => {
       const { groups } = await this.#get<{ groups: KeptGroup[] }>('/evidence');
@@ -114,7 +122,7 @@ class Tour {
       proofs: new Set((await this.#proofs()).map(({ id }) => id)),
       incident: (await this.#incidents())[0]?.seq ?? 0,
     };
-    const leak = await this.#plant('routing-field', user => served.has(user));
+    const leak = await this.#plant('routing-field', 'contaminated', user => served.has(user));
     const leakedAt = performance.now();
     const incident = await this.#until('the leak is on record', async () =>
       (await this.#incidents()).find(
@@ -145,14 +153,40 @@ class Tour {
     await this.#read();
   }
 
-  /** Released, and in stage `off`. */
+  /** Released, in stage `off`, and counted anew. */
   async putBack(): Promise<void> {
     const route = this.#latched;
     if (route !== null) await this.#post('/release', { route, reason: 'tour' });
     if (!this.#hasStaged) return;
     await this.#post('/stage', { stage: 'off', reason: 'tour' });
+    if (this.#planted.length > 0) await this.#countAnew();
     const released = route !== null ? 'Released, and back' : 'Back';
     this.#options.say(`${released} in stage off. From here on it runs without faults.\n`);
+  }
+
+  /** The faults were the tour's: they say nothing of how often the candidate's runs diverge. */
+  async #countAnew(): Promise<void> {
+    await this.#judged();
+    const planted = this.#planted.map(verdict => `1 ${verdict}`).join(' and ');
+    const reason = `tour: ${planted} planted`;
+    const counted = await this.#post('/evidence/restart', { route: ROUTE, reason }).then(
+      () => 'counts anew, without that',
+      (error: Error) => `has that as well: ${error.message}`,
+    );
+    this.#say(
+      `Of what cutover status shows, the tour has planted ${planted}; cutover evidence summary ${counted}.`,
+    );
+  }
+
+  /** What was planted has its verdict, so that nothing of it is counted later; not if the judge has left it out. */
+  async #judged(): Promise<void> {
+    const { demo, signal } = this.#options;
+    const end = performance.now() + VERDICT_MS;
+    const isJudged = () => {
+      const books = demo.proxy.judge.books().get(ROUTE)?.candidate;
+      return (books?.mismatch ?? 0) + (books?.contaminated ?? 0) >= this.#planted.length;
+    };
+    while (!isJudged() && performance.now() < end) await pause(LOOK_MS, undefined, { signal });
   }
 
   #compared(): { match: number; wrong: number } {
@@ -184,7 +218,7 @@ class Tour {
 
   #servedByCandidate(): Set<string> {
     const { traffic } = this.#options.demo.proxy;
-    const sessions = [...traffic.sessionsOf('events')];
+    const sessions = [...traffic.sessionsOf(ROUTE)];
     return new Set(
       sessions.flatMap(({ subject, side }) =>
         side === 'candidate' && subject !== null ? [subject.id] : [],
@@ -206,14 +240,20 @@ class Tour {
   }
 
   /** One fault, in what the candidate sends next. Where it sends nothing, none waits for when it does again. */
-  async #plant(kind: FaultKind, mayHit: (userId: string) => boolean): Promise<PlantedFault> {
+  async #plant(
+    kind: FaultKind,
+    verdict: 'mismatch' | 'contaminated',
+    mayHit: (userId: string) => boolean,
+  ): Promise<PlantedFault> {
     const { demo, signal, plantMs = STEP_MS } = this.#options;
     const inTime = AbortSignal.any([signal, AbortSignal.timeout(plantMs)]);
-    return demo.plantNext(kind, mayHit, inTime).catch(cause => {
+    const fault = await demo.plantNext(kind, mayHit, inTime).catch(cause => {
       throw new TourOver('waited in vain until the candidate sent something to plant it in', {
         cause,
       });
     });
+    this.#planted.push(verdict);
+    return fault;
   }
 
   async #until<T>(

@@ -1,9 +1,15 @@
 // What `npm start` tells at first, by a demo in this process.
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import pino from 'pino';
 import { afterEach, expect, test } from 'vitest';
+import type { EvidenceSummary } from '../../src/control/evidence/kept.ts';
+import { evidenceQueries } from '../../src/control/evidence/queries.ts';
+import { EvidenceStore } from '../../src/control/evidence/store.ts';
 import { isFlawless, type RunningDemo, startDemo } from '../../src/runs/demo.ts';
+import { shippedCopy } from '../../src/runs/shipped-copy.ts';
 import { tellTour } from '../../src/runs/tour.ts';
+import { freePort } from '../support/free-port.ts';
 import { until } from '../support/until.ts';
 
 const USERS = 10;
@@ -17,6 +23,23 @@ async function demo(): Promise<RunningDemo> {
   return startDemo({ users: USERS, logger, env: process.env });
 }
 
+/** One whose state folder is there when it has ended: as `npm start` in a folder. */
+async function demoInFolder() {
+  const [legacy, candidate] = [await freePort(), await freePort()];
+  const copy = await shippedCopy({
+    ...process.env,
+    CUTOVER_LEGACY: `http://127.0.0.1:${legacy}`,
+    CUTOVER_CANDIDATE: `http://127.0.0.1:${candidate}`,
+  });
+  open.push({ close: copy.remove });
+  const { folder, env, loaded } = copy;
+  const { stateDir, evidence } = loaded.config;
+  const store = () => new EvidenceStore(path.join(stateDir, 'evidence.sqlite'), evidence);
+  const config = path.join(folder, 'cutover.yaml');
+  const logger = pino({ level: 'silent' });
+  return { store, start: () => startDemo({ users: USERS, logger, env, config }) };
+}
+
 async function setStage(running: RunningDemo, name: string): Promise<void> {
   const token = (await readFile(running.adminTokenFile, 'utf8')).trim();
   const answer = await fetch(`${await running.proxy.admin}/api/v1/stage`, {
@@ -28,7 +51,8 @@ async function setStage(running: RunningDemo, name: string): Promise<void> {
 }
 
 test('the tour shows a fault found, a leak stopped and a rollback proven, and nobody misses an event', async () => {
-  const running = await demo();
+  const { start, store } = await demoInFolder();
+  const running = await start();
   const told: string[] = [];
   const say = (line: string) => void told.push(line);
   await tellTour({
@@ -47,10 +71,32 @@ test('the tour shows a fault found, a leak stopped and a rollback proven, and no
   );
   expect(told.at(-1)).toMatch(/^Released, and back in stage off/);
   expect(running.proxy.rollbacks.latch.held).toEqual([]);
+  // The fault: what the tour had planted was held against the candidate ever after.
+  expect(text).toContain(
+    'the tour has planted 1 mismatch and 1 contaminated; cutover evidence summary counts anew',
+  );
+  const books = () => running.proxy.judge.books().get('events')?.candidate;
+  expect(books()).toMatchObject({ mismatch: 1, contaminated: 1 });
+  const before = books()?.match ?? 0;
+  await setStage(running, 'shadow');
+  await until('it is compared again', () => (books()?.match ?? 0) > before + 2 * USERS);
   const report = await running.end();
   expect(report).toMatchObject({ lost: 0, duplicated: 0 });
   expect(isFlawless(report)).toBe(true);
+  const { units, diverged } = runsOf(store());
+  expect(units).toBeGreaterThan(0);
+  expect(diverged).toBe(0);
 }, 120_000);
+
+/** What `cutover evidence summary` says of the route's runs. */
+function runsOf(store: EvidenceStore): EvidenceSummary['rates'][number] {
+  const asked = { route: 'events', since: null, threshold: 0.001 };
+  const { rates } = evidenceQueries(store.database).summary(asked);
+  store.close();
+  const runs = rates.find(({ eventType, of }) => eventType === null && of === 'run');
+  if (runs === undefined) throw new Error('no run was counted');
+  return runs;
+}
 
 // The fault: it went on for half a minute, until the first stage that was refused.
 test('a tour that begins under a rollback says so at once', async () => {
