@@ -153,12 +153,13 @@ class Tour {
     await this.#read();
   }
 
-  /** Released, in stage `off`, and counted anew. */
+  /** In stage `off`, released, and counted anew. */
   async putBack(): Promise<void> {
-    const route = this.#latched;
-    if (route !== null) await this.#post('/release', { route, reason: 'tour' });
     if (!this.#hasStaged) return;
     await this.#post('/stage', { stage: 'off', reason: 'tour' });
+    // Behind it: until then the flags would send half of the users to the candidate once more.
+    const route = this.#latched;
+    if (route !== null) await this.#post('/release', { route, reason: 'tour' });
     if (this.#planted.length > 0) await this.#countAnew();
     const released = route !== null ? 'Released, and back' : 'Back';
     this.#options.say(`${released} in stage off. From here on it runs without faults.\n`);
