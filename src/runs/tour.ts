@@ -99,12 +99,13 @@ class Tour {
 
     this.#title('A fault is planted: once, the candidate gives an event another type.');
     const sentBefore = this.#sentByCandidate();
+    // Evidence stays in the folder: that of an earlier tour has the same place.
+    const known = new Map((await this.#changedTypes()).map(({ id, count }) => [id, count]));
     const fault = await this.#plant('wrong-type', 'mismatch', () => true);
     const plantedAt = performance.now();
-    const group = await this.#until('it is found', async () => {
-      const { groups } = await this.#get<{ groups: KeptGroup[] }>('/evidence');
-      return groups.find(({ verdict, path }) => verdict === 'mismatch' && path === '/type');
-    });
+    const group = await this.#until('it is found', async () =>
+      (await this.#changedTypes()).find(({ id, count }) => count > (known.get(id) ?? 0)),
+    );
     const sent = this.#sentByCandidate() - sentBefore;
     this.#say(faultLine(group, fault.event_type, seconds(plantedAt), sent));
     await this.#read();
@@ -206,6 +207,11 @@ class Tour {
     for (const { side, counters } of this.#options.demo.proxy.traffic.counters())
       if (side === 'candidate') sent += counters.messagesToClient;
     return sent;
+  }
+
+  async #changedTypes(): Promise<readonly KeptGroup[]> {
+    const at = 'verdict=mismatch&path=/type&limit=500';
+    return (await this.#get<{ groups: KeptGroup[] }>(`/evidence?${at}`)).groups;
   }
 
   async #proofs(): Promise<readonly Proof[]> {

@@ -1,5 +1,5 @@
 // What `npm start` tells at first, by a demo in this process.
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import pino from 'pino';
 import { afterEach, expect, test } from 'vitest';
@@ -35,6 +35,7 @@ async function demoInFolder() {
   const { folder, env, loaded } = copy;
   const { stateDir, evidence } = loaded.config;
   const store = () => new EvidenceStore(path.join(stateDir, 'evidence.sqlite'), evidence);
+  await mkdir(stateDir, { mode: 0o700 });
   const config = path.join(folder, 'cutover.yaml');
   const logger = pino({ level: 'silent' });
   return { store, start: () => startDemo({ users: USERS, logger, env, config }) };
@@ -52,16 +53,20 @@ async function setStage(running: RunningDemo, name: string): Promise<void> {
 
 test('the tour shows a fault found, a leak stopped and a rollback proven, and nobody misses an event', async () => {
   const { start, store } = await demoInFolder();
+  keepOlder(store());
   const running = await start();
   const told: string[] = [];
+  const books = () => running.proxy.judge.books().get('events')?.candidate;
   let most = 0;
   let looks: NodeJS.Timeout | undefined;
   open.push({ close: () => clearInterval(looks) });
   const look = () => {
     most = Math.max(most, running.online().candidate);
   };
+  let bookedWhenFound: number | undefined;
   const say = (line: string) => {
     told.push(line);
+    if (line.includes('Found after')) bookedWhenFound = books()?.mismatch;
     if (/WebSockets: .* moved/.test(line)) looks = setInterval(look, 1);
   };
   await tellTour({
@@ -80,6 +85,8 @@ test('the tour shows a fault found, a leak stopped and a rollback proven, and no
   );
   expect(told.at(-1)).toMatch(/^Released, and back in stage off/);
   expect(running.proxy.rollbacks.latch.held).toEqual([]);
+  // The fault: what the tour before had planted was taken for found, before this one's was judged.
+  expect(bookedWhenFound).toBe(1);
   // The fault: released before it was back in stage off, half of them went over once more.
   clearInterval(looks);
   expect(most).toBe(0);
@@ -87,7 +94,6 @@ test('the tour shows a fault found, a leak stopped and a rollback proven, and no
   expect(text).toContain(
     'the tour has planted 1 mismatch and 1 contaminated; cutover evidence summary counts anew',
   );
-  const books = () => running.proxy.judge.books().get('events')?.candidate;
   expect(books()).toMatchObject({ mismatch: 1, contaminated: 1 });
   const before = books()?.match ?? 0;
   await setStage(running, 'shadow');
@@ -99,6 +105,22 @@ test('the tour shows a fault found, a leak stopped and a rollback proven, and no
   expect(units).toBeGreaterThan(0);
   expect(diverged).toBe(0);
 }, 120_000);
+
+/** A tour before has left it: evidence stays in the folder. */
+function keepOlder(store: EvidenceStore): void {
+  const what = { route: 'events', eventType: 'agent_started', verdict: 'mismatch' } as const;
+  const at = Date.now() - 60_000;
+  const group = {
+    ...what,
+    kind: 'value',
+    path: '/type',
+    count: 1,
+    firstAt: at,
+    lastAt: at,
+  } as const;
+  store.keep({ groups: [group], examples: [], units: [], dropped: {} });
+  store.close();
+}
 
 /** What `cutover evidence summary` says of the route's runs. */
 function runsOf(store: EvidenceStore): EvidenceSummary['rates'][number] {
