@@ -228,20 +228,41 @@ test('nothing is touched where it is only observed, or where nobody knows who th
   }
 });
 
-test("nothing is touched where by legacy's own streams the names do not fit", async () => {
-  const { service, front } = await withService({ ...guarded('block'), fits: () => false });
-  const client = await rawClient(front.port);
-  closing({ close: () => client.socket.destroy() });
-  client.write(upgradeRequest('/ws', ANN));
-  const upstream = await service.next();
-  await upstream.accept();
-  await client.has('\r\n\r\n');
-  client.received = Buffer.alloc(0);
-  upstream.write(Buffer.concat([BOBS, LAST]));
-  await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
-  expect(client.received).toEqual(Buffer.concat([BOBS, LAST]));
-  expect(front.prevented).toEqual([]);
+test('lists that reach him with his own name alone are counted, and are nothing that was prevented', async () => {
+  const list = message('{"recipient_id":["bob","ann"]}');
+  const narrowed = message('{"recipient_id":["ann"]}');
+  for (const [mode, given, counted] of [
+    ['sanitize', narrowed, ['events']] as const,
+    ['block', list, []] as const,
+  ]) {
+    const { front, client, upstream } = await session(mode);
+    upstream.write(Buffer.concat([list, LAST]));
+    await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+    expect(client.received).toEqual(Buffer.concat([given, LAST]));
+    expect(front.narrowed).toEqual(counted);
+    expect(front.prevented).toEqual([]);
+  }
 });
+
+test.each(['sanitize', 'block'] as const)(
+  "nothing is touched where by legacy's own streams the names do not fit: %s",
+  async mode => {
+    const { service, front } = await withService({ ...guarded(mode), fits: () => false });
+    const client = await rawClient(front.port);
+    closing({ close: () => client.socket.destroy() });
+    client.write(upgradeRequest('/ws', ANN));
+    const upstream = await service.next();
+    await upstream.accept();
+    await client.has('\r\n\r\n');
+    client.received = Buffer.alloc(0);
+    const list = message('{"recipient_id":["bob","ann"]}');
+    upstream.write(Buffer.concat([BOBS, list, LAST]));
+    await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
+    expect(client.received).toEqual(Buffer.concat([BOBS, list, LAST]));
+    expect(front.prevented).toEqual([]);
+    expect(front.narrowed).toEqual([]);
+  },
+);
 
 /** Messages that nobody can look into, and why. */
 const OPAQUE: [string, string, Buffer][] = [
