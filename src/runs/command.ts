@@ -10,6 +10,7 @@ import { type DemoReport, isFlawless, type RunningDemo, startDemo } from './demo
 import { onKeys } from './keys.ts';
 import { duration, wholeNumber } from './option-values.ts';
 import { tellTour } from './tour.ts';
+import { isOfLeak } from './tour-lines.ts';
 
 const DEFAULT_CONFIG = 'cutover.yaml';
 const LINE_MS = 1_000;
@@ -104,7 +105,11 @@ async function demo(flags: Flags): Promise<number> {
   if (!json) say(await introduction(running, own));
   const liveLine = json ? undefined : setInterval(line(running, say), LINE_MS);
   const { rollbacks } = running.proxy;
-  if (!json) rollbacks.proofs.onOver(proof => say(`\n${proofText(proof)}\n`));
+  let isTouring = tour;
+  const sayProof = (proof: Proof) => {
+    if (!isTouring || !isOfLeak(proof)) say(`\n${proofText(proof)}\n`);
+  };
+  if (!json) rollbacks.proofs.onOver(sayProof);
   const stop = nextSignal(['SIGINT', 'SIGTERM']);
   const letKeysGo = onKeys(process.stdin, {
     r: async () => {
@@ -121,6 +126,7 @@ async function demo(flags: Flags): Promise<number> {
   if (tour) {
     const told = { say: fresh(say), readMs: READ_MS, signal: touring.signal };
     void tellTour({ demo: running, users, ...told }).then(() => {
+      isTouring = false;
       logger.level = 'warn';
     });
   }

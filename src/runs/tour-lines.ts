@@ -32,6 +32,11 @@ export function leakLine(
   return `Its ${eventType} ${BECAME[outcome]}, and the guardrail took everybody back ${took} later.`;
 }
 
+/** The tour tells of it itself, behind what brought it about. */
+export function isOfLeak({ by }: Pick<Proof, 'by'>): boolean {
+  return by === 'guardrail contamination';
+}
+
 /** The rollback of that route by the guardrail for other users' data; `before` are proofs that are older than the leak. */
 export function proofOf(
   route: string,
@@ -39,7 +44,10 @@ export function proofOf(
   before: ReadonlySet<string>,
 ): Proof | undefined {
   return proofs.find(
-    ({ id, by, scope, state }) =>
-      !before.has(id) && by === 'guardrail contamination' && scope === route && state !== 'running',
+    proof =>
+      !before.has(proof.id) &&
+      isOfLeak(proof) &&
+      proof.scope === route &&
+      proof.state !== 'running',
   );
 }

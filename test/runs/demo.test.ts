@@ -125,6 +125,26 @@ test('SIGHUP reads the configuration again, and SIGUSR2 rolls back, as with star
   expect(await ended).toEqual([0, null]);
 }, 120_000);
 
+// The fault: the whole proof was printed before the line that says what the rollback was for, and then told again.
+test('without a terminal the tour tells of its rollback once, and nothing in it needs a key', async () => {
+  await write({
+    legacy: `http://127.0.0.1:${await freePort()}`,
+    candidate: `http://127.0.0.1:${await freePort()}`,
+  });
+  const demo = startCommand(['demo', '--users', '10'], { cwd: folder });
+  open.push({ close: () => demo.kill('SIGKILL') });
+  let shown = '';
+  demo.stdout?.on('data', chunk => {
+    shown += chunk;
+  });
+  const ended = once(demo, 'exit');
+  await until('the tour is over', () => shown.includes('From here on it runs without'), 150_000);
+  expect(shown).toMatch(/The proof of that rollback \(cutover proof 1\):/);
+  expect(shown).not.toMatch(/^rollback \d/m);
+  demo.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+}, 180_000);
+
 test('a demo with its own copy of the example reads that again, and keeps its own services', async () => {
   const demo = await startDemo({ users: 2, logger: pino({ level: 'silent' }), env: {} });
   open.push({ close: demo.end });
