@@ -16,6 +16,12 @@ legacy service, shows the candidate the same, and says whether it answered the s
 configuration: what may differ is what the example cutover.yaml allows. Writes report.json and
 report.md, in which nothing personal stands.
 
+Scenarios:
+${Object.entries(SCENARIOS)
+  .map(([name, what]) => `  ${name}  ${what}`)
+  .join('\n')}
+They drive no plain requests and no event streams: for those put the proxy in stage shadow.
+
 Ends with 0 if they are equal, 1 if they differ, 2 if data of one user reached another, 3 if it could
 not tell, and says why: a service can not be reached, too few events, too many that could not be judged.
 3 is also for a word, a file or a folder that is wrong, and where Cutover failed.

@@ -22,8 +22,11 @@ import { markersFor } from './markers.ts';
 import { shippedCopy } from './shipped-copy.ts';
 import { type Visit, visit } from './synthetic-user.ts';
 
-/** What synthetic users do. */
-export const SCENARIOS = { 'golden-path': 'log in, have an agent run of five events, log out' };
+/** What synthetic users do, as help tells it: equal is said of that and of nothing else. */
+export const SCENARIOS = {
+  'golden-path': `a WebSocket at /ws below each URL (subprotocols jwt-auth and jwt.TOKEN, which is in
+               base64url), one start_agent message, the five events of an agent run, goodbye`,
+};
 export type Scenario = keyof typeof SCENARIOS;
 
 /** A user comes back so often, and stays nearly as long. */

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { SCENARIOS } from '../../src/runs/comparison-run.ts';
 import { cutover, startCommand } from '../support/command.ts';
 import { flagsFor } from '../support/operator.ts';
 import { rawServer } from '../support/raw.ts';
@@ -61,6 +62,16 @@ describe('help', () => {
     const { code, stdout } = await run('compare', '--help');
     expect(code).toBe(0);
     expect(stdout).toContain('3 is also for a word, a file or a folder that is wrong');
+  });
+
+  // The fault: path, subprotocol and message stood nowhere, and `equal` was read as all that a service does.
+  test('compare tells what its users do, and what nobody does', async () => {
+    const { stdout } = await run('compare', '--help');
+    for (const [name, what] of Object.entries(SCENARIOS)) {
+      expect(stdout).toContain(`  ${name}  ${what}`);
+    }
+    expect(stdout).toContain('a WebSocket at /ws below each URL');
+    expect(stdout).toContain('no plain requests and no event streams');
   });
 
   test('an unknown command is 64, with what was probably meant', async () => {
