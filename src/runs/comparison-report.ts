@@ -31,6 +31,10 @@ const PARTINGS: Readonly<Partial<Record<KeptDespite, (sessions: string) => strin
   'let-in': sessions => `let in ${sessions} that legacy refused`,
 };
 
+/** Kinds of finding in a report: more than anybody reads. */
+const MOST_KINDS = 100;
+const HARMLESS: ReadonlySet<Verdict> = new Set(['match', 'noise', 'failed-alike', 'unjudged']);
+
 /** What a run brought to light. */
 export interface RunFacts {
   /** ISO 8601, as all times here. */
@@ -60,7 +64,9 @@ export interface RunFacts {
   readonly contaminations: Readonly<Record<Side, number>>;
   /** How many runs diverged, and between which limits the true share lies. */
   readonly rates: readonly RouteConfidence[];
-  /** Kinds of divergence, the most frequent first, with redacted examples. */
+  /** Of divergence, of which `findings` has the first. */
+  readonly kinds: number;
+  /** As `kindsToTell` orders them, with redacted examples. */
   readonly findings: readonly {
     readonly group: KeptGroup;
     readonly examples: readonly KeptFinding[];
@@ -73,6 +79,18 @@ export interface ComparisonReport extends RunFacts {
   readonly exitCode: number;
   /** Sentences; empty where the services are equal. */
   readonly reasons: readonly string[];
+}
+
+/** Of all that was found, how many kinds are divergence; and the first of them: another user's data, then the most frequent. */
+export function kindsToTell(groups: readonly KeptGroup[]): {
+  readonly kinds: number;
+  readonly told: readonly KeptGroup[];
+} {
+  const isForeign = ({ verdict }: KeptGroup) => Number(verdict === 'contaminated');
+  const all = groups
+    .filter(({ verdict }) => !HARMLESS.has(verdict))
+    .sort((a, b) => isForeign(b) - isForeign(a) || b.count - a.count);
+  return { kinds: all.length, told: all.slice(0, MOST_KINDS) };
 }
 
 export function comparisonReport(facts: RunFacts): ComparisonReport {
@@ -254,6 +272,8 @@ export function reportText(report: ComparisonReport): string {
       const cells = [String(count), route, eventType, group.verdict, where];
       lines.push(`| ${cells.map(cell).join(' | ')} |`);
     }
+    const { kinds } = report;
+    if (kinds > findings.length) lines.push('', `${findings.length} of ${kinds} kinds are told.`);
   }
   return `${lines.join('\n')}\n`;
 }

@@ -17,7 +17,12 @@ import { SIDES, type Side } from '../rules/decide.ts';
 import type { IsolationBooks } from '../rules/isolation/isolation-books.ts';
 import type { Books } from '../rules/pairing/books.ts';
 import { AS_MEANT } from '../rules/second-leg-end.ts';
-import { type ComparisonReport, comparisonReport, type RunFacts } from './comparison-report.ts';
+import {
+  type ComparisonReport,
+  comparisonReport,
+  kindsToTell,
+  type RunFacts,
+} from './comparison-report.ts';
 import { markersFor } from './markers.ts';
 import { shippedCopy } from './shipped-copy.ts';
 import { type Visit, visit } from './synthetic-user.ts';
@@ -43,13 +48,11 @@ const LOOK_MS = 100;
 /** Sessions end, and the second legs' last words are judged. */
 const GOODBYE_MS = 10_000;
 const REACHABLE_MS = 5_000;
-/** Kinds of finding in a report, and examples of each. */
-const MOST_KINDS = 100;
+/** Of each kind of finding that is told. */
 const EXAMPLES = 2;
 /** Of the words with which services end visits. */
 const MOST_OF_A_REASON = 150;
 const MOST_REASONS = 100;
-const HARMLESS: ReadonlySet<string> = new Set(['match', 'noise', 'failed-alike', 'unjudged']);
 /** Share of runs that a migration is usually decided by. */
 const THRESHOLD = 0.001;
 
@@ -83,6 +86,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       | 'books'
       | 'contaminations'
       | 'rates'
+      | 'kinds'
       | 'findings'
     >,
   ) =>
@@ -97,7 +101,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
   const nothing = {
     unnamed: 0,
     ...{ secondLegs: [], keptSessions: [], books: {}, contaminations: none },
-    ...{ rates: [], findings: [] },
+    ...{ rates: [], kinds: 0, findings: [] },
   };
   const urls = { CUTOVER_LEGACY: options.legacy.href, CUTOVER_CANDIDATE: options.candidate.href };
   const copy = await shippedCopy({ ...options.env, ...urls }, 'shadow');
@@ -248,20 +252,21 @@ function contaminationsIn(books: ReadonlyMap<string, IsolationBooks>): RunFacts[
 }
 
 /** What the proxy left behind: it has ended, and nothing of it is missing. */
-function evidenceIn({ stateDir, evidence }: Config): Pick<RunFacts, 'rates' | 'findings'> {
+function evidenceIn({
+  stateDir,
+  evidence,
+}: Config): Pick<RunFacts, 'rates' | 'kinds' | 'findings'> {
   const store = new EvidenceStore(path.join(stateDir, 'evidence.sqlite'), evidence);
   try {
     const ask = evidenceQueries(store.database);
     const { groups } = ask.groups({ limit: Number.MAX_SAFE_INTEGER, offset: 0 });
-    const findings = groups
-      .filter(({ verdict }) => !HARMLESS.has(verdict))
-      .sort((a, b) => b.count - a.count)
-      .slice(0, MOST_KINDS)
-      .map(group => ({
-        group,
-        examples: ask.group(group.id)?.examples.slice(0, EXAMPLES) ?? [],
-      }));
-    return { rates: ask.summary({ since: null, threshold: THRESHOLD }).rates, findings };
+    const { kinds, told } = kindsToTell(groups);
+    const findings = told.map(group => ({
+      group,
+      examples: ask.group(group.id)?.examples.slice(0, EXAMPLES) ?? [],
+    }));
+    const { rates } = ask.summary({ since: null, threshold: THRESHOLD });
+    return { rates, kinds, findings };
   } finally {
     store.close();
   }

@@ -1,8 +1,14 @@
 // Whose fault a run brought to light: the verdict is about the candidate alone.
 import { expect, test } from 'vitest';
+import type { KeptGroup } from '../../src/control/evidence/kept.ts';
 import type { Side } from '../../src/rules/decide.ts';
 import { emptyBooks } from '../../src/rules/pairing/books.ts';
-import { comparisonReport, type RunFacts, reportText } from '../../src/runs/comparison-report.ts';
+import {
+  comparisonReport,
+  kindsToTell,
+  type RunFacts,
+  reportText,
+} from '../../src/runs/comparison-report.ts';
 
 /** A run of 100 pairs, some of which are contaminated; and in how many events each service was to blame. */
 function reported(
@@ -27,7 +33,7 @@ function reported(
       books: { events: books },
       contaminations,
     },
-    ...{ rates: [], findings: [], ...more },
+    ...{ rates: [], kinds: 0, findings: [], ...more },
   });
 }
 
@@ -139,4 +145,23 @@ test('of how many users nobody could tell whose data is whose is said, and chang
     'The tokens of 10 of 12 users name nobody: whether they were sent data of another user was not looked at.\n',
   );
   expect(reportText(reported(0, nobody))).not.toContain('name nobody');
+});
+
+// The fault: of more than 100 kinds the rarest were left out without a word, another user's data among them.
+test('the first 100 kinds are told, with another user\u2019s data before all else, and of how many', () => {
+  const group = (id: number, verdict: KeptGroup['verdict'], count: number): KeptGroup => ({
+    ...{ id, route: 'events', eventType: `type ${id}`, verdict, kind: '', path: '' },
+    ...{ count, firstAt: 0, lastAt: 0, examples: 0 },
+  });
+  const frequent = Array.from({ length: 120 }, (_, i) => group(i, 'missing', 10 + i));
+  const found = [...frequent, group(120, 'noise', 999), group(121, 'contaminated', 1)];
+  const { kinds, told } = kindsToTell(found);
+  expect([kinds, told.length]).toEqual([121, 100]);
+  expect(told.slice(0, 3).map(({ id }) => id)).toEqual([121, 119, 118]);
+  const text = (groups: readonly KeptGroup[]) => {
+    const findings = groups.map(each => ({ group: each, examples: [] }));
+    return reportText(reported(0, { legacy: 0, candidate: 0 }, { kinds, findings }));
+  };
+  expect(text(told)).toMatch(/\n\n100 of 121 kinds are told\.\n$/);
+  expect(text(frequent.concat(told.slice(0, 1)))).not.toContain('kinds are told');
 });
