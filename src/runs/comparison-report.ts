@@ -239,10 +239,11 @@ export function reportText(report: ComparisonReport): string {
     ...(reasons.length > 0 ? [''] : []),
     `legacy ${legacy}, candidate ${candidate}; ${report.scenario}, ${counted(users, 'user')}, ${counted(visits.done, 'visit')}, ${report.startedAt} to ${report.endedAt}`,
   ];
-  const { seen, unjudged } = unjudgedOf(report);
+  const { seen, unjudged, because } = unjudgedOf(report);
   const found = Object.entries(counts).filter(([, count]) => count > 0);
   if (Object.keys(books).length > 0) {
-    const all = [...found.map(([each, count]) => `${each} ${count}`), `unjudged ${unjudged}`];
+    const rest = `unjudged ${unjudged}${unjudged > 0 ? ` (${because})` : ''}`;
+    const all = [...found.map(([each, count]) => `${each} ${count}`), rest];
     lines.push(
       '',
       `Of ${counted(seen, 'event')} on both sides, pairs counted once: ${all.join(', ')}.`,

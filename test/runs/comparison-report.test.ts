@@ -165,3 +165,15 @@ test('the first 100 kinds are told, with another user\u2019s data before all els
   expect(text(told)).toMatch(/\n\n100 of 121 kinds are told\.\n$/);
   expect(text(frequent.concat(told.slice(0, 1)))).not.toContain('kinds are told');
 });
+
+// The fault: up to 1 % of all events were a number, and nobody was told what they had been left out for.
+test('what could not be judged is told with its reasons, however little it is', () => {
+  const books = emptyBooks();
+  Object.assign(books.legacy, { seen: 1_003, match: 1_000 });
+  Object.assign(books.candidate, { seen: 1_001, match: 1_000 });
+  Object.assign(books.legacy.unjudged, { 'no-second': 2, 'session-ended': 1 });
+  books.candidate.unjudged['session-ended'] = 1;
+  const report = reported(0, { legacy: 0, candidate: 0 }, { books: { events: books } });
+  expect(report.verdict).toBe('equal');
+  expect(reportText(report)).toContain('match 1000, unjudged 4 (no-second 2, session-ended 2).\n');
+});
