@@ -1,10 +1,11 @@
 // A comparison run as a person or cron has it: two running services, one command, one verdict.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { WebSocket } from 'ws';
 import {
   type BroadcasterOptions,
@@ -15,6 +16,7 @@ import { BIN, cutover } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { smallAgent } from '../support/small-agent.ts';
 import { SECRET, tokenFor } from '../support/stack.ts';
+import { until } from '../support/until.ts';
 
 const SCRIPT = path.join(import.meta.dirname, '../../scripts/shadow-run');
 /** A run of seconds; catches a hang. */
@@ -333,3 +335,41 @@ test(
   },
   LIMIT_MS,
 );
+
+// The fault: the script alone was ended, and its comparison went on to the end of its time.
+test(
+  'scripts/shadow-run that is ended stops its comparison, waits for it, and has its report',
+  async () => {
+    const url = await candidate();
+    const env = { PATH: process.env.PATH, LEGACY: legacy.url, CANDIDATE: url, REPORTS: 'stopped' };
+    const child = spawn(SCRIPT, ['--users', '12', '--for', '10m'], {
+      ...{ cwd: folder, env: { ...env, SECRET_FILE: 'secret' }, detached: true },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    onTestFinished(() => {
+      // It and whatever it left behind.
+      if (child.pid !== undefined && isRunning(-child.pid)) process.kill(-child.pid, 'SIGKILL');
+    });
+    let said = '';
+    child.stderr.on('data', chunk => {
+      said += chunk;
+    });
+    await until('it runs', () => said.includes('12 users for 600 s'), LIMIT_MS);
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    expect(await ended).toEqual([3, null]);
+    const [kept] = await readdir(path.join(folder, 'stopped'));
+    const file = path.join(folder, 'stopped', kept ?? '', 'report.json');
+    const { reasons } = JSON.parse(await readFile(file, 'utf8'));
+    expect(reasons).toContain('it was stopped before its time was over');
+  },
+  LIMIT_MS,
+);
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
