@@ -2,12 +2,12 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
-import type { BooksView, SideView } from '../control/books-view.ts';
+import type { SessionBooks } from '../control/books-routes.ts';
 import type { EvidenceStatus, RouteStatus, Status, TrafficStatus } from '../control/status.ts';
 import { SIDES } from '../rules/decide.ts';
 import { readingText } from '../rules/guardrails.ts';
-import { VERDICTS, type Verdict } from '../rules/verdict.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
+import { booksTexts, causesText } from './books-text.ts';
 import { leftText, percent } from './evidence-text.ts';
 import { duration, paint, plain, print, table } from './output.ts';
 import { REFUSES_ALL } from './proof-text.ts';
@@ -19,6 +19,9 @@ Columns legacy and candidate are open WebSockets and event streams. Plain reques
 
 compared: what each service sent since the start. What was seen is the sum of what stands behind it: the
 verdicts, what waits for its pair (pending), and what nothing can be said of (unjudged), with the reasons.
+--session shows the same of one WebSocket or event stream that is open and compared. Its id is the session
+in cutover evidence show and isolation incidents; both services were told that of a WebSocket
+(x-cutover-session).
 diverged: of runs, sessions or requests, those in which anything differed; which share that is, with limits
 that hold with 95 %; and how many more must be clean until it is known to be below 0.1 %.
 legs lost: second legs, and requests shown to the other service, that could not be had or were broken off
@@ -27,15 +30,20 @@ since the start, by cause and service.
 Examples:
   cutover status
   cutover status --json | jq .routes[].stage.text
+  cutover status --session 5f0c31a2-7d0e-4c1c-9a52-6f1f5d0a7b11
   cutover status --admin 10.0.0.7:8081 --token-file ./admin.token`;
 
 export function statusCommand(): Command {
   return remoteCommand('status')
     .description('show stages, sessions, flags, configuration and warnings of a running proxy')
+    .option('--session <id>', 'what was compared of this open session alone')
     .addHelpText('after', HELP)
-    .action(async (options: AdminPlace) => {
+    .action(async (options: AdminPlace & { session?: string }) => {
+      const { session, json = false } = options;
       const admin = await connectAdmin(options);
-      print(await admin.get<Status>('/status'), options.json ?? false, statusText);
+      if (session === undefined) return print(await admin.get<Status>('/status'), json, statusText);
+      const found = await admin.get<SessionBooks>('/books', { session });
+      print(found, json, ({ books }) => booksTexts(books).join('\n'));
     });
 }
 
@@ -133,42 +141,18 @@ function factsTable(status: Status): string {
   return table([], rows);
 }
 
-/** What the comparison has found, route by route. */
-function booksRows({ routes, judge }: Status): string[][] {
+/** What the comparison has found, route by route and in all; an older proxy does not tell the latter. */
+function booksRows({ routes, judge, books: all = null }: Status): string[][] {
   const rows = routes.flatMap(({ name, books }) =>
     books === null ? [] : booksTexts(books).map(text => `${name}: ${text}`),
   );
+  // More than any route has: of several, or of one that the configuration no longer has.
+  const isMore = routes.every(({ books }) => !isDeepStrictEqual(books, all));
+  if (all !== null && isMore) rows.push(...booksTexts(all).map(text => `all routes: ${text}`));
   if (!judge.running || judge.restarts > 0) {
     rows.push(`${judge.running ? 'the judge' : 'no judge;'} began anew ${judge.restarts} times`);
   }
   return rows.map((text, index) => [index === 0 ? 'compared' : '', text]);
-}
-
-/** A line for each service that adds up to what was seen of it. */
-function booksTexts(books: BooksView): string[] {
-  const { imbalance } = books;
-  return [
-    ...SIDES.map(side => `${side} ${sideText(books[side])}`),
-    ...(imbalance === null ? [] : [paint('red', `does not add up: ${imbalance}`)]),
-  ];
-}
-
-function sideText(books: SideView): string {
-  const { seen, match, unjudged, latencyMs } = books;
-  return [
-    `${seen} seen, ${match} match`,
-    ...COUNTED.filter(what => books[what] > 0).map(what => `${books[what]} ${what}`),
-    ...(unjudged > 0 ? [`${unjudged} unjudged (${causesText(books.because)})`] : []),
-    ...(latencyMs === null
-      ? []
-      : [`p50 ${latencyMs.p50.toFixed(1)} ms, p99 ${latencyMs.p99.toFixed(1)} ms`]),
-  ].join(', ');
-}
-
-/** The most frequent first. */
-function causesText(causes: Readonly<Record<string, number>>): string {
-  const found = Object.entries(causes).toSorted(([, a], [, b]) => b - a);
-  return found.map(([cause, count]) => `${cause} ${count}`).join(', ');
 }
 
 /** Of each service, what was not there to be compared; nothing where all was. */
@@ -181,12 +165,6 @@ function secondLegRows({ routes }: Status): string[][] {
   });
   return rows.map((text, index) => [index === 0 ? 'legs lost' : '', text]);
 }
-
-/** Shown where there are any; the reasons of what is unjudged are told with it. */
-const COUNTED = [
-  ...Object.keys(VERDICTS).filter(verdict => verdict !== 'match' && verdict !== 'unjudged'),
-  'pending',
-] as (Exclude<Verdict, 'match' | 'unjudged'> | 'pending')[];
 
 /** Other users' data; nothing where none was found. */
 function isolationRows({ routes }: Status): string[][] {

@@ -11,6 +11,7 @@ import { STAGES } from '../rules/stage.ts';
 import { createHostCheck, createTokenCheck } from './admin-access.ts';
 import { refuseBytes, SECURITY_HEADERS, sendError, sendFailure } from './admin-errors.ts';
 import { auditRoutes, operatorOf } from './audit-routes.ts';
+import { booksRoutes } from './books-routes.ts';
 import { bypassRoutes } from './bypass-routes.ts';
 import { evidenceApi } from './evidence/api.ts';
 import { explain } from './explanation.ts';
@@ -216,6 +217,7 @@ function operatorApi(api: FastifyInstance, { proxy, metrics, token, logger }: Ad
     if (found === undefined) throw new CutoverError('no-such-route', undefined, { field: 'route' });
     return explain(proxy, found, user);
   });
+  booksRoutes(api, proxy);
   evidenceApi(api, proxy);
   api.get('/stage', async request => {
     const { route } = RouteQuery.parse(request.query);

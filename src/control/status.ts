@@ -7,6 +7,7 @@ import type { Side } from '../rules/decide.ts';
 import type { EvidenceBatch, EvidenceDrop } from '../rules/evidence-batch.ts';
 import type { FlagNames, FlagProblem } from '../rules/flag-problem.ts';
 import type { Held } from '../rules/latch.ts';
+import { addBooks, type Books, emptyBooks } from '../rules/pairing/books.ts';
 import { ALL_ROUTES, BYPASS_NAME, UNROUTED_NAME } from '../rules/routes.ts';
 import { AS_MEANT } from '../rules/second-leg-end.ts';
 import type { UnitKind } from '../rules/unit-tracker.ts';
@@ -125,6 +126,11 @@ export interface Status extends Readiness {
    * All of them share one queue.
    */
   readonly rollback: RollbackOutlook | null;
+  /**
+   * What was compared since the start of all routes together, those included that the configuration no longer has;
+   * null where nothing was.
+   */
+  readonly books: BooksView | null;
   readonly flags: {
     readonly provider: ProviderKind;
     readonly revision: string;
@@ -207,6 +213,7 @@ export async function statusOf(
     writes: writesView(proxy),
     latch: latchView(proxy.rollbacks.latch),
     rollback: traffic?.rollbackOutlook(ALL_ROUTES) ?? null,
+    books: booksOfAll(books.values()),
     flags: flagStatus(proxy, nowMs),
     judge: judgeStatus(proxy.judge),
     evidence: evidenceStatus(proxy.evidence.state),
@@ -220,6 +227,16 @@ export async function statusOf(
     },
     capacity: proxy.warnings(),
   };
+}
+
+function booksOfAll(routes: Iterable<Books>): BooksView | null {
+  const sum = emptyBooks();
+  let isEmpty = true;
+  for (const books of routes) {
+    addBooks(sum, books);
+    isEmpty = false;
+  }
+  return isEmpty ? null : booksView(sum);
 }
 
 /** Of each route as a whole. */

@@ -268,6 +268,43 @@ describe('looking', () => {
     expect(help).toContain('diverged: ');
   });
 
+  test('status has the books of all routes together, also of those that are gone, where one route has not all', async () => {
+    const of = (seen: number) => {
+      const books = emptyBooks();
+      const match = { verdict: 'match', because: null, sides: SIDES } as const;
+      for (let i = 0; i < seen; i++) bookFinding(books, match as unknown as Finding);
+      return books;
+    };
+    op.state.books.set('events', of(3));
+    expect((await run('status')).stdout).not.toContain('all routes');
+    op.state.books.set('gone', of(4));
+    expect((await run('status')).stdout).toMatch(
+      /^ +all routes: legacy 7 seen, 7 match\n +all routes: candidate 7 seen, 7 match$/m,
+    );
+    const { books } = JSON.parse((await run('status', '--json')).stdout);
+    expect(books).toMatchObject({ legacy: { seen: 7 }, candidate: { match: 7 }, imbalance: null });
+  });
+
+  test('status --session has the books of one session; of none it is refused with a sentence', async () => {
+    const books = booksOfAllKinds();
+    op.state.sessionBooks.set('s_1', books);
+    const shown = await run('status', '--session', 's_1');
+    expect(shown).toMatchObject({ code: 0, stderr: '' });
+    expect(shown.stdout).toMatch(
+      /^legacy 8\d seen, 10 match, .*\ncandidate 8\d seen, 10 match, .*\n$/,
+    );
+    const json = JSON.parse((await run('status', '--session', 's_1', '--json')).stdout);
+    expect(json).toMatchObject({
+      session: 's_1',
+      books: { legacy: { seen: books.legacy.seen, duplicate: 7 }, imbalance: null },
+    });
+    expect(await run('status', '--session', 's_2')).toEqual({
+      ...{ code: 1, stdout: '' },
+      stderr:
+        'no session or event stream with this id is open and compared; the books of one that has ended are in those of its route\n',
+    });
+  });
+
   test('explain tells decision, reason, stage and flags', async () => {
     const { code, stdout } = await run('explain', '--user', 'u1', '--route', 'events');
     expect(code).toBe(0);

@@ -8,7 +8,8 @@ import pino from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type RunningBroadcaster, startBroadcaster } from '../../src/broadcast/server.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import type { EvidenceSummary, GroupPage } from '../../src/control/evidence/kept.ts';
+import type { SessionBooks } from '../../src/control/books-routes.ts';
+import type { EvidenceSummary, GroupExamples, GroupPage } from '../../src/control/evidence/kept.ts';
 import { type RunningProxy, startProxy } from '../../src/main.ts';
 import { admin, featuresFor, login, SECRET, tokenFor } from '../support/stack.ts';
 import { until } from '../support/until.ts';
@@ -89,6 +90,11 @@ test('a fault of the candidate is found by kind and place, with examples, and co
     60_000,
   );
   expect(found[0]).toMatchObject({ route: 'events', kind: 'value', path: '/type' });
+  const { examples } = await ask<GroupExamples>(`/evidence/${found[0]?.id}`);
+  // Whose it was is still there, and has books of its own.
+  const { books } = await ask<SessionBooks>(`/books?session=${examples[0]?.session}`);
+  expect(books).toMatchObject({ imbalance: null, legacy: { mismatch: books.candidate.mismatch } });
+  expect(books.candidate.mismatch).toBeGreaterThanOrEqual(1);
   for (const socket of sockets) socket.close();
   // The books are closed, units under way are counted, and the next process knows of them.
   await proxy.close();

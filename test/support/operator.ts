@@ -240,6 +240,8 @@ export interface Operated {
     config: Loaded['config'];
     /** What the judge has, by route. */
     books: Map<string, Books>;
+    /** The same of open sessions, by id. */
+    sessionBooks: Map<string, Books>;
   };
   /** Writes a flag file of the folder. */
   write(file: string, features: readonly FeatureLike[] | string): Promise<void>;
@@ -286,6 +288,7 @@ export async function operated(
     unreachable: {},
     config,
     books: new Map(),
+    sessionBooks: new Map(),
   };
   const loaded = (): Loaded => ({
     ...{ config: state.config, file: '/etc/cutover.yaml', secrets: { ca: {} }, noise: {} },
@@ -322,7 +325,11 @@ export async function operated(
     return made;
   };
   const guardrails = await guard();
-  const judge: JudgeView = { ...NOTHING_JUDGED, books: () => state.books };
+  const judge: JudgeView = {
+    ...NOTHING_JUDGED,
+    books: () => state.books,
+    booksOf: async session => state.sessionBooks.get(session) ?? null,
+  };
   const incidents = new Incidents({
     ...{ guardrails: () => guardrails, traffic: () => state.traffic, logger },
     isMismatch: () => false,
