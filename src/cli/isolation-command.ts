@@ -29,7 +29,9 @@ into it says "uninspectable", which is neither: see what it says for each rule.
 
 Examples:
   cutover isolation explain event.json --user user_1001
-  cutover isolation explain event.json --user user_1001 --alias ann@example.com --route sse --json`;
+  cutover isolation explain event.json --user user_1001 --alias ann@example.com --json
+  cutover isolation explain data.json --user user_1001 --route sse --type message_receipt
+  cutover isolation explain body.json --user user_1001 --route api --type "GET 2xx"`;
 
 /** Where there is no configuration: what a route has that says nothing else. */
 const UNCONFIGURED = {
@@ -48,6 +50,7 @@ interface ExplainOptions {
   readonly user: string;
   readonly alias: readonly string[];
   readonly route?: string;
+  readonly type?: string;
   readonly config?: string;
   readonly json?: boolean;
 }
@@ -78,10 +81,11 @@ export function isolationCommand(): Command {
     .addCommand(
       new Command('explain')
         .description('say what is found in an event, and why')
-        .argument('<file>', 'one event as it would be sent')
+        .argument('<file>', 'one event as it would be sent: a message, data of a stream, a body')
         .requiredOption('--user <id>', 'whom it is sent to')
         .option('--alias <name>', 'another name of his; several times', collect, [])
         .option('--route <name>', 'whose rules count (default: the first route)')
+        .option('--type <name>', "what the stream's event: says; of an answer, GET 2xx")
         .option('--config <file>', 'configuration (default: cutover.yaml if it is there)')
         .option('--json', 'print JSON')
         .addHelpText('after', EXPLAIN_HELP)
@@ -103,7 +107,7 @@ async function runExplain(file: string, options: ExplainOptions): Promise<void> 
     new Recipient({ id: user, aliases: alias }),
     payload,
     parsed(payload),
-    { protocol },
+    { protocol, type: options.type },
   );
   print(explained, json, explainedText);
   if (explained.says === 'contaminated') {
@@ -119,13 +123,17 @@ async function readEvent(file: string): Promise<Buffer> {
   }
 }
 
-async function rulesOf({ config, route }: ExplainOptions) {
+async function rulesOf({ config, route, type }: ExplainOptions) {
   const read = config === undefined ? await readConfigIfThere(config) : await readConfig(config);
   if (read === null) {
     if (route === undefined) return UNCONFIGURED;
     throw new CommandFailure(2, 'there is no cutover.yaml here; name one with --config');
   }
   const found = read.routes.find(({ name }) => route === undefined || name === route);
+  if (found !== undefined && type !== undefined && found.protocol === 'websocket') {
+    const what = `messages of "${found.name}", a WebSocket, have no type but their own`;
+    throw new CommandFailure(2, `${what}; --type is for streams and answers`);
+  }
   if (found !== undefined) return found;
   const known = read.routes.map(({ name }) => name).join(', ');
   throw new CommandFailure(2, `there is no route "${route}"; routes are ${known}`);

@@ -13,6 +13,10 @@ routes:
     path: /ws
     protocol: websocket
     isolation: { provenance: { receipt: [recipient_id] }, everyone: [notice] }
+  - name: sse
+    path: /sse
+    protocol: sse
+    isolation: { provenance: { receipt: [recipient_id] } }
 `;
 
 let dir: string;
@@ -79,6 +83,17 @@ test('what is declared as provenance, an alias, and a type for everybody are tol
       { rule: 'fingerprint', says: 'clean' },
       {},
     ],
+  });
+});
+
+// The fault: a receipt whose type only the stream names was contaminated, which the lane passes.
+test('the type that a stream or an answer gives an event can be told', async () => {
+  const receipt = '{"recipient_id":"bob"}';
+  const named = await explain(receipt, '--route', 'sse', '--type', 'receipt');
+  expect(named).toMatchObject({ code: 0, stdout: expect.stringContaining('receipt: clean') });
+  expect(await explain(receipt, '--route', 'sse')).toMatchObject({ code: 1 });
+  expect(await explain(receipt, '--type', 'receipt')).toMatchObject({
+    ...{ code: 2, stderr: expect.stringContaining('have no type but their own') },
   });
 });
 

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { compileRules } from '../../src/rules/compare/compile.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
-import { explainEvent, type SentAs } from '../../src/rules/isolation/explain.ts';
+import { type Explanation, explainEvent, type SentAs } from '../../src/rules/isolation/explain.ts';
 import { Recipient } from '../../src/rules/isolation/recipient.ts';
 import type { IsolationRules } from '../../src/rules/isolation/rules.ts';
 import { isolationOf, USER } from './isolation-case.ts';
@@ -122,3 +122,82 @@ function explained(event: string | Buffer, sent?: SentAs, isolation: Partial<Iso
   const recipient = new Recipient(USER);
   return explainEvent(isolationOf(isolation), RULES, recipient, payload, value, sent);
 }
+
+const RECEIPT = { provenance: { receipt: ['recipient_id'], 'GET 2xx': ['userId'] } };
+const spoken = ({ says, eventType, rules }: Explanation) => [
+  eventType,
+  says,
+  ...rules.map(({ rule, says: what }) => `${rule} ${what}`),
+];
+
+// The fault: nobody could say what the stream or the answer calls the event, by which lane and judge go.
+test('what stands beside an event says its type where it has none itself', () => {
+  const of = (event: string, type: string) =>
+    spoken(explained(event, { protocol: 'sse', type }, RECEIPT));
+  const [open, marker] = ['fingerprint open', 'marker clean'];
+  const receipt = '{"recipient_id":"user_2","thread_id":"t1"}';
+  expect(of(receipt, 'receipt')).toEqual([
+    'receipt',
+    'clean',
+    'routing clean',
+    'ledger open',
+    open,
+    marker,
+  ]);
+  for (const type of ['other', 'message', ''])
+    expect(of(receipt, type).slice(1, 3)).toEqual(['contaminated', 'routing contaminated']);
+  expect(of('{"type":"own","recipient_id":"user_2"}', 'receipt').slice(0, 2)).toEqual([
+    'own',
+    'contaminated',
+  ]);
+  // Answers to a client are told by it as well.
+  expect(of('{"thread_id":"t1"}', 'pong')).toEqual([
+    'pong',
+    'clean',
+    'routing clean',
+    'ledger clean',
+    'fingerprint clean',
+    marker,
+  ]);
+  // What is no object is the data of one: read, but for addresses in what is no JSON.
+  expect(of('[{"thread_id":"t1"}]', 'x')).toEqual([
+    'x',
+    'clean',
+    'routing clean',
+    'ledger clean',
+    open,
+    marker,
+  ]);
+  expect(of('hello', 'x')).toEqual([
+    'x',
+    'uninspectable',
+    'routing open',
+    'ledger clean',
+    open,
+    marker,
+  ]);
+});
+
+test('of an answer its method and status say it, and 400 and beyond says whose nothing is', () => {
+  const of = (event: string, type: string) => explained(event, { protocol: 'http', type }, RECEIPT);
+  const body = '{"userId":"user_2","thread_id":"t1"}';
+  expect(spoken(of(body, 'GET 2xx')).slice(0, 4)).toEqual([
+    'GET 2xx',
+    'clean',
+    'routing clean',
+    'ledger open',
+  ]);
+  expect(of(body, 'POST 2xx').says).toBe('contaminated');
+  const refused = of('{"thread_id":"t1"}', 'GET 4xx');
+  expect(spoken(refused).slice(2, 5)).toEqual([
+    'routing clean',
+    'ledger clean',
+    'fingerprint clean',
+  ]);
+  expect(
+    refused.rules.map(({ why }) => why).filter(why => why.startsWith('an answer of 400')),
+  ).toHaveLength(2);
+  // Also on a route of streams: a page is withheld there as anywhere.
+  const page = explained('<p>', { protocol: 'sse', type: 'GET 5xx' }, { uninspectable: 'block' });
+  expect(page.rules[0]?.why).toContain('; withheld where');
+});

@@ -34,6 +34,7 @@ const LEDGER =
 const QUOTES = {
   reply: 'its type answers a client: it quotes what was asked for',
   failure: 'its type reports a failure: it quotes what was asked for',
+  refusal: 'an answer of 400 and beyond quotes what was asked for',
   unproven:
     'proves nothing: each service makes up its own there, it is content, too long, or a number below 2^32 at a place that the route does not name',
 } as const;
@@ -46,7 +47,19 @@ const JSON_BEGINS = /^(?:\xef\xbb\xbf)?[ \t\r\n]*[{[]/;
 /** How the event is sent. */
 export interface SentAs {
   readonly protocol: 'websocket' | 'http' | 'sse';
+  /**
+   * What an event stream's `event` says, or, of an answer of HTTP, its method and status: `GET 2xx`. Not given: nothing
+   * names its type but itself.
+   */
+  readonly type?: string | undefined;
 }
+
+/** As `answerType` has it. */
+const ANSWER = /^[A-Z]+ ([1-5])xx$/;
+/** Classes of statuses from there on are refusals and failures. */
+const LEAST_REFUSAL = 4;
+/** What a stream's event is called that no line gives a name to. */
+const UNNAMED = 'message';
 
 export interface ExplainedRule {
   readonly rule: IsolationRule;
@@ -75,13 +88,17 @@ export function explainEvent(
   recipient: Recipient,
   payload: Buffer,
   value: unknown,
-  { protocol }: SentAs = { protocol: 'websocket' },
+  sent: SentAs = { protocol: 'websocket' },
 ): Explanation {
+  const { protocol, type, statusClass } = transportOf(sent);
   const isBinary = protocol === 'websocket' && !isText(payload);
+  const form = { isBinary, ...(type === undefined ? {} : { type }) };
   const scanned = scan(isolation, recipient, payload);
-  const inspection = inspect(isolation, recipient, payload, { isBinary });
-  const unread = unreadBecause(inspection, isBinary, value);
-  const eventType = unread === null ? typeOf(value) : '';
+  const inspection = inspect(isolation, recipient, payload, form);
+  const said = protocol === 'sse' && type !== undefined ? named(value, type, payload) : value;
+  const unread = unreadBecause(inspection, isBinary, said);
+  const eventType = (unread === null ? typeOf(said) : '') || (type ?? '');
+  const isRefusal = statusClass >= LEAST_REFUSAL;
   const found: ExplainedRule[] = [];
   const add = (rule: IsolationRule, path: string, says: ExplainedRule['says'], why: string) =>
     found.push({ rule, path, says, why });
@@ -100,14 +117,15 @@ export function explainEvent(
     add('routing', '', 'open', `${what}; ${lane}`);
   }
   if (unread === null) {
-    const events = (Array.isArray(value) ? value : [value]).filter(isRecord);
-    const places = ledgerPlaces(isolation, events, rules);
+    const events = (Array.isArray(said) ? said : [said]).filter(isRecord);
+    const places = ledgerPlaces(isolation, events, rules, isRefusal);
     for (const [path, why] of places) {
       add('ledger', path, why === null ? 'open' : 'clean', why ?? LEDGER);
     }
     if (places.size === 0) add('ledger', '', 'clean', noIdentifier(isolation));
     for (const type of new Set(events.map(typeOf))) {
-      add('fingerprint', '', ...contentOf(isolation, rules, type, Array.isArray(value)));
+      const is = { isMember: Array.isArray(said), isRefusal };
+      add('fingerprint', '', ...contentOf(isolation, rules, type, is));
     }
     if (events.length === 0) add('fingerprint', '', 'clean', 'no event is in it');
   } else {
@@ -118,6 +136,21 @@ export function explainEvent(
   const isUnread = inspection.kind === 'uninspectable' || unread !== null;
   const says = isForeign ? 'contaminated' : isUnread ? 'uninspectable' : 'clean';
   return { eventType, scan: scanned, says, rules: found };
+}
+
+/** An answer, or an event of a stream, where a type is given that only these have. */
+function transportOf({ protocol, type = '' }: SentAs): SentAs & { readonly statusClass: number } {
+  if (type === '') return { protocol, statusClass: 0 };
+  const [, statusClass] = ANSWER.exec(type) ?? [];
+  if (statusClass !== undefined)
+    return { protocol: 'http', type, statusClass: Number(statusClass) };
+  return { protocol: 'sse', type: type === UNNAMED ? undefined : type, statusClass: 0 };
+}
+
+/** The event of a stream as the judge reads it: with the stream's word for its type, where it has none of its own. */
+function named(value: unknown, type: string, payload: Buffer): JsonRecord {
+  if (isRecord(value)) return Object.hasOwn(value, 'type') ? value : { ...value, type };
+  return { type, data: Array.isArray(value) ? value : payload.toString() };
 }
 
 function isText(payload: Buffer): boolean {
@@ -149,12 +182,16 @@ function laneOf(
   isolation: Isolation,
   recipient: Recipient,
   payload: Buffer,
-  how: SentAs & { readonly isBinary: boolean; readonly because: UninspectableBecause },
+  {
+    protocol,
+    isBinary,
+    because,
+  }: SentAs & { readonly isBinary: boolean; readonly because: UninspectableBecause },
 ): string {
   // An answer that does not begin as JSON is a page, whatever stands in it.
   const isPage = isWide(payload) || !JSON_BEGINS.test(payload.toString('latin1'));
-  const isRead = how.because !== 'too-large' && !(how.protocol === 'http' && isPage);
-  if (isRead && examine(isolation, recipient, payload, how).kind === 'clean')
+  const isRead = because !== 'too-large' && !(protocol === 'http' && isPage);
+  if (isRead && examine(isolation, recipient, payload, { isBinary }).kind === 'clean')
     return 'passes as text: its bytes show no foreign address';
   return isolation.rules.uninspectable === 'block'
     ? 'withheld where the route is guarded (uninspectable: block)'
@@ -171,11 +208,13 @@ function ledgerPlaces(
   isolation: Isolation,
   events: readonly JsonRecord[],
   rules: CompiledRules,
+  isRefusal: boolean,
 ): Map<string, string | null> {
   const places = new Map<string, string | null>();
   for (const event of events) {
     const plan = rules.planOf(typeOf(event));
-    const quotes = plan.isReply ? QUOTES.reply : plan.isFailure ? QUOTES.failure : null;
+    const reply = plan.isReply ? QUOTES.reply : plan.isFailure ? QUOTES.failure : null;
+    const quotes = isRefusal ? QUOTES.refusal : reply;
     for (const steps of isolation.identifiers) {
       const inner = plan.envelopes.map(({ name }) => own(event, name));
       const stands = [event, ...inner].some(from => valueAt(from, steps) !== undefined);
@@ -192,8 +231,9 @@ function contentOf(
   { everyone }: Isolation,
   rules: CompiledRules,
   type: string,
-  isMember: boolean,
+  { isMember, isRefusal }: { readonly isMember: boolean; readonly isRefusal: boolean },
 ): [ExplainedRule['says'], string] {
+  if (isRefusal) return ['clean', 'an answer of 400 and beyond says nothing of whose it is'];
   if (isMember && type === '') return ['clean', 'rows of a list without a type are nobody’s'];
   const { isReply, isFailure } = rules.planOf(type);
   if (everyone.has(type)) return ['clean', 'its type is for everybody, by declaration'];
