@@ -175,9 +175,8 @@ class Tour {
       () => 'counts anew, without that',
       (error: Error) => `has that as well: ${error.message}`,
     );
-    this.#say(
-      `Of what cutover status shows, the tour has planted ${planted}; cutover evidence summary ${counted}.`,
-    );
+    this.#say(`Of what cutover status shows, the tour has planted ${planted};`);
+    this.#say(`cutover evidence summary ${counted}.`);
   }
 
   /** What was planted has its verdict, so that nothing of it is counted later; not if the judge has left it out. */
