@@ -1,57 +1,70 @@
 // The demo in stage shadow with a fault in the candidate: what it did wrong stands in the books while its
 // run is hardly over, and what never came as soon as nobody can wait for it any longer.
 import pino from 'pino';
-import { afterEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { FaultKind } from '../../src/broadcast/fault.ts';
 import { ConfigSchema } from '../../src/config/schema.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
+import type { Side } from '../../src/rules/decide.ts';
 import { stageTarget } from '../../src/rules/stage.ts';
+import type { Verdict } from '../../src/rules/verdict.ts';
 import { type RunningDemo, startDemo } from '../../src/runs/demo.ts';
 import { until } from '../support/until.ts';
 
-/** Of what comes within a second on a machine that has the time; these catch a hang. */
-const LIMIT_MS = 30_000;
+/** From where a fault is written down to where an operator can read of it. */
+const KNOWN_MS = 1_000;
+/** One planting in a moment that others have the processor for says nothing; the best of so many does. */
+const PLANTINGS = 8;
 
 const ROUTE = ConfigSchema.shape.routes.element.parse({
   ...{ name: 'events', path: '/ws', protocol: 'websocket' },
 });
 
-let demo: RunningDemo | null = null;
-afterEach(async () => {
-  await demo?.end();
-  demo = null;
-}, 60_000);
+let demo: RunningDemo;
 
-async function shadowedDemo(kind: FaultKind): Promise<RunningDemo> {
-  demo = await startDemo({
-    ...{ users: 3, env: {}, faults: [{ kind, rate: 1 }] },
-    logger: pino({ level: 'silent' }),
-  });
-  const { proxy } = demo;
-  await proxy.flags.setStage(ROUTE, stageTarget('shadow'));
-  return demo;
+beforeAll(async () => {
+  demo = await startDemo({ users: 6, env: {}, logger: pino({ level: 'silent' }) });
+  await demo.proxy.flags.setStage(ROUTE, stageTarget('shadow'));
+  await until('users are compared', () => counted('legacy', 'match') > 0);
+}, 120_000);
+afterAll(() => demo.end(), 60_000);
+
+function counted(side: Side, verdict: Exclude<Verdict, 'unjudged'>): number {
+  return demo.proxy.judge.books().get('events')?.[side][verdict] ?? 0;
 }
 
-const VERDICTS = { 'wrong-type': 'mismatch', drop: 'missing', duplicate: 'duplicate' } as const;
+/** How long it takes from the planting of one until the books have one more. */
+async function tookMs(
+  kind: FaultKind,
+  side: Side,
+  verdict: Exclude<Verdict, 'unjudged'>,
+): Promise<number> {
+  // Settles when the truth file would have its line, before the service sends anything of it.
+  await demo.plantNext(kind, () => true);
+  const plantedAt = performance.now();
+  const before = counted(side, verdict);
+  await until('it is in the books', () => counted(side, verdict) > before);
+  return performance.now() - plantedAt;
+}
 
-test.each(['wrong-type', 'drop', 'duplicate'] as const)(
-  '%s stands in the books by its verdict',
-  async kind => {
-    const { proxy } = await shadowedDemo(kind);
-    const verdict = VERDICTS[kind];
-    // Booked on the side that sent it.
-    const side = kind === 'duplicate' ? 'candidate' : 'legacy';
-    const books = await until(
-      'it is in the books',
-      () => {
-        const found = proxy.judge.books().get('events');
-        return found !== undefined && found[side][verdict] > 0 ? found : undefined;
-      },
-      WINDOW_MS + LIMIT_MS,
-    );
-    const isOfPairs = kind === 'wrong-type';
-    const other = side === 'legacy' ? 'candidate' : 'legacy';
-    expect(books[other][verdict]).toBe(isOfPairs ? books[side][verdict] : 0);
+// The fault: half a minute would have passed for a second, and five of the eight kinds were not planted.
+test.each([
+  ['wrong-type', 'legacy', 'mismatch', KNOWN_MS],
+  ['rewrite-provenance', 'legacy', 'mismatch', KNOWN_MS],
+  ['reorder', 'legacy', 'out-of-order', KNOWN_MS],
+  ['routing-field', 'candidate', 'contaminated', KNOWN_MS],
+  ['nested-routing-field', 'candidate', 'contaminated', KNOWN_MS],
+  ['duplicate', 'candidate', 'duplicate', KNOWN_MS],
+  ['drop', 'legacy', 'missing', WINDOW_MS + KNOWN_MS],
+  ['misroute', 'legacy', 'missing', WINDOW_MS + KNOWN_MS],
+] as const)(
+  '%s stands in the books of %s as %s within %i ms',
+  async (kind, side, verdict, limitMs) => {
+    let bestMs = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < PLANTINGS && bestMs > limitMs; i++) {
+      bestMs = Math.min(bestMs, await tookMs(kind, side, verdict));
+    }
+    expect(bestMs).toBeLessThanOrEqual(limitMs);
   },
-  120_000,
+  300_000,
 );
