@@ -119,8 +119,9 @@ export class Beginning {
     if (isPrompt && joined.sent !== null && this.#byStamp.pairs > 0) {
       const sent = sentAt(event);
       if (sent !== null) {
-        // When that was, on the clock here: what it sent as it was dialled may have been long on its way.
-        const since = openedAt - TOGETHER_MS;
+        // When that was, on the clock here: what it sent as it was dialled may have been long on its way. Of a run that
+        // both have, its first pair says how late it is.
+        const since = first === null ? openedAt - TOGETHER_MS : begunBy;
         return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent, since);
       }
     }
