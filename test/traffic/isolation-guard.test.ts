@@ -46,8 +46,8 @@ function guarded(mode: IsolationMode, isolation: Isolation = {}): Partial<ProxyO
   };
 }
 
-async function session(mode: IsolationMode, isolation: Isolation = {}, fields = ANN) {
-  const { service, front } = await withService(guarded(mode, isolation));
+async function session(mode: IsolationMode, isolation: Isolation = {}, fields = ANN, more = {}) {
+  const { service, front } = await withService({ ...guarded(mode, isolation), ...more });
   const client = await rawClient(front.port);
   closing({ close: () => client.socket.destroy() });
   client.write(upgradeRequest('/ws', fields));
@@ -247,14 +247,8 @@ test('lists that reach him with his own name alone are counted, and are nothing 
 test.each(['sanitize', 'block'] as const)(
   "nothing is touched where by legacy's own streams the names do not fit: %s",
   async mode => {
-    const { service, front } = await withService({ ...guarded(mode), fits: () => false });
-    const client = await rawClient(front.port);
-    closing({ close: () => client.socket.destroy() });
-    client.write(upgradeRequest('/ws', ANN));
-    const upstream = await service.next();
-    await upstream.accept();
-    await client.has('\r\n\r\n');
-    client.received = Buffer.alloc(0);
+    const fits = () => false;
+    const { front, client, upstream } = await session(mode, {}, ANN, { fits });
     const list = message('{"recipient_id":["bob","ann"]}');
     upstream.write(Buffer.concat([BOBS, list, LAST]));
     await until('the last one comes', () => client.received.subarray(-LAST.length).equals(LAST));
