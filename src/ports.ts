@@ -445,9 +445,10 @@ export interface Tap {
   unpaired(route: string, side: Side): void;
   /**
    * A write goes to both services. The result is to be told of each, once it has answered or will not any
-   * more: until then events that the write causes may still come from there.
+   * more: until then events that the write causes may still come from there. `about`: whose they are; null where
+   * nobody knows, so that they may be anybody's.
    */
-  write(): (answered: Side) => void;
+  write(about: Subject | null): (answered: Side) => void;
   /**
    * That side's copy of a write is not sent: what it does not say for want of it is not its fault. To be called when the
    * other one has the write; the result is to be told once when that has answered it, or will not any more. It counts

@@ -12,8 +12,8 @@ import { namesOf, SIDES, type Side } from '../rules/decide.ts';
 import { typeOf } from '../rules/event-key.ts';
 import { isWide } from '../rules/isolation/inspect.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
-import { AnsweredWrites } from '../rules/pairing/answered-writes.ts';
 import { type Books, bookFinding, bookLatencies, emptyBooks } from '../rules/pairing/books.ts';
+import { WriteTimes } from '../rules/pairing/late-writes.ts';
 import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
@@ -100,7 +100,7 @@ export class Docket {
   /** By route. */
   readonly #ends = new Map<string, StreamEnds>();
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
-  readonly #writes = new AnsweredWrites(WINDOW_MS);
+  readonly #writes = new WriteTimes(WINDOW_MS);
   /** By request, what was found in an answer whose other one has not come yet. */
   readonly #answers = new Map<string, LookedAt>();
   /** Of the sweep that is under way: sessions that are still to come. */
@@ -416,6 +416,7 @@ export class Docket {
             isOthers: (candidate, legacy, byIdsAlone) =>
               watch.isOthers(candidate, legacy, candidate.at, byIdsAlone),
             differs: ({ foreign, at }) => watch.differs(foreign ?? '', at),
+            isHis: event => watch.isHis(event),
             isLeftInDoubt: ({ side, foreign, at }) =>
               side === 'candidate' && watch.isLeftInDoubt(foreign ?? '', at),
           }),

@@ -119,6 +119,20 @@ export class OwnedData {
     return null;
   }
 
+  /** Does it have identifiers, and has legacy given each of them to him, and to nobody else? */
+  isHis(event: WatchedEvent): boolean {
+    let all = 0;
+    let his = 0;
+    this.#each(event, (value, plan) =>
+      identifiersIn(value, plan, this.#route.isolation, (name, { kind }) => {
+        const owner = this.#watch.identifiers.ownerOf(this.#watch.hash(kind, name));
+        all += 1;
+        if (owner !== null && owner !== SHARED && isSame(owner, this.#user)) his += 1;
+      }),
+    );
+    return all > 0 && his === all;
+  }
+
   /** In an event of the candidate's, or in one of a batch. */
   foreignContent(event: WatchedEvent): Found | null {
     const isMember = !isRecord(event.value);

@@ -94,6 +94,11 @@ export class StreamWatch {
     return alike.filter(({ contamination }) => atMs === undefined || contamination.at === atMs);
   }
 
+  /** Has legacy given to him alone what is in it? */
+  isHis(event: WatchedEvent): boolean {
+    return this.#owned.isHis(event);
+  }
+
   /**
    * An event that has come, as it was written and as it was read. Null, or another user's data is in it that is not
    * the other service's as well by its word: the same text for the same fault in both.

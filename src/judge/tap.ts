@@ -211,8 +211,8 @@ export class BatchTap implements Tap {
     this.note({ kind: 'unpaired', route, side });
   }
 
-  write(): (answered: Side) => void {
-    const answered = this.#options.writes.begin(this.now());
+  write(about: Subject | null): (answered: Side) => void {
+    const answered = this.#options.writes.begin(this.now(), about?.id ?? null);
     return side => answered(side, this.now());
   }
 

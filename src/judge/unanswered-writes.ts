@@ -4,8 +4,20 @@
 //
 //   Node takes one new connection a turn of its loop. Of 80 backends that began to post at once, the last
 //   ones had legacy's event after a moment and the candidate's more than a window later: false alarms.
-import { SIDES, type Side } from '../rules/decide.ts';
-import type { WritesLook } from '../rules/pairing/answered-writes.ts';
+import { ofSide, SIDES, type Side } from '../rules/decide.ts';
+import {
+  LATE_MS,
+  type LateByUser,
+  type LateWrites,
+  together,
+  type WritesLook,
+} from '../rules/pairing/late-writes.ts';
+
+/**
+ * Users of whom late writes are told by name, of each look and side: a second's worth of 2,560 writes that are all
+ * late. Those of others count for everybody.
+ */
+const MOST_USERS = 256;
 
 /** From one tick to the next. */
 interface Span {
@@ -31,21 +43,31 @@ export class UnansweredWrites {
   readonly #windowMs: number;
   /** In order; the last one is under way. */
   readonly #spans: Span[] = [spanFrom(0)];
-  /** That any took which was answered since the last look. */
-  readonly #longestMs: Record<Side, number> = { legacy: 0, candidate: 0 };
+  /** Answered since the last look. */
+  #late: Record<Side, Map<string | null, LateWrites>> = noneLate();
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs;
   }
 
-  /** A write goes to both services; to be told once of each that has answered or was given up. */
-  begin(begunMs: number): (side: Side, nowMs: number) => void {
+  /**
+   * A write goes to both services; to be told once of each that has answered or was given up. `about`: the user's name
+   * whom it is about, null where nobody knows.
+   */
+  begin(begunMs: number, about: string | null): (side: Side, nowMs: number) => void {
     const { open } = this.#last;
     for (const side of SIDES) open[side] += 1;
     return (side, nowMs) => {
       open[side] -= 1;
-      this.#longestMs[side] = Math.max(this.#longestMs[side], nowMs - begunMs);
+      if (nowMs - begunMs >= LATE_MS) this.#noteLate(side, about, begunMs, nowMs);
     };
+  }
+
+  #noteLate(side: Side, about: string | null, begunAt: number, answeredAt: number): void {
+    const late = ofSide(this.#late, side);
+    const whose = late.size < MOST_USERS || late.has(about) ? about : null;
+    const write = { begunAt, answeredAt, tookMs: answeredAt - begunAt };
+    late.set(whose, together(late.get(whose), write));
   }
 
   /** To be called a few times a second. */
@@ -53,34 +75,35 @@ export class UnansweredWrites {
     const spans = this.#spans;
     const last = this.#last;
     last.until = nowMs;
-    const answered = { legacy: nowMs, candidate: nowMs };
-    const longestMs = { ...this.#longestMs };
-    for (const side of SIDES) {
-      const oldest = spans.find(({ open }) => open[side] > 0);
-      // A write that began in the same millisecond is behind it.
-      last.answered[side] = Math.max((oldest?.since ?? nowMs) - 1, nowMs - this.#windowMs);
-      const late = spans.find(
-        ({ open, since }) => open[side] > 0 && since >= nowMs - this.#windowMs,
-      );
-      if (late !== undefined) answered[side] = late.since - 1;
-      if (late !== undefined && late !== last)
-        longestMs[side] = Math.max(longestMs[side], nowMs - late.since);
-      this.#longestMs[side] = 0;
-    }
-    spans.push(spanFrom(nowMs));
     const before = nowMs - this.#windowMs;
+    const openSince: Record<Side, number | null> = { legacy: null, candidate: null };
+    for (const side of SIDES) {
+      const isOpen = ({ open }: Span) => open[side] > 0;
+      // A write that began in the same millisecond is behind it.
+      last.answered[side] = Math.max((spans.find(isOpen)?.since ?? nowMs) - 1, before);
+      const recent = spans.find(span => isOpen(span) && span.since >= before);
+      // One that has only just begun is not late.
+      if (recent !== undefined && recent !== last) openSince[side] = recent.since;
+    }
+    const late: Record<Side, LateByUser> = this.#late;
+    this.#late = noneLate();
+    spans.push(spanFrom(nowMs));
     while (isOver(spans[0]) && (spans[1]?.until ?? nowMs) <= before) spans.shift();
     const then = spans.findLast(({ until }) => until <= before)?.answered;
     const due = {
       legacy: then?.candidate ?? Number.NEGATIVE_INFINITY,
       candidate: then?.legacy ?? Number.NEGATIVE_INFINITY,
     };
-    return { due, answered, longestMs };
+    return { due, late, openSince };
   }
 
   get #last(): Span {
     return this.#spans.at(-1) as Span;
   }
+}
+
+function noneLate(): Record<Side, Map<string | null, LateWrites>> {
+  return { legacy: new Map(), candidate: new Map() };
 }
 
 function isOver(span: Span | undefined): boolean {

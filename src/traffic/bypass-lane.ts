@@ -224,7 +224,8 @@ export class BypassLane {
       route: name,
       sides: { primary: 'legacy', second: 'candidate' },
       facts: () => ({ key, digest: null, bytes: null }),
-      answered: this.#options.tap.write(),
+      // Whom it is about its body would tell, which is not held here.
+      answered: this.#options.tap.write(null),
       leftOut: side => this.#options.tap.writeLeftOut(side),
     });
     return { key, ...noted };

@@ -2,7 +2,7 @@
 // as that has one; what the other one says is only noted.
 import { createHash } from 'node:crypto';
 import type { RouteScope, Tap, WriteLedger } from '../ports.ts';
-import type { Side } from '../rules/decide.ts';
+import type { Side, Subject } from '../rules/decide.ts';
 import { NOBODY } from './answer-sample.ts';
 import { type AnswerSink, type Exchange, type ExchangeRequest, exchange } from './exchange.ts';
 import { Patience } from './patience.ts';
@@ -29,6 +29,8 @@ export interface DoubleWriteOptions {
   /** Of this client connection's copies at that service: on whatever connections, they reach it in order. */
   readonly turns: Turns;
   readonly request: Omit<ExchangeRequest, 'body' | 'extra'> & { readonly body: Buffer };
+  /** Whose events it causes; null where nobody knows. */
+  readonly about: Subject | null;
   readonly sink: AnswerSink;
   /** Takes what both answer. */
   readonly answers: SamplePair;
@@ -90,7 +92,7 @@ export class DoubleWriter {
         digest: createHash('sha256').update(body).digest('hex'),
         bytes: body.length,
       }),
-      answered: this.#tap.write(),
+      answered: this.#tap.write(options.about),
       leftOut: side => this.#tap.writeLeftOut(side),
     });
     const { side } = primary.upstream;

@@ -234,17 +234,18 @@ export class HttpLane {
     const asked = { subject, decision, proof, singleUse, answer, open };
     const sent =
       goesTwice && held !== null
-        ? this.#writeTwice(call, asked, held)
+        ? this.#writeTwice(call, asked, held, pointer === undefined ? null : subject)
         : this.#ask(call, asked, { held, onStart, isTooLarge: goesTwice });
     open?.stream.follow(sent);
     answer.follow(sent);
   }
 
-  /** A write for both services, whose body is there. */
+  /** A write for both services, whose body is there. `about`: whom that names. Whoever sends it may do so for anybody. */
   #writeTwice(
     call: Call,
     { subject, decision, proof, answer, open }: Asked,
     held: HeldBody,
+    about: Subject | null,
   ): Exchange {
     const { incoming, route, link } = call;
     const primary = this.#connection(call, proof, decision.primary, 'primary');
@@ -253,8 +254,8 @@ export class HttpLane {
     const compared = () => answers.isHanded(decision.primary);
     // It may last longer than its client, and the other service's copy has an account of its own.
     const { promise: done, resolve: over } = Promise.withResolvers<void>();
-    const about = { subject, decision, sink: open?.stream ?? answer, compared, over: done };
-    const sink = this.#guarded(call, about);
+    const guarded = { subject, decision, sink: open?.stream ?? answer, compared, over: done };
+    const sink = this.#guarded(call, guarded);
     void Promise.all([done, closeOf(call.response)]).then(held.release);
     return this.#writer.write({
       ...{ route: route.name, primary, sink, answers, over },
@@ -264,6 +265,7 @@ export class HttpLane {
           this.#connection({ ...call, context: this.#options.context() }, proof, second, 'second'),
       },
       request: { method: incoming.method ?? 'GET', request: call.request, body: held.bytes },
+      about,
       turns: link.secondWrites[second],
       secondOver: this.#secondWrites.begin(link, subject),
     });

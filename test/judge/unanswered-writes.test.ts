@@ -12,6 +12,7 @@ import type { Books } from '../../src/rules/pairing/books.ts';
 import { FrameTracker, wholeFrame } from '../../src/wire/frames.ts';
 
 import { unwatched } from './unwatched.ts';
+import { judged as watched } from './watched-users.ts';
 
 const TICK_MS = 100;
 
@@ -46,7 +47,7 @@ function judged() {
       session.stream.close();
       session = connect('s2');
     },
-    write: () => tap.write(),
+    write: () => tap.write(null),
     leaveOut: () => tap.writeLeftOut('candidate'),
     /** Lets so much time pass, and returns the books. */
     pass: (ms: number): Books => {
@@ -176,6 +177,46 @@ test.each([
   }
   say('candidate', { type: 'step', run_id: 'r2', seq: 1 });
   expect(pass(3 * WINDOW_MS).candidate).toMatchObject({ match: 9, extra: 1 });
+});
+
+// The fault: where all writes took long, what the candidate dropped for one who had just connected was put down to them.
+test.each([
+  ['it was about another user', 'bob', { run_id: 'r2' }, false, 'missing'],
+  ['... unless others have the run as well', 'bob', { run_id: 'r2' }, true, 'unjudged'],
+  ['... or nothing says whose it is', 'bob', { news: 'of both' }, false, 'unjudged'],
+  ['it was about him', 'ann', { run_id: 'r2' }, false, 'unjudged'],
+  ['nobody knows whom it was about', null, { run_id: 'r2' }, false, 'unjudged'],
+])('of a write that legacy takes late, where %s', (_where, about, fields, isShared, verdict) => {
+  const users = watched();
+  const bob = users.join('bob');
+  const answered = users.beginWrite(about);
+  answered('candidate');
+  users.pass(500);
+  const ann = users.join('ann', [], 'websocket', 10);
+  for (let seq = 1; seq <= 8; seq += 1) {
+    ann.both({ type: 'step', run_id: 'r3', seq });
+    users.pass(TICK_MS / 4);
+  }
+  const dropped = { type: 'step', seq: 1, ...fields };
+  ann.say('legacy', dropped);
+  if (isShared) bob.both(dropped);
+  answered('legacy');
+  users.pass(2 * WINDOW_MS);
+  expect(users.verdicts()).toEqual([verdict]);
+});
+
+test("of so many users as can not be told by name, what one write does late may be anybody's", () => {
+  const writes = new UnansweredWrites(WINDOW_MS);
+  for (let n = 0; n < 300; n += 1) writes.begin(1_000, `user-${n}`)('candidate', 1_010 + n);
+  const { late } = writes.look(1_400);
+  expect(late.candidate.size).toBe(257);
+  expect(late.candidate.get('user-255')).toEqual({
+    begunAt: 1_000,
+    answeredAt: 1_265,
+    tookMs: 265,
+  });
+  expect(late.candidate.get(null)).toEqual({ begunAt: 1_000, answeredAt: 1_309, tookMs: 309 });
+  expect(writes.look(1_500).late.candidate.size).toBe(0);
 });
 
 test('what comes of an upload that the candidate is not given is not missing there, however long that takes', () => {

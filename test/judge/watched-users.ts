@@ -148,8 +148,9 @@ export function judged(
       tap.writeLeftOut(side)();
       flush();
     },
-    /** A write goes to both; to be told of each that has answered. */
-    beginWrite: () => tap.write(),
+    /** A write goes to both, about that user; to be told of each that has answered. */
+    beginWrite: (about: string | null = null) =>
+      tap.write(about === null ? null : { id: about, aliases: [] }),
     /** Somebody whom nobody knows says more than is heard. */
     floods() {
       for (let n = 0; n < 40; n += 1) tap.said(null, Buffer.alloc(65_536, 'a'));

@@ -5,8 +5,9 @@
 //            rules       "default", "broadcaster" (what cutover.yaml carries), or fields of CompareRules
 //                        that replace the default's; left out: "broadcaster"
 //            legacy,     the two streams, each a list of steps in order:
-//            candidate   { at, event, with?, contaminated?, exact? }  an event, by name or as it is;
+//            candidate   { at, event, with?, shared?, contaminated?, exact? }  an event, by name or as it is;
 //                                            `contaminated` says what was found in it;
+//                                            `shared`: others may be given it as well;
 //                                            `with` replaces fields of its root, null removes them;
 //                                            `exact`: hand in the JSON text as well, this one
 //                        { at, text }        a message that is no JSON object or array
@@ -17,9 +18,8 @@
 //                        { at, unjudged: reason }        an event that can not be read
 //                        { at, unheard: true }           the client said what this side was to hear, and did not
 //                        { at, lacksWrite: true }        the other side was given a write that this one was not
-//                        { at, answered: ms, longest: ms }    by now this side has answered all writes to both
-//                                            that began by then, and has taken so long for one; without any it
-//                                            answers at once
+//                        { at, late: ms, about? }    this side answers a write to both that it took so long for;
+//                                            `about` names its user, without it nobody knows
 //            subject     names of the user; ["user_1"]
 //            windowMs    5000;  maxPending 1000
 //            until       what is expected must be all that was found by then, nothing waiting; left
@@ -37,8 +37,8 @@ import { type CompiledRules, compileRules } from '../../src/rules/compare/compil
 import { IdClasses } from '../../src/rules/compare/ids.ts';
 import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
-import { AnsweredWrites } from '../../src/rules/pairing/answered-writes.ts';
 import { type Books, imbalance } from '../../src/rules/pairing/books.ts';
+import { WriteTimes } from '../../src/rules/pairing/late-writes.ts';
 import { LeftOutWrites } from '../../src/rules/pairing/left-out-writes.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
 import type { Finding, UnjudgedReason } from '../../src/rules/verdict.ts';
@@ -53,6 +53,7 @@ export interface Step {
   readonly at: number;
   readonly event?: string | Json | readonly unknown[];
   readonly with?: Json;
+  readonly shared?: true;
   readonly contaminated?: string;
   readonly exact?: string;
   readonly text?: string;
@@ -62,8 +63,8 @@ export interface Step {
   readonly unjudged?: UnjudgedReason;
   readonly unheard?: true;
   readonly lacksWrite?: true;
-  readonly answered?: number;
-  readonly longest?: number;
+  readonly late?: number;
+  readonly about?: string;
 }
 
 export interface CompareCase {
@@ -123,7 +124,8 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
   let now = 0;
   const windowMs = one.windowMs ?? 5_000;
   const leftOut = new LeftOutWrites(windowMs);
-  const writes = new AnsweredWrites(windowMs);
+  const writes = new WriteTimes(windowMs);
+  const shared = new Set<unknown>();
   const pairing = new Pairing({
     route: 'events',
     session: 's',
@@ -132,6 +134,7 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
     ids: new IdClasses(),
     windowMs,
     ...{ leftOut, writes },
+    isHis: ({ value }) => !shared.has(value),
     maxPending: one.maxPending ?? 1_000,
     onFinding: finding => {
       findings.push(finding);
@@ -156,14 +159,16 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
       next++;
       if (entry.step.at > end) break;
       now = entry.step.at;
-      const { lacksWrite, answered, longest = 0 } = entry.step;
+      const { lacksWrite, late, about = null } = entry.step;
       if (lacksWrite) leftOut.over(entry.side, now);
-      else if (answered !== undefined)
+      else if (late !== undefined) {
+        const write = { begunAt: now - late, answeredAt: now, tookMs: late };
+        const none = { legacy: new Map(), candidate: new Map() };
         writes.note(now, {
-          answered: { legacy: now, candidate: now, [entry.side]: answered },
-          longestMs: { legacy: 0, candidate: 0, [entry.side]: longest },
+          late: { ...none, [entry.side]: new Map([[about, write]]) },
+          openSince: { legacy: null, candidate: null },
         });
-      else take(pairing, entry.side, entry.step, events);
+      } else take(pairing, entry.side, entry.step, events, shared);
       balance();
     }
     if (sweep > end) break;
@@ -203,6 +208,7 @@ function take(
   side: Side,
   step: Step,
   events: Readonly<Record<string, Json>>,
+  shared: Set<unknown>,
 ): void {
   const { at } = step;
   if (step.leg === 'open') pairing.legOpened(side, at);
@@ -213,6 +219,7 @@ function take(
   else if (step.text !== undefined) pairing.event(side, step.text, at);
   else {
     const value = step.exact === undefined ? eventOf(step, events) : JSON.parse(step.exact);
+    if (step.shared) shared.add(value);
     pairing.event(side, value, at, step.contaminated ?? null, step.exact ?? null);
   }
 }

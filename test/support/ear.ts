@@ -98,6 +98,8 @@ export class Ear implements Tap {
   leftOutOpen = 0;
   /** Of each write that went to both services, who has answered, in order. */
   readonly writes: Side[][] = [];
+  /** ... and whom it was about. */
+  readonly writesAbout: (string | null)[] = [];
 
   stream(facts: StreamFacts): StreamTap {
     const stream = new HeardStream(facts);
@@ -139,8 +141,9 @@ export class Ear implements Tap {
     };
   }
 
-  write(): (answered: Side) => void {
+  write(about: Subject | null): (answered: Side) => void {
     const answered: Side[] = [];
+    this.writesAbout.push(about?.id ?? null);
     this.writes.push(answered);
     return side => void answered.push(side);
   }

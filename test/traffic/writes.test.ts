@@ -183,6 +183,21 @@ test('the judge is told of each service once it has answered a write, or will no
   expect(ear.writes[1]?.toSorted()).toEqual(['candidate', 'legacy']);
 });
 
+// The fault: a write made everybody's events late, so that what was dropped for another user passed for early.
+test('... and whom it is about, where its body names him: whoever sends it may do so for anybody', async () => {
+  const [legacy, candidate] = [await service(ok), await service(ok)];
+  const ear = new Ear();
+  const front = await withBoth(legacy, candidate, {
+    ...{ identity: { sources: [{ from: 'header', name: 'X-User' }], verify: 'unverified' } },
+    tap: ear,
+  });
+  const headers = { 'x-user': 'c1' };
+  await post(front, '{"user_id":"l1"}', headers);
+  await post(front, '{"about":"l1"}', headers);
+  await fetch(`http://127.0.0.1:${front.port}/broadcast`, { method: 'DELETE', headers });
+  expect(ear.writesAbout).toEqual(['l1', null, null]);
+});
+
 test('a second service that hangs adds nothing to the answer', async () => {
   const legacy = await service(ok);
   const candidate = await service(() => undefined);

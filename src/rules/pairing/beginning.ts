@@ -8,12 +8,13 @@
 // themselves of when they were sent: that is known to the millisecond, also where the way is slow, and on either
 // side by a clock of its own, so that stamps are held against those of the same side alone. It varies, also within a
 // run: the one that is behind catches up. What may be due to that is nobody's fault either. Nor is what a write does
-// that both were given before, and one of them has answered much later: it was behind with that by as much more.
+// that both were given before, and one of them was slow to take: it was behind with that by as much more. A write that
+// is about another user counts where the event may be his as well.
 import { instantMs } from '../compare/instant.ts';
 import { isRecord, read } from '../compare/record.ts';
 import type { Side } from '../decide.ts';
-import type { AnsweredWrites } from './answered-writes.ts';
 import type { Lane } from './lane.ts';
+import type { Lateness } from './late-writes.ts';
 import type { Pending } from './pending.ts';
 
 /**
@@ -47,7 +48,7 @@ interface Opened {
 
 export class Beginning {
   readonly #windowMs: number;
-  readonly #writes: AnsweredWrites | null;
+  readonly #writes: Lateness | null;
   /** Nothing that arrives later is due to it: an event may be behind by a window, and wait for another one. */
   readonly #until: number;
   readonly #byArrival = new Distance();
@@ -56,7 +57,7 @@ export class Beginning {
   readonly #byGuess = new Distance();
 
   /** `at`: when the second leg opened. */
-  constructor(at: number, windowMs: number, writes: AnsweredWrites | null) {
+  constructor(at: number, windowMs: number, writes: Lateness | null) {
     this.#windowMs = windowMs;
     this.#writes = writes;
     this.#until = at + 2 * windowMs;
@@ -114,15 +115,19 @@ export class Beginning {
     const latest = openedAt + TOGETHER_MS;
     const isPrompt = joined !== null && joined.at <= latest;
     const begunBy = isPrompt ? joined.at : latest;
-    const isBy = (sentBy: number, thereBy: number, since = begunBy): boolean =>
-      sentBy <= thereBy || sentBy - (this.#writes?.lateMs(side, begunBy, since) ?? 0) <= thereBy;
+    // What it sent as it was dialled may have been long on its way.
+    const since = openedAt - TOGETHER_MS;
+    const isBy = (sentBy: number, thereBy: number): boolean => {
+      if (sentBy <= thereBy) return true;
+      if (this.#writes === null) return false;
+      const { his, anybodys, isHis } = this.#writes;
+      if (sentBy - his.lateMs(side, begunBy, since) <= thereBy) return true;
+      return sentBy - anybodys.lateMs(side, begunBy, since) <= thereBy && !isHis(event);
+    };
     if (isPrompt && joined.sent !== null && this.#byStamp.pairs > 0) {
       const sent = sentAt(event);
       if (sent !== null) {
-        // When that was, on the clock here: what it sent as it was dialled may have been long on its way. Of a run that
-        // both have, its first pair says how late it is.
-        const since = first === null ? openedAt - TOGETHER_MS : begunBy;
-        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent, since);
+        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent);
       }
     }
     if (this.#byArrival.pairs === 0) {
@@ -130,7 +135,7 @@ export class Beginning {
       return this.#byGuess.pairs > 0 && isBy(at - this.#byGuess.most(side), latest);
     }
     const behindMs = this.#byArrival.most(side, first?.behind.at);
-    return isBy(at - behindMs, isPrompt ? joined.at : latest);
+    return isBy(at - behindMs, begunBy);
   }
 
   #firstOf(lane: Lane | null): FirstPair | null {

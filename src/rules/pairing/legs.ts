@@ -1,8 +1,8 @@
 // Which legs were there when, and where copies were lost: why an event without a pair may have none.
 import { ofSide, SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason } from '../verdict.ts';
-import type { AnsweredWrites } from './answered-writes.ts';
 import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
+import type { Lateness } from './late-writes.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import type { Pending } from './pending.ts';
 import { Unheard } from './unheard.ts';
@@ -43,7 +43,7 @@ const NO_GAP: Gap = { nth: 0, at: Number.NEGATIVE_INFINITY, because: 'overload' 
 export class Legs {
   readonly #windowMs: number;
   readonly #leftOut: LeftOutWrites | null;
-  readonly #writes: AnsweredWrites | null;
+  readonly #writes: Lateness | null;
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
   /** Of both legs as they are now; null before both were there. */
   #beginning: Beginning | null = null;
@@ -56,11 +56,7 @@ export class Legs {
   /** Why nothing is heard of a side at present, though its leg is there. */
   readonly #lost: Record<Side, UnjudgedReason | null> = { legacy: null, candidate: null };
 
-  constructor(
-    windowMs: number,
-    leftOut: LeftOutWrites | null,
-    writes: AnsweredWrites | null = null,
-  ) {
+  constructor(windowMs: number, leftOut: LeftOutWrites | null, writes: Lateness | null = null) {
     this.#windowMs = windowMs;
     this.#leftOut = leftOut;
     this.#writes = writes;

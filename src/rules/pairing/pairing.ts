@@ -12,11 +12,11 @@ import type { CompiledRules } from '../compare/compile.ts';
 import type { IdClasses } from '../compare/ids.ts';
 import { ofSide, SIDES, type Side } from '../decide.ts';
 import type { UnjudgedReason, Verdict } from '../verdict.ts';
-import type { AnsweredWrites } from './answered-writes.ts';
 import { Arrivals } from './arrivals.ts';
 import type { Books } from './books.ts';
 import { mayBeInexact, withExactIntegers } from './exact.ts';
 import type { Lane } from './lane.ts';
+import type { Lateness, WriteTimes } from './late-writes.ts';
 import { Ledger, type LedgerOptions } from './ledger.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import { type LegEnd, Legs, otherSide } from './legs.ts';
@@ -59,7 +59,9 @@ export interface PairingOptions extends LedgerOptions {
   /** Writes that only one of the services was given. */
   readonly leftOut?: LeftOutWrites;
   /** Those that both were given. */
-  readonly writes?: AnsweredWrites;
+  readonly writes?: WriteTimes;
+  /** Is an event, by its identifiers, the subject's alone? Not given: nobody knows. */
+  readonly isHis?: (event: Pending) => boolean;
   /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
   readonly maxPending: number;
   /** The same for their bytes, of one side and of all sessions; not given: no bounds. */
@@ -110,7 +112,7 @@ export class Pairing {
   constructor(options: PairingOptions) {
     this.#options = options;
     this.#arrivals = new Arrivals(options.rules, options.session);
-    this.#legs = new Legs(options.windowMs, options.leftOut ?? null, options.writes ?? null);
+    this.#legs = new Legs(options.windowMs, options.leftOut ?? null, latenessOf(options));
     this.#ledger = new Ledger(options);
     this.#unread = new Unread(options.windowMs);
   }
@@ -751,6 +753,12 @@ export class Pairing {
     if (this.#options.room !== undefined) this.#options.room.bytes -= event.bytes;
     event.lane?.remove(event);
   }
+}
+
+function latenessOf({ writes, subject, isHis }: PairingOptions): Lateness | null {
+  if (writes === undefined) return null;
+  const [his, anybodys] = [writes.about(subject), writes.about([])];
+  return { his, anybodys, isHis: isHis ?? (() => false) };
 }
 
 const isWaiting = (event: Pending): boolean => event.isWaiting;
