@@ -1,6 +1,6 @@
 // `cutover compare`: are two running services the same to their users?
 import { appendFileSync } from 'node:fs';
-import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import pino from 'pino';
@@ -35,6 +35,8 @@ const DATA = 'report.json';
 const TEXT = 'report.md';
 /** Beside the reports: what the proxy of the run logged as an error. */
 const LOG = 'proxy.log';
+/** Who ends a whole group, as systemd and `timeout` do, sends it to us and to a script that hands it on: one order. */
+const ONE_ORDER_MS = 2_000;
 /** A day of comparison is what a migration stage takes; tokens are to outlive it. */
 const TOKEN_S = 7 * 24 * 3600;
 
@@ -88,9 +90,7 @@ async function compare(words: CompareWords): Promise<void> {
   const { legacy, candidate, scenario, users, for: forMs, out, json = false } = words;
   const tokens = await tokensOf(words);
   await prepare(out);
-  const stop = new AbortController();
-  // A second signal ends the process, as it would without us.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  const stop = stopBySignal();
   if (!json) {
     const people = Math.min(users, tokens.length);
     process.stderr.write(`${people} users for ${forMs / 1_000} s, then the books are closed …\n`);
@@ -98,7 +98,7 @@ async function compare(words: CompareWords): Promise<void> {
   // What is about the services is in the report.
   const log = new LogFile(path.join(out, LOG));
   const report = await runComparison({
-    ...{ legacy, candidate, scenario, forMs, tokens, stop: stop.signal, env: process.env },
+    ...{ legacy, candidate, scenario, forMs, tokens, stop, env: process.env },
     logger: pino({ level: 'error' }, log),
   });
   if (log.lines > 0)
@@ -109,23 +109,58 @@ async function compare(words: CompareWords): Promise<void> {
   const data = `${JSON.stringify(report, null, 2)}\n`;
   process.exitCode = report.exitCode;
   try {
-    await writeFile(path.join(out, DATA), data);
-    await writeFile(path.join(out, TEXT), text);
+    await keep(path.join(out, DATA), data);
+    await keep(path.join(out, TEXT), text);
   } catch (error) {
     process.stderr.write(`${notWritable(out, error)}\n`);
   }
   process.stdout.write(json ? data : text);
 }
 
+/** A later signal ends the process, as it would without us. */
+function stopBySignal(): AbortSignal {
+  const stop = new AbortController();
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  const onSignal = () => {
+    if (stop.signal.aborted) return;
+    stop.abort();
+    setTimeout(() => {
+      for (const signal of signals) process.off(signal, onSignal);
+    }, ONE_ORDER_MS).unref();
+    process.stderr.write('stopped: the report is next; another signal ends it without one\n');
+  };
+  for (const signal of signals) process.on(signal, onSignal);
+  return stop.signal;
+}
+
 /** Throws before the run what would be thrown after it. What reports of before say stays until then. */
 async function prepare(out: string): Promise<void> {
   try {
     await mkdir(out, { recursive: true });
-    for (const file of [DATA, TEXT]) await appendFile(path.join(out, file), '');
+    for (const file of [DATA, TEXT].map(name => path.join(out, name))) {
+      const there = await stat(file).catch(() => null);
+      if (there?.isDirectory()) throw Object.assign(new Error(file), { code: 'EISDIR' });
+      await writeFile(draftOf(file), '');
+      await rm(draftOf(file));
+    }
   } catch (error) {
     throw new CutoverError('conflict', notWritable(out, error));
   }
 }
+
+/** Whole or not at all: whoever finds a report may take it for one, however the run has ended. */
+async function keep(file: string, text: string): Promise<void> {
+  try {
+    await writeFile(draftOf(file), text);
+    await rename(draftOf(file), file);
+  } catch (error) {
+    // What keeps it from being removed is what is told of.
+    await rm(draftOf(file), { force: true }).catch(() => undefined);
+    throw error;
+  }
+}
+
+const draftOf = (file: string): string => `${file}.new`;
 
 function notWritable(out: string, error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;

@@ -12,7 +12,7 @@ import {
   type RunningBroadcaster,
   startBroadcaster,
 } from '../../src/broadcast/server.ts';
-import { BIN, cutover } from '../support/command.ts';
+import { BIN, cutover, startCommand } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
 import { smallAgent } from '../support/small-agent.ts';
 import { SECRET, tokenFor } from '../support/stack.ts';
@@ -331,7 +331,9 @@ test(
     const files = await readdir(path.join(folder, 'kept', kept ?? ''));
     expect(files.sort()).toEqual(['report.json', 'report.md']);
     expect(await shadowRun({}, SHORT)).toBe(3);
-    expect(await shadowRun({ SECRET_FILE: 'nowhere' }, SHORT)).toBe(3);
+    // The fault: a comparison that could not begin left an empty folder, and reports were said to be in it.
+    expect(await shadowRun({ SECRET_FILE: 'nowhere', REPORTS: 'none' }, SHORT)).toBe(3);
+    expect(await readdir(path.join(folder, 'none'))).toEqual([]);
   },
   LIMIT_MS,
 );
@@ -361,6 +363,42 @@ test(
     const [kept] = await readdir(path.join(folder, 'stopped'));
     const file = path.join(folder, 'stopped', kept ?? '', 'report.json');
     const { reasons } = JSON.parse(await readFile(file, 'utf8'));
+    expect(reasons).toContain('it was stopped before its time was over');
+  },
+  LIMIT_MS,
+);
+
+// The faults: a run that was killed left two empty reports, for whoever reads them to make sense of, and one that
+// was told twice to end, by a script and by whoever ends the whole group, as systemd does, had no report at all.
+test(
+  'a run that is killed leaves no report, and one that is told twice to end has it',
+  async () => {
+    const url = await candidate();
+    const start = async (out: string) => {
+      const words = ['--legacy', legacy.url, '--candidate', url, '--secret-file', 'secret'];
+      const long = ['--users', '12', '--for', '10m', '--out', out];
+      const child = startCommand(['compare', ...words, ...long], { cwd: folder });
+      onTestFinished(() => void child.kill('SIGKILL'));
+      let said = '';
+      child.stderr.on('data', chunk => {
+        said += chunk;
+      });
+      await until('it runs', () => said.includes('12 users for 600 s'), LIMIT_MS);
+      return { child, ended: once(child, 'exit'), said: () => said };
+    };
+    const killed = await start('killed');
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    expect(await readdir(path.join(folder, 'killed'))).toEqual([]);
+
+    const told = await start('told');
+    told.child.kill('SIGTERM');
+    await until('it says so', () => told.said().includes('stopped: the report is next'), LIMIT_MS);
+    told.child.kill('SIGTERM');
+    expect(await told.ended).toEqual([3, null]);
+    const files = await readdir(path.join(folder, 'told'));
+    expect(files.sort()).toEqual(['report.json', 'report.md']);
+    const { reasons } = JSON.parse(await readFile(path.join(folder, 'told/report.json'), 'utf8'));
     expect(reasons).toContain('it was stopped before its time was over');
   },
   LIMIT_MS,
