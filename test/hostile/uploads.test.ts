@@ -5,7 +5,8 @@ import { until } from '../support/until.ts';
 
 const LIMITS = { limits: { stallMs: 500 } };
 
-describe.each(LANES)('%s', (_lane, path) => {
+// Side by side: nearly all of their time is that of a limit.
+describe.concurrent.each(LANES)('%s', (_lane, path) => {
   const head = `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n`;
 
   test('a body that stops is a 408, and its service is let go', async () => {

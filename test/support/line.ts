@@ -1,7 +1,9 @@
 // A bare service, the proxy in front of it and bare clients, gone when the test is over.
-import { onTestFinished } from 'vitest';
+import { openedByTest } from './opened.ts';
 import { type ProxyOptions, proxy, type TestProxy } from './proxy.ts';
 import { type RawEnd, type RawServer, rawClient, rawServer } from './raw.ts';
+
+const open = openedByTest();
 
 export interface Line {
   readonly service: RawServer;
@@ -12,16 +14,16 @@ export interface Line {
 
 export async function line(options: Partial<ProxyOptions> = {}): Promise<Line> {
   const service = await rawServer();
-  onTestFinished(() => service.close());
+  open.push(service);
   const front = await proxy({ legacy: service.port, ...options });
-  onTestFinished(() => front.close());
+  open.push(front);
   return { service, front, client: () => clientOf(front.port) };
 }
 
 /** A bare client of whatever listens on `port`; from this address, if there is one. */
 export async function clientOf(port: number, address?: string): Promise<RawEnd> {
   const end = await rawClient(port, address);
-  onTestFinished(() => void end.socket.destroy());
+  open.push({ close: () => end.socket.destroy() });
   return end;
 }
 
