@@ -1,20 +1,18 @@
 // Live sessions change hands: the client keeps its socket, and gets each event once.
 import { once } from 'node:events';
 import type net from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Decision, IsolationMode, SecondLeg, Side } from '../../src/rules/decide.ts';
 import { wasHeard } from '../../src/rules/isolation/turns.ts';
 import { wholeFrame } from '../../src/wire/frames.ts';
 import { Ear } from '../support/ear.ts';
 import { freePort } from '../support/free-port.ts';
+import { openedByTest } from '../support/opened.ts';
 import { decisionFor, type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import { until } from '../support/until.ts';
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const thing of open.splice(0).reverse()) await thing.close();
-});
+const open = openedByTest();
 
 const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
 const beside = (primary: Side): SecondLeg =>
@@ -463,20 +461,6 @@ describe('a message that is too long to be read', () => {
   });
 });
 
-// The fault: it was the way back for good, and whoever went there got its bytes as they came.
-test('a second leg whose frames can not be followed any more is given up, and dialled anew', async () => {
-  const { candidate, front, read, move, code } = await line();
-  const raw = (candidate.sockets[0] as unknown as { _socket: net.Socket })._socket;
-  raw.write(Buffer.from([0x82, 0x7f, ...Array<number>(8).fill(0xff)]));
-  const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
-  await until('it is given up', () => ends().length === 1);
-  expect(ends()[0]?.what).toBe('unframeable');
-  await move('candidate');
-  candidate.say(event(1));
-  await until('another one speaks', () => read.length === 1);
-  expect([candidate.sockets.length, code()]).toEqual([2, null]);
-});
-
 test('an event that the old primary left out earlier is not delivered late, and is counted', async () => {
   const { legacy, candidate, read, front, ear, move } = await line();
   for (const n of [1, 2, 3]) candidate.say(event(n));
@@ -529,29 +513,6 @@ test('flips back and forth under traffic: each event once and in order', async (
   const numbers = read.map(text => (JSON.parse(text) as { seq: number }).seq);
   expect(new Set(numbers).size).toBe(numbers.length);
   expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: said }, (_, i) => i + 1));
-});
-
-// The fault: a leg that was let go still counted as there. The next move stopped both ends and waited for
-// it, and the client heard nothing any more.
-test('a change of mind before a move is done: the last word counts, and nobody is left between two legs', async () => {
-  const { legacy, candidate, front, read, serve } = await line();
-  let said = 0;
-  const speaking = setInterval(() => {
-    said += 1;
-    for (const each of [legacy, candidate]) each.say(event(said));
-  }, 2);
-  open.push({ close: () => clearInterval(speaking) });
-  for (let i = 0; i < 500; i += 1) {
-    serve(i % 2 === 0 ? 'candidate' : 'legacy');
-    void front.traffic.reconsider();
-    // In every phase of the move before it.
-    for (let turn = 0; turn < i % 7; turn += 1) await new Promise(resolve => setImmediate(resolve));
-  }
-  clearInterval(speaking);
-  await until('it has all', () => read.length >= said);
-  expect(read.map(text => (JSON.parse(text) as { seq: number }).seq)).toEqual(
-    Array.from({ length: said }, (_, i) => i + 1),
-  );
 });
 
 describe('a move for which a leg was dialled, and that is called off before it is done,', () => {
@@ -614,78 +575,6 @@ describe('a move for which a leg was dialled, and that is called off before it i
   });
 });
 
-// The faults: a move that nobody wanted any more was carried out; and a client that spoke while both legs stood
-// beside each other was taken away from the only service that had heard it.
-test('before a dialled leg speaks it is asked again whether it is to, and whether its client can go', async () => {
-  const routes = [{ ...ROUTE, mirror: 'none' as const }];
-  const sessions = await Promise.all([
-    line({ second: false, routes }),
-    line({ second: false, routes }),
-    line({ second: false, routes }),
-  ]);
-  for (const { serve, front } of sessions) {
-    serve('candidate');
-    await front.traffic.reconsider();
-  }
-  await until('a leg is dialled for each', () =>
-    sessions.every(({ candidate }) => candidate.sockets.length === 1),
-  );
-  const [unwanted, asking, goes] = sessions;
-  // Nobody tells the lane.
-  unwanted?.settle({ ...decisionFor('legacy'), reason: 'bypass' });
-  asking?.socket.send('what time is it?');
-  await until('the question is heard', () => asking?.legacy.heard.length === 1);
-  await until('the last one has moved', () => goes?.moved().length === 1, 15_000);
-  await until('the legs of the others are let go', () =>
-    [unwanted, asking].every(each => each?.candidate.closes.length === 1),
-  );
-  for (const each of [unwanted, asking]) {
-    each?.legacy.say('noon');
-    await until('it has the answer', () => each?.read.length === 1);
-    expect(each?.moved()).toEqual([]);
-    expect(each?.front.doubts).toEqual([]);
-  }
-});
-
-// The fault: the second change cut the time short in which what was on its way comes.
-test('two changes of flags in a row give a dialled leg the same time beside the old one as one', async () => {
-  const { legacy, candidate, front, read, serve, moved } = await line({ second: false });
-  serve('candidate');
-  await front.traffic.reconsider();
-  await until('a leg is dialled', () => front.traffic.hasLeg('events', 'candidate'));
-  await front.traffic.reconsider();
-  expect(moved()).toEqual([]);
-  legacy.say(event(1));
-  await until('legacy serves it still', () => read.length === 1);
-  candidate.say(event(1));
-  await until('it has moved', () => moved().length === 1, 15_000);
-  candidate.say(event(2));
-  await until('the candidate serves it', () => read.length === 2);
-  expect(read).toEqual([event(1), event(2)]);
-});
-
-test('a second leg that was given up is dialled anew when it is to serve', async () => {
-  const { legacy, candidate, front, read, serve, settle, moved } = await line();
-  settle({ ...decisionFor('legacy'), second: null });
-  await front.traffic.reconsider();
-  await until('it is given up', () => candidate.closes.length === 1);
-  serve('candidate');
-  await front.traffic.reconsider();
-  await until('it is served by the candidate', () => moved().length === 1, 15_000);
-  for (const each of [legacy, candidate]) each.say(event(1));
-  await until('it has one', () => read.length === 1);
-  // And back again, with the old one given up in the meantime.
-  settle({ ...decisionFor('candidate'), second: null });
-  await front.traffic.reconsider();
-  await until('the old one is given up', () => legacy.closes.length === 1);
-  serve('legacy');
-  await front.traffic.reconsider();
-  await until('it is served by legacy', () => moved().length === 2, 15_000);
-  for (const each of [legacy, candidate]) each.say(event(2));
-  await until('it has two', () => read.length === 2);
-  expect(read).toEqual([event(1), event(2)]);
-});
-
 // The fault: to the judge it was there still, and all that the other service went on to say was missing there.
 test.each([
   ['with one decision', () => undefined],
@@ -726,25 +615,6 @@ test('a ping that the client has not answered before a move is answered for him'
   expect(answered[1]).toBe('legacy still?');
 });
 
-test('a session without a second leg is moved by one that is dialled for it', async () => {
-  const { legacy, candidate, front, read, serve, moved } = await line({ second: false });
-  legacy.say(event(1));
-  await until('it has one', () => read.length === 1);
-  serve('candidate');
-  await front.traffic.reconsider();
-  await until('a leg is dialled', () => candidate.sockets.length === 1);
-  legacy.say(event(2));
-  candidate.say(event(2));
-  await until('it has moved', () => moved().length === 1, 15_000);
-  expect(read).toEqual([1, 2].map(n => event(n)));
-  candidate.say(event(3));
-  await until('it has three', () => read.length === 3);
-  expect(read).toEqual([1, 2, 3].map(n => event(n)));
-  expect(moved()[0]?.what).toBe('redialled');
-  await until('the old leg is told goodbye', () => legacy.closes.length === 1);
-  expect(legacy.closes).toEqual([1000]);
-});
-
 test('a leg that is dialled for a rollback is told the preamble first, and then what follows', async () => {
   const { legacy, candidate, front, socket, serve, moved } = await line({
     ...{ primary: 'candidate', second: false },
@@ -780,24 +650,6 @@ test.each([
   }
   expect(code()).toBe(due);
   expect(moved()).toEqual([]);
-});
-
-test('a session that is to drain is told to reconnect once its time is over, unless it is back by then', async () => {
-  const { front, serve, code } = await line({
-    routes: [{ ...ROUTE, onSwitch: 'drain' }],
-    limits: { leaveMs: 1_500 },
-  });
-  const at = performance.now();
-  serve('candidate');
-  await front.traffic.reconsider();
-  serve('legacy');
-  await front.traffic.reconsider();
-  serve('candidate');
-  await until('it could have been told', () => performance.now() > at + 500);
-  await front.traffic.reconsider();
-  await until('it is told', () => code() !== null);
-  expect(code()).toBe(1012);
-  expect(performance.now() - at).toBeGreaterThan(2_000);
 });
 
 test('a standby that has said its last word is no way back, however long its connection stays', async () => {
@@ -1064,5 +916,155 @@ describe('where shadows are marked', () => {
     legacy.say(event(2));
     await until('legacy speaks', () => read.length === 2);
     expect(code()).toBeNull();
+  });
+});
+
+// Side by side: what they wait for is the time that a dialled leg has beside the old one.
+describe.concurrent('in a time of its own,', () => {
+  // The fault: it was the way back for good, and whoever went there got its bytes as they came.
+  test('a second leg whose frames can not be followed any more is given up, and dialled anew', async () => {
+    const { candidate, front, read, move, code } = await line();
+    const raw = (candidate.sockets[0] as unknown as { _socket: net.Socket })._socket;
+    raw.write(Buffer.from([0x82, 0x7f, ...Array<number>(8).fill(0xff)]));
+    const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
+    await until('it is given up', () => ends().length === 1);
+    expect(ends()[0]?.what).toBe('unframeable');
+    await move('candidate');
+    candidate.say(event(1));
+    await until('another one speaks', () => read.length === 1);
+    expect([candidate.sockets.length, code()]).toEqual([2, null]);
+  });
+
+  // The fault: a leg that was let go still counted as there. The next move stopped both ends and waited for
+  // it, and the client heard nothing any more.
+  test('a change of mind before a move is done: the last word counts, and nobody is left between two legs', async () => {
+    const { legacy, candidate, front, read, serve } = await line();
+    let said = 0;
+    const speaking = setInterval(() => {
+      said += 1;
+      for (const each of [legacy, candidate]) each.say(event(said));
+    }, 2);
+    open.push({ close: () => clearInterval(speaking) });
+    for (let i = 0; i < 500; i += 1) {
+      serve(i % 2 === 0 ? 'candidate' : 'legacy');
+      void front.traffic.reconsider();
+      // In every phase of the move before it.
+      for (let turn = 0; turn < i % 7; turn += 1)
+        await new Promise(resolve => setImmediate(resolve));
+    }
+    clearInterval(speaking);
+    await until('it has all', () => read.length >= said);
+    expect(read.map(text => (JSON.parse(text) as { seq: number }).seq)).toEqual(
+      Array.from({ length: said }, (_, i) => i + 1),
+    );
+  });
+
+  // The faults: a move that nobody wanted any more was carried out; and a client that spoke while both legs stood
+  // beside each other was taken away from the only service that had heard it.
+  test('before a dialled leg speaks it is asked again whether it is to, and whether its client can go', async () => {
+    const routes = [{ ...ROUTE, mirror: 'none' as const }];
+    const sessions = await Promise.all([
+      line({ second: false, routes }),
+      line({ second: false, routes }),
+      line({ second: false, routes }),
+    ]);
+    for (const { serve, front } of sessions) {
+      serve('candidate');
+      await front.traffic.reconsider();
+    }
+    await until('a leg is dialled for each', () =>
+      sessions.every(({ candidate }) => candidate.sockets.length === 1),
+    );
+    const [unwanted, asking, goes] = sessions;
+    // Nobody tells the lane.
+    unwanted?.settle({ ...decisionFor('legacy'), reason: 'bypass' });
+    asking?.socket.send('what time is it?');
+    await until('the question is heard', () => asking?.legacy.heard.length === 1);
+    await until('the last one has moved', () => goes?.moved().length === 1, 15_000);
+    await until('the legs of the others are let go', () =>
+      [unwanted, asking].every(each => each?.candidate.closes.length === 1),
+    );
+    for (const each of [unwanted, asking]) {
+      each?.legacy.say('noon');
+      await until('it has the answer', () => each?.read.length === 1);
+      expect(each?.moved()).toEqual([]);
+      expect(each?.front.doubts).toEqual([]);
+    }
+  });
+
+  // The fault: the second change cut the time short in which what was on its way comes.
+  test('two changes of flags in a row give a dialled leg the same time beside the old one as one', async () => {
+    const { legacy, candidate, front, read, serve, moved } = await line({ second: false });
+    serve('candidate');
+    await front.traffic.reconsider();
+    await until('a leg is dialled', () => front.traffic.hasLeg('events', 'candidate'));
+    await front.traffic.reconsider();
+    expect(moved()).toEqual([]);
+    legacy.say(event(1));
+    await until('legacy serves it still', () => read.length === 1);
+    candidate.say(event(1));
+    await until('it has moved', () => moved().length === 1, 15_000);
+    candidate.say(event(2));
+    await until('the candidate serves it', () => read.length === 2);
+    expect(read).toEqual([event(1), event(2)]);
+  });
+
+  test('a second leg that was given up is dialled anew when it is to serve', async () => {
+    const { legacy, candidate, front, read, serve, settle, moved } = await line();
+    settle({ ...decisionFor('legacy'), second: null });
+    await front.traffic.reconsider();
+    await until('it is given up', () => candidate.closes.length === 1);
+    serve('candidate');
+    await front.traffic.reconsider();
+    await until('it is served by the candidate', () => moved().length === 1, 15_000);
+    for (const each of [legacy, candidate]) each.say(event(1));
+    await until('it has one', () => read.length === 1);
+    // And back again, with the old one given up in the meantime.
+    settle({ ...decisionFor('candidate'), second: null });
+    await front.traffic.reconsider();
+    await until('the old one is given up', () => legacy.closes.length === 1);
+    serve('legacy');
+    await front.traffic.reconsider();
+    await until('it is served by legacy', () => moved().length === 2, 15_000);
+    for (const each of [legacy, candidate]) each.say(event(2));
+    await until('it has two', () => read.length === 2);
+    expect(read).toEqual([event(1), event(2)]);
+  });
+
+  test('a session without a second leg is moved by one that is dialled for it', async () => {
+    const { legacy, candidate, front, read, serve, moved } = await line({ second: false });
+    legacy.say(event(1));
+    await until('it has one', () => read.length === 1);
+    serve('candidate');
+    await front.traffic.reconsider();
+    await until('a leg is dialled', () => candidate.sockets.length === 1);
+    legacy.say(event(2));
+    candidate.say(event(2));
+    await until('it has moved', () => moved().length === 1, 15_000);
+    expect(read).toEqual([1, 2].map(n => event(n)));
+    candidate.say(event(3));
+    await until('it has three', () => read.length === 3);
+    expect(read).toEqual([1, 2, 3].map(n => event(n)));
+    expect(moved()[0]?.what).toBe('redialled');
+    await until('the old leg is told goodbye', () => legacy.closes.length === 1);
+    expect(legacy.closes).toEqual([1000]);
+  });
+
+  test('a session that is to drain is told to reconnect once its time is over, unless it is back by then', async () => {
+    const { front, serve, code } = await line({
+      routes: [{ ...ROUTE, onSwitch: 'drain' }],
+      limits: { leaveMs: 1_500 },
+    });
+    const at = performance.now();
+    serve('candidate');
+    await front.traffic.reconsider();
+    serve('legacy');
+    await front.traffic.reconsider();
+    serve('candidate');
+    await until('it could have been told', () => performance.now() > at + 500);
+    await front.traffic.reconsider();
+    await until('it is told', () => code() !== null);
+    expect(code()).toBe(1012);
+    expect(performance.now() - at).toBeGreaterThan(2_000);
   });
 });

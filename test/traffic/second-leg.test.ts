@@ -13,6 +13,7 @@ import { ControlFrames } from '../support/control-frames.ts';
 import { Ear, type HeardStream } from '../support/ear.ts';
 import { clientFrame } from '../support/frame.ts';
 import { freePort } from '../support/free-port.ts';
+import { openedByTest } from '../support/opened.ts';
 import {
   decisionFor,
   loadedConfig,
@@ -23,11 +24,8 @@ import {
 import { type RawEnd, rawClient, rawServer, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  vi.restoreAllMocks();
-  for (const thing of open.splice(0).reverse()) await thing.close();
-});
+afterEach(() => void vi.restoreAllMocks());
+const open = openedByTest();
 
 const SHADOW: SecondLeg = { side: 'candidate', role: 'shadow' };
 const STANDBY: SecondLeg = { side: 'legacy', role: 'standby' };
@@ -301,25 +299,6 @@ test('a second leg is heard on without its client, while something waits for its
   expect((await secondEnded(front)).what).toBe('ended');
 });
 
-test('nobody is heard on for ever, and nobody at all once the proxy is about to end', async () => {
-  const { legacy, candidate, ear, front } = await both();
-  const leave = async (nth: number) => {
-    const { socket } = await enter(front);
-    const stream = await until('the judge hears of it', () => ear.streams[nth]);
-    stream.waits = true;
-    await until('the second is in', () => candidate.sockets.length === nth + 1);
-    socket.close(1000);
-    await until('the primary is gone', () => legacy.sockets[nth]?.readyState === WebSocket.CLOSED);
-    return () => candidate.sockets[nth]?.readyState === WebSocket.CLOSED;
-  };
-  const isGone = await leave(0);
-  await until('its time is up', isGone, 20_000);
-  const second = await leave(1);
-  expect(second()).toBe(false);
-  await front.traffic.drain(1);
-  await until('it has left', second);
-}, 40_000);
-
 test("a twin of legacy hears the client's handshake and nothing else, while it is measured", async () => {
   const twin = await service('twin');
   let isOn = true;
@@ -353,7 +332,7 @@ test("a twin of legacy hears the client's handshake and nothing else, while it i
   expect(twin.sockets).toHaveLength(2);
 });
 
-describe('that a service kept a session which the other one did not', () => {
+describe.concurrent('that a service kept a session which the other one did not', () => {
   /** What is told of it, once the one session is over. */
   async function kept(front: TestProxy) {
     await until('the session is over', () => front.reports.some(({ kind }) => kind === 'closed'));
@@ -886,67 +865,6 @@ describe('the client does not notice a second service that', () => {
   });
 });
 
-test('a standby that is lost is dialled again', async () => {
-  const { legacy, ear, front } = await both({
-    decider: decides({ primary: 'candidate', second: STANDBY }),
-  });
-  const { socket, read } = await enter(front);
-  await until('it stands by', () => legacy.sockets.length === 1);
-  legacy.sockets[0]?.terminate();
-  await until('it stands by again', () => legacy.sockets.length === 2, 10_000);
-  const stream = await firstStream(ear);
-  await until('the judge knows', () => stream.notes.filter(n => n === 'open legacy').length === 2);
-  socket.send('hi');
-  await until('it hears the client', () => legacy.heard.includes('hi'));
-  await until('the client has its answer', () => read.length === 2);
-  expect(read).toEqual(['hello from candidate', 'candidate: hi']);
-});
-
-// The fault: it was said to be open behind its end: counted for ever, and taken for one with another subprotocol.
-test('a standby that ends in one breath with its handshake is none', async () => {
-  const played = await rawServer();
-  open.push(played);
-  const decider = decides({ primary: 'candidate', second: STANDBY });
-  const { front } = await both({ legacy: played.port, decider });
-  const entering = enter(front);
-  // The second one is dialled for a session that is open.
-  for (let n = 0; n < 2; n += 1) await (await played.next()).accept(closeFrame(1011));
-  await entering;
-  const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
-  await until('both have ended', () => ends().length === 2);
-  expect(ends().map(({ what }) => what)).toEqual(['broken-off', 'broken-off']);
-  const counters = [...front.traffic.counters()].map(each => each.counters.secondLegsOpen);
-  expect(counters).toEqual(counters.map(() => 0));
-  expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({ toDial: 1 });
-});
-
-test('a shadow that breaks off is dialled again while its session lives, more slowly than a standby', async () => {
-  const { candidate, ear, front } = await both({ decider: decides({ second: SHADOW }) });
-  const { socket, read } = await enter(front);
-  await until('it is shown', () => candidate.sockets.length === 1);
-  socket.send('heard');
-  await until('it hears the client', () => candidate.heard.includes('heard'));
-  candidate.sockets[0]?.terminate();
-  expect((await secondEnded(front)).what).toBe('broken-off');
-  // What it was told is over with it, and what is said now, nobody there hears: the judge is told of both.
-  const unheard = async () =>
-    (await firstStream(ear)).notes.filter(note => note === 'unheard by candidate').length;
-  expect(await unheard()).toBe(1);
-  socket.send('unheard');
-  await until('legacy answers', () => read.length === 3);
-  expect(await unheard()).toBe(2);
-  const lostAt = performance.now();
-  await until('it is shown again', () => candidate.sockets.length === 2, 15_000);
-  expect(performance.now() - lostAt).toBeGreaterThan(2_500);
-  const stream = await firstStream(ear);
-  const opened = () => stream.notes.filter(note => note === 'open candidate').length === 2;
-  await until('the judge knows', opened);
-  socket.send('hi');
-  await until('it hears the client', () => candidate.heard.includes('hi'));
-  await until('the client has its answer', () => read.length === 4);
-  expect(read.at(-1)).toBe('legacy: hi');
-});
-
 test('a ticket that is good for one service is not shown to a second one', async () => {
   const { candidate, front } = await both({
     identity: { sources: [{ from: 'query', names: ['ticket'], singleUse: true }] },
@@ -980,4 +898,93 @@ test('an open session is compared from when the decision says so, and no longer 
   socket.send('after');
   await until('the client is still served', () => read.includes('legacy: after'));
   expect(candidate.heard).toEqual(['during']);
+});
+
+// Side by side: what they wait for is the time of a leg.
+describe.concurrent('given time,', () => {
+  test('nobody is heard on for ever, and nobody at all once the proxy is about to end', async () => {
+    const { legacy, candidate, ear, front } = await both();
+    const leave = async (nth: number) => {
+      const { socket } = await enter(front);
+      const stream = await until('the judge hears of it', () => ear.streams[nth]);
+      stream.waits = true;
+      await until('the second is in', () => candidate.sockets.length === nth + 1);
+      socket.close(1000);
+      await until(
+        'the primary is gone',
+        () => legacy.sockets[nth]?.readyState === WebSocket.CLOSED,
+      );
+      return () => candidate.sockets[nth]?.readyState === WebSocket.CLOSED;
+    };
+    const isGone = await leave(0);
+    await until('its time is up', isGone, 20_000);
+    const second = await leave(1);
+    expect(second()).toBe(false);
+    await front.traffic.drain(1);
+    await until('it has left', second);
+  }, 40_000);
+
+  test('a standby that is lost is dialled again', async () => {
+    const { legacy, ear, front } = await both({
+      decider: decides({ primary: 'candidate', second: STANDBY }),
+    });
+    const { socket, read } = await enter(front);
+    await until('it stands by', () => legacy.sockets.length === 1);
+    legacy.sockets[0]?.terminate();
+    await until('it stands by again', () => legacy.sockets.length === 2, 10_000);
+    const stream = await firstStream(ear);
+    await until(
+      'the judge knows',
+      () => stream.notes.filter(n => n === 'open legacy').length === 2,
+    );
+    socket.send('hi');
+    await until('it hears the client', () => legacy.heard.includes('hi'));
+    await until('the client has its answer', () => read.length === 2);
+    expect(read).toEqual(['hello from candidate', 'candidate: hi']);
+  });
+
+  // The fault: it was said to be open behind its end: counted for ever, and taken for one with another subprotocol.
+  test('a standby that ends in one breath with its handshake is none', async () => {
+    const played = await rawServer();
+    open.push(played);
+    const decider = decides({ primary: 'candidate', second: STANDBY });
+    const { front } = await both({ legacy: played.port, decider });
+    const entering = enter(front);
+    // The second one is dialled for a session that is open.
+    for (let n = 0; n < 2; n += 1) await (await played.next()).accept(closeFrame(1011));
+    await entering;
+    const ends = () => front.reports.filter(({ kind }) => kind === 'second-ended');
+    await until('both have ended', () => ends().length === 2);
+    expect(ends().map(({ what }) => what)).toEqual(['broken-off', 'broken-off']);
+    const counters = [...front.traffic.counters()].map(each => each.counters.secondLegsOpen);
+    expect(counters).toEqual(counters.map(() => 0));
+    expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({ toDial: 1 });
+  });
+
+  test('a shadow that breaks off is dialled again while its session lives, more slowly than a standby', async () => {
+    const { candidate, ear, front } = await both({ decider: decides({ second: SHADOW }) });
+    const { socket, read } = await enter(front);
+    await until('it is shown', () => candidate.sockets.length === 1);
+    socket.send('heard');
+    await until('it hears the client', () => candidate.heard.includes('heard'));
+    candidate.sockets[0]?.terminate();
+    expect((await secondEnded(front)).what).toBe('broken-off');
+    // What it was told is over with it, and what is said now, nobody there hears: the judge is told of both.
+    const unheard = async () =>
+      (await firstStream(ear)).notes.filter(note => note === 'unheard by candidate').length;
+    expect(await unheard()).toBe(1);
+    socket.send('unheard');
+    await until('legacy answers', () => read.length === 3);
+    expect(await unheard()).toBe(2);
+    const lostAt = performance.now();
+    await until('it is shown again', () => candidate.sockets.length === 2, 15_000);
+    expect(performance.now() - lostAt).toBeGreaterThan(2_500);
+    const stream = await firstStream(ear);
+    const opened = () => stream.notes.filter(note => note === 'open candidate').length === 2;
+    await until('the judge knows', opened);
+    socket.send('hi');
+    await until('it hears the client', () => candidate.heard.includes('hi'));
+    await until('the client has its answer', () => read.length === 4);
+    expect(read.at(-1)).toBe('legacy: hi');
+  });
 });

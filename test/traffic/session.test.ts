@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { closeFrame, controlFrame, wholeFrame } from '../../src/wire/frames.ts';
+import { openedByTest } from '../support/opened.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import {
   type RawEnd,
@@ -12,10 +13,7 @@ import {
 } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const thing of open.splice(0).reverse()) await thing.close();
-});
+const open = openedByTest();
 
 interface Line {
   service: RawServer;
@@ -148,13 +146,6 @@ test('a half-closed client still gets what the service has to say', async () => 
   await until('the client sees the end', () => client.ended);
 });
 
-test('an end that the other side does not follow is given up after closeMs', async () => {
-  const { client, front } = await session({ limits: { closeMs: 200 } });
-  client.socket.end();
-  expect(await ended(front)).toMatchObject({ what: 'client-lost' });
-  expect([...front.traffic.sessionsOf('events')]).toHaveLength(0);
-});
-
 /** The fault: `closeMs` went by while bytes still waited for a slow client, who lost the end of them. */
 test('43: a slow client gets everything that came before the end, and the end, after closeMs as well', async () => {
   const write = vi.spyOn(net.Socket.prototype, 'write');
@@ -192,7 +183,7 @@ test('43: a slow client gets everything that came before the end, and the end, a
   await Promise.all(['/ws', '/elsewhere'].map(getsAll));
 });
 
-describe.each(['/ws', '/elsewhere'])('after one side has said goodbye, on %s,', path => {
+describe.concurrent.each(['/ws', '/elsewhere'])('after one side has said goodbye, on %s,', path => {
   /** One whose client has gone too, and whose service does not follow: when it is let go, closeMs is over. */
   async function left({ service, front }: Line) {
     const client = await rawClient(front.port);
@@ -246,79 +237,6 @@ describe.each(['/ws', '/elsewhere'])('after one side has said goodbye, on %s,', 
     await until('the end comes', () => client.ended || client.closed);
     expect(client.received.length).toBe(all.length);
   });
-});
-
-test.each([
-  ['a service that goes on after its client has said goodbye', 1_000],
-  ['a client that goes on after the proxy has', 120_000],
-])('%s is not heard for ever', async (_who, stallMs) => {
-  const { client, upstream, front } = await session({ limits: { closeMs: 200, stallMs } });
-  const mask = Buffer.from('mask');
-  const isService = stallMs === 1_000;
-  if (isService) client.write(closeFrame(1000, '', mask));
-  else void front.traffic.drain(20);
-  const speaker = isService ? upstream : client;
-  const message = wholeFrame(1, Buffer.from('and on'), isService ? undefined : mask);
-  speaker.socket.on('error', () => undefined);
-  let due = 0;
-  await until('the session is over', () => {
-    if (performance.now() >= due && speaker.socket.writable) {
-      due = performance.now() + 50;
-      speaker.write(message);
-    }
-    return client.closed || client.ended;
-  });
-  expect(speaker.socket.bytesWritten).toBeGreaterThan(10 * message.length);
-});
-
-/**
- * The fault: Node says that a write was taken when the kernel has all of it, which asks for more only when it
- * has sent a megabyte or so. Whoever took less than that in stallMs was gone, though he never paused.
- */
-test('a slow client who takes a little all the time is not gone after stallMs; one that takes nothing is', async () => {
-  const { client, upstream, service, front } = await session({ limits: { stallMs: 300 } });
-  let taken = 0;
-  client.socket.removeAllListeners('data').on('data', bytes => {
-    taken += bytes.length;
-    client.socket.pause();
-    setTimeout(() => client.socket.resume(), 200);
-  });
-  const pourInto = (end: RawEnd) => {
-    const pour = () => {
-      while (end.socket.write(Buffer.alloc(65_536)));
-    };
-    end.socket.on('drain', pour);
-    pour();
-  };
-  pourInto(upstream);
-  // One behind the other.
-  for (const gone of [1, 2]) {
-    const deaf = await rawClient(front.port);
-    open.push({ close: () => deaf.socket.destroy() });
-    deaf.write(upgradeRequest());
-    const itsService = await service.next();
-    await itsService.accept();
-    await deaf.has('\r\n\r\n');
-    deaf.socket.pause();
-    pourInto(itsService);
-    await until('the deaf one is gone', () => itsService.closed);
-    expect(front.reports.filter(({ kind }) => kind === 'closed')).toHaveLength(gone);
-    const before = taken;
-    await until('the slow one reads on', () => taken > before);
-  }
-  expect(upstream.closed).toBe(false);
-}, 40_000);
-
-test('a client that takes nothing for stallMs while bytes wait is gone', async () => {
-  const { client, upstream, front } = await session({ limits: { stallMs: 300 } });
-  client.socket.pause();
-  const pump = () => {
-    while (upstream.socket.write(Buffer.alloc(65_536)));
-  };
-  upstream.socket.on('drain', pump);
-  pump();
-  expect(await ended(front)).toMatchObject({ what: 'client-stalled' });
-  await until('the service is let go', () => upstream.closed || upstream.ended);
 });
 
 describe('a drain', () => {
@@ -450,5 +368,88 @@ describe('a drain', () => {
     // However late the first ones are by then, the last one does not come with them.
     expect((closedAt[19] ?? 0) - (closedAt[4] ?? 0)).toBeGreaterThan(300);
     await late.has(closeFrame(1012, 'service restart').toString('latin1'));
+  });
+});
+
+// Side by side: what they wait for is the time that a client, or a service, is given.
+describe.concurrent('in the end', () => {
+  test('an end that the other side does not follow is given up after closeMs', async () => {
+    const { client, front } = await session({ limits: { closeMs: 200 } });
+    client.socket.end();
+    expect(await ended(front)).toMatchObject({ what: 'client-lost' });
+    expect([...front.traffic.sessionsOf('events')]).toHaveLength(0);
+  });
+
+  test.each([
+    ['a service that goes on after its client has said goodbye', 1_000],
+    ['a client that goes on after the proxy has', 120_000],
+  ])('%s is not heard for ever', async (_who, stallMs) => {
+    const { client, upstream, front } = await session({ limits: { closeMs: 200, stallMs } });
+    const mask = Buffer.from('mask');
+    const isService = stallMs === 1_000;
+    if (isService) client.write(closeFrame(1000, '', mask));
+    else void front.traffic.drain(20);
+    const speaker = isService ? upstream : client;
+    const message = wholeFrame(1, Buffer.from('and on'), isService ? undefined : mask);
+    speaker.socket.on('error', () => undefined);
+    let due = 0;
+    await until('the session is over', () => {
+      if (performance.now() >= due && speaker.socket.writable) {
+        due = performance.now() + 50;
+        speaker.write(message);
+      }
+      return client.closed || client.ended;
+    });
+    expect(speaker.socket.bytesWritten).toBeGreaterThan(10 * message.length);
+  });
+
+  /**
+   * The fault: Node says that a write was taken when the kernel has all of it, which asks for more only when it
+   * has sent a megabyte or so. Whoever took less than that in stallMs was gone, though he never paused.
+   */
+  test('a slow client who takes a little all the time is not gone after stallMs; one that takes nothing is', async () => {
+    const { client, upstream, service, front } = await session({ limits: { stallMs: 300 } });
+    let taken = 0;
+    client.socket.removeAllListeners('data').on('data', bytes => {
+      taken += bytes.length;
+      client.socket.pause();
+      setTimeout(() => client.socket.resume(), 200);
+    });
+    const pourInto = (end: RawEnd) => {
+      const pour = () => {
+        while (end.socket.write(Buffer.alloc(65_536)));
+      };
+      end.socket.on('drain', pour);
+      pour();
+    };
+    pourInto(upstream);
+    // One behind the other.
+    for (const gone of [1, 2]) {
+      const deaf = await rawClient(front.port);
+      open.push({ close: () => deaf.socket.destroy() });
+      deaf.write(upgradeRequest());
+      const itsService = await service.next();
+      await itsService.accept();
+      await deaf.has('\r\n\r\n');
+      deaf.socket.pause();
+      pourInto(itsService);
+      await until('the deaf one is gone', () => itsService.closed);
+      expect(front.reports.filter(({ kind }) => kind === 'closed')).toHaveLength(gone);
+      const before = taken;
+      await until('the slow one reads on', () => taken > before);
+    }
+    expect(upstream.closed).toBe(false);
+  }, 40_000);
+
+  test('a client that takes nothing for stallMs while bytes wait is gone', async () => {
+    const { client, upstream, front } = await session({ limits: { stallMs: 300 } });
+    client.socket.pause();
+    const pump = () => {
+      while (upstream.socket.write(Buffer.alloc(65_536)));
+    };
+    upstream.socket.on('drain', pump);
+    pump();
+    expect(await ended(front)).toMatchObject({ what: 'client-stalled' });
+    await until('the service is let go', () => upstream.closed || upstream.ended);
   });
 });
