@@ -2,7 +2,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import pino from 'pino';
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { EvidenceSummary } from '../../src/control/evidence/kept.ts';
 import { evidenceQueries } from '../../src/control/evidence/queries.ts';
 import { EvidenceStore } from '../../src/control/evidence/store.ts';
@@ -10,13 +10,12 @@ import { isFlawless, type RunningDemo, startDemo } from '../../src/runs/demo.ts'
 import { shippedCopy } from '../../src/runs/shipped-copy.ts';
 import { tellTour } from '../../src/runs/tour.ts';
 import { freePort } from '../support/free-port.ts';
+import { openedByTest } from '../support/opened.ts';
 import { until } from '../support/until.ts';
 
+// Tours go side by side: each waits for what its own users do and its own judge finds.
 const USERS = 10;
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const thing of open.splice(0).reverse()) await thing.close();
-});
+const open = openedByTest();
 
 async function demo(): Promise<RunningDemo> {
   const logger = pino({ level: 'silent' });
@@ -51,7 +50,7 @@ async function setStage(running: RunningDemo, name: string): Promise<void> {
   expect(answer.status).toBe(200);
 }
 
-test('the tour shows a fault found, a leak stopped and a rollback proven, and nobody misses an event', async () => {
+test.concurrent('the tour shows a fault found, a leak stopped and a rollback proven, and nobody misses an event', async () => {
   const { start, store } = await demoInFolder();
   keepOlder(store());
   const running = await start();
@@ -133,7 +132,7 @@ function runsOf(store: EvidenceStore): EvidenceSummary['rates'][number] {
 }
 
 // The fault: it went on for half a minute, until the first stage that was refused.
-test('a tour that begins under a rollback says so at once', async () => {
+test.concurrent('a tour that begins under a rollback says so at once', async () => {
   const running = await demo();
   open.push({ close: () => running.end() });
   await running.proxy.rollbacks.rollback({ reason: 'before', by: 'operator' });
@@ -147,7 +146,7 @@ test('a tour that begins under a rollback says so at once', async () => {
 }, 60_000);
 
 // The fault: it did not say what to do about it.
-test('a tour that begins in another stage says how to come back to off', async () => {
+test.concurrent('a tour that begins in another stage says how to come back to off', async () => {
   const running = await demo();
   open.push({ close: () => running.end() });
   await setStage(running, 'shadow');
@@ -161,7 +160,7 @@ test('a tour that begins in another stage says how to come back to off', async (
 }, 60_000);
 
 // The fault: it hung, with a fault that waited for the first event of a comparison that somebody began later.
-test('a tour whose candidate is shown nothing any more ends, and leaves no fault behind', async () => {
+test.concurrent('a tour whose candidate is shown nothing any more ends, and leaves no fault behind', async () => {
   const running = await demo();
   open.push({ close: () => running.end() });
   const told: string[] = [];
@@ -184,7 +183,7 @@ test('a tour whose candidate is shown nothing any more ends, and leaves no fault
   expect(events()?.mismatch).toBe(0);
 }, 60_000);
 
-test('a tour that is ended in the middle says no more', async () => {
+test.concurrent('a tour that is ended in the middle says no more', async () => {
   const running = await demo();
   open.push({ close: () => running.end() });
   const told: string[] = [];

@@ -3,7 +3,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type FlagProvider, openUnleashFlags } from '../../../src/control/flags/provider.ts';
 import { UnleashAdmin } from '../../../src/control/flags/unleash-admin.ts';
 import { initialFlags } from '../../../src/rules/flag-defaults.ts';
@@ -11,6 +11,7 @@ import { shareOf } from '../../../src/rules/flag-shape.ts';
 import { stageTarget } from '../../../src/rules/stage.ts';
 import { cutover } from '../../support/command.ts';
 import { kill, pin, route, serve, shadow, silent, subject } from '../../support/flags.ts';
+import { openedByTest } from '../../support/opened.ts';
 import {
   looks,
   ownFlags,
@@ -22,18 +23,16 @@ import { until } from '../../support/until.ts';
 
 /** As a configuration's least. */
 const POLL_MS = 1_000;
+const open = openedByTest();
 
-describe.skipIf(unleashMissing())('a real Unleash server', () => {
+// Side by side, with flags of their own: most of their time is between two looks, ours and those of its cache.
+describe.skipIf(unleashMissing())('a real Unleash server', { concurrent: true }, () => {
   let unleash: RealUnleash;
   let dir: string;
-  const cleanups: (() => Promise<unknown>)[] = [];
   beforeAll(async () => {
     unleash = await realUnleash();
     dir = await mkdtemp(join(tmpdir(), 'cutover-unleash-'));
   }, 120_000);
-  afterEach(async () => {
-    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-  });
   afterAll(() => rm(dir, { recursive: true, force: true }));
 
   async function follow(
@@ -65,7 +64,7 @@ describe.skipIf(unleashMissing())('a real Unleash server', () => {
       routes: () => [events],
       logger: silent,
     });
-    cleanups.push(() => provider.close());
+    open.push(provider);
     return { events, provider };
   }
 
