@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
-import type { KeptFinding } from '../control/evidence/kept.ts';
+import { type KeptFinding, whereText } from '../control/evidence/kept.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import { type EvidenceGroup, generalPath, generalType, groupsOf } from '../rules/evidence-group.ts';
@@ -10,7 +10,7 @@ import { rejudge } from '../rules/rejudge.ts';
 import { VERDICTS, type Verdict } from '../rules/verdict.ts';
 import { connectAdmin } from './admin-client.ts';
 import { type EvidenceOptions, findingsOf } from './evidence-filter.ts';
-import { placeText, verdictText } from './evidence-text.ts';
+import { verdictText } from './evidence-text.ts';
 import { CommandFailure } from './failure.ts';
 import { readConfig, readProfile } from './local-config.ts';
 import { plain, print, table } from './output.ts';
@@ -164,7 +164,7 @@ function rejudgementText(found: Rejudgement): string {
     ...[was === is ? 'the same' : is, String(count)],
   ]);
   const places = differing.map(group => [
-    ...[group.route, plain(group.eventType), placeText(group), String(group.count)],
+    ...[group.route, plain(group.eventType), plain(whereText(group)), String(group.count)],
   ]);
   return [
     table(['route', 'type', 'was', 'would be', 'pairs'], rows),

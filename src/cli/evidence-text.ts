@@ -1,9 +1,10 @@
 // Evidence as people read it.
-import type {
-  EvidenceSummary,
-  GroupPage,
-  KeptFinding,
-  KeptGroup,
+import {
+  type EvidenceSummary,
+  type GroupPage,
+  type KeptFinding,
+  type KeptGroup,
+  whereText,
 } from '../control/evidence/kept.ts';
 import type { RedactedLeaf } from '../rules/redaction.ts';
 import type { Difference, Verdict } from '../rules/verdict.ts';
@@ -21,7 +22,7 @@ export function groupsText({ groups, total }: GroupPage): string {
     group.route,
     plain(group.eventType),
     verdictText(group.verdict),
-    placeText(group),
+    plain(whereText(group)),
     String(group.count),
     String(group.examples),
     `${agoText(group.lastAt)} ago`,
@@ -51,7 +52,7 @@ function halvesTexts(groups: readonly KeptGroup[]): string[] {
 export function groupText(group: KeptGroup): string {
   const { route, eventType, verdict, count, examples, firstAt, lastAt } = group;
   return [
-    `${verdictText(verdict)} in ${plain(eventType)} of ${route}: ${placeText(group)}`,
+    `${verdictText(verdict)} in ${plain(eventType)} of ${route}: ${plain(whereText(group))}`,
     `found ${count} times from ${isoText(firstAt)} to ${isoText(lastAt)}; ${examples} kept`,
   ].join('\n');
 }
@@ -123,10 +124,6 @@ export function verdictText(verdict: Verdict): string {
   if (verdict === 'match' || verdict === 'noise') return verdict;
   if (verdict === 'unjudged' || verdict === 'failed-alike') return paint('yellow', verdict);
   return paint('red', verdict);
-}
-
-export function placeText({ kind, path }: Pick<KeptGroup, 'kind' | 'path'>): string {
-  return plain([kind, path].filter(part => part !== '').join(' ')) || 'the event as a whole';
 }
 
 function eventText(finding: KeptFinding, side: 'legacy' | 'candidate'): string {

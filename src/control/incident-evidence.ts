@@ -1,7 +1,14 @@
 // Incidents and kept evidence are of the same events: each shows the way to the other, where both are kept.
 import { CutoverError } from '../errors.ts';
+import { generalPath } from '../rules/evidence-group.ts';
 import type { Evidence } from './evidence/evidence.ts';
-import type { GroupExamples, KeptContamination, KeptFinding } from './evidence/kept.ts';
+import type {
+  ForeignPlace,
+  GroupExamples,
+  KeptContamination,
+  KeptFinding,
+  KeptGroup,
+} from './evidence/kept.ts';
 import type { Incident } from './incidents.ts';
 import type { Entry } from './journal.ts';
 
@@ -32,12 +39,43 @@ export async function withEvidence(
   });
 }
 
+/** Kinds of contaminated events with what told of them, and where: those incidents are of them. */
+export function withPlaces(
+  groups: readonly KeptGroup[],
+  incidents: readonly Incident[],
+): readonly KeptGroup[] {
+  return groups.map(group => {
+    if (group.verdict !== 'contaminated') return group;
+    const counts = new Map<string, { readonly place: ForeignPlace; count: number }>();
+    for (const incident of incidents) {
+      if (!isOf(incident, group)) continue;
+      const place = { rule: incident.rule, path: generalPath(incident.path) };
+      const known = counts.get(`${place.rule} ${place.path}`);
+      if (known !== undefined) known.count += 1;
+      else counts.set(`${place.rule} ${place.path}`, { place, count: 1 });
+    }
+    const found = [...counts.values()].toSorted((a, b) => b.count - a.count);
+    return { ...group, foreign: found.map(({ place }) => place) };
+  });
+}
+
+function isOf({ route, eventType, at }: Incident, group: KeptGroup): boolean {
+  const time = Date.parse(at);
+  return (
+    route === group.route &&
+    eventType === group.eventType &&
+    time >= group.firstAt - SAME_EVENT_MS &&
+    time <= group.lastAt + SAME_EVENT_MS
+  );
+}
+
 /** Examples with the numbers of the incidents that tell of the same event. */
 export function withIncidents(
   { group, examples }: GroupExamples,
   incidents: readonly Entry<Incident>[],
 ): GroupExamples {
   if (group.verdict !== 'contaminated') return { group, examples };
+  const [placed = group] = withPlaces([group], incidents);
   const kept = examples.map(({ id, session, at }) => ({
     group: group.id,
     example: id,
@@ -53,7 +91,7 @@ export function withIncidents(
   const shown = examples.map(
     (example): KeptFinding => ({ ...example, incidents: told.get(example.id) ?? [] }),
   );
-  return { group, examples: shown };
+  return { group: placed, examples: shown };
 }
 
 async function keptOf(

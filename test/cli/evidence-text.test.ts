@@ -21,3 +21,17 @@ test('... not where far fewer are extra, or those of another type', () => {
   const groups = [kept(1, 'missing', 100), kept(2, 'extra', 40), kept(3, 'extra', 100, 'note')];
   expect(groupsText({ groups, total: 3 })).not.toContain('about as often');
 });
+
+test('of another user\u2019s data it says what told, and where in the event', () => {
+  const foreign = [
+    { rule: 'routing', path: '/target_user_id' },
+    { rule: 'fingerprint', path: '' },
+  ] as const;
+  const group: KeptGroup = { ...kept(1, 'missing', 3), verdict: 'contaminated', foreign };
+  expect(groupsText({ groups: [group], total: 1 })).toContain(
+    'routing /target_user_id, fingerprint  3',
+  );
+  expect(groupsText({ groups: [{ ...group, foreign: [] }], total: 1 })).toContain(
+    'the event as a whole',
+  );
+});

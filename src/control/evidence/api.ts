@@ -5,7 +5,7 @@ import { CutoverError } from '../../errors.ts';
 import { EVERYTHING } from '../../rules/latch.ts';
 import { VERDICTS, type Verdict } from '../../rules/verdict.ts';
 import { operatorOf } from '../audit-routes.ts';
-import { withIncidents } from '../incident-evidence.ts';
+import { withIncidents, withPlaces } from '../incident-evidence.ts';
 import { MOST_INCIDENTS } from '../isolation-routes.ts';
 import type { ProxyView } from '../proxy-view.ts';
 import { routesOf } from '../stage-change.ts';
@@ -73,7 +73,9 @@ export function evidenceApi(
   api.get('/evidence', async request => {
     const query = ListQuery.parse(request.query);
     await expectRoute(query.route);
-    return evidence.ask('groups', query);
+    const page = await evidence.ask('groups', query);
+    if (page.groups.every(({ verdict }) => verdict !== 'contaminated')) return page;
+    return { ...page, groups: withPlaces(page.groups, await incidents.last(MOST_INCIDENTS)) };
   });
   api.get('/evidence/findings', async request => {
     const query = ExportQuery.parse(request.query);

@@ -3,8 +3,12 @@
 import type { Confidence } from '../../rules/confidence.ts';
 import type { EvidenceDrop } from '../../rules/evidence-batch.ts';
 import type { EvidenceGroup } from '../../rules/evidence-group.ts';
+import type { IsolationRule } from '../../rules/isolation/incident.ts';
 import type { UnitKind } from '../../rules/unit-tracker.ts';
 import type { Finding, Verdict } from '../../rules/verdict.ts';
+
+/** Told of one kind: more is no place. */
+const MOST_PLACES = 3;
 
 /** What evidence may take. */
 export interface EvidenceLimits {
@@ -22,6 +26,25 @@ export interface KeptGroup extends EvidenceGroup {
   readonly firstAt: number;
   readonly lastAt: number;
   readonly examples: number;
+  /** Of `contaminated`: what told of it, and where, as far as incidents are on record; the most frequent first. */
+  readonly foreign?: readonly ForeignPlace[];
+}
+
+export interface ForeignPlace {
+  readonly rule: IsolationRule;
+  /** JSON pointer to what told; empty where it is the event as a whole. */
+  readonly path: string;
+}
+
+/** `value /type`, `routing /target_user_id, ledger /thread_id`: in what the events of a kind differ, or what is wrong in them. */
+export function whereText({
+  kind,
+  path,
+  foreign = [],
+}: Pick<KeptGroup, 'kind' | 'path' | 'foreign'>): string {
+  const places = foreign.slice(0, MOST_PLACES).map(({ rule, path }) => `${rule} ${path}`.trim());
+  const told = places.join(', ') + (foreign.length > MOST_PLACES ? ', …' : '');
+  return [kind, path, told].filter(part => part !== '').join(' ') || 'the event as a whole';
 }
 
 /** Redacted. An event is left out where it could not be read, or was too large to be kept. */

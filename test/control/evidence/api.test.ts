@@ -85,6 +85,12 @@ describe('kept evidence', () => {
       [4, []],
       [5, [1]],
     ]);
+    // The fault: what told of it, and where in the event, neither of the two said.
+    const foreign = [{ rule: 'routing', path: '/userId' }];
+    expect(body.group).toMatchObject({ verdict: 'contaminated', foreign });
+    const { groups } = (await get('/evidence').expect(200)).body;
+    expect(groups).toContainEqual(expect.objectContaining({ verdict: 'contaminated', foreign }));
+    expect(groups).toContainEqual(expect.not.objectContaining({ foreign: expect.anything() }));
   });
 
   test('is summed up: rates by route and type, and how many more it takes', async () => {
