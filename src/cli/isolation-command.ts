@@ -22,6 +22,17 @@ Examples:
   cutover isolation incidents --limit 50
   cutover isolation explain event.json --user user_1001 --route events`;
 
+const STATUS_HELP = `
+mode: what is done about another user's data where that side serves (observe, sanitize, block).
+routing fields: fields of compared events that say whom an event is for; foreign: those that name another
+user; on both: events that both services sent so, which accuses neither. contaminated: events with another
+user's data, by the rule that told.`;
+
+const INCIDENTS_HELP = `
+user got the event, or was to; owner is whose data it is. Both are pseudonyms, as in evidence: cutover
+evidence show N has the event, where evidence is N and the number of the example. session is for
+cutover status --session, while it is open, and for the log.`;
+
 const EXPLAIN_HELP = `
 Says rule by rule what is found in one event that is on its way to a user. Reads the route's rules from
 the configuration, and asks no proxy. Ends with 1 if the event is contaminated. Of what can not be looked
@@ -62,6 +73,7 @@ export function isolationCommand(): Command {
     .addCommand(
       remoteCommand('status')
         .description('show what was looked at and found, route by route')
+        .addHelpText('after', STATUS_HELP)
         .action(async (options: AdminPlace) => {
           const admin = await connectAdmin(options);
           const found = await admin.get<{ routes: readonly RouteIsolation[] }>('/isolation');
@@ -72,6 +84,7 @@ export function isolationCommand(): Command {
       remoteCommand('incidents')
         .description('list the last incidents, newest first')
         .option('--limit <n>', 'how many, 1000 at most (default: 20)')
+        .addHelpText('after', INCIDENTS_HELP)
         .action(async (options: AdminPlace & { limit?: string }) => {
           const { limit, json = false } = options;
           const admin = await connectAdmin(options);
@@ -168,19 +181,19 @@ function explainedText({ eventType, says, scan, rules }: Explanation): string {
 }
 
 function statusText(routes: readonly RouteIsolation[]): string {
-  const head = ['route', 'mode', 'side', 'routing fields', 'foreign', 'on both', 'contaminated'];
-  const rows = routes.flatMap(({ route, mode, sides }) =>
+  const head = ['route', 'side', 'mode', 'routing fields', 'foreign', 'on both', 'contaminated'];
+  const rows = routes.flatMap(({ route, modes, sides }) =>
     (['legacy', 'candidate'] as const).map(side => {
       const { fields, foreign, onBoth, contaminated } = sides[side];
       const found = Object.entries(contaminated).map(([rule, count]) => `${rule} ${count}`);
       const counts = [fields, foreign, onBoth].map(String);
       const told = found.length === 0 ? '0' : paint('red', found.join(', '));
-      return [plain(route), mode ?? 'by side', side, ...counts, told];
+      return [plain(route), side, modes[side], ...counts, told];
     }),
   );
   const lines = [table(head, rows)];
   lines.push(
-    'mode as configured; for a user the isolation flag may say otherwise (cutover explain)',
+    'mode where that side serves; for a user the isolation flag may say otherwise (cutover explain)',
   );
   for (const { route, contaminated } of routes) {
     for (const { side, rule, outcome, count } of contaminated) {
@@ -217,28 +230,25 @@ function statusText(routes: readonly RouteIsolation[]): string {
 }
 
 function incidentsText({ incidents, unkept }: Incidents): string {
-  const head = [
-    'seq',
-    'at',
-    'route',
-    'side',
-    'rule',
-    'path',
-    'type',
-    'outcome',
-    'user',
-    'owner',
-    'session',
-    'evidence',
-  ];
+  const head = ['seq', 'at', 'route', 'side', 'rule', 'path', 'type', 'outcome'];
   const rows = incidents.map(each =>
     [
       ...[String(each.seq), each.at, each.route, each.side, each.rule, each.path || '-'],
-      ...[each.eventType || '-', each.outcome, each.user, each.owner ?? '-', each.session],
-      each.evidence === null ? '-' : `${each.evidence.group} #${each.evidence.example}`,
+      ...[each.eventType || '-', each.outcome],
     ].map(plain),
   );
-  const lines = [rows.length === 0 ? 'no incidents' : table(head, rows)];
+  // Names are long: in a line of their own they fit a terminal.
+  const [titles = '', ...first] = table(head, rows).split('\n');
+  const told = incidents.flatMap((each, i) => [first[i] ?? '', `     ${namesText(each)}`]);
+  const lines = rows.length === 0 ? ['no incidents'] : [titles, ...told];
   if (unkept > 0) lines.push(paint('yellow', `counted and not on record: ${unkept}`));
   return lines.join('\n');
+}
+
+function namesText({ user, owner, session, evidence }: ShownIncident): string {
+  const kept = evidence === null ? '-' : `${evidence.group} #${evidence.example}`;
+  const names = { user, owner: owner ?? '-', session, evidence: kept };
+  return Object.entries(names)
+    .map(([name, value]) => `${paint('dim', name)} ${plain(value)}`)
+    .join('  ');
 }

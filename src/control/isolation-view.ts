@@ -1,6 +1,6 @@
 // What isolation has done on a route, as an operator reads it.
 import type { RouteConfig } from '../config/schema.ts';
-import { SIDES, type Side } from '../rules/decide.ts';
+import { type IsolationMode, isolationByDefault, SIDES, type Side } from '../rules/decide.ts';
 import type { IsolationRule } from '../rules/isolation/incident.ts';
 import type { Uninspectable } from '../rules/isolation/rules.ts';
 import type { ContaminationCount } from './incidents.ts';
@@ -10,6 +10,8 @@ import type { SharedAddress } from './shared-addresses.ts';
 export interface IsolationView {
   /** As configured; null: it follows from who serves. A flag may say otherwise for some. */
   readonly mode: RouteConfig['isolation']['mode'] | null;
+  /** What that comes to where a side serves. */
+  readonly modes: Readonly<Record<Side, IsolationMode>>;
   readonly uninspectable: Uninspectable;
   /**
    * The names that users have and those in legacy's events do not fit: addresses prove nothing, and the
@@ -46,8 +48,9 @@ const NOTHING: SideView = {
 
 export function isolationView(
   { judge, incidents }: Pick<ProxyView, 'judge' | 'incidents'>,
-  { name, isolation }: RouteConfig,
+  route: RouteConfig,
 ): IsolationView {
+  const { name, isolation } = route;
   const books = judge.isolationBooks().get(name);
   const sides = SIDES.map(side => {
     const of = books?.sides[side];
@@ -63,11 +66,15 @@ export function isolationView(
   });
   return {
     mode: isolation.mode ?? null,
+    modes: {
+      legacy: isolation.mode ?? isolationByDefault('legacy', route),
+      candidate: isolation.mode ?? isolationByDefault('candidate', route),
+    },
     uninspectable: isolation.uninspectable,
     identityMismatch: books?.identityMismatch ?? false,
     sides: Object.fromEntries(sides) as IsolationView['sides'],
     contaminated: [...incidents.counts]
-      .filter(({ route }) => route === name)
+      .filter(count => count.route === name)
       .map(({ route: _, ...count }) => count),
     shared: incidents.shared.of(name),
   };
