@@ -1,8 +1,10 @@
 // The emergency lane, for what no route names and for everything while an operator engages it: bad input
 // and faults by their numbers, and how it ends.
-import net from 'node:net';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { subscribe } from 'node:diagnostics_channel';
+import type net from 'node:net';
+import { describe, expect, test } from 'vitest';
 import { closeFrame, wholeFrame } from '../../src/wire/frames.ts';
+import { openedByTest } from '../support/opened.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
 import {
   type RawEnd,
@@ -13,10 +15,19 @@ import {
 } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  for (const thing of open.splice(0).reverse()) await thing.close();
+const open = openedByTest();
+
+/** All that were dialled in this file, the proxy's connections to legacy among them. */
+const dialled: net.Socket[] = [];
+subscribe('net.client.socket', message => {
+  dialled.push((message as { socket: net.Socket }).socket);
 });
+/** The proxy's end of a connection to legacy: connections to other places may begin at the same port. */
+const towards = ({ socket }: RawEnd) =>
+  dialled.find(
+    ({ localPort, remotePort }) =>
+      localPort === socket.remotePort && remotePort === socket.localPort,
+  );
 
 /** What is in front of the lane: paths that no route names, or an operator's word. */
 const WAYS = [
@@ -68,7 +79,8 @@ const failures = ({ reports }: TestProxy) =>
 const frame = (text: string) =>
   Buffer.concat([Buffer.from([0x81, text.length]), Buffer.from(text)]);
 
-describe.each(WAYS)('$way', way => {
+// Side by side: nearly all of their time is that of a limit.
+describe.concurrent.each(WAYS)('$way', way => {
   const chunked = 'Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n';
   test.each([
     ['with a length', 'GET', '1.1', '200 OK\r\nContent-Length: 2\r\nTrailer: X-Sum\r\n\r\nok'],
@@ -404,21 +416,15 @@ describe.each(WAYS)('$way', way => {
 
   test('21: legacy is let go behind its answer, whatever of the upload it does not take', async () => {
     const { service, client } = await place(way);
-    const write = vi.spyOn(net.Socket.prototype, 'write');
-    open.push({ close: () => write.mockRestore() });
     client.write(`POST ${way.http} HTTP/1.1\r\nHost: h\r\nContent-Length: 20000000\r\n\r\n`);
     client.write(Buffer.alloc(10_000_000));
     const upstream = await service.next();
     upstream.socket.pause();
-    const { remotePort } = upstream.socket;
-    const held = () =>
-      write.mock.contexts
-        .map(socket => socket as net.Socket)
-        .find(({ localPort, writableLength }) => localPort === remotePort && writableLength > 0);
-    const towards = await until('some of it waits for legacy', held);
+    const held = towards(upstream);
+    await until('some of it waits for legacy', () => (held?.writableLength ?? 0) > 0);
     upstream.write('HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig');
     await client.has('\r\n\r\nbig');
-    await until('legacy is let go', () => towards.destroyed);
+    await until('legacy is let go', () => held?.destroyed);
   });
 
   test('an upgrade that legacy does not answer in time is a 504', async () => {
@@ -455,14 +461,10 @@ describe.each(WAYS)('$way', way => {
 
   test('a WebSocket whose legacy takes nothing for stallMs is gone, one that is silent is not', async () => {
     const at = await place(way, { limits: { stallMs: 300 } });
-    const write = vi.spyOn(net.Socket.prototype, 'write');
-    open.push({ close: () => write.mockRestore() });
     const silent = await webSocket(at, way.webSocket);
     const client = await connected(at.front);
     const upstream = await webSocket({ ...at, client }, way.webSocket);
-    const { remotePort } = upstream.socket;
-    const towards = write.mock.contexts.map(socket => socket as net.Socket);
-    const held = towards.find(({ localPort }) => localPort === remotePort);
+    const held = towards(upstream);
     upstream.socket.pause();
     const pour = () => {
       while (client.socket.write(Buffer.alloc(65_536)));
@@ -502,7 +504,7 @@ test('74: a failure of the lane itself is a 500 to one client, and the next one 
   await asked(service);
 });
 
-describe('a shutdown', () => {
+describe.concurrent('a shutdown', () => {
   const [unrouted] = WAYS;
   const notice = closeFrame(1012, 'service restart');
 
