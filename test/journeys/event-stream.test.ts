@@ -2,12 +2,12 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterEach, expect, test } from 'vitest';
-import { closeAll, closing } from '../support/lane.ts';
+import { expect, test } from 'vitest';
+import { openedByTest } from '../support/opened.ts';
 import { type Stack, stack, tokenFor } from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
-afterEach(closeAll);
+const open = openedByTest();
 
 /** All that can be set, at 2 s; an idle connection to a service is kept for 4 s, one of a client for 5 s. */
 const LIMITS = `limits: { headersTimeoutMs: 2000, stallMs: 2000, closeMs: 2000, boundaryMs: 2000 }`;
@@ -34,7 +34,7 @@ async function stream(up: Stack, user: string): Promise<Stream> {
     found.ended = true;
   });
   response.on('error', () => undefined);
-  closing({ close: () => request.destroy() });
+  open.push({ close: () => request.destroy() });
   return found;
 }
 
@@ -44,13 +44,15 @@ const post = (up: Stack, user: string, run: string) =>
     body: JSON.stringify({ user_id: user, event: { type: 'notice', run_id: run } }),
   });
 
-test.each([
+// Side by side: it is silence that takes the time.
+test.concurrent.each([
   ['legacy', 'shadow'],
   ['candidate', 'live'],
 ] as const)(
   'on %s: nothing for longer than any of them, then events, each at once',
   async (side, stage) => {
-    const up = closing(await stack({ stage: [stage], config: LIMITS, timeoutMs: 2_000 }));
+    const up = await stack({ stage: [stage], config: LIMITS, timeoutMs: 2_000 });
+    open.push(up);
     const users = ['user_1001', 'user_1002'];
     const streams = await Promise.all(users.map(user => stream(up, user)));
     expect(streams.map(({ response }) => response.statusCode)).toEqual([200, 200]);
