@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import net from 'node:net';
-import { describe, expect, test, vi } from 'vitest';
+import { subscribe } from 'node:diagnostics_channel';
+import type net from 'node:net';
+import { describe, expect, test } from 'vitest';
 import { closeFrame, controlFrame, wholeFrame } from '../../src/wire/frames.ts';
 import { openedByTest } from '../support/opened.ts';
 import { type ProxyOptions, proxy, type TestProxy } from '../support/proxy.ts';
@@ -14,6 +15,18 @@ import {
 import { until } from '../support/until.ts';
 
 const open = openedByTest();
+
+/** All that were accepted in this file, the proxy's connections to clients among them. */
+const accepted: net.Socket[] = [];
+subscribe('net.server.socket', message => {
+  accepted.push((message as { socket: net.Socket }).socket);
+});
+/** The proxy's end of a client's connection: connections to other places may begin at the same port. */
+const towards = ({ socket }: RawEnd) =>
+  accepted.find(
+    ({ localPort, remotePort }) =>
+      remotePort === socket.localPort && localPort === socket.remotePort,
+  );
 
 interface Line {
   service: RawServer;
@@ -146,43 +159,7 @@ test('a half-closed client still gets what the service has to say', async () => 
   await until('the client sees the end', () => client.ended);
 });
 
-/** The fault: `closeMs` went by while bytes still waited for a slow client, who lost the end of them. */
-test('43: a slow client gets everything that came before the end, and the end, after closeMs as well', async () => {
-  const write = vi.spyOn(net.Socket.prototype, 'write');
-  open.push({ close: () => write.mockRestore() });
-  const getsAll = async (path: string) => {
-    const { client, upstream, service, front } = await session({ limits: { closeMs: 200 } }, path);
-    // One for whom nothing waits, and who does not follow either.
-    const idle = await rawClient(front.port);
-    open.push({ close: () => idle.socket.destroy() });
-    idle.write(upgradeRequest(path));
-    const itsService = await service.next();
-    await itsService.accept();
-    await idle.has('\r\n\r\n');
-    const towards = write.mock.contexts.map(socket => socket as net.Socket);
-    const heldFor = ({ socket: { localPort } }: RawEnd) =>
-      towards.find(({ remotePort }) => remotePort === localPort);
-    const [held, idleOne] = [heldFor(client), heldFor(idle)];
-    client.socket.pause();
-    const before = upstream.socket.bytesWritten;
-    // As much as the kernel takes for him, and something for the proxy to keep.
-    while (held?.writableLength === 0) {
-      upstream.write(wholeFrame(2, Buffer.alloc(16_384)));
-      for (let turns = 0; turns < 3; turns += 1) await new Promise(setImmediate);
-    }
-    upstream.socket.end(closeFrame(1000));
-    await until('all has gone out', () => upstream.socket.writableLength === 0);
-    itsService.socket.end(closeFrame(1000));
-    await until('closeMs is over, for both', () => idleOne?.destroyed);
-    client.socket.resume();
-    await until('the end comes', () => client.ended || client.closed);
-    expect(client.received.length).toBe(upstream.socket.bytesWritten - before);
-    expect(client.received.subarray(-4)).toEqual(closeFrame(1000));
-  };
-  // Routed and not.
-  await Promise.all(['/ws', '/elsewhere'].map(getsAll));
-});
-
+// From here on side by side: what they wait for is the time that a client, or a service, is given.
 describe.concurrent.each(['/ws', '/elsewhere'])('after one side has said goodbye, on %s,', path => {
   /** One whose client has gone too, and whose service does not follow: when it is let go, closeMs is over. */
   async function left({ service, front }: Line) {
@@ -239,7 +216,7 @@ describe.concurrent.each(['/ws', '/elsewhere'])('after one side has said goodbye
   });
 });
 
-describe('a drain', () => {
+describe.concurrent('a drain', () => {
   test('closes between messages with 1012, and the answer to it reaches the service', async () => {
     const { client, upstream, front } = await session();
     const drained = front.traffic.drain(50);
@@ -371,8 +348,42 @@ describe('a drain', () => {
   });
 });
 
-// Side by side: what they wait for is the time that a client, or a service, is given.
 describe.concurrent('in the end', () => {
+  /** The fault: `closeMs` went by while bytes still waited for a slow client, who lost the end of them. */
+  test('43: a slow client gets everything that came before the end, and the end, after closeMs as well', async () => {
+    const getsAll = async (path: string) => {
+      const { client, upstream, service, front } = await session(
+        { limits: { closeMs: 200 } },
+        path,
+      );
+      // One for whom nothing waits, and who does not follow either.
+      const idle = await rawClient(front.port);
+      open.push({ close: () => idle.socket.destroy() });
+      idle.write(upgradeRequest(path));
+      const itsService = await service.next();
+      await itsService.accept();
+      await idle.has('\r\n\r\n');
+      const [held, idleOne] = [towards(client), towards(idle)];
+      client.socket.pause();
+      const before = upstream.socket.bytesWritten;
+      // As much as the kernel takes for him, and something for the proxy to keep.
+      while (held?.writableLength === 0) {
+        upstream.write(wholeFrame(2, Buffer.alloc(16_384)));
+        for (let turns = 0; turns < 3; turns += 1) await new Promise(setImmediate);
+      }
+      upstream.socket.end(closeFrame(1000));
+      await until('all has gone out', () => upstream.socket.writableLength === 0);
+      itsService.socket.end(closeFrame(1000));
+      await until('closeMs is over, for both', () => idleOne?.destroyed);
+      client.socket.resume();
+      await until('the end comes', () => client.ended || client.closed);
+      expect(client.received.length).toBe(upstream.socket.bytesWritten - before);
+      expect(client.received.subarray(-4)).toEqual(closeFrame(1000));
+    };
+    // Routed and not.
+    await Promise.all(['/ws', '/elsewhere'].map(getsAll));
+  });
+
   test('an end that the other side does not follow is given up after closeMs', async () => {
     const { client, front } = await session({ limits: { closeMs: 200 } });
     client.socket.end();
