@@ -10,6 +10,7 @@ import { closeFrame, NO_CODE, OPCODE, wholeFrame } from '../../src/wire/frames.t
 import { Ear } from '../support/ear.ts';
 import { freePort } from '../support/free-port.ts';
 import { isLetGo } from '../support/lane.ts';
+import { openedByTest } from '../support/opened.ts';
 import {
   decisionFor,
   loadedConfig,
@@ -26,11 +27,8 @@ import {
 } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
-const open: { close(): unknown }[] = [];
-afterEach(async () => {
-  vi.restoreAllMocks();
-  for (const thing of open.splice(0).reverse()) await thing.close();
-});
+afterEach(() => void vi.restoreAllMocks());
+const open = openedByTest();
 
 const ROUTE = { name: 'events', path: '/ws', protocol: 'websocket', mirror: 'all' } as const;
 const ROUTES = new Set(['events']);
@@ -192,38 +190,6 @@ test('54: sessions whose second leg stands by go all at once; nobody is closed, 
   expect(front.traffic.rollbackOutlook(new Set(['events'])).warm).toBe(0);
 });
 
-test('without second legs they are dialled at the pace that is set, whoever was active last first', async () => {
-  const { candidate, legacy, clients, front, rollBack } = await line({
-    ...{ clients: 20, second: false },
-    limits: { movesPerS: 20, closeMs: 100 },
-  });
-  const last = candidate.dialled.findIndex(({ url }) => url === '/ws?n=7');
-  candidate.sockets[last]?.send(event(1));
-  await until('it has one', () => clients[7]?.read.length === 1);
-  // The lane looks at its sessions about once a second: then it notices that, and gives up one that does not
-  // follow a close.
-  const stuck = await enter(front.port, '/ws?n=20');
-  stuck.socket.pause();
-  candidate.sockets[20]?.close(1000);
-  const isOver = () => front.reports.some(({ kind }) => kind === 'closed');
-  await until('the lane has looked', isOver);
-  expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({
-    toDial: 20,
-    paceMs: 1_000,
-  });
-  const startMs = performance.now();
-  const progress = rollBack();
-  await over(progress);
-  expect(progress.sessions).toEqual({ ...NONE, affected: 20, redialled: 20 });
-  // The first goes at once, and 19 more at 50 ms each; whoever is not scheduled for a time is only later.
-  expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(900);
-  // The slice of a millisecond in which moving begins may not have come to it; the next look finds it.
-  expect(legacy.dialled.find(({ url }) => url === '/ws?n=7')?.nth).toBeLessThan(2);
-  legacy.say(event(2));
-  await until('legacy serves all', () => clients.every(({ read }) => read.at(-1) === event(2)));
-  expect(clients.map(({ code }) => code)).toEqual(clients.map(() => null));
-});
-
 test('no more dials are under way at once than is set, and one that is free is used at once', async () => {
   let underWay = 0;
   let most = 0;
@@ -255,30 +221,7 @@ test('no more dials are under way at once than is set, and one that is free is u
   expect(most).toBe(3);
 });
 
-// The fault: each was dialled by its own clock, and all clocks went alike.
-test('ways back that are all lost when legacy restarts are dialled again at the pace that is set', async () => {
-  const { legacy } = await line({ clients: 30, limits: { movesPerS: 20 } });
-  const startMs = performance.now();
-  for (const socket of legacy.sockets) socket.close(1012);
-  await until('all are there again', () => legacy.dialled.length === 60);
-  // The first goes after a second, and 29 more at 50 ms each.
-  expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(2_300);
-});
-
-test('sessions that are to be compared from now on are shown at the pace that is set', async () => {
-  const { candidate, legacy, front, serve, clients } = await line({
-    ...{ clients: 30, second: false, limits: { movesPerS: 20 } },
-  });
-  const startMs = performance.now();
-  serve('candidate', true);
-  await front.traffic.reconsider();
-  await until('all are shown', () => legacy.dialled.length === 30);
-  expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(1_300);
-  for (const each of [legacy, candidate]) each.say(event(1));
-  await until('all are served', () => clients.every(({ read }) => read.length === 1));
-});
-
-describe.each([
+describe.concurrent.each([
   ['are dialled for', {}],
   ['are told to come again', { onSwitch: 'reconnect' }],
 ] as const)('where sessions %s', (_what, how) => {
@@ -371,7 +314,7 @@ test('a candidate that does not answer keeps nobody from legacy', async () => {
   expect(clients[0]?.code).toBeNull();
 });
 
-describe.each([
+describe.concurrent.each([
   ['whose client said what only the candidate heard', { mirror: 'none' }],
   ['of a route that reconnects', { onSwitch: 'reconnect' }],
   ['of a route that drains', { onSwitch: 'drain' }],
@@ -456,59 +399,6 @@ describe.each<[string, Partial<NonNullable<ProxyOptions['routes']>[number]>, str
   });
 });
 
-// The fault: whoever was on the way by an earlier one was passed over, though he had lost his turn.
-test('whoever lost his turn to a release is told to come again by a rollback that follows at once', async () => {
-  const { clients, serve, rollBack } = await line({
-    ...{ clients: 8, second: false },
-    routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
-    limits: { movesPerS: 4 },
-  });
-  const told = () => clients.filter(({ code }) => code === 1012).length;
-  const first = rollBack();
-  await until('some are told', () => told() > 0);
-  serve('candidate');
-  const at = performance.now();
-  await until('all have been asked', () => performance.now() > at + 500);
-  expect(told()).toBeLessThan(8);
-  const second = rollBack();
-  await until('all are told', () => told() === 8);
-  await Promise.all([over(first), over(second)]);
-  expect(first.sessions).toEqual({ ...NONE, affected: 8, closed: 8 });
-});
-
-// The fault: they were told after the release as well, though nothing wanted them gone any more.
-test.each(['a rollback that is released', 'a change of flags that is taken back'])(
-  'whoever was not told yet to come again by %s is served on',
-  async what => {
-    const { clients, candidate, front, serve, rollBack } = await line({
-      ...{ clients: 40, second: false },
-      routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
-      limits: { movesPerS: 20 },
-    });
-    const told = () => clients.filter(({ code }) => code !== null).length;
-    if (what.startsWith('a rollback')) {
-      const progress = rollBack();
-      await until('some are told', () => told() > 2);
-      serve('candidate');
-      progress.end();
-    } else {
-      serve('legacy');
-      await front.traffic.reconsider();
-      await until('some are told', () => told() > 2);
-      serve('candidate');
-    }
-    await front.traffic.reconsider();
-    const at = performance.now();
-    await until('all would have been told', () => performance.now() > at + 2_500);
-    candidate.say(event(1));
-    // Some may have been told at the moment when it was taken back.
-    await until('the rest is served', () =>
-      clients.every(({ code, read }) => code !== null || read.length === 1),
-    );
-    expect(clients.filter(({ code }) => code === null).length).toBeGreaterThan(5);
-  },
-);
-
 test('55: all who are told to come again come at once, and unrelated requests are answered all the while', async () => {
   const cpuBefore = process.cpuUsage();
   const { clients, front, legacy, rollBack } = await line({
@@ -558,7 +448,7 @@ test('55: all who are told to come again come at once, and unrelated requests ar
   expect(new Set(statuses)).toEqual(new Set([426]));
 });
 
-describe('49, 53: where legacy can not be had', () => {
+describe.concurrent('49, 53: where legacy can not be had', () => {
   const silent = () => net.createServer(socket => void socket.on('error', () => undefined));
   /** Says that to the handshakes: another status than 101, or a code with which it closes what it has accepted. */
   const saying = (what: number) => () => {
@@ -1243,7 +1133,7 @@ describe('while legacy does not answer one of a route, and the rollback of that 
   });
 });
 
-describe('60: a handshake that is under way with the candidate', () => {
+describe.concurrent('60: a handshake that is under way with the candidate', () => {
   /** So many clients who ask the candidate, which the test plays, and have no answer yet. */
   async function asking(count: number, options: Options = {}) {
     const played = await rawServer();
@@ -1847,4 +1737,115 @@ describe('HTTP', () => {
     expect(progress.answers).toEqual({ affected: 2, finished: 1, ended: 1, pending: 0 });
     expect(later.end).toBeNull();
   });
+});
+
+// Side by side, as other groups here whose time is that of a pace or a limit.
+describe.concurrent('at a pace,', () => {
+  test('without second legs they are dialled at the pace that is set, whoever was active last first', async () => {
+    const { candidate, legacy, clients, front, rollBack } = await line({
+      ...{ clients: 20, second: false },
+      limits: { movesPerS: 20, closeMs: 100 },
+    });
+    const last = candidate.dialled.findIndex(({ url }) => url === '/ws?n=7');
+    candidate.sockets[last]?.send(event(1));
+    await until('it has one', () => clients[7]?.read.length === 1);
+    // The lane looks at its sessions about once a second: then it notices that, and gives up one that does not
+    // follow a close.
+    const stuck = await enter(front.port, '/ws?n=20');
+    stuck.socket.pause();
+    candidate.sockets[20]?.close(1000);
+    const isOver = () => front.reports.some(({ kind }) => kind === 'closed');
+    await until('the lane has looked', isOver);
+    expect(front.traffic.rollbackOutlook(new Set(['events']))).toMatchObject({
+      toDial: 20,
+      paceMs: 1_000,
+    });
+    const startMs = performance.now();
+    const progress = rollBack();
+    await over(progress);
+    expect(progress.sessions).toEqual({ ...NONE, affected: 20, redialled: 20 });
+    // The first goes at once, and 19 more at 50 ms each; whoever is not scheduled for a time is only later.
+    expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(900);
+    // The slice of a millisecond in which moving begins may not have come to it; the next look finds it.
+    expect(legacy.dialled.find(({ url }) => url === '/ws?n=7')?.nth).toBeLessThan(2);
+    legacy.say(event(2));
+    await until('legacy serves all', () => clients.every(({ read }) => read.at(-1) === event(2)));
+    expect(clients.map(({ code }) => code)).toEqual(clients.map(() => null));
+  });
+
+  // The fault: each was dialled by its own clock, and all clocks went alike.
+  test('ways back that are all lost when legacy restarts are dialled again at the pace that is set', async () => {
+    const { legacy } = await line({ clients: 30, limits: { movesPerS: 20 } });
+    const startMs = performance.now();
+    for (const socket of legacy.sockets) socket.close(1012);
+    await until('all are there again', () => legacy.dialled.length === 60);
+    // The first goes after a second, and 29 more at 50 ms each.
+    expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(2_300);
+  });
+
+  test('sessions that are to be compared from now on are shown at the pace that is set', async () => {
+    const { candidate, legacy, front, serve, clients } = await line({
+      ...{ clients: 30, second: false, limits: { movesPerS: 20 } },
+    });
+    const startMs = performance.now();
+    serve('candidate', true);
+    await front.traffic.reconsider();
+    await until('all are shown', () => legacy.dialled.length === 30);
+    expect((legacy.dialled.at(-1)?.at ?? 0) - startMs).toBeGreaterThan(1_300);
+    for (const each of [legacy, candidate]) each.say(event(1));
+    await until('all are served', () => clients.every(({ read }) => read.length === 1));
+  });
+
+  // The fault: whoever was on the way by an earlier one was passed over, though he had lost his turn.
+  test('whoever lost his turn to a release is told to come again by a rollback that follows at once', async () => {
+    const { clients, serve, rollBack } = await line({
+      ...{ clients: 8, second: false },
+      routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
+      limits: { movesPerS: 4 },
+    });
+    const told = () => clients.filter(({ code }) => code === 1012).length;
+    const first = rollBack();
+    await until('some are told', () => told() > 0);
+    serve('candidate');
+    const at = performance.now();
+    await until('all have been asked', () => performance.now() > at + 500);
+    expect(told()).toBeLessThan(8);
+    const second = rollBack();
+    await until('all are told', () => told() === 8);
+    await Promise.all([over(first), over(second)]);
+    expect(first.sessions).toEqual({ ...NONE, affected: 8, closed: 8 });
+  });
+
+  // The fault: they were told after the release as well, though nothing wanted them gone any more.
+  test.each(['a rollback that is released', 'a change of flags that is taken back'])(
+    'whoever was not told yet to come again by %s is served on',
+    async what => {
+      const { clients, candidate, front, serve, rollBack } = await line({
+        ...{ clients: 40, second: false },
+        routes: [{ ...ROUTE, onSwitch: 'reconnect' }],
+        limits: { movesPerS: 20 },
+      });
+      const told = () => clients.filter(({ code }) => code !== null).length;
+      if (what.startsWith('a rollback')) {
+        const progress = rollBack();
+        await until('some are told', () => told() > 2);
+        serve('candidate');
+        progress.end();
+      } else {
+        serve('legacy');
+        await front.traffic.reconsider();
+        await until('some are told', () => told() > 2);
+        serve('candidate');
+      }
+      await front.traffic.reconsider();
+      const at = performance.now();
+      await until('all would have been told', () => performance.now() > at + 2_500);
+      candidate.say(event(1));
+      // Some may have been told at the moment when it was taken back.
+      await until('the rest is served', () =>
+        clients.every(({ code, read }) => code !== null || read.length === 1),
+      );
+      expect(clients.filter(({ code }) => code === null).length).toBeGreaterThan(5);
+    },
+  );
 });
