@@ -17,7 +17,8 @@ import { HeldJournal } from './held-journal.ts';
 import type { Entry } from './journal.ts';
 import { SharedAddresses } from './shared-addresses.ts';
 
-const FILE = 'incidents.jsonl';
+/** In the state folder. */
+export const FILE = 'incidents.jsonl';
 /**
  * On record and in the log, of one route and side: a service that mixes up everybody is told of by its count, and
  * hides neither what the other one does nor what happens elsewhere.

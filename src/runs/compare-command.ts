@@ -22,6 +22,10 @@ ${Object.entries(SCENARIOS)
   .join('\n')}
 They drive no plain requests and no event streams: for those put the proxy in stage shadow.
 
+Users are user_1001, user_1002 and so on, or those whom --tokens names. Nobody else may be logged in as them
+meanwhile, nor another comparison of the same services run: what others have legacy send them is missing from
+the candidate.
+
 Ends with 0 if they are equal, 1 if they differ, 2 if data of one user reached another, 3 if it could
 not tell, and says why: a service can not be reached, too few events, too many that could not be judged.
 3 is also for a word, a file or a folder that is wrong, and where Cutover failed.

@@ -1,9 +1,14 @@
 // What a comparison run came to: one verdict with its reasons, as data of a stable shape and as text.
-import type { KeptFinding, KeptGroup, RouteConfidence } from '../control/evidence/kept.ts';
+import {
+  type KeptFinding,
+  type KeptGroup,
+  type RouteConfidence,
+  whereText,
+} from '../control/evidence/kept.ts';
 import type { KeptDespite, SecondLegsEnded } from '../ports.ts';
 import { SIDES, type Side } from '../rules/decide.ts';
 import type { Books } from '../rules/pairing/books.ts';
-import type { Verdict } from '../rules/verdict.ts';
+import { VERDICTS, type Verdict } from '../rules/verdict.ts';
 import type { Visit } from './synthetic-user.ts';
 
 /** Changes when a program that reads the report would misread it; fields may be added meanwhile. */
@@ -52,6 +57,8 @@ export interface RunFacts {
   readonly visits: Readonly<Record<Visit, number>>;
   /** How visits that failed were ended most often, by the service's own words; null: none was. */
   readonly mostlyBroken: string | null;
+  /** Runs at legacy that no user of this comparison began. */
+  readonly strangeRuns: number;
   /** Why nothing more could be had: sentences. */
   readonly obstacles: readonly string[];
   /** Second legs that did not last as long as their session: how many ended why. */
@@ -126,7 +133,13 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     const sessions = keptDespite(facts, end);
     if (sessions > 0) reasons.push(`the candidate ${told(counted(sessions, 'session'))}`);
   }
-  if (reasons.length > 0) return { verdict: 'divergent', reasons };
+  const strange =
+    facts.strangeRuns === 0
+      ? []
+      : [
+          `legacy sent events of ${counted(facts.strangeRuns, 'run')} that nobody here began, and what differs may be of those: is somebody else logged in as these users, another comparison perhaps?`,
+        ];
+  if (reasons.length > 0) return { verdict: 'divergent', reasons: [...reasons, ...strange] };
   const doubts = [...facts.obstacles];
   const { done, ...failures } = facts.visits;
   const failed = Object.values(failures).reduce((sum, count) => sum + count, 0);
@@ -166,7 +179,7 @@ function judge(facts: RunFacts): { verdict: RunVerdict; reasons: readonly string
     }
   }
   return doubts.length > 0
-    ? { verdict: 'unknown', reasons: doubts }
+    ? { verdict: 'unknown', reasons: [...doubts, ...strange] }
     : { verdict: 'equal', reasons: [] };
 }
 
@@ -268,13 +281,15 @@ export function reportText(report: ComparisonReport): string {
   if (findings.length > 0) {
     lines.push('', '| found | route | event type | verdict | where |', '|---|---|---|---|---|');
     for (const { group } of findings) {
-      const { count, route, eventType, kind, path } = group;
-      const where = [kind, path].filter(part => part !== '').join(' ') || 'the event as a whole';
-      const cells = [String(count), route, eventType, group.verdict, where];
+      const { count, route, eventType, verdict } = group;
+      const cells = [String(count), route, eventType, verdict, whereText(group)];
       lines.push(`| ${cells.map(cell).join(' | ')} |`);
     }
     const { kinds } = report;
     if (kinds > findings.length) lines.push('', `${findings.length} of ${kinds} kinds are told.`);
+    const verdicts = new Set(findings.map(({ group }) => group.verdict));
+    lines.push('', ...[...verdicts].map(verdict => `- ${verdict}: ${VERDICTS[verdict]}`));
+    lines.push('', 'Examples of each kind, redacted, are in report.json, under `findings`.');
   }
   return `${lines.join('\n')}\n`;
 }

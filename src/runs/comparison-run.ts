@@ -10,6 +10,10 @@ import type { Loaded } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { evidenceQueries } from '../control/evidence/queries.ts';
 import { EvidenceStore } from '../control/evidence/store.ts';
+import { withPlaces } from '../control/incident-evidence.ts';
+import { FILE as INCIDENTS, type Incident } from '../control/incidents.ts';
+import { MOST_INCIDENTS } from '../control/isolation-routes.ts';
+import { Journal } from '../control/journal.ts';
 import { unreachable } from '../control/reach.ts';
 import { type RunningProxy, startProxy } from '../main.ts';
 import type { SecondLegsEnded } from '../ports.ts';
@@ -53,6 +57,8 @@ const EXAMPLES = 2;
 /** Of the words with which services end visits. */
 const MOST_OF_A_REASON = 150;
 const MOST_REASONS = 100;
+/** So many are told of: one would do. */
+const MOST_STRANGE = 1_000;
 /** Share of runs that a migration is usually decided by. */
 const THRESHOLD = 0.001;
 
@@ -76,6 +82,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     ...{ done: 0, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
   };
   const broken = new Map<string, number>();
+  const runs = new BegunRuns();
   const reportWith = (
     found: Pick<
       RunFacts,
@@ -94,7 +101,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
       ...{ startedAt, endedAt: new Date().toISOString() },
       ...{ legacy: shown(options.legacy), candidate: shown(options.candidate) },
       ...{ scenario: options.scenario, users: options.tokens.length, forMs: options.forMs, visits },
-      mostlyBroken: mostOf(broken),
+      ...{ mostlyBroken: mostOf(broken), strangeRuns: runs.strange },
       ...found,
     });
   const none = { legacy: 0, candidate: 0 };
@@ -115,7 +122,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     const proxy = await startProxy({ loaded, markers, env: options.env, logger: options.logger });
     const words = planted.map(marker => marker?.text);
     try {
-      obstacles.push(...(await drive(options, proxy, { visits, broken }, words)));
+      obstacles.push(...(await drive(options, proxy, { visits, broken, begun: runs }, words)));
     } finally {
       await proxy.close();
     }
@@ -123,7 +130,7 @@ export async function runComparison(options: ComparisonOptions): Promise<Compari
     const secondLegs = ofCandidate(await proxy.secondLegsEnded());
     const keptSessions = ofCandidate(await proxy.sessionsKept());
     const contaminations = contaminationsIn(proxy.judge.isolationBooks());
-    const kept = evidenceIn(loaded.config);
+    const kept = evidenceIn(loaded.config, await incidentsIn(loaded.config));
     const found = { obstacles, unnamed, secondLegs, keptSessions, books, contaminations };
     return reportWith({ ...found, ...kept });
   } finally {
@@ -140,11 +147,40 @@ async function obstaclesTo(options: ComparisonOptions, loaded: Loaded): Promise<
   return (await Promise.all(asked)).flat();
 }
 
+/** What users meet with as they come and go. */
+interface Seen {
+  readonly visits: Record<Visit, number>;
+  readonly broken: Map<string, number>;
+  readonly begun: BegunRuns;
+}
+
+/** Runs at legacy, and those among them that no user of this comparison has begun. */
+class BegunRuns {
+  /** Of visits under way: an event of one that reaches another user is no run of its own. */
+  readonly #theirs = new Set<unknown>();
+  readonly #strange = new Set<unknown>();
+
+  get strange(): number {
+    return this.#strange.size;
+  }
+
+  add(id: unknown, isHis: boolean): void {
+    if (isHis) {
+      this.#theirs.add(id);
+      this.#strange.delete(id);
+    } else if (!this.#theirs.has(id) && this.#strange.size < MOST_STRANGE) this.#strange.add(id);
+  }
+
+  over(id: unknown): void {
+    this.#theirs.delete(id);
+  }
+}
+
 /** Returns what kept the run from being complete, as sentences. */
 async function drive(
   { tokens, forMs, stop }: ComparisonOptions,
   proxy: RunningProxy,
-  { visits, broken }: { visits: Record<Visit, number>; broken: Map<string, number> },
+  { visits, broken, begun }: Seen,
   markers: readonly (string | undefined)[],
 ): Promise<string[]> {
   const over = AbortSignal.any([stop, AbortSignal.timeout(forMs)]);
@@ -171,6 +207,7 @@ async function drive(
     for (let next = performance.now() + first; ; next = Math.max(next + CYCLE_MS, now())) {
       await waitUntil(next, over);
       if (over.aborted) return;
+      let his: unknown;
       const leave = new AbortController();
       const done = Promise.withResolvers<void>();
       runs.add(done.promise);
@@ -183,6 +220,10 @@ async function drive(
         ...{ id: `user ${index + 1}`, token, listen: proxy.listen, leave: leave.signal },
         marker: markers[index],
         onEvent: () => undefined,
+        onRun: (id, isHis) => {
+          if (isHis) his = id;
+          begun.add(id, isHis);
+        },
         onBroken: why => {
           const short = why.slice(0, MOST_OF_A_REASON);
           if (broken.has(short) || broken.size < MOST_REASONS)
@@ -197,6 +238,7 @@ async function drive(
       runs.delete(done.promise);
       done.resolve();
       visits[how] += 1;
+      begun.over(his);
     }
   }
 }
@@ -252,16 +294,16 @@ function contaminationsIn(books: ReadonlyMap<string, IsolationBooks>): RunFacts[
 }
 
 /** What the proxy left behind: it has ended, and nothing of it is missing. */
-function evidenceIn({
-  stateDir,
-  evidence,
-}: Config): Pick<RunFacts, 'rates' | 'kinds' | 'findings'> {
+function evidenceIn(
+  { stateDir, evidence }: Config,
+  incidents: readonly Incident[],
+): Pick<RunFacts, 'rates' | 'kinds' | 'findings'> {
   const store = new EvidenceStore(path.join(stateDir, 'evidence.sqlite'), evidence);
   try {
     const ask = evidenceQueries(store.database);
     const { groups } = ask.groups({ limit: Number.MAX_SAFE_INTEGER, offset: 0 });
     const { kinds, told } = kindsToTell(groups);
-    const findings = told.map(group => ({
+    const findings = withPlaces(told, incidents).map(group => ({
       group,
       examples: ask.group(group.id)?.examples.slice(0, EXAMPLES) ?? [],
     }));
@@ -270,6 +312,16 @@ function evidenceIn({
   } finally {
     store.close();
   }
+}
+
+/** The last ones. */
+async function incidentsIn({ stateDir }: Config): Promise<readonly Incident[]> {
+  const { journal } = await Journal.open<Incident>(path.join(stateDir, INCIDENTS));
+  const found: Incident[] = [];
+  for await (const incident of journal.newest()) {
+    if (found.push(incident) >= MOST_INCIDENTS) break;
+  }
+  return found;
 }
 
 function mostOf(counts: ReadonlyMap<string, number>): string | null {

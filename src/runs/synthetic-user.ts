@@ -25,6 +25,8 @@ export interface UserOptions {
   readonly listen: string;
   /** Called with the key of every golden-path event that was read. */
   readonly onEvent: (eventKey: string) => void;
+  /** Called as each run begins, but for those of before; only the first one is of what he asked. */
+  readonly onRun?: (runId: unknown, isHis: boolean) => void;
   /** Called once the run is complete. */
   readonly onComplete?: () => void;
   /** Called if the visit comes to nothing, with how the service ended it. */
@@ -44,7 +46,7 @@ export type Visit = 'done' | 'login-failed' | 'broken-off' | 'out-of-order';
 
 /** One visit: login, one agent run, and there until asked to leave. Never rejects. */
 export async function visit(options: UserOptions): Promise<Visit> {
-  const { id, token, marker, listen, onEvent, onComplete, onBroken, leave } = options;
+  const { id, token, marker, listen, onEvent, onRun, onComplete, onBroken, leave } = options;
   const url = `${listen.replace(/^http/, 'ws')}/ws`;
   const socket = new WebSocket(url, tokenSubprotocols(token), { handshakeTimeout: LOGIN_MS });
   const runs = new Map<unknown, Run>();
@@ -66,7 +68,11 @@ export async function visit(options: UserOptions): Promise<Visit> {
       if (!isEvent(event) || !GOLDEN_PATH.includes(event.type)) return;
       onEvent(eventKeyOf(event));
       const id = field(event, 'run_id');
-      const run = runs.get(id) ?? { isOfBefore: field(event, 'recovered') === true, seen: [] };
+      const known = runs.get(id);
+      const run = known ?? { isOfBefore: field(event, 'recovered') === true, seen: [] };
+      if (known === undefined && !run.isOfBefore) {
+        onRun?.(id, ![...runs.values()].some(each => !each.isOfBefore));
+      }
       runs.set(id, run);
       run.seen.push(event.type);
       if (run.isOfBefore || event.type !== 'agent_completed') return;

@@ -102,6 +102,10 @@ test(
     expect(ran.code).toBe(2);
     const report = JSON.parse(ran.stdout);
     expect(report.verdict).toBe('contaminated');
+    // The fault: what told of it, and where in the event, stood in the log alone.
+    expect(report.findings[0].group.foreign).toEqual(
+      expect.arrayContaining([expect.objectContaining({ rule: expect.any(String) })]),
+    );
     expect(report.reasons[0]).toMatch(/^the candidate sent data of another user in \d+ events?$/);
     expect(ran.stdout).not.toMatch(/user_10\d\d/);
   },
@@ -275,6 +279,36 @@ test(
     expect(ran.code).toBe(1);
     const report = JSON.parse(await readFile(path.join(folder, 'broken/report.json'), 'utf8'));
     expect(report.secondLegs).toEqual([{ route: 'events', cause: 'broken-off', count: 12 }]);
+  },
+  LIMIT_MS,
+);
+
+test(
+  'runs that somebody else has begun at legacy, in the name of these users, are told of',
+  async () => {
+    let others = 0;
+    const one = await smallAgent({
+      after: (socket, type) => {
+        if (type !== 'agent_completed') return;
+        others += 1;
+        const timestamp = new Date().toISOString();
+        const event = { type: 'agent_started', run_id: `others_${others}`, timestamp, data: {} };
+        socket.send(JSON.stringify(event));
+      },
+    });
+    const other = await smallAgent();
+    running.push(one, other);
+    const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
+    const ran = await cutover(['compare', ...services, ...SHORT, '--out', 'others', '--json'], {
+      cwd: folder,
+    });
+    const { strangeRuns, reasons } = JSON.parse(ran.stdout);
+    expect(strangeRuns).toBe(others);
+    expect(reasons).toEqual([
+      `the candidate differs: missing ${others}`,
+      expect.stringMatching(/ runs that nobody here began, /),
+    ]);
+    expect(ran.code).toBe(1);
   },
   LIMIT_MS,
 );

@@ -27,6 +27,7 @@ function reported(
     visits: { done: 10, 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 },
     ...{
       mostlyBroken: null,
+      strangeRuns: 0,
       obstacles: [],
       secondLegs: [],
       keptSessions: [],
@@ -176,4 +177,40 @@ test('what could not be judged is told with its reasons, however little it is', 
   const report = reported(0, { legacy: 0, candidate: 0 }, { books: { events: books } });
   expect(report.verdict).toBe('equal');
   expect(reportText(report)).toContain('match 1000, unjudged 4 (no-second 2, session-ended 2).\n');
+});
+
+// The fault: what another comparison, or anybody else, had legacy send to the same users was missing from the candidate,
+// and nothing said what that might be.
+test('where legacy sent runs that nobody here began, a difference says so, and equal stays equal', () => {
+  const books = emptyBooks();
+  Object.assign(books.legacy, { seen: 110, match: 100, missing: 10 });
+  Object.assign(books.candidate, { seen: 100, match: 100 });
+  const none = { legacy: 0, candidate: 0 };
+  const found = reported(0, none, { strangeRuns: 2, books: { events: books } });
+  expect(found).toMatchObject({ verdict: 'divergent', exitCode: 1 });
+  expect(found.reasons).toEqual([
+    'the candidate differs: missing 10',
+    expect.stringMatching(/^legacy sent events of 2 runs that nobody here began, /),
+  ]);
+  expect(reported(0, none, { strangeRuns: 2 })).toMatchObject({ verdict: 'equal', reasons: [] });
+});
+
+// The fault: whoever did not know Cutover read `missing` and did not know where, and of another user's data not even what
+// told of it.
+test('a report says what its verdicts mean, where another user\u2019s data was, and where the events are', () => {
+  const group = (id: number, verdict: KeptGroup['verdict'], more: Partial<KeptGroup> = {}) => ({
+    group: {
+      ...{ id, verdict, count: 1, route: 'events', eventType: 'chat', kind: '', path: '' },
+      ...{ firstAt: 0, lastAt: 0, examples: 1, ...more },
+    } as KeptGroup,
+    examples: [],
+  });
+  const foreign = [{ rule: 'routing', path: '/target_user_id' }] as const;
+  const findings = [group(1, 'contaminated', { foreign }), group(2, 'missing')];
+  const none = { legacy: 0, candidate: 0 };
+  const text = reportText(reported(0, none, { kinds: 2, findings }));
+  expect(text).toContain('| 1 | events | chat | contaminated | routing /target_user_id |');
+  expect(text).toContain('\n- contaminated: data of another user was in it\n');
+  expect(text).toContain('\n- missing: legacy sent it, the candidate did not\n');
+  expect(text).toContain('in report.json, under `findings`');
 });

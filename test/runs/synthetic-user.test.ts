@@ -24,13 +24,15 @@ afterAll(() => server.close());
 const pathOf = (id: string, more: object = {}) =>
   CRITICAL_EVENTS.map(type => ({ type, run_id: id, user_id: 'ann', ...more }));
 
-async function visited(): Promise<{ how: string; read: number; completed: number }> {
+async function visited(
+  onRun: (id: unknown, isHis: boolean) => void = () => undefined,
+): Promise<{ how: string; read: number; completed: number }> {
   const { port } = server.address() as AddressInfo;
   const counts = { read: 0, completed: 0 };
   const leave = new AbortController();
   const how = await visit({
     ...{ id: 'ann', token: 'header.payload.signature', listen: `http://127.0.0.1:${port}` },
-    leave: leave.signal,
+    ...{ leave: leave.signal, onRun },
     onEvent: () => {
       counts.read += 1;
     },
@@ -54,4 +56,19 @@ test('a run whose events come in another order is one', async () => {
   const [first, second, ...rest] = pathOf('run_3');
   run = [second ?? {}, first ?? {}, ...rest];
   expect(await visited()).toEqual({ how: 'out-of-order', read: 5, completed: 1 });
+});
+
+test('of several runs the first one is what he asked for', async () => {
+  kept = pathOf('run_4', { recovered: true });
+  run = [
+    ...pathOf('run_5').slice(0, 2),
+    ...pathOf('run_6').slice(0, 1),
+    ...pathOf('run_5').slice(2),
+  ];
+  const begun: unknown[] = [];
+  await visited((id, isHis) => begun.push([id, isHis]));
+  expect(begun).toEqual([
+    ['run_5', true],
+    ['run_6', false],
+  ]);
 });
