@@ -190,7 +190,7 @@ function unleashPaths(flags: UnleashConfig, at: (path: string) => string): Unlea
 
 async function readText(file: string): Promise<string | Problem> {
   const whole = (message: string) => ({ file, line: 1, column: 1, field: '', message });
-  const content = await readSmall(resolve(file));
+  const content = await readSmall(resolve(file), true);
   if (typeof content === 'string') return whole(`the configuration ${content}`);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(content);

@@ -145,24 +145,29 @@ export async function resolveSecrets(
   return { secrets, problems, warnings };
 }
 
-/** The bytes of a regular file of at most 1 MiB, or a sentence that says why not. */
-export async function readSmall(path: string): Promise<Buffer | string> {
+/** What is wrong with a file, said of the field that names it, or of the file. */
+const OF_FIELD = { must: 'must name', of: 'names a file of', that: 'names a file that ' } as const;
+const OF_FILE = { must: 'must be', of: 'has', that: '' } as const;
+
+/** The bytes of a regular file of at most 1 MiB, or why not: what can be said of the field that names it, or of itself. */
+export async function readSmall(path: string, isItself = false): Promise<Buffer | string> {
+  const { must, of, that } = isItself ? OF_FILE : OF_FIELD;
   try {
     // Not blocking, so that a pipe without a writer is refused instead of waited for.
     const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stats = await handle.stat();
-      if (!stats.isFile()) return 'must name a regular file';
-      if (stats.size > MAX_FILE_BYTES) return 'names a file of more than 1 MiB';
+      if (!stats.isFile()) return `${must} a regular file`;
+      if (stats.size > MAX_FILE_BYTES) return `${of} more than 1 MiB`;
       return await handle.readFile();
     } finally {
       await handle.close();
     }
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? cause.code : 'unknown error';
-    if (code === 'ENOENT') return `names a file that does not exist: ${path}`;
-    if (code === 'EACCES') return `names a file that may not be read: ${path}`;
-    return `names a file that can not be read (${code}): ${path}`;
+    if (code === 'ENOENT') return `${that}does not exist: ${path}`;
+    if (code === 'EACCES') return `${that}may not be read: ${path}`;
+    return `${that}can not be read (${code}): ${path}`;
   }
 }
 

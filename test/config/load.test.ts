@@ -264,9 +264,14 @@ describe('the file itself', () => {
   test('may be missing, a folder, too large or no text, and each is told', async () => {
     const problem = async (path: string) =>
       expect((await checkConfig(path, {})).problems.map(({ message }) => message).join());
-    (await problem(join(folder, 'no.yaml'))).toMatch(/names a file that does not exist/);
-    (await problem(folder)).toMatch(/regular file/);
-    (await problem(await put(`#${'x'.repeat(1_048_576)}`))).toMatch(/more than 1 MiB/);
+    // The fault: a configuration that is not there was said to name a file that is not there.
+    (await problem(join(folder, 'no.yaml'))).toMatch(
+      /^the configuration does not exist: .*no\.yaml$/,
+    );
+    (await problem(folder)).toBe('the configuration must be a regular file');
+    (await problem(await put(`#${'x'.repeat(1_048_576)}`))).toBe(
+      'the configuration has more than 1 MiB',
+    );
     (await problem(await put(Uint8Array.of(0x61, 0x3a, 0xff)))).toMatch(/not UTF-8/);
     await expect(loadConfig(join(folder, 'no.yaml'), {})).rejects.toMatchObject({
       code: 'invalid-config',
