@@ -13,7 +13,7 @@ import { typeOf } from '../rules/event-key.ts';
 import { isWide } from '../rules/isolation/inspect.ts';
 import type { IsolationRules } from '../rules/isolation/rules.ts';
 import { type Books, bookFinding, bookLatencies, emptyBooks } from '../rules/pairing/books.ts';
-import { WriteTimes } from '../rules/pairing/late-writes.ts';
+import { type LateBySide, WriteTimes } from '../rules/pairing/late-writes.ts';
 import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
@@ -101,6 +101,8 @@ export class Docket {
   readonly #ends = new Map<string, StreamEnds>();
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
   readonly #writes = new WriteTimes(WINDOW_MS);
+  /** A write has named somebody who was here, as he is named here: others would be other users. */
+  #namesFit = false;
   /** By request, what was found in an answer whose other one has not come yet. */
   readonly #answers = new Map<string, LookedAt>();
   /** Of the sweep that is under way: sessions that are still to come. */
@@ -166,11 +168,18 @@ export class Docket {
   }
 
   /** The same in parts, which `sweepOn` does. A sweep that is under way is brought to its end before. */
-  beginSweep(time: number, { due, ...writes }: JudgedWrites): void {
+  beginSweep(time: number, { due, late }: JudgedWrites): void {
     this.sweepOn();
-    this.#writes.note(time, writes);
+    this.#writes.note(time, late);
+    this.#namesFit ||= this.#isAboutSomebodyHere(late);
     // Those in which nothing waits as well: they have lanes and contents to forget.
     this.#sweeping = { streams: this.#streams.values(), time, due };
+  }
+
+  #isAboutSomebodyHere({ legacy, candidate }: LateBySide): boolean {
+    if (legacy.size + candidate.size === 0) return false;
+    const isNamed = (name: string) => legacy.has(name) || candidate.has(name);
+    return [...this.#streams.values()].some(({ facts }) => namesOf(facts.subject).some(isNamed));
   }
 
   /** Asked after each session. True: all have been swept, or there is nothing to sweep. */
@@ -416,7 +425,7 @@ export class Docket {
             isOthers: (candidate, legacy, byIdsAlone) =>
               watch.isOthers(candidate, legacy, candidate.at, byIdsAlone),
             differs: ({ foreign, at }) => watch.differs(foreign ?? '', at),
-            isHis: event => watch.isHis(event),
+            isHis: event => this.#namesFit && watch.isHis(event),
             isLeftInDoubt: ({ side, foreign, at }) =>
               side === 'candidate' && watch.isLeftInDoubt(foreign ?? '', at),
           }),

@@ -119,18 +119,22 @@ export class OwnedData {
     return null;
   }
 
-  /** Does it have identifiers, and has legacy given each of them to him, and to nobody else? */
+  /**
+   * Does it have identifiers, and has legacy given each of them to him, and to nobody else? Not what another user has
+   * made: he may have made it for both.
+   */
   isHis(event: WatchedEvent): boolean {
-    let all = 0;
     let his = 0;
-    this.#each(event, (value, plan) =>
+    let others = 0;
+    this.#each(event, (value, plan) => {
+      others += this.#named(value, plan).filter(name => !this.#names.includes(name)).length;
       identifiersIn(value, plan, this.#route.isolation, (name, { kind }) => {
         const owner = this.#watch.identifiers.ownerOf(this.#watch.hash(kind, name));
-        all += 1;
         if (owner !== null && owner !== SHARED && isSame(owner, this.#user)) his += 1;
-      }),
-    );
-    return all > 0 && his === all;
+        else others += 1;
+      });
+    });
+    return his > 0 && others === 0;
   }
 
   /** In an event of the candidate's, or in one of a batch. */

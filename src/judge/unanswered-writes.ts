@@ -7,42 +7,46 @@
 import { ofSide, SIDES, type Side } from '../rules/decide.ts';
 import {
   LATE_MS,
-  type LateByUser,
+  type LateBySide,
   type LateWrites,
   together,
-  type WritesLook,
 } from '../rules/pairing/late-writes.ts';
 
-/**
- * Users of whom late writes are told by name, of each look and side: a second's worth of 2,560 writes that are all
- * late. Those of others count for everybody.
- */
+/** Users of whom late writes are told by name, of each look and side. Those of others count for everybody. */
 const MOST_USERS = 256;
 
-/** From one tick to the next. */
-interface Span {
+interface Write {
   /** Epoch ms. */
-  readonly since: number;
-  until: number;
-  /** Writes that began in it, by the side that has not answered. */
-  readonly open: Record<Side, number>;
-  /** At its end, that side had answered every write that began before. */
-  readonly answered: Record<Side, number>;
+  readonly begunAt: number;
+  /** The user's name; null where nobody knows. */
+  readonly about: string | null;
 }
 
-/** See `WritesLook`, and by side, epoch ms: */
-export interface JudgedWrites extends WritesLook {
+/** At one time, by side: when the last began of those writes before which all were answered, epoch ms. */
+interface Look {
+  readonly at: number;
+  readonly answered: Readonly<Record<Side, number>>;
+}
+
+export interface JudgedWrites {
   /**
-   * Events that arrived from it by then have had their window, since a window ago the other side had answered every
-   * write that could have caused them, or had had a window for that.
+   * By side, epoch ms: events that arrived from it by then have had their window, since a window ago the other side
+   * had answered every write that could have caused them, or had had a window for that.
    */
   readonly due: Readonly<Record<Side, number>>;
+  /**
+   * By side: what it has answered since the last look, after `LATE_MS` or more, and what it has had to answer for as
+   * long, but for such as hang for longer than a window.
+   */
+  readonly late: LateBySide;
 }
 
 export class UnansweredWrites {
   readonly #windowMs: number;
-  /** In order; the last one is under way. */
-  readonly #spans: Span[] = [spanFrom(0)];
+  /** What that side has to answer, in order. */
+  readonly #open: Readonly<Record<Side, Set<Write>>> = { legacy: new Set(), candidate: new Set() };
+  /** In order, the first one a window ago or more. */
+  readonly #looks: Look[] = [];
   /** Answered since the last look. */
   #late: Record<Side, Map<string | null, LateWrites>> = noneLate();
 
@@ -52,68 +56,49 @@ export class UnansweredWrites {
 
   /**
    * A write goes to both services; to be told once of each that has answered or was given up. `about`: the user's name
-   * whom it is about, null where nobody knows.
+   * whom it is about, null where nobody knows. `begunAt` never goes back.
    */
-  begin(begunMs: number, about: string | null): (side: Side, nowMs: number) => void {
-    const { open } = this.#last;
-    for (const side of SIDES) open[side] += 1;
+  begin(begunAt: number, about: string | null): (side: Side, nowMs: number) => void {
+    const write = { begunAt, about };
+    for (const side of SIDES) this.#open[side].add(write);
     return (side, nowMs) => {
-      open[side] -= 1;
-      if (nowMs - begunMs >= LATE_MS) this.#noteLate(side, about, begunMs, nowMs);
+      if (ofSide(this.#open, side).delete(write)) this.#noteLate(side, write, nowMs);
     };
   }
 
-  #noteLate(side: Side, about: string | null, begunAt: number, answeredAt: number): void {
+  #noteLate(side: Side, { begunAt, about }: Write, nowMs: number): void {
+    const tookMs = nowMs - begunAt;
+    if (tookMs < LATE_MS) return;
     const late = ofSide(this.#late, side);
     const whose = late.size < MOST_USERS || late.has(about) ? about : null;
-    const write = { begunAt, answeredAt, tookMs: answeredAt - begunAt };
-    late.set(whose, together(late.get(whose), write));
+    late.set(whose, together(late.get(whose), { begunAt, answeredAt: nowMs, tookMs }));
   }
 
   /** To be called a few times a second. */
   look(nowMs: number): JudgedWrites {
-    const spans = this.#spans;
-    const last = this.#last;
-    last.until = nowMs;
     const before = nowMs - this.#windowMs;
-    const openSince: Record<Side, number | null> = { legacy: null, candidate: null };
+    const answered = { legacy: nowMs, candidate: nowMs };
     for (const side of SIDES) {
-      const isOpen = ({ open }: Span) => open[side] > 0;
+      const open = this.#open[side];
+      const [oldest] = open;
       // A write that began in the same millisecond is behind it.
-      last.answered[side] = Math.max((spans.find(isOpen)?.since ?? nowMs) - 1, before);
-      const recent = spans.find(span => isOpen(span) && span.since >= before);
-      // One that has only just begun is not late.
-      if (recent !== undefined && recent !== last) openSince[side] = recent.since;
+      answered[side] = Math.max((oldest?.begunAt ?? nowMs) - 1, before);
+      for (const write of open) if (write.begunAt >= before) this.#noteLate(side, write, nowMs);
     }
-    const late: Record<Side, LateByUser> = this.#late;
+    const late = this.#late;
     this.#late = noneLate();
-    spans.push(spanFrom(nowMs));
-    while (isOver(spans[0]) && (spans[1]?.until ?? nowMs) <= before) spans.shift();
-    const then = spans.findLast(({ until }) => until <= before)?.answered;
+    const looks = this.#looks;
+    looks.push({ at: nowMs, answered });
+    while ((looks[1]?.at ?? nowMs) <= before) looks.shift();
+    const then = looks[0] !== undefined && looks[0].at <= before ? looks[0].answered : null;
     const due = {
       legacy: then?.candidate ?? Number.NEGATIVE_INFINITY,
       candidate: then?.legacy ?? Number.NEGATIVE_INFINITY,
     };
-    return { due, late, openSince };
-  }
-
-  get #last(): Span {
-    return this.#spans.at(-1) as Span;
+    return { due, late };
   }
 }
 
 function noneLate(): Record<Side, Map<string | null, LateWrites>> {
   return { legacy: new Map(), candidate: new Map() };
-}
-
-function isOver(span: Span | undefined): boolean {
-  return span !== undefined && SIDES.every(side => span.open[side] === 0);
-}
-
-function spanFrom(since: number): Span {
-  return {
-    ...{ since, until: Number.POSITIVE_INFINITY },
-    open: { legacy: 0, candidate: 0 },
-    answered: { legacy: 0, candidate: 0 },
-  };
 }

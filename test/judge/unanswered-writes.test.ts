@@ -179,14 +179,26 @@ test.each([
   expect(pass(3 * WINDOW_MS).candidate).toMatchObject({ match: 9, extra: 1 });
 });
 
+const BOBS = { run_id: 'r2', sender_id: 'bob' };
+
 // The fault: where all writes took long, what the candidate dropped for one who had just connected was put down to them.
 test.each([
-  ['it was about another user', 'bob', { run_id: 'r2' }, false, 'missing'],
-  ['... unless others have the run as well', 'bob', { run_id: 'r2' }, true, 'unjudged'],
-  ['... or nothing says whose it is', 'bob', { news: 'of both' }, false, 'unjudged'],
-  ['it was about him', 'ann', { run_id: 'r2' }, false, 'unjudged'],
-  ['nobody knows whom it was about', null, { run_id: 'r2' }, false, 'unjudged'],
-])('of a write that legacy takes late, where %s', (_where, about, fields, isShared, verdict) => {
+  ['it was about another user', 'bob', { run_id: 'r2' }, 0, 'missing'],
+  ['... and hangs until the window is over', 'bob', { run_id: 'r2' }, WINDOW_MS, 'missing'],
+  [
+    '... unless others have the run as well',
+    'bob',
+    { run_id: 'r2', isShared: true },
+    0,
+    'unjudged',
+  ],
+  ['... or nothing says whose it is', 'bob', { news: 'of both' }, 0, 'unjudged'],
+  ['... or another user has made it', 'bob', BOBS, 0, 'unjudged'],
+  ['... or nobody here is called so', 'user_17', { run_id: 'r2' }, 0, 'unjudged'],
+  ['it was about him', 'ann', { run_id: 'r2' }, 0, 'unjudged'],
+  ['... and hangs until the window is over', 'ann', { run_id: 'r2' }, WINDOW_MS, 'unjudged'],
+  ['nobody knows whom it was about', null, { run_id: 'r2' }, 0, 'unjudged'],
+])('of a write that legacy takes late, where %s', (_where, about, fields, hangsMs, verdict) => {
   const users = watched();
   const bob = users.join('bob');
   const answered = users.beginWrite(about);
@@ -197,9 +209,11 @@ test.each([
     ann.both({ type: 'step', run_id: 'r3', seq });
     users.pass(TICK_MS / 4);
   }
-  const dropped = { type: 'step', seq: 1, ...fields };
+  const { isShared = false, ...its } = fields as typeof fields & { isShared?: boolean };
+  const dropped = { type: 'step', seq: 1, ...its };
   ann.say('legacy', dropped);
   if (isShared) bob.both(dropped);
+  users.pass(hangsMs + TICK_MS);
   answered('legacy');
   users.pass(2 * WINDOW_MS);
   expect(users.verdicts()).toEqual([verdict]);

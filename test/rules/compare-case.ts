@@ -164,10 +164,7 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
       else if (late !== undefined) {
         const write = { begunAt: now - late, answeredAt: now, tookMs: late };
         const none = { legacy: new Map(), candidate: new Map() };
-        writes.note(now, {
-          late: { ...none, [entry.side]: new Map([[about, write]]) },
-          openSince: { legacy: null, candidate: null },
-        });
+        writes.note(now, { ...none, [entry.side]: new Map([[about, write]]) });
       } else take(pairing, entry.side, entry.step, events, shared);
       balance();
     }

@@ -1,15 +1,13 @@
 import { expect, test } from 'vitest';
 import { type LateWrites, WriteTimes } from '../../src/rules/pairing/late-writes.ts';
 
-const NONE = { legacy: null, candidate: null };
-
 /** The candidate answers writes, of each user one; legacy answers at once. */
 function candidate(times: WriteTimes, at: number, took: Record<string, number>): void {
   const late = Object.entries(took).map(([user, tookMs]): [string | null, LateWrites] => [
     user === '' ? null : user,
     { begunAt: at - tookMs, answeredAt: at, tookMs },
   ]);
-  times.note(at, { late: { legacy: new Map(), candidate: new Map(late) }, openSince: NONE });
+  times.note(at, { legacy: new Map(), candidate: new Map(late) });
 }
 
 test('a side is late by what it took longest for of what had begun, and no longer than from then on', () => {
@@ -38,18 +36,6 @@ test('what is about another user makes nobody late; what is about nobody known m
   expect(late([])).toBe(700);
   candidate(times, 10_200, { '': 300 });
   expect(late(['ann'])).toBe(300);
-});
-
-test('what is not answered yet may be about everybody', () => {
-  const times = new WriteTimes(5_000);
-  const late = { legacy: new Map(), candidate: new Map() };
-  times.note(10_400, { late, openSince: { legacy: null, candidate: 9_900 } });
-  const about = times.about(['ann']);
-  expect(about.lateMs('candidate', 10_000, 9_000)).toBe(500);
-  expect(about.lateMs('candidate', 9_899, 9_000)).toBe(0);
-  expect(about.lateMs('legacy', 10_000, 9_000)).toBe(0);
-  times.note(10_500, { late, openSince: NONE });
-  expect(about.lateMs('candidate', 10_000, 9_000)).toBe(0);
 });
 
 test('what is longer ago than anybody asks for is forgotten', () => {

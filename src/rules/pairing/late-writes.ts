@@ -13,7 +13,7 @@ const WINDOWS = 4;
 
 /** Writes that one service was slow to take; several in one. */
 export interface LateWrites {
-  /** When the first of them began, and the last was answered or given up, epoch ms. */
+  /** When the first of them began, and the last was answered or given up, or was still to be answered, epoch ms. */
   readonly begunAt: number;
   readonly answeredAt: number;
   /** The longest that any of them took, ms. */
@@ -23,13 +23,8 @@ export interface LateWrites {
 /** By the user whom they are about; null: nobody knows whom. */
 export type LateByUser = ReadonlyMap<string | null, LateWrites>;
 
-/** How things stood a few times a second, by side. */
-export interface WritesLook {
-  /** What it has answered since the last look, after `LATE_MS` or more. */
-  readonly late: Readonly<Record<Side, LateByUser>>;
-  /** When the oldest began that it has to answer yet, epoch ms, but for such as hang for longer than a window. */
-  readonly openSince: Readonly<Record<Side, number | null>>;
-}
+/** How things stood a few times a second: what that side was slow to take since the time before, or is still. */
+export type LateBySide = Readonly<Record<Side, LateByUser>>;
 
 /** As far as one user is concerned. */
 export interface WritesAbout {
@@ -49,8 +44,9 @@ export interface Lateness {
   isHis(event: Pending): boolean;
 }
 
-interface Look extends Pick<WritesLook, 'late'> {
+interface Look {
   readonly at: number;
+  readonly late: LateBySide;
   /** Of all users together, for whom nobody knows. */
   readonly ofAll: Readonly<Record<Side, LateWrites | null>>;
 }
@@ -59,17 +55,13 @@ export class WriteTimes {
   readonly #windowMs: number;
   /** Those that told of any, in order. */
   readonly #looks: Look[] = [];
-  #lookedAt = 0;
-  #openSince: WritesLook['openSince'] = { legacy: null, candidate: null };
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs;
   }
 
   /** `atMs`, epoch ms, never goes back. */
-  note(atMs: number, { late, openSince }: WritesLook): void {
-    this.#lookedAt = atMs;
-    this.#openSince = openSince;
+  note(atMs: number, late: LateBySide): void {
     if (late.legacy.size + late.candidate.size > 0) {
       const ofAll = { legacy: inOne(late.legacy), candidate: inOne(late.candidate) };
       this.#looks.push({ at: atMs, late, ofAll });
@@ -84,10 +76,7 @@ export class WriteTimes {
   }
 
   #lateMs(names: readonly string[], side: Side, begunBy: number, since: number): number {
-    // Whom it is about is told with the answer.
-    const openSince = ofSide(this.#openSince, side);
-    let longestMs =
-      openSince === null || openSince > begunBy ? 0 : this.#lookedAt - Math.max(openSince, since);
+    let longestMs = 0;
     const count = (writes: LateWrites | null | undefined): void => {
       if (writes == null || writes.begunAt > begunBy || writes.answeredAt < since) return;
       longestMs = Math.max(longestMs, Math.min(writes.tookMs, writes.answeredAt - since));
