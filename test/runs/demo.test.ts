@@ -7,10 +7,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import pino from 'pino';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { type RunningDemo, startDemo } from '../../src/runs/demo.ts';
 import { cutover, startCommand } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
+import { openedByTest } from '../support/opened.ts';
 import { rawServer } from '../support/raw.ts';
 import { hasProgram } from '../support/tools.ts';
 import { until } from '../support/until.ts';
@@ -19,24 +20,20 @@ const ROOT = path.join(import.meta.dirname, '../..');
 /** Of this machine, and not where the demo's own services listen. */
 const ELSEWHERE = '127.0.0.2';
 
-const open: { close(): unknown }[] = [];
-let folder: string;
-beforeEach(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'cutover-demo-test-'));
-  open.push({ close: () => rm(folder, { recursive: true, force: true }) });
-});
-afterEach(async () => {
-  for (const thing of open.splice(0).reverse()) await thing.close();
-});
+const open = openedByTest();
 
-async function startIn(file: string): Promise<RunningDemo> {
+async function startIn(folder: string): Promise<RunningDemo> {
   const logger = pino({ level: 'silent' });
-  const demo = await startDemo({ users: 2, logger, config: path.join(folder, file), env: {} });
+  const config = path.join(folder, 'cutover.yaml');
+  const demo = await startDemo({ users: 2, logger, config, env: {} });
   open.push({ close: demo.end });
   return demo;
 }
 
-async function write(urls: { legacy: string; candidate: string }): Promise<void> {
+/** A folder with the example, whose services are these. */
+async function folderWith(urls: { legacy: string; candidate: string }): Promise<string> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'cutover-demo-test-'));
+  open.push({ close: () => rm(folder, { recursive: true, force: true }) });
   await cp(path.join(ROOT, 'flags'), path.join(folder, 'flags'), { recursive: true });
   const example = await readFile(path.join(ROOT, 'cutover.yaml'), 'utf8');
   const edited = example
@@ -45,6 +42,7 @@ async function write(urls: { legacy: string; candidate: string }): Promise<void>
     .replace(/url: \$\{CUTOVER_LEGACY.*/, `url: ${urls.legacy}`)
     .replace(/url: \$\{CUTOVER_CANDIDATE.*/, `url: ${urls.candidate}`);
   await writeFile(path.join(folder, 'cutover.yaml'), edited);
+  return folder;
 }
 
 test.each(['legacy', 'candidate'] as const)(
@@ -54,8 +52,8 @@ test.each(['legacy', 'candidate'] as const)(
     open.push(theirs);
     const own = `http://127.0.0.1:${await freePort()}`;
     const elsewhere = `http://${ELSEWHERE}:${theirs.port}`;
-    await write({ legacy: own, candidate: own, [side]: elsewhere });
-    await expect(startIn('cutover.yaml')).rejects.toMatchObject({
+    const folder = await folderWith({ legacy: own, candidate: own, [side]: elsewhere });
+    await expect(startIn(folder)).rejects.toMatchObject({
       code: 'conflict',
       field: `upstreams.${side}.url`,
       message: expect.stringContaining(`upstreams.${side}.url leads to ${elsewhere}`),
@@ -69,18 +67,32 @@ test('a configuration whose services it can be itself is used', async () => {
     legacy: `http://127.0.0.1:${await freePort()}`,
     candidate: `http://127.0.0.1:${await freePort()}`,
   };
-  await write(urls);
-  const demo = await startIn('cutover.yaml');
+  const folder = await folderWith(urls);
+  const demo = await startIn(folder);
   expect(demo.services).toEqual(urls);
   await until('events are delivered', () => demo.report().eventsDelivered > 0, 20_000);
 });
 
-test('its own copy of the example leads to its own services, whatever the example was edited to', async () => {
+test('a demo with its own copy of the example reads that again, and keeps its own services', async () => {
+  const demo = await startDemo({ users: 2, logger: pino({ level: 'silent' }), env: {} });
+  open.push({ close: demo.end });
+  expect(await demo.proxy.reload()).toMatchObject({ ok: true, problems: [] });
+  const { eventsDelivered } = demo.report();
+  await until(
+    'events are delivered',
+    () => demo.report().eventsDelivered > eventsDelivered,
+    20_000,
+  );
+  expect(demo.report().failures).toEqual({ 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 });
+}, 60_000);
+
+// From here on processes, side by side: most of their time they wait for what they say.
+test.concurrent('its own copy of the example leads to its own services, whatever the example was edited to', async () => {
   const theirs = await rawServer(ELSEWHERE);
   open.push(theirs);
   const elsewhere = `http://${ELSEWHERE}:${theirs.port}`;
   // As in a checkout, where the example is what an operator edits.
-  await write({ legacy: elsewhere, candidate: elsewhere });
+  const folder = await folderWith({ legacy: elsewhere, candidate: elsewhere });
   for (const part of ['src', 'bin', 'package.json']) {
     await cp(path.join(ROOT, part), path.join(folder, part), { recursive: true });
   }
@@ -94,8 +106,8 @@ test('its own copy of the example leads to its own services, whatever the exampl
 });
 
 // The fault: SIGHUP ended it at once, proxy, services and users, and SIGUSR2 did nothing.
-test('SIGHUP reads the configuration again, and SIGUSR2 rolls back, as with start', async () => {
-  await write({
+test.concurrent('SIGHUP reads the configuration again, and SIGUSR2 rolls back, as with start', async () => {
+  const folder = await folderWith({
     legacy: `http://127.0.0.1:${await freePort()}`,
     candidate: `http://127.0.0.1:${await freePort()}`,
   });
@@ -126,8 +138,8 @@ test('SIGHUP reads the configuration again, and SIGUSR2 rolls back, as with star
 }, 120_000);
 
 // The fault: the whole proof was printed before the line that says what the rollback was for, and then told again.
-test('without a terminal the tour tells of its rollback once, and nothing in it needs a key', async () => {
-  await write({
+test.concurrent('without a terminal the tour tells of its rollback once, and nothing in it needs a key', async () => {
+  const folder = await folderWith({
     legacy: `http://127.0.0.1:${await freePort()}`,
     candidate: `http://127.0.0.1:${await freePort()}`,
   });
@@ -145,24 +157,11 @@ test('without a terminal the tour tells of its rollback once, and nothing in it 
   expect(await ended).toEqual([0, null]);
 }, 180_000);
 
-test('a demo with its own copy of the example reads that again, and keeps its own services', async () => {
-  const demo = await startDemo({ users: 2, logger: pino({ level: 'silent' }), env: {} });
-  open.push({ close: demo.end });
-  expect(await demo.proxy.reload()).toMatchObject({ ok: true, problems: [] });
-  const { eventsDelivered } = demo.report();
-  await until(
-    'events are delivered',
-    () => demo.report().eventsDelivered > eventsDelivered,
-    20_000,
-  );
-  expect(demo.report().failures).toEqual({ 'login-failed': 0, 'broken-off': 0, 'out-of-order': 0 });
-}, 60_000);
-
 test.skipIf(!hasProgram('/usr/bin/script', 'bsdutils'))(
   'on a terminal it rolls back at a key, and by command from another one, and prints each proof; Ctrl-C ends it',
-  { timeout: 120_000 },
+  { timeout: 120_000, concurrent: true },
   async () => {
-    await write({
+    const folder = await folderWith({
       legacy: `http://127.0.0.1:${await freePort()}`,
       candidate: `http://127.0.0.1:${await freePort()}`,
     });
