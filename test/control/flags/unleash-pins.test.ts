@@ -3,12 +3,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openUnleashFlags } from '../../../src/control/flags/provider.ts';
 import { UnleashAdmin } from '../../../src/control/flags/unleash-admin.ts';
 import { pinsOf } from '../../../src/rules/pin.ts';
 import { stageTarget } from '../../../src/rules/stage.ts';
 import { pin, route, serve, shadow, silent, subject } from '../../support/flags.ts';
+import { openedByTest } from '../../support/opened.ts';
 import {
   ownFlags,
   type RealUnleash,
@@ -25,17 +26,16 @@ interface Shown {
   readonly constraints: readonly { readonly values?: readonly string[] }[];
 }
 
-describe.skipIf(unleashMissing())('pins on a real Unleash server', () => {
+const open = openedByTest();
+
+// Side by side, with flags of their own: most of their time is between two looks, ours and those of its cache.
+describe.skipIf(unleashMissing())('pins on a real Unleash server', { concurrent: true }, () => {
   let unleash: RealUnleash;
   let dir: string;
-  const cleanups: (() => Promise<unknown>)[] = [];
   beforeAll(async () => {
     unleash = await realUnleash();
     dir = await mkdtemp(join(tmpdir(), 'cutover-unleash-'));
   }, 120_000);
-  afterEach(async () => {
-    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-  });
   afterAll(() => rm(dir, { recursive: true, force: true }));
 
   async function follow(name: string, { mayChange = true } = {}) {
@@ -61,7 +61,7 @@ describe.skipIf(unleashMissing())('pins on a real Unleash server', () => {
       routes: () => [events],
       logger: silent,
     });
-    cleanups.push(() => provider.close());
+    open.push(provider);
     const strategies = `/${flags.serve}/environments/development/strategies`;
     return {
       flags,
