@@ -5,7 +5,7 @@ import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import type { WebSocket } from 'ws';
 import {
   type BroadcasterOptions,
@@ -14,6 +14,7 @@ import {
 } from '../../src/broadcast/server.ts';
 import { BIN, cutover, startCommand } from '../support/command.ts';
 import { freePort } from '../support/free-port.ts';
+import { openedByTest } from '../support/opened.ts';
 import { smallAgent } from '../support/small-agent.ts';
 import { SECRET, tokenFor } from '../support/stack.ts';
 import { until } from '../support/until.ts';
@@ -25,16 +26,15 @@ const LIMIT_MS = 120_000;
 const BARRED_PORTS = [10080, 6566, 5061, 4190, 6697];
 const SHORT = ['--users', '12', '--for', '1s'];
 
+// Three at a time where each has services of its own: most of a run is the window in which an event may still come.
+
 let folder: string;
 let legacy: RunningBroadcaster;
-const running: { close(): Promise<void> }[] = [];
+const open = openedByTest();
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'cutover-compare-test-'));
   await writeFile(path.join(folder, 'secret'), SECRET);
   legacy = await startBroadcaster({ kind: 'legacy', keys: { secret: SECRET } });
-});
-afterEach(async () => {
-  for (const each of running.splice(0)) await each.close();
 });
 afterAll(async () => {
   await legacy.close();
@@ -43,7 +43,7 @@ afterAll(async () => {
 
 async function candidate(options: Partial<BroadcasterOptions> = {}): Promise<string> {
   const service = await startBroadcaster({ kind: 'ssot', keys: { secret: SECRET }, ...options });
-  running.push(service);
+  open.push(service);
   return service.url;
 }
 
@@ -129,7 +129,7 @@ test(
 );
 
 // The faults: that was found out after the run, and the verdict was lost with the report.
-test(
+test.concurrent(
   'a folder that can not be written is told before the run; after it, the verdict is printed all the same',
   async () => {
     await writeFile(path.join(folder, 'a-file'), '');
@@ -149,7 +149,7 @@ test(
         if (type === 'agent_completed') rmSync(lost, { recursive: true, force: true });
       },
     });
-    running.push(one, other);
+    open.push(one, other);
     const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
     const after = await cutover(['compare', ...services, ...SHORT, '--out', lost], {
       cwd: folder,
@@ -164,11 +164,11 @@ test(
 );
 
 // The fault: services were asked by `fetch`, for a page, before anything was compared.
-test(
+test.concurrent(
   'a service that answers its users can be reached, whatever its port, and whatever it says to a plain request',
   async () => {
     const one = await smallAgent({ socketsAlone: true });
-    running.push(one);
+    open.push(one);
     const other = await onBarredPort();
     const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
     const ran = await cutover(['compare', ...services, ...SHORT, '--out', 'reached'], {
@@ -185,13 +185,13 @@ async function onBarredPort() {
   for (const port of BARRED_PORTS) {
     const service = await smallAgent({ port }).catch(() => null);
     if (service === null) continue;
-    running.push(service);
+    open.push(service);
     return service;
   }
   throw new Error('other processes listen on all of them');
 }
 
-test(
+test.concurrent(
   'users whom legacy lets in and the candidate does not are a difference: exit 1, and told as that',
   async () => {
     const url = await candidate({ keys: { secret: 'another secret, also long enough for HS256' } });
@@ -210,7 +210,7 @@ test(
   async () => {
     const greet = (socket: WebSocket) => socket.send('hello');
     const services = await Promise.all([smallAgent({ greet }), smallAgent({ greet })]);
-    running.push(...services);
+    open.push(...services);
     const [one, other] = services.map(({ url }) => url);
     const words = `compare --legacy ${one} --candidate ${other} --secret-file secret ${SHORT.join(' ')}`;
     const shell = (line: string) =>
@@ -233,11 +233,11 @@ test(
   LIMIT_MS,
 );
 
-test(
+test.concurrent(
   'users whose tokens name nobody are compared, and counted as those whose data was not told apart',
   async () => {
     const services = await Promise.all([smallAgent(), smallAgent()]);
-    running.push(...services);
+    open.push(...services);
     const [one, other] = services.map(({ url }) => String(url));
     const named = (sub: string | number) =>
       `e30.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.x`;
@@ -259,7 +259,7 @@ test(
 );
 
 // They could not be compared after that, and the report said no more than that.
-test(
+test.concurrent(
   'a candidate that breaks off sessions that legacy keeps differs; one that lets nobody in is named as the reason',
   async () => {
     const one = await smallAgent();
@@ -268,7 +268,7 @@ test(
         if (type === 'agent_completed') socket.close(1011);
       },
     });
-    running.push(one, other);
+    open.push(one, other);
     const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
     const ran = await cutover(['compare', ...services, ...SHORT, '--out', 'broken'], {
       cwd: folder,
@@ -297,7 +297,7 @@ test(
       },
     });
     const other = await smallAgent();
-    running.push(one, other);
+    open.push(one, other);
     const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
     const ran = await cutover(['compare', ...services, ...SHORT, '--out', 'others', '--json'], {
       cwd: folder,
@@ -314,7 +314,7 @@ test(
 );
 
 // The fault: where visits were complete by then, what legacy did as well was held against the candidate.
-test(
+test.concurrent(
   'sessions that both services break off are no difference',
   async () => {
     // Legacy the later one, and long before the run is over and its users go.
@@ -327,7 +327,7 @@ test(
         }),
       ),
     );
-    running.push(...services);
+    open.push(...services);
     const [one, other] = services.map(({ url }) => url);
     const words = [
       '--legacy',
