@@ -26,7 +26,7 @@ const LIMIT_MS = 120_000;
 const BARRED_PORTS = [10080, 6566, 5061, 4190, 6697];
 const SHORT = ['--users', '12', '--for', '1s'];
 
-// Three at a time where each has services of its own: most of a run is the window in which an event may still come.
+// Side by side where each has services of its own: most of a run is the window in which an event may still come.
 
 let folder: string;
 let legacy: RunningBroadcaster;
@@ -283,7 +283,7 @@ test.concurrent(
   LIMIT_MS,
 );
 
-test(
+test.concurrent(
   'runs that somebody else has begun at legacy, in the name of these users, are told of',
   async () => {
     let others = 0;
