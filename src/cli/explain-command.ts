@@ -1,6 +1,5 @@
 // `cutover explain`: why a user is served by one side, asked of a running proxy or of flag files.
 import type { Command } from 'commander';
-import pino from 'pino';
 import { ConfigSchema, type RouteConfig } from '../config/schema.ts';
 import type { Explanation } from '../control/explanation.ts';
 import { type AdminPlace, connectAdmin, remoteCommand } from './admin-client.ts';
@@ -43,7 +42,8 @@ async function ask(options: ExplainOptions): Promise<Explanation> {
 }
 
 async function askFiles(options: ExplainOptions, dir: string): Promise<Explanation> {
-  const [{ openFileFlags }, { createDecider }, { explain }] = await Promise.all([
+  const [{ pino }, { openFileFlags }, { createDecider }, { explain }] = await Promise.all([
+    import('pino'),
     import('../control/flags/provider.ts'),
     import('../control/decider.ts'),
     import('../control/explanation.ts'),

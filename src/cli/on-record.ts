@@ -1,6 +1,5 @@
 // A change that a command makes by itself, put on record before: by the proxy that holds the state folder,
 // or in the folder itself where no proxy runs.
-import pino from 'pino';
 import type { Config } from '../config/schema.ts';
 import { callerName, connectAdmin } from './admin-client.ts';
 import { CommandFailure } from './failure.ts';
@@ -29,7 +28,8 @@ export async function putOnRecord(
 
 async function recordAlone(change: OwnChange, dir: string): Promise<void> {
   const { action, reason, details } = change;
-  const [{ openStateDir }, { Audit }] = await Promise.all([
+  const [{ pino }, { openStateDir }, { Audit }] = await Promise.all([
+    import('pino'),
     import('../control/state-dir.ts'),
     import('../control/audit.ts'),
   ]);

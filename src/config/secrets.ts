@@ -4,7 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import { constants, open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { importJWK, type JSONWebKeySet, type JWK } from 'jose';
+import type { JSONWebKeySet, JWK } from 'jose';
 import { z } from 'zod';
 import type { Explained } from './explain.ts';
 import type { Parts } from './parts.ts';
@@ -226,6 +226,8 @@ async function keySetOf(text: string): Promise<JSONWebKeySet | string> {
 }
 
 async function isPublicKey(key: JWK): Promise<boolean> {
+  // Every command reads a configuration, and few of them one with a key set.
+  const { importJWK } = await import('jose');
   try {
     // A key set may leave `alg` out; any algorithm of the type shows whether the numbers are sound.
     const usual = key.kty === 'RSA' ? 'RS256' : key.kty === 'OKP' ? 'EdDSA' : 'ES256';
