@@ -44,7 +44,7 @@ function halvesTexts(groups: readonly KeptGroup[]): string[] {
     if (extra === undefined) return [];
     if (Math.min(count, extra.count) < ABOUT_AS_MANY * Math.max(count, extra.count)) return [];
     return [
-      `${plain(eventType)} of ${route} is missing about as often as it is extra: hold the events of ${missing.id} and ${extra.id} against each other. If they are the same ones, name what each service makes up in them in compare.allow, or what tells them apart in compare.key`,
+      `${plain(eventType)} of ${route} is missing about as often as it is extra: hold the events of ${missing.id} and ${extra.id} against each other. If they are the same ones in one session, name what each service makes up in them in compare.allow, or what tells them apart in compare.key; in different sessions, the candidate sent them to the wrong users`,
     ];
   });
 }

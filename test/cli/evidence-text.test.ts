@@ -13,7 +13,7 @@ const kept = (id: number, verdict: 'missing' | 'extra', count: number, eventType
 test('where a type is missing about as often as it is extra, the list says that they may be the same ones', () => {
   const groups = [kept(1, 'missing', 100), kept(2, 'extra', 97)];
   expect(groupsText({ groups, total: 2 })).toMatch(
-    /chat of events is missing about as often as it is extra: .* 1 and 2 .*compare\.allow.*compare\.key/,
+    /chat of events is missing about as often as it is extra: .* 1 and 2 .*compare\.allow.*compare\.key; .*wrong users/,
   );
 });
 
