@@ -7,6 +7,7 @@ import { PROVENANCE_FIELDS } from '../rules/compare/rules.ts';
 import { typeOf } from '../rules/event-key.ts';
 import { type IdentifierPlace, identifiersIn } from '../rules/isolation/identifier-places.ts';
 import type { IsolationRule } from '../rules/isolation/incident.ts';
+import { hasOwnText } from '../rules/isolation/own-text.ts';
 import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
 import { pointerTo } from '../rules/isolation/rules.ts';
 import type { ContaminationWatch, RouteWatch } from './contamination-watch.ts';
@@ -17,8 +18,6 @@ const MOST_TAUGHT = 32;
 const REFUSED: ReadonlySet<number> = new Set([401, 403, 404, 410]);
 /** Statuses from there on say that there is nothing for him. */
 const LEAST_REFUSAL = 400;
-/** The shortest text that makes a content somebody's own. */
-const LEAST_CHARACTERS = 12;
 
 /** Of one kind. */
 interface Taught {
@@ -278,26 +277,12 @@ export class OwnedData {
     if (isMember && type === '') return false;
     const { everyone } = this.#route.isolation;
     if (everyone.size > 0 && everyone.has(type)) return false;
-    return (
-      hasOwn(value) ||
-      plan.envelopes.some(({ name }) => {
-        const inner = value[name];
-        return isRecord(inner) && hasOwn(inner);
-      })
-    );
+    return hasOwnText(value, plan);
   }
 }
 
 function saysIts({ isReply, isFailure }: TypePlan): boolean {
   return !isReply && !isFailure;
-}
-
-function hasOwn(record: JsonRecord): boolean {
-  for (const name in record) {
-    const text = record[name];
-    if (name !== 'type' && typeof text === 'string' && text.length >= LEAST_CHARACTERS) return true;
-  }
-  return false;
 }
 
 function isRefused(legacy: WatchedEvent | null): boolean {

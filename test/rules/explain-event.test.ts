@@ -135,7 +135,7 @@ test('what stands beside an event says its type where it has none itself', () =>
   const of = (event: string, type: string) =>
     spoken(explained(event, { protocol: 'sse', type }, RECEIPT));
   const [open, marker] = ['fingerprint open', 'marker clean'];
-  const receipt = '{"recipient_id":"user_2","thread_id":"t1"}';
+  const receipt = '{"recipient_id":"user_2","thread_id":"t1","note":"read at last"}';
   expect(of(receipt, 'receipt')).toEqual([
     'receipt',
     'clean',
@@ -165,10 +165,10 @@ test('what stands beside an event says its type where it has none itself', () =>
     'clean',
     'routing clean',
     'ledger clean',
-    open,
+    'fingerprint clean',
     marker,
   ]);
-  expect(of('hello', 'x')).toEqual([
+  expect(of('hello to all', 'x')).toEqual([
     'x',
     'uninspectable',
     'routing open',
@@ -200,4 +200,22 @@ test('of an answer its method and status say it, and 400 and beyond says whose n
   // Also on a route of streams: a page is withheld there as anywhere.
   const page = explained('<p>', { protocol: 'sse', type: 'GET 5xx' }, { uninspectable: 'block' });
   expect(page.rules[0]?.why).toContain('; withheld where');
+});
+
+// The fault: of an event that says too little to be anybody's own it was said that its content may be.
+test('a content is somebody\u2019s own by a text of 12 characters, and else it is said that it is not', () => {
+  const of = (event: object) => {
+    const { rules } = explained(JSON.stringify({ type: 'x', ...event }), { protocol: 'websocket' });
+    return rules.flatMap(({ rule, says, why }) =>
+      rule === 'fingerprint' ? [`${says}: ${why}`] : [],
+    );
+  };
+  const isNot = [
+    expect.stringMatching(/^clean: no text of 12 characters is at its root or in its env/),
+  ];
+  expect(of({ text: 'hello there' })).toEqual(isNot);
+  expect(of({ list: ['hello to all of you'], type: 'a longer name' })).toEqual(isNot);
+  const isOwn = [expect.stringMatching(/^open: contaminated if legacy sent this content/)];
+  expect(of({ text: 'hello to all' })).toEqual(isOwn);
+  expect(of({ data: { text: 'hello to all' } })).toEqual(isOwn);
 });

@@ -14,6 +14,7 @@ import {
   UNINSPECTABLE,
   type UninspectableBecause,
 } from './inspect.ts';
+import { hasOwnText, LEAST_CHARACTERS } from './own-text.ts';
 import type { Recipient } from './recipient.ts';
 import { type Isolation, pointerTo } from './rules.ts';
 import { hasRoutingField, scan } from './scan.ts';
@@ -123,9 +124,9 @@ export function explainEvent(
       add('ledger', path, why === null ? 'open' : 'clean', why ?? LEDGER);
     }
     if (places.size === 0) add('ledger', '', 'clean', noIdentifier(isolation));
-    for (const type of new Set(events.map(typeOf))) {
+    for (const [type, ofType] of Map.groupBy(events, typeOf)) {
       const is = { isMember: Array.isArray(said), isRefusal };
-      add('fingerprint', '', ...contentOf(isolation, rules, type, is));
+      add('fingerprint', '', ...contentOf(isolation, rules, type, ofType, is));
     }
     if (events.length === 0) add('fingerprint', '', 'clean', 'no event is in it');
   } else {
@@ -231,14 +232,23 @@ function contentOf(
   { everyone }: Isolation,
   rules: CompiledRules,
   type: string,
+  events: readonly JsonRecord[],
   { isMember, isRefusal }: { readonly isMember: boolean; readonly isRefusal: boolean },
 ): [ExplainedRule['says'], string] {
   if (isRefusal) return ['clean', 'an answer of 400 and beyond says nothing of whose it is'];
   if (isMember && type === '') return ['clean', 'rows of a list without a type are nobody’s'];
-  const { isReply, isFailure } = rules.planOf(type);
+  const plan = rules.planOf(type);
+  const { isReply, isFailure } = plan;
   if (everyone.has(type)) return ['clean', 'its type is for everybody, by declaration'];
   if (isReply) return ['clean', 'its type answers a client, and says nothing of whose it is'];
   if (isFailure) return ['clean', 'its type reports a failure, and says nothing of whose it is'];
+  if (!events.some(event => hasOwnText(event, plan))) {
+    const what = `no text of ${LEAST_CHARACTERS} characters`;
+    return [
+      'clean',
+      `${what} is at its root or in its envelopes, and shorter ones are nobody’s own`,
+    ];
+  }
   return [
     'open',
     'contaminated if legacy sent this content to another user alone, contents of its type are one user’s each, and legacy did not send it to this one',
