@@ -177,8 +177,9 @@ export class Docket {
   }
 
   #isAboutSomebodyHere({ legacy, candidate }: LateBySide): boolean {
-    if (legacy.size + candidate.size === 0) return false;
-    const isNamed = (name: string) => legacy.has(name) || candidate.has(name);
+    const named = new Set([...legacy.whose, ...candidate.whose]);
+    if (named.size === 0) return false;
+    const isNamed = (name: string) => named.has(name);
     return [...this.#streams.values()].some(({ facts }) => namesOf(facts.subject).some(isNamed));
   }
 

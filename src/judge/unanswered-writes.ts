@@ -6,10 +6,10 @@
 //   ones had legacy's event after a moment and the candidate's more than a window later: false alarms.
 import { ofSide, SIDES, type Side } from '../rules/decide.ts';
 import {
-  LATE_MS,
   type LateBySide,
   type LateWrites,
   together,
+  toldOf,
 } from '../rules/pairing/late-writes.ts';
 
 /** Users of whom late writes are told by name, of each look and side. Those of others count for everybody. */
@@ -35,8 +35,8 @@ export interface JudgedWrites {
    */
   readonly due: Readonly<Record<Side, number>>;
   /**
-   * By side: what it has answered since the last look, after `LATE_MS` or more, and what it has had to answer for as
-   * long, but for such as hang for longer than a window.
+   * By side: what it has answered since the last look, and what it has to answer still; of what hangs for longer than
+   * a window no more than that.
    */
   readonly late: LateBySide;
 }
@@ -68,7 +68,7 @@ export class UnansweredWrites {
 
   #noteLate(side: Side, { begunAt, about }: Write, nowMs: number): void {
     const tookMs = nowMs - begunAt;
-    if (tookMs < LATE_MS) return;
+    if (tookMs <= 0 || tookMs > this.#windowMs) return;
     const late = ofSide(this.#late, side);
     const whose = late.size < MOST_USERS || late.has(about) ? about : null;
     late.set(whose, together(late.get(whose), { begunAt, answeredAt: nowMs, tookMs }));
@@ -83,9 +83,9 @@ export class UnansweredWrites {
       const [oldest] = open;
       // A write that began in the same millisecond is behind it.
       answered[side] = Math.max((oldest?.begunAt ?? nowMs) - 1, before);
-      for (const write of open) if (write.begunAt >= before) this.#noteLate(side, write, nowMs);
+      for (const write of open) this.#noteLate(side, write, nowMs);
     }
-    const late = this.#late;
+    const late = { legacy: toldOf(this.#late.legacy), candidate: toldOf(this.#late.candidate) };
     this.#late = noneLate();
     const looks = this.#looks;
     looks.push({ at: nowMs, answered });

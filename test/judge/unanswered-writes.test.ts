@@ -219,18 +219,37 @@ test.each([
   expect(users.verdicts()).toEqual([verdict]);
 });
 
+// A write that hangs counts for a window, and not for as long as it hung once somebody gives it up.
+test('what has hung for longer than a window before somebody came excuses nothing that is dropped for him', () => {
+  const users = watched();
+  const answered = users.beginWrite(null);
+  answered('candidate');
+  users.pass(3 * WINDOW_MS);
+  const ann = users.join('ann', [], 'websocket', 10);
+  for (let seq = 1; seq <= 8; seq += 1) {
+    ann.both({ type: 'step', run_id: 'r3', seq });
+    users.pass(TICK_MS / 4);
+  }
+  ann.say('legacy', { type: 'step', run_id: 'r2', seq: 1 });
+  ann.both({ type: 'step', run_id: 'r2', seq: 2 });
+  users.pass(TICK_MS);
+  answered('legacy');
+  users.pass(2 * WINDOW_MS);
+  expect(users.verdicts()).toEqual(['missing']);
+});
+
 test("of so many users as can not be told by name, what one write does late may be anybody's", () => {
   const writes = new UnansweredWrites(WINDOW_MS);
   for (let n = 0; n < 300; n += 1) writes.begin(1_000, `user-${n}`)('candidate', 1_010 + n);
-  const { late } = writes.look(1_400);
-  expect(late.candidate.size).toBe(257);
-  expect(late.candidate.get('user-255')).toEqual({
-    begunAt: 1_000,
-    answeredAt: 1_265,
-    tookMs: 265,
-  });
-  expect(late.candidate.get(null)).toEqual({ begunAt: 1_000, answeredAt: 1_309, tookMs: 309 });
-  expect(writes.look(1_500).late.candidate.size).toBe(0);
+  const { whose, times } = writes.look(1_400).late.candidate;
+  expect(whose).toHaveLength(257);
+  const timesOf = (user: string | null) => {
+    const at = 3 * whose.indexOf(user);
+    return [...times.subarray(at, at + 3)];
+  };
+  expect(timesOf('user-255')).toEqual([1_000, 1_265, 265]);
+  expect(timesOf(null)).toEqual([1_000, 1_309, 309]);
+  expect(writes.look(1_500).late.candidate.whose).toEqual([]);
 });
 
 test('what comes of an upload that the candidate is not given is not missing there, however long that takes', () => {

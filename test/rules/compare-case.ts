@@ -38,7 +38,7 @@ import { IdClasses } from '../../src/rules/compare/ids.ts';
 import { type CompareRules, DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { type Books, imbalance } from '../../src/rules/pairing/books.ts';
-import { WriteTimes } from '../../src/rules/pairing/late-writes.ts';
+import { toldOf, WriteTimes } from '../../src/rules/pairing/late-writes.ts';
 import { LeftOutWrites } from '../../src/rules/pairing/left-out-writes.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
 import type { Finding, UnjudgedReason } from '../../src/rules/verdict.ts';
@@ -163,8 +163,8 @@ export function play(one: CompareCase, events: Readonly<Record<string, Json>> = 
       if (lacksWrite) leftOut.over(entry.side, now);
       else if (late !== undefined) {
         const write = { begunAt: now - late, answeredAt: now, tookMs: late };
-        const none = { legacy: new Map(), candidate: new Map() };
-        writes.note(now, { ...none, [entry.side]: new Map([[about, write]]) });
+        const none = { legacy: toldOf(new Map()), candidate: toldOf(new Map()) };
+        writes.note(now, { ...none, [entry.side]: toldOf(new Map([[about, write]])) });
       } else take(pairing, entry.side, entry.step, events, shared);
       balance();
     }

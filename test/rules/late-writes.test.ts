@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type LateWrites, WriteTimes } from '../../src/rules/pairing/late-writes.ts';
+import { type LateWrites, toldOf, WriteTimes } from '../../src/rules/pairing/late-writes.ts';
 
 /** The candidate answers writes, of each user one; legacy answers at once. */
 function candidate(times: WriteTimes, at: number, took: Record<string, number>): void {
@@ -7,7 +7,7 @@ function candidate(times: WriteTimes, at: number, took: Record<string, number>):
     user === '' ? null : user,
     { begunAt: at - tookMs, answeredAt: at, tookMs },
   ]);
-  times.note(at, { legacy: new Map(), candidate: new Map(late) });
+  times.note(at, { legacy: toldOf(new Map()), candidate: toldOf(new Map(late)) });
 }
 
 test('a side is late by what it took longest for of what had begun, and no longer than from then on', () => {

@@ -115,19 +115,19 @@ export class Beginning {
     const latest = openedAt + TOGETHER_MS;
     const isPrompt = joined !== null && joined.at <= latest;
     const begunBy = isPrompt ? joined.at : latest;
-    // What it sent as it was dialled may have been long on its way.
-    const since = openedAt - TOGETHER_MS;
-    const isBy = (sentBy: number, thereBy: number): boolean => {
+    const isBy = (sentBy: number, thereBy: number, since = begunBy): boolean => {
       if (sentBy <= thereBy) return true;
       if (this.#writes === null) return false;
       const { his, anybodys, isHis } = this.#writes;
-      if (sentBy - his.lateMs(side, begunBy, since) <= thereBy) return true;
-      return sentBy - anybodys.lateMs(side, begunBy, since) <= thereBy && !isHis(event);
+      if (sentBy - anybodys.lateMs(side, begunBy, since) > thereBy) return false;
+      return sentBy - his.lateMs(side, begunBy, since) <= thereBy || !isHis(event);
     };
     if (isPrompt && joined.sent !== null && this.#byStamp.pairs > 0) {
       const sent = sentAt(event);
       if (sent !== null) {
-        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent);
+        // When that was, on the clock here: what it sent as it was dialled may have been long on its way.
+        const since = openedAt - TOGETHER_MS;
+        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent, since);
       }
     }
     if (this.#byArrival.pairs === 0) {

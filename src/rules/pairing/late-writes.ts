@@ -6,8 +6,6 @@
 import { ofSide, type Side } from '../decide.ts';
 import type { Pending } from './pending.ts';
 
-/** Shorter is not worth the telling: no service says to the millisecond when it did something. */
-export const LATE_MS = 3;
 /** So many windows are looked back: an event comes within two of a beginning, and waits for two. */
 const WINDOWS = 4;
 
@@ -20,11 +18,14 @@ export interface LateWrites {
   readonly tookMs: number;
 }
 
-/** By the user whom they are about; null: nobody knows whom. */
-export type LateByUser = ReadonlyMap<string | null, LateWrites>;
+/** `LateWrites` by the users whom they are about, three numbers for each; null: nobody knows whom. */
+export interface LateTold {
+  readonly whose: readonly (string | null)[];
+  readonly times: Float64Array;
+}
 
 /** How things stood a few times a second: what that side was slow to take since the time before, or is still. */
-export type LateBySide = Readonly<Record<Side, LateByUser>>;
+export type LateBySide = Readonly<Record<Side, LateTold>>;
 
 /** As far as one user is concerned. */
 export interface WritesAbout {
@@ -44,9 +45,11 @@ export interface Lateness {
   isHis(event: Pending): boolean;
 }
 
+export type LateByUser = ReadonlyMap<string | null, LateWrites>;
+
 interface Look {
   readonly at: number;
-  readonly late: LateBySide;
+  readonly late: Readonly<Record<Side, LateByUser>>;
   /** Of all users together, for whom nobody knows. */
   readonly ofAll: Readonly<Record<Side, LateWrites | null>>;
 }
@@ -61,8 +64,9 @@ export class WriteTimes {
   }
 
   /** `atMs`, epoch ms, never goes back. */
-  note(atMs: number, late: LateBySide): void {
-    if (late.legacy.size + late.candidate.size > 0) {
+  note(atMs: number, told: LateBySide): void {
+    if (told.legacy.whose.length + told.candidate.whose.length > 0) {
+      const late = { legacy: byUser(told.legacy), candidate: byUser(told.candidate) };
       const ofAll = { legacy: inOne(late.legacy), candidate: inOne(late.candidate) };
       this.#looks.push({ at: atMs, late, ofAll });
     }
@@ -85,9 +89,11 @@ export class WriteTimes {
       const look = this.#looks[i] as Look;
       if (look.at < since) break;
       if (names.length === 0) count(ofSide(look.ofAll, side));
-      const late = ofSide(look.late, side);
-      count(late.get(null));
-      for (const name of names) count(late.get(name));
+      else {
+        const late = ofSide(look.late, side);
+        count(late.get(null));
+        for (const name of names) count(late.get(name));
+      }
     }
     return longestMs;
   }
@@ -101,6 +107,26 @@ export function together(a: LateWrites | null | undefined, b: LateWrites): LateW
     answeredAt: Math.max(a.answeredAt, b.answeredAt),
     tookMs: Math.max(a.tookMs, b.tookMs),
   };
+}
+
+/** Flat: what goes to another thread is written and read there by the piece. */
+export function toldOf(late: LateByUser): LateTold {
+  const times = new Float64Array(3 * late.size);
+  let at = 0;
+  for (const { begunAt, answeredAt, tookMs } of late.values()) {
+    times[at++] = begunAt;
+    times[at++] = answeredAt;
+    times[at++] = tookMs;
+  }
+  return { whose: [...late.keys()], times };
+}
+
+function byUser({ whose, times }: LateTold): LateByUser {
+  const numbers = times.values();
+  const next = (): number => numbers.next().value as number;
+  return new Map(
+    whose.map(user => [user, { begunAt: next(), answeredAt: next(), tookMs: next() }]),
+  );
 }
 
 function inOne(late: LateByUser): LateWrites | null {
