@@ -1,10 +1,10 @@
-import { writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { type Admin, createAdmin } from '../../src/control/admin.ts';
 import { cutover } from '../support/command.ts';
 import { flagsFor, type Operated, operated, TOKEN, users } from '../support/operator.ts';
-import { script } from '../support/script.ts';
+import { SCRIPTS, script } from '../support/script.ts';
 import { until } from '../support/until.ts';
 
 let op: Operated;
@@ -164,6 +164,17 @@ test('where the proxy fails in the middle of it, script and command end with 1, 
   expect((await run('rollback', ...words)).code).toBe(1);
   rollBack.mockRestore();
   await run('release', '--reason', 'x', '--route', 'api');
+});
+
+// The fault: a link to a script looked for what the scripts share beside the link, and ended with 2, "nobody answers".
+test('a script may be a link', async () => {
+  for (const name of ['rollback', 'release', 'ramp']) {
+    const link = path.join(op.dir, name);
+    await symlink(path.join(SCRIPTS, name), link);
+    expect(await script(link, ['--help'], {})).toMatchObject({
+      ...{ code: 0, stderr: '', stdout: expect.stringContaining(`usage: scripts/${name}`) },
+    });
+  }
 });
 
 test.each<[string[], number, RegExp]>([

@@ -2,7 +2,16 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -368,6 +377,40 @@ test(
     // The fault: a comparison that could not begin left an empty folder, and reports were said to be in it.
     expect(await shadowRun({ SECRET_FILE: 'nowhere', REPORTS: 'none' }, SHORT)).toBe(3);
     expect(await readdir(path.join(folder, 'none'))).toEqual([]);
+  },
+  LIMIT_MS,
+);
+
+// The faults: as a link it did not find the program, and Node's 1 for that was "divergent"; as a part of a package it
+// asked the machine's own Node, since that of the packages lies beside it.
+test(
+  'scripts/shadow-run finds the program and its Node through a link, and in a package',
+  async () => {
+    const link = path.join(folder, 'linked');
+    await symlink(SCRIPT, link);
+    const modules = path.join(folder, 'project/node_modules');
+    const packed = path.join(modules, 'cutover');
+    for (const name of ['scripts', 'bin'])
+      await mkdir(path.join(packed, name), { recursive: true });
+    await copyFile(SCRIPT, path.join(packed, 'scripts/shadow-run'));
+    await mkdir(path.join(modules, '.bin'));
+    await writeFile(path.join(modules, '.bin/node'), '#!/bin/sh\nexit 2\n', { mode: 0o755 });
+    const env = { PATH: '/usr/bin:/bin', LEGACY: 'http://l', CANDIDATE: 'http://c' };
+    const run = (file: string) =>
+      new Promise<[number | null, string]>((resolve, reject) => {
+        const child = spawn(file, [], {
+          ...{ cwd: folder, env: { ...env, SECRET_FILE: 'nowhere', REPORTS: 'found' } },
+          stdio: ['ignore', 'ignore', 'pipe'],
+        });
+        let said = '';
+        child.stderr.on('data', chunk => {
+          said += chunk;
+        });
+        child.on('error', reject).on('close', code => resolve([code, said]));
+      });
+    expect(await run(link)).toEqual([3, expect.stringContaining('nowhere can not be read')]);
+    const [code] = await run(path.join(packed, 'scripts/shadow-run'));
+    expect(code).toBe(2);
   },
   LIMIT_MS,
 );

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 
-const SCRIPTS = path.join(import.meta.dirname, '../../scripts');
+export const SCRIPTS = path.join(import.meta.dirname, '../../scripts');
 
 export interface RanScript {
   code: number;
@@ -10,7 +10,7 @@ export interface RanScript {
   stderr: string;
 }
 
-/** `env` is all that it gets of ours but for PATH. */
+/** `name` in the folder of scripts, or anywhere as a whole path; `env` is all that it gets of ours but for PATH. */
 export function script(
   name: string,
   words: readonly string[],
@@ -18,7 +18,7 @@ export function script(
 ): Promise<RanScript> {
   const { PATH = '' } = process.env;
   return new Promise(resolve => {
-    const file = path.join(SCRIPTS, name);
+    const file = path.resolve(SCRIPTS, name);
     execFile(file, words, { env: { PATH, ...env } }, (error, stdout, stderr) => {
       const code = typeof error?.code === 'number' ? error.code : error === null ? 0 : -1;
       resolve({ code, stdout, stderr });
