@@ -3,6 +3,7 @@
 // was through with before its leg was there, or nearly so, was told extra where another one had been paired before.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { UnansweredWrites } from '../../src/judge/unanswered-writes.ts';
 import { compileRules } from '../../src/rules/compare/compile.ts';
 import { IdClasses } from '../../src/rules/compare/ids.ts';
 import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
@@ -10,6 +11,7 @@ import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { keyOf } from '../../src/rules/event-key.ts';
 import { TOGETHER_MS } from '../../src/rules/pairing/beginning.ts';
 import { imbalance } from '../../src/rules/pairing/books.ts';
+import { WriteTimes } from '../../src/rules/pairing/late-writes.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
 import { lineOf } from './compare-case.ts';
 
@@ -59,17 +61,29 @@ function runs(mostLateMs: number): fc.Arbitrary<Run[]> {
   });
 }
 
+interface Sent {
+  readonly at: Readonly<Record<Side, number>>;
+  readonly said: { readonly type: string; readonly run_id: string; readonly seq: number };
+}
+
+const step = (nth: number, seq: number) => ({ type: 'step', run_id: `r${nth}`, seq });
+
+function sentOf(all: readonly Run[]): Sent[] {
+  return all.flatMap(({ beginsAt, everyMs, slow, lateMs }, nth) =>
+    Array.from({ length: STEPS }, (_, seq) => {
+      const at = beginsAt + everyMs * seq;
+      const late = (side: Side) => at + (slow === side ? lateMs : 0);
+      return { at: { legacy: late('legacy'), candidate: late('candidate') }, said: step(nth, seq) };
+    }),
+  );
+}
+
 /** What each leg hears; the candidate sends what `drops` names (`run:step`) to nobody. */
-function heard(all: readonly Run[], connection: Connection, drops: ReadonlySet<string>) {
+function heard(all: readonly Sent[], connection: Connection, drops: ReadonlySet<string>) {
   return SIDES.map(side => {
     const opensAt = CONNECT_MS + (side === connection.late ? connection.apartMs : 0);
     const sent = all
-      .flatMap(({ beginsAt, everyMs, slow, lateMs }, nth) =>
-        Array.from({ length: STEPS }, (_, seq) => ({
-          at: beginsAt + everyMs * seq + (slow === side ? lateMs : 0),
-          said: { type: 'step', run_id: `r${nth}`, seq },
-        })),
-      )
+      .map(({ at, said }) => ({ at: at[side], said }))
       .filter(({ at }) => at >= opensAt)
       .filter(({ said }) => side === 'legacy' || !drops.has(`${said.run_id}:${said.seq}`))
       .sort((a, b) => a.at - b.at);
@@ -83,11 +97,19 @@ function heard(all: readonly Run[], connection: Connection, drops: ReadonlySet<s
   });
 }
 
-/** What was found but matches and what is unjudged: verdict and key. */
-function play(all: readonly Run[], connection: Connection, drops: ReadonlySet<string>): string[] {
+/** What was found but matches and what is unjudged: verdict and key. `posts`: the writes that caused it. */
+function play(
+  all: readonly Sent[],
+  connection: Connection,
+  drops: ReadonlySet<string>,
+  posts: readonly Posted[] = [],
+): string[] {
   const alarms: string[] = [];
+  const unanswered = new UnansweredWrites(WINDOW_MS);
+  const writes = new WriteTimes(WINDOW_MS);
   const pairing = new Pairing({
-    ...{ route: 'events', session: 's', rules: RULES, subject: [], ids: new IdClasses() },
+    ...{ route: 'events', session: 's', rules: RULES, subject: ['ann'], ids: new IdClasses() },
+    ...{ writes, isHis: () => true },
     ...{ windowMs: WINDOW_MS, maxPending: 10_000 },
     onFinding: finding => {
       const line = lineOf(finding);
@@ -95,6 +117,7 @@ function play(all: readonly Run[], connection: Connection, drops: ReadonlySet<st
     },
   });
   const legs = heard(all, connection, drops);
+  const open = new Map<object, (side: Side, at: number) => void>();
   const acts = [
     ...legs.map(({ side, opensAt }) => ({
       at: opensAt,
@@ -103,14 +126,27 @@ function play(all: readonly Run[], connection: Connection, drops: ReadonlySet<st
     ...legs.flatMap(({ events }) =>
       events.map(({ side, at, value }) => ({ at, do: () => pairing.event(side, value, at) })),
     ),
+    ...posts.flatMap(({ begunAt, about, at }) => {
+      const begin = {
+        at: begunAt,
+        do: () => void open.set(begin, unanswered.begin(begunAt, about)),
+      };
+      const ends = SIDES.map(side => ({
+        at: at[side],
+        do: () => open.get(begin)?.(side, at[side]),
+      }));
+      return [begin, ...ends];
+    }),
   ].sort((a, b) => a.at - b.at);
   let next = 0;
-  for (let sweep = CONNECT_MS; sweep <= 60_000; sweep += 100) {
+  for (let sweep = 0; sweep <= 60_000; sweep += 100) {
     for (let act = acts[next]; act !== undefined && act.at <= sweep; act = acts[next]) {
       next++;
       act.do();
     }
-    pairing.sweep(sweep);
+    const { due, late } = unanswered.look(sweep);
+    writes.note(sweep, late);
+    pairing.sweep(sweep, due);
   }
   expect(pairing.pending).toBe(0);
   expect(imbalance(pairing.books)).toBeNull();
@@ -120,7 +156,7 @@ function play(all: readonly Run[], connection: Connection, drops: ReadonlySet<st
 /** A step of the first run that begins so long after both legs were open. */
 function dropAfter(all: readonly Run[], { apartMs }: Connection, afterMs: number, seq: number) {
   const nth = all.findIndex(({ beginsAt }) => beginsAt > CONNECT_MS + apartMs + afterMs);
-  const said = { type: 'step', run_id: `r${nth}`, seq };
+  const said = step(nth, seq);
   const { key } = keyOf(RULES.planOf('step'), said);
   return { drops: new Set([`r${nth}:${seq}`]), found: [`missing ${key}`] };
 }
@@ -130,7 +166,7 @@ test.each([300, 1_000, 3_000])(
   mostLateMs => {
     fc.assert(
       fc.property(runs(mostLateMs), connections(2_000), (all, connection) => {
-        expect(play(all, connection, new Set())).toEqual([]);
+        expect(play(sentOf(all), connection, new Set())).toEqual([]);
       }),
       { numRuns: 60, seed: 7 },
     );
@@ -142,7 +178,7 @@ test('... and a step that the candidate drops is missing, once its run was under
   fc.assert(
     fc.property(runs(3_000), connections(TOGETHER_MS), seq, (all, connection, dropped) => {
       const { drops, found } = dropAfter(all, connection, 0, dropped);
-      expect(play(all, connection, drops)).toEqual(found);
+      expect(play(sentOf(all), connection, drops)).toEqual(found);
     }),
     { numRuns: 60, seed: 7 },
   );
@@ -152,7 +188,79 @@ test('... so is the first of a run, soon after he connected where the services a
   fc.assert(
     fc.property(runs(20), connections(100), (all, connection) => {
       const { drops, found } = dropAfter(all, connection, 100, 0);
-      expect(play(all, connection, drops)).toEqual(found);
+      expect(play(sentOf(all), connection, drops)).toEqual(found);
+    }),
+    { numRuns: 60, seed: 7 },
+  );
+});
+
+interface Post {
+  /** From the answer to the one before; and how long each side takes for it. */
+  readonly pauseMs: number;
+  readonly tookMs: Readonly<Record<Side, number>>;
+}
+
+interface Posted extends Sent {
+  readonly begunAt: number;
+  readonly about: string;
+}
+
+/** Mostly at once, now and then much later: a machine under load, a collection of garbage. */
+function postsTaking(mostMs: number): fc.Arbitrary<Post[]> {
+  const took = fc.oneof(
+    { weight: 8, arbitrary: fc.nat(4) },
+    { weight: 1, arbitrary: fc.nat(mostMs) },
+  );
+  const one = fc.record({
+    pauseMs: fc.integer({ min: 1, max: 60 }),
+    tookMs: fc.record({ legacy: took, candidate: took }),
+  });
+  return fc.array(one, { minLength: 300, maxLength: 300 });
+}
+
+/** One after another, as legacy answers; copies reach the candidate in that order. Each is sent as it is answered. */
+function posted(all: readonly Post[], about: string): Posted[] {
+  let answeredAt = CONNECT_MS - 4_000;
+  let copyAt = 0;
+  const posts = all.map(({ pauseMs, tookMs }, nth) => {
+    const begunAt = answeredAt + pauseMs;
+    answeredAt = begunAt + tookMs.legacy;
+    copyAt = Math.max(copyAt, begunAt + tookMs.candidate);
+    const said = step(Math.floor(nth / STEPS), nth % STEPS);
+    return { begunAt, about, at: { legacy: answeredAt, candidate: copyAt }, said };
+  });
+  return posts.filter(({ begunAt }) => begunAt < CONNECT_MS + 15_000);
+}
+
+// The fault: of a run that both had a first pair that was hardly late made extra what the candidate took late before it.
+test.each([100, 900, 2_500])(
+  'of runs that are posted step by step, of which some take up to %d ms, nothing is a false alarm',
+  mostMs => {
+    fc.assert(
+      fc.property(postsTaking(mostMs), connections(500), (posts, connection) => {
+        const all = posted(posts, 'ann');
+        expect(play(all, connection, new Set(), all)).toEqual([]);
+      }),
+      { numRuns: 60, seed: 7 },
+    );
+  },
+);
+
+// The fault: where other users' writes took long, what the candidate dropped was put down to them.
+test('... and what the candidate drops of one that was begun once he was there is missing, whatever others do', () => {
+  const others = postsTaking(2_500);
+  fc.assert(
+    fc.property(postsTaking(4), others, connections(100), fc.nat(STEPS - 1), (...of) => {
+      const [posts, othersPosts, connection, seq] = of;
+      const all = posted(posts, 'ann');
+      const there = CONNECT_MS + connection.apartMs + 500;
+      const dropped = all.find(({ begunAt, said }) => begunAt > there && said.seq === seq);
+      const { run_id, seq: no } = dropped?.said ?? step(0, 0);
+      const { key } = keyOf(RULES.planOf('step'), step(Number(run_id.slice(1)), no));
+      const writes = [...all, ...posted(othersPosts, 'bob')];
+      expect(play(all, connection, new Set([`${run_id}:${no}`]), writes)).toEqual([
+        `missing ${key}`,
+      ]);
     }),
     { numRuns: 60, seed: 7 },
   );
