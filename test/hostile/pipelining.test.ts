@@ -221,15 +221,16 @@ describe.each(LANES)('%s', (_lane, path) => {
       }
     };
 
+    // Three side by side, which wait until nothing has happened; the last one answers against a limit.
     /** The fault: its time ran on while nobody read the rest of it, and its client got a 408. */
-    test('lies unread behind those that wait is not late', async () => {
+    test.concurrent('lies unread behind those that wait is not late', async () => {
       const { service, end } = await held();
       end.write('ization: 40\r\n\r\n');
       await answerThem(service, end, 41);
       expect(end.text).not.toContain(' 408 ');
     });
 
-    test('is read on has as long again, and no longer', async () => {
+    test.concurrent('is read on has as long again, and no longer', async () => {
       const { service, end } = await held();
       await answerThem(service, end, 40);
       await gone(end);
@@ -237,20 +238,8 @@ describe.each(LANES)('%s', (_lane, path) => {
       expect(service.connections).toHaveLength(40);
     });
 
-    test('was held back and becomes that of a WebSocket has nothing written into it', async () => {
-      const { service, end } = await held(2_000);
-      await answerThem(service, end, 40);
-      end.write(`ization: 40\r\n${upgradeRequest().replace(/^.*\r\nHost.*\r\n/, '')}`);
-      const upstream = await asked(service);
-      await upstream.accept();
-      await end.has(' 101 ');
-      await whenLate(2_000);
-      expect(end.text).toMatch(/\r\n\r\n$/);
-      expect(isGone(end)).toBe(false);
-    });
-
     /** node:http reads nothing more either while there is an answer that its client does not take. */
-    test('lies unread behind an answer that is taken slowly is not late', async () => {
+    test.concurrent('lies unread behind an answer that is taken slowly is not late', async () => {
       const { service, client } = await line({ limits: { headersTimeoutMs: 300 } });
       const end = await client();
       end.socket.pause();
@@ -274,6 +263,18 @@ describe.each(LANES)('%s', (_lane, path) => {
       await end.has('body 2.');
       (await asked(service)).write(ok('body 3.'));
       await end.has('body 3.');
+    });
+
+    test('was held back and becomes that of a WebSocket has nothing written into it', async () => {
+      const { service, end } = await held(2_000);
+      await answerThem(service, end, 40);
+      end.write(`ization: 40\r\n${upgradeRequest().replace(/^.*\r\nHost.*\r\n/, '')}`);
+      const upstream = await asked(service);
+      await upstream.accept();
+      await end.has(' 101 ');
+      await whenLate(2_000);
+      expect(end.text).toMatch(/\r\n\r\n$/);
+      expect(isGone(end)).toBe(false);
     });
   });
 
