@@ -123,7 +123,7 @@ describe('a damaged file is set aside, and a new one begun', () => {
   const file = () => path.join(folder, 'evidence.sqlite');
   beforeEach(async () => {
     kept = await evidence({ folder });
-    for (let i = 0; i < 20; i += 1) await kept.keep(big(i));
+    await kept.keep(...Array.from({ length: 20 }, (_, i) => big(i)));
     await kept.close();
   });
   const begins = async () => {
