@@ -567,7 +567,7 @@ export class Pairing {
     // For the last time, and in full: what spoke against it when it was looked at may be settled by now.
     this.#triedMs = Number.NEGATIVE_INFINITY;
     // A leg that is gone takes along what it would have said again.
-    this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isNamed);
+    this.#settleQuiet(Number.POSITIVE_INFINITY, [side], isSaidOnce);
     if (this.#legs.areWhole) return this.#resolveAll(side);
     const goesOn = because === 'no-second' && this.#legs.isOpen(side);
     let next: Pending | null = null;
@@ -575,7 +575,7 @@ export class Pairing {
       next = event.newer;
       // It had come before its leg went, and may have been changed: that is known once this side has gone on.
       if (goesOn && this.#hasLike(event)) continue;
-      const isOnly = isNamed(event) && this.#isDuplicate(event);
+      const isOnly = isSaidOnce(event) && this.#isDuplicate(event);
       if (wasPassed(event) || isOnly) this.#resolveAlone(event);
       else this.#resolve(event, 'unjudged', because);
     }
@@ -763,7 +763,8 @@ function latenessOf({ writes, subject, isHis }: PairingOptions): Lateness | null
 
 const isWaiting = (event: Pending): boolean => event.isWaiting;
 
-const isNamed = (event: Pending): boolean => event.isNamed;
+/** A client may say the same again, and is answered again. */
+const isSaidOnce = (event: Pending): boolean => event.isNamed && !event.plan.isReply;
 
 /** A replay is of no lane, and nothing passes it. */
 const wasPassed = (event: Pending): boolean => event.lane?.hasPassed(event) === true;
