@@ -6,6 +6,7 @@ import { benchFlags } from './flags.ts';
 import { benchGuard } from './guard.ts';
 import { benchHttp } from './http.ts';
 import { benchIsolation, ISOLATION_SIZES } from './isolation.ts';
+import { benchResident, RESIDENT_SIZES } from './resident.ts';
 import { benchRollback, ROLLBACK_SIZES } from './rollback.ts';
 import { benchShadow } from './shadow.ts';
 import { benchVerdicts, VERDICT_SIZES } from './verdicts.ts';
@@ -24,6 +25,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   broadcasters: { run: benchBroadcasters },
   ws: { run: benchWs },
   shadow: { run: benchShadow },
+  resident: {
+    run: (options, sizes) => benchResident({ ...options, ...RESIDENT_SIZES, ...sizes }),
+    sizes: RESIDENT_SIZES,
+  },
   http: { run: benchHttp },
   flags: { run: benchFlags },
   guard: { run: benchGuard },

@@ -82,6 +82,30 @@ export interface ShadowResult {
 export async function benchShadow({ json }: { json: boolean }): Promise<ShadowResult> {
   const say = (text: string) => (json ? undefined : console.log(text));
   const judged = judgePairsPerSec();
+  const { workers, lines, stop } = await warmLines(CASES);
+  try {
+    const turns = await takeTurns<Case, Line>(lines, line => turnOf(line, workers), say);
+    const result = resultOf(turns, judged);
+    if (!json) print(result);
+    return result;
+  } finally {
+    await stop();
+  }
+}
+
+/** A proxy that compares every event. */
+export async function startShadowed() {
+  const { workers, lines, stop } = await warmLines(['on']);
+  const [line] = lines as [Line];
+  return {
+    pids: line.proxy.pids,
+    /** Both services send for so long. Returns how many events have reached the clients. */
+    stream: async (ms: number) => (await streamed(line, workers, BUSY_PER_SECOND, ms)).events,
+    stop,
+  };
+}
+
+async function warmLines(cases: readonly Case[]) {
   const dir = await mkdtemp(path.join(tmpdir(), 'cutover-bench-'));
   const workers = {
     legacy: new Worker('./event-server.ts') as Server,
@@ -90,18 +114,19 @@ export async function benchShadow({ json }: { json: boolean }): Promise<ShadowRe
     dummy: new Worker('./event-clients.ts') as Clients,
   };
   const lines: Line[] = [];
-  try {
-    for (const name of CASES) lines.push(await warmLine(name, workers, dir));
-    const turns = await takeTurns<Case, Line>(lines, line => turnOf(line, workers), say);
-    const result = resultOf(turns, judged);
-    if (!json) print(result);
-    return result;
-  } finally {
+  const stop = async (): Promise<void> => {
     // Clients first: to them a proxy that ends is a fault.
     for (const worker of Object.values(workers)) await worker.stop();
     for (const { proxy } of lines) await proxy.stop();
     await rm(dir, { recursive: true, force: true });
+  };
+  try {
+    for (const name of cases) lines.push(await warmLine(name, workers, dir));
+  } catch (error) {
+    await stop();
+    throw error;
   }
+  return { workers, lines, stop };
 }
 
 interface Workers {

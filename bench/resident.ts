@@ -1,0 +1,59 @@
+// Whether a proxy that compares grows: the events of `shadow`, 10,000 a second of both services, every pair judged,
+// for some minutes, and how much memory it has meanwhile.
+import { rounded, type Target } from './comparison.ts';
+import { residentBytes } from './machine.ts';
+import { startShadowed } from './shadow.ts';
+import { growthPerMinute, MOST_GROWTH, type Sample, settled } from './soak/verdict.ts';
+
+export const RESIDENT_SIZES = { minutes: 10 };
+/** From one look to the next. */
+const LOOK_MS = 5_000;
+const MB = 1_048_576;
+
+export interface ResidentResult {
+  /** Slope of the line that fits best, from minute 3 on (of a shorter run: its second half). */
+  readonly mbPerMinute: number;
+  /** At the first look that counts, at most, and at the end. */
+  readonly mb: { readonly first: number; readonly most: number; readonly last: number };
+  readonly events: number;
+  readonly targets: readonly Target[];
+}
+
+export async function benchResident(options: {
+  readonly json: boolean;
+  readonly minutes: number;
+}): Promise<ResidentResult> {
+  const { json, minutes } = options;
+  const shadowed = await startShadowed();
+  const samples: Sample[] = [];
+  let events = 0;
+  try {
+    const beganAt = performance.now();
+    while (performance.now() - beganAt < minutes * 60_000) {
+      events += await shadowed.stream(LOOK_MS);
+      const sample = {
+        atMs: performance.now() - beganAt,
+        residentBytes: residentBytes(shadowed.pids),
+      };
+      samples.push(sample);
+      if (!json) console.log(`${rounded(sample.atMs / 60_000)} min: ${megabytes(sample)} MB`);
+    }
+  } finally {
+    await shadowed.stop();
+  }
+  const counted = settled(samples);
+  const sizes = counted.map(megabytes);
+  const grown = rounded(growthPerMinute(counted) / MB);
+  const target = { what: 'MB that it grows by a minute', value: grown, most: MOST_GROWTH / MB };
+  if (!json) console.log(`${grown} MB a minute`);
+  return {
+    mbPerMinute: grown,
+    mb: { first: sizes[0] ?? 0, most: Math.max(...sizes), last: sizes.at(-1) ?? 0 },
+    events,
+    targets: [{ ...target, met: grown < target.most }],
+  };
+}
+
+function megabytes(sample: Sample): number {
+  return rounded(sample.residentBytes / MB);
+}
