@@ -1,5 +1,6 @@
-// Whether a proxy that compares grows: the events of `shadow`, 10,000 a second of both services, every pair judged,
-// for some minutes, and how much memory it has meanwhile.
+// Whether a proxy that compares grows: the events of `shadow`, 10,000 a second of both services, every pair judged, without
+// a break for some minutes, and how much memory it has meanwhile.
+import { setTimeout as pause } from 'node:timers/promises';
 import { rounded, type Target } from './comparison.ts';
 import { residentBytes } from './machine.ts';
 import { startShadowed } from './shadow.ts';
@@ -30,7 +31,8 @@ export async function benchResident(options: {
   try {
     const beganAt = performance.now();
     while (performance.now() - beganAt < minutes * 60_000) {
-      events += await shadowed.stream(LOOK_MS);
+      await pause(LOOK_MS);
+      events += await shadowed.delivered();
       const sample = {
         atMs: performance.now() - beganAt,
         residentBytes: residentBytes(shadowed.pids),

@@ -93,15 +93,19 @@ export async function benchShadow({ json }: { json: boolean }): Promise<ShadowRe
   }
 }
 
-/** A proxy that compares every event. */
+/** A proxy that compares every event; both services send until it is stopped. */
 export async function startShadowed() {
   const { workers, lines, stop } = await warmLines(['on']);
   const [line] = lines as [Line];
+  await beginSending(line, workers, BUSY_PER_SECOND);
   return {
     pids: line.proxy.pids,
-    /** Both services send for so long. Returns how many events have reached the clients. */
-    stream: async (ms: number) => (await streamed(line, workers, BUSY_PER_SECOND, ms)).events,
-    stop,
+    /** How many events have reached the clients since it was asked last. */
+    delivered: async () => (await workers.clients.ask({ collect: true })).events,
+    stop: async () => {
+      await endSending(line, workers);
+      await stop();
+    },
   };
 }
 
@@ -174,24 +178,32 @@ async function turnOf(line: Line, workers: Workers): Promise<Turn> {
 
 /** Both services send at a pace for so long; what is counted has reached the clients. */
 async function streamed(line: Line, workers: Workers, perSecond: number, ms: number) {
-  const { name, legacyPort, candidatePort, proxy } = line;
-  const { legacy, candidate, clients } = workers;
-  const isSending = name !== 'stalled';
-  if (isSending) {
-    const pace = name === 'slow' ? perSecond / 10 : perSecond;
-    await candidate.ask({ sendTo: candidatePort, perSecond: pace });
-  }
-  await legacy.ask({ sendTo: legacyPort, perSecond });
-  await pause(RUN_IN_MS);
+  const { proxy } = line;
+  const { clients } = workers;
+  await beginSending(line, workers, perSecond);
   await clients.ask({ collect: true });
   const before = { cpuUs: cpuUs(proxy.pids), at: performance.now() };
   await pause(ms);
   const collected = await clients.ask({ collect: true });
   const after = { cpuUs: cpuUs(proxy.pids), at: performance.now() };
-  await legacy.ask({ stop: true });
-  if (isSending) await candidate.ask({ stop: true });
-  await pause(RUN_IN_MS);
+  await endSending(line, workers);
   return { ...collected, cpuUs: after.cpuUs - before.cpuUs, ms: after.at - before.at };
+}
+
+async function beginSending(line: Line, workers: Workers, perSecond: number): Promise<void> {
+  const { name, legacyPort, candidatePort } = line;
+  if (name !== 'stalled') {
+    const pace = name === 'slow' ? perSecond / 10 : perSecond;
+    await workers.candidate.ask({ sendTo: candidatePort, perSecond: pace });
+  }
+  await workers.legacy.ask({ sendTo: legacyPort, perSecond });
+  await pause(RUN_IN_MS);
+}
+
+async function endSending({ name }: Line, { legacy, candidate }: Workers): Promise<void> {
+  await legacy.ask({ stop: true });
+  if (name !== 'stalled') await candidate.ask({ stop: true });
+  await pause(RUN_IN_MS);
 }
 
 function resultOf(turns: Turns<Case>, judged: number): ShadowResult {
