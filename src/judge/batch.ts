@@ -17,7 +17,9 @@ export const FLUSH_MS = 10;
  */
 export const BUSY_BYTES = 32_768;
 export const LONGEST_FLUSH_MS = 2 * FLUSH_MS;
-/** Words: side and flags, stream (or, of what was said, the length of the names), length, messages left out; then the time. */
+/**
+ * Words: side and flags, stream, length, messages left out (of what was said, the length of the names); then the time.
+ */
 const RECORD_BYTES = 24;
 const TIME_AT = 16;
 const WORD_BYTES = 4;
@@ -30,7 +32,7 @@ export const MOST_RECORD_BYTES = BATCH_BYTES - RECORD_BYTES;
 const CANDIDATE = 1;
 /** Bytes are missing before this record, which begins at a message boundary. */
 const AFTER_GAP = 2;
-/** It is of no stream: whose words follow, and the words. */
+/** A client said it: his names follow, as JSON, and the words. By a connection that is compared, or else its stream is 0. */
 const SAID = 4;
 
 /** A batch's memory, seen as bytes, words and times. */
@@ -186,6 +188,16 @@ export interface Piece {
   readonly bytes: Buffer;
 }
 
+/** Words of a client's. */
+export interface Said {
+  /** 0: of no connection that is compared. */
+  readonly stream: number;
+  /** The client's. */
+  readonly names: readonly string[];
+  readonly text: string;
+  readonly time: number;
+}
+
 /** A piece as it lies in its batch: a view of its own takes longer than reading it. */
 export interface ReadPiece extends Omit<Piece, 'bytes'> {
   readonly batch: Buffer;
@@ -195,7 +207,7 @@ export interface ReadPiece extends Omit<Piece, 'bytes'> {
 
 /**
  * Writes a record at `offset`; returns the offset behind it, or -1 if it does not fit. `isSaid`: it is what a client
- * said, and `stream` is the length of its names, which stand before it.
+ * said, and `leftOut` is the length of its names, which stand before it.
  */
 export function writePiece(
   batch: BatchMemory,
@@ -229,7 +241,7 @@ export function readBatch(
   reader: {
     piece(piece: ReadPiece): void;
     note(note: Note): void;
-    said(names: Buffer, text: Buffer): void;
+    said(said: Said): void;
   },
 ): void {
   const { bytes: batch, words, times } = new BatchMemory(bytes);
@@ -246,15 +258,17 @@ export function readBatch(
     const stream = words[at + 1] as number;
     const from = offset + RECORD_BYTES;
     const end = from + (words[at + 2] as number);
+    const leftOut = words[at + 3] as number;
+    const time = times[(offset + TIME_AT) / TIME_BYTES] as number;
     if ((flags & SAID) !== 0) {
-      reader.said(batch.subarray(from, from + stream), batch.subarray(from + stream, end));
+      const names: string[] = JSON.parse(batch.toString('utf8', from, from + leftOut));
+      reader.said({ stream, names, text: batch.toString('utf8', from + leftOut, end), time });
     } else {
       reader.piece({
         stream,
         side: (flags & CANDIDATE) === 0 ? 'legacy' : 'candidate',
         afterGap: (flags & AFTER_GAP) !== 0,
-        leftOut: words[at + 3] as number,
-        time: times[(offset + TIME_AT) / TIME_BYTES] as number,
+        ...{ leftOut, time },
         batch,
         start: from,
         end,

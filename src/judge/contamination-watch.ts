@@ -193,12 +193,16 @@ export class ContaminationWatch {
     return this.#names.get(`${high} ${low}`) ?? null;
   }
 
-  /** Words of a client's, whose names stand there as JSON. */
-  heard(names: Buffer, text: Buffer): void {
-    const his = JSON.parse(names.toString('utf8')) as readonly string[];
+  /** Words of a client's. */
+  heard(his: readonly string[], text: string): void {
     const [id] = his;
     const user = id === undefined ? null : numberOf(this.user(id));
-    this.#said.note(user, his, text.toString('utf8'), this.now());
+    this.#said.note(user, his, text, this.now());
+  }
+
+  /** Of a text that is heard next: see `SaidWords`. */
+  unsaid(his: readonly string[], text: string): readonly number[] {
+    return this.#said.unsaid(his, text, this.now());
   }
 
   unread(user: string): void {

@@ -18,11 +18,19 @@ import { LeftOutWrites } from '../rules/pairing/left-out-writes.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import { Pairing } from '../rules/pairing/pairing.ts';
 import type { WaitingRoom } from '../rules/pairing/pending.ts';
+import { RunBeginnings } from '../rules/pairing/run-beginnings.ts';
 import { StreamEnds } from '../rules/pairing/stream-ends.ts';
 import type { Finding } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody, saidIn } from './answer.ts';
 import { AnswerIds } from './answer-ids.ts';
-import { type Batch, type LegClosed, type Note, type ReadPiece, readBatch } from './batch.ts';
+import {
+  type Batch,
+  type LegClosed,
+  type Note,
+  type ReadPiece,
+  readBatch,
+  type Said,
+} from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
@@ -97,8 +105,8 @@ export class Docket {
   readonly #ids = new Map<string, SharedIds>();
   readonly #answerIds = new AnswerIds();
   readonly #compiled = new Map<string, CompiledRules>();
-  /** By route. */
-  readonly #ends = new Map<string, StreamEnds>();
+  /** By route, what was learned of its streams and runs. */
+  readonly #learned = new Map<string, { ends: StreamEnds; runs: RunBeginnings }>();
   readonly #leftOut = new LeftOutWrites(WINDOW_MS);
   readonly #writes = new WriteTimes(WINDOW_MS);
   /** A write has named somebody who was here, as he is named here: others would be other users. */
@@ -147,7 +155,7 @@ export class Docket {
         if (stream !== undefined) this.#touch((note as LegClosed).stream, stream);
         this.#contained(note);
       },
-      said: (names, text) => this.#options.watch.heard(names, text),
+      said: said => this.#said(said),
     });
     // Nothing waits for longer, and while the judge is behind there is no sweep that would tell it so.
     this.#options.watch.heardUntil(batch.time - 2 * WINDOW_MS);
@@ -209,6 +217,13 @@ export class Docket {
   /** Everything gets its verdict. */
   close(time: number): void {
     for (const number of [...this.#streams.keys()]) this.#close(number, time);
+  }
+
+  #said({ stream, names, text, time }: Said): void {
+    const { watch } = this.#options;
+    const pairing = this.#streams.get(stream)?.pairing;
+    if (pairing?.hearsNames(time)) pairing.named(watch.unsaid(names, text), time);
+    watch.heard(names, text);
   }
 
   /** Something of it is in the batch at hand. */
@@ -405,6 +420,7 @@ export class Docket {
     const { route, id, subject } = facts;
     const watch = this.#watchOf(facts);
     const names = namesOf(subject);
+    const learned = this.#learnedOf(route);
     const pairing = new Pairing({
       route,
       session: id,
@@ -413,7 +429,7 @@ export class Docket {
       subject: names,
       ids: this.#idsOf(facts).ids,
       windowMs: WINDOW_MS,
-      ...{ leftOut: this.#leftOut, writes: this.#writes },
+      ...{ leftOut: this.#leftOut, writes: this.#writes, runs: learned.runs },
       maxPending: MOST_PENDING,
       ...{ maxPendingBytes: MOST_PENDING_BYTES, room: this.#room },
       onFinding: finding => {
@@ -433,7 +449,7 @@ export class Docket {
     });
     const lacksWrite = (side: Side, atMs: number) => this.#leftOut.mayExplain(side, atMs);
     const rules = this.#rulesOf(route);
-    const ends = this.#endsOf(route);
+    const { ends } = learned;
     this.#streams.set(number, new JudgedStream(facts, pairing, rules, watch, ends, lacksWrite));
   }
 
@@ -478,13 +494,13 @@ export class Docket {
     return rules;
   }
 
-  #endsOf(route: string): StreamEnds {
-    let ends = this.#ends.get(route);
-    if (ends === undefined) {
-      ends = new StreamEnds();
-      this.#ends.set(route, ends);
+  #learnedOf(route: string): { ends: StreamEnds; runs: RunBeginnings } {
+    let learned = this.#learned.get(route);
+    if (learned === undefined) {
+      learned = { ends: new StreamEnds(), runs: new RunBeginnings() };
+      this.#learned.set(route, learned);
     }
-    return ends;
+    return learned;
   }
 
   #routeBooks(route: string): Books {

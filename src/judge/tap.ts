@@ -39,6 +39,9 @@ const TEXT_BYTES = 16;
  * with next to nothing in them, and a trickle of events would be left out as overload.
  */
 const MOST_PARTLY_FILLED = 8;
+/** Streams are numbered from 1 on, in 32 bits. */
+const NO_STREAM = 0;
+const MOST_STREAM = 2 ** 32 - 1;
 /** Longer texts of clients are not read: the judge has answers and events to look at. */
 const MOST_SAID_BYTES = 65_536;
 /** Of all clients in a second: a twentieth of what the judge has time for. */
@@ -125,7 +128,7 @@ export class BatchTap implements Tap {
   }
 
   stream(facts: StreamFacts): StreamTap {
-    this.#lastNumber = (this.#lastNumber + 1) % 2 ** 32;
+    this.#lastNumber = (this.#lastNumber % MOST_STREAM) + 1;
     // A twin's is in nobody's books.
     const handed = facts.isTwin ? { legacy: 0, candidate: 0 } : this.handed(facts.route);
     const stream = new TappedStream(this, this.#lastNumber, facts, handed);
@@ -154,7 +157,7 @@ export class BatchTap implements Tap {
 
   said(subject: Subject | null, text: Buffer | null): void {
     if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject);
-    else this.hear(subject, spokenBy(subject), text);
+    else this.hear(subject, spokenBy(subject), text, NO_STREAM);
   }
 
   saidUnread(subject: Subject | null): void {
@@ -163,7 +166,7 @@ export class BatchTap implements Tap {
   }
 
   /** Words of a client's; where there is no room for them, they are as good as binary data until the next second. */
-  hear(subject: Subject | null, names: Buffer, text: Buffer): void {
+  hear(subject: Subject | null, names: Buffer, text: Buffer, stream: number): void {
     const now = this.now();
     if (now - this.#saidSince >= SAY_AGAIN_MS) {
       this.#saidSince = now;
@@ -176,7 +179,7 @@ export class BatchTap implements Tap {
     const isHeard =
       his <= MOST_SAID_BY_ONE &&
       this.#saidBytes + text.length <= MOST_SAID_A_SECOND &&
-      this.#record(names.length, 'legacy', Buffer.concat([names, text]), false, 0, true);
+      this.#record(stream, 'legacy', Buffer.concat([names, text]), false, names.length, true);
     this.#saidBy.set(who, isHeard ? his : Number.POSITIVE_INFINITY);
     if (isHeard) this.#saidBytes += text.length;
     else if (subject === null) this.note({ kind: 'said-unheard' });
@@ -596,7 +599,7 @@ class TappedStream implements StreamTap {
     if (this.#closed) return;
     if (text !== null && text.length <= MOST_SAID_BYTES) {
       this.#names ??= spokenBy(this.#facts.subject);
-      return this.#tap.hear(this.#facts.subject, this.#names, text);
+      return this.#tap.hear(this.#facts.subject, this.#names, text, this.number);
     }
     // However much it says so: notes are not left out, and are to stay few.
     const now = this.#tap.now();

@@ -15,6 +15,9 @@ import { lineOf } from '../rules/compare-case.ts';
 import { unwatched } from './unwatched.ts';
 
 const TICK_MS = 100;
+const ANN = { id: 'ann', aliases: [] };
+const BOB = { id: 'bob', aliases: [] };
+const UNKNOWN = 'unjudged(no-second) start legacy';
 
 function judged(compare: CompareRules = DEFAULT_RULES) {
   let now = 1_000_000;
@@ -331,6 +334,52 @@ test('what waits for its pair is bounded by bytes as well, of a session and of a
   // Nothing of it is held any more: there is room again.
   for (const say of sessions) say('legacy', 30, half);
   expect(judge.docket.books().get('api')?.legacy.pending).toBe(8);
+});
+
+/** Legacy takes a write of bob's late, which began before ann was there; of her run the candidate drops the first step. */
+function runBesideLateWrite(judge: Judged, said: { bobs: string; anns: string }): string[] {
+  const stream = judge.tap.stream({ route: 'api', id: 's', format: 'sse', subject: ANN });
+  const say = (side: Side, now: number, event: object) => {
+    const text = JSON.stringify({ ...event, timestamp: new Date(now).toISOString() });
+    stream.bytes(side, Buffer.from(`data: ${text}\n\n`));
+  };
+  const tick = (ms: number): number => {
+    const pass = judge.pass(ms);
+    judge.docket.sweep(...pass);
+    return pass[0];
+  };
+  judge.tap.said(BOB, Buffer.from(said.bobs));
+  const answered = judge.tap.write(BOB);
+  answered('candidate');
+  const openedAt = tick(105);
+  for (const side of SIDES) {
+    stream.legOpened(side);
+    say(side, openedAt, { type: 'hello' });
+  }
+  tick(400);
+  stream.said(Buffer.from(said.anns));
+  answered('legacy');
+  const firstAt = tick(10);
+  say('legacy', firstAt, { type: 'start', run_id: 'z' });
+  for (const side of SIDES) say(side, firstAt, { type: 'step', run_id: 'z' });
+  for (let run = 0; run < 8; run += 1) {
+    const ids = { run_id: `r${run}` };
+    for (const type of ['start', 'step'])
+      for (const side of SIDES) say(side, firstAt, { type, ...ids });
+  }
+  return judge.found().filter(line => !line.startsWith('match'));
+}
+
+test.each([
+  ['is missing where she named it first', '/broadcast', '{"run_id":"z"}', 'missing start'],
+  ['may be its doing where it named that', 'run_id=z', '{"run_id":"z"}', UNKNOWN],
+  ['... or where she named another one', '/broadcast', '{"run_id":"z1"}', UNKNOWN],
+])('beside a write that legacy takes late the first of a run %s', (_what, bobs, anns, found) => {
+  const judge = judged({
+    ...DEFAULT_RULES,
+    allow: [{ path: '/timestamp', as: 'time', withinMs: 10 }],
+  });
+  expect(runBesideLateWrite(judge, { bobs, anns })).toEqual([found]);
 });
 
 /** Streams of events, one a run, of which the candidate drops the last event in the last one. */

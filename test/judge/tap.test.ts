@@ -92,7 +92,8 @@ function talking() {
       readBatch(batch, {
         piece: () => undefined,
         note: ({ kind }) => kind.startsWith('said-') && words.push(kind),
-        said: (names, text) => words.push(`${names} ${text}`),
+        said: ({ stream, names, text }) =>
+          void words.push(`${stream} ${JSON.stringify(names)} ${text}`),
       });
       tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
     }
@@ -108,7 +109,8 @@ test('what a client says is told with his names; what can not be read only as su
   tap.said(subject, Buffer.from('/threads/t1'));
   tap.said(null, Buffer.from('/threads/t2'));
   const names = '["ann","a@example.com"]';
-  expect(told()).toEqual([`${names} cancel run1`, `${names} /threads/t1`, '[] /threads/t2']);
+  // By his connection, and by requests that are none.
+  expect(told()).toEqual([`1 ${names} cancel run1`, `0 ${names} /threads/t1`, '0 [] /threads/t2']);
   for (state.now of [5_000, 5_500, 6_000]) stream.said(null);
   stream.said(Buffer.alloc(65_537));
   expect(told()).toEqual(['said-unread', 'said-unread']);

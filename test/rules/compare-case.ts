@@ -17,6 +17,7 @@
 //                        { at, gap: reason, leftOut? }   copies were lost
 //                        { at, unjudged: reason }        an event that can not be read
 //                        { at, unheard: true }           the client said what this side was to hear, and did not
+//                        { at, said: text }              the client said it, and nobody before; in either list
 //                        { at, lacksWrite: true }        the other side was given a write that this one was not
 //                        { at, late: ms, about? }    this side answers a write to both that it took so long for;
 //                                            `about` names its user, without it nobody knows
@@ -42,6 +43,7 @@ import { toldOf, WriteTimes } from '../../src/rules/pairing/late-writes.ts';
 import { LeftOutWrites } from '../../src/rules/pairing/left-out-writes.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
 import type { Finding, UnjudgedReason } from '../../src/rules/verdict.ts';
+import { wordsOf } from '../../src/rules/words.ts';
 
 const FOLDER = join(import.meta.dirname, '../fixtures/compare');
 const SWEEP_MS = 100;
@@ -62,6 +64,7 @@ export interface Step {
   readonly leftOut?: number;
   readonly unjudged?: UnjudgedReason;
   readonly unheard?: true;
+  readonly said?: string;
   readonly lacksWrite?: true;
   readonly late?: number;
   readonly about?: string;
@@ -213,6 +216,7 @@ function take(
   else if (step.gap !== undefined) pairing.gap(side, at, step.gap, step.leftOut ?? 0);
   else if (step.unjudged !== undefined) pairing.unjudged(side, step.unjudged, at);
   else if (step.unheard) pairing.saidAlone(at, side);
+  else if (step.said !== undefined) pairing.named(wordsOf(step.said), at);
   else if (step.text !== undefined) pairing.event(side, step.text, at);
   else {
     const value = step.exact === undefined ? eventOf(step, events) : JSON.parse(step.exact);

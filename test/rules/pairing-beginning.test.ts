@@ -13,6 +13,7 @@ import { TOGETHER_MS } from '../../src/rules/pairing/beginning.ts';
 import { imbalance } from '../../src/rules/pairing/books.ts';
 import { WriteTimes } from '../../src/rules/pairing/late-writes.ts';
 import { Pairing } from '../../src/rules/pairing/pairing.ts';
+import { wordsOf } from '../../src/rules/words.ts';
 import { lineOf } from './compare-case.ts';
 
 const RULES = compileRules({
@@ -66,7 +67,10 @@ interface Sent {
   readonly said: { readonly type: string; readonly run_id: string; readonly seq: number };
 }
 
-const step = (nth: number, seq: number) => ({ type: 'step', run_id: `r${nth}`, seq });
+const step = (nth: number, seq: number) => ({
+  type: seq === 0 ? 'start' : 'step',
+  ...{ run_id: `r${nth}`, seq },
+});
 
 function sentOf(all: readonly Run[]): Sent[] {
   return all.flatMap(({ beginsAt, everyMs, slow, lateMs }, nth) =>
@@ -97,19 +101,26 @@ function heard(all: readonly Sent[], connection: Connection, drops: ReadonlySet<
   });
 }
 
-/** What was found but matches and what is unjudged: verdict and key. `posts`: the writes that caused it. */
+interface Besides {
+  /** Writes, by which some of it was caused. */
+  readonly posts?: readonly Posted[];
+  /** Runs that the client names, which nobody has before. Left out: all is known to be his alone. */
+  readonly named?: readonly { readonly run: string; readonly at: number }[];
+}
+
+/** What was found but matches and what is unjudged: verdict and key. */
 function play(
   all: readonly Sent[],
   connection: Connection,
   drops: ReadonlySet<string>,
-  posts: readonly Posted[] = [],
+  { posts = [], named }: Besides = {},
 ): string[] {
   const alarms: string[] = [];
   const unanswered = new UnansweredWrites(WINDOW_MS);
   const writes = new WriteTimes(WINDOW_MS);
   const pairing = new Pairing({
     ...{ route: 'events', session: 's', rules: RULES, subject: ['ann'], ids: new IdClasses() },
-    ...{ writes, isHis: () => true },
+    ...{ writes, isHis: () => named === undefined },
     ...{ windowMs: WINDOW_MS, maxPending: 10_000 },
     onFinding: finding => {
       const line = lineOf(finding);
@@ -126,6 +137,7 @@ function play(
     ...legs.flatMap(({ events }) =>
       events.map(({ side, at, value }) => ({ at, do: () => pairing.event(side, value, at) })),
     ),
+    ...(named ?? []).map(({ run, at }) => ({ at, do: () => pairing.named(wordsOf(run), at) })),
     ...posts.flatMap(({ begunAt, about, at }) => {
       const begin = {
         at: begunAt,
@@ -157,7 +169,7 @@ function play(
 function dropAfter(all: readonly Run[], { apartMs }: Connection, afterMs: number, seq: number) {
   const nth = all.findIndex(({ beginsAt }) => beginsAt > CONNECT_MS + apartMs + afterMs);
   const said = step(nth, seq);
-  const { key } = keyOf(RULES.planOf('step'), said);
+  const { key } = keyOf(RULES.planOf(said.type), said);
   return { drops: new Set([`r${nth}:${seq}`]), found: [`missing ${key}`] };
 }
 
@@ -239,7 +251,7 @@ test.each([100, 900, 2_500])(
     fc.assert(
       fc.property(postsTaking(mostMs), connections(500), (posts, connection) => {
         const all = posted(posts, 'ann');
-        expect(play(all, connection, new Set(), all)).toEqual([]);
+        expect(play(all, connection, new Set(), { posts: all })).toEqual([]);
       }),
       { numRuns: 60, seed: 7 },
     );
@@ -256,11 +268,45 @@ test('... and what the candidate drops of one that was begun once he was there i
       const there = CONNECT_MS + connection.apartMs + 500;
       const dropped = all.find(({ begunAt, said }) => begunAt > there && said.seq === seq);
       const { run_id, seq: no } = dropped?.said ?? step(0, 0);
-      const { key } = keyOf(RULES.planOf('step'), step(Number(run_id.slice(1)), no));
+      const lost = step(Number(run_id.slice(1)), no);
+      const { key } = keyOf(RULES.planOf(lost.type), lost);
+      const drops = new Set([`${run_id}:${no}`]);
       const writes = [...all, ...posted(othersPosts, 'bob')];
-      expect(play(all, connection, new Set([`${run_id}:${no}`]), writes)).toEqual([
-        `missing ${key}`,
-      ]);
+      expect(play(all, connection, drops, { posts: writes })).toEqual([`missing ${key}`]);
+    }),
+    { numRuns: 60, seed: 7 },
+  );
+});
+
+/** The client names each run as it begins it, and those that he finds under way. */
+function namedBy(all: readonly Run[], { apartMs }: Connection) {
+  const there = CONNECT_MS + apartMs;
+  return all.map(({ beginsAt }, nth) => ({
+    run: `r${nth}`,
+    at: beginsAt > there ? beginsAt - 1 : there + 1,
+  }));
+}
+
+test('... nor where he names the runs that go on, and those that he begins, and others write', () => {
+  const others = postsTaking(2_500);
+  fc.assert(
+    fc.property(runs(3_000), connections(2_000), others, (all, connection, othersPosts) => {
+      const besides = { posts: posted(othersPosts, 'bob'), named: namedBy(all, connection) };
+      expect(play(sentOf(all), connection, new Set(), besides)).toEqual([]);
+    }),
+    { numRuns: 60, seed: 7 },
+  );
+});
+
+// The fault: what the candidate dropped of a run that its client had begun there was put down to writes of others, and to
+// how far apart the services were with other runs, whenever that was.
+test('the first of a run that its client begins there is missing, however far apart services are and whatever others write', () => {
+  const others = postsTaking(2_500);
+  fc.assert(
+    fc.property(runs(3_000), connections(TOGETHER_MS), others, (all, connection, othersPosts) => {
+      const besides = { posts: posted(othersPosts, 'bob'), named: namedBy(all, connection) };
+      const { drops, found } = dropAfter(all, connection, 1, 0);
+      expect(play(sentOf(all), connection, drops, besides)).toEqual(found);
     }),
     { numRuns: 60, seed: 7 },
   );

@@ -1,6 +1,7 @@
 // What clients have said of late, and what more of it than is kept means.
 import { expect, test } from 'vitest';
 import { SaidWords } from '../../src/rules/isolation/said-words.ts';
+import { wordsOf } from '../../src/rules/words.ts';
 
 const [ANN, BOB] = [1, 2];
 
@@ -117,4 +118,23 @@ test('of binary data the strings are read that stand in it as they are', () => {
   const packed = Buffer.concat([Buffer.of(0x81, 0xa2), Buffer.from('to'), Buffer.of(0xa7)]);
   said.note(ANN, [], Buffer.concat([packed, Buffer.from('thread1')]).toString('utf8'), 0);
   expect(said.isHis(ANN, 'thread1', 0)).toBe(true);
+});
+
+test('what nobody has said is known, but for his own names, and while all is known that users said', () => {
+  const said = new SaidWords();
+  const unsaid = (text: string, atMs: number, user: number | null = ANN) => {
+    const words = said.unsaid(['ann'], text, atMs);
+    said.note(user, ['ann'], text, atMs);
+    return words;
+  };
+  expect(unsaid('start run1 of ann', 0)).toEqual(wordsOf('start run1 of'));
+  expect(unsaid('start run2', 1, BOB)).toEqual(wordsOf('run2'));
+  expect(unsaid('start run1', 30_000, null)).toEqual([]);
+  said.unread(BOB, 40_000);
+  expect(unsaid('start run3', 40_000)).toEqual([]);
+  said.unheard(100_000);
+  expect(unsaid('start run4', 100_000)).toEqual([]);
+  said.unreadByAll(160_000);
+  expect(unsaid('start run5', 160_000)).toEqual([]);
+  expect(unsaid('start run4', 220_000)).toEqual(wordsOf('start run4'));
 });

@@ -1,6 +1,7 @@
 // What clients have said of late, word by word: what a service says after them proves nothing at once, and what
 // somebody has named is no proof that it was another's. Hashes alone, in a filter of bits that no single client can
 // fill: however much one says, the words of the others are told from what nobody said.
+import { wordsOf } from '../words.ts';
 
 /** What a client says may come back so much later, and up to twice that: an agent's run takes that long. */
 const REMEMBERED_MS = 30_000;
@@ -37,11 +38,22 @@ export class SaidWords {
     this.#age(atMs);
     this.#young.words ??= new Uint32Array(FILTER_BITS / 32);
     const { words } = this.#young;
-    const own = new Set(names.map(wordsOf).flatMap(parts => (parts.length === 1 ? parts : [])));
+    const own = ownWords(names);
     for (const word of wordsOf(text)) {
       if (!own.has(word)) add(words, word);
       if (user !== null) add(words, saidBy(user, word));
     }
+  }
+
+  /**
+   * Words of a text that he is about to say and nobody was heard to say of late, but for his own names; none while some
+   * user has said what can not be read.
+   */
+  unsaid(names: readonly string[], text: string, atMs: number): number[] {
+    this.#age(atMs);
+    if (![this.#young, this.#old].every(isHeard)) return [];
+    const own = ownWords(names);
+    return wordsOf(text).filter(word => !own.has(word) && !this.#has([word]));
   }
 
   /** He said what nobody can read. */
@@ -111,6 +123,15 @@ function emptyStretch(): Stretch {
   return { words: null, isMuch: false, unread: new Set(), isAllUnread: false };
 }
 
+function ownWords(names: readonly string[]): Set<number> {
+  return new Set(names.map(wordsOf).flatMap(parts => (parts.length === 1 ? parts : [])));
+}
+
+/** Is all known that was said in it? */
+function isHeard({ isMuch, unread, isAllUnread }: Stretch): boolean {
+  return !isMuch && !isAllUnread && unread.size === 0;
+}
+
 /** A word of that user's, as one of its own. */
 function saidBy(user: number, word: number): number {
   return spread(word ^ Math.imul(user | 1, 0x9e3779b1), 0x85ebca6b);
@@ -131,76 +152,6 @@ function isIn(words: Uint32Array | null, word: number): boolean {
 
 function bitOf(word: number, factor: number): number {
   return spread(word, factor) >>> 5;
-}
-
-/**
- * A hash of each word: of letters and digits, and of what joins them in ids and addresses of e-mail, in lower case.
- * The same of what was typed and of what a service makes of it: escapes of JSON and of URLs are undone.
- */
-function wordsOf(written: string): number[] {
-  const text = plain(written);
-  const words: number[] = [];
-  let hash = 0;
-  /** As of the last letter: what joins nothing is not part of it. */
-  let word = 0;
-  let isInside = false;
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
-    const isLetter = isLetterCode(code);
-    if (isLetter || (isInside && isJoint(code))) {
-      if (!isInside) hash = 0x811c9dc5;
-      isInside = true;
-      hash = Math.imul(hash ^ (code >= 0x41 && code <= 0x5a ? code + 0x20 : code), 0x01000193);
-      if (isLetter) word = hash;
-    } else if (isInside) {
-      isInside = false;
-      words.push(word);
-    }
-  }
-  if (isInside) words.push(word);
-  return words;
-}
-
-const JSON_ESCAPE = /\\(?:u([0-9a-f]{4})|[bfnrt])/gi;
-const URL_ESCAPES = /(?:%[0-9a-f]{2})+/gi;
-
-function plain(text: string): string {
-  let read = text;
-  if (read.includes('%')) read = read.replace(URL_ESCAPES, percentDecoded);
-  if (read.includes('\\')) {
-    read = read.replace(JSON_ESCAPE, (_, code?: string) =>
-      code === undefined ? ' ' : String.fromCharCode(Number.parseInt(code, 16)),
-    );
-  }
-  return read;
-}
-
-function percentDecoded(escapes: string): string {
-  try {
-    return decodeURIComponent(escapes);
-  } catch {
-    // No UTF-8: no name that a service would make of it, either.
-    return ' ';
-  }
-}
-
-/**
- * ASCII letters and digits, `_`, and whatever is beyond ASCII, but for what stands in place of bytes that are no text:
- * binary data is read as well as it can be, and most of it has strings as they are.
- */
-function isLetterCode(code: number): boolean {
-  return (
-    (code >= 0x61 && code <= 0x7a) ||
-    (code >= 0x41 && code <= 0x5a) ||
-    (code >= 0x30 && code <= 0x39) ||
-    code === 0x5f ||
-    (code > 0x7f && code !== 0xfffd)
-  );
-}
-
-/** Of `-`, `.`, `@`, `|`, `~`. Not `+`, which a query has for a blank. */
-function isJoint(code: number): boolean {
-  return code === 0x2d || code === 0x2e || code === 0x40 || code === 0x7c || code === 0x7e;
 }
 
 /** Of 32 bits, each of which depends on all. */

@@ -10,12 +10,18 @@
 // run: the one that is behind catches up. What may be due to that is nobody's fault either. Nor is what a write does
 // that both were given before, and one of them was slow to take: it was behind with that by as much more. A write that
 // is about another user counts where the event may be his as well.
+//
+// Of a run that the client has most likely begun since, other runs and writes that began before say nothing: it named the
+// run here and first of all, and the event is what runs begin with. It is behind by as much as its own first pair; who
+// comes anew may name a run that goes on, or has just begun.
 import { instantMs } from '../compare/instant.ts';
 import { isRecord, read } from '../compare/record.ts';
 import type { Side } from '../decide.ts';
 import type { Lane } from './lane.ts';
 import type { Lateness } from './late-writes.ts';
+import { NamedRuns } from './named-runs.ts';
 import type { Pending } from './pending.ts';
+import type { RunBeginnings } from './run-beginnings.ts';
 
 /**
  * Legs that open within so long were dialled for one client at one time. Well above a handshake, and
@@ -46,9 +52,19 @@ interface Opened {
   readonly joined: Moment | null;
 }
 
+export interface BeginningOptions {
+  readonly windowMs: number;
+  /** Null: nothing is known of writes. */
+  readonly writes: Lateness | null;
+  readonly runs: RunBeginnings;
+}
+
 export class Beginning {
   readonly #windowMs: number;
   readonly #writes: Lateness | null;
+  readonly #runs: RunBeginnings;
+  /** By its client, since both legs are there. */
+  readonly named = new NamedRuns();
   /** Nothing that arrives later is due to it: an event may be behind by a window, and wait for another one. */
   readonly #until: number;
   readonly #byArrival = new Distance();
@@ -57,10 +73,15 @@ export class Beginning {
   readonly #byGuess = new Distance();
 
   /** `at`: when the second leg opened. */
-  constructor(at: number, windowMs: number, writes: Lateness | null) {
+  constructor(at: number, { windowMs, writes, runs }: BeginningOptions) {
     this.#windowMs = windowMs;
     this.#writes = writes;
+    this.#runs = runs;
     this.#until = at + 2 * windowMs;
+  }
+
+  isUnderWay(at: number): boolean {
+    return at <= this.#until;
   }
 
   paired(legacy: Pending, candidate: Pending): void {
@@ -111,13 +132,14 @@ export class Beginning {
     const first = this.#firstOf(lane);
     // A service may be behind with one run alone: pairs of others say no more than how much that varies.
     if (first !== null && place > first.place[side]) return false;
+    const isBegunHere = first !== null && this.#isBegunHere(event);
     // One that says nothing for a long time has joined all the same.
     const latest = openedAt + TOGETHER_MS;
     const isPrompt = joined !== null && joined.at <= latest;
     const begunBy = isPrompt ? joined.at : latest;
     const isBy = (sentBy: number, thereBy: number, since = begunBy): boolean => {
       if (sentBy <= thereBy) return true;
-      if (this.#writes === null) return false;
+      if (this.#writes === null || isBegunHere) return false;
       const { his, anybodys, isHis } = this.#writes;
       if (sentBy - anybodys.lateMs(side, begunBy, since) > thereBy) return false;
       return sentBy - his.lateMs(side, begunBy, since) <= thereBy || !isHis(event);
@@ -127,15 +149,23 @@ export class Beginning {
       if (sent !== null) {
         // When that was, on the clock here: what it sent as it was dialled may have been long on its way.
         const since = openedAt - TOGETHER_MS;
-        return isBy(sent - this.#byStamp.most(side, first?.behind.sent), joined.sent, since);
+        const behindMs = this.#byStamp.most(side, first?.behind.sent, isBegunHere);
+        return isBy(sent - behindMs, joined.sent, since);
       }
     }
     if (this.#byArrival.pairs === 0) {
       if (isBy(at, latest)) return true;
       return this.#byGuess.pairs > 0 && isBy(at - this.#byGuess.most(side), latest);
     }
-    const behindMs = this.#byArrival.most(side, first?.behind.at);
+    const behindMs = this.#byArrival.most(side, first?.behind.at, isBegunHere);
     return isBy(at - behindMs, begunBy);
+  }
+
+  /** Do runs begin with it, and had the client named this one here, and nobody before? */
+  #isBegunHere(event: Pending): boolean {
+    const { lane } = event;
+    if (lane === null || lane.bornAt === null || !this.#runs.begins(event)) return false;
+    return this.named.has(lane.unit, lane.bornAt);
   }
 
   #firstOf(lane: Lane | null): FirstPair | null {
@@ -166,11 +196,15 @@ class Distance {
     return ms >= this.#least - marginMs && ms <= this.#most + marginMs;
   }
 
-  /** By how much that side may be behind the other one, in a lane where something is known of that, or in any. */
-  most(side: Side, ofLane: number | null = null): number {
+  /**
+   * By how much that side may be behind the other one, in a lane where something is known of that, or in any.
+   * `isAlone`: how others vary says nothing of that lane.
+   */
+  most(side: Side, ofLane: number | null = null, isAlone = false): number {
     const sign = side === 'candidate' ? 1 : -1;
     const most = side === 'candidate' ? this.#most : -this.#least;
     const seen = sign * (ofLane ?? sign * most);
+    if (isAlone && ofLane !== null) return seen;
     const varies = this.#most - this.#least;
     return seen + (this.pairs < FEW_PAIRS ? Math.max(varies, Math.abs(most)) : varies);
   }

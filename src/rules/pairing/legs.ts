@@ -5,6 +5,7 @@ import { Beginning, type Moment, sentAt, TOGETHER_MS } from './beginning.ts';
 import type { Lateness } from './late-writes.ts';
 import type { LeftOutWrites } from './left-out-writes.ts';
 import type { Pending } from './pending.ts';
+import type { RunBeginnings } from './run-beginnings.ts';
 import { Unheard } from './unheard.ts';
 
 export const otherSide = (side: Side): Side => (side === 'legacy' ? 'candidate' : 'legacy');
@@ -40,10 +41,19 @@ interface Gap {
 
 const NO_GAP: Gap = { nth: 0, at: Number.NEGATIVE_INFINITY, because: 'overload' };
 
+export interface LegsOptions {
+  readonly windowMs: number;
+  /** Null: nothing is known of writes. */
+  readonly leftOut: LeftOutWrites | null;
+  readonly writes: Lateness | null;
+  readonly runs: RunBeginnings;
+}
+
 export class Legs {
   readonly #windowMs: number;
   readonly #leftOut: LeftOutWrites | null;
   readonly #writes: Lateness | null;
+  readonly #runs: RunBeginnings;
   readonly #legs: Readonly<Record<Side, Leg>> = { legacy: notThere(), candidate: notThere() };
   /** Of both legs as they are now; null before both were there. */
   #beginning: Beginning | null = null;
@@ -56,10 +66,11 @@ export class Legs {
   /** Why nothing is heard of a side at present, though its leg is there. */
   readonly #lost: Record<Side, UnjudgedReason | null> = { legacy: null, candidate: null };
 
-  constructor(windowMs: number, leftOut: LeftOutWrites | null, writes: Lateness | null = null) {
+  constructor({ windowMs, leftOut, writes, runs }: LegsOptions) {
     this.#windowMs = windowMs;
     this.#leftOut = leftOut;
     this.#writes = writes;
+    this.#runs = runs;
     this.#unheard = new Unheard(windowMs);
   }
 
@@ -76,10 +87,10 @@ export class Legs {
     this.#lost[side] = null;
     for (const each of SIDES) this.#legs[each].anchor = null;
     const other = this.#legs[otherSide(side)];
-    this.#beginning =
-      other.openedAt === null ? null : new Beginning(atMs, this.#windowMs, this.#writes);
     this.#isLate =
       other.openedAt === null || atMs - other.openedAt > TOGETHER_MS || leg.openings > 1;
+    const options = { windowMs: this.#windowMs, writes: this.#writes, runs: this.#runs };
+    this.#beginning = other.openedAt === null ? null : new Beginning(atMs, options);
   }
 
   /** All that its service had to say has come; `closed` follows. */
@@ -111,6 +122,21 @@ export class Legs {
     this.#lost[side] = because;
   }
 
+  /** Both have come, and not long ago. */
+  hearsNames(atMs: number): boolean {
+    return this.#beginning?.isUnderWay(atMs) === true;
+  }
+
+  named(words: readonly number[], atMs: number): void {
+    if (this.hearsNames(atMs)) this.#beginning?.named.note(words, atMs);
+  }
+
+  tidy(atMs: number): void {
+    // What came while it was under way waits for up to two windows.
+    const before = atMs - 2 * this.#windowMs;
+    if (this.#beginning?.isUnderWay(before) === false) this.#beginning.named.forget();
+  }
+
   saidAlone(atMs: number, unheardBy: Side | null): void {
     this.#saidAloneAt = Math.min(this.#saidAloneAt, atMs);
     if (unheardBy !== null) this.#unheard.note(unheardBy, atMs);
@@ -118,6 +144,7 @@ export class Legs {
 
   arrived(event: Pending): void {
     const leg = ofSide(this.#legs, event.side);
+    if (event.side === 'legacy') this.#runs.note(event);
     // A replay was sent long before its leg was there.
     if (leg.joined === null && !event.isReplay) {
       leg.joined = { at: event.at, sent: sentAt(event) };

@@ -30,6 +30,7 @@ import {
 import type { Pair } from './order.ts';
 import { PairedContent } from './paired-content.ts';
 import { nextAlike, type Pending, printOf, Waiting, type WaitingRoom } from './pending.ts';
+import { RunBeginnings } from './run-beginnings.ts';
 import { Unread } from './unread.ts';
 
 /**
@@ -60,6 +61,8 @@ export interface PairingOptions extends LedgerOptions {
   readonly leftOut?: LeftOutWrites;
   /** Those that both were given. */
   readonly writes?: WriteTimes;
+  /** What runs begin with; shared by the route's sessions. */
+  readonly runs?: RunBeginnings;
   /** Is an event, by its identifiers, the subject's alone? Not given: nobody knows. */
   readonly isHis?: (event: Pending) => boolean;
   /** Events of one side that wait at a time; beyond, the oldest is `unjudged(window-overrun)`. */
@@ -112,7 +115,10 @@ export class Pairing {
   constructor(options: PairingOptions) {
     this.#options = options;
     this.#arrivals = new Arrivals(options.rules, options.session);
-    this.#legs = new Legs(options.windowMs, options.leftOut ?? null, latenessOf(options));
+    this.#legs = new Legs({
+      ...{ windowMs: options.windowMs, leftOut: options.leftOut ?? null },
+      ...{ writes: latenessOf(options), runs: options.runs ?? new RunBeginnings() },
+    });
     this.#ledger = new Ledger(options);
     this.#unread = new Unread(options.windowMs);
   }
@@ -186,6 +192,16 @@ export class Pairing {
    */
   saidAlone(atMs: number, unheardBy: Side | null = null): void {
     this.#legs.saidAlone(atMs, unheardBy);
+  }
+
+  /** Is it of interest what its client says now? */
+  hearsNames(atMs: number): boolean {
+    return this.#legs.hearsNames(atMs);
+  }
+
+  /** What its client says, by `wordsOf`, and nobody was heard to say before. */
+  named(words: readonly number[], atMs: number): void {
+    this.#legs.named(words, atMs);
   }
 
   /** Nothing of this side is heard from now on, until `gap` says that it is again, or its leg is opened anew. */
@@ -265,6 +281,7 @@ export class Pairing {
     const { windowMs } = this.#options;
     if (atMs - this.#sinceMs <= 2 * windowMs) return;
     this.#sinceMs = atMs;
+    this.#legs.tidy(atMs);
     this.#lagBeforeMs = this.#lagMs;
     this.#lagMs = 0;
     this.#content.age();
