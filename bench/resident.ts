@@ -9,13 +9,22 @@ import { growthPerMinute, MOST_GROWTH, type Sample, settled } from './soak/verdi
 export const RESIDENT_SIZES = { minutes: 10 };
 /** From one look to the next. */
 const LOOK_MS = 5_000;
+const QUARTERS = 4;
 const MB = 1_048_576;
 
 export interface ResidentResult {
   /** Slope of the line that fits best, from minute 3 on (of a shorter run: its second half). */
   readonly mbPerMinute: number;
-  /** At the first look that counts, at most, and at the end. */
-  readonly mb: { readonly first: number; readonly most: number; readonly last: number };
+  /**
+   * At the first look that counts, at most, and at the end; and the lowest of each quarter: heaps are collected now and
+   * then, and what does not come down again has grown.
+   */
+  readonly mb: {
+    readonly first: number;
+    readonly most: number;
+    readonly last: number;
+    readonly lows: readonly number[];
+  };
   readonly events: number;
   readonly targets: readonly Target[];
 }
@@ -47,13 +56,21 @@ export async function benchResident(options: {
   const sizes = counted.map(megabytes);
   const grown = rounded(growthPerMinute(counted) / MB);
   const target = { what: 'MB that it grows by a minute', value: grown, most: MOST_GROWTH / MB };
-  if (!json) console.log(`${grown} MB a minute`);
+  const lows = lowsOf(sizes);
+  if (!json) console.log(`${grown} MB a minute; lowest of each quarter: ${lows.join(', ')} MB`);
   return {
     mbPerMinute: grown,
-    mb: { first: sizes[0] ?? 0, most: Math.max(...sizes), last: sizes.at(-1) ?? 0 },
+    mb: { first: sizes[0] ?? 0, most: Math.max(...sizes), last: sizes.at(-1) ?? 0, lows },
     events,
     targets: [{ ...target, met: grown < target.most }],
   };
+}
+
+function lowsOf(sizes: readonly number[]): number[] {
+  const quarter = Math.ceil(sizes.length / QUARTERS);
+  return Array.from({ length: QUARTERS }, (_, nth) =>
+    Math.min(...sizes.slice(nth * quarter, (nth + 1) * quarter)),
+  );
 }
 
 function megabytes(sample: Sample): number {
