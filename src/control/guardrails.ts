@@ -235,11 +235,12 @@ export class Guardrails {
     return CALM_WINDOWS * this.#options.loaded().config.guardrails.windowMs;
   }
 
-  #totals(name: string, { contaminated }: Watched): Totals {
+  #totals(name: string, { contaminated, looks }: Watched): Totals {
     const writes = this.#options.writes.counts().get(name);
     const splits = Object.values(writes?.splits ?? {}).reduce((sum, count) => sum + count, 0);
     const ended = writes === undefined ? 0 : writes.both - inFlight(writes);
-    return { ...signsNow(this.#options.signs.of(name)), writes: { ended, splits }, contaminated };
+    const signs = signsNow(this.#options.signs.of(name), looks.at(-1)?.totals);
+    return { ...signs, writes: { ended, splits }, contaminated };
   }
 
   #act(config: RouteConfig, reading: Reading): void {

@@ -1,7 +1,7 @@
 // What guardrails need to know of traffic, as running totals by route and side.
 import type { EndCause, MoveKind, TrafficObserver } from '../ports.ts';
 import { SIDES, type Side, type Subject } from '../rules/decide.ts';
-import type { Signs } from '../rules/guardrails.ts';
+import type { ReadonlySigns, Signs } from '../rules/guardrails.ts';
 import { addLatency, noLatencies } from '../rules/latency.ts';
 import { saysServiceFails } from '../wire/handshake.ts';
 
@@ -162,11 +162,21 @@ export function bothObservers(one: TrafficObserver, other: TrafficObserver): Tra
   };
 }
 
-/** A copy that later counts do not change. */
-export function signsNow(signs: Readonly<Record<Side, Signs>>): Record<Side, Signs> {
-  return Object.fromEntries(
-    SIDES.map(side => [side, { ...signs[side], latency: [...signs[side].latency] }]),
-  ) as Record<Side, Signs>;
+/**
+ * A copy that later counts do not change. What took how long it shares with the copy `before` where nothing came to it:
+ * copies are kept for minutes, and most of one is that.
+ */
+export function signsNow(
+  signs: Readonly<Record<Side, Signs>>,
+  before?: Readonly<Record<Side, ReadonlySigns>>,
+): Record<Side, ReadonlySigns> {
+  const copied = SIDES.map(side => {
+    const { latency } = signs[side];
+    const known = before?.[side].latency ?? [];
+    const isSame = latency.every((count, bucket) => count === known[bucket]);
+    return [side, { ...signs[side], latency: isSame ? known : [...latency] }];
+  });
+  return Object.fromEntries(copied) as Record<Side, ReadonlySigns>;
 }
 
 function noSigns(): Signs {

@@ -12,6 +12,11 @@ import type { Finding } from '../rules/verdict.ts';
 
 /** Pause after a batch, in times that it took; so keeping takes a quarter of a core at most. */
 const PAUSES = 3;
+/**
+ * ... and at least this: where every moment has something that is counted only, a batch of it at each turn is a
+ * transaction, and a tenth of a megabyte of garbage a minute. What comes after a time without goes at once.
+ */
+const LEAST_PAUSE_MS = 500;
 /** A disk that hung for a while is tried again by then. */
 const LONGEST_PAUSE_MS = 2_000;
 
@@ -42,7 +47,8 @@ export class EvidenceLine {
         return;
       }
       const now = performance.now();
-      this.#restedAt = now + Math.min(PAUSES * (now - this.#sentAt), LONGEST_PAUSE_MS);
+      const pauseMs = Math.max(PAUSES * (now - this.#sentAt), LEAST_PAUSE_MS);
+      this.#restedAt = now + Math.min(pauseMs, LONGEST_PAUSE_MS);
       this.#settle();
     });
     port.on('close', () => {

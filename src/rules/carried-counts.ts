@@ -26,8 +26,9 @@ export class CarriedCounts {
   }
 
   clear(): void {
-    this.#groups.clear();
-    this.#units.clear();
+    // V8 gives a map that is cleared another table, be it empty, and an old one's is old at once: garbage of every batch.
+    if (this.#groups.size > 0) this.#groups.clear();
+    if (this.#units.size > 0) this.#units.clear();
   }
 
   /** Of that route, or (null) all. */

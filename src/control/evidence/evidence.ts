@@ -14,8 +14,11 @@ import type { EvidenceQueries } from './queries.ts';
 /** Built, the thread's file has the same ending as this one. */
 const THREAD = new URL(`./thread${extname(import.meta.filename)}`, import.meta.url);
 const FILE = 'evidence.sqlite';
-/** A batch of 4 MB, its redacted copy and a page of answers, several times over. */
-const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 24 } as const;
+/**
+ * A batch of 4 MB, its redacted copy and a page of answers, several times over. The young generation is three semi-spaces
+ * of 1 MB: most of the time next to nothing is kept, and larger ones fill up with that over many minutes.
+ */
+const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 3 } as const;
 /** A page of answers takes milliseconds; more is a disk that hangs. */
 const ANSWER_MS = 5_000;
 /** The last batch is written, and the log carried over, in that time, or it is left. */
