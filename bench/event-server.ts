@@ -87,8 +87,10 @@ async function send(
       const number = Math.floor(sent / sockets.length);
       const socket = sockets[sent % sockets.length] as net.Socket;
       const frame = eventFrame(nowUs(), number);
-      if (foreign !== undefined && sent % foreign === 0) addressed(frame, NOBODY);
-      else if (own !== undefined && sent % own === 0) addressed(frame, users.get(socket) ?? NOBODY);
+      // Each round begins one further: everybody gets some of all.
+      const turn = sent + number;
+      if (foreign !== undefined && turn % foreign === 0) addressed(frame, NOBODY);
+      else if (own !== undefined && turn % own === 0) addressed(frame, users.get(socket) ?? NOBODY);
       socket.write(frame);
     }
     await pause(TICK_MS);

@@ -26,6 +26,8 @@ export interface ResidentResult {
     readonly lows: readonly number[];
   };
   readonly events: number;
+  /** Share of legacy's events that was not compared. */
+  readonly unjudged: number;
   readonly targets: readonly Target[];
 }
 
@@ -37,6 +39,7 @@ export async function benchResident(options: {
   const shadowed = await startShadowed();
   const samples: Sample[] = [];
   let events = 0;
+  let unjudged = 0;
   try {
     const beganAt = performance.now();
     while (performance.now() - beganAt < minutes * 60_000) {
@@ -49,6 +52,7 @@ export async function benchResident(options: {
       samples.push(sample);
       if (!json) console.log(`${rounded(sample.atMs / 60_000)} min: ${megabytes(sample)} MB`);
     }
+    unjudged = rounded(await shadowed.unjudged());
   } finally {
     await shadowed.stop();
   }
@@ -57,11 +61,14 @@ export async function benchResident(options: {
   const grown = rounded(growthPerMinute(counted) / MB);
   const target = { what: 'MB that it grows by a minute', value: grown, most: MOST_GROWTH / MB };
   const lows = lowsOf(sizes);
-  if (!json) console.log(`${grown} MB a minute; lowest of each quarter: ${lows.join(', ')} MB`);
+  if (!json) {
+    console.log(`${grown} MB a minute; lowest of each quarter: ${lows.join(', ')} MB`);
+    console.log(`not compared: ${unjudged} of all events`);
+  }
   return {
     mbPerMinute: grown,
     mb: { first: sizes[0] ?? 0, most: Math.max(...sizes), last: sizes.at(-1) ?? 0, lows },
-    events,
+    ...{ events, unjudged },
     targets: [{ ...target, met: grown < target.most }],
   };
 }

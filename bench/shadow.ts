@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Status } from '../src/control/status.ts';
 import { stageTarget } from '../src/rules/stage.ts';
 import { rounded } from './comparison.ts';
 import type { ClientsQuestion, Collected } from './event-clients.ts';
@@ -12,7 +13,7 @@ import type { ServerQuestion } from './event-server.ts';
 import { median, middle, paired } from './figures.ts';
 import { judgePairsPerSec } from './judge-rate.ts';
 import { cpuUs } from './machine.ts';
-import { type Listening, startCutover } from './peers.ts';
+import { type ListeningCutover, startCutover } from './peers.ts';
 import {
   areQuiet,
   isQuiet,
@@ -36,6 +37,8 @@ const BUSY_MS = 3_000;
 const CALM_MS = 10_000;
 const WARM_UP_MS = 3_000;
 const RUN_IN_MS = 200;
+/** Of all events; what is left out for want of time costs nothing. */
+const MOST_UNJUDGED = 0.001;
 /** Times between two services of what is one event; their numbers make the pairs. */
 const COMPARE = '{ key: { first: [/number] }, allow: [{ path: /sent_us, as: anything }] }';
 
@@ -48,7 +51,7 @@ type Clients = Worker<ClientsQuestion, Collected>;
 
 interface Line {
   readonly name: Case;
-  readonly proxy: Listening;
+  readonly proxy: ListeningCutover;
   readonly legacyPort: number;
   readonly candidatePort: number;
 }
@@ -66,6 +69,8 @@ export interface ShadowResult {
   readonly spread: { readonly toForwarding: readonly [number, number] };
   /** CPU time of one thread, frames and parsing included. */
   readonly judgePairsPerSec: number;
+  /** Share of legacy's events, where all goes well, that was not compared. */
+  readonly unjudged: number;
   readonly rounds: number;
   readonly noise: {
     readonly foreign: number;
@@ -85,7 +90,8 @@ export async function benchShadow({ json }: { json: boolean }): Promise<ShadowRe
   const { workers, lines, stop } = await warmLines(CASES);
   try {
     const turns = await takeTurns<Case, Line>(lines, line => turnOf(line, workers), say);
-    const result = resultOf(turns, judged);
+    const on = lines.find(({ name }) => name === 'on') as Line;
+    const result = resultOf(turns, judged, await unjudgedBy(on.proxy));
     if (!json) print(result);
     return result;
   } finally {
@@ -100,6 +106,8 @@ export async function startShadowed() {
   await beginSending(line, workers, BUSY_PER_SECOND);
   return {
     pids: line.proxy.pids,
+    /** Share of legacy's events that was not compared. */
+    unjudged: () => unjudgedBy(line.proxy),
     /** How many events have reached the clients since it was asked last. */
     delivered: async () => (await workers.clients.ask({ collect: true })).events,
     stop: async () => {
@@ -206,7 +214,13 @@ async function endSending({ name }: Line, { legacy, candidate }: Workers): Promi
   await pause(RUN_IN_MS);
 }
 
-function resultOf(turns: Turns<Case>, judged: number): ShadowResult {
+async function unjudgedBy(proxy: ListeningCutover): Promise<number> {
+  const { books } = await proxy.ask<Status>('/status');
+  if (books === null || books.legacy.seen === 0) throw new Error('nothing was compared');
+  return books.legacy.unjudged / books.legacy.seen;
+}
+
+function resultOf(turns: Turns<Case>, judged: number, unjudged: number): ShadowResult {
   const of = (name: Case) => turns.get(name) ?? [];
   const cpu = (name: Case) => of(name).map(({ cpuUsPerUnit }) => cpuUsPerUnit ?? Number.NaN);
   const p99 = (name: Case) => {
@@ -234,6 +248,7 @@ function resultOf(turns: Turns<Case>, judged: number): ShadowResult {
     cpuUsPerEvent: byCase(name => median(cpu(name))),
     spread: { toForwarding: [rounded(low), rounded(high)] },
     judgePairsPerSec: Math.round(judged),
+    unjudged: rounded(unjudged),
     rounds: of('on').length,
     noise: {
       foreign: rounded(median(all.map(turn => turn.busy.foreign))),
@@ -244,6 +259,7 @@ function resultOf(turns: Turns<Case>, judged: number): ShadowResult {
       ...(['on', 'stalled', 'dead', 'slow'] as const).map(name =>
         atMost(`p99 in ms, candidate ${name}`, p99Ms[name], mostP99),
       ),
+      atMost('share of events that was not compared', rounded(unjudged), MOST_UNJUDGED),
       {
         ...{ what: 'pairs a second that the judge takes', value: Math.round(judged) },
         ...{ bound: 60_000, met: judged >= 60_000 },

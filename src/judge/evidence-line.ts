@@ -28,6 +28,11 @@ export class EvidenceLine {
   /** On the monotonic clock. */
   #sentAt = 0;
   #restedAt = 0;
+  readonly #leastPauseMs: number;
+
+  constructor(leastPauseMs = LEAST_PAUSE_MS) {
+    this.#leastPauseMs = leastPauseMs;
+  }
 
   /**
    * From now on batches go there: a port of `EvidenceSink.supply`. Until the first one they gather,
@@ -47,7 +52,7 @@ export class EvidenceLine {
         return;
       }
       const now = performance.now();
-      const pauseMs = Math.max(PAUSES * (now - this.#sentAt), LEAST_PAUSE_MS);
+      const pauseMs = Math.max(PAUSES * (now - this.#sentAt), this.#leastPauseMs);
       this.#restedAt = now + Math.min(pauseMs, LONGEST_PAUSE_MS);
       this.#settle();
     });

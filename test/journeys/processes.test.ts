@@ -191,11 +191,17 @@ describe('hostile 73: SIGHUP', () => {
   });
 });
 
-// The fault: each of some 25 threads had a heap of its own from the C library, which kept what its busiest moment took.
-test('started as a program, all threads beside the first share one heap of the C library', async () => {
+// The faults: each of some 25 threads had a heap of its own from the C library, which kept what its busiest moment took; V8
+// kept what each thread's young generation was at its largest, and a limit for the main thread's held for all of them.
+test('started as a program, threads share a heap of the C library, and young generations are of one size', async () => {
+  const folder = await folderWith();
+  await writeFile(path.join(folder, 'young.cjs'), TELL_YOUNG);
   const child = spawn(BIN, ['start', '--config', 'cutover.yaml'], {
-    cwd: await folderWith(),
-    env: { PATH: `${path.dirname(process.execPath)}:${process.env.PATH}` },
+    cwd: folder,
+    env: {
+      PATH: `${path.dirname(process.execPath)}:${process.env.PATH}`,
+      NODE_OPTIONS: '--require ./young.cjs',
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   open.push({ close: () => child.kill('SIGKILL') });
@@ -206,7 +212,22 @@ test('started as a program, all threads beside the first share one heap of the C
   await until('all of it has started', () => log.includes('"msg":"started"'), 50_000);
   const maps = await readFile(`/proc/${child.pid}/maps`, 'latin1');
   expect(threadHeaps(maps)).toBe(1);
+  const young = await until('all three threads have begun', async () => {
+    const said = (await readFile(path.join(folder, 'young'), 'latin1')).trim().split('\n');
+    return said.length === 3 ? said : null;
+  });
+  // Main and judge, and evidence: at their least, which is their most.
+  expect(young.sort()).toEqual(['1', '16', '16']);
 });
+
+/** Each thread says as it begins how many MB its semi-spaces have. */
+const TELL_YOUNG = `
+const { appendFileSync } = require('node:fs');
+const { getHeapSpaceStatistics } = require('node:v8');
+const young = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');
+const bytes = young.space_used_size + young.space_available_size;
+appendFileSync('young', Math.round(bytes / 1048576) + '\\n');
+`;
 
 /** glibc reserves 64 MiB for each at a multiple of that, and makes the first part of it writable. */
 function threadHeaps(maps: string): number {

@@ -59,9 +59,9 @@ export function evidenceConfig(limits: EvidenceOptions['limits'] = {}, redact: s
   return { ...config, evidence: { ...config.evidence, ...limits } };
 }
 
-/** Feeds evidence as a judge does. */
+/** Feeds evidence as a judge does, without a rest. */
 export function feeder(sink: EvidenceSink): Pick<TestEvidence, 'keep' | 'endUnits'> {
-  const line = new EvidenceLine();
+  const line = new EvidenceLine(0);
   sink.supply((port, examples) => line.use(port, examples));
   const deal = async (nowMs: number) => {
     await until('the line is free', () => line.isFree, LIMIT_MS);
