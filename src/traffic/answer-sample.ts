@@ -18,8 +18,8 @@ export function isEventStream(status: number, headers: RawHeaders): boolean {
 
 /**
  * `sink`, with a stream of events copied for the judge. `begun` is told of one, and gets it as far as it can be
- * compared before the stream: status and fields. Any other answer goes to `plain` in place of `sink`. `heldBack` is
- * told when the sink takes no more.
+ * compared before the stream: status and fields. Any other answer goes to `plain` in place of `sink`. `onBytes` is told
+ * how many come, and `heldBack` when the sink takes no more.
  */
 export function streaming(
   sink: AnswerSink,
@@ -28,12 +28,14 @@ export function streaming(
     side,
     plain,
     begun,
+    onBytes,
     heldBack = null,
   }: {
     readonly tap: StreamTap;
     readonly side: Side;
     readonly plain: AnswerSink;
     readonly begun: (sample: AnswerSample) => void;
+    readonly onBytes: (bytes: number) => void;
     readonly heldBack?: HeldBack | null;
   },
 ): AnswerSink {
@@ -55,6 +57,7 @@ export function streaming(
       to.head(code, reason, fields);
     },
     data(chunk) {
+      onBytes(chunk.length);
       if (isRead) tap.bytes(side, chunk);
       const flowing = to.data(chunk);
       if (!flowing) heldBack?.begin();

@@ -10,13 +10,10 @@ import { endOfLeg } from '../rules/handover/close-codes.ts';
 import type { SecondLegEnd } from '../rules/second-leg-end.ts';
 import { ABNORMAL, CLOSE_BYTE, NO_CODE, type StopAt, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
+import { isFlood } from './flood.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
 import { LET_IN_MS } from './let-in.ts';
 import type { TailRing } from './tail-ring.ts';
-
-/** A shadow may send this much a second, and four times what the primary sends. */
-const FLOOD_BYTES = 8 * 1_048_576;
-const FLOOD_FACTOR = 4;
 
 /** Of 4xx, those that are about the service, or what stands before it (RFC 9110 15.5, RFC 8470 5.2, RFC 6585 4). */
 const NOT_OF_CLIENT: ReadonlySet<number> = new Set([404, 405, 407, 408, 421, 425, 426, 429]);
@@ -139,9 +136,7 @@ export class SecondLeg {
   sweep(primaryBytes: number): void {
     const bytes = this.#bytesSinceSweep;
     this.#bytesSinceSweep = 0;
-    if (this.role === 'shadow' && bytes > Math.max(FLOOD_BYTES, FLOOD_FACTOR * primaryBytes)) {
-      this.#end('flooding');
-    }
+    if (this.role === 'shadow' && isFlood(bytes, primaryBytes)) this.#end('flooding');
   }
 
   async #dial(request: LegRequest): Promise<void> {

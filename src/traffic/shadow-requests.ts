@@ -7,6 +7,7 @@ import { ClientLink } from './affinity.ts';
 import { isEventStream } from './answer-sample.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
+import { isFlood } from './flood.ts';
 import { Patience } from './patience.ts';
 import { type Member, Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
@@ -35,6 +36,8 @@ export interface ShadowRequest {
   readonly singleUse: boolean;
   /** A stream of events is due, which lasts as long as its client, at any length; another answer does not. */
   readonly isStream: boolean;
+  /** Bytes that the client's own stream has brought so far; without it a stream's are held against none. */
+  readonly primaryBytes?: () => number;
   readonly sink: AnswerSink;
   /** Told where it is given up since that side is shown nothing any more; the sink of a request hears nothing then. */
   readonly unwanted: () => void;
@@ -58,6 +61,7 @@ interface Sent extends Member {
   readonly route: string;
   readonly side: Side;
   readonly unwanted: () => void;
+  readonly sweep: () => void;
 }
 
 export class ShadowRequests {
@@ -86,6 +90,11 @@ export class ShadowRequests {
     for (const { unwanted } of those) unwanted();
   }
 
+  /** To be called once a second: streams of a shadow that floods are broken off. */
+  sweep(): void {
+    this.#sent.each(({ sweep }) => sweep());
+  }
+
   /** Sends it, or counts why not and returns null. */
   send(shadow: ShadowRequest): SentShadow | null {
     const { route, plan, upstream, method, request, singleUse } = shadow;
@@ -111,10 +120,18 @@ export class ShadowRequests {
         // A stream whose other side goes on must know that nothing follows here.
         if (shadow.isStream) sink.left?.();
       },
+      sweep: () => {
+        if (isPlain || !isShadow) return;
+        const primaryBytes = shadow.primaryBytes?.() ?? 0;
+        const isTooMuch = isFlood(bytes - swept.bytes, primaryBytes - swept.primaryBytes);
+        swept = { bytes, primaryBytes };
+        if (isTooMuch) leave('flooding');
+      },
     };
     this.#sent.add(mine);
     let over = false;
     let bytes = 0;
+    let swept = { bytes: 0, primaryBytes: 0 };
     let isPlain = !shadow.isStream;
     const finish = (why: SecondLegEnd): void => {
       if (over) return;

@@ -75,6 +75,7 @@ export class ShownAnswers {
   }
 
   sweep(): void {
+    this.#shadows.sweep();
     this.#readingOn.sweep(performance.now());
     for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
   }
@@ -151,6 +152,7 @@ export class ShownAnswers {
     let isPlain = true;
     let hasLeft = false;
     let isSecondHeard = false;
+    let primaryBytes = 0;
     const leave = (): void => {
       shadow?.abort();
       stream.close();
@@ -164,7 +166,10 @@ export class ShownAnswers {
         pair.found(side, sample);
         if (hasLeft) leave();
       };
-      return streaming(sink, { tap: stream, side, plain, begun, heldBack });
+      const onBytes = (bytes: number): void => {
+        if (side === primary) primaryBytes += bytes;
+      };
+      return streaming(sink, { tap: stream, side, plain, begun, onBytes, heldBack });
     };
     const plain = overtakes ? NOBODY : pair.sampling(NOBODY, plan.side);
     const shadow = this.#sendSecond(call, shown, {
@@ -177,6 +182,7 @@ export class ShownAnswers {
         // How it ended is told in this turn.
         if (hasLeft) queueMicrotask(() => stream.close());
       },
+      primaryBytes: () => primaryBytes,
       sink: watched(throwingAway(heldBack), plan.side, plain),
     });
     if (!singleUse) this.#standTwinBeside(call, subject);
@@ -246,7 +252,8 @@ export class ShownAnswers {
       ...{ plan: OF_LEGACY, singleUse: false, isStream: true },
       unwanted: () => undefined,
       sink: streaming(NOBODY, {
-        ...{ tap: stream, side: 'candidate', plain: NOBODY, begun: () => undefined },
+        ...{ tap: stream, side: 'candidate', plain: NOBODY },
+        ...{ begun: () => undefined, onBytes: () => undefined },
       }),
     });
     if (sent === null) return stream.close();
@@ -263,7 +270,7 @@ export class ShownAnswers {
   #sendSecond(
     call: Call,
     { plan, subject, singleUse }: Shown,
-    how: Pick<ShadowRequest, 'isStream' | 'unwanted' | 'onOver' | 'sink'>,
+    how: Pick<ShadowRequest, 'isStream' | 'unwanted' | 'onOver' | 'primaryBytes' | 'sink'>,
   ): SentShadow | null {
     const { request, context } = call;
     const asked = plan.side === 'legacy' && subject !== null ? asWhole(request) : request;
@@ -274,7 +281,7 @@ export class ShownAnswers {
     { incoming, context, route, link, request: own }: Call,
     request: RequestFacts,
     upstream: Upstream,
-    how: Pick<ShadowRequest, 'plan' | 'singleUse' | 'isStream' | 'unwanted' | 'onOver' | 'sink'>,
+    how: Omit<ShadowRequest, 'route' | 'link' | 'request' | 'upstream' | 'credentials' | 'method'>,
   ): SentShadow | null {
     return this.#shadows.send({
       ...{ route: route.name, link, request, upstream },

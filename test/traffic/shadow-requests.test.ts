@@ -424,6 +424,35 @@ test('a shadow stream that ends by itself is counted no longer than it lasts', a
   aborter.abort();
 });
 
+// The fault: only plain answers had a bound, and a stream of events that floods was read for as long as its client stayed.
+test('a shadow stream that floods is broken off, and the client’s own goes on', async () => {
+  const { candidate, ear, front, url } = await both({
+    legacy: (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      const ticker = setInterval(() => response.write('data: one\n\n'), 20);
+      response.on('close', () => clearInterval(ticker));
+    },
+    candidate: (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      pourInto(response);
+    },
+  });
+  const aborter = new AbortController();
+  const answer = await fetch(`${url}/events`, { signal: aborter.signal });
+  const stream = await until('the judge hears of it', () => ear.streams[0]);
+  await until('it is broken off', () => candidate.aborted() === 1);
+  expect(stream.notes).toContain('left candidate');
+  const ends = front.reports.filter(r => r.kind === 'second-ended').map(r => r.what);
+  expect([ends, secondLegsOf(front), streamsOf(front)]).toEqual([['flooding'], 0, 1]);
+  const heard = stream.bytesOf.legacy.length;
+  const reader = answer.body?.getReader();
+  await until('the client has all that legacy says', async () => {
+    await reader?.read();
+    return stream.bytesOf.legacy.length > heard;
+  });
+  aborter.abort();
+});
+
 test('a stream that is compressed all the same is not read as events, and counts as not compared', async () => {
   const zipped: Answer = (_request, response) =>
     response
