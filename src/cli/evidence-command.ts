@@ -13,8 +13,8 @@ import { exampleText, groupsText, groupText, summaryText } from './evidence-text
 import { print } from './output.ts';
 
 const LIST_HELP = `
-Every line is one kind of finding: events of a type that differ alike, at the same place. The most
-frequent come first; cutover evidence show N has the examples.
+Every line is one kind of finding: events of a type that differ alike, at the same place. They stand by
+route and type, of a type the most frequent first; cutover evidence show N has the examples.
 
 Examples:
   cutover evidence list --verdict mismatch

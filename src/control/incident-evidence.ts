@@ -76,11 +76,9 @@ export function withIncidents(
 ): GroupExamples {
   if (group.verdict !== 'contaminated') return { group, examples };
   const [placed = group] = withPlaces([group], incidents);
-  const kept = examples.map(({ id, session, at }) => ({
-    group: group.id,
-    example: id,
-    session,
-    at,
+  const kept = examples.map(({ id, route, eventType, session, at }) => ({
+    ...{ group: group.id, example: id },
+    ...{ route, eventType, session, at },
   }));
   const told = new Map<number, number[]>();
   for (const incident of incidents) {
@@ -109,11 +107,13 @@ async function keptOf(
   }
 }
 
+/** Of the incident's session. */
 function nearest(
-  { at }: Pick<Incident, 'at'>,
+  { route, eventType, at }: Pick<Incident, 'route' | 'eventType' | 'at'>,
   kept: readonly KeptContamination[],
 ): KeptContamination | null {
   const away = (each: KeptContamination) => Math.abs(each.at - Date.parse(at));
-  const [first] = kept.toSorted((a, b) => away(a) - away(b));
+  const alike = kept.filter(each => each.route === route && each.eventType === eventType);
+  const [first] = alike.toSorted((a, b) => away(a) - away(b));
   return first !== undefined && away(first) <= SAME_EVENT_MS ? first : null;
 }

@@ -86,6 +86,8 @@ interface Unclaimed {
   readonly event: Prevented;
   /** ms of `performance.now()`. */
   readonly at: number;
+  /** The same as epoch ms. */
+  readonly preventedAt: number;
   timer: NodeJS.Timeout;
 }
 
@@ -162,11 +164,12 @@ export class Incidents {
   prevented(event: Prevented, unseen: boolean): void {
     const told = this.#toldOf(event);
     if (told !== null) return this.#putRight(told.found, event.outcome);
-    if (unseen || this.#unclaimedCount >= MOST_UNCLAIMED) return this.#onlyPrevented(event);
+    if (unseen || this.#unclaimedCount >= MOST_UNCLAIMED)
+      return this.#onlyPrevented(event, Date.now());
     const key = keyOf(event);
     const look = () => this.#look(key, unclaimed);
     const timer = setTimeout(look, READ_MS).unref();
-    const unclaimed: Unclaimed = { event, at: performance.now(), timer };
+    const unclaimed: Unclaimed = { event, at: performance.now(), preventedAt: Date.now(), timer };
     const waiting = this.#unclaimed.get(key);
     if (waiting === undefined) this.#unclaimed.set(key, [unclaimed]);
     else waiting.push(unclaimed);
@@ -175,13 +178,13 @@ export class Incidents {
 
   /** Has the judge read it by now? Then it has its windows to tell of it. */
   #look(key: string, unclaimed: Unclaimed): void {
-    const { event, at } = unclaimed;
+    const { event, at, preventedAt } = unclaimed;
     const now = performance.now();
     const isRead = now - this.#options.behindMs() >= at || now - at >= MOST_BEHIND_MS;
     // Not the first of them: who looks more than once is due after those that came behind it.
     const expire = () => {
       this.#forget(key, unclaimed);
-      this.#onlyPrevented(event);
+      this.#onlyPrevented(event, preventedAt);
     };
     unclaimed.timer = isRead
       ? setTimeout(expire, CLAIM_MS).unref()
@@ -276,7 +279,7 @@ export class Incidents {
     this.shared.add(route, { eventType, path, kept: () => this.#typeOf(found) }, counts);
   }
 
-  #onlyPrevented(event: Prevented): void {
+  #onlyPrevented(event: Prevented, at: number): void {
     const { route, side, session, path, eventType, subject, owner, outcome } = event;
     // Nobody's leak: users have other names in events than in their credentials.
     if (this.#options.isMismatch(route)) return;
@@ -290,7 +293,7 @@ export class Incidents {
       path,
       eventType,
       rule: 'routing',
-      at: Date.now(),
+      at,
     } as const;
     this.#act({ ...found, user: subject.id, owner, onBoth: false }, outcome);
   }

@@ -92,6 +92,10 @@ export class OwnedData {
     if (isRecord(value) && status < LEAST_REFUSAL) {
       if (saysIts(plan)) event.exact = this.#learn(value, plan, at, false)?.exact ?? null;
     } else this.#each(event, (member, its) => void this.#learn(member, its, at, true));
+    const { identifiers, contents } = this.#watch;
+    const { crowded } = this.#route.books.sides.legacy;
+    crowded['identifiers-forgotten'] += identifiers.takeCrowdedOut();
+    crowded['contents-forgotten'] += contents.takeCrowdedOut();
   }
 
   /** In an event of the candidate's, less what is in legacy's own that it was paired with. */

@@ -213,6 +213,7 @@ test('what the judge has no copy of is acted upon at once, and what it does not 
   kept.prevented(prevented({ outcome: 'blocked' }), true);
   expect(acted).toEqual(['events']);
   kept.prevented(prevented(), false);
+  const preventedAt = new Date().toISOString();
   expect(acted).toEqual(['events']);
   vi.advanceTimersByTime(60_000);
   expect(acted).toEqual(['events', 'events']);
@@ -220,6 +221,13 @@ test('what the judge has no copy of is acted upon at once, and what it does not 
     ['blocked', 1],
     ['sanitized', 1],
   ]);
+  vi.useRealTimers();
+  const last = await until('both are on record', async () => {
+    const all = await kept.last(10);
+    return all.length === 2 ? all : undefined;
+  });
+  // The fault: it had the time at which nobody waited for the judge's word any more.
+  expect(last.map(({ at }) => at)).toEqual([preventedAt, preventedAt]);
 });
 
 // The fault: where the judge had no copy, or was far behind, an address that both services send took everybody back.

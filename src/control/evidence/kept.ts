@@ -62,6 +62,8 @@ export type KeptFinding = Omit<Finding, 'legacy' | 'candidate'> & {
 export interface KeptContamination {
   readonly group: number;
   readonly example: number;
+  readonly route: string;
+  readonly eventType: string;
   readonly session: string;
   readonly at: number;
 }

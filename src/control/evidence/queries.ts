@@ -77,6 +77,8 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
       const rows = database
         .prepare(
           `SELECT group_id AS "group", examples.id AS example, examples.at AS at,
+             json_extract(finding, '$.route') AS route,
+             json_extract(finding, '$.eventType') AS eventType,
              json_extract(finding, '$.session') AS session
            FROM examples JOIN memberships ON example_id = examples.id
            WHERE group_id IN (SELECT id FROM groups WHERE verdict = 'contaminated')

@@ -40,8 +40,7 @@ export class Ownership {
   #since = Number.NEGATIVE_INFINITY;
   /** How often the older half was forgotten: what was taught since is in the young one. */
   generation = 0;
-  /** Entries that were forgotten to make room, before their age. */
-  crowdedOut = 0;
+  #crowdedOut = 0;
 
   constructor(limits: OwnershipLimits) {
     this.#limits = limits;
@@ -57,6 +56,13 @@ export class Ownership {
   /** Bytes that the tables take. */
   get bytes(): number {
     return this.#young.bytes + this.#old.bytes;
+  }
+
+  /** Entries that were forgotten to make room, before their age, since asked last. */
+  takeCrowdedOut(): number {
+    const crowdedOut = this.#crowdedOut;
+    this.#crowdedOut = 0;
+    return crowdedOut;
   }
 
   /** Legacy has sent it to this user. Returns whose it is by that. `atMs` never goes back. */
@@ -80,7 +86,7 @@ export class Ownership {
     if (this.#since === Number.NEGATIVE_INFINITY) this.#since = atMs;
     const isFull = this.#young.isFull;
     if (!isFull && atMs - this.#since < this.#limits.maxAgeMs / 2) return;
-    if (isFull) this.crowdedOut += this.#old.size;
+    if (isFull) this.#crowdedOut += this.#old.size;
     this.#since = atMs;
     this.generation += 1;
     this.#old = this.#young;

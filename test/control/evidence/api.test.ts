@@ -65,6 +65,8 @@ describe('kept evidence', () => {
     await feed.keep(
       finding({ ...leak, session: 's_7', at: at - 60_000 }),
       finding({ ...leak, session: 's_7', at: at + 40 }),
+      // The fault: what is nearest was taken for it, of whatever type it is.
+      finding({ ...leak, session: 's_7', eventType: 'pong', at }),
     );
     for (const session of ['s_7', 's_8']) {
       op.incidents.contaminated({
