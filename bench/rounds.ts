@@ -30,6 +30,8 @@ export interface Turn {
   readonly p99Ms: number;
   /** While the latencies were taken. */
   readonly busy: Busy;
+  /** While CPU was taken, where that is told: whoever has the CPUs just then is most of it. */
+  readonly p99BusyMs?: number;
 }
 
 export type Turns<Name extends string = Contestant> = ReadonlyMap<Name, readonly Turn[]>;
