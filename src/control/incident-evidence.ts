@@ -1,6 +1,6 @@
 // Incidents and kept evidence are of the same events: each shows the way to the other, where both are kept.
 import { CutoverError } from '../errors.ts';
-import { generalPath } from '../rules/evidence-group.ts';
+import { generalPath, OTHER } from '../rules/evidence-group.ts';
 import type { Evidence } from './evidence/evidence.ts';
 import type {
   ForeignPlace,
@@ -76,7 +76,8 @@ export function withIncidents(
 ): GroupExamples {
   if (group.verdict !== 'contaminated') return { group, examples };
   const [placed = group] = withPlaces([group], incidents);
-  const kept = examples.map(({ id, route, eventType, session, at }) => ({
+  const { route, eventType } = group;
+  const kept = examples.map(({ id, session, at }) => ({
     ...{ group: group.id, example: id },
     ...{ route, eventType, session, at },
   }));
@@ -113,7 +114,17 @@ function nearest(
   kept: readonly KeptContamination[],
 ): KeptContamination | null {
   const away = (each: KeptContamination) => Math.abs(each.at - Date.parse(at));
-  const alike = kept.filter(each => each.route === route && each.eventType === eventType);
+  const alike = kept.filter(
+    each => each.route === route && (each.eventType === eventType || isVague(each.eventType)),
+  );
   const [first] = alike.toSorted((a, b) => away(a) - away(b));
   return first !== undefined && away(first) <= SAME_EVENT_MS ? first : null;
+}
+
+/**
+ * Incidents have the event's own type. Evidence has one for a whole answer (`GET 2xx`), none for a batch, and another
+ * where there are too many.
+ */
+function isVague(eventType: string): boolean {
+  return eventType === '' || eventType === OTHER || /^[A-Z]+ \dxx$/.test(eventType);
 }

@@ -86,7 +86,7 @@ interface Unclaimed {
   readonly event: Prevented;
   /** ms of `performance.now()`. */
   readonly at: number;
-  /** The same as epoch ms. */
+  /** When the event came, or else was prevented; epoch ms. */
   readonly preventedAt: number;
   timer: NodeJS.Timeout;
 }
@@ -164,12 +164,13 @@ export class Incidents {
   prevented(event: Prevented, unseen: boolean): void {
     const told = this.#toldOf(event);
     if (told !== null) return this.#putRight(told.found, event.outcome);
+    const preventedAt = event.cameAt ?? Date.now();
     if (unseen || this.#unclaimedCount >= MOST_UNCLAIMED)
-      return this.#onlyPrevented(event, Date.now());
+      return this.#onlyPrevented(event, preventedAt);
     const key = keyOf(event);
     const look = () => this.#look(key, unclaimed);
     const timer = setTimeout(look, READ_MS).unref();
-    const unclaimed: Unclaimed = { event, at: performance.now(), preventedAt: Date.now(), timer };
+    const unclaimed: Unclaimed = { event, at: performance.now(), preventedAt, timer };
     const waiting = this.#unclaimed.get(key);
     if (waiting === undefined) this.#unclaimed.set(key, [unclaimed]);
     else waiting.push(unclaimed);

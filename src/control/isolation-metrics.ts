@@ -78,7 +78,7 @@ export function isolationMetrics(
   );
   causes(
     'cutover_isolation_crowded_total',
-    'What was given up because too many events waited for the other service at a time.',
+    'What was given up because too many events waited for the other service, or too much was known, at a time.',
     'crowded',
   );
   new Gauge({

@@ -8,3 +8,20 @@ const FLOOD_FACTOR = 4;
 export function isFlood(bytes: number, primaryBytes: number): boolean {
   return bytes > Math.max(FLOOD_BYTES, FLOOD_FACTOR * primaryBytes);
 }
+
+/** Of a stream of events, which nobody opens anew while its client stays. */
+export class StreamFlood {
+  #bytes = 0;
+  #primaryBytes = 0;
+
+  /**
+   * To be asked once a second, with the bytes of both since their beginning. What the primary has sent a second before,
+   * or does not go on with since its client has left, makes no flood of the same.
+   */
+  look(bytes: number, primaryBytes: number): boolean {
+    const isMuchNow = isFlood(bytes - this.#bytes, primaryBytes - this.#primaryBytes);
+    this.#bytes = bytes;
+    this.#primaryBytes = primaryBytes;
+    return isMuchNow && isFlood(bytes, primaryBytes);
+  }
+}

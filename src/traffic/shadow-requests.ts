@@ -7,7 +7,7 @@ import { ClientLink } from './affinity.ts';
 import { isEventStream } from './answer-sample.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
-import { isFlood } from './flood.ts';
+import { StreamFlood } from './flood.ts';
 import { Patience } from './patience.ts';
 import { type Member, Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
@@ -36,7 +36,7 @@ export interface ShadowRequest {
   readonly singleUse: boolean;
   /** A stream of events is due, which lasts as long as its client, at any length; another answer does not. */
   readonly isStream: boolean;
-  /** Bytes that the client's own stream has brought so far; without it a stream's are held against none. */
+  /** Bytes that the client's own stream has brought so far: a shadow's are held against them. None of an answer. */
   readonly primaryBytes?: () => number;
   readonly sink: AnswerSink;
   /** Told where it is given up since that side is shown nothing any more; the sink of a request hears nothing then. */
@@ -122,16 +122,13 @@ export class ShadowRequests {
       },
       sweep: () => {
         if (isPlain || !isShadow) return;
-        const primaryBytes = shadow.primaryBytes?.() ?? 0;
-        const isTooMuch = isFlood(bytes - swept.bytes, primaryBytes - swept.primaryBytes);
-        swept = { bytes, primaryBytes };
-        if (isTooMuch) leave('flooding');
+        if (flood.look(bytes, shadow.primaryBytes?.() ?? 0)) leave('flooding');
       },
     };
     this.#sent.add(mine);
     let over = false;
     let bytes = 0;
-    let swept = { bytes: 0, primaryBytes: 0 };
+    const flood = new StreamFlood();
     let isPlain = !shadow.isStream;
     const finish = (why: SecondLegEnd): void => {
       if (over) return;

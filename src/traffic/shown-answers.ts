@@ -185,7 +185,7 @@ export class ShownAnswers {
       primaryBytes: () => primaryBytes,
       sink: watched(throwingAway(heldBack), plan.side, plain),
     });
-    if (!singleUse) this.#standTwinBeside(call, subject);
+    if (!singleUse) this.#standTwinBeside(call, subject, () => primaryBytes);
     if (shadow !== null) {
       lane.secondLegsOpen += 1;
       open.second = { side: plan.side, unwanted: shadow.unwanted };
@@ -240,7 +240,7 @@ export class ShownAnswers {
   }
 
   /** Where somebody measures how legacy differs from itself, and there is a twin of it: its stream as well. */
-  #standTwinBeside(call: Call, subject: Subject | null): void {
+  #standTwinBeside(call: Call, subject: Subject | null, primaryBytes: () => number): void {
     const { response, context, request, route, id } = call;
     const { twins, tap } = this.#options;
     if (context.twin === null || this.#twinStreams.size >= MOST_TWIN_STREAMS) return;
@@ -249,7 +249,7 @@ export class ShownAnswers {
       ...{ route: route.name, id, format: 'sse', subject, isTwin: true },
     });
     const sent = this.#send(call, request, context.twin, {
-      ...{ plan: OF_LEGACY, singleUse: false, isStream: true },
+      ...{ plan: OF_LEGACY, singleUse: false, isStream: true, primaryBytes },
       unwanted: () => undefined,
       sink: streaming(NOBODY, {
         ...{ tap: stream, side: 'candidate', plain: NOBODY },

@@ -216,17 +216,19 @@ test('started as a program, threads share a heap of the C library, and young gen
     const said = (await readFile(path.join(folder, 'young'), 'latin1')).trim().split('\n');
     return said.length === 3 ? said : null;
   });
-  // Main and judge, and evidence: at their least, which is their most.
-  expect(young.sort()).toEqual(['1', '16', '16']);
+  // Evidence, judge and main, at their least, which is their most.
+  expect(young.sort()).toEqual(['1', '16', '16 --max-semi-space-size=16']);
 });
 
 /** Each thread says as it begins how many MB its semi-spaces have. */
 const TELL_YOUNG = `
 const { appendFileSync } = require('node:fs');
 const { getHeapSpaceStatistics } = require('node:v8');
+const { isMainThread } = require('node:worker_threads');
 const young = getHeapSpaceStatistics().find(({ space_name }) => space_name === 'new_space');
 const bytes = young.space_used_size + young.space_available_size;
-appendFileSync('young', Math.round(bytes / 1048576) + '\\n');
+const most = isMainThread ? process.execArgv.filter(flag => flag.startsWith('--max-semi')) : [];
+appendFileSync('young', [Math.round(bytes / 1048576), ...most].join(' ') + '\\n');
 `;
 
 /** glibc reserves 64 MiB for each at a multiple of that, and makes the first part of it writable. */

@@ -300,7 +300,7 @@ test('under load nobody is told of before his time, and beyond what is held that
 });
 
 // The fault: nobody was told that the rule has forgotten whose something was.
-test('contents that made room for others before their time are counted where they were learned', () => {
+test('contents that made room before their time are counted on the route that needed it', () => {
   const { join, watch } = judged();
   const ann = join('ann');
   for (let n = 1; n <= 200_000; n += 1) {

@@ -77,12 +77,10 @@ export function evidenceQueries(database: DatabaseSync): EvidenceQueries {
       const rows = database
         .prepare(
           `SELECT group_id AS "group", examples.id AS example, examples.at AS at,
-             json_extract(finding, '$.route') AS route,
-             json_extract(finding, '$.eventType') AS eventType,
-             json_extract(finding, '$.session') AS session
+             json_extract(finding, '$.session') AS session, route, event_type AS eventType
            FROM examples JOIN memberships ON example_id = examples.id
-           WHERE group_id IN (SELECT id FROM groups WHERE verdict = 'contaminated')
-             AND json_extract(finding, '$.session') IN (SELECT value FROM json_each(?))`,
+             JOIN groups ON groups.id = group_id
+           WHERE verdict = 'contaminated' AND json_extract(finding, '$.session') IN (SELECT value FROM json_each(?))`,
         )
         .all(JSON.stringify(sessions));
       return rows as unknown as KeptContamination[];

@@ -3,14 +3,14 @@ import { SIDES, type Side } from '../decide.ts';
 import { ISOLATION_RULES, type IsolationRule } from './incident.ts';
 import { UNINSPECTABLE, type UninspectableBecause } from './inspect.ts';
 
-/** What was given up because too much waited, or was known, at a time. */
+/** What was given up because too much waited, or was known, at a time; on the route that had no room. */
 export const CROWDED = {
   'told-early': 'told, or in doubt, before the other service had its time to send the same',
   'not-asked-again':
     'not asked again whose its identifiers are, when legacy had told everybody his',
   'twin-forgotten': 'the other service may send the same, and it will not be known',
   'identifiers-forgotten':
-    'the older half of all that are known made room: whose it was is not known any more',
+    'the older half of all that are known, of any route, made room, and whose they were is not known but for those that came again',
   'contents-forgotten': 'the same of contents',
 } as const;
 export type CrowdedBecause = keyof typeof CROWDED;

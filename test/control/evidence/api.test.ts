@@ -68,7 +68,9 @@ describe('kept evidence', () => {
       // The fault: what is nearest was taken for it, of whatever type it is.
       finding({ ...leak, session: 's_7', eventType: 'pong', at }),
     );
-    for (const session of ['s_7', 's_8']) {
+    // An answer's type is its own, whatever the event in it says.
+    await feed.keep(finding({ ...leak, session: 'r#1', eventType: 'GET 2xx', at }));
+    for (const session of ['s_7', 's_8', 'r#1']) {
       op.incidents.contaminated({
         ...{ rule: 'routing', route: 'events', session, side: 'candidate', isShown: null, at },
         ...{ path: '/userId', eventType: 'agent_started', onBoth: false, user: 'a', owner: 'b' },
@@ -76,9 +78,10 @@ describe('kept evidence', () => {
     }
     const listed = await until('both are on record', async () => {
       const { body } = await get('/incidents').expect(200);
-      return body.incidents.length === 2 ? body.incidents : undefined;
+      return body.incidents.length === 3 ? body.incidents : undefined;
     });
     expect(listed).toMatchObject([
+      { session: 'r#1', evidence: { group: 6, example: 7 } },
       { session: 's_8', evidence: null },
       { session: 's_7', seq: 1, evidence: { group: 4, example: 5 } },
     ]);
