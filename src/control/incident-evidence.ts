@@ -122,9 +122,9 @@ function nearest(
 }
 
 /**
- * Incidents have the event's own type. Evidence has one for a whole answer (`GET 2xx`), none for a batch, and another
- * where there are too many.
+ * Incidents have the event's own type. Evidence has one for a whole answer, by what legacy answered (`GET 2xx`,
+ * `GET none`), none for a batch, and another where there are too many.
  */
 function isVague(eventType: string): boolean {
-  return eventType === '' || eventType === OTHER || /^[A-Z]+ \dxx$/.test(eventType);
+  return eventType === '' || eventType === OTHER || /^[A-Z]+ (?:\dxx|none)$/.test(eventType);
 }

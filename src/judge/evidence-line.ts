@@ -14,7 +14,7 @@ import type { Finding } from '../rules/verdict.ts';
 const PAUSES = 3;
 /**
  * ... and at least this: where every moment has something that is counted only, a batch of it at each turn is a
- * transaction, and a tenth of a megabyte of garbage a minute. What comes after a time without goes at once.
+ * transaction, and half a megabyte of garbage a minute (bench/README.md). What comes after a time without goes at once.
  */
 const LEAST_PAUSE_MS = 500;
 /** A disk that hung for a while is tried again by then. */
