@@ -266,7 +266,6 @@ export class Comparison implements Lone {
   /** Called about once a second. */
   sweep(nowMs: number): void {
     this.#second?.sweep(this.#primaryBytes);
-    this.#primaryBytes = 0;
     if (nowMs < this.#wantedFrom || this.#plan === null || this.#ended) return;
     this.#listener?.secondWanted(this.#plan);
   }
@@ -307,7 +306,7 @@ export class Comparison implements Lone {
   }
 
   sweepLone(): void {
-    this.#second?.sweep(0);
+    this.#second?.sweep(this.#primaryBytes);
   }
 
   #want(plan: Plan): void {

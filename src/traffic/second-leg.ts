@@ -10,7 +10,7 @@ import { endOfLeg } from '../rules/handover/close-codes.ts';
 import type { SecondLegEnd } from '../rules/second-leg-end.ts';
 import { ABNORMAL, CLOSE_BYTE, NO_CODE, type StopAt, wholeFrame } from '../wire/frames.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
-import { isFlood } from './flood.ts';
+import { Flood } from './flood.ts';
 import { dialLeg, GOODBYE_MS, type Leg, type LegRequest, MOST_WAITING_BYTES, mask } from './leg.ts';
 import { LET_IN_MS } from './let-in.ts';
 import type { TailRing } from './tail-ring.ts';
@@ -47,7 +47,8 @@ export class SecondLeg {
   #refusedWith: number | null = null;
   /** Frames that wait for `flush`, or for a service that is not open yet; null for none. */
   #frames: GatheredBytes | null = null;
-  #bytesSinceSweep = 0;
+  #bytes = 0;
+  readonly #flood = new Flood();
   /** Why a goodbye was said; its service may still send until it answers. */
   #leaving: SecondLegEnd | null = null;
   #ended = false;
@@ -132,11 +133,9 @@ export class SecondLeg {
     setTimeout(() => this.#end(why), GOODBYE_MS).unref();
   }
 
-  /** Called once a second with what the primary sent since; breaks off a shadow that floods. */
+  /** Called once a second with what the primary has sent so far; breaks off a shadow that floods. */
   sweep(primaryBytes: number): void {
-    const bytes = this.#bytesSinceSweep;
-    this.#bytesSinceSweep = 0;
-    if (this.role === 'shadow' && isFlood(bytes, primaryBytes)) this.#end('flooding');
+    if (this.role === 'shadow' && this.#flood.look(this.#bytes, primaryBytes)) this.#end('flooding');
   }
 
   async #dial(request: LegRequest): Promise<void> {
@@ -189,7 +188,7 @@ export class SecondLeg {
     // what it says is the new primary's. But by a goodbye alone nobody is moved to who says it.
     if (!tracker.atFrameBoundary || view[0] !== CLOSE_BYTE) this.#options.onSpeaks();
     if (this.#ended) return leg.onBytes(view);
-    this.#bytesSinceSweep += view.length;
+    this.#bytes += view.length;
     // What comes behind a message is found in the tail, though the beginning of that one may be gone.
     const taken = tracker.atMessageBoundary ? 0 : this.#follow(leg, view, 'message');
     if (taken < view.length) this.#follow(leg, taken === 0 ? view : view.subarray(taken), 'never');

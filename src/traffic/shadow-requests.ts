@@ -7,7 +7,7 @@ import { ClientLink } from './affinity.ts';
 import { isEventStream } from './answer-sample.ts';
 import { Breaker } from './breaker.ts';
 import { type AnswerSink, type Exchange, exchange } from './exchange.ts';
-import { StreamFlood } from './flood.ts';
+import { Flood } from './flood.ts';
 import { Patience } from './patience.ts';
 import { type Member, Roll } from './roll.ts';
 import type { ServiceConnection } from './service-connection.ts';
@@ -121,14 +121,14 @@ export class ShadowRequests {
         if (shadow.isStream) sink.left?.();
       },
       sweep: () => {
-        if (isPlain || !isShadow) return;
+        if (isPlain || !isShadow || flood === null) return;
         if (flood.look(bytes, shadow.primaryBytes?.() ?? 0)) leave('flooding');
       },
     };
     this.#sent.add(mine);
     let over = false;
     let bytes = 0;
-    const flood = new StreamFlood();
+    const flood = shadow.isStream ? new Flood() : null;
     let isPlain = !shadow.isStream;
     const finish = (why: SecondLegEnd): void => {
       if (over) return;
