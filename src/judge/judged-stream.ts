@@ -11,9 +11,6 @@ import type { Pairing } from '../rules/pairing/pairing.ts';
 import { Spans } from '../rules/pairing/spans.ts';
 import { endedWithLast, StreamEnds } from '../rules/pairing/stream-ends.ts';
 import type { UnjudgedReason } from '../rules/verdict.ts';
-import { OPCODE } from '../wire/frames.ts';
-import { MessageReader } from '../wire/message-reader.ts';
-import { SseReader } from '../wire/sse-reader.ts';
 import {
   type GapBegan,
   type LegClosed,
@@ -22,22 +19,12 @@ import {
   SAY_UNTOLD_AGAIN_MS,
   type SaidAlone,
 } from './batch.ts';
-import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
+import type { Decoded } from './decode.ts';
+import { type EventReader, eventReader } from './event-reader.ts';
 import type { WatchedEvent } from './owned-data.ts';
 import type { StreamWatch } from './stream-watch.ts';
 
-/** Longer events are not compared. As much as the services advertise, and sixteen are held at most. */
-const MOST_EVENT_BYTES = 1_048_576;
 const NONE_UNREAD = { legacy: 0, candidate: 0 };
-
-/** Reads one side's bytes. */
-interface Reader {
-  /** What lies there from `start` to `end`. */
-  push(bytes: Buffer, start: number, end: number): void;
-  /** Bytes are missing. Returns how many events that had begun are lost with them. */
-  gap(): number;
-  readonly lost: boolean;
-}
 
 /** What somebody said may have its effects so long, as long as his words are remembered: an agent answers slowly. */
 const UNTOLD_MS = 60_000;
@@ -53,7 +40,7 @@ export class JudgedStream {
   readonly #watch: StreamWatch | null;
   readonly #ends: StreamEnds;
   readonly #lacksWrite: (side: Side, atMs: number) => boolean;
-  readonly #readers: Record<Side, Reader | null> = { legacy: null, candidate: null };
+  readonly #readers: Record<Side, EventReader | null> = { legacy: null, candidate: null };
   /** Messages of each side, those that were left out included, counted from the leg's own start. */
   readonly #messages: Record<Side, number> = { legacy: 0, candidate: 0 };
   readonly #openSince: Record<Side, number> = {
@@ -304,70 +291,25 @@ export class JudgedStream {
     return ofSide(this.#openSince, side) !== Number.POSITIVE_INFINITY;
   }
 
-  #reader(side: Side): Reader {
-    // What is not kept is looked through as it comes.
-    const search = this.#watch?.search() ?? null;
-    const overlong = (part: string | Buffer) =>
-      search?.push(typeof part === 'string' ? Buffer.from(part) : part);
-    const tooLong = () => {
-      this.#messages[side] += 1;
-      const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';
-      this.#watch?.unread(side, 'too-large', search?.found ?? null, this.#time, other);
-      search?.begin();
-      this.#unpaired(side, 'too-large');
-    };
-    if (this.facts.format === 'sse') {
-      const reader = new SseReader(
-        {
-          event: event => {
-            if (side === 'legacy') {
-              const times = this.#legacyTimes;
-              if (times.events === 0) times.firstAt = this.#time;
-              times.lastAt = this.#time;
-              times.events += 1;
-            }
-            const { data, event: type } = event;
-            const form = type === 'message' ? {} : { type };
-            this.#event(side, decodeSse(event), Buffer.from(data), form);
-          },
-          ...{ tooLong, overlong },
-        },
-        MOST_EVENT_BYTES,
-      );
-      return {
-        push: (bytes, start, end) => reader.push(bytes.subarray(start, end)),
-        // Events of a stream are not counted in the lanes: how many are lost is not known.
-        gap: () => {
-          search?.begin();
-          reader.skipToNextEvent();
-          return 1;
-        },
-        lost: false,
-      };
-    }
-    const reader = new MessageReader(
-      {
-        message: (opcode, payload) => {
-          const { decoded, ascii } = decodeMessage(opcode, payload);
-          this.#event(side, decoded, payload, { isBinary: opcode !== OPCODE.text, ascii });
-        },
-        ...{ tooLong, overlong },
+  #reader(side: Side): EventReader {
+    const { format } = this.facts;
+    return eventReader(format, {
+      event: (decoded, payload, form) => {
+        if (format === 'sse' && side === 'legacy') {
+          const times = this.#legacyTimes;
+          if (times.events === 0) times.firstAt = this.#time;
+          times.lastAt = this.#time;
+          times.events += 1;
+        }
+        this.#event(side, decoded, payload, form);
       },
-      MOST_EVENT_BYTES,
-    );
-    const messages = {
-      push: (bytes: Buffer, start: number, end: number) => {
-        reader.push(bytes, start, end);
-        messages.lost = reader.lost;
+      tooLong: owner => {
+        this.#messages[side] += 1;
+        const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';
+        this.#watch?.unread(side, 'too-large', owner, this.#time, other);
+        this.#unpaired(side, 'too-large');
       },
-      gap: () => {
-        search?.begin();
-        const torn = reader.inMessage ? 1 : 0;
-        reader.reset();
-        return torn;
-      },
-      lost: false,
-    };
-    return messages;
+      search: this.#watch?.search() ?? null,
+    });
   }
 }

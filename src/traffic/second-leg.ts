@@ -135,7 +135,8 @@ export class SecondLeg {
 
   /** Called once a second with what the primary has sent so far; breaks off a shadow that floods. */
   sweep(primaryBytes: number): void {
-    if (this.role === 'shadow' && this.#flood.look(this.#bytes, primaryBytes)) this.#end('flooding');
+    if (this.role === 'shadow' && this.#flood.look(this.#bytes, primaryBytes))
+      this.#end('flooding');
   }
 
   async #dial(request: LegRequest): Promise<void> {
