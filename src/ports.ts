@@ -390,6 +390,15 @@ export interface StreamTap {
   close(): void;
 }
 
+/**
+ * Copies of what legacy sends somebody who is not compared: by that the judge knows whose data is whose. Where it is
+ * behind they are left out before anything else.
+ */
+export type OverheardTap = Pick<
+  StreamTap,
+  'follow' | 'bytes' | 'hears' | 'legOpened' | 'legClosed' | 'said' | 'close'
+>;
+
 /** A service's answer to one request, as far as it is compared. */
 export interface AnswerSample {
   readonly status: number;
@@ -426,6 +435,10 @@ export interface ExchangeSample extends ExchangeFacts {
 /** Where the lanes hand over what is to be compared. */
 export interface Tap {
   stream(facts: StreamFacts): StreamTap;
+  /** Null: nobody anonymous has anything of his own, or too many are heard. */
+  overhear(facts: StreamFacts): OverheardTap | null;
+  /** As `overhear`, of a plain answer. False: it is left out. */
+  overhearAnswer(facts: ExchangeFacts, sample: AnswerSample): boolean;
   exchange(sample: ExchangeSample): void;
   /**
    * One of two answers, in which another user's data may be: looked at now, since the other one may be long in
@@ -436,9 +449,9 @@ export interface Tap {
   markersAt(subject: Subject | null): MarkerSearch | null;
   /**
    * A client has told a service that: both may say it again, to whomever. Null: something that can not be read, or
-   * is too much to be.
+   * is too much to be. `isOverheard`: legacy alone is told, and says it again at most.
    */
-  said(subject: Subject | null, text: Buffer | null): void;
+  said(subject: Subject | null, text: Buffer | null, isOverheard?: boolean): void;
   /** The same of legacy asked twice, its second answer in the candidate's place; see `TwinSampling`. */
   twins(sample: ExchangeSample): void;
   /** A request that was to be compared and was sent to one service only. */
@@ -474,6 +487,10 @@ export interface JudgeView {
   readonly failures: number;
   readonly lagMs: number;
   readonly bytesLeftOut: number;
+  /** The same of those who are not compared, by whose streams it would know whose data is whose. */
+  readonly bytesUnheard: number;
+  /** Those of them that were one too many. */
+  readonly streamsUnheard: number;
   books(): ReadonlyMap<string, Books>;
   isolationBooks(): ReadonlyMap<string, IsolationBooks>;
   /** True while legacy's own routing fields do not fit the names of its users. */

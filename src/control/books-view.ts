@@ -25,6 +25,8 @@ export interface JudgeStatus {
   readonly failures: number;
   readonly lagMs: number;
   readonly bytesLeftOut: number;
+  readonly bytesUnheard: number;
+  readonly streamsUnheard: number;
 }
 
 export function booksView(books: Books): BooksView {
@@ -36,8 +38,11 @@ export function booksView(books: Books): BooksView {
 }
 
 export function judgeStatus(judge: JudgeView): JudgeStatus {
-  const { running, restarts, failures, lagMs, bytesLeftOut } = judge;
-  return { running, restarts, failures, lagMs: Math.round(lagMs), bytesLeftOut };
+  const { running, restarts, failures, lagMs, bytesLeftOut, bytesUnheard, streamsUnheard } = judge;
+  return {
+    ...{ running, restarts, failures, lagMs: Math.round(lagMs), bytesLeftOut },
+    ...{ bytesUnheard, streamsUnheard },
+  };
 }
 
 function sideView(books: SideBooks): SideView {

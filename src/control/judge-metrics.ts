@@ -79,4 +79,14 @@ export function judgeMetrics(registry: Registry, judge: JudgeView): void {
     'Bytes that were not compared, because the judge was behind.',
     () => judge.bytesLeftOut,
   );
+  total(
+    'cutover_judge_unheard_bytes_total',
+    'Bytes of legacy to users who are not compared that taught nothing, because the judge was behind.',
+    () => judge.bytesUnheard,
+  );
+  total(
+    'cutover_judge_unheard_streams_total',
+    'Streams of users who are not compared that were not heard, because as many as are heard were open.',
+    () => judge.streamsUnheard,
+  );
 }

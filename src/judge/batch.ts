@@ -34,6 +34,8 @@ const CANDIDATE = 1;
 const AFTER_GAP = 2;
 /** A client said it: his names follow, as JSON, and the words. By a connection that is compared, or else its stream is 0. */
 const SAID = 4;
+/** ... to legacy alone. */
+const OVERHEARD = 8;
 
 /** A batch's memory, seen as bytes, words and times. */
 export class BatchMemory {
@@ -108,6 +110,8 @@ export type Note =
       readonly kind: 'open';
       readonly stream: number;
       readonly facts: StreamFacts;
+      /** Of legacy's alone, which is not paired. */
+      readonly isOverheard: boolean;
     }
   | LegOpened
   | LegClosed
@@ -150,6 +154,14 @@ export type Note =
       readonly kind: 'answered';
       readonly facts: ExchangeFacts;
       readonly side: Side;
+      readonly sample: AnswerSample;
+      readonly time: number;
+    }
+  /** Legacy's, to somebody who is not compared. */
+  | {
+      readonly at: number;
+      readonly kind: 'overheard';
+      readonly facts: ExchangeFacts;
       readonly sample: AnswerSample;
       readonly time: number;
     }
@@ -196,7 +208,12 @@ export interface Said {
   readonly names: readonly string[];
   readonly text: string;
   readonly time: number;
+  /** Legacy alone was told. */
+  readonly isOverheard: boolean;
 }
+
+/** Of a record that is what a client said. */
+export type SaidTo = 'both' | 'legacy';
 
 /** A piece as it lies in its batch: a view of its own takes longer than reading it. */
 export interface ReadPiece extends Omit<Piece, 'bytes'> {
@@ -206,14 +223,14 @@ export interface ReadPiece extends Omit<Piece, 'bytes'> {
 }
 
 /**
- * Writes a record at `offset`; returns the offset behind it, or -1 if it does not fit. `isSaid`: it is what a client
+ * Writes a record at `offset`; returns the offset behind it, or -1 if it does not fit. `saidTo`: it is what a client
  * said, and `leftOut` is the length of its names, which stand before it.
  */
 export function writePiece(
   batch: BatchMemory,
   offset: number,
   piece: Piece,
-  isSaid = false,
+  saidTo: SaidTo | null = null,
 ): number {
   const { bytes, side, afterGap } = piece;
   const from = offset + RECORD_BYTES;
@@ -221,8 +238,8 @@ export function writePiece(
   if (end > batch.bytes.length) return -1;
   const { words } = batch;
   const at = offset / WORD_BYTES;
-  words[at] =
-    (side === 'legacy' ? 0 : CANDIDATE) | (isSaid ? SAID : 0) | (afterGap ? AFTER_GAP : 0);
+  const said = saidTo === null ? 0 : saidTo === 'both' ? SAID : SAID | OVERHEARD;
+  words[at] = (side === 'legacy' ? 0 : CANDIDATE) | said | (afterGap ? AFTER_GAP : 0);
   words[at + 1] = piece.stream;
   words[at + 2] = bytes.length;
   words[at + 3] = piece.leftOut;
@@ -262,7 +279,8 @@ export function readBatch(
     const time = times[(offset + TIME_AT) / TIME_BYTES] as number;
     if ((flags & SAID) !== 0) {
       const names: string[] = JSON.parse(batch.toString('utf8', from, from + leftOut));
-      reader.said({ stream, names, text: batch.toString('utf8', from + leftOut, end), time });
+      const text = batch.toString('utf8', from + leftOut, end);
+      reader.said({ stream, names, text, time, isOverheard: (flags & OVERHEARD) !== 0 });
     } else {
       reader.piece({
         stream,

@@ -193,11 +193,11 @@ export class ContaminationWatch {
     return this.#names.get(`${high} ${low}`) ?? null;
   }
 
-  /** Words of a client's. */
-  heard(his: readonly string[], text: string): void {
+  /** Words of a client's; see `SaidWords`. */
+  heard(his: readonly string[], text: string, isOverheard = false): void {
     const [id] = his;
     const user = id === undefined ? null : numberOf(this.user(id));
-    this.#said.note(user, his, text, this.now());
+    this.#said.note(user, his, text, this.now(), isOverheard);
   }
 
   /** Of a text that is heard next: see `SaidWords`. */

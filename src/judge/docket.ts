@@ -34,6 +34,7 @@ import {
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
+import { OverheardStream } from './overheard-stream.ts';
 import type { WatchedEvent } from './owned-data.ts';
 import { type OtherSays, StreamWatch, type WatchedFacts } from './stream-watch.ts';
 import type { Taken } from './tap.ts';
@@ -97,6 +98,8 @@ interface SharedIds {
 export class Docket {
   readonly #options: DocketOptions;
   readonly #streams = new Map<number, JudgedStream>();
+  /** What legacy sends to users who are not compared. */
+  readonly #overheard = new Map<number, OverheardStream>();
   /** Number of the batch at hand, and whose streams' pieces are in it. */
   #batch = 0;
   readonly #touched: { readonly number: number; readonly stream: JudgedStream }[] = [];
@@ -145,7 +148,7 @@ export class Docket {
     readBatch(batch, {
       piece: piece => {
         const stream = this.#streams.get(piece.stream);
-        if (stream === undefined) return;
+        if (stream === undefined) return this.#overhear(piece);
         time = piece.time;
         this.#touch(piece.stream, stream);
         this.#piece(piece, stream);
@@ -219,8 +222,9 @@ export class Docket {
     for (const number of [...this.#streams.keys()]) this.#close(number, time);
   }
 
-  #said({ stream, names, text, time }: Said): void {
+  #said({ stream, names, text, time, isOverheard }: Said): void {
     const { watch } = this.#options;
+    if (isOverheard) return watch.heard(names, text, true);
     const pairing = this.#streams.get(stream)?.pairing;
     if (pairing?.hearsNames(time)) pairing.named(watch.unsaid(names, text), time);
     watch.heard(names, text);
@@ -243,6 +247,16 @@ export class Docket {
     }
   }
 
+  #overhear(piece: ReadPiece): void {
+    const stream = this.#overheard.get(piece.stream);
+    try {
+      stream?.piece(piece);
+    } catch (error) {
+      this.#options.onFailure(error);
+      stream?.failed();
+    }
+  }
+
   #contained(note: Note): void {
     try {
       this.#note(note);
@@ -254,7 +268,9 @@ export class Docket {
   #note(note: Note): void {
     switch (note.kind) {
       case 'open':
-        return this.#open(note.stream, note.facts);
+        return note.isOverheard
+          ? this.#openOverheard(note.stream, note.facts)
+          : this.#open(note.stream, note.facts);
       case 'leg-opened':
         return this.#streams.get(note.stream)?.legOpened(note);
       case 'leg-closed':
@@ -286,6 +302,8 @@ export class Docket {
         return;
       case 'answered':
         return this.#answered(note.facts, note.side, note.sample, note.time);
+      case 'overheard':
+        return this.#overheardAnswer(note.facts, note.sample, note.time);
       case 'exchange':
         return note.isTwins
           ? this.#twins(note.sample, note.time)
@@ -368,6 +386,15 @@ export class Docket {
     if (this.#answers.size > MOST_ANSWERS && oldest !== undefined) this.#answers.delete(oldest);
   }
 
+  /** Legacy's, to somebody who is not compared. */
+  #overheardAnswer(facts: ExchangeFacts, sample: AnswerSample, at: number): void {
+    const watch = this.#watchOf(facts);
+    if (watch === null) return;
+    const plain = plainBody(sample, facts.method);
+    const value = saidIn(plain, answerOf(sample, plain).body);
+    this.#lookInto(watch, facts, 'legacy', { plain, value, sample }, at, 'nothing');
+  }
+
   /** As `StreamWatch.arrived`. */
   #lookInto(
     watch: StreamWatch,
@@ -413,6 +440,13 @@ export class Docket {
     for (const stream of this.#streams.values())
       if (stream.facts.id === id && !stream.facts.isTwin) return stream;
     return undefined;
+  }
+
+  #openOverheard(number: number, facts: StreamFacts): void {
+    const watch = this.#watchOf(facts);
+    if (watch === null) return;
+    const stream = new OverheardStream(facts, this.#rulesOf(facts.route), watch);
+    this.#overheard.set(number, stream);
   }
 
   #open(number: number, facts: StreamFacts): void {
@@ -463,6 +497,7 @@ export class Docket {
   }
 
   #close(number: number, time: number): void {
+    this.#overheard.delete(number);
     const stream = this.#streams.get(number);
     if (stream === undefined) return;
     this.#streams.delete(number);

@@ -119,6 +119,14 @@ export class Judge implements JudgeView {
     return this.#tap.bytesLeftOut;
   }
 
+  get bytesUnheard(): number {
+    return this.#tap.bytesUnheard;
+  }
+
+  get streamsUnheard(): number {
+    return this.#tap.streamsUnheard;
+  }
+
   /** Books by route, as of the last report. */
   books(): ReadonlyMap<string, Books> {
     const all = new Map<string, Books>();

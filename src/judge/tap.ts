@@ -4,6 +4,7 @@ import type {
   AnswerSample,
   ExchangeFacts,
   ExchangeSample,
+  OverheardTap,
   StreamFacts,
   StreamTap,
   Tap,
@@ -22,8 +23,10 @@ import {
   type Note,
   SAY_UNTOLD_AGAIN_MS,
   type SaidAlone,
+  type SaidTo,
   writePiece,
 } from './batch.ts';
+import { type OverheardHost, OverheardStream } from './overheard-tap.ts';
 import type { UnansweredWrites } from './unanswered-writes.ts';
 
 /** Batches that the judge may have in hand: 8 MiB, a fifth of a second of 40 MB/s. */
@@ -39,6 +42,12 @@ const TEXT_BYTES = 16;
  * with next to nothing in them, and a trickle of events would be left out as overload.
  */
 const MOST_PARTLY_FILLED = 8;
+/** With so many in hand (1 MiB, 25 ms of work) nobody else's streams are heard: who is compared comes first. */
+const MOST_OVERHEARD_BATCHES = 4;
+/** ... and of what they say, and of their answers, so much of the room for those who are compared. */
+const MOST_OVERHEARD_SHARE = 1 / 4;
+/** Streams that are heard at a time; each takes the judge some 3 kB. */
+const MOST_OVERHEARD = 20_000;
 /** Streams are numbered from 1 on, in 32 bits. */
 const NO_STREAM = 0;
 const MOST_STREAM = 2 ** 32 - 1;
@@ -78,6 +87,7 @@ export interface BatchTapOptions {
 export class BatchTap implements Tap {
   readonly #options: BatchTapOptions;
   readonly #streams = new Map<number, TappedStream>();
+  readonly #overheard = new Map<number, OverheardStream>();
   /** Those of which the judge was told that a side is left out. */
   readonly #inGap = new Set<TappedStream>();
   readonly #handed = new Map<string, Handed>();
@@ -104,6 +114,23 @@ export class BatchTap implements Tap {
   };
   /** Bytes that were left out because the judge was behind. */
   bytesLeftOut = 0;
+  /** The same of streams and answers that are overheard; and streams that were one too many. */
+  bytesUnheard = 0;
+  streamsUnheard = 0;
+  readonly #forOverheard: OverheardHost = {
+    open: (stream, facts) => this.note({ kind: 'open', stream, facts, isOverheard: true }),
+    piece: (stream, bytes, afterGap) =>
+      this.#inHand < MOST_OVERHEARD_BATCHES &&
+      this.#put(stream, 'legacy', bytes, afterGap, 0) === 0,
+    said: (names, text, { subject }) => this.hear(subject, names, text, NO_STREAM, 'legacy'),
+    leftOut: bytes => {
+      this.bytesUnheard += bytes;
+    },
+    close: stream => {
+      this.#overheard.delete(stream);
+      this.note({ kind: 'close', stream, time: this.now() });
+    },
+  };
 
   constructor(options: BatchTapOptions) {
     this.#options = options;
@@ -128,13 +155,42 @@ export class BatchTap implements Tap {
   }
 
   stream(facts: StreamFacts): StreamTap {
-    this.#lastNumber = (this.#lastNumber % MOST_STREAM) + 1;
+    const number = this.#nextNumber();
     // A twin's is in nobody's books.
     const handed = facts.isTwin ? { legacy: 0, candidate: 0 } : this.handed(facts.route);
-    const stream = new TappedStream(this, this.#lastNumber, facts, handed);
+    const stream = new TappedStream(this, number, facts, handed);
     this.#streams.set(stream.number, stream);
-    this.note({ kind: 'open', stream: stream.number, facts });
+    this.sayOpen(number, facts);
     return stream;
+  }
+
+  sayOpen(stream: number, facts: StreamFacts): void {
+    this.note({ kind: 'open', stream, facts, isOverheard: false });
+  }
+
+  overhear(facts: StreamFacts): OverheardTap | null {
+    if (facts.subject === null) return null;
+    if (this.#overheard.size >= MOST_OVERHEARD) {
+      this.streamsUnheard += 1;
+      return null;
+    }
+    const number = this.#nextNumber();
+    const stream = new OverheardStream(this.#forOverheard, number, facts);
+    this.#overheard.set(number, stream);
+    return stream;
+  }
+
+  overhearAnswer(facts: ExchangeFacts, sample: AnswerSample): boolean {
+    const left = this.#makeRoom([sample], MOST_OVERHEARD_SHARE * MOST_EXCHANGE_BYTES);
+    this.bytesUnheard += left;
+    if (left > 0) return false;
+    this.note({ kind: 'overheard', facts, sample, time: this.now() });
+    return true;
+  }
+
+  #nextNumber(): number {
+    this.#lastNumber = (this.#lastNumber % MOST_STREAM) + 1;
+    return this.#lastNumber;
   }
 
   exchange(sample: ExchangeSample): void {
@@ -155,8 +211,10 @@ export class BatchTap implements Tap {
     return this.#options.markers?.search(namesOf(subject)) ?? null;
   }
 
-  said(subject: Subject | null, text: Buffer | null): void {
-    if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject);
+  said(subject: Subject | null, text: Buffer | null, isOverheard = false): void {
+    if (isOverheard) {
+      if (text !== null) this.hear(subject, spokenBy(subject), text, NO_STREAM, 'legacy');
+    } else if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject);
     else this.hear(subject, spokenBy(subject), text, NO_STREAM);
   }
 
@@ -165,8 +223,17 @@ export class BatchTap implements Tap {
     if (subject !== null) this.note({ kind: 'said-unread', user: subject.id });
   }
 
-  /** Words of a client's; where there is no room for them, they are as good as binary data until the next second. */
-  hear(subject: Subject | null, names: Buffer, text: Buffer, stream: number): void {
+  /**
+   * Words of a client's; where there is no room for them, they are as good as binary data until the next second. Of what
+   * legacy alone is told nothing becomes of that.
+   */
+  hear(
+    subject: Subject | null,
+    names: Buffer,
+    text: Buffer,
+    stream: number,
+    to: SaidTo = 'both',
+  ): void {
     const now = this.now();
     if (now - this.#saidSince >= SAY_AGAIN_MS) {
       this.#saidSince = now;
@@ -176,10 +243,12 @@ export class BatchTap implements Tap {
     const who = subject?.id ?? '';
     const his = (this.#saidBy.get(who) ?? 0) + text.length;
     if (his === Number.POSITIVE_INFINITY) return;
+    const most = to === 'both' ? MOST_SAID_A_SECOND : MOST_OVERHEARD_SHARE * MOST_SAID_A_SECOND;
     const isHeard =
       his <= MOST_SAID_BY_ONE &&
-      this.#saidBytes + text.length <= MOST_SAID_A_SECOND &&
-      this.#record(stream, 'legacy', Buffer.concat([names, text]), false, names.length, true);
+      this.#saidBytes + text.length <= most &&
+      this.#record(stream, 'legacy', Buffer.concat([names, text]), false, names.length, to);
+    if (!isHeard && to === 'legacy') return;
     this.#saidBy.set(who, isHeard ? his : Number.POSITIVE_INFINITY);
     if (isHeard) this.#saidBytes += text.length;
     else if (subject === null) this.note({ kind: 'said-unheard' });
@@ -198,15 +267,19 @@ export class BatchTap implements Tap {
   }
 
   #roomFor(samples: readonly AnswerSample[]): boolean {
+    const left = this.#makeRoom(samples, MOST_EXCHANGE_BYTES);
+    this.bytesLeftOut += left;
+    return left === 0;
+  }
+
+  /** Returns how many bytes are left out. */
+  #makeRoom(samples: readonly AnswerSample[], most: number): number {
     const bytes = samples.reduce((sum, sample) => sum + bytesOf(sample), 0);
     const isLeftOut = samples.some(({ body }) => body === 'overload');
-    if (isLeftOut || this.#exchangeBytesInHand + bytes > MOST_EXCHANGE_BYTES) {
-      this.bytesLeftOut += bytes;
-      return false;
-    }
+    if (isLeftOut || this.#exchangeBytesInHand + bytes > most) return bytes;
     this.#exchangeBytes += bytes;
     this.#exchangeBytesInHand += bytes;
-    return true;
+    return 0;
   }
 
   unpaired(route: string, side: Side): void {
@@ -261,6 +334,13 @@ export class BatchTap implements Tap {
 
   /** False: there is no room for all of it, and the rest is left out. */
   piece(stream: number, side: Side, bytes: Buffer, afterGap: boolean, leftOut: number): boolean {
+    const left = this.#put(stream, side, bytes, afterGap, leftOut);
+    this.bytesLeftOut += left;
+    return left === 0;
+  }
+
+  /** Returns how many of the bytes there is no room for. */
+  #put(stream: number, side: Side, bytes: Buffer, afterGap: boolean, leftOut: number): number {
     // A read nearly always fits into one record.
     for (let at = 0; at < bytes.length; at += MOST_RECORD_BYTES) {
       const part =
@@ -268,12 +348,10 @@ export class BatchTap implements Tap {
           ? bytes
           : bytes.subarray(at, at + MOST_RECORD_BYTES);
       const isFirst = at === 0;
-      if (!this.#record(stream, side, part, isFirst && afterGap, isFirst ? leftOut : 0)) {
-        this.bytesLeftOut += bytes.length - at;
-        return false;
-      }
+      if (!this.#record(stream, side, part, isFirst && afterGap, isFirst ? leftOut : 0))
+        return bytes.length - at;
     }
-    return true;
+    return 0;
   }
 
   #record(
@@ -282,13 +360,13 @@ export class BatchTap implements Tap {
     bytes: Buffer,
     afterGap: boolean,
     leftOut: number,
-    isSaid = false,
+    saidTo: SaidTo | null = null,
   ): boolean {
     for (let tries = 0; tries < 2; tries += 1) {
       const batch = this.#batch ?? this.#takeBatch();
       if (batch === null) return false;
       const piece = { stream, side, bytes, afterGap, leftOut, time: this.now() };
-      const end = writePiece(batch, this.#length, piece, isSaid);
+      const end = writePiece(batch, this.#length, piece, saidTo);
       if (end !== -1) {
         this.#length = end;
         this.#flushSoon();
@@ -328,6 +406,7 @@ export class BatchTap implements Tap {
     for (const side of SIDES)
       if (ofSide(this.#leftOut, side).size > 0) this.#sayLeftOut(side, false);
     for (const stream of this.#streams.values()) stream.beginAnew();
+    for (const stream of this.#overheard.values()) stream.beginAnew();
   }
 
   /** Nobody is compared, and the judge was told nothing since then (as `now`). */
@@ -635,7 +714,7 @@ class TappedStream implements StreamTap {
   }
 
   beginAnew(): void {
-    this.#tap.note({ kind: 'open', stream: this.number, facts: this.#facts });
+    this.#tap.sayOpen(this.number, this.#facts);
     if (this.#isHeld) this.held(true);
     // Whatever runs are under way begin anew for it.
     for (const said of [this.#unheard, this.#untold])

@@ -82,6 +82,8 @@ export interface SecondLeg {
 export interface Decision {
   readonly primary: Side;
   readonly second: SecondLeg | null;
+  /** Nothing of his is compared, and others' is: what legacy sends him is heard, since it says whose data is whose. */
+  readonly overhear: boolean;
   /** Where requests that change state go; `both` only on routes that ask for it. */
   readonly writeTo: 'primary' | 'both';
   /** Of what the primary sends. */
@@ -104,9 +106,12 @@ export function decide(
   const [primary, reason] = whoServes(subject, facts, forced);
   const isolationOf = (side: Side) =>
     facts?.isolation ?? route.isolation?.mode ?? isolationByDefault(side, route);
+  const second = isAlone(forced) || facts === null ? null : secondLeg(primary, facts);
+  const isAnybodyShown = !isAlone(forced) && facts !== null && showsAnybody(facts.stage);
   return Object.freeze({
     primary,
-    second: isAlone(forced) || facts === null ? null : secondLeg(primary, facts),
+    second,
+    overhear: isAnybodyShown && second === null && primary === 'legacy' && subject !== null,
     writeTo: route.writes === 'both' && writesToBoth(primary, facts, forced) ? 'both' : 'primary',
     isolation: isolationOf(primary),
     otherIsolation: isolationOf(primary === 'legacy' ? 'candidate' : 'legacy'),
@@ -148,6 +153,11 @@ function secondLeg(primary: Side, facts: FlagFacts): SecondLeg | null {
   if (primary === 'legacy') return facts.shadow ? { side: 'candidate', role: 'shadow' } : null;
   // Only `complete` gives up the way back; an odd combination of flags keeps it.
   return facts.stage.name === 'complete' ? null : { side: 'legacy', role: 'standby' };
+}
+
+/** A share that nobody can name may be any. */
+function showsAnybody({ serve, shadow }: Stage): boolean {
+  return serve !== 0 || shadow !== 0;
 }
 
 /**

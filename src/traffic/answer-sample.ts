@@ -1,5 +1,5 @@
 // Looks over the shoulder of an answer that may be a stream of events, while it goes where it goes.
-import type { AnswerSample, StreamTap } from '../ports.ts';
+import type { AnswerSample, OverheardTap } from '../ports.ts';
 import type { Side } from '../rules/decide.ts';
 import { codingsOf } from '../wire/content-coding.ts';
 import { fieldValues, type RawHeaders } from '../wire/headers.ts';
@@ -31,7 +31,7 @@ export function streaming(
     onBytes,
     heldBack = null,
   }: {
-    readonly tap: StreamTap;
+    readonly tap: OverheardTap;
     readonly side: Side;
     readonly plain: AnswerSink;
     readonly begun: (sample: AnswerSample) => void;

@@ -3,7 +3,7 @@
 //
 //   client ──data──► [tracker] ──► leg
 //   client ◄──── [tracker] ◄──onBytes── leg
-//                    └─ copies for the judge and the tail, where there is a second leg
+//                    └─ copies for the judge, and for the tail where there is a second leg
 import type net from 'node:net';
 import type { EndCause } from '../ports.ts';
 import type { LegEnd } from '../rules/pairing/legs.ts';
@@ -97,16 +97,14 @@ function follow(session: Session, view: Buffer, stop: StopAt): number {
 }
 
 function followTo(session: Session, view: Buffer, stop: StopAt): number {
-  const { leg, comparison, counters } = session;
+  const { leg, comparison, ear, counters } = session;
   const { tracker } = leg;
   const { messages: before, atMessageBoundary: atBoundary } = tracker;
   const { pinged } = leg;
   let taken: number;
-  if (comparison === null) {
-    taken = tracker.push(view, stop);
-  } else {
-    taken = comparison.fromPrimary(leg.side, view, tracker, stop);
-  }
+  if (comparison !== null) taken = comparison.fromPrimary(leg.side, view, tracker, stop);
+  else if (ear !== null) taken = ear.follow(leg.side, view, tracker, stop);
+  else taken = tracker.push(view, stop);
   // The client's answer goes where the rest of its message goes. One is enough (RFC 6455 5.5.3).
   if (session.up !== leg && leg.pinged !== null && leg.pinged !== pinged) leg.pong(leg.pinged);
   if (leg.tailedSince < Number.POSITIVE_INFINITY) {

@@ -224,7 +224,8 @@ export class HttpLane {
       const to = goesTwice && held !== null ? 'both' : 'primary';
       this.#options.ledger.begun(route.name, to);
     }
-    if (goesTwice || decision.second !== null) this.#hear(call, subject, bytes);
+    const isShown = goesTwice || decision.second !== null;
+    if (isShown || decision.overhear) this.#hear(call, subject, bytes, !isShown);
     const open =
       route.protocol === 'sse'
         ? this.streams.open(call.response, {
@@ -309,6 +310,13 @@ export class HttpLane {
         open === null ? this.#shown.show(call, shown) : this.#shown.showStream(call, shown, open);
       sink = seen.answer;
       compared = seen.compared;
+    } else if (isSafe && decision.overhear) {
+      const seen =
+        open === null
+          ? this.#shown.overhear(call, subject, sink)
+          : this.#shown.overhearStream(call, subject, sink);
+      sink = seen.answer;
+      compared = seen.compared;
     }
     const mayAskTwice = isSafe && open === null && primary === 'legacy' && !singleUse;
     if (mayAskTwice && this.#options.twins.take(route.name))
@@ -323,14 +331,20 @@ export class HttpLane {
     return exchange(connection, { ...request, body, ...told }, sink);
   }
 
-  /** What the client asks for: both services may say it again, here or on another connection. */
-  #hear({ request }: Call, subject: Subject | null, body: Buffer | null): void {
+  /** What the client asks for: whoever is told may say it again, here or on another connection. */
+  #hear(
+    { request }: Call,
+    subject: Subject | null,
+    body: Buffer | null,
+    isOverheard: boolean,
+  ): void {
     const { path, query } = request.target;
     const { tap } = this.#options;
     const said = Buffer.from(`${path}${query} `);
     const isLong = body !== null && body.length > MOST_HEARD_BYTES;
-    tap.said(subject, body === null || isLong ? said : Buffer.concat([said, body]));
-    if (isLong) tap.said(subject, null);
+    const text = body === null || isLong ? said : Buffer.concat([said, body]);
+    tap.said(subject, text, isOverheard);
+    if (isLong) tap.said(subject, null, isOverheard);
   }
 
   /** `sink`, with nobody else's data in it where the decision says so. */

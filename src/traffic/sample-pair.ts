@@ -14,7 +14,12 @@ const MOST_BYTES = 64 * 1_048_576;
 
 /** Room for all bodies that wait to be compared. */
 export class SampleRoom {
+  readonly #most: number;
   #bytes = 0;
+
+  constructor(most = MOST_BYTES) {
+    this.#most = most;
+  }
 
   get bytes(): number {
     return this.#bytes;
@@ -22,7 +27,7 @@ export class SampleRoom {
 
   /** False: there is none. */
   take(bytes: number): boolean {
-    if (this.#bytes + bytes > MOST_BYTES) return false;
+    if (this.#bytes + bytes > this.#most) return false;
     this.#bytes += bytes;
     return true;
   }

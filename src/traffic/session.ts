@@ -3,7 +3,7 @@
 import type net from 'node:net';
 import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
-import type { Decided, EndCause, LaneCounters } from '../ports.ts';
+import type { Decided, EndCause, LaneCounters, OverheardTap } from '../ports.ts';
 import type { Decision, IsolationMode, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import {
   type Handover,
@@ -90,6 +90,8 @@ export class Session implements SecondLegListener, RolledBack {
   skipsMessage = false;
   /** Null where nothing is compared. */
   comparison: Comparison | null = null;
+  /** Where nothing is compared, and legacy's stream is heard all the same. */
+  ear: OverheardTap | null = null;
   state: Handover;
   /** As far as it has heard; see `SessionHost`. */
   heard: number;
@@ -218,8 +220,18 @@ export class Session implements SecondLegListener, RolledBack {
     client.resume();
   }
 
+  /** From now on that hears what legacy sends, or nobody does. */
+  overhear(ear: OverheardTap | null): void {
+    this.ear?.close();
+    this.ear = ear;
+    if (ear === null) return;
+    ear.legOpened('legacy', this.leg.tracker);
+    this.readMessages();
+  }
+
   /** From now on it is compared with that. */
   compare(comparison: Comparison): void {
+    this.overhear(null);
     this.comparison = comparison;
     this.leg.tailedSince = Math.min(this.leg.tailedSince, performance.now());
     this.readMessages();
@@ -262,7 +274,10 @@ export class Session implements SecondLegListener, RolledBack {
         if (up !== leg && up === comparison?.leg) return true;
         return comparison?.mirror(message) ?? false;
       },
-      message => this.comparison?.said(message),
+      message => {
+        if (this.comparison !== null) this.comparison.said(message);
+        else if (message?.opcode === OPCODE.text) this.ear?.said(message.payload);
+      },
     );
   }
 

@@ -17,6 +17,8 @@ import type { ServiceConnection } from './service-connection.ts';
 import { type SentShadow, type ShadowRequest, ShadowRequests } from './shadow-requests.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
 
+/** Of answers that are heard and not compared, which must not take the room of those that are. */
+const MOST_OVERHEARD_BYTES = 16 * 1_048_576;
 /** Streams of legacy's twin at a time; a sample needs no more. */
 const MOST_TWIN_STREAMS = 200;
 
@@ -47,6 +49,7 @@ export class ShownAnswers {
   readonly #options: ShownAnswersOptions;
   readonly #shadows: ShadowRequests;
   readonly #samples = new SampleRoom();
+  readonly #overheard = new SampleRoom(MOST_OVERHEARD_BYTES);
   /** Second streams whose client has left, or has had its own to the end. */
   readonly #readingOn = new ReadingOn();
   /** Of legacy's twin: what ends each, and its route. */
@@ -58,9 +61,9 @@ export class ShownAnswers {
     this.#shadows = new ShadowRequests(options.observer, connections);
   }
 
-  /** Of answers that wait to be compared. */
+  /** Of answers that wait to be compared, or to be heard to their end. */
   get heldBytes(): number {
-    return this.#samples.bytes;
+    return this.#samples.bytes + this.#overheard.bytes;
   }
 
   /** Those routes show the candidate nothing any more. */
@@ -127,7 +130,9 @@ export class ShownAnswers {
         });
     if (shadow === null) {
       tap.unpaired(route.name, primary);
-      return { answer, compared: () => false };
+      return primary === 'legacy'
+        ? this.overhear(call, subject, answer)
+        : { answer, compared: () => false };
     }
     // A client that leaves takes its answer with it; what was shown of it stands alone.
     response.once('close', () => pair.found(primary, 'none'));
@@ -210,6 +215,45 @@ export class ShownAnswers {
     return {
       answer: watched(answer, primary, pair.sampling(answer, primary)),
       compared: () => (isPlain ? pair.isHanded(primary) : stream.hears(primary)),
+    };
+  }
+
+  /** Legacy's answer to somebody of whom nothing is compared says whose data is whose. */
+  overhear(call: Call, subject: Subject | null, answer: AnswerSink): Seen {
+    if (subject === null) return { answer, compared: () => false };
+    const { incoming, response, route, id } = call;
+    const { tap } = this.#options;
+    const method = incoming.method ?? 'GET';
+    const facts = { ...{ route: route.name, id, subject, method }, primary: 'legacy' as const };
+    const pair = new SamplePair({
+      room: this.#overheard,
+      search: () => tap.markersAt(subject),
+      each: (_side, sample) => tap.overhearAnswer(facts, sample),
+      both: () => undefined,
+      alone: () => undefined,
+    });
+    pair.found('candidate', 'none');
+    response.once('close', () => pair.found('legacy', 'none'));
+    return { answer: pair.sampling(answer, 'legacy'), compared: () => pair.isHanded('legacy') };
+  }
+
+  /** The same of an event stream, or of whatever else comes in its place. */
+  overhearStream(call: Call, subject: Subject | null, answer: AnswerSink): Seen {
+    const { response, route, id } = call;
+    const ear = this.#options.tap.overhear({ route: route.name, id, format: 'sse', subject });
+    if (ear === null) return { answer, compared: () => false };
+    const plain = this.overhear(call, subject, answer);
+    let isPlain = true;
+    response.once('close', () => ear.close());
+    const begun = (): void => {
+      isPlain = false;
+    };
+    return {
+      answer: streaming(answer, {
+        ...{ tap: ear, side: 'legacy', plain: plain.answer },
+        ...{ begun, onBytes: () => undefined },
+      }),
+      compared: () => (isPlain ? plain.compared() : ear.hears('legacy')),
     };
   }
 

@@ -269,6 +269,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     }
     const session = new Session(opening, client, outcome.leg, this);
     this.sessions.add(session);
+    if (comparison === null) this.#overhear(session);
     client.write(acceptance(fieldsToClient(outcome.answer, context, primary)));
     session.start(comparison, fromClient, outcome.early);
     if (comparison !== null && !singleUse) this.#standTwinBeside(opening, client);
@@ -365,7 +366,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const { facts, leg, isolation } = session;
     if (isolation === 'observe') return null;
     // An event of which the judge has no copy is told by nobody else: not in its window, but at once.
-    const compared = () => session.comparison?.tap.hears(leg.side) === true;
+    const compared = () => (session.comparison?.tap ?? session.ear)?.hears(leg.side) === true;
     const told = { watch: this.#options.isolation, compared };
     const guard = guardFacts(facts, leg.side, isolation, told);
     return guard === null ? null : new StreamGuard({ ...guard, room: this.#held });
@@ -440,6 +441,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     observer.sessionClosed(route, leg.side, cause, code, facts.subject);
     const outlasted = session.comparison?.outlasted(cause, code, causedAt) ?? [];
     for (const [despite, side] of outlasted) observer.sessionKept(route, side, despite);
+    session.overhear(null);
     this.#endComparison(session, cause);
     this.#options.logger.info(
       {
@@ -675,6 +677,17 @@ export class WebSocketLane implements SessionHost, HandoverListener {
   #standBeside(session: Session, plan: SecondLeg | null): void {
     if (session.comparison !== null) session.comparison.change(plan);
     else if (plan !== null) session.compare(this.#compare(session.facts, plan, session));
+    else this.#overhear(session);
+  }
+
+  /** Nothing of it is compared: is what legacy sends heard all the same? */
+  #overhear(session: Session): void {
+    const { facts, decision, ear } = session;
+    if (!decision.overhear || session.leg.side !== 'legacy') return session.overhear(null);
+    if (ear !== null) return;
+    const { id, route, subject } = facts;
+    const { tap } = this.#options;
+    session.overhear(tap.overhear({ route: route.name, id, format: 'websocket', subject }));
   }
 
   /** Those routes show the candidate nothing any more; open sessions ask for their decisions anew. */

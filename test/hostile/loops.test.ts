@@ -53,7 +53,12 @@ async function loop(options: Partial<ProxyOptions> = {}): Promise<Loop> {
 }
 
 const shown: Decision = {
-  ...{ primary: 'legacy', second: { side: 'candidate', role: 'shadow' }, writeTo: 'both' },
+  ...{
+    primary: 'legacy',
+    second: { side: 'candidate', role: 'shadow' },
+    overhear: false,
+    writeTo: 'both',
+  },
   ...{ isolation: 'observe', otherIsolation: 'observe', reason: 'serve-flag' },
 };
 const TWICE: Partial<ProxyOptions> = {

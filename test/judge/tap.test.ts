@@ -92,8 +92,10 @@ function talking() {
       readBatch(batch, {
         piece: () => undefined,
         note: ({ kind }) => kind.startsWith('said-') && words.push(kind),
-        said: ({ stream, names, text }) =>
-          void words.push(`${stream} ${JSON.stringify(names)} ${text}`),
+        said: ({ stream, names, text, isOverheard }) => {
+          const to = isOverheard ? ' to legacy' : '';
+          words.push(`${stream} ${JSON.stringify(names)}${to} ${text}`);
+        },
       });
       tap.returned(batch.bytes, batch.exchangeBytes, { marks: [], settled: [] });
     }
@@ -247,4 +249,29 @@ test('answers without bodies are left out as others are, once the judge has its 
   exchange(handed);
   tap.flush();
   expect(kinds).toEqual(['exchange']);
+});
+
+test('what legacy alone is told is told as such; what is too much of it is nothing, and takes no room from the rest', () => {
+  const { tap, told, state } = talking();
+  const named = (n: number) => ({ id: `user_${n}`, aliases: [] });
+  tap.said(named(1), Buffer.from('/threads/t1'), true);
+  tap.said(named(1), null, true);
+  expect(told()).toEqual(['0 ["user_1"] to legacy /threads/t1']);
+  state.now = 5_000;
+  // Of half a megabyte a second.
+  for (let n = 0; n < 20; n += 1) tap.said(named(n), Buffer.alloc(65_536, 'a'), true);
+  expect(told()).toHaveLength(8);
+  tap.said(named(1), Buffer.alloc(65_536, 'a'));
+  expect(told()).toHaveLength(1);
+});
+
+test('so many streams are heard of users who are not compared, and nobody anonymous', () => {
+  const { tap, subject } = talking();
+  const facts = { route: 'events', id: 's2', format: 'websocket' as const, subject };
+  const first = tap.overhear(facts);
+  for (let n = 1; n < 20_000; n += 1) tap.overhear(facts);
+  expect([tap.overhear(facts), tap.streamsUnheard]).toEqual([null, 1]);
+  first?.close();
+  expect(tap.overhear(facts)).not.toBeNull();
+  expect([tap.overhear({ ...facts, subject: null }), tap.streamsUnheard]).toEqual([null, 1]);
 });

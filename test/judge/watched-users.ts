@@ -133,8 +133,55 @@ export function judged(
           stream.bytes(side, Buffer.from(text));
           flush();
         },
-        stream,
+        ...{ stream, trackers },
       };
+    },
+    /** A user of whom nothing is compared, and what legacy sends him. */
+    overhear(id: string, format: 'websocket' | 'sse' = 'websocket') {
+      const facts = { route: 'events', id: `s-${id}`, format, subject: { id, aliases: [] } };
+      const stream = tap.overhear(facts);
+      const tracker = new FrameTracker();
+      stream?.legOpened('legacy', tracker);
+      const frame = (event: object) => wholeFrame(1, Buffer.from(JSON.stringify(event)));
+      return {
+        gets: (...events: readonly object[]) => {
+          for (const event of events) stream?.follow('legacy', frame(event), tracker);
+          flush();
+        },
+        /** As it lies on the wire. */
+        raw: (bytes: Buffer) => {
+          if (format === 'sse') stream?.bytes('legacy', bytes);
+          else stream?.follow('legacy', bytes, tracker);
+          flush();
+        },
+        tells: (text: string) => {
+          stream?.said(Buffer.from(text));
+          flush();
+        },
+        leaves: () => {
+          stream?.close();
+          flush();
+        },
+        ...{ stream, tracker },
+      };
+    },
+    /** What legacy answers one of whom nothing is compared. */
+    overheardAnswer(id: string, sample: AnswerSample) {
+      const subject = { id, aliases: [] };
+      const about = { route: 'events', id: `r-${id}`, method: 'GET', primary: 'legacy' } as const;
+      expect(tap.overhearAnswer({ ...about, subject }, sample)).toBe(true);
+      flush();
+    },
+    tap,
+    /** The judge has more in hand than is left for those who are not compared, until it is told to go on. */
+    busy(): () => void {
+      const busy = tap.stream({ route: 'busy', id: 'b', format: 'sse', subject: null });
+      busy.legOpened('legacy');
+      for (let n = 0; n < 5; n += 1) {
+        busy.bytes('legacy', Buffer.from('y'));
+        tap.flush();
+      }
+      return flush;
     },
     /** What comes before the judge is given the next batch is left out. */
     overload() {

@@ -229,3 +229,24 @@ test('whatever comes in, a frozen decision with a documented reason comes out, a
     }),
   );
 });
+
+// The fault: of users who were sampled alone was known whose data is whose.
+test('whoever is served by legacy and not compared is heard, where others are compared', () => {
+  const served = (serve: number, shadow: number, given: Partial<FlagFacts> = {}) =>
+    facts(serve, shadow, { serve: 'legacy', shadow: false, ...given });
+  const isHeard = (who: Subject | null, known: FlagFacts | null, forced = nothing) =>
+    decide(who, route, known, forced).overhear;
+  expect(isHeard(user, served(0, 100))).toBe(true);
+  expect(isHeard(user, served(100, 100))).toBe(true);
+  expect(isHeard(user, served(100, 100, { kill: true }))).toBe(true);
+  expect(isHeard(user, served(0, 100), { ...nothing, latch: 'latched' })).toBe(true);
+  // Compared, or anonymous, or served by the candidate.
+  expect(isHeard(user, served(0, 100, { shadow: true }))).toBe(false);
+  expect(isHeard(null, served(0, 100))).toBe(false);
+  expect(isHeard(user, served(1000, 0, { serve: 'candidate' }))).toBe(false);
+  // Nobody is compared.
+  expect(isHeard(user, served(0, 0))).toBe(false);
+  expect(isHeard(user, null)).toBe(false);
+  expect(isHeard(user, served(0, 100), { ...nothing, latch: 'severed' })).toBe(false);
+  expect(isHeard(user, served(0, 100), { ...nothing, bypass: true })).toBe(false);
+});

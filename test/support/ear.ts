@@ -101,6 +101,22 @@ export class Ear implements Tap {
   /** ... and whom it was about. */
   readonly writesAbout: (string | null)[] = [];
 
+  /** Of whom nothing is compared: streams, and bodies of answers by whom they are for. */
+  readonly overheard: HeardStream[] = [];
+  readonly overheardAnswers: string[] = [];
+
+  overhear(facts: StreamFacts): HeardStream {
+    const stream = new HeardStream(facts);
+    this.overheard.push(stream);
+    return stream;
+  }
+
+  overhearAnswer({ subject }: ExchangeFacts, { body }: AnswerSample): boolean {
+    if (this.isDeaf) return false;
+    this.overheardAnswers.push(`${subject?.id} ${body}`);
+    return true;
+  }
+
   stream(facts: StreamFacts): StreamTap {
     const stream = new HeardStream(facts);
     this.streams.push(stream);
@@ -117,8 +133,8 @@ export class Ear implements Tap {
     return true;
   }
 
-  said(subject: Subject | null, text: Buffer | null): void {
-    this.words.push(`${subject?.id} ${text}`);
+  said(subject: Subject | null, text: Buffer | null, isOverheard = false): void {
+    this.words.push(`${subject?.id}${isOverheard ? ' to legacy' : ''} ${text}`);
   }
 
   markersAt(): null {

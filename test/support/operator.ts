@@ -196,7 +196,15 @@ export class FakeProgress implements RollbackProgress {
 
 /** A judge that nobody has handed anything. */
 export const NOTHING_JUDGED: JudgeView = {
-  ...{ running: true, restarts: 0, failures: 0, lagMs: 0, bytesLeftOut: 0 },
+  ...{
+    running: true,
+    restarts: 0,
+    failures: 0,
+    lagMs: 0,
+    bytesLeftOut: 0,
+    bytesUnheard: 0,
+    streamsUnheard: 0,
+  },
   books: () => new Map(),
   isolationBooks: () => new Map(),
   identityMismatch: () => false,

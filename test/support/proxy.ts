@@ -85,7 +85,7 @@ const url = (place: string | number) =>
 /** A decision for one side, as a served user gets it. */
 export function decisionFor(primary: Side): Decision {
   return {
-    ...{ primary, second: null, writeTo: 'primary', reason: 'serve-flag' },
+    ...{ primary, second: null, overhear: false, writeTo: 'primary', reason: 'serve-flag' },
     ...{ isolation: 'observe', otherIsolation: 'observe' },
   };
 }

@@ -33,14 +33,23 @@ export class SaidWords {
   #old = emptyStretch();
   #since = Number.NEGATIVE_INFINITY;
 
-  /** But for his own names: that he calls himself so makes no leak of his data an echo. `atMs` never goes back. */
-  note(user: number | null, names: readonly string[], text: string, atMs: number): void {
+  /**
+   * But for his own names: that he calls himself so makes no leak of his data an echo. `isOverheard`: legacy alone was
+   * told, so that the candidate has it from nobody, and it is known of him. `atMs` never goes back.
+   */
+  note(
+    user: number | null,
+    names: readonly string[],
+    text: string,
+    atMs: number,
+    isOverheard = false,
+  ): void {
     this.#age(atMs);
     this.#young.words ??= new Uint32Array(FILTER_BITS / 32);
     const { words } = this.#young;
     const own = ownWords(names);
     for (const word of wordsOf(text)) {
-      if (!own.has(word)) add(words, word);
+      if (!isOverheard && !own.has(word)) add(words, word);
       if (user !== null) add(words, saidBy(user, word));
     }
   }
