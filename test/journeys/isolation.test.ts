@@ -177,6 +177,48 @@ test('an event of another user’s is known by his thread once its window has cl
   expect(status.routes).toMatchObject([{ guardrails: { holds: true } }, {}, {}]);
 }, 90_000);
 
+// The fault: only who is sampled taught the ledger, and this was an `extra` like any other.
+test('an event of a user who is not sampled is known by her thread at one who is', async () => {
+  up = await stack({ stage: ['shadow', 50] });
+  const users = Array.from({ length: 40 }, (_, n) => `user_${1001 + n}`);
+  const isSampled = async (user: string) => {
+    const query = `route=events&user=${user}`;
+    const { body } = await admin(up.proxy, up.folder, `/explain?${query}`);
+    return (body.decision as { second: unknown }).second !== null;
+  };
+  const sampled: string[] = [];
+  const others: string[] = [];
+  for (const user of users) ((await isSampled(user)) ? sampled : others).push(user);
+  const [ann = '', bob = ''] = [others[0], sampled[0]];
+  const [hers, his] = [await read(ann), await read(bob)];
+  await until('the candidate has greeted him', () => greeted() === 1);
+  await post(ann);
+  await post(bob);
+  await until('legacy delivers both', () => hers.events.length + his.events.length === 2);
+  // As a service does that has her in mind and him on the line.
+  const event = {
+    type: 'notice',
+    run_id: 'run-of-hers',
+    thread_id: `thread-of-${ann}`,
+    number: 99,
+  };
+  await fetch(`${up.services.candidate.url}/broadcast`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ user_id: bob, event }),
+  });
+  const found = async () => (await incidents()).at(-1);
+  const incident = await until('it is on record', found, WINDOW_MS + 30_000);
+  expect(incident).toMatchObject({
+    ...{ route: 'events', rule: 'ledger', side: 'candidate', path: '/thread_id' },
+    outcome: 'not-shown',
+  });
+  expect(incident.owner).toMatch(/^[0-9a-f]{16}$/);
+  expect([hers.events.length, his.events.length]).toEqual([1, 1]);
+  // Nothing of hers was compared.
+  expect(up.proxy.judge.books().get('events')?.legacy.seen).toBe(2);
+}, 90_000);
+
 /** Ann's stream of events, as text. */
 async function readStream(): Promise<{ text: string; end: AbortController }> {
   const end = new AbortController();
