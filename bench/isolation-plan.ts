@@ -12,6 +12,8 @@ export const LEAKS = [
   ...(['routing', 'nested', 'nested-twice', 'escaped', 'list', 'twice'] as const),
   ...(['ledger', 'changed-thread', 'fingerprint', 'marker'] as const),
   ...(['enveloped-thread', 'batch', 'typed-by-another', 'quoted-before'] as const),
+  ...(['another-alias', 'streamed', 'streamed-thread', 'answered', 'answered-thread'] as const),
+  ...(['unsampled-thread', 'unsampled-answer', 'unsampled-content'] as const),
 ] as const;
 export type Leak = (typeof LEAKS)[number];
 
@@ -26,6 +28,7 @@ export const INNOCENTS = [
   ] as const),
   ...(['on-both', 'agent', 'list-with-him', 'nobody'] as const),
   ...(['late-legacy', 'typed-into-a-room', 'typed-run', 'error-that-quotes', 'counter'] as const),
+  ...(['own-alias', 'acknowledged', 'streamed-note', 'outbox', 'shared-by-unsampled'] as const),
 ] as const;
 export type Innocent = (typeof INNOCENTS)[number];
 
@@ -34,7 +37,7 @@ export type Innocent = (typeof INNOCENTS)[number];
  * would not fit, and no address would prove anything (`IdentityFit`).
  */
 const LEGACY_NAMES_OTHERS: ReadonlySet<Innocent> = new Set([
-  ...(['on-both', 'late-legacy', 'typed-into-a-room'] as const),
+  ...(['on-both', 'late-legacy', 'typed-into-a-room', 'outbox'] as const),
 ]);
 const SOME_USERS = 0.4;
 
@@ -43,12 +46,20 @@ export interface Sent {
   /** Index of the user on whose sockets it goes out. */
   readonly user: number;
   readonly text: string;
+  /** On his event stream instead; or to one of those who are not compared, on a socket or as an answer. */
+  readonly on?: 'stream' | 'unsampled' | 'unsampled-answer';
+}
+
+/** What both services answer to a request of that user's. */
+export interface Answered extends Readonly<Record<Side, object>> {
+  readonly user: number;
 }
 
 export interface Planned {
   /** What a client says before. */
   readonly said?: { readonly user: number; readonly text: string };
   readonly sent: readonly Sent[];
+  readonly answered?: Answered;
   /** What legacy sends as well, but later than it may be waited for where nothing speaks for it. */
   readonly late?: readonly Sent[];
   /** How it must be told: rule, user and place; null where it must not be. */
@@ -68,17 +79,25 @@ const ENVELOPES: Readonly<Record<Side, Envelopes>> = {
 /** Makes up what is sent; the same for the same seed. */
 export class IsolationPlan {
   readonly users: readonly string[];
+  /** Served by legacy, and not compared. */
+  readonly unsampled: readonly string[];
   readonly markers: readonly Marker[];
   readonly #random: () => number;
   #number = 0;
 
   constructor(users: number, random: () => number) {
     this.users = Array.from({ length: users }, (_, i) => `user_${1001 + i}`);
+    this.unsampled = this.users.map((_, i) => `other_${i}`);
     this.markers = this.users.map((user, i) => ({
       text: `cutovermarkerbench${String(i).padStart(8, '0')}`,
       user,
     }));
     this.#random = random;
+  }
+
+  /** Another name of the same user. */
+  aliasOf(user: number): string {
+    return `${this.users[user]}@example.com`;
   }
 
   /** Five events on each side, as they should be. */
@@ -202,6 +221,59 @@ export class IsolationPlan {
           ...(kind === 'batch' ? {} : { said: { user: third, text: `stop ${first?.thread_id}` } }),
         };
       }
+      case 'another-alias':
+        return leak(
+          'routing',
+          '/target_user_id',
+          altered(e => ({ ...e, target_user_id: this.aliasOf(other) })),
+        );
+      case 'streamed':
+        return leak(
+          'routing',
+          '/data/recipient_id',
+          onStream(altered(e => within(e, { recipient_id: name }))),
+        );
+      case 'streamed-thread': {
+        const theirs = this.#steps(other);
+        const [stray] = theirs.candidate;
+        const text = JSON.stringify({ ...stray, run_id: this.#id('run') });
+        return leak('ledger', '/thread_id', [
+          ...onStream(this.#both(other, theirs)),
+          { side: 'candidate', user, text, on: 'stream' },
+        ]);
+      }
+      case 'answered': {
+        const asIs = { balance: this.#number };
+        const answered = { user, legacy: asIs, candidate: { ...asIs, recipient_id: name } };
+        return { ...leak('routing', '/recipient_id', []), answered };
+      }
+      case 'answered-thread': {
+        const theirs = this.#steps(other);
+        const thread_id = theirs.legacy[0]?.thread_id;
+        const answered = {
+          ...{ user, legacy: { thread_id: this.#id('own') } },
+          candidate: { thread_id },
+        };
+        return { ...leak('ledger', '/thread_id', this.#both(other, theirs)), answered };
+      }
+      case 'unsampled-thread':
+      case 'unsampled-answer': {
+        const thread_id = this.#id('theirs');
+        const theirs = { type: 'agent_note', run_id: this.#id('run'), thread_id };
+        const stray = { ...theirs, run_id: this.#id('run') };
+        const on = kind === 'unsampled-thread' ? 'unsampled' : kind;
+        return leak('ledger', '/thread_id', [
+          { side: 'legacy', user: other, text: JSON.stringify(theirs), on },
+          { side: 'candidate', user, text: JSON.stringify(stray) },
+        ]);
+      }
+      case 'unsampled-content': {
+        const text = JSON.stringify(this.#note());
+        return leak('fingerprint', '', [
+          { side: 'legacy', user: other, text, on: 'unsampled' },
+          { side: 'candidate', user, text },
+        ]);
+      }
       case 'marker': {
         const marker = this.markers[other]?.text;
         return leak(
@@ -258,6 +330,29 @@ export class IsolationPlan {
         return innocent(
           both({ ...base, type: 'chat', data: { message: quoted }, results: [quoted] }),
         );
+      }
+      case 'own-alias':
+        return innocent(both({ ...base, type: 'message', target_user_id: this.aliasOf(user) }));
+      case 'acknowledged': {
+        // A reply in an envelope of its own, which quotes whose it was asked about.
+        const ack = { type: 'message_ack', payload: { run_id: base.run_id, sender_id: name } };
+        return innocent(both(ack));
+      }
+      case 'streamed-note':
+        return innocent(onStream(both({ ...this.#note(), user_id: name })));
+      case 'outbox': {
+        const outbox = { recipient_id: name, text: this.#words() };
+        return { ...innocent([]), answered: { user, legacy: outbox, candidate: outbox } };
+      }
+      case 'shared-by-unsampled': {
+        const thread_id = this.#id('room');
+        const said = { ...base, type: 'message', thread_id, text: this.#words() };
+        const stray = { ...said, run_id: this.#id('run'), text: this.#words() };
+        const text = JSON.stringify(said);
+        const members = [user, other].map(
+          member => ({ side: 'legacy', user: member, text, on: 'unsampled' }) as const,
+        );
+        return innocent([...members, alone(stray)]);
       }
       case 'on-both':
         return innocent(both({ ...base, type: 'assigned', target_user_id: name }));
@@ -403,6 +498,10 @@ export class IsolationPlan {
     const other = Math.floor(this.#random() * (this.users.length - 1));
     return other < user ? other : other + 1;
   }
+}
+
+function onStream(sent: readonly Sent[]): readonly Sent[] {
+  return sent.map(each => ({ ...each, on: 'stream' }));
 }
 
 function within(event: BroadcastEvent, more: object): object {

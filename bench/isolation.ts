@@ -5,15 +5,24 @@ import { setTimeout as pause } from 'node:timers/promises';
 import pino from 'pino';
 import { broadcasterRules } from '../src/broadcast/compare-rules.ts';
 import { HOLD_MS } from '../src/judge/contamination-watch.ts';
+import { WINDOW_MS } from '../src/judge/docket.ts';
 import { Judge } from '../src/judge/judge.ts';
-import { SIDES } from '../src/rules/decide.ts';
+import type { AnswerSample } from '../src/ports.ts';
+import { SIDES, type Subject } from '../src/rules/decide.ts';
 import type { Contamination, IsolationRule } from '../src/rules/isolation/incident.ts';
 import { DEFAULT_ISOLATION } from '../src/rules/isolation/rules.ts';
 import { type Books, imbalance, unjudgedOf } from '../src/rules/pairing/books.ts';
 import { FrameTracker, OPCODE, wholeFrame } from '../src/wire/frames.ts';
 import { rounded, type Target } from './comparison.ts';
 import { quantile } from './figures.ts';
-import { INNOCENTS, IsolationPlan, LEAKS, type Planned, type Sent } from './isolation-plan.ts';
+import {
+  type Answered,
+  INNOCENTS,
+  IsolationPlan,
+  LEAKS,
+  type Planned,
+  type Sent,
+} from './isolation-plan.ts';
 import { type Busy, isQuiet, watched } from './rounds.ts';
 
 export const ISOLATION_SIZES = { events: 200_000, users: 200 };
@@ -33,8 +42,10 @@ const NOTES_EACH = 2;
 /** The window is 5 s. */
 const CLOSING_MS = 60_000;
 const MOST_TOLD = 20;
-/** At which a rollback is to begin after the last byte, for rules that need no other event. */
+/** At which a rollback is to begin after the last byte, or where a rule waits for legacy, after its window. */
 const AT_ONCE_MS = 100;
+/** A window ends by the clock of the judge, which is told whole ms. */
+const LEAST_WINDOW_MS = WINDOW_MS - 1;
 
 export interface IsolationResult {
   readonly events: number;
@@ -52,11 +63,23 @@ export interface IsolationResult {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly slowestMs: number;
+  /** From the end of its window to another's thread or content being told, in an event that has no pair, ms. */
+  readonly afterWindow: {
+    readonly p50Ms: number;
+    readonly p99Ms: number;
+    readonly slowestMs: number;
+  };
   readonly missed: readonly string[];
   readonly accused: readonly string[];
   readonly noise: Busy;
   /** `told` false: the machine was too noisy to tell. */
   readonly targets: readonly (Target & { readonly told: boolean })[];
+}
+
+/** Between which times it was handed over, epoch ms. */
+interface Handed extends Planned {
+  readonly from: number;
+  readonly to: number;
 }
 
 export async function benchIsolation(options: {
@@ -83,29 +106,64 @@ export async function benchIsolation(options: {
     onContamination: found =>
       told.push({ found, ms: performance.timeOrigin + performance.now() - found.at }),
   });
-  const sessions = plan.users.map((id, i) => {
-    const subject = { id, aliases: [] };
-    const stream = judge.tap.stream({ route: 'events', id: `s${i}`, format: 'websocket', subject });
+  const { tap } = judge;
+  const subjects = plan.users.map((id, i) => ({ id, aliases: [plan.aliasOf(i)] }));
+  const facts = { route: 'events', format: 'websocket' } as const;
+  const sessions = subjects.map((subject, i) => {
+    const socket = tap.stream({ ...facts, id: `s${i}`, subject });
+    const stream = tap.stream({ ...facts, id: `e${i}`, format: 'sse', subject });
     const trackers = { legacy: new FrameTracker(), candidate: new FrameTracker() };
-    for (const side of SIDES) stream.legOpened(side, trackers[side]);
-    return { stream, trackers };
+    for (const side of SIDES) {
+      socket.legOpened(side, trackers[side]);
+      stream.legOpened(side);
+    }
+    return { socket, stream, trackers };
+  });
+  const unsampled = plan.unsampled.map((id, i) => {
+    const subject = { id, aliases: [] };
+    const tracker = new FrameTracker();
+    const ear = tap.overhear({ ...facts, id: `u${i}`, subject });
+    ear?.legOpened('legacy', tracker);
+    return { ear, tracker, subject };
   });
   let handed = 0;
   let paused = 0;
-  const planned: Planned[] = [];
+  let asked = 0;
+  const planned: Handed[] = [];
   const late: { readonly sent: readonly Sent[]; readonly dueAt: number }[] = [];
   const hand = (sent: readonly Sent[]): void => {
-    for (const { side, user, text } of sent) {
-      const { stream, trackers } = sessions[user] as (typeof sessions)[number];
-      stream.follow(side, wholeFrame(OPCODE.text, Buffer.from(text)), trackers[side]);
-      handed += 1;
+    for (const { side, user, text, on } of sent) {
+      const { socket, stream, trackers } = sessions[user] as (typeof sessions)[number];
+      const { ear, tracker, subject } = unsampled[user] as (typeof unsampled)[number];
+      const frame = () => wholeFrame(OPCODE.text, Buffer.from(text));
+      if (on === 'unsampled') ear?.follow('legacy', frame(), tracker);
+      else if (on === 'unsampled-answer') tap.overhearAnswer(asking(subject), answerOf(text));
+      else {
+        if (on === 'stream') stream.bytes(side, Buffer.from(`data: ${text}\n\n`));
+        else socket.follow(side, frame(), trackers[side]);
+        handed += 1;
+      }
     }
   };
+  const asking = (subject: Subject) => {
+    asked += 1;
+    const about = { route: 'events', id: `r${asked}`, method: 'GET', primary: 'legacy' } as const;
+    return { ...about, subject };
+  };
+  const answer = ({ user, legacy, candidate }: Answered): void => {
+    const subject = subjects[user] as (typeof subjects)[number];
+    const [one, other] = [legacy, candidate].map(body => answerOf(JSON.stringify(body)));
+    const answers = { legacy: one as AnswerSample, candidate: other as AnswerSample };
+    tap.exchange({ ...asking(subject), isWrite: false, ...answers });
+    handed += 2;
+  };
   const send = async (each: Planned): Promise<void> => {
-    planned.push(each);
     const { said } = each;
-    if (said !== undefined) sessions[said.user]?.stream.said(Buffer.from(said.text));
+    if (said !== undefined) sessions[said.user]?.socket.said(Buffer.from(said.text));
+    const from = epochMs();
     hand(each.sent);
+    if (each.answered !== undefined) answer(each.answered);
+    planned.push({ ...each, from: Math.floor(from), to: Math.ceil(epochMs()) });
     if (each.late !== undefined) late.push({ sent: each.late, dueAt: performance.now() + LATE_MS });
     while ((late[0]?.dueAt ?? Number.POSITIVE_INFINITY) <= performance.now()) {
       hand(late.shift()?.sent ?? []);
@@ -143,7 +201,7 @@ function resultOf({
   users,
   json,
 }: {
-  readonly planned: readonly Planned[];
+  readonly planned: readonly Handed[];
   readonly told: readonly { readonly found: Contamination; readonly ms: number }[];
   readonly books: Books;
   readonly busy: Busy;
@@ -151,13 +209,13 @@ function resultOf({
   readonly json: boolean;
 }): IsolationResult {
   const alone = told.filter(({ found }) => !found.onBoth);
-  // By rule, side, user and place: how often it must be told, less how often it was.
-  const due = new Map<string, number>();
+  // By rule, side, user and place: when it came, of those that have not been told.
+  const due = new Map<string, { from: number; to: number; kind: string }[]>();
   const byRule: Partial<Record<IsolationRule, { leaks: number; found: number }>> = {};
-  const leaks = planned.flatMap(({ leak }) => (leak === null ? [] : [leak]));
-  for (const { rule, user, path } of leaks) {
+  const leaks = planned.flatMap(({ leak, ...of }) => (leak === null ? [] : [{ ...leak, ...of }]));
+  for (const { rule, user, path, ...when } of leaks) {
     const key = `${rule} candidate ${users[user]} ${path}`;
-    due.set(key, (due.get(key) ?? 0) + 1);
+    due.set(key, [...(due.get(key) ?? []), when]);
     const counts = byRule[rule] ?? { leaks: 0, found: 0 };
     counts.leaks += 1;
     byRule[rule] = counts;
@@ -165,21 +223,21 @@ function resultOf({
   const accused: string[] = [];
   for (const { found } of alone) {
     const key = `${found.rule} ${found.side} ${found.user} ${found.path}`;
-    const left = due.get(key) ?? 0;
-    if (left === 0) accused.push(`${key} in ${found.eventType}`);
+    const left = due.get(key) ?? [];
+    const nth = left.findIndex(({ from, to }) => from <= found.at && found.at <= to);
+    if (nth === -1) accused.push(`${key} in ${found.eventType}`);
     else {
-      due.set(key, left - 1);
+      left.splice(nth, 1);
       const counts = byRule[found.rule];
       if (counts !== undefined) counts.found += 1;
     }
   }
-  const missed = [...due].flatMap(([key, left]) => (left > 0 ? [`${key}: ${left}`] : []));
+  const missed = [...due].flatMap(([key, left]) => left.map(({ kind }) => `${key}: ${kind}`));
   const found = alone.length - accused.length;
   const atOnce = alone.filter(({ found }) => found.rule === 'routing' || found.rule === 'marker');
-  const times = atOnce.map(({ ms }) => ms);
-  const [p50Ms = 0, p99Ms = 0, slowestMs = 0] = [0.5, 0.99, 1].map(q =>
-    Math.round(quantile(times, q)),
-  );
+  const { p50Ms, p99Ms, slowestMs } = spreadOf(atOnce.map(({ ms }) => ms));
+  const waited = alone.filter(({ found, ms }) => isOfWindow(found) && ms >= LEAST_WINDOW_MS);
+  const afterWindow = spreadOf(waited.map(({ ms }) => Math.max(0, ms - WINDOW_MS)));
   const wrong = imbalance(books);
   if (wrong !== null) throw new Error(wrong);
   const unjudged = unjudgedOf(books.candidate) / books.candidate.seen;
@@ -191,6 +249,10 @@ function resultOf({
     {
       what: 'ms until a foreign address or marker is told, p99',
       ...{ value: p99Ms, most: AT_ONCE_MS, told: isTold },
+    },
+    {
+      what: "ms after its window until another's thread or content is told, p99",
+      ...{ value: afterWindow.p99Ms, most: AT_ONCE_MS, told: isTold },
     },
   ].map(each => ({ told: true, ...each, met: each.value <= each.most }));
   if (!json) {
@@ -209,11 +271,33 @@ function resultOf({
     falseAccusations: accused.length,
     innocents: planned.filter(({ kind, leak }) => leak === null && kind !== 'run').length,
     onBoth: told.length - alone.length,
-    ...{ unjudged, p50Ms, p99Ms, slowestMs },
+    ...{ unjudged, p50Ms, p99Ms, slowestMs, afterWindow },
     noise: { total: rounded(busy.total), foreign: rounded(busy.foreign) },
     targets,
     missed: missed.slice(0, MOST_TOLD),
     accused: accused.slice(0, MOST_TOLD),
+  };
+}
+
+function isOfWindow({ rule }: Contamination): boolean {
+  return rule === 'ledger' || rule === 'fingerprint';
+}
+
+function spreadOf(times: readonly number[]) {
+  const [p50Ms = 0, p99Ms = 0, slowestMs = 0] = [0.5, 0.99, 1].map(q =>
+    Math.round(quantile(times, q)),
+  );
+  return { p50Ms, p99Ms, slowestMs };
+}
+
+function epochMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+function answerOf(text: string): AnswerSample {
+  return {
+    ...{ status: 200, headers: ['content-type', 'application/json'], body: Buffer.from(text) },
+    ...{ marker: null, end: 'complete', code: null, ms: 1 },
   };
 }
 

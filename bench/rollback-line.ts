@@ -128,6 +128,24 @@ export class RollbackLine {
     });
   }
 
+  /** The candidate's next event for that user names somebody else. When it was sent, µs. */
+  async leak(to: number): Promise<number> {
+    const [sentUs = Number.NaN] = await this.#services.ask({ leakTo: to });
+    return sentUs;
+  }
+
+  /** Waits for a rollback that nobody asked for, and its proof. */
+  async rolledBack(before: string | null): Promise<Proof> {
+    let last: Proof | undefined;
+    await eventually('it is rolled back', async () => {
+      const { proofs } = await this.proxy.ask<{ proofs: Proof[] }>('/proofs?limit=1');
+      last = proofs[0];
+      return last !== undefined && last.id !== before && last.state !== 'running';
+    });
+    if (last?.state !== 'complete') throw new Error(`a rollback came to ${last?.state}`);
+    return last;
+  }
+
   /** Rolls everything back and waits for the proof. */
   async rollBack(acceptStale: boolean): Promise<Proof> {
     const asked = { reason: 'benchmark', acceptStale };

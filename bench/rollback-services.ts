@@ -3,7 +3,7 @@
 import type net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { SIDES, type Side } from '../src/rules/decide.ts';
-import { eventFrame, nowUs } from './event.ts';
+import { addressed, eventFrame, nowUs } from './event.ts';
 import { listenForUpgrades } from './upgrades.ts';
 import { serveQuestions } from './worker.ts';
 
@@ -14,11 +14,15 @@ export type ServicesQuestion =
   | { readonly send: number; readonly users: number }
   /** Ends that; answers with how many events each user was sent, since the beginning. */
   | { readonly stop: true }
+  /** The next event that the candidate sends that user names somebody else; answers with when it was sent, µs. */
+  | { readonly leakTo: number }
   /** Answers with the most handshakes that legacy and candidate had within any second, since last asked. */
   | { readonly dials: true };
 
 /** Events are due every millisecond, as many as the pace asks for. */
 const TICK_MS = 1;
+/** As long as the users' names, and none of them. */
+const SOMEBODY_ELSE = 'user_0000';
 const SECOND_MS = 1_000;
 
 type Legs = Record<Side, net.Socket | null>;
@@ -26,10 +30,16 @@ type Legs = Record<Side, net.Socket | null>;
 const users: Legs[] = [];
 const sent: number[] = [];
 const dialledAt: Record<Side, number[]> = { legacy: [], candidate: [] };
+let leak: { readonly to: number; readonly sent: (sentUs: number) => void } | null = null;
 let sending: { running: boolean; readonly done: Promise<void> } | null = null;
 
 serveQuestions<ServicesQuestion, number[]>(async question => {
   if ('listen' in question) return Promise.all(SIDES.map(listen));
+  if ('leakTo' in question) {
+    const { promise, resolve } = Promise.withResolvers<number>();
+    leak = { to: question.leakTo, sent: resolve };
+    return [await promise];
+  }
   if ('dials' in question) return SIDES.map(side => busiestSecond(dialledAt[side].splice(0)));
   if ('send' in question) {
     const state = { running: true };
@@ -71,7 +81,13 @@ function sendTo(user: number): void {
   const sentUs = nowUs();
   for (const side of SIDES) {
     const socket = users[user]?.[side];
-    if (socket?.writable === true) socket.write(eventFrame(sentUs, number, side));
+    if (socket?.writable !== true) continue;
+    const frame = eventFrame(sentUs, number, side);
+    const isLeak = side === 'candidate' && leak?.to === user;
+    socket.write(isLeak ? addressed(frame, SOMEBODY_ELSE) : frame);
+    if (!isLeak) continue;
+    leak?.sent(nowUs());
+    leak = null;
   }
 }
 

@@ -4,6 +4,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { rounded } from './comparison.ts';
 import { nowUs } from './event.ts';
+import { quantile } from './figures.ts';
 import type { Window } from './rollback-clients.ts';
 import { type Noticed, onRollbackLine, type RollbackLine } from './rollback-line.ts';
 import { type Busy, isQuiet, watched } from './rounds.ts';
@@ -16,6 +17,9 @@ export const ROLLBACK_SIZES = {
   /** From one side to the other, of so many sessions. */
   flips: 1_000,
   flipping: 50,
+  /** By another user's name in what one of so many is sent; as many events a second. */
+  leaks: 100,
+  leaking: 500,
 };
 
 /** Legs are known to be in step once they were both there for the judge's window. */
@@ -30,6 +34,17 @@ const PLANNED_OVERLAP_MS = 5_000;
 const HANDSHAKES_MS = 1_000;
 /** The default of `limits.movesPerS`. */
 const MOVES_PER_S = 500;
+
+/** From the last byte of an event that names somebody else, ms. */
+interface ByLeak extends Noticed {
+  readonly leaks: number;
+  readonly sessions: number;
+  /** Until the rollback began. */
+  readonly begunMs: Readonly<Record<'p50' | 'p99' | 'slowest', number>>;
+  /** Until the candidate's last byte was handed to a client's socket. */
+  readonly lastByteMs: Readonly<Record<'p50' | 'p99' | 'slowest', number>>;
+  readonly busy: Busy;
+}
 
 interface Moves {
   /** From the command until the last session was there. */
@@ -53,6 +68,7 @@ export interface RollbackResult extends Noticed {
     readonly toLegacy: Moves;
   };
   readonly flips: Noticed & { readonly count: number; readonly sessions: number };
+  readonly byLeak: ByLeak;
   readonly noise: Busy & { readonly latency: 'quiet enough' | 'too noisy to tell' };
   readonly targets: readonly RollbackTarget[];
 }
@@ -77,10 +93,12 @@ export async function benchRollback({
   const unshadowed = await onRollbackLine(sizes.unshadowed, 'off', movesWithoutSecondLegs);
   say(`${sizes.flips} flips of ${sizes.flipping} sessions …`);
   const flips = await onRollbackLine(sizes.flipping, 'live', line => flip(line, sizes.flips));
+  say(`${sizes.leaks} leaks among ${sizes.leaking} sessions …`);
+  const byLeak = await onRollbackLine(sizes.leaking, 'live', line => leaks(line, sizes.leaks));
   const latency = isQuiet(warm) ? 'quiet enough' : 'too noisy to tell';
   const { busy, ...rest } = warm;
   const { total, foreign } = busy;
-  const result = { ...rest, unshadowed, flips };
+  const result = { ...rest, unshadowed, flips, byLeak };
   const noise = { total: rounded(total), foreign: rounded(foreign), latency } as const;
   const targets = targetsOf(result, latency === 'quiet enough');
   if (!json) {
@@ -171,13 +189,42 @@ async function flip(line: RollbackLine, count: number) {
   return { count, sessions: line.users, ...noticed };
 }
 
+/** One leak after another, each of which takes everybody back; then they go to the candidate again. */
+async function leaks(line: RollbackLine, count: number): Promise<ByLeak> {
+  await line.begin(line.users);
+  await line.allWarm();
+  await pause(WARM_UP_MS);
+  const begunMs: number[] = [];
+  const lastByteMs: number[] = [];
+  const { busy } = await watched(line.pids, async () => {
+    let last: string | null = null;
+    for (let nth = 0; nth < count; nth += 1) {
+      const leakedMs = (await line.leak((nth * 7) % line.users)) / 1_000;
+      const { id, command, lastCandidateByte } = await line.rolledBack(last);
+      last = id;
+      begunMs.push(command.monotonicMs - leakedMs);
+      lastByteMs.push((lastCandidateByte ?? command).monotonicMs - leakedMs);
+      await line.proxy.ask('/release', { reason: 'benchmark' });
+      await line.allOn('candidate');
+    }
+  });
+  const { p99Ms: _, lastCandidateUs: __, ...noticed } = await line.end(NOT_TIMED);
+  const times = { begunMs: spreadOf(begunMs), lastByteMs: spreadOf(lastByteMs) };
+  return { ...noticed, leaks: count, sessions: line.users, ...times, busy };
+}
+
+function spreadOf(times: readonly number[]) {
+  const at = (share: number) => rounded(quantile(times, share));
+  return { p50: at(0.5), p99: at(0.99), slowest: at(1) };
+}
+
 const NOT_TIMED = { sinceUs: 0, windows: {} };
 
 function targetsOf(
   result: Omit<RollbackResult, 'noise' | 'targets'>,
   isQuietEnough: boolean,
 ): RollbackTarget[] {
-  const { unshadowed, flips, p99Ms, sessions, shadowed } = result;
+  const { unshadowed, flips, byLeak, p99Ms, sessions, shadowed } = result;
   const { toCandidate, toLegacy } = unshadowed;
   const paceMs = (unshadowed.sessions / MOVES_PER_S) * 1_000 + HANDSHAKES_MS;
   const counted = (what: string, noticed: Noticed) => {
@@ -204,6 +251,11 @@ function targetsOf(
     target('dials a second of the candidate', toCandidate.dialsPerS, 1.1 * MOVES_PER_S),
     target('dials a second of legacy', toLegacy.dialsPerS, 1.1 * MOVES_PER_S),
     ...counted('flips', flips),
+    {
+      ...target('ms from a leak to the rollback that it causes, p99', byLeak.begunMs.p99, 100),
+      told: isQuiet(byLeak),
+    },
+    ...counted('by leaks', byLeak),
   ];
 }
 

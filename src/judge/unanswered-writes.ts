@@ -22,10 +22,10 @@ interface Write {
   readonly about: string | null;
 }
 
-/** At one time, by side: when the last began of those writes before which all were answered, epoch ms. */
-interface Look {
+/** From one time on, by side: when the oldest write began that is to be answered, epoch ms; infinite where none is. */
+interface Change {
   readonly at: number;
-  readonly answered: Readonly<Record<Side, number>>;
+  readonly oldest: Readonly<Record<Side, number>>;
 }
 
 export interface JudgedWrites {
@@ -45,8 +45,8 @@ export class UnansweredWrites {
   readonly #windowMs: number;
   /** What that side has to answer, in order. */
   readonly #open: Readonly<Record<Side, Set<Write>>> = { legacy: new Set(), candidate: new Set() };
-  /** In order, the first one a window ago or more. */
-  readonly #looks: Look[] = [];
+  /** In order, one a millisecond at most, the first one a window ago or more. */
+  readonly #changes: Change[] = [];
   /** Answered since the last look. */
   #late: Record<Side, Map<string | null, LateWrites>> = noneLate();
 
@@ -61,9 +61,39 @@ export class UnansweredWrites {
   begin(begunAt: number, about: string | null): (side: Side, nowMs: number) => void {
     const write = { begunAt, about };
     for (const side of SIDES) this.#open[side].add(write);
+    this.#noteChange(begunAt);
     return (side, nowMs) => {
-      if (ofSide(this.#open, side).delete(write)) this.#noteLate(side, write, nowMs);
+      if (!ofSide(this.#open, side).delete(write)) return;
+      this.#noteChange(nowMs);
+      this.#noteLate(side, write, nowMs);
     };
+  }
+
+  /** How many times are known at which what is to be answered became another. */
+  get changes(): number {
+    return this.#changes.length;
+  }
+
+  #noteChange(nowMs: number): void {
+    const changes = this.#changes;
+    const last = changes.at(-1)?.oldest;
+    const oldest = { legacy: this.#oldest('legacy'), candidate: this.#oldest('candidate') };
+    if (last?.legacy === oldest.legacy && last.candidate === oldest.candidate) return;
+    if (changes.at(-1)?.at === nowMs) changes.pop();
+    changes.push({ at: nowMs, oldest });
+    // Where nobody looks, those of a window are enough.
+    if (changes.length > 2 * this.#windowMs) this.#forget(nowMs - this.#windowMs);
+  }
+
+  #oldest(side: Side): number {
+    const [oldest] = this.#open[side];
+    return oldest?.begunAt ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** All but the last change by then, and what came after it. */
+  #forget(before: number): void {
+    const next = this.#changes.findIndex(({ at }) => at > before);
+    this.#changes.splice(0, (next === -1 ? this.#changes.length : next) - 1);
   }
 
   #noteLate(side: Side, { begunAt, about }: Write, nowMs: number): void {
@@ -77,25 +107,17 @@ export class UnansweredWrites {
   /** To be called a few times a second. */
   look(nowMs: number): JudgedWrites {
     const before = nowMs - this.#windowMs;
-    const answered = { legacy: nowMs, candidate: nowMs };
-    for (const side of SIDES) {
-      const open = this.#open[side];
-      const [oldest] = open;
-      // A write that began in the same millisecond is behind it.
-      answered[side] = Math.max((oldest?.begunAt ?? nowMs) - 1, before);
-      for (const write of open) this.#noteLate(side, write, nowMs);
-    }
+    for (const side of SIDES)
+      for (const write of this.#open[side]) this.#noteLate(side, write, nowMs);
     const late = { legacy: toldOf(this.#late.legacy), candidate: toldOf(this.#late.candidate) };
     this.#late = noneLate();
-    const looks = this.#looks;
-    looks.push({ at: nowMs, answered });
-    while ((looks[1]?.at ?? nowMs) <= before) looks.shift();
-    const then = looks[0] !== undefined && looks[0].at <= before ? looks[0].answered : null;
-    const due = {
-      legacy: then?.candidate ?? Number.NEGATIVE_INFINITY,
-      candidate: then?.legacy ?? Number.NEGATIVE_INFINITY,
-    };
-    return { due, late };
+    this.#forget(before);
+    const [first] = this.#changes;
+    const then = first !== undefined && first.at <= before ? first.oldest : null;
+    // A write that began in the same millisecond is behind it; one that hung for a window counted no longer.
+    const answeredBy = (side: Side) =>
+      Math.max(Math.min(before, then?.[side] ?? before) - 1, before - this.#windowMs);
+    return { due: { legacy: answeredBy('candidate'), candidate: answeredBy('legacy') }, late };
   }
 }
 

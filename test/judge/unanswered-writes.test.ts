@@ -266,3 +266,31 @@ test('what comes of an upload that the candidate is not given is not missing the
   say('legacy', step(4));
   expect(pass(2 * WINDOW_MS).legacy).toMatchObject({ match: 1, missing: 1 });
 });
+
+// The fault: by how things stood at ticks alone an event was due up to two of them, 200 ms, after its window.
+test('an event is due when its window ends, to the millisecond, whenever it was looked', () => {
+  const writes = new UnansweredWrites(WINDOW_MS);
+  const dueAt = (nowMs: number) => writes.look(nowMs).due;
+  const answered = writes.begin(10_000, null);
+  answered('legacy', 10_030);
+  answered('candidate', 10_047);
+  expect(dueAt(15_011)).toEqual({ legacy: 9_999, candidate: 9_999 });
+  expect(dueAt(15_033)).toEqual({ legacy: 9_999, candidate: 10_032 });
+  expect(dueAt(15_070)).toEqual({ legacy: 10_069, candidate: 10_069 });
+  // One behind another: the older one that is not answered counts.
+  const [first, second] = [writes.begin(20_000, null), writes.begin(20_010, null)];
+  second('candidate', 20_020);
+  first('candidate', 20_040);
+  for (const done of [first, second]) done('legacy', 20_041);
+  expect([25_030, 25_050].map(at => dueAt(at).legacy)).toEqual([19_999, 20_049]);
+});
+
+test('what is known of writes is bounded, whether or not anybody looks', () => {
+  const writes = new UnansweredWrites(100);
+  for (let ms = 1_000; ms < 61_000; ms += 1) {
+    for (let nth = 0; nth < 3; nth += 1) for (const side of SIDES) writes.begin(ms, null)(side, ms);
+  }
+  expect(writes.changes).toBeLessThanOrEqual(201);
+  writes.look(61_000);
+  expect(writes.changes).toBeLessThanOrEqual(101);
+});

@@ -230,7 +230,7 @@ export class Pairing {
 
   /**
    * Gives their verdict to events that waited long enough: by side, those that arrived by `dueMs`, a window
-   * ago unless told otherwise. Call every 100 ms; cheap when nothing waits. `atMs` may be behind what arrived last.
+   * ago unless told otherwise. Call some times a second; cheap when nothing waits. `atMs` may be behind what arrived last.
    */
   sweep(atMs: number, dueMs?: Readonly<Record<Side, number>>): void {
     this.#now = Math.max(this.#now, atMs);
@@ -530,7 +530,7 @@ export class Pairing {
     );
   }
 
-  /** What two events say is dear to compare, and does not change: ten times a second is asked what is new alone. */
+  /** What two events say is dear to compare, and does not change: at each sweep is asked what is new alone. */
   #mayBeReadressed(legacy: Pending, candidate: Pending): boolean {
     return legacy.isPointed && Math.max(legacy.at, candidate.at) > this.#triedMs;
   }
