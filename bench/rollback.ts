@@ -204,7 +204,7 @@ async function leaks(line: RollbackLine, count: number): Promise<ByLeak> {
       last = id;
       begunMs.push(command.monotonicMs - leakedMs);
       lastByteMs.push((lastCandidateByte ?? command).monotonicMs - leakedMs);
-      await line.proxy.ask('/release', { reason: 'benchmark' });
+      await line.proxy.ask('/release', { route: 'events', reason: 'benchmark' });
       await line.allOn('candidate');
     }
   });
