@@ -29,6 +29,7 @@ export const INNOCENTS = [
   ...(['on-both', 'agent', 'list-with-him', 'nobody'] as const),
   ...(['late-legacy', 'typed-into-a-room', 'typed-run', 'error-that-quotes', 'counter'] as const),
   ...(['own-alias', 'acknowledged', 'streamed-note', 'outbox', 'shared-by-unsampled'] as const),
+  'typed-content',
 ] as const;
 export type Innocent = (typeof INNOCENTS)[number];
 
@@ -293,6 +294,11 @@ export class IsolationPlan {
     const name = this.users[other] as string;
     const innocent = (sent: readonly Sent[]): Planned => ({ sent, kind, leak: null });
     const both = (event: object): readonly Sent[] => this.#same(user, event);
+    // Also what only the candidate says so: of both it would be told apart, and accuse nobody.
+    const andAlone = (event: object): readonly Sent[] => [
+      ...both(event),
+      alone({ ...event, run_id: this.#id('run') }),
+    ];
     const alone = (event: object): Sent => ({
       ...{ side: 'candidate', user },
       text: JSON.stringify(event),
@@ -323,23 +329,23 @@ export class IsolationPlan {
       }
       case 'quoted-json': {
         const quoted = JSON.stringify({ target_user_id: name, thread_id: 'thread_1' });
-        return innocent(both({ ...base, type: 'chat', data: { message: quoted } }));
+        return innocent(andAlone({ ...base, type: 'chat', data: { message: quoted } }));
       }
       case 'quoted-object': {
         const quoted = { userId: name, recipient_id: [name], data: { userId: name } };
         return innocent(
-          both({ ...base, type: 'chat', data: { message: quoted }, results: [quoted] }),
+          andAlone({ ...base, type: 'chat', data: { message: quoted }, results: [quoted] }),
         );
       }
       case 'own-alias':
-        return innocent(both({ ...base, type: 'message', target_user_id: this.aliasOf(user) }));
+        return innocent(andAlone({ ...base, type: 'message', target_user_id: this.aliasOf(user) }));
       case 'acknowledged': {
         // A reply in an envelope of its own, which quotes whose it was asked about.
         const ack = { type: 'message_ack', payload: { run_id: base.run_id, sender_id: name } };
-        return innocent(both(ack));
+        return innocent(andAlone(ack));
       }
       case 'streamed-note':
-        return innocent(onStream(both({ ...this.#note(), user_id: name })));
+        return innocent(onStream(andAlone({ ...this.#note(), user_id: name })));
       case 'outbox': {
         const outbox = { recipient_id: name, text: this.#words() };
         return { ...innocent([]), answered: { user, legacy: outbox, candidate: outbox } };
@@ -353,6 +359,15 @@ export class IsolationPlan {
           member => ({ side: 'legacy', user: member, text, on: 'unsampled' }) as const,
         );
         return innocent([...members, alone(stray)]);
+      }
+      case 'typed-content': {
+        // Two say the same: legacy repeats it to the one, and the candidate to the other.
+        const note = this.#note();
+        const hers: Sent = { side: 'legacy', user: other, text: JSON.stringify(note) };
+        return {
+          ...innocent([{ ...hers, on: 'unsampled' }, alone(note)]),
+          said: { user, text: note.text },
+        };
       }
       case 'on-both':
         return innocent(both({ ...base, type: 'assigned', target_user_id: name }));
@@ -410,11 +425,11 @@ export class IsolationPlan {
       }
       case 'agent': {
         const said = { ...base, type: 'agent_note', user_id: name, sender_id: 'agent_triage_7' };
-        return innocent(both({ ...said, data: { agent_id: name, on_behalf_of: name } }));
+        return innocent(andAlone({ ...said, data: { agent_id: name, on_behalf_of: name } }));
       }
       case 'list-with-him': {
         const recipients = [name, this.users[user]];
-        return innocent(both({ ...base, type: 'message', recipient_id: recipients }));
+        return innocent(andAlone({ ...base, type: 'message', recipient_id: recipients }));
       }
       case 'nobody': {
         const said = {
@@ -424,7 +439,7 @@ export class IsolationPlan {
           userId: '',
           recipient_id: 0,
         };
-        return innocent(both({ ...said, data: { recipient_id: [] } }));
+        return innocent(andAlone({ ...said, data: { recipient_id: [] } }));
       }
     }
   }

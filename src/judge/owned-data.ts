@@ -7,7 +7,7 @@ import { PROVENANCE_FIELDS } from '../rules/compare/rules.ts';
 import { typeOf } from '../rules/event-key.ts';
 import { type IdentifierPlace, identifiersIn } from '../rules/isolation/identifier-places.ts';
 import type { IsolationRule } from '../rules/isolation/incident.ts';
-import { hasOwnText } from '../rules/isolation/own-text.ts';
+import { hasOwnText, ownTexts } from '../rules/isolation/own-text.ts';
 import { type Hash64, isSame, SHARED } from '../rules/isolation/ownership.ts';
 import { pointerTo } from '../rules/isolation/rules.ts';
 import type { ContaminationWatch, RouteWatch } from './contamination-watch.ts';
@@ -241,6 +241,12 @@ export class OwnedData {
     const print = contentPrint(plan, value);
     const owner = print === null ? null : this.#watch.contents.ownerOf(print);
     if (owner === null || owner === SHARED || isSame(owner, this.#user)) return null;
+    // He may well say what another has said, and be told it again by the one service that heard him.
+    if (ownTexts(value, plan).every(text => this.#watch.isHisWord(this.#user, text))) return null;
+    if (this.#watch.isInDoubt(this.#user)) {
+      this.#route.books.sides.candidate.inDoubt += 1;
+      return null;
+    }
     return { rule: 'fingerprint', path: '', owner: this.#watch.nameOf(owner), what: '' };
   }
 

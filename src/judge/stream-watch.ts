@@ -146,7 +146,7 @@ export class StreamWatch {
   ): boolean {
     const found =
       this.#owned.foreignIdentifier(candidate, legacy) ??
-      (byIdsAlone ? null : this.#owned.foreignContent(candidate));
+      (byIdsAlone ? null : this.#foreignContent(candidate, at));
     const eventType = typeOf(candidate.value);
     if (found !== null) {
       this.#watch.tell(this.#contamination('candidate', found, eventType, at));
@@ -162,6 +162,17 @@ export class StreamWatch {
       this.#watch.lookLater({ route: this.#facts.route, look });
     }
     return false;
+  }
+
+  /**
+   * Where legacy was not told what he said, or is not heard, what he is told may be what it tells whoever says so: his
+   * thread is another's all the same, his content is not.
+   */
+  #foreignContent(candidate: WatchedEvent, at: number): Found | null {
+    const found = this.#owned.foreignContent(candidate);
+    if (found === null || this.#isLegacyHeard(at)) return found;
+    this.#route.books.sides.candidate.inDoubt += 1;
+    return null;
   }
 
   /** For what is too long to be kept; null where nothing was planted. */

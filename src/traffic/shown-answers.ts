@@ -240,7 +240,8 @@ export class ShownAnswers {
   /** The same of an event stream, or of whatever else comes in its place. */
   overhearStream(call: Call, subject: Subject | null, answer: AnswerSink): Seen {
     const { response, route, id } = call;
-    const ear = this.#options.tap.overhear({ route: route.name, id, format: 'sse', subject });
+    const facts = { route: route.name, id, format: 'sse', subject, primary: 'legacy' } as const;
+    const ear = this.#options.tap.overhear(facts);
     if (ear === null) return { answer, compared: () => false };
     const plain = this.overhear(call, subject, answer);
     let isPlain = true;

@@ -1,11 +1,13 @@
 // Plays what befalls several users of a route, as data: `test/fixtures/isolation-told/*.json`, one JSON object a file.
 //
+//   before   steps of every case, not given: none
 //   cases    name    a sentence: what happens, and who is told of
 //            rules   fields of IsolationRules that replace the default's
 //            allow   what the comparison allows besides, see Allowance
 //            steps   in order, each one of
 //                    [user, side or "both", event, ...]     legs of his socket say that
 //                    [user, "tells", text]                  he says that there; null: what nobody can read
+//                    [user, "overhears", event, ...]        he is not compared, and legacy sends him that
 //                    [user, "asks", target, status, body, status, body]   what legacy and candidate answer him
 //                    ["pass", ms]
 //            told    all that is told, but for what both services sent: "rule side user path"
@@ -29,26 +31,36 @@ interface ToldCase {
   readonly told: readonly string[];
 }
 
+interface ToldFile {
+  readonly before?: readonly Step[];
+  readonly cases: readonly ToldCase[];
+}
+
 type Asked = [target: string, number, object, number, object];
 
 type Step =
   | readonly ['pass', number]
   | readonly [user: string, how: 'asks', ...asked: Asked]
   | readonly [user: string, how: 'tells', text: string | null]
+  | readonly [user: string, how: 'overhears', ...events: object[]]
   | readonly [user: string, how: Side | 'both', ...events: (object | string)[]];
 
 const CASES = readdirSync(FOLDER).flatMap(file => {
   const text = readFileSync(join(FOLDER, file), 'utf8');
-  const { cases } = JSON.parse(text) as { readonly cases: readonly ToldCase[] };
-  return cases.map(one => ({ file, one }));
+  const { before = [], cases } = JSON.parse(text) as ToldFile;
+  return cases.map(one => ({ file, one: { ...one, steps: [...before, ...one.steps] } }));
 });
 
 test.each(CASES)('$file: $one.name', ({ one }) => {
-  const { join: enter, ask, pass, whats } = judged(one.rules, [], one.allow);
+  const { join: enter, overhear, ask, pass, whats } = judged(one.rules, [], one.allow);
   const users = new Map<string, ReturnType<typeof enter>>();
   // Whoever is named is there from the beginning, and has been for long enough.
-  for (const [user] of one.steps)
-    if (user !== 'pass' && !users.has(user)) users.set(user, enter(user));
+  const overheard = new Map<string, ReturnType<typeof overhear>>();
+  for (const [user, how] of one.steps) {
+    if (user === 'pass' || users.has(user) || overheard.has(user)) continue;
+    if (how === 'overhears') overheard.set(user, overhear(user));
+    else users.set(user, enter(user));
+  }
   pass(1_000);
   for (const step of one.steps) play(step);
   pass(2 * WINDOW_MS);
@@ -57,6 +69,7 @@ test.each(CASES)('$file: $one.name', ({ one }) => {
   function play(step: Step): void {
     if (step[0] === 'pass') return void pass(step[1] as number);
     const [user, how, ...what] = step as Exclude<Step, readonly ['pass', number]>;
+    if (how === 'overhears') return overheard.get(user)?.gets(...(what as object[]));
     const his = users.get(user) as ReturnType<typeof enter>;
     switch (how) {
       case 'asks': {

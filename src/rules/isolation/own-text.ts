@@ -16,10 +16,19 @@ export function hasOwnText(value: JsonRecord, { envelopes }: Pick<TypePlan, 'env
   );
 }
 
+/** Those texts. */
+export function ownTexts(value: JsonRecord, { envelopes }: Pick<TypePlan, 'envelopes'>): string[] {
+  const inner = envelopes.map(({ name }) => value[name]);
+  return [value, ...inner.filter(isRecord)].flatMap(record =>
+    Object.entries(record).flatMap(([name, text]) => (isOwn(name, text) ? [text] : [])),
+  );
+}
+
 function isLong(record: JsonRecord): boolean {
-  for (const name in record) {
-    const text = record[name];
-    if (name !== 'type' && typeof text === 'string' && text.length >= LEAST_CHARACTERS) return true;
-  }
+  for (const name in record) if (isOwn(name, record[name])) return true;
   return false;
+}
+
+function isOwn(name: string, text: unknown): text is string {
+  return name !== 'type' && typeof text === 'string' && text.length >= LEAST_CHARACTERS;
 }
