@@ -134,7 +134,13 @@ export type Note =
     }
   | SaidAlone
   /** He said something that can not be read. */
-  | { readonly at: number; readonly kind: 'said-unread'; readonly user: string }
+  | {
+      readonly at: number;
+      readonly kind: 'said-unread';
+      readonly user: string;
+      /** Legacy alone was told. */
+      readonly isOverheard: boolean;
+    }
   /** Somebody whom nobody knows said something that there was no room for. */
   | { readonly at: number; readonly kind: 'said-unheard' }
   /** What anybody has said until now was told to a judge which is no more. */

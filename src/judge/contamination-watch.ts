@@ -38,7 +38,9 @@ const MOST_HELD = 50_000;
 const MOST_PLACES = 1_000;
 const PLACE_MS = 10 * 60_000;
 /** Names of users by their hash, for those whose data it was. */
-const MOST_NAMES = 20_000;
+const MOST_NAMES = 100_000;
+/** Of what legacy sends to users who are not compared, so much a second is told one by one. */
+const MOST_OVERHEARD_TOLD = 100;
 
 /**
  * What was found in one event, up to what it is told as:
@@ -129,6 +131,9 @@ export class ContaminationWatch {
   /** When the batch was sent that is looked into, on the clock of its events. */
   sentAt = 0;
 
+  #overheardSince = Number.NEGATIVE_INFINITY;
+  #overheardTold = 0;
+
   /** What came by then has had its window: legacy has answered the writes before it, or had a window for that. */
   #heardUntil = Number.NEGATIVE_INFINITY;
 
@@ -205,8 +210,8 @@ export class ContaminationWatch {
     return this.#said.unsaid(his, text, this.now());
   }
 
-  unread(user: string): void {
-    this.#said.unread(numberOf(this.user(user)), this.now());
+  unread(user: string, isOverheard = false): void {
+    this.#said.unread(numberOf(this.user(user)), this.now(), isOverheard);
   }
 
   unreadByAll(): void {
@@ -226,6 +231,10 @@ export class ContaminationWatch {
     return this.#said.isInDoubt(numberOf(user), this.now());
   }
 
+  isInDoubtOfLegacy(user: Hash64): boolean {
+    return this.#said.isInDoubtOfLegacy(numberOf(user), this.now());
+  }
+
   mayBeSaid(user: Hash64, text: string): boolean {
     return this.#said.mayBeSaid(numberOf(user), text, this.now());
   }
@@ -239,6 +248,23 @@ export class ContaminationWatch {
   }
 
   tell(contamination: Contamination): void {
+    this.#count(contamination);
+    this.#options.onContamination(contamination);
+  }
+
+  /** Legacy's, to somebody who is not compared: of very many only some are told one by one, and all are counted. */
+  tellOverheard(contamination: Contamination): void {
+    this.#count(contamination);
+    const now = this.now();
+    if (now - this.#overheardSince >= 1_000) {
+      this.#overheardSince = now;
+      this.#overheardTold = 0;
+    }
+    this.#overheardTold += 1;
+    if (this.#overheardTold <= MOST_OVERHEARD_TOLD) this.#options.onContamination(contamination);
+  }
+
+  #count(contamination: Contamination): void {
     const { route, side, rule, onBoth, inDoubt } = contamination;
     const known = this.#routes.get(route);
     if (known !== undefined) {
@@ -248,7 +274,6 @@ export class ContaminationWatch {
       else books.contaminated[rule] += 1;
       if (onBoth) setLatest(known.bothName, placeOf(contamination), this.now());
     }
-    this.#options.onContamination(contamination);
   }
 
   /** Legacy names another user in this place of this type: what it does may come from both. */

@@ -253,7 +253,6 @@ export class Docket {
       stream?.piece(piece);
     } catch (error) {
       this.#options.onFailure(error);
-      stream?.failed();
     }
   }
 
@@ -282,7 +281,7 @@ export class Docket {
       case 'said-alone':
         return this.#streams.get(note.stream)?.saidAlone(note);
       case 'said-unread':
-        return this.#options.watch.unread(note.user);
+        return this.#options.watch.unread(note.user, note.isOverheard);
       case 'said-unheard':
         return this.#options.watch.unheard();
       case 'said-before':
@@ -388,9 +387,10 @@ export class Docket {
 
   /** Legacy's, to somebody who is not compared. */
   #overheardAnswer(facts: ExchangeFacts, sample: AnswerSample, at: number): void {
-    const watch = this.#watchOf(facts);
-    if (watch === null) return;
+    const watch = this.#watchOf(facts, true);
     const plain = plainBody(sample, facts.method);
+    // A download is nothing that could not be looked into: nobody would have compared it.
+    if (watch === null || (plain === undefined && sample.marker === null)) return;
     const value = saidIn(plain, answerOf(sample, plain).body);
     this.#lookInto(watch, facts, 'legacy', { plain, value, sample }, at, 'nothing');
   }
@@ -443,7 +443,7 @@ export class Docket {
   }
 
   #openOverheard(number: number, facts: StreamFacts): void {
-    const watch = this.#watchOf(facts);
+    const watch = this.#watchOf(facts, true);
     if (watch === null) return;
     const stream = new OverheardStream(facts, this.#rulesOf(facts.route), watch);
     this.#overheard.set(number, stream);
@@ -488,12 +488,12 @@ export class Docket {
   }
 
   /** Nobody anonymous has anything of his own. */
-  #watchOf({ subject, ...facts }: WatchedFacts): StreamWatch | null {
+  #watchOf({ subject, ...facts }: WatchedFacts, isOverheard = false): StreamWatch | null {
     const { watch } = this.#options;
     const route = watch.route(facts.route);
-    return subject === null || route === undefined
-      ? null
-      : new StreamWatch(watch, route, this.#rulesOf(facts.route), { ...facts, subject });
+    if (subject === null || route === undefined) return null;
+    const rules = this.#rulesOf(facts.route);
+    return new StreamWatch(watch, route, rules, { ...facts, subject }, isOverheard);
   }
 
   #close(number: number, time: number): void {

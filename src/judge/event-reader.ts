@@ -11,7 +11,7 @@ import { type Decoded, decodeMessage, decodeSse } from './decode.ts';
 const MOST_EVENT_BYTES = 1_048_576;
 
 export interface EventReader {
-  /** What lies there from `start` to `end`. */
+  /** What lies there from `start` to `end`. Throws, behind all of it, what the listener has thrown first. */
   push(bytes: Buffer, start: number, end: number): void;
   /** Bytes are missing. Returns how many events that had begun are lost with them. */
   gap(): number;
@@ -29,8 +29,20 @@ export interface EventListener {
 
 export function eventReader(
   format: StreamFacts['format'],
-  { event, tooLong, search }: EventListener,
+  { event: tell, tooLong, search }: EventListener,
 ): EventReader {
+  const faults: unknown[] = [];
+  // Out of the middle of a piece it would leave the reader inside of something, and what follows be read as anything.
+  const event: EventListener['event'] = (decoded, payload, form) => {
+    try {
+      tell(decoded, payload, form);
+    } catch (error) {
+      faults.push(error);
+    }
+  };
+  const throwFirst = () => {
+    if (faults.length > 0) throw faults.splice(0)[0];
+  };
   const overlong = {
     overlong: (part: string | Buffer) =>
       search?.push(typeof part === 'string' ? Buffer.from(part) : part),
@@ -51,7 +63,10 @@ export function eventReader(
       MOST_EVENT_BYTES,
     );
     return {
-      push: (bytes, start, end) => reader.push(bytes.subarray(start, end)),
+      push: (bytes, start, end) => {
+        reader.push(bytes.subarray(start, end));
+        throwFirst();
+      },
       // Events of a stream are not counted in the lanes: how many are lost is not known.
       gap: () => {
         search?.begin();
@@ -75,6 +90,7 @@ export function eventReader(
     push: (bytes: Buffer, start: number, end: number) => {
       reader.push(bytes, start, end);
       messages.lost = reader.lost;
+      throwFirst();
     },
     gap: () => {
       search?.begin();

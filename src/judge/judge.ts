@@ -29,7 +29,7 @@ import { UnansweredWrites } from './unanswered-writes.ts';
  */
 const RESOURCE_LIMITS = { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 48 } as const;
 /** Windows are swept so often: what they tell is told within 100 ms of their end, with the sweep and the way here. */
-const TICK_MS = 50;
+const TICK_MS = 75;
 /** After so long without anything to judge, so often: windows are over, and evidence is written. */
 const IDLE_MS = 3 * WINDOW_MS;
 const IDLE_TICK_MS = 1_000;
@@ -37,7 +37,7 @@ const IDLE_TICK_MS = 1_000;
  * A thread that says nothing for so many turns of this one's timer (15 s) is stuck: two events of 1 MiB take it less
  * than a second. Not by the clock: where the whole process stands still (SIGSTOP, a snapshot of its machine), both do.
  */
-const STUCK_TICKS = 300;
+const STUCK_TICKS = 200;
 /** After a failure the next thread begins at once, the one after that more slowly. */
 const RESTART_MS = 1_000;
 /** At the end it has so long to close the books and hand over evidence. */

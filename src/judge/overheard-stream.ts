@@ -32,9 +32,4 @@ export class OverheardStream {
     this.#time = time;
     this.#reader.push(batch, start, end);
   }
-
-  /** A piece could not be read to its end. */
-  failed(): void {
-    this.#reader.gap();
-  }
 }

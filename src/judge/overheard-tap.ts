@@ -1,5 +1,4 @@
-// The judge's ear in what legacy alone sends to somebody who is not compared. Whatever there is no room for is
-// not known then, which accuses nobody.
+// The judge's ear in what legacy alone sends to somebody who is not compared.
 import type { OverheardTap, StreamFacts } from '../ports.ts';
 import { namesOf, type Side } from '../rules/decide.ts';
 import type { FrameTracker, StopAt } from '../wire/frames.ts';
@@ -9,7 +8,7 @@ export interface OverheardHost {
   open(stream: number, facts: StreamFacts): void;
   /** False: there is no room. */
   piece(stream: number, bytes: Buffer, afterGap: boolean): boolean;
-  said(names: Buffer, text: Buffer, facts: StreamFacts): void;
+  said(names: Buffer, text: Buffer | null, facts: StreamFacts): void;
   leftOut(bytes: number): void;
   close(stream: number): void;
 }
@@ -60,7 +59,7 @@ export class OverheardStream implements OverheardTap {
   }
 
   said(text: Buffer | null): void {
-    if (text === null || this.#closed) return;
+    if (this.#closed) return;
     this.#names ??= Buffer.from(JSON.stringify(namesOf(this.#facts.subject)));
     this.#host.said(this.#names, text, this.#facts);
   }

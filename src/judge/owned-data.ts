@@ -178,7 +178,7 @@ export class OwnedData {
     const what = this.#watch.hash(kind, name);
     // Nobody makes another's look shared by asking for it by its name; what he is given then is his as well.
     const mayBeHisWord = () =>
-      this.#watch.isHisWord(this.#user, name) || this.#watch.isInDoubt(this.#user);
+      this.#watch.isHisWord(this.#user, name) || this.#watch.isInDoubtOfLegacy(this.#user);
     if (this.#ownedByOther(what) !== null && mayBeHisWord()) {
       return void identifiers.teach(this.#given(what, this.#user), this.#user, at);
     }

@@ -53,6 +53,8 @@ export class StreamWatch {
     candidate: new Map(),
   };
   readonly #recentCount = { legacy: 0, candidate: 0 };
+  /** He is not compared: there is legacy, and nothing that the other service may send as well. */
+  readonly #isOverheard: boolean;
   #isLegacyHeard: (since: number) => boolean = () => true;
 
   constructor(
@@ -60,7 +62,9 @@ export class StreamWatch {
     route: RouteWatch,
     rules: Pick<CompiledRules, 'planOf'>,
     facts: WatchedFacts & { readonly subject: Subject },
+    isOverheard = false,
   ) {
+    this.#isOverheard = isOverheard;
     this.#watch = watch;
     this.#route = route;
     this.#facts = facts;
@@ -251,6 +255,7 @@ export class StreamWatch {
     const { side, at } = contamination;
     // However it comes, and whichever was first: it does so.
     if (side === 'legacy') this.#watch.legacyNames(contamination);
+    if (this.#isOverheard) return this.#watch.tellOverheard(contamination);
     const twin = this.#takeTwin(otherSide(side), what, at);
     if (twin !== null) {
       this.#watch.release(twin, true);

@@ -44,8 +44,11 @@ const TEXT_BYTES = 16;
 const MOST_PARTLY_FILLED = 8;
 /** With so many in hand (1 MiB, 25 ms of work) nobody else's streams are heard: who is compared comes first. */
 const MOST_OVERHEARD_BATCHES = 4;
-/** ... and of what they say, and of their answers, so much of the room for those who are compared. */
-const MOST_OVERHEARD_SHARE = 1 / 4;
+/** ... and so much of their answers, which are not in batches; and of what they say a second. */
+const MOST_OVERHEARD_ANSWER_BYTES = 1_048_576;
+const MOST_OVERHEARD_SAID_A_SECOND = 524_288;
+/** Of whom it is noted, in a second, that they told legacy what was not heard. */
+const MOST_UNREAD_NOTES = 1_000;
 /** Streams that are heard at a time; each takes the judge some 3 kB. */
 const MOST_OVERHEARD = 20_000;
 /** Streams are numbered from 1 on, in 32 bits. */
@@ -107,6 +110,8 @@ export class BatchTap implements Tap {
   #saidSince = Number.NEGATIVE_INFINITY;
   /** Of that by user; those whom nobody knows as one. Infinite: the rest is not heard, and that was told. */
   readonly #saidBy = new Map<string, number>();
+  /** Who has told legacy alone what was not heard. */
+  readonly #unreadByLegacy = new Set<string>();
   /** Writes that the side was not given, and the other one has not answered, in order: since when. */
   readonly #leftOut: Readonly<Record<Side, Set<{ readonly since: number }>>> = {
     legacy: new Set(),
@@ -120,9 +125,11 @@ export class BatchTap implements Tap {
   readonly #forOverheard: OverheardHost = {
     open: (stream, facts) => this.note({ kind: 'open', stream, facts, isOverheard: true }),
     piece: (stream, bytes, afterGap) =>
-      this.#inHand < MOST_OVERHEARD_BATCHES &&
-      this.#put(stream, 'legacy', bytes, afterGap, 0) === 0,
-    said: (names, text, { subject }) => this.hear(subject, names, text, NO_STREAM, 'legacy'),
+      this.#mayOverhear && this.#put(stream, 'legacy', bytes, afterGap, 0) === 0,
+    said: (names, text, { subject }) => {
+      if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject, true);
+      else this.hear(subject, names, text, NO_STREAM, 'legacy');
+    },
     leftOut: bytes => {
       this.bytesUnheard += bytes;
     },
@@ -181,11 +188,15 @@ export class BatchTap implements Tap {
   }
 
   overhearAnswer(facts: ExchangeFacts, sample: AnswerSample): boolean {
-    const left = this.#makeRoom([sample], MOST_OVERHEARD_SHARE * MOST_EXCHANGE_BYTES);
+    const left = this.#makeRoom([sample], this.#mayOverhear ? MOST_OVERHEARD_ANSWER_BYTES : 0);
     this.bytesUnheard += left;
     if (left > 0) return false;
     this.note({ kind: 'overheard', facts, sample, time: this.now() });
     return true;
+  }
+
+  get #mayOverhear(): boolean {
+    return this.#inHand < MOST_OVERHEARD_BATCHES;
   }
 
   #nextNumber(): number {
@@ -212,20 +223,24 @@ export class BatchTap implements Tap {
   }
 
   said(subject: Subject | null, text: Buffer | null, isOverheard = false): void {
-    if (isOverheard) {
-      if (text !== null) this.hear(subject, spokenBy(subject), text, NO_STREAM, 'legacy');
-    } else if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject);
-    else this.hear(subject, spokenBy(subject), text, NO_STREAM);
+    if (text === null || text.length > MOST_SAID_BYTES) this.saidUnread(subject, isOverheard);
+    else this.hear(subject, spokenBy(subject), text, NO_STREAM, isOverheard ? 'legacy' : 'both');
   }
 
-  saidUnread(subject: Subject | null): void {
+  saidUnread(subject: Subject | null, isOverheard = false): void {
     // Nobody anonymous is accused, nor anybody else by what he alone may have said.
-    if (subject !== null) this.note({ kind: 'said-unread', user: subject.id });
+    if (subject === null) return;
+    if (!isOverheard) return this.note({ kind: 'said-unread', user: subject.id, isOverheard });
+    // Notes are not left out, and are to stay few.
+    this.#beginSecond();
+    if (this.#unreadByLegacy.size >= MOST_UNREAD_NOTES || this.#unreadByLegacy.has(subject.id))
+      return;
+    this.#unreadByLegacy.add(subject.id);
+    this.note({ kind: 'said-unread', user: subject.id, isOverheard });
   }
 
   /**
-   * Words of a client's; where there is no room for them, they are as good as binary data until the next second. Of what
-   * legacy alone is told nothing becomes of that.
+   * Words of a client's; where there is no room for them, they are as good as binary data until the next second.
    */
   hear(
     subject: Subject | null,
@@ -234,25 +249,31 @@ export class BatchTap implements Tap {
     stream: number,
     to: SaidTo = 'both',
   ): void {
-    const now = this.now();
-    if (now - this.#saidSince >= SAY_AGAIN_MS) {
-      this.#saidSince = now;
-      this.#saidBytes = 0;
-      this.#saidBy.clear();
-    }
+    this.#beginSecond();
     const who = subject?.id ?? '';
     const his = (this.#saidBy.get(who) ?? 0) + text.length;
     if (his === Number.POSITIVE_INFINITY) return;
-    const most = to === 'both' ? MOST_SAID_A_SECOND : MOST_OVERHEARD_SHARE * MOST_SAID_A_SECOND;
+    const isOverheard = to === 'legacy';
+    const most = isOverheard ? MOST_OVERHEARD_SAID_A_SECOND : MOST_SAID_A_SECOND;
     const isHeard =
       his <= MOST_SAID_BY_ONE &&
       this.#saidBytes + text.length <= most &&
+      (!isOverheard || this.#mayOverhear) &&
       this.#record(stream, 'legacy', Buffer.concat([names, text]), false, names.length, to);
-    if (!isHeard && to === 'legacy') return;
+    if (!isHeard && isOverheard) return this.saidUnread(subject, true);
     this.#saidBy.set(who, isHeard ? his : Number.POSITIVE_INFINITY);
     if (isHeard) this.#saidBytes += text.length;
     else if (subject === null) this.note({ kind: 'said-unheard' });
     else this.saidUnread(subject);
+  }
+
+  #beginSecond(): void {
+    const now = this.now();
+    if (now - this.#saidSince < SAY_AGAIN_MS) return;
+    this.#saidSince = now;
+    this.#saidBytes = 0;
+    this.#saidBy.clear();
+    this.#unreadByLegacy.clear();
   }
 
   twins(sample: ExchangeSample): void {

@@ -64,15 +64,12 @@ const MOST_TOLD = 20;
  */
 const SLICE_MS = 1;
 const PAUSE_MS = 2;
-/** Books are told at every so manieth tick: ten times a second. */
-const REPORT_EVERY = 2;
 
 const port = parentPort;
 if (port === null) throw new Error('this is the judge thread; start it by `Judge`');
 const evidence = new EvidenceLine();
 let failures = 0;
 let last = 0;
-let ticks = 0;
 const { rules, secret, markers, mismatched } = workerData as JudgeData;
 const watch = new ContaminationWatch({
   ...{ secret, markers, mismatched, windowMs: WINDOW_MS },
@@ -105,9 +102,8 @@ port.on('message', (told: ToJudge) => {
       );
     }
     case 'tick':
-      // Each has its end, though it comes before the last sweep is through.
+      // Each tick has its report, though it comes before the last sweep is through.
       if (sweeping !== null) endSweep();
-      ticks += 1;
       last = told.time;
       docket.beginSweep(told.time, told);
       return sweepOn();
@@ -148,7 +144,7 @@ function endSweep(): void {
   docket.sweepOn();
   settle();
   evidence.flush(last);
-  if (ticks % REPORT_EVERY === 0) report();
+  report();
 }
 
 function report(): void {

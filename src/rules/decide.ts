@@ -107,7 +107,7 @@ export function decide(
   const isolationOf = (side: Side) =>
     facts?.isolation ?? route.isolation?.mode ?? isolationByDefault(side, route);
   const second = isAlone(forced) || facts === null ? null : secondLeg(primary, facts);
-  const isAnybodyShown = !isAlone(forced) && facts !== null && showsAnybody(facts.stage);
+  const isAnybodyShown = !isAlone(forced) && facts !== null && showsAnybody(facts, forced);
   return Object.freeze({
     primary,
     second,
@@ -155,9 +155,10 @@ function secondLeg(primary: Side, facts: FlagFacts): SecondLeg | null {
   return facts.stage.name === 'complete' ? null : { side: 'legacy', role: 'standby' };
 }
 
-/** A share that nobody can name may be any. */
-function showsAnybody({ serve, shadow }: Stage): boolean {
-  return serve !== 0 || shadow !== 0;
+/** A share that nobody can name may be any. Whom the candidate serves has legacy standing by, but in `complete`. */
+function showsAnybody({ stage, kill }: FlagFacts, { latch }: Forced): boolean {
+  const serves = stage.serve !== 0 && stage.name !== 'complete' && latch === null && !kill;
+  return stage.shadow !== 0 || serves;
 }
 
 /**

@@ -85,6 +85,7 @@ export class Comparison implements Lone {
   #redials = 0;
   /** From when on a second leg is to be dialled (ms of `performance.now()`). */
   #wantedFrom = Number.POSITIVE_INFINITY;
+  /** Since the second leg came. */
   #primaryBytes = 0;
   /** The second leg has been told something by the client: whoever comes in its place has not. */
   #hasTold = false;
@@ -326,6 +327,7 @@ export class Comparison implements Lone {
     if (role === 'shadow' && !breaker.mayTry()) return this.#onEnd(plan, null, 'broken', 0);
     let openedAt = Number.POSITIVE_INFINITY;
     const withSession = this.#listener === null;
+    this.#primaryBytes = 0;
     const second: SecondLeg = SecondLeg.dial(
       request(plan),
       this.#secondOptions(plan, {
@@ -364,6 +366,7 @@ export class Comparison implements Lone {
     counters.secondLegsOpen += 1;
     this.#hasTold = true;
     const { tap, tails } = this.#options;
+    this.#primaryBytes = 0;
     const second: SecondLeg = SecondLeg.of(leg, {
       side: plan.side,
       role: plan.role,

@@ -15,7 +15,7 @@ export class Flood {
   #bytes = 0;
   #primaryBytes = 0;
 
-  /** To be asked once a second, with the bytes of both so far. */
+  /** To be asked once a second, with the bytes of both since it began. */
   look(bytes: number, primaryBytes: number): boolean {
     const allowed = Math.max(FLOOD_BYTES, FLOOD_FACTOR * (primaryBytes - this.#primaryBytes));
     this.#left = Math.min(BURST_BYTES, this.#left + allowed - (bytes - this.#bytes));

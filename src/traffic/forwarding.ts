@@ -103,7 +103,7 @@ function followTo(session: Session, view: Buffer, stop: StopAt): number {
   const { pinged } = leg;
   let taken: number;
   if (comparison !== null) taken = comparison.fromPrimary(leg.side, view, tracker, stop);
-  else if (ear !== null) taken = ear.follow(leg.side, view, tracker, stop);
+  else if (ear !== null) taken = ear.tap.follow(leg.side, view, tracker, stop);
   else taken = tracker.push(view, stop);
   // The client's answer goes where the rest of its message goes. One is enough (RFC 6455 5.5.3).
   if (session.up !== leg && leg.pinged !== null && leg.pinged !== pinged) leg.pong(leg.pinged);
@@ -278,6 +278,7 @@ function readClientOn({ state, client }: Session): void {
 /** Where somebody must know what the client says; the judge, what only the primary hears. */
 function readMessages(session: Session, bytes: Buffer): void {
   const { messages, comparison, toUpstream } = session;
+  session.ear?.heard(bytes, toUpstream.atMessageBoundary);
   if (messages === null) return;
   if (session.skipsMessage) {
     session.skipsMessage = !toUpstream.atMessageBoundary;

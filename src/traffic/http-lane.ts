@@ -314,7 +314,7 @@ export class HttpLane {
       const seen =
         open === null
           ? this.#shown.overhear(call, subject, sink)
-          : this.#shown.overhearStream(call, subject, sink);
+          : this.#shown.overhearStream(call, subject, sink, open);
       sink = seen.answer;
       compared = seen.compared;
     }

@@ -30,6 +30,8 @@ export interface OpenStream extends StreamFacts {
   readonly stream: EventStream;
   /** What the other service is shown beside it. */
   second: { readonly side: Side; unwanted(): void } | null;
+  /** Where nothing is compared, and legacy's stream is heard all the same. */
+  ear: { close(): void } | null;
   /** Comes from the other side than its decision says, and is to be gone by then (ms of `performance.now()`). */
   leaveBy: number;
 }
@@ -65,7 +67,7 @@ export class OpenStreams {
     // What was decided while its service had not answered yet is asked for when it has.
     const stream = new EventStream(response, facts.answer, () => this.#follow(open));
     const leaveBy = Number.POSITIVE_INFINITY;
-    const open: OpenStream = { ...facts, stream, second: null, leaveBy };
+    const open: OpenStream = { ...facts, stream, second: null, ear: null, leaveBy };
     this.#open.add(open);
     response.once('close', () => {
       this.#open.delete(open);
@@ -157,8 +159,10 @@ export class OpenStreams {
 
   /** No stream has a second one from its middle on: there is one to be given up, or nothing to do. */
   #standBeside(open: OpenStream): void {
+    if (open.second === null && open.ear === null) return;
+    const { primary, second, reason, overhear } = this.#decisionOn(open);
+    if (!overhear) open.ear?.close();
     if (open.second === null) return;
-    const { primary, second, reason } = this.#decisionOn(open);
     if (reason === 'bypass' || primary !== open.answer.side) return;
     if (second?.side === open.second.side) return;
     open.second.unwanted();

@@ -133,10 +133,11 @@ export class SecondLeg {
     setTimeout(() => this.#end(why), GOODBYE_MS).unref();
   }
 
-  /** Called once a second with what the primary has sent so far; breaks off a shadow that floods. */
+  /** Called once a second with what the primary has sent since this one came; breaks off a shadow that floods. */
   sweep(primaryBytes: number): void {
-    if (this.role === 'shadow' && this.#flood.look(this.#bytes, primaryBytes))
-      this.#end('flooding');
+    // Also of a standby, which may be a shadow again: not all that it has sent was sent in that second.
+    const isFlood = this.#flood.look(this.#bytes, primaryBytes);
+    if (isFlood && this.role === 'shadow') this.#end('flooding');
   }
 
   async #dial(request: LegRequest): Promise<void> {

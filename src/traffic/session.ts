@@ -3,7 +3,7 @@
 import type net from 'node:net';
 import type { RouteConfig } from '../config/schema.ts';
 import { ERRORS } from '../errors.ts';
-import type { Decided, EndCause, LaneCounters, OverheardTap } from '../ports.ts';
+import type { Decided, EndCause, LaneCounters } from '../ports.ts';
 import type { Decision, IsolationMode, SecondLeg, Side, Subject } from '../rules/decide.ts';
 import {
   type Handover,
@@ -20,6 +20,7 @@ import type { TrafficContext } from './context.ts';
 import { Ending } from './ending.ts';
 import { attachClient, attachLeg, forwardToClient, noteClose, putClose } from './forwarding.ts';
 import { type Leg, mask } from './leg.ts';
+import type { Overhearing } from './overhearing.ts';
 import { Progress } from './progress.ts';
 import type { RollbackRun, RolledBack } from './rollback-run.ts';
 import type { StreamGuard } from './stream-guard.ts';
@@ -91,7 +92,7 @@ export class Session implements SecondLegListener, RolledBack {
   /** Null where nothing is compared. */
   comparison: Comparison | null = null;
   /** Where nothing is compared, and legacy's stream is heard all the same. */
-  ear: OverheardTap | null = null;
+  ear: Overhearing | null = null;
   state: Handover;
   /** As far as it has heard; see `SessionHost`. */
   heard: number;
@@ -221,12 +222,9 @@ export class Session implements SecondLegListener, RolledBack {
   }
 
   /** From now on that hears what legacy sends, or nobody does. */
-  overhear(ear: OverheardTap | null): void {
-    this.ear?.close();
+  overhear(ear: Overhearing | null): void {
+    this.ear?.tap.close();
     this.ear = ear;
-    if (ear === null) return;
-    ear.legOpened('legacy', this.leg.tracker);
-    this.readMessages();
   }
 
   /** From now on it is compared with that. */
@@ -274,10 +272,7 @@ export class Session implements SecondLegListener, RolledBack {
         if (up !== leg && up === comparison?.leg) return true;
         return comparison?.mirror(message) ?? false;
       },
-      message => {
-        if (this.comparison !== null) this.comparison.said(message);
-        else if (message?.opcode === OPCODE.text) this.ear?.said(message.payload);
-      },
+      message => this.comparison?.said(message),
     );
   }
 

@@ -238,11 +238,12 @@ export class ShownAnswers {
   }
 
   /** The same of an event stream, or of whatever else comes in its place. */
-  overhearStream(call: Call, subject: Subject | null, answer: AnswerSink): Seen {
+  overhearStream(call: Call, subject: Subject | null, answer: AnswerSink, open: OpenStream): Seen {
     const { response, route, id } = call;
     const facts = { route: route.name, id, format: 'sse', subject, primary: 'legacy' } as const;
     const ear = this.#options.tap.overhear(facts);
     if (ear === null) return { answer, compared: () => false };
+    open.ear = ear;
     const plain = this.overhear(call, subject, answer);
     let isPlain = true;
     response.once('close', () => ear.close());

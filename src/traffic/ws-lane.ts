@@ -40,6 +40,7 @@ import { HeldRoom } from './held-room.ts';
 import { guardFacts } from './isolation-guard.ts';
 import { dialLeg, type Leg, type LegAnswer, type LegRequest } from './leg.ts';
 import { LET_IN_MS, LetIn } from './let-in.ts';
+import { Overhearing } from './overhearing.ts';
 import { paced, windowFor } from './pace.ts';
 import { ReadingOn } from './reading-on.ts';
 import { relayRefusal } from './refusal.ts';
@@ -366,7 +367,7 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     const { facts, leg, isolation } = session;
     if (isolation === 'observe') return null;
     // An event of which the judge has no copy is told by nobody else: not in its window, but at once.
-    const compared = () => (session.comparison?.tap ?? session.ear)?.hears(leg.side) === true;
+    const compared = () => (session.comparison ?? session.ear)?.tap.hears(leg.side) === true;
     const told = { watch: this.#options.isolation, compared };
     const guard = guardFacts(facts, leg.side, isolation, told);
     return guard === null ? null : new StreamGuard({ ...guard, room: this.#held });
@@ -686,8 +687,17 @@ export class WebSocketLane implements SessionHost, HandoverListener {
     if (!decision.overhear || session.leg.side !== 'legacy') return session.overhear(null);
     if (ear !== null) return;
     const { id, route, subject } = facts;
-    const { tap } = this.#options;
-    session.overhear(tap.overhear({ route: route.name, id, format: 'websocket', subject }));
+    const about = {
+      route: route.name,
+      id,
+      format: 'websocket',
+      subject,
+      primary: 'legacy',
+    } as const;
+    const tap = this.#options.tap.overhear(about);
+    if (tap === null) return;
+    const { leg, toUpstream } = session;
+    session.overhear(new Overhearing(tap, leg.tracker, toUpstream.atMessageBoundary));
   }
 
   /** Those routes show the candidate nothing any more; open sessions ask for their decisions anew. */

@@ -1,5 +1,5 @@
 // What legacy sends to users who are not compared says whose data is whose, and nothing else comes of it.
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { AnswerSample } from '../../src/ports.ts';
 import { wholeFrame } from '../../src/wire/frames.ts';
@@ -91,14 +91,94 @@ test('an address of somebody else in what legacy sends her is told, and as legac
   expect(whats()).toEqual(['routing legacy ann /userId', 'routing legacy ann /recipient_id']);
 });
 
-test('frames that can not be followed, or fail, end or skip what is heard, and nothing else', () => {
+test('frames that can not be followed end what is heard of that stream, and of no other', () => {
   const { join, overhear, pass, whats } = judged();
-  const [ann, bob] = [overhear('ann'), join('bob')];
+  const [ann, carl, bob] = [overhear('ann'), overhear('carl'), join('bob')];
   ann.raw(Buffer.from([0x82, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]));
   ann.gets(step('run1', 't1'));
-  bob.say('candidate', step('run2', 't1'));
+  carl.gets(step('run3', 't3'));
+  bob.say('candidate', step('run2', 't1'), step('run4', 't3'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(LEDGER);
+});
+
+// The fault: what stood behind it in the same read was not read, and the next read taken for the beginning of a frame.
+test('an event at which looking fails costs that event, wherever it is cut', () => {
+  const { join, overhear, pass, whats, watch, failing } = judged();
+  const [ann, bob, carl] = [overhear('ann'), join('bob'), join('carl')];
+  const frames = ['t1', 't2', 't3'].map(thread =>
+    wholeFrame(1, Buffer.from(JSON.stringify(step('run1', thread)))),
+  );
+  const bytes = Buffer.concat(frames);
+  const failures = failing(() => {
+    const taught = vi.spyOn(watch.identifiers, 'teach').mockImplementationOnce(() => {
+      throw new Error('it is full');
+    });
+    ann.raw(bytes.subarray(0, bytes.length - 30));
+    taught.mockRestore();
+    ann.raw(bytes.subarray(bytes.length - 30));
+  });
+  expect(failures).toHaveLength(1);
+  bob.say('candidate', ...['t2', 't3'].map(thread => step(`own-${thread}`, thread)));
+  // The same on a stream that is compared.
+  const compared = failing(() => {
+    const taught = vi.spyOn(watch.identifiers, 'teach').mockImplementationOnce(() => {
+      throw new Error('it is full');
+    });
+    const own = ['t4', 't5'].map(thread =>
+      wholeFrame(1, Buffer.from(JSON.stringify(step('run5', thread)))),
+    );
+    carl.stream.follow('legacy', Buffer.concat(own), carl.trackers.legacy);
+    bob.say('legacy');
+    taught.mockRestore();
+  });
+  expect(compared).toHaveLength(1);
+  bob.say('candidate', step('own-t5', 't5'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual([...LEDGER, ...LEDGER, ...LEDGER]);
+});
+
+test('a judge that begins anew hears them from where the next message begins', () => {
+  const { overhear, tap } = judged();
+  const ann = overhear('ann');
+  const frame = wholeFrame(1, Buffer.from(JSON.stringify(step('run1', 't1'))));
+  ann.stream?.follow('legacy', frame.subarray(0, 20), ann.tracker);
+  tap.beginAnew();
+  expect(ann.stream?.hears('legacy')).toBe(false);
+  ann.stream?.follow('legacy', Buffer.concat([frame.subarray(20), frame]), ann.tracker);
+  expect(ann.stream?.hears('legacy')).toBe(true);
+  expect(tap.bytesUnheard).toBe(frame.length - 20);
+});
+
+test('an answer that refuses, fails or breaks off teaches nothing', () => {
+  const { join, overheardAnswer, pass, whats } = judged();
+  const bob = join('bob');
+  const body = { thread_id: 't1' };
+  overheardAnswer('ann', { ...answer(body), status: 404 });
+  overheardAnswer('ann', { ...answer(body), status: 502 });
+  overheardAnswer('ann', { ...answer(body), end: 'cut', body: Buffer.from('{"thread_id":"t1"') });
+  overheardAnswer('ann', { ...answer(body), status: 0, end: 'failed', body: Buffer.alloc(0) });
+  bob.say('candidate', step('run1', 't1'));
   pass(2 * WINDOW_MS);
   expect(whats()).toEqual([]);
+});
+
+// The faults: who spoke in what nobody can read made another's thread look shared; a thousand of legacy's addresses were
+// kept for each stream, for a twin that never comes.
+test('asking in what nobody can read shares nothing; a legacy that names others all day fills nothing', () => {
+  const { join, overhear, pass, whats, watch } = judged();
+  const [ann, eve, bob] = [overhear('ann'), overhear('eve'), join('bob')];
+  ann.gets(step('run1', 't1'));
+  eve.tells(null);
+  eve.gets(step('run2', 't1'));
+  bob.say('candidate', step('run3', 't1'));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(LEDGER);
+  for (let n = 0; n < 1_500; n += 1) ann.gets({ type: 'a', number: n, userId: 'bob' });
+  const { legacy } = watch.books().get('events')?.sides ?? {};
+  expect([legacy?.contaminated.routing, legacy?.crowded['twin-forgotten']]).toEqual([1_500, 0]);
+  // One by one a hundred in a second.
+  expect(whats()).toHaveLength(1 + 100);
 });
 
 test('while the judge is behind they are left out first, up to a whole message, and counted', () => {

@@ -91,7 +91,10 @@ function talking() {
     for (const batch of sent.splice(0)) {
       readBatch(batch, {
         piece: () => undefined,
-        note: ({ kind }) => kind.startsWith('said-') && words.push(kind),
+        note: note => {
+          const to = note.kind === 'said-unread' && note.isOverheard ? ' by legacy' : '';
+          if (note.kind.startsWith('said-')) words.push(note.kind + to);
+        },
         said: ({ stream, names, text, isOverheard }) => {
           const to = isOverheard ? ' to legacy' : '';
           words.push(`${stream} ${JSON.stringify(names)}${to} ${text}`);
@@ -251,16 +254,23 @@ test('answers without bodies are left out as others are, once the judge has its 
   expect(kinds).toEqual(['exchange']);
 });
 
-test('what legacy alone is told is told as such; what is too much of it is nothing, and takes no room from the rest', () => {
+test('what legacy alone is told is told as such; what is too much of it is known of some, and takes no room from the rest', () => {
   const { tap, told, state } = talking();
   const named = (n: number) => ({ id: `user_${n}`, aliases: [] });
   tap.said(named(1), Buffer.from('/threads/t1'), true);
-  tap.said(named(1), null, true);
-  expect(told()).toEqual(['0 ["user_1"] to legacy /threads/t1']);
+  tap.said(null, Buffer.from('/threads/t2'), true);
+  for (let n = 0; n < 3; n += 1) tap.said(named(1), null, true);
+  tap.said(named(2), Buffer.alloc(65_537), true);
+  expect(told()).toEqual([
+    ...['0 ["user_1"] to legacy /threads/t1', '0 [] to legacy /threads/t2'],
+    ...['said-unread by legacy', 'said-unread by legacy'],
+  ]);
   state.now = 5_000;
-  // Of half a megabyte a second.
-  for (let n = 0; n < 20; n += 1) tap.said(named(n), Buffer.alloc(65_536, 'a'), true);
-  expect(told()).toHaveLength(8);
+  // Of half a megabyte a second; and of a thousand users no more than that they said something.
+  for (let n = 0; n < 1_100; n += 1) tap.said(named(n), Buffer.alloc(65_536, 'a'), true);
+  const words = told();
+  const notes = words.filter(word => word === 'said-unread by legacy');
+  expect([words.length - notes.length, notes.length]).toEqual([8, 1_000]);
   tap.said(named(1), Buffer.alloc(65_536, 'a'));
   expect(told()).toHaveLength(1);
 });

@@ -154,8 +154,9 @@ export function judged(
           else stream?.follow('legacy', bytes, tracker);
           flush();
         },
-        tells: (text: string) => {
-          stream?.said(Buffer.from(text));
+        /** Null: something that nobody can read. */
+        tells: (text: string | null) => {
+          stream?.said(text === null ? null : Buffer.from(text));
           flush();
         },
         leaves: () => {

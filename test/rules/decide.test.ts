@@ -244,7 +244,13 @@ test('whoever is served by legacy and not compared is heard, where others are co
   expect(isHeard(user, served(0, 100, { shadow: true }))).toBe(false);
   expect(isHeard(null, served(0, 100))).toBe(false);
   expect(isHeard(user, served(1000, 0, { serve: 'candidate' }))).toBe(false);
+  // ... and while the candidate serves some whom legacy stands by.
+  expect(isHeard(user, served(500, 0))).toBe(true);
+  expect(isHeard(user, served(500, 0, { kill: true }))).toBe(false);
+  expect(isHeard(user, served(500, 0), { ...nothing, latch: 'latched' })).toBe(false);
   // Nobody is compared.
+  expect(isHeard(user, served(1000, 0))).toBe(false);
+  expect(isHeard(user, served(1000, 0), { ...nothing, latch: 'latched' })).toBe(false);
   expect(isHeard(user, served(0, 0))).toBe(false);
   expect(isHeard(user, null)).toBe(false);
   expect(isHeard(user, served(0, 100), { ...nothing, latch: 'severed' })).toBe(false);

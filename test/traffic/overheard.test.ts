@@ -80,11 +80,34 @@ test('a session that is not compared is heard from its first byte, with what its
   const [heard] = ear.overheard;
   expect(heard?.facts).toMatchObject({ route: 'sockets', subject: { id: 'ann' } });
   expect(heard?.messages('legacy')).toEqual(read);
-  // Binary data of his teaches nothing, and is no reason to doubt.
-  expect(heard?.notes).toEqual(['open legacy', 'said my thread']);
+  // What of it can not be read is told as such.
+  expect(heard?.notes).toEqual(['open legacy', 'said my thread', 'said null']);
   expect([ear.streams, candidate.asked]).toEqual([[], []]);
   socket.close();
   await until('it is over', () => heard?.notes.at(-1) === 'end');
+});
+
+// What only the primary has heard keeps a session from being moved as planned: hearing it is no mirroring.
+test('that it is heard changes nothing of what its client has said alone', async () => {
+  const { front, state, enter } = await withEar();
+  const [silent, speaking] = [await enter(), await enter()];
+  speaking.socket.send('one');
+  await until('it is back', () => speaking.read.length === 2);
+  state.decision = { ...decisionFor('legacy'), second: SHADOW };
+  await front.traffic.reconsider();
+  await until('both have a second leg', () => {
+    const counters = [...front.traffic.counters()].find(each => each.side === 'candidate');
+    return counters?.counters.secondLegsOpen === 2;
+  });
+  state.decision = { ...decisionFor('candidate'), second: { side: 'legacy', role: 'standby' } };
+  await front.traffic.reconsider();
+  await until('the silent one is moved', () => front.reports.some(({ kind }) => kind === 'moved'));
+  speaking.socket.send('two');
+  await until('the other one is answered where he was', () => speaking.read.includes('two'));
+  const sides = [...front.traffic.sessionsOf('sockets')].map(({ side }) => side);
+  expect(sides.sort()).toEqual(['candidate', 'legacy']);
+  expect(speaking.read).toEqual(['hello from legacy', 'one', 'two']);
+  expect(silent.read[0]).toBe('hello from legacy');
 });
 
 test('it is heard so until it is compared, or until nobody is', async () => {

@@ -23,6 +23,8 @@ interface Stretch {
   isMuch: boolean;
   /** Who has said something that can not be read: binary data, or too much at a time. */
   readonly unread: Set<number>;
+  /** The same, of what legacy alone was told; of more it is not known. */
+  readonly unreadByLegacy: Set<number>;
   /** Everybody may have. */
   isAllUnread: boolean;
 }
@@ -35,7 +37,7 @@ export class SaidWords {
 
   /**
    * But for his own names: that he calls himself so makes no leak of his data an echo. `isOverheard`: legacy alone was
-   * told, so that the candidate has it from nobody, and it is known of him. `atMs` never goes back.
+   * told, so that the candidate repeats it to nobody. `atMs` never goes back.
    */
   note(
     user: number | null,
@@ -49,7 +51,7 @@ export class SaidWords {
     const { words } = this.#young;
     const own = ownWords(names);
     for (const word of wordsOf(text)) {
-      if (!isOverheard && !own.has(word)) add(words, word);
+      if (!own.has(word)) add(words, isOverheard ? saidToLegacy(word) : word);
       if (user !== null) add(words, saidBy(user, word));
     }
   }
@@ -65,11 +67,13 @@ export class SaidWords {
     return wordsOf(text).filter(word => !own.has(word) && !this.#has([word]));
   }
 
-  /** He said what nobody can read. */
-  unread(user: number, atMs: number): void {
+  /** He said what nobody can read; `isOverheard`: to legacy alone. */
+  unread(user: number, atMs: number, isOverheard = false): void {
     this.#age(atMs);
-    const { unread } = this.#young;
-    if (unread.size < MOST_UNREAD) unread.add(user);
+    const { unread, unreadByLegacy } = this.#young;
+    if (isOverheard) {
+      if (unreadByLegacy.size < MOST_UNREAD) unreadByLegacy.add(user);
+    } else if (unread.size < MOST_UNREAD) unread.add(user);
     else if (!unread.has(user)) this.#young.isAllUnread = true;
   }
 
@@ -98,6 +102,12 @@ export class SaidWords {
     return stretches.some(({ isAllUnread, unread }) => isAllUnread || unread.has(user));
   }
 
+  /** Or to legacy alone? */
+  isInDoubtOfLegacy(user: number, atMs: number): boolean {
+    const isUnread = ({ unreadByLegacy }: Stretch) => unreadByLegacy.has(user);
+    return this.isInDoubt(user, atMs) || isUnread(this.#young) || isUnread(this.#old);
+  }
+
   /** May it come from what a client has said? */
   mayBeSaid(user: number, text: string, atMs: number): boolean {
     return this.isSaid(user, text, atMs) || this.#young.isMuch || this.#old.isMuch;
@@ -109,15 +119,20 @@ export class SaidWords {
     return this.#has(wordsOf(text)) || this.isHis(user, text, atMs);
   }
 
-  /** Has somebody else said it, and he has not? */
+  /** Has somebody else said it, if only to legacy, and he has not? */
   isAnothers(user: number, text: string, atMs: number): boolean {
     this.#age(atMs);
-    return this.#has(wordsOf(text)) && !this.isHis(user, text, atMs);
+    const words = wordsOf(text);
+    const isSaid = (word: number) => this.#isIn(word) || this.#isIn(saidToLegacy(word));
+    return words.length > 0 && words.every(isSaid) && !this.isHis(user, text, atMs);
   }
 
   #has(words: readonly number[]): boolean {
-    const stretches = [this.#young.words, this.#old.words];
-    return words.length > 0 && words.every(word => stretches.some(each => isIn(each, word)));
+    return words.length > 0 && words.every(word => this.#isIn(word));
+  }
+
+  #isIn(word: number): boolean {
+    return isIn(this.#young.words, word) || isIn(this.#old.words, word);
   }
 
   #age(atMs: number): void {
@@ -129,7 +144,10 @@ export class SaidWords {
 }
 
 function emptyStretch(): Stretch {
-  return { words: null, isMuch: false, unread: new Set(), isAllUnread: false };
+  return {
+    ...{ words: null, isMuch: false, isAllUnread: false },
+    ...{ unread: new Set(), unreadByLegacy: new Set() },
+  };
 }
 
 function ownWords(names: readonly string[]): Set<number> {
@@ -144,6 +162,11 @@ function isHeard({ isMuch, unread, isAllUnread }: Stretch): boolean {
 /** A word of that user's, as one of its own. */
 function saidBy(user: number, word: number): number {
   return spread(word ^ Math.imul(user | 1, 0x9e3779b1), 0x85ebca6b);
+}
+
+/** A word that legacy alone was told. */
+function saidToLegacy(word: number): number {
+  return spread(word ^ 0x5bd1e995, 0xc2b2ae35);
 }
 
 function add(words: Uint32Array, word: number): void {
