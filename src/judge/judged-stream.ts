@@ -98,7 +98,10 @@ export class JudgedStream {
     this.#watch = watch;
     this.#ends = ends;
     this.#lacksWrite = lacksWrite;
-    watch?.askOfLegacy(since => this.#isLegacyHeard(since));
+    watch?.askOfLegacy(
+      since => this.#isLegacyHeard(since),
+      since => this.#isLegacyTold(since),
+    );
   }
 
   legOpened({ side, time, messages, generation, toldAt, isPrimary }: LegOpened): void {
@@ -274,11 +277,14 @@ export class JudgedStream {
   #isLegacyHeard(since: number): boolean {
     const reader = this.#readers.legacy;
     if (reader === null || reader.lost) return false;
-    const causes = [this.#legacyUntold, this.#legacyNotMeant, this.#candidateBack];
-    if (causes.some(spans => spans.has(since))) return false;
+    if (!this.#isLegacyTold(since) || this.#candidateBack.has(since)) return false;
     if (this.#lacksWrite('legacy', since)) return false;
     const readSince = Math.max(this.#legacyReadSince, this.#legacyGapUntil);
     return readSince + TOGETHER_MS < since && (this.#isCaughtUp || this.#heldUntil < since);
+  }
+
+  #isLegacyTold(since: number): boolean {
+    return !this.#legacyUntold.has(since) && !this.#legacyNotMeant.has(since);
   }
 
   #unpaired(side: Side, because: UnjudgedReason): void {

@@ -56,6 +56,7 @@ export class StreamWatch {
   /** He is not compared: there is legacy, and nothing that the other service may send as well. */
   readonly #isOverheard: boolean;
   #isLegacyHeard: (since: number) => boolean = () => true;
+  #isLegacyTold: (since: number) => boolean = () => true;
 
   constructor(
     watch: ContaminationWatch,
@@ -73,9 +74,16 @@ export class StreamWatch {
     this.#owned = new OwnedData(watch, route, rules, this.#user, namesOf(facts.subject));
   }
 
-  /** `isHeard` is asked of a time: is all that legacy has sent him since then known here? */
-  askOfLegacy(isHeard: (since: number) => boolean): void {
+  /**
+   * Asked of a time. `isHeard`: is all that legacy has sent him since then known here? `isTold`: does it know all that
+   * he has said of late?
+   */
+  askOfLegacy(
+    isHeard: (since: number) => boolean,
+    isTold: (since: number) => boolean = () => true,
+  ): void {
     this.#isLegacyHeard = isHeard;
+    this.#isLegacyTold = isTold;
   }
 
   /**
@@ -169,12 +177,12 @@ export class StreamWatch {
   }
 
   /**
-   * Where legacy was not told what he said, or is not heard, what he is told may be what it tells whoever says so: his
+   * Where legacy was not told what he said, what the candidate tells him may be what it tells whoever says so: his
    * thread is another's all the same, his content is not.
    */
   #foreignContent(candidate: WatchedEvent, at: number): Found | null {
     const found = this.#owned.foreignContent(candidate);
-    if (found === null || this.#isLegacyHeard(at)) return found;
+    if (found === null || this.#isLegacyTold(at)) return found;
     this.#route.books.sides.candidate.inDoubt += 1;
     return null;
   }

@@ -982,6 +982,22 @@ test('content that legacy sent one user alone is his, wherever else it turns up'
   expect(verdicts()).toEqual(['contaminated']);
 });
 
+// The fault: a client of the candidate's alone took everybody back by what both services say to whoever says so.
+test.each([
+  ['not to be told', false],
+  ['to be told, and was not', true],
+])('... but for what the candidate says after something that legacy was %s', (_what, isMeant) => {
+  const { users, pass, told, watch } = withNotes();
+  const [ann, bob, carl] = users;
+  ann?.both(note('you can reset it in your settings'));
+  bob?.stream.saidAlone('legacy', isMeant);
+  bob?.say('candidate', note('you can reset it in your settings'));
+  carl?.say('candidate', note('you can reset it in your settings'));
+  pass(2 * WINDOW_MS);
+  expect(told).toMatchObject([{ what: 'fingerprint candidate carl', owner: 'ann' }]);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+});
+
 // The fault: of each text the first 256 characters counted, which templates have in common.
 test('his own report is his, however much of it stands in everybody’s', () => {
   const head = '<p>Thank you for being with us.</p>'.repeat(10);
