@@ -147,8 +147,16 @@ export interface Prevented {
   readonly cameAt?: number;
 }
 
-/** As the rules say it, or: no room to hold it, frames that can not be followed, a fault in looking. */
-export type UninspectedBecause = UninspectableBecause | 'no-room' | 'unframeable' | 'failed';
+/**
+ * As the rules say it, or: no room to hold it, frames that can not be followed, a fault in looking, the body with which
+ * a service refuses a handshake.
+ */
+export type UninspectedBecause =
+  | UninspectableBecause
+  | 'no-room'
+  | 'unframeable'
+  | 'failed'
+  | 'refusal';
 
 /** Running totals of one route and side; plain numbers, counted on the client's path. */
 export interface LaneCounters {

@@ -3,7 +3,7 @@
 import type net from 'node:net';
 import { answerFraming, BodyTracker } from '../wire/body.ts';
 import { GatheredBytes } from '../wire/gathered-bytes.ts';
-import { trailerFields } from '../wire/headers.ts';
+import { trailerFields, without } from '../wire/headers.ts';
 import { type AnswerHead, headText, writeHead } from '../wire/http-head.ts';
 import { phraseFor } from './answer.ts';
 import { cutOff } from './cut-off.ts';
@@ -86,6 +86,34 @@ export function relayRefusal(
     upstream.destroy();
     client.destroy();
   }
+}
+
+/** What says something of a body that is not sent. */
+const OF_BODY: ReadonlySet<string> = new Set([
+  ...['content-length', 'content-type', 'content-encoding', 'transfer-encoding', 'trailer'],
+]);
+
+/** Also where it can not be told how long that is. */
+export function hasBody(answer: AnswerHead): boolean {
+  const framing = answerFraming(answer);
+  return framing?.kind !== 'none' && (framing?.kind !== 'length' || framing.bytes > 0);
+}
+
+/** The same without its body, which nobody has looked into. */
+export function relayRefusalAlone(
+  client: net.Socket,
+  leg: Leg,
+  answer: AnswerHead,
+  fields: readonly string[],
+): void {
+  leg.socket.destroy();
+  const phrase = phraseFor(answer.status, answer.reason);
+  client.end(
+    writeHead(`HTTP/1.1 ${answer.status} ${phrase}`, [
+      ...without(fields, OF_BODY),
+      ...['Content-Length', '0', 'Connection', 'close'],
+    ]),
+  );
 }
 
 /** RFC 9112 7.1 */

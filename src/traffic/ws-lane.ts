@@ -37,13 +37,13 @@ import { Departures } from './departures.ts';
 import { EarlyBytes } from './early-bytes.ts';
 import { type CalledBack, type HandoverListener, Handovers } from './handovers.ts';
 import { HeldRoom } from './held-room.ts';
-import { guardFacts } from './isolation-guard.ts';
+import { guardFacts, IsolationGuard } from './isolation-guard.ts';
 import { dialLeg, type Leg, type LegAnswer, type LegRequest } from './leg.ts';
 import { LET_IN_MS, LetIn } from './let-in.ts';
 import { Overhearing } from './overhearing.ts';
 import { paced, windowFor } from './pace.ts';
 import { ReadingOn } from './reading-on.ts';
-import { relayRefusal } from './refusal.ts';
+import { hasBody, relayRefusal, relayRefusalAlone } from './refusal.ts';
 import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import type { RollbackRun } from './rollback-run.ts';
@@ -334,21 +334,35 @@ export class WebSocketLane implements SessionHost, HandoverListener {
 
   #passOnRefusal(
     client: net.Socket,
-    { context, subject }: Opening,
+    opening: Opening,
     about: RefusedRequest & { readonly route: string },
     { leg, answer, early }: LegAnswer<'refused'>,
   ): void {
     const { observer, logger } = this.#options;
+    const { context, subject } = opening;
     const { status } = answer;
     observer.handshakeRefused(about.route, leg.side, status, subject);
     const { responseTimeoutMs } = context.upstreams[leg.side].config;
     const fields = fieldsToClient(answer, context, leg.side);
+    if (hasBody(answer) && this.#withholdsRefusal(opening, leg.side)) {
+      relayRefusalAlone(client, leg, answer, fields);
+      return logger.info({ ...about, status }, 'a service refused an upgrade');
+    }
     if (relayRefusal(client, leg, { answer, fields, early }, responseTimeoutMs)) {
       return logger.info({ ...about, status }, 'a service refused an upgrade');
     }
     observer.failed(about.route, leg.side, 'upstream-invalid');
     logRefusal(logger, 'an upgrade was refused', 'upstream-invalid', about);
     refuseSocket(client, 'upstream-invalid');
+  }
+
+  /** Nobody looks into the body of a refusal; where that side is guarded it is counted, and may be withheld. */
+  #withholdsRefusal({ decided, ...about }: Opening, side: Side): boolean {
+    const { primary, isolation, otherIsolation } = decided.decision;
+    const mode = side === primary ? isolation : otherIsolation;
+    const told = { watch: this.#options.isolation, compared: () => false };
+    const facts = guardFacts(about, side, mode, told);
+    return facts !== null && new IsolationGuard(facts).uninspectable('refusal') === 'withhold';
   }
 
   #refuse(client: net.Socket, early: EarlyBytes, code: ErrorCode, about: RefusedRequest): void {

@@ -12,6 +12,7 @@ import type { ShownIncident } from '../../src/control/incident-evidence.ts';
 import type { Incident } from '../../src/control/incidents.ts';
 import { verifyJournal } from '../../src/control/journal.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
+import { imbalance } from '../../src/rules/pairing/books.ts';
 import {
   admin,
   login,
@@ -137,6 +138,12 @@ test.each([
     const line = up.logged.find(text => text.includes("another user's data"));
     expect(line).not.toMatch(/user_100\d/);
 
+    const books = await until('its books are closed', () => {
+      const known = up.proxy.judge.books().get('events');
+      return known?.candidate.pending === 0 && known.legacy.pending === 0 ? known : undefined;
+    });
+    // The candidate does so to each of the three, whoever is served by it.
+    expect([imbalance(books), books.candidate.contaminated]).toEqual([null, 3]);
     const { body } = await admin(up.proxy, up.folder, '/proofs');
     expect(body.proofs).toMatchObject([
       { by: 'guardrail contamination', scope: 'events', stillOnCandidate: 0 },
@@ -176,6 +183,46 @@ test('an event of another user’s is known by his thread once its window has cl
   const { body: status } = await admin(up.proxy, up.folder, '/status');
   expect(status.routes).toMatchObject([{ guardrails: { holds: true } }, {}, {}]);
 }, 90_000);
+
+test.each([
+  ['ledger', '/thread_id', {}],
+  ['fingerprint', '', { run_id: undefined, thread_id: undefined }],
+] as const)(
+  'an event of another user’s that the candidate has delivered takes everybody back, when %s tells',
+  async (rule, at, more) => {
+    up = await stack({ stage: ['live'], compare: broadcasterRules() });
+    const readers = [await read(ANN), await read(BOB), await read(CARL)];
+    const [ann, bob] = readers;
+    await until('both services have greeted all', () => greeted() === 3);
+    for (let seq = 0; seq < 12; seq += 1) {
+      await post([ANN, BOB, CARL][seq % 3] as string, { ...more, seq });
+    }
+    const matched = () => up.proxy.judge.books().get('events')?.candidate.match ?? 0;
+    await until('they are compared', () => matched() >= 12);
+    void up.services.candidate.plantNext('misroute', user => user === ANN);
+    await post(ANN, { ...more, seq: 12 });
+    const leaked = posted;
+    const atMs = performance.now();
+    const isAnns = ({ number }: Event) => number === leaked;
+    const others = readers.slice(1);
+    await until('somebody else has it', () => others.some(({ events }) => events.some(isAnns)));
+    await until('it is rolled back', isLatched, WINDOW_MS + 30_000);
+    expect(performance.now() - atMs).toBeGreaterThan(WINDOW_MS - 500);
+    await until('legacy serves everybody', () =>
+      [...sidesOf(up.proxy).values()].every(side => side === 'legacy'),
+    );
+    const incident = await until('it is on record', async () => (await incidents()).at(-1));
+    expect(incident).toMatchObject({ rule, path: at, side: 'candidate', outcome: 'delivered' });
+    await post(ANN);
+    await until('she hears legacy', () => ann?.events.at(-1)?.number === posted);
+    expect(readers.map(({ socket }) => socket.readyState)).toEqual([1, 1, 1]);
+    expect(bob?.events.length).toBeGreaterThan(0);
+    const { body } = await admin(up.proxy, up.folder, '/proofs');
+    expect(body.proofs).toMatchObject([{ state: 'complete', stillOnCandidate: 0 }]);
+    expect(await incidents()).toHaveLength(1);
+  },
+  90_000,
+);
 
 // The fault: only who is sampled taught the ledger, and this was an `extra` like any other.
 test('an event of a user who is not sampled is known by her thread at one who is', async () => {

@@ -366,6 +366,45 @@ describe('74: a fault in the guard itself', () => {
   });
 });
 
+// The fault: it passed as it came whatever the route said, and was counted nowhere.
+test.each([
+  ['pass', 'sanitize', true],
+  ['block', 'sanitize', false],
+  ['block', 'block', false],
+  ['block', 'observe', true],
+] as const)(
+  'uninspectable: %s, in mode %s: the body of a refused handshake passes: %s',
+  async (uninspectable, mode, passes) => {
+    const { service, front } = await withService(guarded(mode, { uninspectable }));
+    const refused = async (answer: string) => {
+      const client = await rawClient(front.port);
+      closing({ close: () => client.socket.destroy() });
+      client.write(upgradeRequest('/ws', ANN));
+      const upstream = await service.next();
+      await upstream.has('\r\n\r\n');
+      upstream.write(answer);
+      await until('it is over', () => client.ended);
+      return client.text;
+    };
+    const body = '{"userId":"bob"}';
+    const head = 'HTTP/1.1 403 Forbidden\r\nX-Why: not you\r\nContent-Type: application/json\r\n';
+    const framed = [
+      `${head}Content-Length: ${body.length}\r\n\r\n${body}`,
+      `${head}Transfer-Encoding: chunked\r\n\r\n10\r\n${body}\r\n0\r\n\r\n`,
+    ];
+    for (const answer of framed) {
+      const text = await refused(answer);
+      expect(text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\nX-Why: not you\r\n/);
+      expect(text.includes(body)).toBe(passes);
+      if (!passes) expect(text).toMatch(/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n$/);
+    }
+    // One without a body says nothing of anybody.
+    await refused('HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n');
+    const told = { route: 'events', side: 'legacy', because: 'refusal', withheld: !passes };
+    expect(front.uninspected).toEqual(mode === 'observe' ? [] : [told, told]);
+  },
+);
+
 test('a message for which there is no room goes on, or not, as its route says, and all others are whole', async () => {
   const options = guarded('sanitize');
   const withheld = { uninspectable: 'block' } as const;
