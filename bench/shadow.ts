@@ -78,6 +78,8 @@ export interface ShadowResult {
   readonly judgePairsPerSec: number;
   /** Share of legacy's events, where all goes well, that was not compared. */
   readonly unjudged: number;
+  /** Share of legacy's bytes to users of whom nearly none is compared that the judge did not hear. */
+  readonly unheard: number;
   readonly rounds: number;
   readonly noise: {
     readonly foreign: number;
@@ -97,8 +99,12 @@ export async function benchShadow({ json }: { json: boolean }): Promise<ShadowRe
   const { workers, lines, stop } = await warmLines(CASES);
   try {
     const turns = await takeTurns<Case, Line>(lines, line => turnOf(line, workers), say);
-    const on = lines.find(({ name }) => name === 'on') as Line;
-    const result = resultOf(turns, judged, await unjudgedBy(on.proxy));
+    const proxyOf = (name: Case) => (lines.find(each => each.name === name) as Line).proxy;
+    const left = {
+      unjudged: await unjudgedBy(proxyOf('on')),
+      unheard: await unheardBy(proxyOf('unsampled')),
+    };
+    const result = resultOf(turns, judged, left);
     if (!json) print(result);
     return result;
   } finally {
@@ -229,7 +235,18 @@ async function unjudgedBy(proxy: ListeningCutover): Promise<number> {
   return books.legacy.unjudged / books.legacy.seen;
 }
 
-function resultOf(turns: Turns<Case>, judged: number, unjudged: number): ShadowResult {
+async function unheardBy(proxy: ListeningCutover): Promise<number> {
+  const { judge, routes } = await proxy.ask<Status>('/status');
+  const bytes = routes.reduce((sum, { legacy }) => sum + legacy.bytesToClient, 0);
+  if (bytes === 0) throw new Error('nothing was sent');
+  return judge.streamsUnheard > 0 ? 1 : judge.bytesUnheard / bytes;
+}
+
+function resultOf(
+  turns: Turns<Case>,
+  judged: number,
+  { unjudged, unheard }: Pick<ShadowResult, 'unjudged' | 'unheard'>,
+): ShadowResult {
   const of = (name: Case) => turns.get(name) ?? [];
   const cpu = (name: Case) => of(name).map(({ cpuUsPerUnit }) => cpuUsPerUnit ?? Number.NaN);
   const p99 = (name: Case) => {
@@ -259,6 +276,7 @@ function resultOf(turns: Turns<Case>, judged: number, unjudged: number): ShadowR
     spread: { toForwarding: [rounded(low), rounded(high)] },
     judgePairsPerSec: Math.round(judged),
     unjudged: rounded(unjudged),
+    unheard: rounded(unheard),
     rounds: of('on').length,
     noise: {
       foreign: rounded(median(all.map(turn => turn.busy.foreign))),
@@ -270,6 +288,7 @@ function resultOf(turns: Turns<Case>, judged: number, unjudged: number): ShadowR
         atMost(`p99 in ms, candidate ${name}`, p99Ms[name], mostP99),
       ),
       atMost('share of events that was not compared', rounded(unjudged), MOST_UNJUDGED),
+      atMost('share of bytes that was not heard', rounded(unheard), MOST_UNJUDGED),
       {
         ...{ what: 'pairs a second that the judge takes', value: Math.round(judged) },
         ...{ bound: 60_000, met: judged >= 60_000 },

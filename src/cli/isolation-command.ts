@@ -24,7 +24,7 @@ Examples:
 
 const STATUS_HELP = `
 mode: what is done about another user's data where that side serves (observe, sanitize, block).
-routing fields: fields of compared events that say whom an event is for; foreign: those that name another
+routing fields: fields of events that are compared or heard that say whom an event is for; foreign: those that name another
 user; on both: events that both services sent so, which accuses neither. contaminated: events with another
 user's data, by the rule that told.`;
 
@@ -173,8 +173,11 @@ function explainedText({ eventType, says, scan, rules }: Explanation): string {
     what === 'contaminated' ? paint('red', what) : what,
     why,
   ]);
+  const open = new Set(rules.filter(({ says: what }) => what === 'open').map(({ rule }) => rule));
+  const isOpen = says === 'clean' && open.size > 0;
   return [
-    `${type}: ${paint(colour, says)} (${looked})`,
+    `${type}: ${paint(colour, isOpen ? 'clean by itself' : says)} (${looked})`,
+    ...(isOpen ? [`${[...open].join(' and ')}: what legacy sends to whom decides`] : []),
     '',
     table(['rule', 'path', 'says', 'why'], rows),
   ].join('\n');

@@ -18,7 +18,7 @@ export interface IsolationView {
    * guardrail does not act on them.
    */
   readonly identityMismatch: boolean;
-  /** Of compared events. */
+  /** Of events that are compared, and of legacy's that are only heard. */
   readonly sides: Readonly<Record<Side, SideView>>;
   /** Contaminated events since the start, by what told and what became of them. */
   readonly contaminated: readonly Omit<ContaminationCount, 'route'>[];

@@ -81,12 +81,12 @@ export function judgeMetrics(registry: Registry, judge: JudgeView): void {
   );
   total(
     'cutover_judge_unheard_bytes_total',
-    'Bytes of legacy to users who are not compared that taught nothing, because the judge was behind.',
+    'Bytes of legacy to users who are not compared that were not heard: the judge was behind, or began anew.',
     () => judge.bytesUnheard,
   );
   total(
     'cutover_judge_unheard_streams_total',
-    'Streams of users who are not compared that were not heard, because as many as are heard were open.',
+    'Times that a stream of a user who is not compared was not heard, since as many as are heard were open.',
     () => judge.streamsUnheard,
   );
 }
