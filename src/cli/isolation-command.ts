@@ -24,9 +24,9 @@ Examples:
 
 const STATUS_HELP = `
 mode: what is done about another user's data where that side serves (observe, sanitize, block).
-routing fields: fields of events that are compared or heard that say whom an event is for; foreign: those that name another
-user; on both: events that both services sent so, which accuses neither. contaminated: events with another
-user's data, by the rule that told.`;
+routing fields: fields that say whom an event is for, of all that is compared and of what legacy sends
+others; foreign: those that name another user; on both: events that both services sent so, which accuses
+neither. contaminated: events with another user's data, by the rule that told.`;
 
 const INCIDENTS_HELP = `
 user got the event, or was to; owner is whose data it is. Both are pseudonyms, as in evidence: cutover

@@ -13,7 +13,7 @@ export interface OverheardHost {
   close(stream: number): void;
 }
 
-export class OverheardStream implements OverheardTap {
+export class TappedOverheard implements OverheardTap {
   readonly #host: OverheardHost;
   readonly #number: number;
   readonly #facts: StreamFacts;

@@ -26,7 +26,7 @@ import {
   type SaidTo,
   writePiece,
 } from './batch.ts';
-import { type OverheardHost, OverheardStream } from './overheard-tap.ts';
+import { type OverheardHost, TappedOverheard } from './overheard-tap.ts';
 import type { UnansweredWrites } from './unanswered-writes.ts';
 
 /** Batches that the judge may have in hand: 8 MiB, a fifth of a second of 40 MB/s. */
@@ -49,7 +49,7 @@ const MOST_OVERHEARD_ANSWER_BYTES = 1_048_576;
 const MOST_OVERHEARD_SAID_A_SECOND = 524_288;
 /** Of whom it is noted, in a second, that they told legacy what was not heard. */
 const MOST_UNREAD_NOTES = 1_000;
-/** Streams that are heard at a time; each takes the judge some 3 kB. */
+/** Streams that are heard at a time: 80 MB, of this thread and the judge's together. */
 const MOST_OVERHEARD = 20_000;
 /** Streams are numbered from 1 on, in 32 bits. */
 const NO_STREAM = 0;
@@ -90,7 +90,7 @@ export interface BatchTapOptions {
 export class BatchTap implements Tap {
   readonly #options: BatchTapOptions;
   readonly #streams = new Map<number, TappedStream>();
-  readonly #overheard = new Map<number, OverheardStream>();
+  readonly #overheard = new Map<number, TappedOverheard>();
   /** Those of which the judge was told that a side is left out. */
   readonly #inGap = new Set<TappedStream>();
   readonly #handed = new Map<string, Handed>();
@@ -182,7 +182,7 @@ export class BatchTap implements Tap {
       return null;
     }
     const number = this.#nextNumber();
-    const stream = new OverheardStream(this.#forOverheard, number, facts);
+    const stream = new TappedOverheard(this.#forOverheard, number, facts);
     this.#overheard.set(number, stream);
     return stream;
   }
