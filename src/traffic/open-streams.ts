@@ -161,7 +161,8 @@ export class OpenStreams {
   #standBeside(open: OpenStream): void {
     if (open.second === null && open.ear === null) return;
     const { primary, second, reason, overhear } = this.#decisionOn(open);
-    if (!overhear) open.ear?.close();
+    // One who is compared from now on is heard on, until he comes again.
+    if (!overhear && second === null) open.ear?.close();
     if (open.second === null) return;
     if (reason === 'bypass' || primary !== open.answer.side) return;
     if (second?.side === open.second.side) return;

@@ -165,6 +165,22 @@ test('answers and event streams of legacy are heard, and writes are not', async 
   expect([ear.exchanges, ear.unpairedOnes, candidate.asked]).toEqual([[], [], []]);
 });
 
+test('an event stream is heard until nobody is shown to the candidate any more', async () => {
+  const { ear, front, state, ask } = await withEar();
+  const streams = [await ask('/events'), await ask('/events')];
+  await until('both are heard', () => ear.overheard.length === 2);
+  state.decision = { ...decisionFor('legacy'), second: SHADOW };
+  await front.traffic.reconsider();
+  const ended = () => ear.overheard.filter(({ notes }) => notes.at(-1) === 'end').length;
+  expect([ended(), ear.streams.length]).toEqual([0, 0]);
+  await streams[0]?.body?.cancel();
+  await until('that one is over', () => ended() === 1);
+  state.decision = decisionFor('legacy');
+  await front.traffic.reconsider();
+  expect(ended()).toBe(2);
+  await streams[1]?.body?.cancel();
+});
+
 test('what is no event stream, where one is due, is heard as an answer', async () => {
   const { ear, ask } = await withEar({
     routes: [{ name: 'stream', path: '/*', protocol: 'sse' }],
