@@ -31,6 +31,8 @@ const WARNINGS = {
     'What the comparison finds can not be written: it is counted, and its examples are dropped.',
   'identity-mismatch':
     'On a route, addresses in legacy’s own events do not fit the names of its users: they prove nothing there, and no longer roll back. Name the claim in identity.aliases, or other fields in isolation.routing.',
+  'names-others':
+    'On a route, more than one in a thousand of legacy’s own addresses names another user than the one it is sent to. What both services send so accuses neither; if some users go by other names in events, name the claim in identity.aliases.',
   'writes-left-out':
     'Of a route, more than one event in a thousand could not be judged, since one service was not given writes that may have caused it: what is missing there is not told. See the splits of writes.',
   'reload-refused': 'The configuration on disk is not valid; the one before it stays in force.',
@@ -97,11 +99,10 @@ function* warningCodes(proxy: Asked): Generator<keyof typeof WARNINGS> {
   if (proxy.audit.trouble !== null && proxy.state() === 'held') yield 'audit-unkept';
   if (proxy.state() === 'awaited') yield 'state-awaited';
   if (proxy.evidence.state.trouble !== null) yield 'evidence-unkept';
-  for (const { identityMismatch } of proxy.judge.isolationBooks().values()) {
-    if (!identityMismatch) continue;
-    yield 'identity-mismatch';
-    break;
-  }
+  const isolation = [...proxy.judge.isolationBooks().values()];
+  if (isolation.some(({ identityMismatch }) => identityMismatch)) yield 'identity-mismatch';
+  const isOften = isolation.some(of => of.oftenForeign && !of.identityMismatch);
+  if (isOften) yield 'names-others';
   if ([...proxy.judge.books().values()].some(lacksWrites)) yield 'writes-left-out';
   if (proxy.lastReload()?.ok === false) yield 'reload-refused';
 }

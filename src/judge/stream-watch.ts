@@ -233,6 +233,7 @@ export class StreamWatch {
     if (side === 'legacy' && !(names.length > 0 && names.every(isTyped))) {
       fit.note(own + foreign.length, foreign.length, this.#user);
       books.identityMismatch = fit.isMismatch;
+      books.oftenForeign = fit.isOftenForeign;
     }
     const [first] = foreign;
     if (first === undefined || books.identityMismatch) return null;

@@ -92,4 +92,11 @@ test('addresses that do not fit the names of users are a warning, on whichever r
   expect(codes(warnings)).toEqual(['identity-mismatch']);
   events.identityMismatch = true;
   expect(codes(readiness({ ...op.proxy, judge }).warnings)).toEqual(['identity-mismatch']);
+  // What is foreign too often, and to fewer users than would say so, is one as well.
+  Object.assign(api, { identityMismatch: false, oftenForeign: true });
+  Object.assign(events, { oftenForeign: true });
+  const both = ['identity-mismatch', 'names-others'];
+  expect(codes(readiness({ ...op.proxy, judge }).warnings)).toEqual(both);
+  events.identityMismatch = false;
+  expect(codes(readiness({ ...op.proxy, judge }).warnings)).toEqual(['names-others']);
 });

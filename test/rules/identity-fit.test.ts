@@ -27,9 +27,20 @@ test('what half of the users get, however much of it, disarms nothing; what one 
   const fit = new IdentityFit();
   fields(fit, 20, 50);
   for (let low = 1; low <= 10; low += 1) for (let n = 0; n < 200; n += 1) fit.note(1, 1, user(low));
-  expect(fit.isMismatch).toBe(false);
+  expect([fit.isMismatch, fit.isOftenForeign]).toEqual([false, true]);
   fit.note(1, 1, user(11));
   expect(fit.isMismatch).toBe(true);
+});
+
+test('more than one in a thousand is often, of 1,000 fields and 20 users', () => {
+  const fit = new IdentityFit();
+  fields(fit, 20, 49);
+  fit.note(19, 2, user(1));
+  expect(fit.isOftenForeign).toBe(false);
+  fit.note(1, 0, user(1));
+  expect(fit.isOftenForeign).toBe(true);
+  fields(fit, 20, 50);
+  expect(fit.isOftenForeign).toBe(false);
 });
 
 test('of most users, but of less than a thousandth of the fields, it is a leak and no mismatch', () => {

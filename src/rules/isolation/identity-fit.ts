@@ -52,12 +52,19 @@ export class IdentityFit {
 
   /** True: routing fields prove nothing on this route. */
   get isMismatch(): boolean {
-    const fields = this.#young.fields + this.#old.fields;
-    if (fields < LEAST_FIELDS || this.#users < LEAST_USERS) return this.#presumed;
-    return (
-      this.#young.foreign + this.#old.foreign > MOST_FOREIGN * fields &&
-      this.#foreignUsers > LEAST_SHARE_OF_USERS * this.#users
-    );
+    if (!this.#isEnough) return this.#presumed;
+    return this.isOftenForeign && this.#foreignUsers > LEAST_SHARE_OF_USERS * this.#users;
+  }
+
+  /** Legacy names others more often than by mistake, if only to some of its users. */
+  get isOftenForeign(): boolean {
+    const { fields, foreign } = this.#young;
+    const most = MOST_FOREIGN * (fields + this.#old.fields);
+    return this.#isEnough && foreign + this.#old.foreign > most;
+  }
+
+  get #isEnough(): boolean {
+    return this.#young.fields + this.#old.fields >= LEAST_FIELDS && this.#users >= LEAST_USERS;
   }
 
   #turn(): void {

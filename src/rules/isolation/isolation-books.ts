@@ -36,6 +36,8 @@ export interface IsolationBooks {
   readonly sides: Readonly<Record<Side, SideIsolation>>;
   /** Legacy's own routing fields do not fit the names of its users: they prove nothing here. */
   identityMismatch: boolean;
+  /** They name others too often for mistakes, if only to some of its users: their names may not fit. */
+  oftenForeign: boolean;
 }
 
 const RULES = Object.keys(ISOLATION_RULES) as IsolationRule[];
@@ -49,7 +51,8 @@ export function emptyIsolationBooks(): IsolationBooks {
     contaminated: zeros(RULES),
     crowded: zeros(CROWDING),
   });
-  return { sides: { legacy: side(), candidate: side() }, identityMismatch: false };
+  const sides = { legacy: side(), candidate: side() };
+  return { sides, identityMismatch: false, oftenForeign: false };
 }
 
 /** Adds `more` to `into`. */
@@ -65,6 +68,7 @@ export function addIsolationBooks(into: IsolationBooks, more: IsolationBooks): v
     for (const rule of RULES) sum.contaminated[rule] += part.contaminated[rule];
   }
   into.identityMismatch = more.identityMismatch;
+  into.oftenForeign = more.oftenForeign;
 }
 
 function zeros<K extends string>(names: readonly K[]): Record<K, number> {
