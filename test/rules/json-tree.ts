@@ -88,13 +88,14 @@ function namedBy(value: Tree, depth = 0): string {
   const all = (members: readonly Tree[]) => members.map(member => namedBy(member, depth + 1));
   if ('list' in value) {
     const named = all(value.list);
-    const isAmong = depth === 0 && named.includes('foreign');
-    if (named.includes('own')) return isAmong ? 'among' : 'own';
-    return named.includes('foreign') ? 'foreign' : 'nobody';
+    const isHis = named.includes('own') || named.includes('among');
+    if (!isHis) return named.includes('foreign') ? 'foreign' : 'nobody';
+    return named.includes('foreign') || named.includes('among') ? 'among' : 'own';
   }
   // An object is one user, of whom nothing that names him may say another; a key that comes twice says both.
   const naming = value.fields.filter(([key]) => NAMING.includes(key));
   const named = all((naming.length > 0 ? naming : value.fields).map(([, member]) => member));
   if (named.includes('foreign')) return 'foreign';
+  if (named.includes('among')) return 'among';
   return named.includes('own') ? 'own' : 'nobody';
 }

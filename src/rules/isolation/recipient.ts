@@ -10,7 +10,7 @@ const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => unk
 export type Named =
   /** The session's user, under one of his names. */
   | 'own'
-  /** A list with the session's user in it, and others. */
+  /** A list with the session's user in it, and others; or a list or an object with such a list in it. */
   | 'among'
   /** Somebody else. */
   | 'foreign'
@@ -48,16 +48,44 @@ export class Recipient {
     if (typeof value !== 'object' || value === null) return this.#value(value, naming, 0);
     const exact = withEveryMember(json) ?? value;
     const named = this.#value(exact, naming, 0);
-    if (named !== 'own' || !Array.isArray(exact)) return named;
-    return exact.some(member => this.#value(member, naming, 1) === 'foreign') ? 'among' : 'own';
+    return named === 'own' && this.#isAmong(exact, naming, 0) ? 'among' : named;
   }
 
-  /** Of a list that names him among others, as it is written in JSON: with his own entries alone, as they are. */
+  /** Of what names him among others, as it is written in JSON: each list with his own entries alone, as they are. */
   alone({ naming }: Isolation, json: string): string {
-    const exact = withEveryMember(json) as readonly unknown[];
-    const written = JSON.parse(json, asWritten) as readonly unknown[];
-    const own = written.filter((_, index) => this.#value(exact[index], naming, 1) === 'own');
-    return JSON.stringify(own);
+    const written = JSON.parse(json, asWritten) as unknown;
+    return JSON.stringify(this.#alone(withEveryMember(json), written, naming, 0));
+  }
+
+  /** Of what names him: does a list in it name others as well? */
+  #isAmong(value: unknown, naming: ReadonlySet<string>, depth: number): boolean {
+    if (typeof value !== 'object' || value === null) return false;
+    if (!Array.isArray(value))
+      return namesIn(value, naming).some(member => this.#isAmong(member, naming, depth + 1));
+    return value.some(member => {
+      const named = this.#value(member, naming, depth + 1);
+      return named === 'foreign' || (named === 'own' && this.#isAmong(member, naming, depth + 1));
+    });
+  }
+
+  /** `exact` says who is named, `written` how: the same value. */
+  #alone(exact: unknown, written: unknown, naming: ReadonlySet<string>, depth: number): unknown {
+    if (!this.#isAmong(exact, naming, depth)) return written;
+    if (Array.isArray(exact)) {
+      const own = (written as readonly unknown[]).map((member, index) => [exact[index], member]);
+      return own
+        .filter(([its]) => this.#value(its, naming, depth + 1) === 'own')
+        .map(([its, member]) => this.#alone(its, member, naming, depth + 1));
+    }
+    // Of a key that comes twice the last one is written; all of them name him, or it were another's.
+    const named = new Map(membersNaming(exact as object, naming));
+    return Object.fromEntries(
+      Object.entries(written as object).map(([key, member]) =>
+        named.has(key)
+          ? [key, this.#alone(named.get(key), member, naming, depth + 1)]
+          : [key, member],
+      ),
+    );
   }
 
   /**
@@ -148,9 +176,17 @@ function collect(
 
 /** What of an object says who it is; all of it, where nothing in it is called as such a thing is. */
 function namesIn(record: object, naming: ReadonlySet<string>): readonly unknown[] {
-  const members = Object.entries(record);
-  const named = members.filter(([key]) => naming.has(key.slice(key.indexOf(' ') + 1)));
-  return (named.length > 0 ? named : members).map(([, value]) => value);
+  return membersNaming(record, naming).map(([, value]) => value);
+}
+
+/** The same with their keys, as they are written. */
+function membersNaming(record: object, naming: ReadonlySet<string>): [string, unknown][] {
+  const members = Object.entries(record).map(([key, value]): [string, unknown] => [
+    key.slice(key.indexOf(' ') + 1),
+    value,
+  ]);
+  const named = members.filter(([key]) => naming.has(key));
+  return named.length > 0 ? named : members;
 }
 
 /**

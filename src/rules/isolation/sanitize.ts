@@ -12,8 +12,8 @@ const DIGITS = /^(?:0|[1-9]\d{0,14})$/;
 
 /**
  * The message with `fields` (of the same bytes, in order, those that name others) naming the recipient alone: a
- * list that has him in it keeps his entries, any other becomes a list of his id, a number a number where his id
- * can be one.
+ * list that has him in it, wherever it stands there, keeps his entries, any other becomes a list of his id, a number a
+ * number where his id can be one.
  */
 export function sanitize(
   isolation: Isolation,
