@@ -237,7 +237,7 @@ function incidentsText({ incidents, unkept }: Incidents): string {
   const rows = incidents.map(each =>
     [
       ...[String(each.seq), each.at, each.route, each.side, each.rule, each.path || '-'],
-      ...[each.eventType || '-', each.outcome],
+      ...[each.eventType || '-', `${each.outcome}${each.inDoubt ? ', in doubt' : ''}`],
     ].map(plain),
   );
   // Names are long: in a line of their own they fit a terminal.

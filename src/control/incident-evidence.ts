@@ -59,9 +59,10 @@ export function withPlaces(
   });
 }
 
-function isOf({ route, eventType, at }: Incident, group: KeptGroup): boolean {
+function isOf({ route, eventType, at, inDoubt }: Incident, group: KeptGroup): boolean {
   const time = Date.parse(at);
   return (
+    inDoubt !== true &&
     route === group.route &&
     eventType === group.eventType &&
     time >= group.firstAt - SAME_EVENT_MS &&

@@ -62,6 +62,8 @@ export interface Incident {
   readonly owner: string | null;
   /** As in evidence, where the event is kept with the verdict `contaminated` if it was compared. */
   readonly session: string;
+  /** Legacy may have sent the same, and was not heard: nobody is accused of it. */
+  readonly inDoubt?: true;
 }
 
 export interface ContaminationCount {
@@ -154,9 +156,9 @@ export class Incidents {
     const outcome = this.#claim(found);
     const mayBeHanded = found.rule === 'routing' && found.isShown === null && outcome === null;
     if (found.inDoubt || mayBeHanded) this.#remember(found, outcome);
-    if (found.inDoubt) return;
+    if (found.inDoubt) this.#noteDoubt(found, outcome);
     // Nobody's fault alone.
-    if (found.onBoth) this.#share(found, outcome !== null);
+    else if (found.onBoth) this.#share(found, outcome !== null);
     else this.#act(found, outcome);
   }
 
@@ -267,10 +269,19 @@ export class Incidents {
 
   /** Told of as shown to nobody, acted upon and counted; now its client has got it after all, or as good as. */
   #putRight(found: Contamination, outcome: Outcome): void {
-    if (found.inDoubt) return this.#remember(found, outcome);
+    if (found.inDoubt) {
+      this.#noteDoubt(found, outcome);
+      return this.#remember(found, outcome);
+    }
     if (found.onBoth) return void this.shared.prevented(found.route, found);
     if (this.#isRoom(`${found.side} ${found.route}`)) void this.#record(found, outcome);
     else this.unkept += 1;
+  }
+
+  /** On record as such, and no reason to go anywhere. */
+  #noteDoubt(found: Contamination, prevented: Outcome | null): void {
+    if (!this.#isRoom(`doubt ${found.side} ${found.route}`)) this.unkept += 1;
+    else void this.#record(found, prevented ?? this.#outcomeOf(found));
   }
 
   #share(found: Contamination, isPrevented: boolean): void {
@@ -331,8 +342,10 @@ export class Incidents {
       eventType: this.#typeOf(found),
       user: this.#nameless(user),
       owner: owner === null ? null : this.#nameless(owner),
+      ...(found.inDoubt === true ? { inDoubt: true } : {}),
     };
-    logger.error(incident, "an event held another user's data");
+    if (incident.inDoubt) logger.warn(incident, "an event may hold another user's data");
+    else logger.error(incident, "an event held another user's data");
     try {
       await this.#journal.append(incident);
     } catch (error) {

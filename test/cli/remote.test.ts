@@ -560,6 +560,10 @@ describe('isolation', () => {
     expect(stdout).not.toMatch(/ann|bob/);
     const limited = await run('isolation', 'incidents', '--limit', '1', '--json');
     expect(JSON.parse(limited.stdout)).toMatchObject({ unkept: 3, incidents: [{ seq: 2 }] });
+    op.incidents.contaminated({ ...found, inDoubt: true });
+    await until('it is on record', async () => (await op.incidents.last(10)).length === 3);
+    const doubted = await run('isolation', 'incidents', '--limit', '1');
+    expect(doubted.stdout).toMatch(/^3 .* routing +\/userId +notice +delivered, in doubt$/m);
   });
 });
 

@@ -136,6 +136,26 @@ test('what proves nothing by the judge’s word is nobody’s incident, whatever
   kept.contaminated(found({ inDoubt: true }));
   vi.advanceTimersByTime(60_000);
   expect([acted, [...kept.counts]]).toEqual([[], []]);
+  vi.useRealTimers();
+  // But what the lane did is on record, and that nobody is accused.
+  const [entry] = await until('it is on record', async () => {
+    const all = await kept.last(10);
+    return all.length > 0 ? all : undefined;
+  });
+  expect(entry).toMatchObject({ outcome: 'sanitized', inDoubt: true, rule: 'routing' });
+  expect(await kept.last(10)).toHaveLength(1);
+});
+
+test('what is in doubt takes no room on record from what is not', async () => {
+  const { kept } = await incidents();
+  for (let n = 0; n < 100; n += 1) kept.contaminated(found({ inDoubt: true }));
+  kept.contaminated(found());
+  const all = await until('all are on record', async () => {
+    const last = await kept.last(1_000);
+    return last.length === 61 ? last : undefined;
+  });
+  expect(all.filter(({ inDoubt }) => inDoubt !== true)).toHaveLength(1);
+  expect(kept.unkept).toBe(40);
 });
 
 // The fault: the judge waits for legacy's answer to a write, and its word came when that was acted upon already: taken
@@ -359,12 +379,14 @@ test('what a handover hands over is told of once; on record is also what became 
   vi.useRealTimers();
   const last = await until('it is on record', async () => {
     const all = await kept.last(10);
-    return all.length === 3 ? all : undefined;
+    return all.length === 5 ? all : undefined;
   });
-  const iso = new Date(at + 1_000).toISOString();
-  expect(last.slice(0, 2)).toMatchObject([
-    { at: iso, outcome: 'sanitized' },
-    { at: iso, outcome: 'not-shown' },
+  const iso = (ms: number) => new Date(at + ms).toISOString();
+  expect(last.slice(0, 4)).toMatchObject([
+    { at: iso(3_000), outcome: 'sanitized', inDoubt: true },
+    { at: iso(1_000), outcome: 'sanitized' },
+    { at: iso(3_000), outcome: 'not-shown', inDoubt: true },
+    { at: iso(1_000), outcome: 'not-shown' },
   ]);
 });
 
