@@ -177,7 +177,9 @@ describe.skipIf(unleashMissing())('a real Unleash server', { concurrent: true },
     expect(change.after.serve).toBe(1);
     const serveOf = (id: string) => provider.facts(events, subject(id))?.serve;
     await until('the pin is first', () => serveOf('vip') === 'candidate');
-    expect(serveOf('somebody')).toBe('legacy');
+    // Names of flags are new in every run, and with them whom the share of a thousandth takes in.
+    const others = Array.from({ length: 1_000 }, (_, n) => serveOf(`user_${n}`));
+    expect(others.filter(side => side !== 'legacy').length).toBeLessThan(10);
   }, 60_000);
 
   test('an archived flag counts as missing, and no stage is written into it', async () => {
