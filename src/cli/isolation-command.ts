@@ -31,7 +31,8 @@ neither. contaminated: events with another user's data, by the rule that told.`;
 const INCIDENTS_HELP = `
 user got the event, or was to; owner is whose data it is. Both are pseudonyms, as in evidence: cutover
 evidence show N has the event, where evidence is N and the number of the example. session is for
-cutover status --session, while it is open, and for the log.`;
+cutover status --session, while it is open, and for the log. in doubt: legacy may have sent the same and
+was not heard; nobody is accused of it, and it takes nobody back.`;
 
 const EXPLAIN_HELP = `
 Says rule by rule what is found in one event that is on its way to a user. Reads the route's rules from
