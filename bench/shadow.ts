@@ -132,15 +132,15 @@ export async function startShadowed() {
 
 async function warmLines(cases: readonly Case[]) {
   const dir = await mkdtemp(path.join(tmpdir(), 'cutover-bench-'));
+  // As they end: to clients a service that ends is a fault, and so is a proxy.
   const workers = {
-    legacy: new Worker('./event-server.ts') as Server,
-    candidate: new Worker('./event-server.ts') as Server,
     clients: new Worker('./event-clients.ts') as Clients,
     dummy: new Worker('./event-clients.ts') as Clients,
+    legacy: new Worker('./event-server.ts') as Server,
+    candidate: new Worker('./event-server.ts') as Server,
   };
   const lines: Line[] = [];
   const stop = async (): Promise<void> => {
-    // Clients first: to them a proxy that ends is a fault.
     for (const worker of Object.values(workers)) await worker.stop();
     for (const { proxy } of lines) await proxy.stop();
     await rm(dir, { recursive: true, force: true });
