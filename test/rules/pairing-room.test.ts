@@ -71,6 +71,8 @@ test('what waits is kept without its text, unless there are digits in it that a 
   const textOf = (number: string) => (nth: number) =>
     `{"type":"a","seq":${nth},"n":${number},"said":[${'1,'.repeat(2_000)}1]}`;
   const withText = heapOf(500, textOf('9007199254740993'), 1_100);
-  const less = withText - heapOf(500, textOf('900719925474099'), 1_100);
-  expect(less).toBeGreaterThan(500 * 3_500);
+  for (const number of ['900719925474099', '"1764323456123456"']) {
+    const less = withText - heapOf(500, textOf(number), 1_100);
+    expect(less, number).toBeGreaterThan(500 * 3_500);
+  }
 });

@@ -6,9 +6,9 @@ const NUMBER = /^(-?\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 
 /**
  * Sixteen digits may be more than a double holds exactly (2^53 has sixteen), and so may what an exponent makes
- * large. Where a value begins: ids in hexadecimal look like that inside.
+ * large. Where a value begins: stamps in microseconds and ids are texts of that many digits, or have them inside.
  */
-const MAY_BE_INEXACT = /\d{16}|(?:^|[:,[\s])-?\d[\d.]*[eE]\+?\d/;
+const MAY_BE_INEXACT = /(?:^|[:,[\s])-?(?:\d{16}|\d[\d.]*[eE]\+?\d)/;
 
 /** May a number in it have lost digits? Asked of a message that can not be told from another one without. */
 export function mayBeInexact(text: string): boolean {
