@@ -20,17 +20,10 @@ import { Pairing } from '../rules/pairing/pairing.ts';
 import type { WaitingRoom } from '../rules/pairing/pending.ts';
 import { RunBeginnings } from '../rules/pairing/run-beginnings.ts';
 import { StreamEnds } from '../rules/pairing/stream-ends.ts';
-import type { Finding } from '../rules/verdict.ts';
+import type { Finding, UnjudgedReason } from '../rules/verdict.ts';
 import { answerOf, exactTextOf, plainBody, saidIn } from './answer.ts';
 import { AnswerIds } from './answer-ids.ts';
-import {
-  type Batch,
-  type LegClosed,
-  type Note,
-  type ReadPiece,
-  readBatch,
-  type Said,
-} from './batch.ts';
+import { type Batch, type Note, type ReadPiece, readBatch, type Said } from './batch.ts';
 import type { ContaminationWatch } from './contamination-watch.ts';
 import { JudgedStream } from './judged-stream.ts';
 import { NoiseMeter } from './noise-meter.ts';
@@ -154,11 +147,15 @@ export class Docket {
         this.#piece(piece, stream);
       },
       note: note => {
-        const stream = note.kind === 'leg-closed' ? this.#streams.get(note.stream) : undefined;
-        if (stream !== undefined) this.#touch((note as LegClosed).stream, stream);
-        this.#contained(note);
+        const stream = 'stream' in note ? this.#streams.get(note.stream) : undefined;
+        if (stream !== undefined && note.kind === 'leg-closed') this.#touch(note.stream, stream);
+        try {
+          this.#note(note);
+        } catch (error) {
+          this.#failed(stream, null, batch.time, error);
+        }
       },
-      said: said => this.#said(said),
+      said: said => this.#contained(() => this.#said(said)),
     });
     // Nothing waits for longer, and while the judge is behind there is no sweep that would tell it so.
     this.#options.watch.heardUntil(batch.time - 2 * WINDOW_MS);
@@ -199,7 +196,11 @@ export class Docket {
     if (this.#sweeping === null) return true;
     const { streams, time, due } = this.#sweeping;
     for (const stream of streams) {
-      stream.sweep(time, WINDOW_MS, due);
+      try {
+        stream.sweep(time, WINDOW_MS, due);
+      } catch (error) {
+        this.#failed(stream, null, time, error);
+      }
       if (!mayGoOn()) return false;
     }
     this.#sweeping = null;
@@ -241,24 +242,23 @@ export class Docket {
     try {
       stream.piece(piece);
     } catch (error) {
-      this.#options.onFailure(error);
-      // Whatever it was, the events around it are not judged, and nobody else's are touched.
-      stream.failed(piece);
+      this.#failed(stream, piece.side, piece.time, error);
     }
+  }
+
+  /** Whatever it was, the events around it are not judged, and nobody else's are touched. */
+  #failed(stream: JudgedStream | undefined, side: Side | null, time: number, error: unknown): void {
+    this.#options.onFailure(error);
+    this.#contained(() => stream?.failed(side, time));
   }
 
   #overhear(piece: ReadPiece): void {
-    const stream = this.#overheard.get(piece.stream);
-    try {
-      stream?.piece(piece);
-    } catch (error) {
-      this.#options.onFailure(error);
-    }
+    this.#contained(() => this.#overheard.get(piece.stream)?.piece(piece));
   }
 
-  #contained(note: Note): void {
+  #contained(work: () => void): void {
     try {
-      this.#note(note);
+      work();
     } catch (error) {
       this.#options.onFailure(error);
     }
@@ -312,19 +312,28 @@ export class Docket {
 
   #exchange(sample: ExchangeSample, time: number): void {
     const { route } = sample;
-    const key = idKey(sample);
-    const plain = plainBodies(sample);
-    const pair = pairOf(sample, plain, this.#idsIn(sample, key), time);
-    const found = judgeAnswers(this.#rulesOf(route), pair);
-    this.#answerIds.learned(key);
-    const finding = this.#isAnothers(sample, pair, plain, found)
-      ? { ...found, verdict: 'contaminated' as const, because: null }
-      : found;
     const books = this.#routeBooks(route);
+    let finding: Finding;
+    try {
+      finding = this.#findingOf(sample, time);
+    } catch (error) {
+      for (const side of SIDES) this.#unjudged(route, side, 'judge-restart');
+      throw error;
+    }
     bookFinding(books, finding);
     bookLatencies(books, { legacy: tookMs(sample.legacy), candidate: tookMs(sample.candidate) });
     this.noise.add('candidate', finding, true);
     this.#options.onFinding(finding, namesOf(sample.subject));
+  }
+
+  #findingOf(sample: ExchangeSample, time: number): Finding {
+    const key = idKey(sample);
+    const plain = plainBodies(sample);
+    const pair = pairOf(sample, plain, this.#idsIn(sample, key), time);
+    const found = judgeAnswers(this.#rulesOf(sample.route), pair);
+    this.#answerIds.learned(key);
+    const isAnothers = this.#isAnothers(sample, pair, plain, found);
+    return isAnothers ? { ...found, verdict: 'contaminated', because: null } : found;
   }
 
   /** In nobody's books: only the noise in it is of interest. */
@@ -504,7 +513,7 @@ export class Docket {
     try {
       stream.end(time);
     } catch (error) {
-      this.#options.onFailure(error);
+      this.#failed(stream, null, time, error);
     }
     if (stream.facts.isTwin) return this.#sessionOf(stream.facts.id)?.tellTwin(null);
     const key = idKey(stream.facts);
@@ -514,7 +523,7 @@ export class Docket {
     if (shared.streams === 0) this.#ids.delete(key);
   }
 
-  #unjudged(route: string, side: Side, because: 'no-second' | 'overload'): void {
+  #unjudged(route: string, side: Side, because: UnjudgedReason): void {
     const books = this.#routeBooks(route)[side];
     books.seen += 1;
     books.unjudged[because] += 1;

@@ -160,12 +160,14 @@ export class JudgedStream {
     if (reader.lost) this.pairing.lost(side, time, 'unframeable');
   }
 
-  /** A piece could not be read to its end: what was in it is not known. */
-  failed({ side, time }: Pick<ReadPiece, 'side' | 'time'>): void {
+  /** The judge has failed at a piece of that side's, or (null) at a sweep: see `Pairing.failed`. */
+  failed(side: Side | null, time: number): void {
     this.#lastGapAt = Math.max(this.#lastGapAt, time);
-    if (side === 'legacy') this.#legacyGapUntil = time;
-    this.pairing.gap(side, time, 'judge-restart');
-    if (side === 'legacy') this.#twin?.gap(side, time, 'judge-restart');
+    if (side === 'legacy') {
+      this.#legacyGapUntil = time;
+      this.#twin?.failed(time);
+    }
+    this.pairing.failed(time);
   }
 
   /** The client told one service what the other does not hear: see `Pairing.saidAlone`. */
@@ -254,9 +256,21 @@ export class JudgedStream {
     if (side === 'legacy') this.#twin?.gap(side, time, because);
   }
 
+  /** What it failed at is in the books like any other event. */
   #event(side: Side, decoded: Decoded, payload: Buffer, form: MessageForm): void {
     if (side === 'legacy') this.#messages.legacy += 1;
     else this.#messages.candidate += 1;
+    const books = ofSide(this.pairing.books, side);
+    const { seen } = books;
+    try {
+      this.#judge(side, decoded, payload, form);
+    } catch (error) {
+      if (books.seen === seen) this.pairing.unjudged(side, 'judge-restart', this.#time);
+      throw error;
+    }
+  }
+
+  #judge(side: Side, decoded: Decoded, payload: Buffer, form: MessageForm): void {
     const value = 'value' in decoded ? decoded.value : undefined;
     const event: WatchedEvent = { value, plan: this.#rules.planOf(typeOf(value)), exact: null };
     const other = this.#isOpen(otherSide(side)) ? 'maybe' : 'nothing';

@@ -18,9 +18,10 @@ const MOST_NAME = 256;
 
 export class Arrivals {
   readonly #rules: CompiledRules;
-  readonly #session: Lane;
-  readonly #replies: Lane;
-  readonly #timers: Lane;
+  readonly #name: string;
+  #session: Lane;
+  #replies: Lane;
+  #timers: Lane;
   /** By pointer, then by the value that stands there. */
   readonly #lanes: Map<unknown, Lane>[];
   #laneCount = 0;
@@ -30,6 +31,7 @@ export class Arrivals {
 
   constructor(rules: CompiledRules, session: string) {
     this.#rules = rules;
+    this.#name = session;
     this.#session = new Lane(session);
     this.#replies = new Lane(session);
     this.#timers = new Lane(session);
@@ -101,6 +103,16 @@ export class Arrivals {
   /** Number of the latest event of a side; -1 before the first. */
   lastNo(side: Side): number {
     return this.#next[side] - 1;
+  }
+
+  /** Forgets all lanes, and what waits in them. */
+  forget(): void {
+    this.#session = new Lane(this.#name);
+    this.#replies = new Lane(this.#name);
+    this.#timers = new Lane(this.#name);
+    for (const lanes of this.#lanes) lanes.clear();
+    this.#laneCount = 0;
+    this.#last = null;
   }
 
   /** Forgets lanes in which nothing happened since then and nothing waits. */

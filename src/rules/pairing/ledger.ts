@@ -59,11 +59,25 @@ export class Ledger {
 
   /** An event of which nothing is known but that it came. */
   unread(side: Side, because: UnjudgedReason, at: number): void {
-    const { route, session, onFinding } = this.#options;
     for (const books of this.#all) {
       books[side].seen++;
       books[side].unjudged[because]++;
     }
+    this.#tellUnread(side, because, at);
+  }
+
+  /** What was seen and has no verdict yet will have no other one. */
+  writeOff(side: Side, because: UnjudgedReason, at: number): void {
+    const { pending } = this.books[side];
+    for (const books of this.#all) {
+      books[side].pending -= pending;
+      books[side].unjudged[because] += pending;
+    }
+    for (let left = pending; left > 0; left--) this.#tellUnread(side, because, at);
+  }
+
+  #tellUnread(side: Side, because: UnjudgedReason, at: number): void {
+    const { route, session, onFinding } = this.#options;
     onFinding({
       ...{ verdict: 'unjudged', because, route, eventType: '', key: null, unit: session, session },
       legacy: side === 'legacy' ? undefined : null,

@@ -187,6 +187,21 @@ export class Pairing {
   }
 
   /**
+   * The judge has failed in the middle of an event or of a sweep, and what is under way may be half done: nothing can be
+   * said of it, nor of what comes until the next common event.
+   */
+  failed(atMs: number): void {
+    const { room } = this.#options;
+    for (const side of SIDES) {
+      if (room !== undefined) room.bytes -= this.#waiting[side].bytes;
+      this.#waiting[side].clear();
+    }
+    this.#arrivals.forget();
+    for (const side of SIDES) this.gap(side, atMs, 'judge-restart');
+    for (const side of SIDES) this.#ledger.writeOff(side, 'judge-restart', atMs);
+  }
+
+  /**
    * The client told one service what the other one does not hear: replies may have no pair from now on. `unheardBy`
    * was to hear it: a run that the other one begins within a window has no pair either.
    */

@@ -164,6 +164,15 @@ export class Waiting {
     if (this.size === 0) this.#first = null;
   }
 
+  /** Forgets all of it. */
+  clear(): void {
+    this.#oldest = null;
+    this.#newest = null;
+    this.#first = null;
+    this.size = 0;
+    this.bytes = 0;
+  }
+
   #firstOf(lead: unknown): Pending | null {
     if (this.#first !== null) return this.#first.get(lead) ?? null;
     let event = this.#oldest;
