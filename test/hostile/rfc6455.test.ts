@@ -4,8 +4,15 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
+import type { Duplex } from 'node:stream';
+import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
+import { Judge } from '../../src/judge/judge.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { SIDES } from '../../src/rules/decide.ts';
+import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
+import { imbalance } from '../../src/rules/pairing/books.ts';
 import { FrameTracker } from '../../src/wire/frames.ts';
 import { acceptFor } from '../../src/wire/handshake.ts';
 import { onTheWay } from '../support/on-the-way.ts';
@@ -14,10 +21,14 @@ import { RawEnd, rawClient, upgradeRequest } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 import { type Case, casesOf, type Sender } from './rfc6455-cases.ts';
 
-/** A path that a route names, one whose users nobody else's data is to reach, and one that no route names. */
+/**
+ * A path that a route names, one whose users nobody else's data is to reach, one whose clients' messages a second
+ * service is shown, whose answers are judged, and one that no route names.
+ */
 const LANES = {
   'the WebSocket lane': '/ws',
   'the WebSocket lane with a guard': '/guarded',
+  'the WebSocket lane with a second leg': '/compared',
   'the bypass': '/elsewhere',
 } as const;
 
@@ -42,38 +53,57 @@ const echo = new WebSocketServer({ noServer: true, ...READING });
 const awaited = new Map<string, (service: RawEnd) => void>();
 let plays = 0;
 let server: http.Server;
+/** Echoes whatever it is shown. */
+let second: http.Server;
+let judge: Judge;
 let front: TestProxy;
 const ports = { direct: 0, proxied: 0 };
 
+function echoTo(request: http.IncomingMessage, socket: Duplex, head: Buffer): void {
+  echo.handleUpgrade(request, socket, head, open => {
+    open.on('message', (data, binary) => open.send(data, { binary }));
+    // A close for what it could not read is its answer, and is compared.
+    open.on('error', () => undefined);
+  });
+}
+
+async function listening(which: http.Server): Promise<number> {
+  which.listen(0, '127.0.0.1');
+  await once(which, 'listening');
+  return (which.address() as net.AddressInfo).port;
+}
+
 beforeAll(async () => {
+  second = http.createServer().on('upgrade', echoTo);
   server = http.createServer();
   server.on('upgrade', (request, socket, head) => {
     const number = /\?(\d+)$/.exec(request.url ?? '')?.[1];
-    if (number === undefined) {
-      echo.handleUpgrade(request, socket, head, open => {
-        open.on('message', (data, binary) => open.send(data, { binary }));
-        // A close for what it could not read is its answer, and is compared.
-        open.on('error', () => undefined);
-      });
-      return;
-    }
+    if (number === undefined) return echoTo(request, socket, head);
     const accept = acceptFor(request.headers['sec-websocket-key'] ?? '');
     socket.write(
       `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
     );
     awaited.get(number)?.(new RawEnd(socket as net.Socket));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  ports.direct = (server.address() as net.AddressInfo).port;
+  ports.direct = await listening(server);
+  const paths = ['/ws', '/guarded', '/compared'];
+  const routes = paths.map(path => ({ name: path.slice(1), path, protocol: 'websocket' as const }));
+  const rules = { compare: DEFAULT_RULES, noise: null, isolation: DEFAULT_ISOLATION };
+  judge = new Judge({
+    rules: Object.fromEntries(routes.map(({ name }) => [name, rules])),
+    ...{ evidence: null, logger: pino({ level: 'silent' }) },
+  });
   front = await proxy({
     legacy: ports.direct,
+    candidate: await listening(second),
+    tap: judge.tap,
     identity: { sources: [{ from: 'header', name: 'X-User' }], verify: 'unverified' },
     listen: { trustedProxies: ['127.0.0.1'] },
-    routes: ['/ws', '/guarded'].map(path => ({ name: path.slice(1), path, protocol: 'websocket' })),
+    routes: routes.map(route => ({ ...route, mirror: 'all' })),
     decider: ({ name }) => ({
       decision: {
         ...decisionFor('legacy'),
+        second: name === 'compared' ? { side: 'candidate', role: 'shadow' } : null,
         isolation: name === 'guarded' ? 'sanitize' : 'observe',
       },
       revision: 'test',
@@ -83,7 +113,8 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await front.close();
-  server.close();
+  await judge.close();
+  for (const each of [server, second]) each.close();
 });
 
 /** What comes to one end from now on, behind `before`: megabytes of it, which are not to be looked through again. */
@@ -199,6 +230,17 @@ describe.each(['client', 'service'] as const)('sent by the %s:', sender => {
       }
     },
   );
+});
+
+test('what they have said to a second service, and it to them, was judged, and its books balance', async () => {
+  expect(judge.failures + judge.restarts).toBe(0);
+  const books = await until('nothing waits any more', () => {
+    const of = judge.books().get('compared');
+    return of !== undefined && of.legacy.pending + of.candidate.pending === 0 ? of : null;
+  });
+  expect(imbalance(books)).toBeNull();
+  for (const side of SIDES) expect(books[side].seen).toBeGreaterThan(100);
+  expect(books.legacy.match).toBeGreaterThan(50);
 });
 
 test('the cases are what they say: good ones are echoed, bad ones closed for their reason', async () => {

@@ -606,6 +606,29 @@ test('a standby is asked however often it has failed, a shadow that fails is lef
   expect(ends(shadow).slice(-3)).toEqual(Array(3).fill('broken'));
 });
 
+test('a shadow that was left alone is asked again by itself, and by everybody once it answers', async () => {
+  let isWell = false;
+  const candidate: Answer = (request, response) =>
+    isWell ? says('candidate')(request, response) : void response.destroy();
+  const { url, front } = await both({ legacy: says('legacy'), candidate });
+  const ends = () => front.reports.filter(r => r.kind === 'second-ended').map(r => r.what);
+  let asked = 0;
+  const ask = async () => {
+    await (await fetch(url)).text();
+    asked += 1;
+    await until('the second one is over', () => ends().length === asked);
+    return ends().at(-1);
+  };
+  for (let failures = 0; failures < 5; failures += 1) expect(await ask()).toBe('failed');
+  expect(await ask()).toBe('broken');
+  isWell = true;
+  await until('it is asked again', async () => (await ask()) !== 'broken');
+  const tries = ends();
+  expect(new Set(tries.slice(5, -1))).toEqual(new Set(['broken']));
+  const again = tries.at(-1);
+  for (let more = 0; more < 3; more += 1) expect(await ask()).toBe(again);
+});
+
 /** Catches a hang: 1,000 requests at a time, on a machine that may be busy. */
 const LIMIT_MS = 120_000;
 
