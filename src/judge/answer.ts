@@ -6,6 +6,7 @@ import type { Answer } from '../rules/compare/answers.ts';
 import { codingsOf, decoded, isDecodable } from '../wire/content-coding.ts';
 import { fieldValues, type RawHeaders } from '../wire/headers.ts';
 import { decodeText } from './decode.ts';
+import { bodyWithoutBoundary, typeWithoutBoundary } from './multipart.ts';
 
 /** A body of 1 MiB may become so long; whatever becomes longer is a bomb, or not worth comparing. */
 const MOST_DECODED_BYTES = 8 * 1_048_576;
@@ -21,11 +22,12 @@ export function answerOf(
 ): Answer {
   const codings = codingsOf(headers);
   const isUnread = plain === undefined && (!isDecodable(codings) || isStream(headers));
+  const body = plain ? read(bodyWithoutBoundary(typeOf(headers), plain)) : plain;
   return {
     ...(isUnread ? { unread: 'not-comparable' } : {}),
     status,
     headers: fieldsOf(headers),
-    body: plain === null || plain === undefined ? plain : read(plain),
+    body,
     isCut: end === 'cut',
     ...(plain && isMarked(plain) ? { isMarked: true } : {}),
     latencyMs: ms,
@@ -50,16 +52,22 @@ export function plainBody(
 
 /** A stream of events of which nothing was kept can not be read, however short it is. */
 function isStream(headers: RawHeaders): boolean {
-  return /^text\/event-stream\b/i.test(fieldValues(headers, 'content-type')[0] ?? '');
+  return /^text\/event-stream\b/i.test(typeOf(headers));
+}
+
+function typeOf(headers: RawHeaders): string {
+  return fieldValues(headers, 'content-type')[0] ?? '';
 }
 
 function fieldsOf(headers: RawHeaders): Answer['headers'] {
   const fields = new Map<string, string[]>();
   for (let i = 0; i < headers.length; i += 2) {
     const name = (headers[i] as string).toLowerCase();
+    const said = headers[i + 1] as string;
+    const value = name === 'content-type' ? typeWithoutBoundary(said) : said;
     const values = fields.get(name);
-    if (values === undefined) fields.set(name, [headers[i + 1] as string]);
-    else values.push(headers[i + 1] as string);
+    if (values === undefined) fields.set(name, [value]);
+    else values.push(value);
   }
   return Object.fromEntries(fields);
 }

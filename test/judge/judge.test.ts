@@ -1,7 +1,7 @@
 // The judge as a thread: what the lanes hand over comes out as books that add up, whatever befalls it.
 import { once } from 'node:events';
 import net from 'node:net';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import pino from 'pino';
 import { afterEach, expect, test } from 'vitest';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
@@ -337,6 +337,14 @@ function answer(body: string | Buffer, more: Partial<AnswerSample> = {}): Answer
   };
 }
 
+/** Of two parts. */
+function parts(boundary: string, said: string): AnswerSample {
+  const line = `--${boundary.replaceAll('"', '')}`;
+  return answer(`${line}\r\n\r\n{"a":1}\r\n${line}\r\n\r\n\xff${said}\r\n${line}--\r\n`, {
+    headers: ['Content-Type', `multipart/mixed; boundary=${boundary}`],
+  });
+}
+
 test.each([
   ['the same JSON', answer('{"a":1,"b":2}'), answer('{"b":2,"a":1}'), 'match'],
   ['another value', answer('{"a":1}'), answer('{"a":2}'), 'mismatch'],
@@ -348,6 +356,25 @@ test.each([
       headers: ['Content-Encoding', 'gzip', 'content-type', 'application/json'],
     }),
     'match',
+  ],
+  ...(
+    [
+      ['br', brotliCompressSync],
+      ['deflate', deflateSync],
+      ['zstd', zstdCompressSync],
+    ] as const
+  ).map(([coding, code]) => {
+    const headers = ['Content-Encoding', coding, 'content-type', 'application/json'];
+    const coded = answer(code('{"a":1}'), { headers });
+    return [`the same, once in ${coding} (76)`, answer('{"a":1}'), coded, 'match'] as const;
+  }),
+  ['the same parts behind other boundaries (76)', parts('a1', '1'), parts('"b 2"', '1'), 'match'],
+  ['other parts behind other boundaries', parts('a1', '1'), parts('b2', '2'), 'mismatch'],
+  [
+    'parts that hold the boundary in a line',
+    parts('a1', 'x --a1'),
+    parts('b2', 'x --b2'),
+    'mismatch',
   ],
   ['one that broke off (47)', answer('{"a":1}'), answer('{"a"', { end: 'cut' }), 'mismatch'],
   [
