@@ -26,7 +26,7 @@ export const UNJUDGED = {
   'too-deep': 'nested deeper than what is compared',
   'not-comparable': 'neither JSON nor text of the same kind on both sides',
   'window-overrun': 'more events waited for their pair than are held',
-  'judge-restart': 'the judge itself failed and began anew',
+  'judge-restart': 'the judge itself failed at it or beside it, or began anew',
   'session-ended': 'the session ended before the pairing window did',
   'write-left-out': 'the other service was not given a write that may have caused it',
   redacted: 'a rule needs a value that was not kept',

@@ -66,6 +66,8 @@ test('an event is acted upon, counted, logged and on record, and nobody is named
   expect([...kept.counts]).toMatchObject([{ route: 'events', outcome: 'delivered', count: 1 }]);
   const text = await readFile(path.join(folder, 'incidents.jsonl'), 'utf8');
   expect(text + logged.join('')).not.toMatch(/ann|bob/);
+  // 50: error.
+  expect(logged.map(line => JSON.parse(line).level)).toContain(50);
   expect(await verifyJournal(path.join(folder, 'incidents.jsonl'))).toMatchObject({ entries: 1 });
 });
 

@@ -121,6 +121,35 @@ test(
   LIMIT_MS,
 );
 
+test.concurrent(
+  'what one user types and the candidate tells another, by no name and in words of its own, is contamination',
+  async () => {
+    const one = await smallAgent();
+    const typed = new Map<WebSocket, string>();
+    const other = await smallAgent({
+      heard: (socket, { message }) => void typed.set(socket, String(message)),
+      after: (socket, type) => {
+        const anothers = [...typed.values()].find(text => text !== typed.get(socket));
+        if (type !== 'agent_completed' || anothers === undefined) return;
+        socket.send(JSON.stringify({ type: 'note', text: `cached: ${anothers}` }));
+      },
+    });
+    open.push(one, other);
+    const services = ['--legacy', one.url, '--candidate', other.url, '--secret-file', 'secret'];
+    const ran = await cutover(['compare', ...services, ...SHORT, '--out', 'marked', '--json'], {
+      cwd: folder,
+    });
+    expect(ran.code).toBe(2);
+    const { findings } = JSON.parse(ran.stdout);
+    const told = findings.flatMap(({ group }: { group: { foreign?: { rule: string }[] } }) =>
+      (group.foreign ?? []).map(({ rule }) => rule),
+    );
+    expect(new Set(told)).toEqual(new Set(['marker']));
+    expect(ran.stdout).not.toContain([...typed.values()][0]?.split(' ').at(-1));
+  },
+  LIMIT_MS,
+);
+
 test(
   'a service that is down, or a word that is not understood: exit 3, never one of the verdicts',
   async () => {

@@ -13,6 +13,8 @@ const STEP_MS = 10;
 export interface Oddities {
   /** Done to every socket in place of the greeting. */
   readonly greet?: (socket: WebSocket) => void;
+  /** Told what a client says. */
+  readonly heard?: (socket: WebSocket, message: Readonly<Record<string, unknown>>) => void;
   /** Done after each event of a run. */
   readonly after?: (socket: WebSocket, type: string) => void;
   /** Connections with a request that is no handshake are closed without a word. */
@@ -27,7 +29,7 @@ export interface SmallAgent {
 }
 
 export async function smallAgent(oddities: Oddities = {}): Promise<SmallAgent> {
-  const { greet = hello, after, socketsAlone = false, port = 0 } = oddities;
+  const { greet = hello, heard, after, socketsAlone = false, port = 0 } = oddities;
   const server = http.createServer((request, response) =>
     socketsAlone ? request.socket.destroy() : response.end('ok'),
   );
@@ -39,7 +41,9 @@ export async function smallAgent(oddities: Oddities = {}): Promise<SmallAgent> {
     socket.on('error', () => undefined);
     greet(socket);
     socket.on('message', data => {
-      const { type, message_id } = JSON.parse(String(data));
+      const message = JSON.parse(String(data));
+      const { type, message_id } = message;
+      heard?.(socket, message);
       if (type === 'start_agent') run(socket, `run_${message_id}`, after);
     });
   });

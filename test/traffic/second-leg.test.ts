@@ -203,16 +203,26 @@ test('where the candidate serves, what it alone is told is not for legacy', asyn
 });
 
 test('a preamble goes to the second leg whatever is mirrored, and first to one dialled later', async () => {
-  const decided = { decision: decisionFor('legacy') as Decision, revision: 'one' };
-  const { candidate, front } = await both({
-    routes: [{ ...ROUTE, mirror: 'none', preamble: ['join'] }],
-    decider: () => ({ ...decided, decision: { ...decided.decision, second: SHADOW } }),
+  const decisions = { now: { ...decisionFor('legacy'), second: SHADOW as SecondLeg | null } };
+  const { legacy, candidate, front } = await both({
+    routes: [{ ...ROUTE, mirror: { types: ['note'] }, preamble: ['join'] }],
+    decider: () => ({ decision: decisions.now, revision: 'test' }),
   });
   const { socket } = await enter(front);
   socket.send('{"type":"join","room":1}');
   socket.send('{"type":"chat"}');
   await until('it has joined', () => candidate.heard.length === 1);
-  expect(candidate.heard).toEqual(['{"type":"join","room":1}']);
+  decisions.now = { ...decisions.now, second: null };
+  await front.traffic.reconsider();
+  socket.send('{"type":"note","nth":1}');
+  await until('legacy has heard all', () => legacy.heard.length === 3);
+  decisions.now = { ...decisions.now, second: SHADOW };
+  await front.traffic.reconsider();
+  await until('it is dialled again', () => candidate.headers.length === 2);
+  socket.send('{"type":"note","nth":2}');
+  await until('it has heard the second note', () => candidate.heard.length >= 3);
+  const join = '{"type":"join","room":1}';
+  expect(candidate.heard).toEqual([join, join, '{"type":"note","nth":2}']);
 });
 
 test('a second leg is marked as a shadow only where the route asks for it', async () => {
