@@ -191,21 +191,25 @@ function membersNaming(record: object, naming: ReadonlySet<string>): [string, un
 
 /**
  * The value with its exact integers, and with all members of its objects: of a key that comes twice a parser
- * keeps one. Each key has its number and a blank before it. `undefined` where that can not be had.
+ * keeps one. Each key has its number in its object and a blank before it. `undefined` where that can not be had.
  */
 function withEveryMember(json: string): unknown {
   if (!json.includes('{')) return withExactIntegers(json);
-  let number = 0;
-  const numbered = json.replaceAll(TEXT, (text: string, colon?: string) => {
+  // Of the objects that are open. Numbers of their own alike objects have alike keys, which a parser is fast at.
+  const numbers: number[] = [];
+  const numbered = json.replaceAll(TEXT_OR_BRACE, (text: string, colon?: string) => {
+    if (text === '{') numbers.push(0);
+    else if (text === '}') numbers.pop();
     if (colon === undefined) return text;
-    number += 1;
+    const number = (numbers.pop() ?? 0) + 1;
+    numbers.push(number);
     return `"${number} ${text.slice(1)}`;
   });
   return withExactIntegers(numbered);
 }
 
-/** A text in JSON, and the colon behind it, which only a key has. */
-const TEXT = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?/g;
+/** A text in JSON, and the colon behind it, which only a key has; or where an object begins or ends. */
+const TEXT_OR_BRACE = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}]/g;
 
 function asWritten(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
   const { source } = context ?? {};
