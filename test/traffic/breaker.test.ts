@@ -11,7 +11,10 @@ function broken() {
     expect(breaker.mayTry()).toBe(true);
     breaker.failed();
   }
-  return { breaker, pass: (ms: number) => void (now += ms) };
+  const pass = (ms: number): void => {
+    now += ms;
+  };
+  return { breaker, pass };
 }
 
 test('five failures in a row break it, four and a success do not', () => {
