@@ -112,9 +112,14 @@ export class Legs {
   }
 
   gap(side: Side, lastNo: number, atMs: number, because: UnjudgedReason): void {
+    this.torn(side, lastNo, atMs, because);
+    this.#lost[side] = null;
+  }
+
+  /** As `gap`, but a side of which nothing is heard is heard no more than before. */
+  torn(side: Side, lastNo: number, atMs: number, because: UnjudgedReason): void {
     this.#legs[side].lastBeforeGap = lastNo;
     this.#gap = { nth: this.#gap.nth + 1, at: atMs, because };
-    this.#lost[side] = null;
   }
 
   /** Behind a `gap` that does not end before the next one, or before the leg is opened anew. */

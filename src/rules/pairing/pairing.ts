@@ -197,7 +197,9 @@ export class Pairing {
       this.#waiting[side].clear();
     }
     this.#arrivals.forget();
-    for (const side of SIDES) this.gap(side, atMs, 'judge-restart');
+    for (const side of SIDES) {
+      this.#legs.torn(side, this.#arrivals.lastNo(side), atMs, 'judge-restart');
+    }
     for (const side of SIDES) this.#ledger.writeOff(side, 'judge-restart', atMs);
   }
 
