@@ -36,6 +36,13 @@ test('every integer beyond 2^53 is told of by its text, wherever it stands and h
   expect(told).toBeGreaterThan(200);
 });
 
+test.each([
+  ...['9007199254740992', '-9007199254740993', '12345678901234567', '9007199254740993.0'],
+  ...['1e20', '-1E+20', '1.5e300', '12345678901234567890e-2'],
+])('%s is such an integer', number => {
+  for (const place of PLACES) expect(mayBeInexact(place(number, ''))).toBe(true);
+});
+
 test('what has such an integer is read to its last digit, and what has none as ever', () => {
   expect(withExactIntegers('{"a":[9007199254740993,1e20,1.5],"b":"9007199254740993"}')).toEqual({
     ...{ a: [9007199254740993n, 100000000000000000000n, 1.5], b: '9007199254740993' },
