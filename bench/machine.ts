@@ -1,4 +1,5 @@
 // What Linux says of processes and of the machine: CPU time, resident size, who else is busy.
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
 /** /proc counts CPU time in hundredths of a second (USER_HZ), on every Linux. */
@@ -34,6 +35,15 @@ export function cpuUs(pids: readonly number[]): number {
       ticks += Number(stat[place]);
   }
   return ticks * TICK_US;
+}
+
+/**
+ * Puts this process, and all that it starts from now on, before whatever else runs here (SCHED_RR, see sched(7)): the
+ * kernel lets others go on for as long as 4 ms where events take a fifth of one. False: not permitted.
+ */
+export function goFirst(): boolean {
+  const { status } = spawnSync('chrt', ['--all-tasks', '--rr', '--pid', '10', String(process.pid)]);
+  return status === 0;
 }
 
 /** Resident size of the processes, in bytes. */
