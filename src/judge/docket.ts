@@ -3,7 +3,13 @@
 import { isUtf8 } from 'node:buffer';
 import type { Loaded } from '../config/load.ts';
 import type { AnswerSample, ExchangeFacts, ExchangeSample, StreamFacts } from '../ports.ts';
-import { type AnswerPair, answerType, judgeAnswers, tagOf } from '../rules/compare/answers.ts';
+import {
+  type AnswerPair,
+  answerType,
+  comparesBodies,
+  judgeAnswers,
+  tagOf,
+} from '../rules/compare/answers.ts';
 import { type CompiledRules, compileRules } from '../rules/compare/compile.ts';
 import { IdClasses } from '../rules/compare/ids.ts';
 import type { NoiseProfile } from '../rules/compare/noise.ts';
@@ -51,6 +57,8 @@ const MOST_ANSWERS = 2_000;
 const LEAST_TAG = 16;
 /** A service that fails says nothing of what it would have answered (RFC 9110 15.6). */
 const LEAST_FAILURE = 500;
+/** A part of an answer (RFC 9110 15.3.7). */
+const PARTIAL = 206;
 /** Nor does one that wants to be asked again later (RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585 4). */
 const LATER = new Set([408, 425, 429]);
 
@@ -333,7 +341,14 @@ export class Docket {
     const found = judgeAnswers(this.#rulesOf(sample.route), pair);
     this.#answerIds.learned(key);
     const isAnothers = this.#isAnothers(sample, pair, plain, found);
-    return isAnothers ? { ...found, verdict: 'contaminated', because: null } : found;
+    if (isAnothers) return { ...found, verdict: 'contaminated', because: null };
+    // What a service was not given it can not show.
+    const lacks = found.verdict === 'mismatch' && this.#lacksWrite(time);
+    return lacks ? { ...found, verdict: 'unjudged', because: 'write-left-out' } : found;
+  }
+
+  #lacksWrite(atMs: number): boolean {
+    return SIDES.some(side => this.#leftOut.mayExplain(side, atMs));
   }
 
   /** In nobody's books: only the noise in it is of interest. */
@@ -375,9 +390,17 @@ export class Docket {
       if (isHeard(sample.legacy, plain.legacy)) watch.differs(what);
       if (!watch.isLeftInDoubt(what)) return pair.candidate.status !== 304;
     }
+    const says = legacySays(sample, pair);
+    if (says === 'the-same' || areAlike(plain)) return false;
     const eventOf = (side: Side) =>
       this.#answerEvent(sample.route, read(side).value, sample[side].status);
-    return verdict === 'mismatch' && watch.isOthers(eventOf('candidate'), eventOf('legacy'), at);
+    const isCompared = comparesBodies(this.#rulesOf(sample.route), sample.isWrite);
+    // Allowed to differ is not allowed to be another's, but what two services say alike is nobody's fault alone.
+    const byIdsAlone = isCompared && verdict !== 'mismatch';
+    // Of what legacy did not get to say nobody knows, nor of numbers that each service makes up for itself.
+    const isPart = says === 'unchanged' || pair.legacy.status === PARTIAL;
+    const inDoubt = !isCompared || isPart || !isHeard(sample.legacy, plain.legacy);
+    return watch.isOthers(eventOf('candidate'), eventOf('legacy'), at, { byIdsAlone, inDoubt });
   }
 
   /** Of two answers the one that came first, or alone. */
@@ -483,7 +506,7 @@ export class Docket {
         ? {}
         : {
             isOthers: (candidate, legacy, byIdsAlone) =>
-              watch.isOthers(candidate, legacy, candidate.at, byIdsAlone),
+              watch.isOthers(candidate, legacy, candidate.at, { byIdsAlone }),
             differs: ({ foreign, at }) => watch.differs(foreign ?? '', at),
             isHis: event => this.#namesFit && watch.isHis(event),
             isLeftInDoubt: ({ side, foreign, at }) =>
@@ -632,6 +655,13 @@ function legacySays(
 function isHeard({ status, end }: AnswerSample, plain: Buffer | null | undefined): boolean {
   if (end !== 'complete' || plain === undefined || LATER.has(status)) return false;
   return status > 0 && status < LEAST_FAILURE;
+}
+
+/** Whatever a body says, both say it. */
+function areAlike({ legacy, candidate }: PlainBodies): boolean {
+  if (legacy === candidate) return true;
+  if (legacy === null || legacy === undefined) return false;
+  return candidate !== null && candidate !== undefined && legacy.equals(candidate);
 }
 
 /** Sessions of one user on one route share what is known of his ids; nobody anonymous shares anything. */

@@ -180,9 +180,9 @@ export class Judge implements JudgeView {
     });
   }
 
-  /** For what begins from now on. */
+  /** For what begins from now on. Those of a route that is gone stay: its sessions do as well. */
   setRules(rules: RouteRules): void {
-    this.#rules = rules;
+    this.#rules = { ...this.#rules, ...rules };
     this.#tell({ kind: 'rules', rules });
   }
 

@@ -149,21 +149,24 @@ export class StreamWatch {
   /**
    * Legacy did not send this user the candidate's event, at least not so: null, or legacy's that it was
    * paired with. True: it is another user's, by what legacy sends to whom; `byIdsAlone`: whatever its content.
+   * `inDoubt`: legacy may say the same, and nobody is accused.
    */
   isOthers(
     candidate: WatchedEvent,
     legacy: WatchedEvent | null,
     at: number,
-    byIdsAlone = false,
+    { byIdsAlone = false, inDoubt = false }: { byIdsAlone?: boolean; inDoubt?: boolean } = {},
   ): boolean {
     const found =
       this.#owned.foreignIdentifier(candidate, legacy) ??
       (byIdsAlone ? null : this.#foreignContent(candidate, at));
     const eventType = typeOf(candidate.value);
     if (found !== null) {
-      this.#watch.tell(this.#contamination('candidate', found, eventType, at));
-      return true;
+      const contamination = this.#contamination('candidate', found, eventType, at);
+      this.#watch.tell(inDoubt ? { ...contamination, inDoubt } : contamination);
+      return !inDoubt;
     }
+    if (inDoubt) return false;
     // A pair that differs has its verdict long before legacy has told everybody what is his.
     const unknown = legacy === null ? [] : this.#owned.newIdentifiers(candidate, legacy);
     if (unknown.length > 0) {

@@ -40,12 +40,12 @@ import { logRefusal, type RefusedRequest } from './refusal-log.ts';
 import { idsOf, readRequest } from './request.ts';
 import { Roll } from './roll.ts';
 import type { RollbackRun } from './rollback-run.ts';
-import { SecondWrites } from './second-writes.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { SharedConnections } from './shared-connections.ts';
 import { ShownAnswers } from './shown-answers.ts';
 import { fieldsToClient } from './shown-side.ts';
 import type { RequestFacts } from './upstream.ts';
+import { WritesUnderWay } from './writes-under-way.ts';
 
 /** In a rollback the candidate has so long to finish the answers that it has begun: some are its last word on a write. */
 const GRACE_MS = 2_000;
@@ -100,7 +100,7 @@ export class HttpLane {
   readonly #writer: DoubleWriter;
   readonly #shown: ShownAnswers;
   readonly #bodies = new HeldBodies();
-  readonly #secondWrites = new SecondWrites();
+  readonly #writes = new WritesUnderWay();
   readonly #held = new HeldRoom();
   readonly #links = new WeakMap<Socket, ClientLink>();
   /** Connections to services; those who use them know which. */
@@ -251,13 +251,14 @@ export class HttpLane {
     const { incoming, route, link } = call;
     const primary = this.#connection(call, proof, decision.primary, 'primary');
     const second = otherSide(decision);
-    const answers = this.#shown.pair(call, subject, decision.primary, true);
+    const answers = this.#shown.pair(call, subject, decision.primary, null);
     const compared = () => answers.isHanded(decision.primary);
     // It may last longer than its client, and the other service's copy has an account of its own.
     const { promise: done, resolve: over } = Promise.withResolvers<void>();
     const guarded = { subject, decision, sink: open?.stream ?? answer, compared, over: done };
     const sink = this.#guarded(call, guarded);
     void Promise.all([done, closeOf(call.response)]).then(held.release);
+    void done.then(this.#writes.begin(link, subject));
     return this.#writer.write({
       ...{ route: route.name, primary, sink, answers, over },
       second: {
@@ -268,7 +269,7 @@ export class HttpLane {
       request: { method: incoming.method ?? 'GET', request: call.request, body: held.bytes },
       about,
       turns: link.secondWrites[second],
-      secondOver: this.#secondWrites.begin(link, subject),
+      secondOver: this.#writes.begin(link, subject),
     });
   }
 
@@ -304,8 +305,8 @@ export class HttpLane {
       sink = alone.sink;
     }
     if (isSafe && decision.second !== null) {
-      const overtakes = this.#secondWrites.isAhead(link, subject);
-      const shown = { plan: decision.second, subject, singleUse, answer: sink, overtakes };
+      const reading = this.#writes.read(link, subject);
+      const shown = { plan: decision.second, subject, singleUse, answer: sink, reading };
       const seen =
         open === null ? this.#shown.show(call, shown) : this.#shown.showStream(call, shown, open);
       sink = seen.answer;
@@ -320,7 +321,7 @@ export class HttpLane {
     }
     const mayAskTwice = isSafe && open === null && primary === 'legacy' && !singleUse;
     if (mayAskTwice && this.#options.twins.take(route.name))
-      sink = this.#shown.askTwice(call, subject, sink);
+      sink = this.#shown.askTwice(call, subject, sink, this.#writes.read(link, subject));
     const counters = this.#options.counters.of(route.name, primary);
     const request = { method: incoming.method ?? 'GET', request: call.request };
     const onBytes = (bytes: number): void => {

@@ -47,6 +47,8 @@ export interface PairOptions {
   readonly both: (samples: Readonly<Record<Side, AnswerSample>>) => void;
   /** Told once, if only that side had. */
   readonly alone: (side: Side, sample: AnswerSample) => void;
+  /** Told once, when neither has more to say. */
+  readonly over: () => void;
 }
 
 export class SamplePair {
@@ -138,6 +140,7 @@ export class SamplePair {
     if (legacy !== 'none' && candidate !== 'none') this.#options.both({ legacy, candidate });
     else if (legacy !== 'none') this.#options.alone('legacy', legacy);
     else if (candidate !== 'none') this.#options.alone('candidate', candidate);
+    this.#options.over();
     this.#give(this.#bytes);
   }
 

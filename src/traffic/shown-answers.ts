@@ -1,6 +1,6 @@
 // What an answer of HTTP is held against: what the other service says to the same request, or legacy once more.
 import type { AnswerSample, RouteScope, Tap, TrafficObserver, TwinSampling } from '../ports.ts';
-import type { SecondLeg, Side, Subject } from '../rules/decide.ts';
+import { type SecondLeg, SIDES, type Side, type Subject } from '../rules/decide.ts';
 import { without } from '../wire/headers.ts';
 import { credentialsOf } from './affinity.ts';
 import { NOBODY, streaming, throwingAway } from './answer-sample.ts';
@@ -16,6 +16,7 @@ import { SamplePair, SampleRoom } from './sample-pair.ts';
 import type { ServiceConnection } from './service-connection.ts';
 import { type SentShadow, type ShadowRequest, ShadowRequests } from './shadow-requests.ts';
 import type { RequestFacts, Upstream } from './upstream.ts';
+import type { Reading } from './writes-under-way.ts';
 
 /** Of answers that are heard and not compared, which must not take the room of those that are. */
 const MOST_OVERHEARD_BYTES = 16 * 1_048_576;
@@ -35,8 +36,8 @@ export interface Shown {
   readonly singleUse: boolean;
   /** Where the primary's answer goes. */
   readonly answer: AnswerSink;
-  /** It would overtake a copy of a write, and be answered with what that is about to change. */
-  readonly overtakes: boolean;
+  /** Beside his writes: one service may be answered before what the other one has, or is about to have. */
+  readonly reading: Reading;
 }
 
 /** Where the primary's answer goes now, and whether the judge has a copy of it, as of now. */
@@ -83,12 +84,12 @@ export class ShownAnswers {
     for (const [leave, route] of this.#twinStreams) if (!this.#options.twins.isOn(route)) leave();
   }
 
-  /** Both answers to one request, whoever asks for them. */
+  /** Both answers to one request, whoever asks for them. `reading`: null for a write. */
   pair(
     { incoming, route, id }: Call,
     subject: Subject | null,
     primary: Side,
-    isWrite: boolean,
+    reading: Reading | null,
   ): SamplePair {
     const { tap } = this.#options;
     const facts = {
@@ -100,28 +101,35 @@ export class ShownAnswers {
       subject !== null &&
       mayBeAnothers(isolation, subject, sample) &&
       tap.answered(facts, side, sample);
+    const alone = (side: Side, sample: AnswerSample): void => {
+      tap.unpaired(route.name, side);
+      if (side !== primary) handOver(side, sample);
+    };
     return new SamplePair({
       room: this.#samples,
       search: () => tap.markersAt(subject),
       // The client has it: that is not to wait for the other one.
       each: (side, sample) => side === primary && handOver(side, sample),
-      both: samples => tap.exchange({ ...facts, isWrite, ...samples }),
-      alone: (side, sample) => {
-        tap.unpaired(route.name, side);
-        if (side !== primary) handOver(side, sample);
+      both: samples => {
+        if (reading?.isPassed !== true) {
+          return tap.exchange({ ...facts, isWrite: reading === null, ...samples });
+        }
+        for (const side of SIDES) alone(side, samples[side]);
       },
+      alone,
+      over: () => reading?.over(),
     });
   }
 
   /** Shows a request to the other service as well. */
   show(call: Call, shown: Shown): Seen {
     const { response, route } = call;
-    const { plan, subject, answer, overtakes } = shown;
+    const { plan, subject, answer, reading } = shown;
     const { tap, observer } = this.#options;
     const primary = otherSide(plan.side);
-    const pair = this.pair(call, subject, primary, false);
-    if (overtakes) observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
-    const shadow = overtakes
+    const pair = this.pair(call, subject, primary, reading);
+    if (reading.overtakes) observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
+    const shadow = reading.overtakes
       ? null
       : this.#sendSecond(call, shown, {
           isStream: false,
@@ -129,6 +137,7 @@ export class ShownAnswers {
           sink: pair.sampling(NOBODY, plan.side),
         });
     if (shadow === null) {
+      reading.over();
       tap.unpaired(route.name, primary);
       return primary === 'legacy'
         ? this.overhear(call, subject, answer)
@@ -146,10 +155,11 @@ export class ShownAnswers {
    */
   showStream(call: Call, shown: Shown, open: OpenStream): Seen {
     const { response, route, id } = call;
-    const { plan, subject, singleUse, answer, overtakes } = shown;
+    const { plan, subject, singleUse, answer, reading } = shown;
+    const { overtakes } = reading;
     const { tap, counters } = this.#options;
     const primary = otherSide(plan.side);
-    const pair = this.pair(call, subject, primary, false);
+    const pair = this.pair(call, subject, primary, reading);
     const stream = tap.stream({ route: route.name, id, format: 'sse', subject, primary });
     const heldBack = new HeldBack(stream);
     const lane = counters.of(route.name, plan.side);
@@ -231,6 +241,7 @@ export class ShownAnswers {
       each: (_side, sample) => tap.overhearAnswer(facts, sample),
       both: () => undefined,
       alone: () => undefined,
+      over: () => undefined,
     });
     pair.found('candidate', 'none');
     response.once('close', () => pair.found('legacy', 'none'));
@@ -260,27 +271,35 @@ export class ShownAnswers {
   }
 
   /** Asks legacy the same once more, to learn how it differs from itself. Returns where its first answer goes. */
-  askTwice(call: Call, subject: Subject | null, answer: AnswerSink): AnswerSink {
+  askTwice(call: Call, subject: Subject | null, answer: AnswerSink, reading: Reading): AnswerSink {
+    // What a write changes in between is no noise.
+    if (reading.overtakes) return answer;
     const { incoming, response, context, request, route, id } = call;
     const method = incoming.method ?? 'GET';
     const pair = new SamplePair({
       room: this.#samples,
       search: () => null,
       each: () => false,
-      both: samples =>
+      both: samples => {
+        if (reading.isPassed) return;
         this.#options.tap.twins({
           ...{ route: route.name, id, subject, isWrite: false, method },
           ...{ primary: 'legacy', ...samples },
-        }),
+        });
+      },
       // Of a sample nothing is missing.
       alone: () => undefined,
+      over: reading.over,
     });
     const sent = this.#send(call, request, context.upstreams.legacy, {
       ...{ plan: OF_LEGACY, singleUse: false, isStream: false },
       unwanted: () => pair.found('candidate', 'none'),
       sink: pair.sampling(NOBODY, 'candidate'),
     });
-    if (sent === null) return answer;
+    if (sent === null) {
+      reading.over();
+      return answer;
+    }
     response.once('close', () => pair.found('legacy', 'none'));
     return pair.sampling(answer, 'legacy');
   }

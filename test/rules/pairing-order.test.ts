@@ -8,7 +8,15 @@ import type { Pending } from '../../src/rules/pairing/pending.ts';
 
 const event = (place: number) => ({ place, isNamed: true }) as Pending;
 const SAME: Comparison = {
-  ...{ differences: [], excused: [], stopped: null, learned: [], inexact: false, isAlike: true },
+  ...{
+    differences: [],
+    excused: [],
+    stopped: null,
+    learned: [],
+    inexact: false,
+    isAlike: true,
+    hasAdded: false,
+  },
 };
 
 type Waiting = Record<Side, Pending[]>;

@@ -18,6 +18,7 @@ test('a marker in a body that is too long to be held is found, however it is cut
     each: () => false,
     both: samples => void told.push(samples),
     alone: () => undefined,
+    over: () => undefined,
   });
   const answer = (side: Side, marker: string) => {
     const sink = pair.sampling(NOBODY, side);

@@ -68,8 +68,11 @@ export class Evidence implements EvidenceSink {
   }
 
   reload(config: Config): void {
-    const { examples } = this.#settings.limits;
-    this.#settings = settingsOf(config);
+    const { limits, redact } = this.#settings;
+    const { examples } = limits;
+    const settings = settingsOf(config);
+    // A route that is gone has sessions that are open, and what is personal in them has not changed.
+    this.#settings = { ...settings, redact: { ...redact, ...settings.redact } };
     this.#tell({ kind: 'settings', settings: this.#settings });
     if (this.#settings.limits.examples === examples || this.#worker === null) return;
     for (const hand of this.#hands) this.#openLine(hand);

@@ -14,7 +14,7 @@ const RETAIN_MS = 60_000;
 
 const { file, key, settings: first } = workerData as EvidenceThreadData;
 const hash = keyedHash(key);
-/** Of a route that is no longer configured. */
+/** Of a route that was never configured. */
 const plain = new Redactor({ paths: [], envelopes: DEFAULT_RULES.envelopes, hash });
 let redactors = redactorsOf(first);
 const keeper = new EvidenceKeeper({

@@ -43,11 +43,14 @@ export interface AnswerPair extends Acquaintance {
 export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
   const { route, id, method, isWrite, legacy, candidate, at } = pair;
   const eventType = answerType(method, legacy.status);
-  const how = rules.rules.answers ?? (isWrite ? WRITE_ANSWERS : READ_ANSWERS);
+  const how = answerRules(rules, isWrite);
   const isSameByTag = tagOf(legacy) !== null && tagOf(legacy) === tagOf(candidate);
   const areApart = !isWrite && (isLessOf(legacy, candidate) || isLessOf(candidate, legacy));
   const isOneUnknown = areApart && !isSameByTag;
-  const head = areApart ? [] : headDifferences(how, legacy, candidate);
+  // Whichever of the two it was to be, what breaks off is less than that.
+  const head = areApart
+    ? cutDifferences(legacy, candidate)
+    : headDifferences(how, legacy, candidate);
   const body = isOneUnknown
     ? UNLOOKED
     : how.body && !areApart
@@ -79,10 +82,19 @@ export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
   };
 }
 
+/** Are two answers to be the same in their bodies? */
+export function comparesBodies(rules: CompiledRules, isWrite: boolean): boolean {
+  return answerRules(rules, isWrite).body;
+}
+
+function answerRules({ rules }: CompiledRules, isWrite: boolean): AnswerRules {
+  return rules.answers ?? (isWrite ? WRITE_ANSWERS : READ_ANSWERS);
+}
+
 /** What can not be held against each other. */
 const UNLOOKED: Comparison = {
   ...{ differences: [], excused: [], learned: [] },
-  ...{ stopped: 'not-comparable', inexact: false, isAlike: false },
+  ...{ stopped: 'not-comparable', inexact: false, isAlike: false, hasAdded: false },
 };
 
 /**
@@ -109,7 +121,7 @@ function headDifferences(how: AnswerRules, legacy: Answer, candidate: Answer): D
       ? legacy.status === candidate.status
       : classOf(legacy.status) === classOf(candidate.status);
   if (!isSameStatus) value('/status', legacy.status, candidate.status);
-  value('/isCut', legacy.isCut, candidate.isCut);
+  found.push(...cutDifferences(legacy, candidate));
   const areRead = legacy.body !== undefined && candidate.body !== undefined;
   if (how.body && areRead)
     value('/isMarked', legacy.isMarked ?? false, candidate.isMarked ?? false);
@@ -123,6 +135,10 @@ function headDifferences(how: AnswerRules, legacy: Answer, candidate: Answer): D
     } else value(path, left, right);
   }
   return found;
+}
+
+function cutDifferences({ isCut: legacy }: Answer, { isCut: candidate }: Answer): Difference[] {
+  return legacy === candidate ? [] : [{ kind: 'value', path: '/isCut', legacy, candidate }];
 }
 
 /** Several values of one name are one list (RFC 9110 5.2). */

@@ -4,6 +4,8 @@ import { instantMs } from './instant.ts';
 import type { Allowed } from './place.ts';
 import { isUserField } from './rules.ts';
 
+/** Deeper values overflow the stack of whoever walks them. */
+const MOST_DEPTH = 64;
 /** Ids to be learned from one pair. */
 const MOST_IDS = 1_000;
 
@@ -64,11 +66,26 @@ export function excuse(
   return isNoise && typeof legacy !== 'object' ? 'noisy' : 'none';
 }
 
-/** A user's field that only the candidate fills in must name the session's user. */
-function mayAdd(candidate: unknown, name: string | null, subject: readonly string[]): boolean {
-  if (candidate === null || name === null || !isUserField(name)) return true;
-  if (subject.length === 0) return true;
-  return typeof candidate !== 'object' && subject.includes(String(candidate));
+/** Whatever only the candidate fills in, wherever in it a user is named: it must be the session's. */
+function mayAdd(added: unknown, name: string | null, subject: readonly string[]): boolean {
+  return subject.length === 0 || namesHim(added, name, subject, 0);
+}
+
+function namesHim(
+  value: unknown,
+  name: string | null,
+  subject: readonly string[],
+  depth: number,
+): boolean {
+  if (value === null) return true;
+  if (name !== null && isUserField(name))
+    return typeof value !== 'object' && subject.includes(String(value));
+  if (typeof value !== 'object') return true;
+  // So deep nobody looks, and may not say that it is his.
+  if (depth >= MOST_DEPTH) return false;
+  return Object.entries(value).every(([key, member]) =>
+    namesHim(member, Array.isArray(value) ? null : key, subject, depth + 1),
+  );
 }
 
 function isOne(

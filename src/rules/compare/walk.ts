@@ -32,6 +32,8 @@ export interface Comparison {
    * one exact print, see `canonical.ts`.
    */
   readonly isAlike: boolean;
+  /** The candidate says something where legacy says nothing, and a rule lets it. */
+  readonly hasAdded: boolean;
 }
 
 const NO_DIFFERENCES: Difference[] = [];
@@ -43,6 +45,7 @@ export class Walk implements Comparison {
   readonly learned: LearnedId[] = [];
   stopped: Stopped | null = null;
   inexact = false;
+  hasAdded = false;
   #isAlike = true;
   readonly #known: Acquaintance;
   #values = 0;
@@ -89,7 +92,10 @@ export class Walk implements Comparison {
       const word = excuse(allowed, legacy, candidate, name, this.#known, this.learned);
       if (word !== 'none' && legacy !== candidate && !areMadeAnew(allowed, legacy, candidate))
         this.unlike();
-      if (word === 'same') return;
+      if (word === 'same') {
+        if ((legacy ?? null) === null && (candidate ?? null) !== null) this.hasAdded = true;
+        return;
+      }
       if (word !== 'none') {
         this.#excused(word, legacy, candidate, pathOf(parent, name), depth);
         return;

@@ -376,8 +376,9 @@ export class Pairing {
     // What both name alike says nothing of whose the rest is.
     const isOpen = candidate.foreign === null || candidate.foreign === legacy.foreign;
     if (!isOpen) this.#options.differs?.(candidate);
-    else if (hasFindings(comparison) && this.#isOthers(candidate, legacy)) {
-      candidate.foreign = OWNED;
+    else if (hasFindings(comparison) || comparison.hasAdded) {
+      // Their content is one where nothing was found.
+      if (this.#isOthers(candidate, legacy, !hasFindings(comparison))) candidate.foreign = OWNED;
     }
     const pair: Pair = { legacy, candidate, comparison, isLate: false };
     const { lane } = legacy;
@@ -749,8 +750,8 @@ export class Pairing {
     return event.foreign !== null && this.#options.isLeftInDoubt?.(event) !== true;
   }
 
-  #isOthers(candidate: Pending, legacy: Pending): boolean {
-    return this.#options.isOthers?.(candidate, legacy, false) ?? false;
+  #isOthers(candidate: Pending, legacy: Pending, byIdsAlone: boolean): boolean {
+    return this.#options.isOthers?.(candidate, legacy, byIdsAlone) ?? false;
   }
 
   #resolve(event: Pending, verdict: Verdict, because: UnjudgedReason | null): void {
