@@ -1375,6 +1375,93 @@ test('of an answer that legacy fails to give, an address that it is known to giv
   ]);
 });
 
+// The fault: a thread that both shared, or a public text that one other user had read, was another's where legacy had
+// no time to say so: whoever drove himself into legacy's limits took everybody back.
+test('what legacy did not get to say accuses nobody of another’s thread or content', () => {
+  const { ask, pass, whats, verdicts, watch } = judged();
+  const inDoubt = () => watch.books().get('events')?.sides.candidate.inDoubt;
+  for (let n = 0; n < 10; n += 1) {
+    const own = answer({ about: `whatever user ${n} has said of himself` });
+    ask(`user${n}`, own, own);
+  }
+  const texts = [{ thread_id: 't1' }, { name: 'a product with a long name', price: 9 }].map(answer);
+  for (const each of texts) ask('ann', each, each);
+  const failed = { ...answer(''), status: 0, end: 'failed', body: null } as const;
+  const later = [429, 503].map(status => ({ ...answer({ error: 'slow down' }), status }));
+  const said = later.length + 1;
+  for (const none of [failed, ...later]) for (const each of texts) ask('bob', none, each);
+  pass(2 * WINDOW_MS);
+  expect([whats(), inDoubt()]).toEqual([[], 2 * said]);
+  expect(verdicts()).not.toContain('contaminated');
+  // Its own answer says another thing, and so does its refusal.
+  const [thread, product] = texts as [AnswerSample, AnswerSample];
+  ask('bob', answer({ thread_id: 't2' }), thread);
+  ask('bob', answer({ name: 'another product with a name' }), product);
+  ask('bob', { ...answer({ error: 'no' }), status: 403 }, thread);
+  expect(whats()).toEqual([
+    'ledger candidate bob /thread_id',
+    'fingerprint candidate bob',
+    'ledger candidate bob /thread_id',
+  ]);
+});
+
+// The fault: of two answers to a write only the class of their status is compared, and nobody looked at the rest.
+test('another’s thread in the answer to a write is on record, and accuses nobody: services may number their own', () => {
+  const { ask, post, pass, whats, verdicts, watch } = judged();
+  ask('ann', answer({ thread_id: 't1' }), answer({ thread_id: 't1' }));
+  post('bob', answer({ thread_id: 't2' }), answer({ thread_id: 't1' }));
+  // What both say is his, and so is what was made for him.
+  post('bob', answer({ thread_id: 't1' }), answer({ thread_id: 't1' }));
+  post('bob', answer({ thread_id: 't3' }), answer({ thread_id: 't4' }));
+  pass(2 * WINDOW_MS);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+  expect([whats(), verdicts()]).toEqual([[], []]);
+});
+
+// The fault: an identifier that a rule lets the candidate add was no difference, and nobody looked whose it was.
+test.each(['socket', 'answer'] as const)(
+  'another’s thread is his also where the candidate may add one: %s',
+  by => {
+    const allow = [{ path: '/thread_id', as: 'candidate-adds' }] as const;
+    const { join, ask, pass, whats, verdicts } = judged({}, [], allow);
+    const bare = { type: 'agent_thinking', run_id: 'run1', step_number: 1 };
+    join('ann').both({ ...bare, thread_id: 't1' });
+    join('eve').both({ ...bare, run_id: 'run3', thread_id: 't3' });
+    const bob = join('bob');
+    const say = (thread_id: string, n: number) => {
+      const [left, right] = [{ ...bare, run_id: `run${n}` }, { thread_id }];
+      if (by === 'answer') return ask('bob', answer(left), answer({ ...left, ...right }));
+      bob.say('legacy', left);
+      bob.say('candidate', { ...left, ...right });
+    };
+    say('t2', 2);
+    pass(2 * WINDOW_MS);
+    expect([whats(), verdicts()]).toEqual([[], []]);
+    say('t1', 4);
+    pass(2 * WINDOW_MS);
+    expect([whats(), verdicts()]).toEqual([['ledger candidate bob /thread_id'], ['contaminated']]);
+  },
+);
+
+// The fault: what a service was not given was told as a difference to whoever asked for it.
+test('answers differ for a while where one service lacks a write', () => {
+  const { ask, leaveOut, pass, skip, findings } = judged();
+  const ask1 = () => ask('ann', answer({ files: 1 }), answer({ files: 0 }));
+  ask1();
+  leaveOut('candidate');
+  ask1();
+  ask('ann', answer({ files: 1 }), answer({ files: 1 }));
+  pass(2 * WINDOW_MS);
+  skip(WINDOW_MS);
+  ask1();
+  expect(findings.map(({ verdict, because }) => [verdict, because])).toEqual([
+    ['mismatch', null],
+    ['unjudged', 'write-left-out'],
+    ['match', null],
+    ['mismatch', null],
+  ]);
+});
+
 const MINUTE_MS = 60_000;
 // The fault: of an answer that its client has first, doubt was final before legacy had answered, and its answer, which
 // named nobody else, was not asked: the verdict said contaminated, and nobody was told.

@@ -219,6 +219,13 @@ export function judged(
       tap.exchange({ ...request, isWrite: false, legacy, candidate });
       flush();
     },
+    /** The same of a write that goes to both. */
+    post(id: string, legacy: AnswerSample, candidate: AnswerSample) {
+      const about = { route: 'events', id: `w-${id}`, method: 'POST', primary } as const;
+      const subject = { id, aliases: [] };
+      tap.exchange({ ...about, subject, isWrite: true, legacy, candidate });
+      flush();
+    },
     /** One of its answers, before the other one is there. */
     answered(id: string, side: Side, sample: AnswerSample) {
       const subject = { id, aliases: [] };

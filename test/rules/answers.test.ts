@@ -97,6 +97,13 @@ describe('answers to one read', () => {
       { status: 206, body: 'ab', headers: { etag: '"a1"' } },
       { body: 'abcd', headers: { etag: '"a1"' } },
     ],
+    // The fault: of a part that broke off nothing was read.
+    [
+      'mismatch value:/isCut',
+      { body: 'abcd', headers: { etag: '"a1"' } },
+      { status: 206, body: 'a', headers: { etag: '"a1"' }, isCut: true },
+    ],
+    ['mismatch value:/isCut', { body: 'abcd' }, { status: 206, body: 'a', isCut: true }],
     ['mismatch value:/body', { status: 206, body: 'ab' }, { status: 206, body: 'cd' }],
     ['mismatch value:/status value:/body', { status: 206, body: 'ab' }, { status: 416, body: '' }],
     ['failed-alike', { status: 0, body: null }, { status: 0, body: null }],

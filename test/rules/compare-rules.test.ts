@@ -177,6 +177,29 @@ describe('a rule for whatever stands at a place is none for who is named there',
   });
 });
 
+// The fault: an object that the candidate may add hid whom it named, at whatever depth.
+test('what the candidate may add names nobody but him, wherever it does', () => {
+  const rules = compileRules({
+    ...DEFAULT_RULES,
+    allow: [{ path: '/meta', as: 'candidate-adds' }],
+  });
+  const found = (meta: unknown) => {
+    const known = { ids: new IdClasses(), subject: ['ann'] };
+    const event = { type: 'x', seq: 1 };
+    const added = compare(rules.planOf('x'), event, { ...event, meta }, known);
+    return [added.differences.map(({ path }) => path), added.hasAdded];
+  };
+  for (const own of [{ user_id: 'ann' }, [{ tags: ['bob'] }], { a: { recipient_id: null } }, 'bob'])
+    expect(found(own)).toEqual([[], true]);
+  for (const others of [
+    { user_id: 'bob' },
+    { a: [{ b: { recipient_id: 'bob' } }] },
+    { user_id: 'ann', owner_id: ['ann'] },
+    JSON.parse(`${'['.repeat(100)}${']'.repeat(100)}`),
+  ])
+    expect(found(others)).toEqual([['/meta'], false]);
+});
+
 test('whatever the reference services differ in can be excused, for each of their entry points', () => {
   for (const entry of ['singleton', 'scoped', 'convenience'] as const) {
     expect(() => compileRules(broadcasterRules(entry))).not.toThrow();

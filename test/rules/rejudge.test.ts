@@ -164,7 +164,13 @@ describe('what was redacted', () => {
       rejudge(kept(finding), rulesWith(adds, ...allow), new IdClasses());
     const at: Allowance = { path: '/at', as: 'number', within: 1 };
     expect(judge(found, at)?.verdict).toBe('match');
-    // Nobody knows whose it is where it was reported.
+    // Nobody knows whose it is where it was reported, nor in what was.
+    const meta = { owner_id: 'user_1001' };
+    const extra = { kind: 'extra', path: '/meta', candidate: meta } as const;
+    const whole = { ...pairOf({}, { meta }), differences: [extra] };
+    expect(judge(whole, { path: '/meta', as: 'candidate-adds' })).toMatchObject({
+      ...{ verdict: 'unjudged', because: 'redacted' },
+    });
     const reported = { ...found, differences: [differs('/at'), differs('/user_id')] };
     expect(judge(reported, at)).toMatchObject({ verdict: 'unjudged', because: 'redacted' });
   });

@@ -88,6 +88,16 @@ function namesHim(
   );
 }
 
+/** Does something in it say who it is for, or whose it is? */
+export function namesAnybody(value: unknown, depth = 0): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (depth >= MOST_DEPTH) return true;
+  return Object.entries(value).some(
+    ([key, member]) =>
+      (!Array.isArray(value) && isUserField(key)) || namesAnybody(member, depth + 1),
+  );
+}
+
 function isOne(
   idClass: string,
   legacy: Id,
