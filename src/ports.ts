@@ -140,6 +140,8 @@ export interface Prevented {
   readonly eventType: string;
   /** Whom that field names, as in `Contamination`. Nobody's business but a pseudonym's: never logged, never kept. */
   readonly owner: string | null;
+  /** As there. */
+  readonly names?: readonly string[];
   readonly outcome: 'sanitized' | 'blocked';
   /** The judge has a copy of it, and will say so, too. */
   readonly compared: boolean;

@@ -292,7 +292,7 @@ export class Incidents {
   }
 
   #onlyPrevented(event: Prevented, at: number): void {
-    const { route, side, session, path, eventType, subject, owner, outcome } = event;
+    const { route, side, session, path, eventType, subject, owner, names = [], outcome } = event;
     // Nobody's leak: users have other names in events than in their credentials.
     if (this.#options.isMismatch(route)) return;
     // Nor is it where both services are known to name others.
@@ -307,7 +307,7 @@ export class Incidents {
       rule: 'routing',
       at,
     } as const;
-    this.#act({ ...found, user: subject.id, owner, onBoth: false }, outcome);
+    this.#act({ ...found, user: subject.id, owner, names, onBoth: false }, outcome);
   }
 
   #act(found: Contamination, prevented: Outcome | null): void {
@@ -355,9 +355,10 @@ export class Incidents {
   }
 
   /** As evidence has it: a service may put whom it is for into the type. */
-  #typeOf({ eventType, user, owner }: Contamination): string {
+  #typeOf({ eventType, user, owner, names = [] }: Contamination): string {
     const known = new KnownValues();
     for (const name of [user, owner]) known.note(name, 'user');
+    known.noteNames(names);
     return this.#redactor.type(generalType(eventType), known);
   }
 

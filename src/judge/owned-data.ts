@@ -50,6 +50,8 @@ export interface Found {
   readonly rule: IsolationRule;
   readonly path: string;
   readonly owner: string | null;
+  /** All whom it names. */
+  readonly names?: readonly string[];
   /** Of the event that it stands in, which may be one of a batch; not given: of the whole. */
   readonly eventType?: string;
   /** What both services must have said for it to be the same. */

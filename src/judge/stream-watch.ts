@@ -22,6 +22,7 @@ import type { Hash64 } from '../rules/isolation/ownership.ts';
 import { allNamed, Recipient } from '../rules/isolation/recipient.ts';
 import type { Isolation } from '../rules/isolation/rules.ts';
 import { hasRoutingField } from '../rules/isolation/scan.ts';
+import { namesIn } from '../rules/known-values.ts';
 import { otherSide } from '../rules/pairing/legs.ts';
 import type { ContaminationWatch, Held, RouteWatch } from './contamination-watch.ts';
 import { type Found, OwnedData, type WatchedEvent } from './owned-data.ts';
@@ -245,15 +246,19 @@ export class StreamWatch {
     const mayEcho = isSaid || names.every(name => this.#watch.mayBeSaid(this.#user, name));
     const { path, eventType } = first;
     const owner = this.#recipient.other(isolation, names[0] ?? '');
-    return { rule: 'routing', path, owner, eventType, what, mayEcho, isSaid };
+    const all = names.flatMap(name => allNamed(isolation, name) ?? []);
+    return { rule: 'routing', path, owner, names: all, eventType, what, mayEcho, isSaid };
   }
 
   #contamination(side: Side, found: Found, eventType: string, at: number): Contamination {
     const { route, id, subject, primary } = this.#facts;
+    const { owner, names = [] } = found;
+    const type = found.eventType ?? eventType;
     return {
-      ...{ route, session: id, side, eventType: found.eventType ?? eventType, at },
+      ...{ route, session: id, side, eventType: type, at },
+      ...namesIn(type, [...namesOf(subject), ...names, ...(owner === null ? [] : [owner])]),
       isShown: primary === undefined ? null : primary === side,
-      ...{ rule: found.rule, path: found.path, owner: found.owner },
+      ...{ rule: found.rule, path: found.path, owner },
       ...{ user: subject.id, onBoth: false },
     };
   }

@@ -26,6 +26,16 @@ export function noteNames(
   }
 }
 
+/** Those of them that stand in a type. */
+export function namesIn(
+  type: string,
+  names: readonly string[],
+): { readonly names?: readonly string[] } {
+  const found = new Set<string>();
+  noteNames(found, names, type);
+  return namedBy(found);
+}
+
 /** Nearly always there are none. */
 export function namedBy(names: ReadonlySet<string>): { readonly names?: readonly string[] } {
   return names.size === 0 ? {} : { names: [...names] };

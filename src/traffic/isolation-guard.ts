@@ -2,7 +2,7 @@
 // addresses right or withholds it, and says so.
 import type { RouteConfig } from '../config/schema.ts';
 import type { AnswerSample, IsolationWatch, UninspectedBecause } from '../ports.ts';
-import type { IsolationMode, Side, Subject } from '../rules/decide.ts';
+import { type IsolationMode, namesOf, type Side, type Subject } from '../rules/decide.ts';
 import {
   type Examined,
   examine,
@@ -10,10 +10,11 @@ import {
   type RoutingField,
   textAt,
 } from '../rules/isolation/inspect.ts';
-import { Recipient } from '../rules/isolation/recipient.ts';
+import { allNamed, Recipient } from '../rules/isolation/recipient.ts';
 import { Isolation } from '../rules/isolation/rules.ts';
 import { sanitize } from '../rules/isolation/sanitize.ts';
 import { hasRoutingField, scan } from '../rules/isolation/scan.ts';
+import { namesIn } from '../rules/known-values.ts';
 import { codingsOf } from '../wire/content-coding.ts';
 
 export interface GuardFacts {
@@ -133,10 +134,15 @@ export class IsolationGuard {
     const foreign = fields.find(({ says }) => says === 'foreign') as RoutingField;
     const { path, eventType, start, end } = foreign;
     const ruling = mode === 'block' ? 'withhold' : this.#sanitized(payload, fields);
+    const named = () =>
+      fields
+        .filter(({ says }) => says === 'foreign')
+        .flatMap(each => allNamed(isolation, textAt(payload, each.start, each.end)) ?? []);
     const tell = () =>
       watch.prevented({
         ...{ route, side, session: id, subject, path, eventType },
         owner: this.#recipient.other(isolation, textAt(payload, start, end)),
+        ...namesIn(eventType, [...namesOf(subject), ...named()]),
         compared: this.#facts.compared(),
         outcome: ruling === 'withhold' ? 'blocked' : 'sanitized',
         ...(this.cameAt === null ? {} : { cameAt: this.cameAt }),

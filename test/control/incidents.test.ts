@@ -90,6 +90,20 @@ test.each([
   expect(logged.join('')).toContain(`"eventType":"${incident?.eventType}"`);
 });
 
+// The fault: of several whom an event names, and of a user's other names, the type had them as they are.
+test('nor by whomever else it names', async () => {
+  const { kept: all, logged } = await incidents();
+  all.contaminated(
+    found({ eventType: 'inbox:carl.of:annie', names: ['carl', 'annie'], owner: null }),
+  );
+  const [incident] = await until('it is on record', async () => {
+    const last = await all.last(1);
+    return last.length > 0 ? last : undefined;
+  });
+  expect(incident?.eventType).toMatch(/^inbox:<user [0-9a-f]{16}>\.of:<user [0-9a-f]{16}>$/);
+  expect(logged.join('')).not.toMatch(/carl|annie/);
+});
+
 test("legacy's own, and what both services sent, take nobody anywhere", async () => {
   const { kept, acted } = await incidents();
   kept.contaminated(found({ side: 'legacy' }));

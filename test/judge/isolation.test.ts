@@ -51,6 +51,17 @@ test('whose it is by an address is told, however that is written, where it names
   expect(told.map(({ owner }) => owner)).toEqual(['bob', 'bob', 'bob', '42', '42', '42', null]);
 });
 
+test('whom its type names is told with it, however many an event names, and by all of his own names', () => {
+  const { join, pass, told } = judged();
+  const ann = join('ann', ['annie']);
+  const event = (type: string, more: object) => ({ type, run_id: type, ...more });
+  ann.say('candidate', event('to:bob.carl', { userId: ['bob', 'carl', 'dora'] }));
+  ann.say('candidate', event('to:bob', { userId: 'carl', data: { target_user_id: 'bob' } }));
+  ann.say('candidate', event('to:annie', { userId: 'carl' }));
+  pass(HOLD_MS + TICK_MS);
+  expect(told.map(({ names }) => names)).toEqual([['bob', 'carl'], ['bob'], ['ann', 'annie']]);
+});
+
 test('what both services send one user is told as such, whichever comes first', () => {
   for (const order of [SIDES, SIDES.toReversed()]) {
     const { join, pass, whats } = judged();

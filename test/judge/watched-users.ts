@@ -28,7 +28,13 @@ export function judged(
 ) {
   const rules = broadcasterRules();
   let now = 1_000_000;
-  const told: { what: string; owner: string | null; eventType: string; ms: number }[] = [];
+  const told: {
+    what: string;
+    owner: string | null;
+    eventType: string;
+    names: readonly string[];
+    ms: number;
+  }[] = [];
   const doubts = new Set<string>();
   const findings: Finding[] = [];
   let contained: unknown[] | null = null;
@@ -48,12 +54,13 @@ export function judged(
       // Whoever takes back what he has told says so, and once.
       else if (found.wasInDoubt) expect(doubts.delete(key)).toBe(true);
       if (inDoubt) return;
-      const { rule, side, path, user, onBoth, owner, eventType, at } = found;
+      const { rule, side, path, user, onBoth, owner, eventType, names = [], at } = found;
       const words = [rule, side, user, path, onBoth ? 'on-both' : ''];
       told.push({
         what: words.filter(word => word !== '').join(' '),
         owner,
         eventType,
+        names,
         ms: now - at,
       });
     },

@@ -165,6 +165,9 @@ test('... and with whose it is, however that is written, where it names him alon
   for (const json of named) upstream.write(message(`{"userId":${json}}`));
   await until('all are told', () => front.prevented.length === named.length);
   expect(front.prevented.map(({ owner }) => owner)).toEqual(['bob', 'bob', '42', null]);
+  upstream.write(message('{"type":"to:bob","userId":["bob","carl"]}'));
+  await until('it is told', () => front.prevented.length > named.length);
+  expect(front.prevented.at(-1)).toMatchObject({ owner: null, names: ['bob'] });
 });
 
 describe('beside a second leg', () => {
