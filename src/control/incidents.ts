@@ -60,7 +60,7 @@ export interface Incident {
   /** Who got it, or was to; whose it is, null where nobody is known. */
   readonly user: string;
   readonly owner: string | null;
-  /** As in evidence, where the event is kept with the verdict `contaminated` if it was compared. */
+  /** As in evidence, redacted, where the event is kept with the verdict `contaminated` if it was compared. */
   readonly session: string;
   /** Legacy may have sent the same, and was not heard: nobody is accused of it. */
   readonly inDoubt?: true;
@@ -335,10 +335,13 @@ export class Incidents {
   }
 
   async #record(found: Contamination, outcome: Outcome): Promise<void> {
-    const { route, rule, side, path, session, user, owner } = found;
+    const { route, rule, side, path, user, owner } = found;
     const { logger } = this.#options;
+    const known = knownOf(found);
     const incident: Incident = {
-      ...{ at: new Date(found.at).toISOString(), route, rule, side, path, outcome, session },
+      ...{ at: new Date(found.at).toISOString(), route, rule, side, path, outcome },
+      // A client may name itself in the id of its request.
+      session: this.#redactor.text(found.session, known),
       eventType: this.#typeOf(found),
       user: this.#nameless(user),
       owner: owner === null ? null : this.#nameless(owner),
@@ -355,11 +358,8 @@ export class Incidents {
   }
 
   /** As evidence has it: a service may put whom it is for into the type. */
-  #typeOf({ eventType, user, owner, names = [] }: Contamination): string {
-    const known = new KnownValues();
-    for (const name of [user, owner]) known.note(name, 'user');
-    known.noteNames(names);
-    return this.#redactor.type(generalType(eventType), known);
+  #typeOf(found: Contamination): string {
+    return this.#redactor.type(generalType(found.eventType), knownOf(found));
   }
 
   /** Without a key nobody can be told apart, and nobody is named. */
@@ -375,6 +375,13 @@ export class Incidents {
     }
     return 'unknown';
   }
+}
+
+function knownOf({ user, owner, names = [] }: Contamination): KnownValues {
+  const known = new KnownValues();
+  for (const name of [user, owner]) known.note(name, 'user');
+  known.noteNames([user, ...(owner === null ? [] : [owner]), ...names]);
+  return known;
 }
 
 function keyOf({ session, side }: Pick<Prevented, 'session' | 'side'>): string {

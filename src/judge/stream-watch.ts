@@ -256,7 +256,7 @@ export class StreamWatch {
     const type = found.eventType ?? eventType;
     return {
       ...{ route, session: id, side, eventType: type, at },
-      ...namesIn(type, [...namesOf(subject), ...names, ...(owner === null ? [] : [owner])]),
+      ...namesIn([...namesOf(subject), ...names, ...(owner === null ? [] : [owner])], type, id),
       isShown: primary === undefined ? null : primary === side,
       ...{ rule: found.rule, path: found.path, owner },
       ...{ user: subject.id, onBoth: false },

@@ -26,13 +26,13 @@ export function noteNames(
   }
 }
 
-/** Those of them that stand in a type. */
+/** Those of them that stand in a text. */
 export function namesIn(
-  type: string,
   names: readonly string[],
+  ...texts: readonly string[]
 ): { readonly names?: readonly string[] } {
   const found = new Set<string>();
-  noteNames(found, names, type);
+  noteNames(found, names, ...texts);
   return namedBy(found);
 }
 

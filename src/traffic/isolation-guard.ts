@@ -142,7 +142,7 @@ export class IsolationGuard {
       watch.prevented({
         ...{ route, side, session: id, subject, path, eventType },
         owner: this.#recipient.other(isolation, textAt(payload, start, end)),
-        ...namesIn(eventType, [...namesOf(subject), ...named()]),
+        ...namesIn([...namesOf(subject), ...named()], eventType, id),
         compared: this.#facts.compared(),
         outcome: ruling === 'withhold' ? 'blocked' : 'sanitized',
         ...(this.cameAt === null ? {} : { cameAt: this.cameAt }),

@@ -104,6 +104,24 @@ test('nor by whomever else it names', async () => {
   expect(logged.join('')).not.toMatch(/carl|annie/);
 });
 
+// The fault: a client that puts his name into `X-Request-Id` had it on record, where evidence had none.
+test('nor by the id of his request', async () => {
+  const { kept: all, logged } = await incidents();
+  all.contaminated(found({ session: 'ann-7#17' }));
+  const [incident] = await until('it is on record', async () => {
+    const last = await all.last(1);
+    return last.length > 0 ? last : undefined;
+  });
+  expect(incident?.session).toMatch(/^<user [0-9a-f]{16}>-7#17$/);
+  expect(logged.join('')).not.toMatch(/ann-/);
+  all.contaminated(found({ session: '3eb96b35-16ab-4f4e-a303-e77d2acaa40e' }));
+  const [other] = await until('it is on record', async () => {
+    const last = await all.last(2);
+    return last.length > 1 ? last : undefined;
+  });
+  expect(other?.session).toBe('3eb96b35-16ab-4f4e-a303-e77d2acaa40e');
+});
+
 test("legacy's own, and what both services sent, take nobody anywhere", async () => {
   const { kept, acted } = await incidents();
   kept.contaminated(found({ side: 'legacy' }));

@@ -1,6 +1,8 @@
 import pino from 'pino';
 import { afterEach, expect, test, vi } from 'vitest';
 import { Judge } from '../../src/judge/judge.ts';
+import { DEFAULT_RULES } from '../../src/rules/compare/rules.ts';
+import { DEFAULT_ISOLATION } from '../../src/rules/isolation/rules.ts';
 import { until } from '../support/until.ts';
 
 afterEach(() => {
@@ -17,7 +19,9 @@ test('a judge whose thread has just failed can be closed, and closed again', asy
     await until('a thread runs', () => judge.running);
     // Rules that no configuration lets through end it; the next one gets the ones after them.
     judge.setRules({ events: null as never });
-    judge.setRules({});
+    judge.setRules({
+      events: { compare: DEFAULT_RULES, noise: null, isolation: DEFAULT_ISOLATION },
+    });
     await until('it has failed', () => judge.restarts === restarts);
   }
   expect(judge.running).toBe(false);

@@ -289,6 +289,25 @@ test('a judge that dies begins anew; what it had in hand is counted, and streams
   expect(books.legacy.match).toBe(3);
 });
 
+// The fault: the next thread knew the routes of the configuration alone, and those who are still connected by another
+// one were compared by no rules of theirs, and not watched.
+test('... and judges whoever came by a route that is gone by the rules that it had', async () => {
+  const lenient = { ...DEFAULT_RULES, allow: [{ path: '/a', as: 'anything' }] } as const;
+  const judged = judge();
+  judged.setRules({ events: { ...RULES.events, compare: lenient } });
+  const { say } = session(judged);
+  for (const side of SIDES) say(side, step(1));
+  await settled(judged, 2);
+  judged.setRules({ another: null as never });
+  judged.setRules({ another: RULES.events });
+  await until('it is back', () => judged.restarts === 1 && judged.running);
+  for (const side of SIDES) say(side, step(2));
+  say('legacy', step(3, { a: 1 }));
+  say('candidate', step(3, { a: 2 }));
+  const books = await settled(judged, 6);
+  expect(books.legacy).toMatchObject({ mismatch: 0, noise: 1 });
+});
+
 test('... and does not forget that names do not fit, before it or in its own thread', async () => {
   const told: Contamination[] = [];
   const judged = new Judge({

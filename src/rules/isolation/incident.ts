@@ -31,7 +31,7 @@ export interface Contamination {
   /** To whom it came; whose it is by all that is known, null where nobody is. */
   readonly user: string;
   readonly owner: string | null;
-  /** Of all users whom it is known to concern, under all of their names: those that stand in its type. */
+  /** Of all users whom it is known to concern, under all of their names: those that stand in its type or session. */
   readonly names?: readonly string[];
   /** Epoch ms of the event's last byte. */
   readonly at: number;
