@@ -26,7 +26,7 @@ Users are user_1001, user_1002 and so on, or those whom --tokens names. Nobody e
 meanwhile, nor another comparison of the same services run: what others have legacy send them is missing from
 the candidate.
 
-Ends with 0 if they are equal, 1 if they differ, 2 if data of one user reached another, 3 if it could
+Ends with 0 if they are equal, 1 if they differ, 2 if the candidate sent data of one user to another, 3 if it could
 not tell, and says why: a service can not be reached, too few events, too many that could not be judged.
 3 is also for a word, a file or a folder that is wrong, and where Cutover failed.
 A session that legacy keeps and the candidate refuses or ends is a difference, however few there are.
