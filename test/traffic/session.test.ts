@@ -419,7 +419,7 @@ describe.concurrent('in the end', () => {
    * has sent a megabyte or so. Whoever took less than that in stallMs was gone, though he never paused.
    */
   test('a slow client who takes a little all the time is not gone after stallMs; one that takes nothing is', async () => {
-    const { client, upstream, service, front } = await session({ limits: { stallMs: 300 } });
+    const { client, upstream, service, front } = await session({ limits: { stallMs: 900 } });
     let taken = 0;
     client.socket.removeAllListeners('data').on('data', bytes => {
       taken += bytes.length;
