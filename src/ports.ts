@@ -438,6 +438,8 @@ export interface ExchangeFacts {
 export interface ExchangeSample extends ExchangeFacts {
   /** A write that went to both: compared by a rule of its own. */
   readonly isWrite: boolean;
+  /** It asks for no more than what has changed, or for a part (RFC 9110 13.1, 14.2). Not given: nobody knows. */
+  readonly asksForLess?: boolean;
   readonly legacy: AnswerSample;
   readonly candidate: AnswerSample;
 }

@@ -626,9 +626,9 @@ function pairOf(
   ids: IdClasses,
   at: number,
 ): AnswerPair {
-  const { route, id, method, isWrite, subject } = sample;
+  const { route, id, method, isWrite, asksForLess = true, subject } = sample;
   return {
-    ...{ route, id, method, isWrite, ids, at },
+    ...{ route, id, method, isWrite, asksForLess, ids, at },
     legacy: answerOf(sample.legacy, plain.legacy),
     candidate: answerOf(sample.candidate, plain.candidate),
     textOf: side => exactTextOf(plain[side]),

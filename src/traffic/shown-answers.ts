@@ -1,7 +1,7 @@
 // What an answer of HTTP is held against: what the other service says to the same request, or legacy once more.
 import type { AnswerSample, RouteScope, Tap, TrafficObserver, TwinSampling } from '../ports.ts';
 import { type SecondLeg, SIDES, type Side, type Subject } from '../rules/decide.ts';
-import { without } from '../wire/headers.ts';
+import { fieldValues, without } from '../wire/headers.ts';
 import { credentialsOf } from './affinity.ts';
 import { NOBODY, streaming, throwingAway } from './answer-sample.ts';
 import type { Call } from './call.ts';
@@ -86,7 +86,7 @@ export class ShownAnswers {
 
   /** Both answers to one request, whoever asks for them. `reading`: null for a write. */
   pair(
-    { incoming, route, id }: Call,
+    { incoming, request, route, id }: Call,
     subject: Subject | null,
     primary: Side,
     reading: Reading | null,
@@ -112,7 +112,8 @@ export class ShownAnswers {
       each: (side, sample) => side === primary && handOver(side, sample),
       both: samples => {
         if (reading?.isPassed !== true) {
-          return tap.exchange({ ...facts, isWrite: reading === null, ...samples });
+          const asksForLess = LESS.some(name => fieldValues(request.headers, name).length > 0);
+          return tap.exchange({ ...facts, isWrite: reading === null, asksForLess, ...samples });
         }
         for (const side of SIDES) alone(side, samples[side]);
       },
@@ -362,6 +363,9 @@ const OF_LEGACY: SecondLeg = { side: 'legacy', role: 'shadow' };
 function otherSide(side: Side): Side {
   return side === 'legacy' ? 'candidate' : 'legacy';
 }
+
+/** By which a client asks for less than all. */
+const LESS = ['if-none-match', 'if-modified-since', 'range', 'if-range'] as const;
 
 /** What a client has of an answer is not to keep its service from saying it (RFC 9110 13.1). */
 const VALIDATORS: ReadonlySet<string> = new Set(['if-none-match', 'if-modified-since']);

@@ -16,13 +16,14 @@ const OK: Answer = {
 interface Given {
   readonly rules?: Partial<CompareRules>;
   readonly isWrite?: boolean;
+  readonly asksForLess?: boolean;
   readonly ids?: IdClasses;
 }
 
 function finding(legacy: Partial<Answer>, candidate: Partial<Answer>, given: Given = {}) {
-  const { rules = {}, isWrite = false, ids = new IdClasses() } = given;
+  const { rules = {}, isWrite = false, asksForLess = true, ids = new IdClasses() } = given;
   return judgeAnswers(compileRules({ ...DEFAULT_RULES, ...rules }), {
-    ...{ route: 'api', id: 'q1', method: 'GET', isWrite, ids, subject: ['u'], at: 5 },
+    ...{ route: 'api', id: 'q1', method: 'GET', isWrite, asksForLess, ids, subject: ['u'], at: 5 },
     legacy: { ...OK, ...legacy },
     candidate: { ...OK, ...candidate },
   });
@@ -114,6 +115,18 @@ describe('answers to one read', () => {
   ])('%s', (expected, legacy, candidate) => {
     expect(line(legacy, candidate)).toBe(expected);
   });
+});
+
+// The fault: a service that answers everybody with nothing, or a part, was the same as one that answers.
+test('nobody gets less than he has asked for', () => {
+  const whole = { asksForLess: false };
+  const tagged = { headers: { etag: '"a1"' } };
+  expect(line(tagged, { ...tagged, status: 304, body: null }, whole)).toBe(
+    'mismatch value:/status type:/body',
+  );
+  expect(line({ body: 'ab' }, { status: 206, body: 'a' }, whole)).toBe(
+    'mismatch value:/status value:/body',
+  );
 });
 
 test('writes that went to both are the same if the classes of their status are', () => {

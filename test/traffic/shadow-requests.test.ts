@@ -586,6 +586,18 @@ test('a standby of legacy’s says what it would have sent, whatever its user ha
   expect(await kept(SHADOW)).toEqual(['"a1"', '"a1"']);
 });
 
+test.each([
+  ['all', {}, false],
+  ['what has changed', { 'If-None-Match': '"a1"' }, true],
+  ['what is newer', { 'if-modified-since': 'Sat, 28 Nov 2026 00:00:00 GMT' }, true],
+  ['a part', { range: 'bytes=0-1' }, true],
+] as const)('the judge is told that a client asks for %s', async (_what, headers, less) => {
+  const { ear, url } = await both({ legacy: says('legacy'), candidate: says('candidate') });
+  await (await fetch(url, { headers })).text();
+  const sample = await until('it is compared', () => ear.exchanges[0]);
+  expect(sample.asksForLess).toBe(less);
+});
+
 test('a standby is asked however often it has failed, a shadow that fails is left alone for a while', async () => {
   const fails: Answer = (_request, response) => void response.destroy();
   const asked = { legacy: says('legacy'), candidate: says('candidate') };

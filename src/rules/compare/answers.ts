@@ -31,6 +31,8 @@ export interface AnswerPair extends Acquaintance {
   readonly method: string;
   /** A write that went to both. */
   readonly isWrite: boolean;
+  /** It may be answered with less than all; not given: nobody knows that it may not. */
+  readonly asksForLess?: boolean;
   readonly legacy: Answer;
   readonly candidate: Answer;
   /** A body as it came, asked for where integers beyond 2^53 look equal; null, or not given: not kept. */
@@ -41,11 +43,12 @@ export interface AnswerPair extends Acquaintance {
 
 /** Compares by the route's `answers`, else by what suits reads and writes. Learns generated ids. */
 export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
-  const { route, id, method, isWrite, legacy, candidate, at } = pair;
+  const { route, id, method, isWrite, asksForLess = true, legacy, candidate, at } = pair;
   const eventType = answerType(method, legacy.status);
   const how = answerRules(rules, isWrite);
   const isSameByTag = tagOf(legacy) !== null && tagOf(legacy) === tagOf(candidate);
-  const areApart = !isWrite && (isLessOf(legacy, candidate) || isLessOf(candidate, legacy));
+  const mayBeApart = !isWrite && asksForLess;
+  const areApart = mayBeApart && (isLessOf(legacy, candidate) || isLessOf(candidate, legacy));
   const isOneUnknown = areApart && !isSameByTag;
   // Whichever of the two it was to be, what breaks off is less than that.
   const head = areApart
