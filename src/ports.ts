@@ -440,6 +440,8 @@ export interface ExchangeSample extends ExchangeFacts {
   readonly isWrite: boolean;
   /** It asks for no more than what has changed, or for a part (RFC 9110 13.1, 14.2). Not given: nobody knows. */
   readonly asksForLess?: boolean;
+  /** While it was under way a write of its user or connection was, too: either answer may hold it, or lack it. */
+  readonly isBesideWrite?: boolean;
   readonly legacy: AnswerSample;
   readonly candidate: AnswerSample;
 }

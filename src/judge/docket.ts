@@ -7,6 +7,8 @@ import {
   type AnswerPair,
   answerType,
   comparesBodies,
+  hasFailed,
+  type JudgedAnswers,
   judgeAnswers,
   tagOf,
 } from '../rules/compare/answers.ts';
@@ -338,17 +340,22 @@ export class Docket {
     const key = idKey(sample);
     const plain = plainBodies(sample);
     const pair = pairOf(sample, plain, this.#idsIn(sample, key), time);
-    const found = judgeAnswers(this.#rulesOf(sample.route), pair);
+    const judged = judgeAnswers(this.#rulesOf(sample.route), pair);
+    const { hasAdded, ...found } = judged;
     this.#answerIds.learned(key);
-    const isAnothers = this.#isAnothers(sample, pair, plain, found);
-    if (isAnothers) return { ...found, verdict: 'contaminated', because: null };
-    // What a service was not given it can not show.
-    const lacks = found.verdict === 'mismatch' && this.#lacksWrite(time);
-    return lacks ? { ...found, verdict: 'unjudged', because: 'write-left-out' } : found;
+    const excuse = this.#excuseOf(sample, time);
+    if (this.#isAnothers(sample, pair, plain, judged, excuse !== null))
+      return { ...found, verdict: 'contaminated', because: null };
+    // A failure is none for want of a write.
+    const isExcused =
+      excuse !== null && found.verdict === 'mismatch' && !SIDES.some(side => hasFailed(pair[side]));
+    return isExcused ? { ...found, verdict: 'unjudged', because: excuse } : found;
   }
 
-  #lacksWrite(atMs: number): boolean {
-    return SIDES.some(side => this.#leftOut.mayExplain(side, atMs));
+  /** Why two answers may differ, and one of them not hold what the other one has. */
+  #excuseOf({ isBesideWrite }: ExchangeSample, atMs: number): UnjudgedReason | null {
+    if (isBesideWrite === true) return 'beside-write';
+    return SIDES.some(side => this.#leftOut.mayExplain(side, atMs)) ? 'write-left-out' : null;
   }
 
   /** In nobody's books: only the noise in it is of interest. */
@@ -365,13 +372,15 @@ export class Docket {
     sample: ExchangeSample,
     pair: Pick<AnswerPair, Side>,
     plain: PlainBodies,
-    { verdict, at }: Finding,
+    { verdict, hasAdded, eventType, at }: JudgedAnswers,
+    mayLack: boolean,
   ): boolean {
     const known = this.#answers.get(sample.id);
     this.#answers.delete(sample.id);
     const watch = known?.watch ?? this.#watchOf(sample);
     if (watch === null) return false;
-    watch.askOfLegacy(() => isHeard(sample.legacy, plain.legacy));
+    const isKnown = !mayLack && isHeard(sample.legacy, plain.legacy);
+    watch.askOfLegacy(() => isKnown);
     const read = (side: Side) => {
       const value = saidIn(plain[side], pair[side].body);
       return { ...{ value, plain: plain[side] }, sample: sample[side] };
@@ -387,19 +396,20 @@ export class Docket {
     // again nobody knows.
     if (said.legacy !== said.candidate) {
       const what = said.candidate ?? '';
-      if (isHeard(sample.legacy, plain.legacy)) watch.differs(what);
+      if (isKnown) watch.differs(what);
       if (!watch.isLeftInDoubt(what)) return pair.candidate.status !== 304;
     }
     const says = legacySays(sample, pair);
     if (says === 'the-same' || areAlike(plain)) return false;
-    const eventOf = (side: Side) =>
-      this.#answerEvent(sample.route, read(side).value, sample[side].status);
     const isCompared = comparesBodies(this.#rulesOf(sample.route), sample.isWrite);
-    // Allowed to differ is not allowed to be another's, but what two services say alike is nobody's fault alone.
+    // What was found alike says nothing, but for what the candidate may add.
+    if (isCompared && verdict !== 'mismatch' && !hasAdded) return false;
     const byIdsAlone = isCompared && verdict !== 'mismatch';
+    const eventOf = (side: Side) =>
+      this.#answerEvent(sample.route, read(side).value, sample[side].status, eventType);
     // Of what legacy did not get to say nobody knows, nor of numbers that each service makes up for itself.
     const isPart = says === 'unchanged' || pair.legacy.status === PARTIAL;
-    const inDoubt = !isCompared || isPart || !isHeard(sample.legacy, plain.legacy);
+    const inDoubt = !isCompared || isPart || !isKnown;
     return watch.isOthers(eventOf('candidate'), eventOf('legacy'), at, { byIdsAlone, inDoubt });
   }
 
@@ -443,12 +453,14 @@ export class Docket {
       return watch.unread(side, because, sample.marker, at, other, type);
     }
     const form = { isBinary: isWide(plain) || !isUtf8(plain), type };
-    const event = this.#answerEvent(route, value, sample.status);
+    const event = this.#answerEvent(route, value, sample.status, type);
     return watch.arrived(side, plain, event, form, at, other);
   }
 
-  #answerEvent(route: string, value: unknown, status: number): WatchedEvent {
-    return { value, plan: this.#rulesOf(route).planOf(typeOf(value)), status };
+  /** By the rules for what it is, or else for such answers: by those it is compared. */
+  #answerEvent(route: string, value: unknown, status: number, answerType: string): WatchedEvent {
+    const plan = this.#rulesOf(route).planOf(typeOf(value) || answerType);
+    return { value, plan, status };
   }
 
   /** What legacy's twin says to a session, which lends what legacy says. */

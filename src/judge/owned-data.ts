@@ -2,6 +2,7 @@
 // somebody else is sent is his.
 import { type ContentPrint, contentPrint } from '../rules/compare/canonical.ts';
 import type { CompiledRules, TypePlan } from '../rules/compare/compile.ts';
+import { stepFrom } from '../rules/compare/place.ts';
 import { isRecord, type JsonRecord, own } from '../rules/compare/record.ts';
 import { PROVENANCE_FIELDS } from '../rules/compare/rules.ts';
 import { typeOf } from '../rules/event-key.ts';
@@ -231,7 +232,13 @@ export class OwnedData {
     };
     if (isRecord(value)) return one(value, plan);
     if (!Array.isArray(value)) return;
-    for (const each of value) if (isRecord(each)) one(each, this.#rules.planOf(typeOf(each)));
+    for (const each of value) if (isRecord(each)) one(each, this.#planOf(each, plan));
+  }
+
+  /** Of an element of a list: by its type, or by what the rules say of the list's. */
+  #planOf(element: JsonRecord, ofList: TypePlan): TypePlan {
+    const type = typeOf(element);
+    return type === '' ? elementPlan(ofList) : this.#rules.planOf(type);
   }
 
   #foreignContent(value: JsonRecord, plan: TypePlan, isMember: boolean): Found | null {
@@ -291,6 +298,18 @@ export class OwnedData {
     if (everyone.size > 0 && everyone.has(type)) return false;
     return hasOwnText(value, plan);
   }
+}
+
+const ELEMENT_PLANS = new WeakMap<TypePlan, TypePlan>();
+
+function elementPlan(plan: TypePlan): TypePlan {
+  let known = ELEMENT_PLANS.get(plan);
+  if (known === undefined) {
+    const root = stepFrom(plan.root, '0');
+    known = root === null ? plan : { ...plan, root };
+    ELEMENT_PLANS.set(plan, known);
+  }
+  return known;
 }
 
 function saysIts({ isReply, isFailure }: TypePlan): boolean {

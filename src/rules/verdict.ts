@@ -29,6 +29,8 @@ export const UNJUDGED = {
   'judge-restart': 'the judge itself failed at it or beside it, or began anew',
   'session-ended': 'the session ended before the pairing window did',
   'write-left-out': 'the other service was not given a write that may have caused it',
+  'beside-write':
+    'one service may have been asked before a write of the same user, the other one behind it',
   redacted: 'a rule needs a value that was not kept',
 } as const;
 export type UnjudgedReason = keyof typeof UNJUDGED;

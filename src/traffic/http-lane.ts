@@ -320,8 +320,9 @@ export class HttpLane {
       compared = seen.compared;
     }
     const mayAskTwice = isSafe && open === null && primary === 'legacy' && !singleUse;
-    if (mayAskTwice && this.#options.twins.take(route.name))
+    if (mayAskTwice && this.#options.twins.take(route.name)) {
       sink = this.#shown.askTwice(call, subject, sink, this.#writes.read(link, subject));
+    }
     const counters = this.#options.counters.of(route.name, primary);
     const request = { method: incoming.method ?? 'GET', request: call.request };
     const onBytes = (bytes: number): void => {

@@ -1,6 +1,6 @@
 // What an answer of HTTP is held against: what the other service says to the same request, or legacy once more.
 import type { AnswerSample, RouteScope, Tap, TrafficObserver, TwinSampling } from '../ports.ts';
-import { type SecondLeg, SIDES, type Side, type Subject } from '../rules/decide.ts';
+import type { SecondLeg, Side, Subject } from '../rules/decide.ts';
 import { fieldValues, without } from '../wire/headers.ts';
 import { credentialsOf } from './affinity.ts';
 import { NOBODY, streaming, throwingAway } from './answer-sample.ts';
@@ -101,23 +101,21 @@ export class ShownAnswers {
       subject !== null &&
       mayBeAnothers(isolation, subject, sample) &&
       tap.answered(facts, side, sample);
-    const alone = (side: Side, sample: AnswerSample): void => {
-      tap.unpaired(route.name, side);
-      if (side !== primary) handOver(side, sample);
-    };
     return new SamplePair({
       room: this.#samples,
       search: () => tap.markersAt(subject),
       // The client has it: that is not to wait for the other one.
       each: (side, sample) => side === primary && handOver(side, sample),
       both: samples => {
-        if (reading?.isPassed !== true) {
-          const asksForLess = LESS.some(name => fieldValues(request.headers, name).length > 0);
-          return tap.exchange({ ...facts, isWrite: reading === null, asksForLess, ...samples });
-        }
-        for (const side of SIDES) alone(side, samples[side]);
+        const asksForLess = LESS.some(name => fieldValues(request.headers, name).length > 0);
+        const isBesideWrite = reading?.isBesideWrite === true;
+        const how = { isWrite: reading === null, asksForLess, isBesideWrite };
+        tap.exchange({ ...facts, ...how, ...samples });
       },
-      alone,
+      alone: (side, sample) => {
+        tap.unpaired(route.name, side);
+        if (side !== primary) handOver(side, sample);
+      },
       over: () => reading?.over(),
     });
   }
@@ -126,17 +124,14 @@ export class ShownAnswers {
   show(call: Call, shown: Shown): Seen {
     const { response, route } = call;
     const { plan, subject, answer, reading } = shown;
-    const { tap, observer } = this.#options;
+    const { tap } = this.#options;
     const primary = otherSide(plan.side);
     const pair = this.pair(call, subject, primary, reading);
-    if (reading.overtakes) observer.secondLegEnded(route.name, plan.side, plan.role, 'busy');
-    const shadow = reading.overtakes
-      ? null
-      : this.#sendSecond(call, shown, {
-          isStream: false,
-          unwanted: () => pair.found(plan.side, 'none'),
-          sink: pair.sampling(NOBODY, plan.side),
-        });
+    const shadow = this.#sendSecond(call, shown, {
+      isStream: false,
+      unwanted: () => pair.found(plan.side, 'none'),
+      sink: pair.sampling(NOBODY, plan.side),
+    });
     if (shadow === null) {
       reading.over();
       tap.unpaired(route.name, primary);
@@ -151,13 +146,11 @@ export class ShownAnswers {
 
   /**
    * As `show`, of a request for a stream of events, which lasts as long as its client and is heard until nothing of
-   * his waits for it; any other answer is compared as all are, even if nobody waits for it. A stream is not kept from
-   * overtaking: it goes on, and comes to the write.
+   * his waits for it; any other answer is compared as all are, even if nobody waits for it.
    */
   showStream(call: Call, shown: Shown, open: OpenStream): Seen {
     const { response, route, id } = call;
     const { plan, subject, singleUse, answer, reading } = shown;
-    const { overtakes } = reading;
     const { tap, counters } = this.#options;
     const primary = otherSide(plan.side);
     const pair = this.pair(call, subject, primary, reading);
@@ -187,7 +180,7 @@ export class ShownAnswers {
       };
       return streaming(sink, { tap: stream, side, plain, begun, onBytes, heldBack });
     };
-    const plain = overtakes ? NOBODY : pair.sampling(NOBODY, plan.side);
+    const plain = pair.sampling(NOBODY, plan.side);
     const shadow = this.#sendSecond(call, shown, {
       isStream: true,
       unwanted: () => pair.found(plan.side, 'none'),
@@ -219,7 +212,7 @@ export class ShownAnswers {
         stream.onceSettled(leave);
         return pair.found(primary, 'none');
       }
-      const isDue = shadow !== null && isPlain && !overtakes && pair.waitsFor(plan.side);
+      const isDue = shadow !== null && isPlain && pair.waitsFor(plan.side);
       if (!isDue) leave();
       pair.found(primary, 'none');
     });
@@ -273,8 +266,6 @@ export class ShownAnswers {
 
   /** Asks legacy the same once more, to learn how it differs from itself. Returns where its first answer goes. */
   askTwice(call: Call, subject: Subject | null, answer: AnswerSink, reading: Reading): AnswerSink {
-    // What a write changes in between is no noise.
-    if (reading.overtakes) return answer;
     const { incoming, response, context, request, route, id } = call;
     const method = incoming.method ?? 'GET';
     const pair = new SamplePair({
@@ -282,7 +273,8 @@ export class ShownAnswers {
       search: () => null,
       each: () => false,
       both: samples => {
-        if (reading.isPassed) return;
+        // What a write changes in between is no noise.
+        if (reading.isBesideWrite) return;
         this.#options.tap.twins({
           ...{ route: route.name, id, subject, isWrite: false, method },
           ...{ primary: 'legacy', ...samples },

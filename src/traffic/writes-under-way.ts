@@ -7,27 +7,23 @@ type Key = ClientLink | string;
 
 /** A request that both services are asked, and that changes nothing. */
 export interface Reading {
-  /** A write is under way as it begins. */
-  readonly overtakes: boolean;
-  /** One has begun since. */
-  readonly isPassed: boolean;
+  /** A write was under way as it began, or has begun since. */
+  readonly isBesideWrite: boolean;
   /** Both services have had their say; harmless if it is told again. */
   over(): void;
 }
 
-const OVERTAKING: Reading = { overtakes: true, isPassed: true, over: () => undefined };
-
 /** Holds no more than there are writes (`double-write.ts`) and requests under way. */
 export class WritesUnderWay {
   readonly #writes = new Map<Key, number>();
-  readonly #readings = new Map<Key, Set<{ isPassed: boolean }>>();
+  readonly #readings = new Map<Key, Set<{ isBesideWrite: boolean }>>();
 
   /** A copy for one service. Call what is returned once, when that has answered it or will not. */
   begin(link: ClientLink, subject: Subject | null): () => void {
     const keys = keysOf(link, subject);
     for (const key of keys) {
       this.#writes.set(key, (this.#writes.get(key) ?? 0) + 1);
-      for (const reading of this.#readings.get(key) ?? []) reading.isPassed = true;
+      for (const reading of this.#readings.get(key) ?? []) reading.isBesideWrite = true;
     }
     return () => {
       for (const key of keys) {
@@ -41,10 +37,8 @@ export class WritesUnderWay {
   /** He begins to read, on that connection. */
   read(link: ClientLink, subject: Subject | null): Reading {
     const keys = keysOf(link, subject);
-    if (keys.some(key => this.#writes.has(key))) return OVERTAKING;
     const reading = {
-      overtakes: false,
-      isPassed: false,
+      isBesideWrite: keys.some(key => this.#writes.has(key)),
       over: () => {
         for (const key of keys) {
           const those = this.#readings.get(key);

@@ -5,6 +5,7 @@ import { LONGEST_FLUSH_MS } from '../../src/judge/batch.ts';
 import { HOLD_MS } from '../../src/judge/contamination-watch.ts';
 import { WINDOW_MS } from '../../src/judge/docket.ts';
 import type { AnswerSample } from '../../src/ports.ts';
+import type { Allowance } from '../../src/rules/compare/rules.ts';
 import { SIDES, type Side } from '../../src/rules/decide.ts';
 import { DEFAULT_ISOLATION, type IsolationRules } from '../../src/rules/isolation/rules.ts';
 import { FrameTracker } from '../../src/wire/frames.ts';
@@ -1459,14 +1460,62 @@ test.each(['socket', 'answer'] as const)(
   },
 );
 
+// The fault: identifiers in answers were held to the rules for events without a type, not to those for such answers,
+// and those in a list to none: whoever allowed each service to number its own was accused of another's.
+test.each<[string, Allowance, (id: string, n: number) => object]>([
+  [
+    'of such answers',
+    { path: '/request_id', as: 'generated-id', types: ['GET 2xx'] },
+    (request_id, n) => ({ request_id, n }),
+  ],
+  [
+    'of elements',
+    { path: '/*/request_id', as: 'generated-id' },
+    (request_id, n) => [{ request_id }, { n }],
+  ],
+])('what each service numbers by itself is nobody’s, by a rule for those %s', (_of, rule, of) => {
+  const { ask, pass, whats, verdicts } = judged({}, [], [rule]);
+  ask('ann', answer(of('req-1', 1)), answer(of('req-7', 1)));
+  ask('bob', answer(of('req-2', 1)), answer(of('req-1', 1)));
+  // Also where something else differs.
+  ask('carl', answer(of('req-3', 1)), answer(of('req-1', 2)));
+  pass(2 * WINDOW_MS);
+  expect([whats(), verdicts()]).toEqual([[], ['mismatch']]);
+});
+
+// The fault: neither answer of a read beside a write of the same user was looked into, nor told whose data is whose.
+test('beside a write two answers may differ, but in that one has failed, and nobody is accused by that', () => {
+  const { ask, pass, findings, whats, watch } = judged();
+  const beside = (legacy: AnswerSample, candidate: AnswerSample) =>
+    ask('bob', legacy, candidate, '/', 'candidate', true);
+  const [one, two] = [answer({ n: 1 }), answer({ n: 2 })];
+  beside(one, two);
+  beside(one, one);
+  beside(one, { ...one, status: 500 });
+  expect(findings.map(({ verdict, because }) => [verdict, because])).toEqual([
+    ['unjudged', 'beside-write'],
+    ['match', null],
+    ['mismatch', null],
+  ]);
+  ask('ann', answer({ thread_id: 't1' }), answer({ thread_id: 't1' }));
+  beside(answer({ thread_id: 't2' }), answer({ thread_id: 't1' }));
+  // What legacy says is his all the same.
+  beside(answer({ thread_id: 't3' }), answer({ thread_id: 't3' }));
+  ask('ann', answer({ thread_id: 't1' }), answer({ thread_id: 't3' }));
+  pass(2 * WINDOW_MS);
+  expect(whats()).toEqual(['ledger candidate ann /thread_id']);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(1);
+});
+
 // The fault: what a service was not given was told as a difference to whoever asked for it.
-test('answers differ for a while where one service lacks a write', () => {
+test('answers differ for a while where one service lacks a write, but in that one has failed', () => {
   const { ask, leaveOut, pass, skip, findings } = judged();
   const ask1 = () => ask('ann', answer({ files: 1 }), answer({ files: 0 }));
   ask1();
   leaveOut('candidate');
   ask1();
   ask('ann', answer({ files: 1 }), answer({ files: 1 }));
+  ask('ann', answer({ files: 1 }), { ...answer({ files: 1 }), status: 503 });
   pass(2 * WINDOW_MS);
   skip(WINDOW_MS);
   ask1();
@@ -1474,6 +1523,7 @@ test('answers differ for a while where one service lacks a write', () => {
     ['mismatch', null],
     ['unjudged', 'write-left-out'],
     ['match', null],
+    ['mismatch', null],
     ['mismatch', null],
   ]);
 });

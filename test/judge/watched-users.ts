@@ -218,12 +218,13 @@ export function judged(
       candidate: AnswerSample,
       said = '/',
       shown: Side = primary,
+      isBesideWrite = false,
     ) {
       const subject = { id, aliases: [] };
       tap.said(subject, Buffer.from(said));
       const about = { route: 'events', id: `r-${id}`, method: 'GET' };
       const request = { ...about, subject, primary: shown };
-      tap.exchange({ ...request, isWrite: false, legacy, candidate });
+      tap.exchange({ ...request, isWrite: false, isBesideWrite, legacy, candidate });
       flush();
     },
     /** The same of a write that goes to both. */

@@ -41,8 +41,11 @@ export interface AnswerPair extends Acquaintance {
   readonly at: number;
 }
 
+/** As `Comparison.hasAdded`. */
+export type JudgedAnswers = Finding & { readonly hasAdded: boolean };
+
 /** Compares by the route's `answers`, else by what suits reads and writes. Learns generated ids. */
-export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
+export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): JudgedAnswers {
   const { route, id, method, isWrite, asksForLess = true, legacy, candidate, at } = pair;
   const eventType = answerType(method, legacy.status);
   const how = answerRules(rules, isWrite);
@@ -82,6 +85,7 @@ export function judgeAnswers(rules: CompiledRules, pair: AnswerPair): Finding {
     sides: ['legacy', 'candidate'],
     differences: verdict === 'noise' ? (body?.excused ?? []) : differences,
     at,
+    hasAdded: body?.hasAdded ?? false,
   };
 }
 
@@ -197,7 +201,7 @@ function classOf(status: number): string {
 /** What is asked of nobody in particular, or of all too often, is not answered, by one service or both. */
 const UNANSWERED: ReadonlySet<number> = new Set([0, 401, 408, 429]);
 
-function hasFailed({ status, isCut }: Answer): boolean {
+export function hasFailed({ status, isCut }: Pick<Answer, 'status' | 'isCut'>): boolean {
   return UNANSWERED.has(status) || status >= 500 || isCut;
 }
 
