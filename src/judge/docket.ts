@@ -57,10 +57,10 @@ const MOST_ANSWERS = 2_000;
 
 /** A shorter tag may be a count of versions, which another's content has as well. */
 const LEAST_TAG = 16;
-/** A service that fails says nothing of what it would have answered (RFC 9110 15.6). */
-const LEAST_FAILURE = 500;
 /** A part of an answer (RFC 9110 15.3.7). */
 const PARTIAL = 206;
+/** A service that fails says nothing of what it would have answered (RFC 9110 15.6). */
+const LEAST_FAILURE = 500;
 /** Nor does one that wants to be asked again later (RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585 4). */
 const LATER = new Set([408, 425, 429]);
 

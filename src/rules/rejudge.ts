@@ -12,7 +12,7 @@ import { isRecord } from './compare/record.ts';
 import { isUserField } from './compare/rules.ts';
 import { MOST_DIFFERENCES } from './evidence-batch.ts';
 import { OpaqueEvents } from './opaque-events.ts';
-import type { Difference, Finding, Verdict } from './verdict.ts';
+import type { Difference, Finding, UnjudgedReason, Verdict } from './verdict.ts';
 
 /** The session's user is not kept under his name: of nobody it is said that he is this one. */
 const NOBODY = ['\u0000'];
@@ -27,6 +27,9 @@ const ON_CONTENT: ReadonlySet<Verdict> = new Set([
   'unjudged',
 ]);
 
+/** Whatever the two say: one of them may have been asked for another thing. */
+const ON_WRITES: ReadonlySet<UnjudgedReason | null> = new Set(['beside-write', 'write-left-out']);
+
 export type Rejudged = Pick<Finding, 'verdict' | 'because' | 'differences'>;
 
 /**
@@ -39,6 +42,7 @@ export function rejudge(
   ids: IdClasses,
 ): Rejudged | null {
   if (!ON_CONTENT.has(finding.verdict) || finding.sides.length < 2) return null;
+  if (ON_WRITES.has(finding.because)) return null;
   if (finding.legacy === undefined || finding.candidate === undefined) return null;
   const events = new OpaqueEvents();
   const legacy = events.made(finding.legacy);

@@ -207,6 +207,11 @@ describe('what can not be judged again', () => {
     ['a doubled one', { verdict: 'duplicate' as const, sides: ['candidate' as const] }],
     ['a place in the order', { verdict: 'out-of-order' as const }],
     ['data of another user', { verdict: 'contaminated' as const }],
+    ['a read beside a write', { verdict: 'unjudged' as const, because: 'beside-write' as const }],
+    [
+      'an answer of who lacks a write',
+      { verdict: 'unjudged' as const, because: 'write-left-out' as const },
+    ],
     ['events that were not kept', { legacy: undefined, candidate: undefined }],
   ])('%s', (_, rest) => {
     const finding = { ...pairOf({ a: 1 }, { a: 1 }), ...rest };
