@@ -9,7 +9,7 @@ export const SECOND_LEG_ENDS = {
   slow: 'its service did not take what clients said, or took too long with an answer',
   flooding: 'its service sent far more than the primary, or far more than is compared',
   broken: 'its service keeps failing, so it was not asked',
-  busy: 'too many were under way, or it would have overtaken a write',
+  busy: 'too many were under way',
   'single-use': "the client's credential is good for one service only, so the other was not asked",
   ended: 'with its session or request',
   unwanted: 'by a change of flags, or a rollback that severs',
