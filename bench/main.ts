@@ -64,6 +64,8 @@ if (bench === undefined || read === null) {
   if (bench.goesFirst && !goFirst()) {
     console.error('chrt is not permitted here: times hold only as far as nothing else is busy');
   }
+  // What it has started is ended as it exits, proxies that are held among them.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
   const result = await bench.run({ json: read.json }, read.sizes);
   if (read.json) console.log(JSON.stringify(result));
 }

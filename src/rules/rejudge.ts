@@ -5,7 +5,7 @@ import { isWrite } from '../wire/http-method.ts';
 import { type Answer, judgeAnswers } from './compare/answers.ts';
 import { type Acquaintance, compare } from './compare/compare.ts';
 import type { CompiledRules, TypePlan } from './compare/compile.ts';
-import { namesAnybody } from './compare/excuse.ts';
+import { namesAtMost } from './compare/excuse.ts';
 import type { IdClasses } from './compare/ids.ts';
 import { type Allowed, type Place, stepFrom, stepsOf } from './compare/place.ts';
 import { isRecord } from './compare/record.ts';
@@ -95,7 +95,8 @@ function addedNobodyElse({
   if (verdict === 'unjudged' || differences.length >= MOST_DIFFERENCES) return false;
   return !differences.some(
     each =>
-      isUserField(each.path.slice(each.path.lastIndexOf('/') + 1)) || namesAnybody(addedBy(each)),
+      isUserField(each.path.slice(each.path.lastIndexOf('/') + 1)) ||
+      !namesAtMost([], addedBy(each)),
   );
 }
 
@@ -119,7 +120,7 @@ function needsValue(plan: TypePlan, difference: Difference, events: OpaqueEvents
   const { path } = difference;
   const legacy = 'legacy' in difference ? difference.legacy : undefined;
   const candidate = 'candidate' in difference ? difference.candidate : undefined;
-  if (namesAnybody(addedBy(difference))) return allowedAt(plan, path)?.candidateAdds === true;
+  if (!namesAtMost([], addedBy(difference))) return allowedAt(plan, path)?.candidateAdds === true;
   if (events.leafOf(legacy) === undefined && events.leafOf(candidate) === undefined) return false;
   const allowed = allowedAt(plan, path);
   if (allowed === null) return false;

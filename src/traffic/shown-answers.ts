@@ -356,11 +356,10 @@ function otherSide(side: Side): Side {
   return side === 'legacy' ? 'candidate' : 'legacy';
 }
 
-/** By which a client asks for less than all. */
-const LESS = ['if-none-match', 'if-modified-since', 'range', 'if-range'] as const;
-
 /** What a client has of an answer is not to keep its service from saying it (RFC 9110 13.1). */
 const VALIDATORS: ReadonlySet<string> = new Set(['if-none-match', 'if-modified-since']);
+/** By these a client asks for less than all. */
+const LESS = [...VALIDATORS, 'range', 'if-range'];
 
 /**
  * Whose data the candidate sends somebody is held against what legacy would: by a 304 legacy would say nothing, and

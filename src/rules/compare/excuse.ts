@@ -68,14 +68,15 @@ export function excuse(
 
 /** Whatever only the candidate fills in, wherever in it a user is named: it must be the session's. */
 function mayAdd(added: unknown, name: string | null, subject: readonly string[]): boolean {
-  return subject.length === 0 || namesHim(added, name, subject, 0);
+  return subject.length === 0 || namesAtMost(subject, added, name);
 }
 
-function namesHim(
-  value: unknown,
-  name: string | null,
+/** Is everybody whom it names, by a field that says who it is for or whose it is, one of these? `name`: its own. */
+export function namesAtMost(
   subject: readonly string[],
-  depth: number,
+  value: unknown,
+  name: string | null = null,
+  depth = 0,
 ): boolean {
   if (value === null) return true;
   if (name !== null && isUserField(name))
@@ -84,17 +85,7 @@ function namesHim(
   // So deep nobody looks, and may not say that it is his.
   if (depth >= MOST_DEPTH) return false;
   return Object.entries(value).every(([key, member]) =>
-    namesHim(member, Array.isArray(value) ? null : key, subject, depth + 1),
-  );
-}
-
-/** Does something in it say who it is for, or whose it is? */
-export function namesAnybody(value: unknown, depth = 0): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  if (depth >= MOST_DEPTH) return true;
-  return Object.entries(value).some(
-    ([key, member]) =>
-      (!Array.isArray(value) && isUserField(key)) || namesAnybody(member, depth + 1),
+    namesAtMost(subject, member, Array.isArray(value) ? null : key, depth + 1),
   );
 }
 
