@@ -1435,6 +1435,15 @@ test('another’s thread in the answer to a write is on record, and accuses nobo
   expect([whats(), verdicts()]).toEqual([[], []]);
 });
 
+test('... and is no doubt where a rule says that each service makes up its own', () => {
+  const rule = { path: '/thread_id', as: 'generated-id', types: ['POST 2xx'] } as const;
+  const { ask, post, pass, watch } = judged({}, [], [rule]);
+  ask('ann', answer({ thread_id: 't1' }), answer({ thread_id: 't1' }));
+  post('bob', answer({ thread_id: 't2' }), answer({ thread_id: 't1' }));
+  pass(2 * WINDOW_MS);
+  expect(watch.books().get('events')?.sides.candidate.inDoubt).toBe(0);
+});
+
 // The fault: an identifier that a rule lets the candidate add was no difference, and nobody looked whose it was.
 test.each(['socket', 'answer'] as const)(
   'another’s thread is his also where the candidate may add one: %s',
